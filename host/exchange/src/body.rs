@@ -1,0 +1,105 @@
+//! A message body on its way through: what the client, a filter or an upstream sends.
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// Why a body broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The peer's connection or stream failed.
+    #[error("the peer broke off the body")]
+    Peer(#[source] hyper::Error),
+    /// More octets came than the limit allows.
+    #[error("the body is longer than {limit_bytes} bytes")]
+    TooLarge {
+        /// The limit in force.
+        limit_bytes: u64,
+    },
+    /// A filter or the host ended the exchange.
+    #[error("the exchange was ended: {0}")]
+    Ended(&'static str),
+    /// Any other source of octets failed.
+    #[error("the body's source failed")]
+    Source(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A streaming body. Back-pressure is the poll itself: nothing is read ahead.
+pub enum Body {
+    /// No octets, no trailers.
+    Empty,
+    /// All octets at hand; `None` once they were taken.
+    Full(Option<Bytes>),
+    /// What hyper reads from a connection.
+    Incoming(hyper::body::Incoming),
+    /// Anything else, for instance a limited, replayed or filtered body.
+    Stream(Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError> + Send>>),
+}
+
+impl Body {
+    /// A body of these octets.
+    pub fn full(octets: impl Into<Bytes>) -> Self {
+        let octets = octets.into();
+        if octets.is_empty() { Self::Empty } else { Self::Full(Some(octets)) }
+    }
+
+    /// Boxes any other body.
+    pub fn stream(inner: impl HttpBody<Data = Bytes, Error = BodyError> + Send + 'static) -> Self {
+        Self::Stream(Box::pin(inner))
+    }
+}
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "Body::Empty",
+            Self::Full(_) => "Body::Full",
+            Self::Incoming(_) => "Body::Incoming",
+            Self::Stream(_) => "Body::Stream",
+        })
+    }
+}
+
+impl From<hyper::body::Incoming> for Body {
+    fn from(incoming: hyper::body::Incoming) -> Self {
+        if incoming.is_end_stream() { Self::Empty } else { Self::Incoming(incoming) }
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(octets) => Poll::Ready(octets.take().map(|o| Ok(Frame::data(o)))),
+            Self::Incoming(incoming) => {
+                Pin::new(incoming).poll_frame(cx).map(|o| o.map(|r| r.map_err(BodyError::Peer)))
+            }
+            Self::Stream(stream) => stream.as_mut().poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty | Self::Full(None) => true,
+            Self::Full(Some(_)) => false,
+            Self::Incoming(incoming) => incoming.is_end_stream(),
+            Self::Stream(stream) => stream.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty | Self::Full(None) => SizeHint::with_exact(0),
+            Self::Full(Some(octets)) => SizeHint::with_exact(octets.len() as u64),
+            Self::Incoming(incoming) => incoming.size_hint(),
+            Self::Stream(stream) => stream.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Changes a filter asks for, checked before any of them applies.
+
+use crate::{Exchange, normalise_path};
+use http::{HeaderName, HeaderValue};
+
+/// A header line as it crosses the contract.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldLine {
+    /// Lower case.
+    pub name: String,
+    /// Raw octets.
+    pub value: Vec<u8>,
+}
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Edit {
+    /// Replaces every field of that name.
+    SetHeader(FieldLine),
+    /// Adds a field after those of that name.
+    AddHeader(FieldLine),
+    /// Removes every field of that name.
+    RemoveHeader(String),
+    /// Path and query.
+    SetPath(String),
+    /// Host and port.
+    SetAuthority(String),
+    /// Seen by later filters and by telemetry; never sent.
+    SetAttribute {
+        /// Without `@`.
+        name: String,
+        /// Any text.
+        value: String,
+    },
+}
+
+/// Which head the edits are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeadSide {
+    /// Towards the upstream.
+    Request,
+    /// Towards the client.
+    Response,
+}
+
+/// Why a list of edits was refused. None of them was applied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("edit {index} ({what}): {rule}")]
+pub struct EditError {
+    /// Position in the verdict.
+    pub index: usize,
+    /// The header, pseudo-header or attribute.
+    pub what: String,
+    /// The rule it breaks and the way out.
+    pub rule: &'static str,
+}
+
+/// What a filter may write: its declaration, already bounded by its grant.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Writes {
+    names: Vec<String>,
+}
+
+impl Writes {
+    /// From `interest.writes`: header names, `:path`, `:authority`, `@attributes`; `*` means any header.
+    pub fn new<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Self {
+        Self { names: names.into_iter().map(Into::into).collect() }
+    }
+
+    /// Any header, path, authority and attribute: for the host's own modules and for tests.
+    pub fn everything() -> Self {
+        Self::new(["*", ":path", ":authority", "@*"])
+    }
+
+    /// The declared names.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    fn covers_header(&self, name: &str) -> bool {
+        self.names.iter().any(|n| n == name || n == "*")
+    }
+
+    fn covers(&self, name: &str) -> bool {
+        self.names.iter().any(|n| n == name)
+    }
+
+    fn covers_attribute(&self, name: &str) -> bool {
+        self.names
+            .iter()
+            .any(|n| n == "@*" || n.strip_prefix('@').is_some_and(|declared| declared == name))
+    }
+}
+
+/// Headers that frame a message or belong to one connection; the host alone writes them
+/// (RFC 9110 §7.6.1, RFC 9112 §6).
+pub fn is_framing_header(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "content-length"
+            | "host"
+            | "http2-settings"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+/// Checks every edit against the declaration and the rules of HTTP.
+///
+/// # Errors
+/// Names the first edit that is not allowed.
+pub fn check(edits: &[Edit], writes: &Writes, side: HeadSide) -> Result<(), EditError> {
+    for (index, edit) in edits.iter().enumerate() {
+        let refuse = |what: &str, rule| Err(EditError { index, what: what.to_owned(), rule });
+        match edit {
+            Edit::SetHeader(field) | Edit::AddHeader(field) => {
+                if let Some(rule) = header_rule(&field.name, writes) {
+                    return refuse(&field.name, rule);
+                }
+                if HeaderValue::from_bytes(&field.value).is_err() {
+                    return refuse(
+                        &field.name,
+                        "a value holds no CR, LF, NUL or other control character (RFC 9110 §5.5)",
+                    );
+                }
+            }
+            Edit::RemoveHeader(name) => {
+                if let Some(rule) = header_rule(name, writes) {
+                    return refuse(name, rule);
+                }
+            }
+            Edit::SetPath(_) | Edit::SetAuthority(_) if side == HeadSide::Response => {
+                return refuse(":path", "a response has no path and no authority");
+            }
+            Edit::SetPath(path) => {
+                if !writes.covers(":path") {
+                    return refuse(":path", "declare `:path` in `interest.writes` and grant it");
+                }
+                if !is_path(path) {
+                    return refuse(":path", "starts with `/`, visible ASCII without space or `#`");
+                }
+            }
+            Edit::SetAuthority(authority) => {
+                if !writes.covers(":authority") {
+                    return refuse(
+                        ":authority",
+                        "declare `:authority` in `interest.writes` and grant it",
+                    );
+                }
+                if authority.contains('@')
+                    || http::uri::Authority::try_from(authority.as_str()).is_err()
+                {
+                    return refuse(":authority", "is HOST or HOST:PORT without user info");
+                }
+            }
+            Edit::SetAttribute { name, .. } => {
+                if !writes.covers_attribute(name) {
+                    return refuse(name, "declare `@NAME` in `interest.writes` and grant it");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn header_rule(name: &str, writes: &Writes) -> Option<&'static str> {
+    if name.starts_with(':') {
+        return Some("a pseudo-header is no header; use set-path or set-authority");
+    }
+    if HeaderName::from_lowercase(name.as_bytes()).is_err() {
+        return Some("a header name is lower case and a token (RFC 9110 §5.1)");
+    }
+    if is_framing_header(name) {
+        return Some("the host owns framing and connection headers (RFC 9110 §7.6.1)");
+    }
+    if !writes.covers_header(name) {
+        return Some("declare the header in `interest.writes` and grant it in `writeHeaders`");
+    }
+    None
+}
+
+fn is_path(path: &str) -> bool {
+    path.starts_with('/') && path.bytes().all(|b| (0x21..=0x7e).contains(&b) && b != b'#')
+}
+
+/// Applies edits that [`check`] let pass. An edit that cannot be (because it was not checked) is left out.
+pub fn apply(edits: &[Edit], exchange: &mut Exchange, side: HeadSide) {
+    for edit in edits {
+        let headers = match side {
+            HeadSide::Request => &mut exchange.headers,
+            HeadSide::Response => &mut exchange.response_headers,
+        };
+        match edit {
+            Edit::SetHeader(field) => {
+                if let Some((name, value)) = line(field) {
+                    headers.insert(name, value);
+                }
+            }
+            Edit::AddHeader(field) => {
+                if let Some((name, value)) = line(field) {
+                    headers.append(name, value);
+                }
+            }
+            Edit::RemoveHeader(name) => {
+                headers.remove(name.as_str());
+            }
+            Edit::SetPath(path) => exchange.path = normalise_path(path).into_owned(),
+            Edit::SetAuthority(authority) => exchange.authority.clone_from(authority),
+            Edit::SetAttribute { name, value } => {
+                exchange.attributes.set(name.clone(), value.clone());
+            }
+        }
+    }
+}
+
+fn line(field: &FieldLine) -> Option<(HeaderName, HeaderValue)> {
+    let name = HeaderName::from_lowercase(field.name.as_bytes()).ok()?;
+    let value = HeaderValue::from_bytes(&field.value).ok()?;
+    Some((name, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn set(name: &str, value: &[u8]) -> Edit {
+        Edit::SetHeader(FieldLine { name: name.into(), value: value.to_vec() })
+    }
+
+    #[test]
+    fn framing_pseudo_and_undeclared_headers_are_refused() {
+        let any = Writes::everything();
+        for name in ["content-length", "transfer-encoding", "host", ":path", "X-Upper", "a b", ""] {
+            assert!(check(&[set(name, b"1")], &any, HeadSide::Request).is_err(), "{name}");
+        }
+        let few = Writes::new(["x-user"]);
+        assert!(check(&[set("x-user", b"a")], &few, HeadSide::Request).is_ok());
+        assert!(check(&[set("x-other", b"a")], &few, HeadSide::Request).is_err());
+        assert!(check(&[Edit::SetPath("/a".into())], &few, HeadSide::Request).is_err());
+        assert!(check(&[Edit::SetPath("/a".into())], &any, HeadSide::Response).is_err());
+    }
+
+    #[test]
+    fn a_bad_edit_names_its_place() {
+        let error = check(
+            &[set("x-a", b"1"), set("x-b", b"1\r\n")],
+            &Writes::everything(),
+            HeadSide::Request,
+        )
+        .unwrap_err();
+        assert_eq!((error.index, error.what.as_str()), (1, "x-b"));
+    }
+
+    proptest! {
+        #[test]
+        fn what_passes_the_check_is_serialisable(name in "\\PC{0,12}", value in prop::collection::vec(any::<u8>(), 0..24)) {
+            let edit = set(&name, &value);
+            if check(std::slice::from_ref(&edit), &Writes::everything(), HeadSide::Request).is_ok() {
+                prop_assert!(!value.iter().any(|b| matches!(b, b'\r' | b'\n' | 0)));
+                prop_assert!(!name.is_empty() && !is_framing_header(&name));
+                prop_assert!(name.bytes().all(|b| !b.is_ascii_uppercase() && b > 0x20 && b != b':'));
+            }
+        }
+
+        #[test]
+        fn a_path_that_passes_cannot_split_a_request_line(path in "\\PC{0,16}") {
+            if check(&[Edit::SetPath(path.clone())], &Writes::everything(), HeadSide::Request).is_ok() {
+                prop_assert!(path.starts_with('/') && !path.contains([' ', '\r', '\n', '#']));
+            }
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The request as a value.
+//!
+//! An [`Exchange`] is one request and its response, without bodies and without sockets. Filters see a
+//! [`View`] of it, packed from exactly the fields they declared ([`Reads`]), and answer with values:
+//! [`Decision`], [`Choice`], [`RetryDecision`], [`Circuit`]. Edits are checked against what a filter may
+//! write ([`Writes`]) before any of them applies. What cannot be served is a [`Refusal`].
+//!
+//! This crate refuses to do I/O: it opens nothing, reads no clock and knows no filter.
+
+mod body;
+mod edit;
+mod exchange;
+mod hooks;
+mod refusal;
+mod view;
+
+pub use body::{Body, BodyError};
+pub use edit::{Edit, EditError, FieldLine, HeadSide, Writes, apply, check, is_framing_header};
+pub use exchange::{Attributes, Exchange, Scheme, normalise_path};
+pub use hooks::{
+    Cause, Choice, Circuit, ConnectionDecision, ConnectionVerdict, Decision, Failure, Mirror, NONE,
+    NameKind, Outcome, Reply, RetryDecision, RetryVerdict, Selection, Summary, Verdict, Window,
+};
+pub use refusal::{Fault, Refusal, RetryAdvice};
+pub use view::{MAX_VIEW_OCTETS, Method, Reads, ReadsError, Selector, Span, View};

@@ -1,0 +1,53 @@
+//! A request that could not be served.
+
+/// Who has to change something for it to work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The request itself.
+    Client,
+    /// A filter refused it or failed.
+    Filter,
+    /// The service behind.
+    Upstream,
+    /// This proxy or its configuration.
+    Host,
+}
+
+/// What a client may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryAdvice {
+    /// The same request will be refused again.
+    Never,
+    /// A fresh attempt may succeed.
+    Fresh,
+    /// Only another endpoint may succeed.
+    Elsewhere,
+}
+
+/// Why a request was not served. Only the proxy's `refuse` turns it into a response.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {detail}")]
+pub struct Refusal {
+    /// Stable id with a page in the reference, such as `route.unmatched`. Sent as `x-tamis-reason`.
+    pub code: &'static str,
+    /// Status of the response.
+    pub status: u16,
+    /// Who has to act.
+    pub fault: Fault,
+    /// Whether trying again makes sense.
+    pub retry: RetryAdvice,
+    /// For the record only, never sent.
+    pub detail: String,
+}
+
+impl Refusal {
+    /// A refusal with that code and status.
+    pub fn new(code: &'static str, status: u16, fault: Fault, detail: impl Into<String>) -> Self {
+        let retry = match fault {
+            Fault::Client | Fault::Filter => RetryAdvice::Never,
+            Fault::Upstream => RetryAdvice::Elsewhere,
+            Fault::Host => RetryAdvice::Fresh,
+        };
+        Self { code, status, fault, retry, detail: detail.into() }
+    }
+}

@@ -1,0 +1,281 @@
+//! What a filter gets to see: the fields it declared, packed into one buffer.
+//!
+//! Every string or list that enters a component costs an allocation in it, about 100 ns each. So a view is one
+//! octet buffer and one list of spans, whatever it holds.
+
+use crate::Exchange;
+use http::{HeaderMap, HeaderName};
+
+/// A view never holds more octets than this; fields that do not fit are left out and the view says so.
+pub const MAX_VIEW_OCTETS: usize = 256 * 1024;
+
+/// Request methods as the contract numbers them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u8)]
+#[expect(missing_docs, reason = "the names are the methods")]
+pub enum Method {
+    #[default]
+    Get,
+    Head,
+    Post,
+    Put,
+    Delete,
+    Connect,
+    Options,
+    Trace,
+    Patch,
+    Other,
+}
+
+impl From<&http::Method> for Method {
+    fn from(method: &http::Method) -> Self {
+        match method.as_str() {
+            "GET" => Self::Get,
+            "HEAD" => Self::Head,
+            "POST" => Self::Post,
+            "PUT" => Self::Put,
+            "DELETE" => Self::Delete,
+            "CONNECT" => Self::Connect,
+            "OPTIONS" => Self::Options,
+            "TRACE" => Self::Trace,
+            "PATCH" => Self::Patch,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// One entry of `interest.reads`, parsed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selector {
+    /// `:path`
+    Path,
+    /// `:authority`
+    Authority,
+    /// `:scheme`
+    Scheme,
+    /// `:method`
+    Method,
+    /// A header of the message at hand.
+    Header(HeaderName),
+    /// `request:NAME`: a request header, in a hook on a response.
+    RequestHeader(HeaderName),
+    /// `@NAME`; stored without the `@`.
+    Attribute(Box<str>),
+    /// `*`: every header of the message at hand.
+    AllHeaders,
+}
+
+/// A declared field that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("reads[{index}] is `{name}`: {rule}")]
+pub struct ReadsError {
+    /// Position in `interest.reads`.
+    pub index: usize,
+    /// As declared.
+    pub name: String,
+    /// What is expected instead.
+    pub rule: &'static str,
+}
+
+/// `interest.reads`, parsed once when a filter is configured.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reads(Vec<Selector>);
+
+impl Reads {
+    /// Parses the declaration.
+    ///
+    /// # Errors
+    /// Names the first entry that is neither a pseudo-header, a lower-case header name, an attribute nor `*`.
+    pub fn parse<S: AsRef<str>>(names: &[S]) -> Result<Self, ReadsError> {
+        let mut selectors = Vec::with_capacity(names.len());
+        for (index, name) in names.iter().enumerate() {
+            let name = name.as_ref();
+            let error = |rule| ReadsError { index, name: name.to_owned(), rule };
+            let header = |name: &str| {
+                HeaderName::from_lowercase(name.as_bytes())
+                    .map_err(|_| error("a header name is lower case and a token (RFC 9110 §5.1)"))
+            };
+            selectors.push(match name {
+                ":path" => Selector::Path,
+                ":authority" => Selector::Authority,
+                ":scheme" => Selector::Scheme,
+                ":method" => Selector::Method,
+                "*" => Selector::AllHeaders,
+                _ if name.starts_with(':') => {
+                    return Err(error("known are :path, :authority, :scheme and :method"));
+                }
+                _ => match (name.strip_prefix('@'), name.strip_prefix("request:")) {
+                    (Some(""), _) => return Err(error("an attribute needs a name after `@`")),
+                    (Some(attribute), _) => Selector::Attribute(attribute.into()),
+                    (None, Some(request)) => Selector::RequestHeader(header(request)?),
+                    (None, None) => Selector::Header(header(name)?),
+                },
+            });
+        }
+        Ok(Self(selectors))
+    }
+
+    /// In declared order; a span's `field` is an index into it.
+    pub fn selectors(&self) -> &[Selector] {
+        &self.0
+    }
+}
+
+/// Where one field lies in [`View::octets`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Index into `interest.reads`.
+    pub field: u32,
+    /// Offset.
+    pub start: u32,
+    /// For a field taken in by `*`: the length of its name, which stands before the value; else 0.
+    pub name_length: u32,
+    /// Length of the value.
+    pub length: u32,
+}
+
+/// The declared part of an exchange, in one buffer. Reuse it: filling keeps the capacity.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct View {
+    /// [`Exchange::id`].
+    pub exchange: u64,
+    /// Of the request.
+    pub method: Method,
+    /// 0 before there is a response.
+    pub status: u16,
+    /// Names and values, back to back.
+    pub octets: Vec<u8>,
+    /// Absent fields have no span; repeated ones have one for each occurrence, in order.
+    pub spans: Vec<Span>,
+    /// A field did not fit into [`MAX_VIEW_OCTETS`]; the caller must refuse the request.
+    pub truncated: bool,
+}
+
+impl View {
+    /// The declared part of the request head.
+    pub fn fill_request(&mut self, reads: &Reads, exchange: &Exchange) {
+        self.fill(reads, exchange, &exchange.headers, 0);
+    }
+
+    /// The declared part of the response head.
+    pub fn fill_response(&mut self, reads: &Reads, exchange: &Exchange) {
+        let status = exchange.status.map_or(0, |status| status.as_u16());
+        self.fill(reads, exchange, &exchange.response_headers, status);
+    }
+
+    fn fill(&mut self, reads: &Reads, exchange: &Exchange, headers: &HeaderMap, status: u16) {
+        self.exchange = exchange.id;
+        self.method = Method::from(&exchange.method);
+        self.status = status;
+        self.octets.clear();
+        self.spans.clear();
+        self.truncated = false;
+        for (index, selector) in reads.selectors().iter().enumerate() {
+            let field = u32::try_from(index).unwrap_or(u32::MAX);
+            match selector {
+                Selector::Path => self.push(field, b"", exchange.path.as_bytes()),
+                Selector::Authority => self.push(field, b"", exchange.authority.as_bytes()),
+                Selector::Scheme => self.push(field, b"", exchange.scheme.as_str().as_bytes()),
+                Selector::Method => self.push(field, b"", exchange.method.as_str().as_bytes()),
+                Selector::Header(name) => self.push_headers(field, headers, name),
+                Selector::RequestHeader(name) => {
+                    self.push_headers(field, &exchange.headers, name);
+                }
+                Selector::Attribute(name) => {
+                    if let Some(value) = exchange.attributes.find(name) {
+                        self.push(field, b"", value.as_bytes());
+                    }
+                }
+                Selector::AllHeaders => {
+                    for (name, value) in headers {
+                        self.push(field, name.as_str().as_bytes(), value.as_bytes());
+                    }
+                }
+            }
+        }
+    }
+
+    fn push_headers(&mut self, field: u32, headers: &HeaderMap, name: &HeaderName) {
+        for value in headers.get_all(name) {
+            self.push(field, b"", value.as_bytes());
+        }
+    }
+
+    fn push(&mut self, field: u32, name: &[u8], value: &[u8]) {
+        let start = self.octets.len();
+        if start + name.len() + value.len() > MAX_VIEW_OCTETS {
+            self.truncated = true;
+            return;
+        }
+        self.octets.extend_from_slice(name);
+        self.octets.extend_from_slice(value);
+        // Bounded by MAX_VIEW_OCTETS, so the conversions below cannot saturate.
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        self.spans.push(Span {
+            field,
+            start: number(start),
+            name_length: number(name.len()),
+            length: number(value.len()),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Attributes, Scheme};
+
+    fn exchange() -> Exchange {
+        let mut headers = HeaderMap::new();
+        headers.append("accept", "text/html".parse().unwrap());
+        headers.append("accept", "*/*".parse().unwrap());
+        headers.append("cookie", "secret".parse().unwrap());
+        let mut attributes = Attributes::default();
+        attributes.set("peer.spiffe-id", "spiffe://a/b");
+        Exchange {
+            id: 7,
+            method: http::Method::POST,
+            scheme: Scheme::Https,
+            authority: "shop.example".into(),
+            path: "/pay?x=1".into(),
+            headers,
+            status: None,
+            response_headers: HeaderMap::new(),
+            attributes,
+        }
+    }
+
+    fn text(view: &View, span: &Span) -> String {
+        let start = span.start as usize;
+        let end = start + span.name_length as usize + span.length as usize;
+        String::from_utf8(view.octets[start..end].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_view_holds_exactly_what_was_declared() {
+        let reads =
+            Reads::parse(&[":path", "accept", "x-absent", "@peer.spiffe-id", "@none"]).unwrap();
+        let mut view = View::default();
+        view.fill_request(&reads, &exchange());
+        let got: Vec<_> = view.spans.iter().map(|s| (s.field, text(&view, s))).collect();
+        assert_eq!(
+            got,
+            [
+                (0, "/pay?x=1".to_owned()),
+                (1, "text/html".into()),
+                (1, "*/*".into()),
+                (3, "spiffe://a/b".into())
+            ]
+        );
+        assert!(!view.octets.windows(6).any(|w| w == b"secret"));
+        assert_eq!(view.method, Method::Post);
+    }
+
+    #[test]
+    fn an_impossible_declaration_names_its_place() {
+        let error = Reads::parse(&[":path", "Accept"]).unwrap_err();
+        assert_eq!(error.index, 1);
+        assert!(Reads::parse(&[":status"]).is_err());
+        assert!(Reads::parse(&["@"]).is_err());
+    }
+}
