@@ -1,0 +1,177 @@
+//! Sigstore bundle v0.3 around a DSSE envelope around an in-toto statement v1.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{Digest, Error, KeyId, json};
+
+/// More bundles than this are refused unread.
+pub const MAX_BUNDLES: usize = 32;
+/// A larger bundle is refused unread.
+pub const MAX_BUNDLE_BYTES: usize = 256 * 1024;
+
+pub(crate) const BUNDLE_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+pub(crate) const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
+pub(crate) const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
+pub(crate) const PREDICATE_TYPE: &str = "https://sigstore.dev/cosign/sign/v1";
+
+/// The bundles of a `.sigstore.json` file: one a line, empty lines skipped.
+#[must_use]
+pub fn bundle_lines(file: &[u8]) -> Vec<&[u8]> {
+    file.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).collect()
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct BundleDocument {
+    pub(crate) media_type: String,
+    pub(crate) verification_material: Material,
+    pub(crate) dsse_envelope: EnvelopeDocument,
+}
+
+/// Only a public key is accepted: a certificate or chain is an unknown member here, hence an error.
+/// Log entries and timestamps may be present and prove nothing to us.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Material {
+    pub(crate) public_key: KeyHint,
+    #[serde(default)]
+    #[expect(dead_code, reason = "accepted and ignored: unauthenticated here")]
+    tlog_entries: Value,
+    #[serde(default)]
+    #[expect(dead_code, reason = "accepted and ignored: unauthenticated here")]
+    timestamp_verification_data: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KeyHint {
+    #[serde(default)]
+    pub(crate) hint: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct EnvelopeDocument {
+    pub(crate) payload: String,
+    pub(crate) payload_type: String,
+    pub(crate) signatures: Vec<SignatureDocument>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SignatureDocument {
+    pub(crate) sig: String,
+    #[serde(default)]
+    #[expect(dead_code, reason = "accepted and ignored: unsigned, keys come from the policy")]
+    keyid: String,
+}
+
+/// A bundle whose envelope is well formed and whose signature nobody has checked yet. The payload stays
+/// raw bytes: it is parsed by [`Envelope::statement`], after the signature.
+pub(crate) struct Envelope {
+    /// Orders the candidate keys, proves nothing.
+    pub(crate) hint: Option<KeyId>,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) signature: Vec<u8>,
+}
+
+impl Envelope {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        let document: BundleDocument = json::read("bundle", bytes, MAX_BUNDLE_BYTES)?;
+        require(
+            document.media_type == BUNDLE_TYPE,
+            "mediaType must be that of Sigstore bundle v0.3",
+        )?;
+        let envelope = document.dsse_envelope;
+        require(envelope.payload_type == PAYLOAD_TYPE, "payloadType must be that of in-toto")?;
+        let [signature] = envelope.signatures.as_slice() else {
+            return Err(Error::Bundle(
+                "there must be exactly one signature; more signers need a bundle each".to_owned(),
+            ));
+        };
+        Ok(Self {
+            hint: document.verification_material.public_key.hint.parse().ok(),
+            payload: base64(&envelope.payload, "the payload is not base64")?,
+            signature: base64(&signature.sig, "the signature is not base64")?,
+        })
+    }
+
+    /// The bytes that are signed.
+    pub(crate) fn signed_bytes(&self) -> Vec<u8> {
+        pre_authentication_encoding(PAYLOAD_TYPE, &self.payload)
+    }
+
+    /// Reads the payload. Only to be called once the signature holds.
+    pub(crate) fn statement(&self) -> Result<Statement, Error> {
+        json::read("signed statement", &self.payload, MAX_BUNDLE_BYTES)
+    }
+}
+
+fn base64(text: &str, reason: &str) -> Result<Vec<u8>, Error> {
+    STANDARD.decode(text).map_err(|_| Error::Bundle(reason.to_owned()))
+}
+
+fn require(holds: bool, rule: &str) -> Result<(), Error> {
+    if holds { Ok(()) } else { Err(Error::Bundle(rule.to_owned())) }
+}
+
+/// DSSE's PAE: type and body with their lengths, so that no two pairs encode alike.
+pub(crate) fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
+    let head = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len());
+    [head.as_bytes(), payload].concat()
+}
+
+/// An in-toto statement v1. The predicate is free by its type and says nothing we act on.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Statement {
+    #[serde(rename = "_type")]
+    pub(crate) statement_type: String,
+    pub(crate) subject: Vec<Subject>,
+    pub(crate) predicate_type: String,
+    #[serde(default)]
+    pub(crate) predicate: Map<String, Value>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Subject {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) name: String,
+    pub(crate) digest: SubjectDigest,
+    /// `cosign sign -a KEY=VALUE` writes here.
+    #[serde(default)]
+    pub(crate) annotations: Map<String, Value>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SubjectDigest {
+    pub(crate) sha256: String,
+}
+
+impl Subject {
+    pub(crate) fn is(&self, digest: &Digest) -> bool {
+        Digest::from_hex(&self.digest.sha256).as_ref() == Some(digest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_encoding_is_the_one_of_the_dsse_protocol() {
+        let encoded = pre_authentication_encoding("http://example.com/HelloWorld", b"hello world");
+        assert_eq!(encoded, b"DSSEv1 29 http://example.com/HelloWorld 11 hello world");
+    }
+
+    #[test]
+    fn a_file_holds_one_bundle_a_line() {
+        assert_eq!(bundle_lines(b"{1}\n\n{2}\r\n  \n{3}"), [&b"{1}"[..], b"{2}\r", b"{3}"]);
+        assert!(bundle_lines(b"\n").is_empty());
+    }
+}

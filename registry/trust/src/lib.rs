@@ -1,0 +1,60 @@
+//! May it run: keys, signing, verification and policy for filters.
+//!
+//! An author signs the digest of a manifest; whoever is about to run the filter asks [`verify`] with
+//! the pinned digest, the bytes at hand and the policies in force. The answer is [`Verified`] or a
+//! [`Refused`] that names the rule, who set it and what would satisfy it. There is no third answer:
+//! no fallback to another format, no "allow when no policy exists".
+//!
+//! This crate opens no file and no socket and has no clock: bytes and the time (`now`, seconds since
+//! the Unix epoch) are arguments, so that the CLI, the registry and the proxy decide alike.
+//!
+//! ```
+//! use tamis_trust::{build, sign, verify, BuildInput, Digest, Policy, PrivateKey, Request};
+//!
+//! let component = b"\0asm";
+//! let manifest = build(component, &BuildInput::new("acme/retry", "1.4.2"))?;
+//! let key = PrivateKey::generate()?;
+//! let bundle = sign(&key, &manifest)?;
+//!
+//! let policy = Policy::from_json(serde_json::json!({
+//!     "name": "acme", "namespaces": ["acme/*"], "threshold": 1,
+//!     "keys": [{ "name": "release", "publicKey": key.public_key().to_pem() }],
+//! }).to_string().as_bytes())?;
+//!
+//! let verified = verify(&Request {
+//!     pinned: &Digest::of(&manifest),
+//!     name: Some("acme/retry"),
+//!     manifest: &manifest,
+//!     bundles: &[bundle.as_bytes()],
+//!     policies: &[policy],
+//!     now: 1_800_000_000,
+//! }, component)?;
+//! assert_eq!(verified.version.to_string(), "1.4.2");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod bundle;
+mod digest;
+mod error;
+mod json;
+mod keys;
+mod manifest;
+mod name;
+mod pem;
+mod policy;
+mod refused;
+mod sign;
+mod time;
+mod verify;
+
+pub use bundle::{MAX_BUNDLE_BYTES, MAX_BUNDLES, bundle_lines};
+pub use digest::Digest;
+pub use error::Error;
+pub use keys::{KeyId, PrivateKey, PublicKey};
+pub use manifest::{BuildInput, MAX_MANIFEST_BYTES, Manifest, TITLE, VERSION, build};
+pub use name::{Name, Version};
+pub use policy::{Pattern, Policy, TrustedKey};
+pub use refused::{Refused, code};
+pub use sign::sign;
+pub use time::Timestamp;
+pub use verify::{Request, SignerName, Verified, verify, verify_manifest};

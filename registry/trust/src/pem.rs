@@ -1,0 +1,35 @@
+//! One PEM block (RFC 7468), strictly: the label wanted, base64, nothing around it but white space.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::Error;
+
+/// No key of ours comes near this.
+const MAX_PEM_BYTES: usize = 4096;
+
+pub(crate) fn encode(label: &str, der: &[u8]) -> String {
+    let body = STANDARD.encode(der);
+    let mut text = format!("-----BEGIN {label}-----\n");
+    for (at, symbol) in body.chars().enumerate() {
+        if at > 0 && at % 64 == 0 {
+            text.push('\n');
+        }
+        text.push(symbol);
+    }
+    text.push_str(&format!("\n-----END {label}-----\n"));
+    text
+}
+
+pub(crate) fn decode(label: &'static str, text: &str) -> Result<Vec<u8>, Error> {
+    if text.len() > MAX_PEM_BYTES {
+        return Err(Error::Pem(label));
+    }
+    let body = text
+        .trim()
+        .strip_prefix(&format!("-----BEGIN {label}-----"))
+        .and_then(|rest| rest.strip_suffix(&format!("-----END {label}-----")))
+        .ok_or(Error::Pem(label))?;
+    let body: String = body.split_ascii_whitespace().collect();
+    STANDARD.decode(body).map_err(|_| Error::Pem(label))
+}

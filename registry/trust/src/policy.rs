@@ -1,0 +1,293 @@
+//! Whom to believe about which filters: the checked form of a `TrustPolicy`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+use crate::name::is_component;
+use crate::{Digest, Error, KeyId, Name, PublicKey, Timestamp, Version, json};
+
+const MAX_POLICY_BYTES: usize = 1024 * 1024;
+/// Bounds the work of a refusal: keys × bundles signature checks.
+const MAX_KEYS: usize = 64;
+
+/// A checked trust policy.
+///
+/// Invariants: at least one pattern and one key; names and keys are each distinct, so the threshold
+/// counts people; 1 ≤ threshold ≤ number of keys.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "Document")]
+pub struct Policy {
+    name: String,
+    namespaces: Vec<Pattern>,
+    keys: Vec<TrustedKey>,
+    threshold: usize,
+    floor_versions: BTreeMap<Name, Version>,
+    revoked_digests: BTreeSet<Digest>,
+    revoked_keys: BTreeSet<KeyId>,
+}
+
+/// A key a policy trusts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrustedKey {
+    /// What the policy calls it.
+    pub name: String,
+    /// The key.
+    pub key: PublicKey,
+    /// Its id.
+    pub id: KeyId,
+    /// Not believed before this moment; none: believed from ever.
+    pub not_before: Option<Timestamp>,
+    /// Not believed from this moment on; none: believed for ever.
+    pub expires: Option<Timestamp>,
+}
+
+/// The document as people write it. Keys are revoked by their name in this policy or by their id.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Document {
+    name: String,
+    namespaces: Vec<Pattern>,
+    keys: Vec<KeyDocument>,
+    threshold: usize,
+    #[serde(default)]
+    floor_versions: BTreeMap<Name, Version>,
+    #[serde(default)]
+    revoked_digests: Vec<Digest>,
+    #[serde(default)]
+    revoked_keys: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct KeyDocument {
+    name: String,
+    public_key: String,
+    #[serde(default)]
+    not_before: Option<Timestamp>,
+    #[serde(default)]
+    expires: Option<Timestamp>,
+}
+
+impl TryFrom<Document> for Policy {
+    type Error = Error;
+
+    fn try_from(document: Document) -> Result<Self, Error> {
+        let broken = |reason: String| Error::Policy { name: document.name.clone(), reason };
+        let name_fits = !document.name.is_empty()
+            && document.name.len() <= 253
+            && !document.name.chars().any(char::is_control);
+        if !name_fits {
+            return Err(broken("name must be one line of 1 to 253 bytes".to_owned()));
+        }
+        if document.namespaces.is_empty() {
+            return Err(broken("namespaces is empty; say \"*\" to mean all".to_owned()));
+        }
+        if document.keys.len() > MAX_KEYS {
+            return Err(broken(format!("more than {MAX_KEYS} keys; split the policy")));
+        }
+        let keys = trusted_keys(&document.keys).map_err(broken)?;
+        if document.threshold == 0 || document.threshold > keys.len() {
+            return Err(broken(format!(
+                "threshold {} must lie between 1 and the number of keys, {}",
+                document.threshold,
+                keys.len()
+            )));
+        }
+        let mut revoked_keys = BTreeSet::new();
+        for text in &document.revoked_keys {
+            let named = keys.iter().find(|key| key.name == *text).map(|key| key.id);
+            let id = named.or_else(|| text.parse().ok()).ok_or_else(|| {
+                broken(format!(
+                    "revokedKeys: {text:?} is neither a key of this policy nor a key id"
+                ))
+            })?;
+            revoked_keys.insert(id);
+        }
+        Ok(Self {
+            name: document.name,
+            namespaces: document.namespaces,
+            keys,
+            threshold: document.threshold,
+            floor_versions: document.floor_versions,
+            revoked_digests: document.revoked_digests.into_iter().collect(),
+            revoked_keys,
+        })
+    }
+}
+
+fn trusted_keys(documents: &[KeyDocument]) -> Result<Vec<TrustedKey>, String> {
+    let mut keys: Vec<TrustedKey> = Vec::new();
+    for document in documents {
+        let name = document.name.clone();
+        let key = PublicKey::from_pem(&document.public_key)
+            .map_err(|error| format!("key {name:?}: {error}"))?;
+        let id = key.id();
+        if name.is_empty() || keys.iter().any(|other| other.name == name) {
+            return Err(format!("key {name:?}: names must be present and distinct"));
+        }
+        if let Some(other) = keys.iter().find(|other| other.id == id) {
+            return Err(format!("key {name:?} is the same key as {:?}; remove one", other.name));
+        }
+        if document.not_before.zip(document.expires).is_some_and(|(from, to)| from >= to) {
+            return Err(format!("key {name:?}: notBefore must lie before expires"));
+        }
+        let (not_before, expires) = (document.not_before, document.expires);
+        keys.push(TrustedKey { name, key, id, not_before, expires });
+    }
+    Ok(keys)
+}
+
+impl Policy {
+    /// Reads a policy from strict JSON.
+    ///
+    /// # Errors
+    /// When it is malformed, has an unknown or duplicate member, or contradicts itself.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, Error> {
+        json::read("trust policy", bytes, MAX_POLICY_BYTES)
+    }
+
+    /// What the policy is called.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The keys it trusts, in the order written; revoked and expired ones included.
+    #[must_use]
+    pub fn keys(&self) -> &[TrustedKey] {
+        &self.keys
+    }
+
+    /// How many distinct keys must have signed.
+    #[must_use]
+    pub fn threshold(&self) -> usize {
+        self.threshold
+    }
+
+    /// How closely the policy speaks of this filter; `None` when it does not. Greater is closer.
+    #[must_use]
+    pub fn covers(&self, name: &Name) -> Option<usize> {
+        self.namespaces.iter().filter_map(|pattern| pattern.matches(name)).max()
+    }
+
+    /// The lowest version of this filter that may run.
+    #[must_use]
+    pub fn floor(&self, name: &Name) -> Option<&Version> {
+        self.floor_versions.get(name)
+    }
+
+    /// Whether this manifest digest was withdrawn.
+    #[must_use]
+    pub fn revokes_digest(&self, digest: &Digest) -> bool {
+        self.revoked_digests.contains(digest)
+    }
+
+    /// Whether this key was withdrawn.
+    #[must_use]
+    pub fn revokes_key(&self, id: &KeyId) -> bool {
+        self.revoked_keys.contains(id)
+    }
+}
+
+/// Which filters a policy speaks of: `*` (all), `NAMESPACE/*` (all below), `NAMESPACE/NAME` (one).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Pattern(String);
+
+impl Pattern {
+    /// The length of what matched literally (an exact name counts one more than any prefix), or `None`.
+    fn matches(&self, name: &Name) -> Option<usize> {
+        match self.0.strip_suffix('*') {
+            Some(prefix) => name.as_str().starts_with(prefix).then_some(prefix.len()),
+            None => (self.0 == name.as_str()).then_some(self.0.len() + 1),
+        }
+    }
+}
+
+impl FromStr for Pattern {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let ok = text == "*"
+            || text.parse::<Name>().is_ok()
+            || text.strip_suffix("/*").is_some_and(|prefix| prefix.split('/').all(is_component));
+        if ok {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Error::Pattern(text.chars().take(80).collect()))
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::PrivateKey;
+    use serde_json::{Value, json};
+
+    fn document() -> Value {
+        let keys: Vec<Value> = (0..2)
+            .map(|at| {
+                let pem = PrivateKey::generate().unwrap().public_key().to_pem();
+                json!({ "name": format!("k{at}"), "publicKey": pem })
+            })
+            .collect();
+        json!({ "name": "p", "namespaces": ["acme/*", "beta/x"], "keys": keys, "threshold": 2,
+                "floorVersions": { "acme/a": "1.2.0" }, "revokedKeys": ["k1"] })
+    }
+
+    fn read(value: &Value) -> Result<Policy, Error> {
+        Policy::from_json(value.to_string().as_bytes())
+    }
+
+    #[test]
+    fn a_policy_speaks_of_its_namespaces_only() {
+        let policy = read(&document()).unwrap();
+        let covers = |name: &str| policy.covers(&name.parse().unwrap());
+        assert_eq!(covers("acme/a"), Some(5));
+        assert_eq!(covers("beta/x"), Some(7));
+        assert_eq!(covers("beta/y"), None);
+        assert_eq!(covers("acmes/a"), None);
+        assert!(
+            policy.revokes_key(&policy.keys()[1].id) && !policy.revokes_key(&policy.keys()[0].id)
+        );
+    }
+
+    #[test]
+    fn a_policy_that_contradicts_itself_is_refused() {
+        let good = document();
+        let mut rows: Vec<(&str, Value)> = vec![
+            ("threshold", json!(0)),
+            ("threshold", json!(3)),
+            ("namespaces", json!([])),
+            ("namespaces", json!(["acme*"])),
+            ("namespaces", json!(["*/x"])),
+            ("keys", json!([])),
+            ("treshold", json!(1)),
+            ("revokedKeys", json!(["nobody"])),
+            ("revokedDigests", json!(["sha256:1"])),
+            ("floorVersions", json!({ "acme/a": "1" })),
+            ("name", json!("")),
+        ];
+        let mut same_key = good["keys"].clone();
+        same_key[1]["publicKey"] = same_key[0]["publicKey"].clone();
+        let mut same_name = good["keys"].clone();
+        same_name[1]["name"] = json!("k0");
+        let mut backwards = good["keys"].clone();
+        backwards[0]["notBefore"] = json!("2027-01-01T00:00:00Z");
+        backwards[0]["expires"] = json!("2026-01-01T00:00:00Z");
+        rows.extend([("keys", same_key), ("keys", same_name), ("keys", backwards)]);
+        for (member, value) in rows {
+            let mut bad = good.clone();
+            bad[member] = value;
+            assert!(read(&bad).is_err(), "{bad}");
+        }
+    }
+}

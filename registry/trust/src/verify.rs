@@ -1,0 +1,398 @@
+//! The verifier: may these bytes run under that digest?
+//!
+//! Order matters. The pin is checked first; the policy for the filter's name gives the candidate keys;
+//! each bundle's signature is checked over the raw payload *before* the payload is parsed; distinct
+//! keys are counted. A bundle that fails is set aside and remembered, never fatal by itself: anybody
+//! may attach bundles to a filter, and one piece of rubbish must not take it out of service.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::bundle::{Envelope, MAX_BUNDLES, PREDICATE_TYPE, STATEMENT_TYPE, Statement};
+use crate::policy::TrustedKey;
+use crate::refused::{Refused, code};
+use crate::{Digest, Error, KeyId, Manifest, Name, Policy, TITLE, Timestamp, VERSION, Version};
+
+/// What is to be verified, by whose rules, and when.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The manifest digest somebody decided on.
+    pub pinned: &'a Digest,
+    /// The name they decided on; none: whatever the manifest says, under the policy for that name.
+    pub name: Option<&'a str>,
+    /// The manifest's bytes, from anywhere.
+    pub manifest: &'a [u8],
+    /// The bundles at hand, one each, from anywhere.
+    pub bundles: &'a [&'a [u8]],
+    /// The policies in force. The one that speaks of the name most closely decides; the revocations and
+    /// floors of all that speak of it hold.
+    pub policies: &'a [Policy],
+    /// Seconds since the Unix epoch.
+    pub now: u64,
+}
+
+/// What holds about a filter that may run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// The manifest's digest.
+    pub digest: Digest,
+    /// What the filter is called.
+    pub name: Name,
+    /// Which release it is.
+    pub version: Version,
+    /// The distinct keys that signed, by their names in the policy, sorted.
+    pub signers: Vec<SignerName>,
+}
+
+/// What the policy calls a key that signed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SignerName(pub String);
+
+impl fmt::Display for SignerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+const FORMAT_SETTER: &str = "the artifact format";
+
+/// Verifies a filter: pin, policy, signatures, and that `component` is what the manifest describes.
+///
+/// # Errors
+/// [`Refused`], always with the rule, who set it and the way out.
+pub fn verify(request: &Request<'_>, component: &[u8]) -> Result<Verified, Refused> {
+    let (manifest, verified) = check(request)?;
+    manifest.check(component).map_err(|error| Refused {
+        code: code::ALTERED,
+        rule: format!("the component must be the one the manifest names ({error})"),
+        set_by: format!("the manifest {}", request.pinned),
+        remedy: "fetch the component again, or pin the digest of its own signed manifest"
+            .to_owned(),
+    })?;
+    Ok(verified)
+}
+
+/// Verifies all but the component's bytes, for those who decide before they fetch it. Before it is
+/// compiled, [`Manifest::check`] must still hold.
+///
+/// # Errors
+/// [`Refused`], always with the rule, who set it and the way out.
+pub fn verify_manifest(request: &Request<'_>) -> Result<Verified, Refused> {
+    check(request).map(|(_, verified)| verified)
+}
+
+fn check(request: &Request<'_>) -> Result<(Manifest, Verified), Refused> {
+    let manifest = pinned_manifest(request)?;
+    let policy = policy_for(&manifest, request.policies)?;
+    withdrawn(&manifest, request.policies)?;
+    let signers = signers(&manifest, policy, request)?;
+    let verified = Verified {
+        digest: manifest.digest(),
+        name: manifest.name().clone(),
+        version: manifest.version().clone(),
+        signers,
+    };
+    Ok((manifest, verified))
+}
+
+fn pinned_manifest(request: &Request<'_>) -> Result<Manifest, Refused> {
+    let actual = Digest::of(request.manifest);
+    if actual != *request.pinned {
+        return Err(Refused {
+            code: code::ALTERED,
+            rule: format!(
+                "the manifest's digest must be the pinned {}, it is {actual}",
+                request.pinned
+            ),
+            set_by: "the pin".to_owned(),
+            remedy: "fetch the manifest again, or pin the other digest after review".to_owned(),
+        });
+    }
+    let manifest = Manifest::parse(request.manifest).map_err(|error| Refused {
+        code: code::FORMAT,
+        rule: format!("the manifest must be one of a Wasm component ({error})"),
+        set_by: FORMAT_SETTER.to_owned(),
+        remedy: "build and sign the artifact again with `tamis sign`".to_owned(),
+    })?;
+    match request.name {
+        Some(name) if name != manifest.name().as_str() => Err(Refused {
+            code: code::WRONG_NAME,
+            rule: format!(
+                "the pinned digest must be of {name:?}, its manifest says {}",
+                manifest.name()
+            ),
+            set_by: "the pin".to_owned(),
+            remedy: "pin a digest of the filter that was asked for".to_owned(),
+        }),
+        _ => Ok(manifest),
+    }
+}
+
+fn policy_for<'a>(manifest: &Manifest, policies: &'a [Policy]) -> Result<&'a Policy, Refused> {
+    let name = manifest.name();
+    let closest = policies.iter().filter_map(|policy| policy.covers(name)).max();
+    let mut best =
+        policies.iter().filter(|policy| closest.is_some() && policy.covers(name) == closest);
+    match (best.next(), best.next()) {
+        (Some(policy), None) => Ok(policy),
+        (Some(one), Some(other)) => Err(Refused {
+            code: code::UNKNOWN_KEY,
+            rule: format!(
+                "one trust policy must decide on {name}, two speak of it equally closely"
+            ),
+            set_by: format!("trust policies {:?} and {:?}", one.name(), other.name()),
+            remedy: "merge them, or make the pattern of one closer".to_owned(),
+        }),
+        (None, _) => Err(Refused {
+            code: code::UNKNOWN_KEY,
+            rule: format!("a trust policy must speak of {name}, none does"),
+            set_by: "default deny".to_owned(),
+            remedy: format!("add a trust policy whose namespaces include {name}"),
+        }),
+    }
+}
+
+/// A withdrawal anywhere counts: a closer policy must not bring back what a wider one took out.
+fn withdrawn(manifest: &Manifest, policies: &[Policy]) -> Result<(), Refused> {
+    let (name, digest, version) = (manifest.name(), manifest.digest(), manifest.version());
+    for policy in policies.iter().filter(|policy| policy.covers(name).is_some()) {
+        let refusal = |rule: String, remedy: String| Refused {
+            code: code::REVOKED_DIGEST,
+            rule,
+            set_by: set_by(policy),
+            remedy,
+        };
+        if policy.revokes_digest(&digest) {
+            return Err(refusal(
+                format!("revokedDigests lists {digest}"),
+                format!("pin another release of {name}"),
+            ));
+        }
+        if let Some(floor) = policy.floor(name).filter(|floor| version < *floor) {
+            return Err(refusal(
+                format!("floorVersions wants {name} {floor} or later, this is {version}"),
+                format!("pin {name} {floor} or later"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn set_by(policy: &Policy) -> String {
+    format!("trust policy {:?}", policy.name())
+}
+
+/// Why one bundle does not count.
+struct Miss {
+    code: &'static str,
+    why: String,
+}
+
+impl Miss {
+    fn new(code: &'static str, why: impl Into<String>) -> Self {
+        Self { code, why: why.into() }
+    }
+}
+
+fn signers(
+    manifest: &Manifest,
+    policy: &Policy,
+    request: &Request<'_>,
+) -> Result<Vec<SignerName>, Refused> {
+    let bundles = request.bundles;
+    let revoked = |id: &KeyId| {
+        let speaking =
+            request.policies.iter().filter(|policy| policy.covers(manifest.name()).is_some());
+        speaking.into_iter().any(|policy| policy.revokes_key(id))
+    };
+    let remedy = || who_may_sign(policy, &revoked, request.now);
+    if bundles.is_empty() {
+        return Err(Refused {
+            code: code::UNSIGNED,
+            rule: format!(
+                "{} must be signed by {}, no signature is there",
+                manifest.name(),
+                distinct_keys(policy.threshold())
+            ),
+            set_by: set_by(policy),
+            remedy: remedy(),
+        });
+    }
+    if bundles.len() > MAX_BUNDLES {
+        return Err(Refused {
+            code: code::FORMAT,
+            rule: format!(
+                "there must be at most {MAX_BUNDLES} bundles, there are {}",
+                bundles.len()
+            ),
+            set_by: FORMAT_SETTER.to_owned(),
+            remedy: "keep the bundles of the trusted keys and remove the others".to_owned(),
+        });
+    }
+    let mut keys = BTreeSet::new();
+    let mut signers = BTreeSet::new();
+    let mut misses = Vec::new();
+    for bundle in bundles {
+        match signer(bundle, manifest, policy, &revoked, request.now) {
+            Ok(key) => {
+                keys.insert(key.id);
+                signers.insert(SignerName(key.name.clone()));
+            }
+            Err(miss) => misses.push(miss),
+        }
+    }
+    if keys.len() >= policy.threshold() {
+        return Ok(signers.into_iter().collect());
+    }
+    Err(too_few(policy, &signers, &misses, remedy()))
+}
+
+/// What would make the count, naming only keys that count at this moment.
+fn who_may_sign(policy: &Policy, revoked: &dyn Fn(&KeyId) -> bool, now: u64) -> String {
+    let usable = policy.keys().iter().filter(|key| usable(key, revoked, now).is_ok());
+    let names: Vec<&str> = usable.map(|key| key.name.as_str()).collect();
+    let wanted = policy.threshold();
+    if names.len() < wanted {
+        return format!("add keys to the policy: it wants {wanted}, {} can count now", names.len());
+    }
+    format!(
+        "have the manifest signed by {wanted} of the keys {}, one bundle each",
+        names.join(", ")
+    )
+}
+
+fn distinct_keys(count: usize) -> String {
+    if count == 1 { "1 key".to_owned() } else { format!("{count} distinct keys") }
+}
+
+/// With some good signature the count is at fault, with none the most telling of the misses.
+fn too_few(
+    policy: &Policy,
+    good: &BTreeSet<SignerName>,
+    misses: &[Miss],
+    remedy: String,
+) -> Refused {
+    const TELLING: [&str; 6] = [
+        code::REVOKED_KEY,
+        code::EXPIRED,
+        code::WRONG_NAME,
+        code::WRONG_SUBJECT,
+        code::BAD_SIGNATURE,
+        code::UNKNOWN_KEY,
+    ];
+    let wanted = distinct_keys(policy.threshold());
+    let why: Vec<&str> = misses.iter().map(|miss| miss.why.as_str()).collect();
+    if !good.is_empty() {
+        let names: Vec<&str> = good.iter().map(|name| name.0.as_str()).collect();
+        let mut rule =
+            format!("{wanted} must have signed, {} did ({})", names.len(), names.join(", "));
+        if !why.is_empty() {
+            rule.push_str(&format!("; not counted: {}", why.join("; ")));
+        }
+        return Refused { code: code::THRESHOLD, rule, set_by: set_by(policy), remedy };
+    }
+    let telling = TELLING.into_iter().find(|code| misses.iter().any(|miss| miss.code == *code));
+    let code = telling.unwrap_or(code::FORMAT);
+    let set_by = if code == code::FORMAT { FORMAT_SETTER.to_owned() } else { set_by(policy) };
+    let rule = format!("{wanted} must have signed, none did: {}", why.join("; "));
+    Refused { code, rule, set_by, remedy }
+}
+
+/// The trusted key that signed this bundle about this manifest.
+fn signer<'a>(
+    bundle: &[u8],
+    manifest: &Manifest,
+    policy: &'a Policy,
+    revoked: &dyn Fn(&KeyId) -> bool,
+    now: u64,
+) -> Result<&'a TrustedKey, Miss> {
+    let envelope = Envelope::parse(bundle).map_err(|error| format_miss(&error))?;
+    let key = key_of(&envelope, policy, revoked)?;
+    let statement = envelope.statement().map_err(|error| format_miss(&error))?;
+    about(&statement, manifest)?;
+    usable(key, revoked, now)?;
+    Ok(key)
+}
+
+fn format_miss(error: &Error) -> Miss {
+    Miss::new(code::FORMAT, error.to_string())
+}
+
+/// The policy's key under which the signature holds; the hint only says which to try first.
+fn key_of<'a>(
+    envelope: &Envelope,
+    policy: &'a Policy,
+    revoked: &dyn Fn(&KeyId) -> bool,
+) -> Result<&'a TrustedKey, Miss> {
+    let signed = envelope.signed_bytes();
+    let hinted = |key: &&TrustedKey| envelope.hint == Some(key.id);
+    let first = policy.keys().iter().filter(hinted);
+    let rest = policy.keys().iter().filter(|key| !hinted(key));
+    let found = first.chain(rest).find(|key| key.key.verifies(&signed, &envelope.signature));
+    found.ok_or_else(|| match &envelope.hint {
+        Some(hint) if revoked(hint) => {
+            Miss::new(code::REVOKED_KEY, format!("the key {hint} is revoked"))
+        }
+        Some(hint) => match policy.keys().iter().find(|key| key.id == *hint) {
+            Some(key) => Miss::new(
+                code::BAD_SIGNATURE,
+                format!("the signature that claims key {:?} does not hold", key.name),
+            ),
+            None => Miss::new(code::UNKNOWN_KEY, format!("the key {hint} is not trusted")),
+        },
+        None => Miss::new(code::UNKNOWN_KEY, "a signature is by no trusted key"),
+    })
+}
+
+fn about(statement: &Statement, manifest: &Manifest) -> Result<(), Miss> {
+    if statement.statement_type != STATEMENT_TYPE {
+        return Err(Miss::new(code::FORMAT, "the statement is not in-toto v1"));
+    }
+    if statement.predicate_type != PREDICATE_TYPE {
+        return Err(Miss::new(
+            code::WRONG_SUBJECT,
+            "the statement has another predicate type: it attests something else than \"sign\"",
+        ));
+    }
+    let pinned = manifest.digest();
+    let mut subjects = statement.subject.iter().filter(|subject| subject.is(&pinned));
+    let subject = match (subjects.next(), subjects.next()) {
+        (Some(subject), None) => subject,
+        (None, _) => {
+            return Err(Miss::new(code::WRONG_SUBJECT, "the statement is about another digest"));
+        }
+        _ => return Err(Miss::new(code::FORMAT, "the statement names the digest twice")),
+    };
+    let (name, version) = (manifest.name().to_string(), manifest.version().to_string());
+    if !subject.name.is_empty() && subject.name != name {
+        return Err(Miss::new(code::WRONG_NAME, "the subject signed has another name"));
+    }
+    for (annotation, wanted) in [(TITLE, &name), (VERSION, &version)] {
+        if subject.annotations.get(annotation).and_then(|value| value.as_str()) != Some(wanted) {
+            return Err(Miss::new(
+                code::WRONG_NAME,
+                format!("the annotation {annotation} signed must be {wanted:?}"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn usable(key: &TrustedKey, revoked: &dyn Fn(&KeyId) -> bool, now: u64) -> Result<(), Miss> {
+    if revoked(&key.id) {
+        return Err(Miss::new(code::REVOKED_KEY, format!("key {:?} is revoked", key.name)));
+    }
+    if let Some(expires) = key.expires.filter(|expires| Timestamp(now) >= *expires) {
+        return Err(Miss::new(code::EXPIRED, format!("key {:?} expired at {expires}", key.name)));
+    }
+    if let Some(from) = key.not_before.filter(|from| Timestamp(now) < *from) {
+        return Err(Miss::new(
+            code::EXPIRED,
+            format!("key {:?} is not valid before {from}", key.name),
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,441 @@
+//! Promises of the verifier: what it accepts, what it refuses and with which code, and that no
+//! altered byte is ever accepted as a different statement.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::bundle::{PAYLOAD_TYPE, bundle_lines};
+use crate::sign::{bundle, sign, statement, to_json};
+use crate::{BuildInput, PrivateKey, build};
+
+const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0 a component";
+const NOW: u64 = 1_800_000_000;
+
+struct Scene {
+    keys: Vec<PrivateKey>,
+    manifest: Vec<u8>,
+    policy: Value,
+}
+
+fn scene(threshold: usize) -> Scene {
+    let keys: Vec<PrivateKey> = (0..3).map(|_| PrivateKey::generate().unwrap()).collect();
+    let trusted: Vec<Value> = keys
+        .iter()
+        .enumerate()
+        .map(
+            |(at, key)| json!({ "name": format!("k{at}"), "publicKey": key.public_key().to_pem() }),
+        )
+        .collect();
+    Scene {
+        keys,
+        manifest: build(COMPONENT, &BuildInput::new("acme/retry", "1.4.2")).unwrap(),
+        policy: json!({ "name": "acme", "namespaces": ["acme/*"], "threshold": threshold, "keys": trusted }),
+    }
+}
+
+impl Scene {
+    fn policy(&self) -> Policy {
+        Policy::from_json(self.policy.to_string().as_bytes()).unwrap()
+    }
+
+    fn sign(&self, at: usize) -> String {
+        sign(&self.keys[at], &self.manifest).unwrap()
+    }
+
+    fn verify(&self, bundles: &[String]) -> Result<Verified, Refused> {
+        let bundles: Vec<&[u8]> = bundles.iter().map(String::as_bytes).collect();
+        self.verify_under(&bundles, &[self.policy()])
+    }
+
+    fn verify_under(&self, bundles: &[&[u8]], policies: &[Policy]) -> Result<Verified, Refused> {
+        let pinned = Digest::of(&self.manifest);
+        let manifest = &self.manifest;
+        let name = Some("acme/retry");
+        verify(&Request { pinned: &pinned, name, manifest, bundles, policies, now: NOW }, COMPONENT)
+    }
+
+    fn refusal(&self, bundles: &[String]) -> &'static str {
+        self.verify(bundles).unwrap_err().code
+    }
+
+    /// A correctly signed bundle by the first key whose statement was changed before it was signed.
+    fn signed_after(&self, change: impl FnOnce(&mut Value)) -> String {
+        let payload = statement(&Manifest::parse(&self.manifest).unwrap());
+        let mut value = serde_json::to_value(payload).unwrap();
+        change(&mut value);
+        bundle(&self.keys[0], PAYLOAD_TYPE, value.to_string().as_bytes()).unwrap()
+    }
+}
+
+/// The bundle with this JSON changed after it was signed.
+fn changed(text: &str, change: impl FnOnce(&mut Value)) -> String {
+    let mut value: Value = serde_json::from_str(text).unwrap();
+    change(&mut value);
+    value.to_string()
+}
+
+#[test]
+fn what_is_signed_verifies() {
+    let scene = scene(2);
+    let verified = scene.verify(&[scene.sign(1), scene.sign(0)]).unwrap();
+    assert_eq!(verified.digest, Digest::of(&scene.manifest));
+    assert_eq!(verified.name.as_str(), "acme/retry");
+    assert_eq!(verified.version.to_string(), "1.4.2");
+    assert_eq!(verified.signers, [SignerName("k0".to_owned()), SignerName("k1".to_owned())]);
+}
+
+#[test]
+fn the_bundle_is_what_cosign_writes() {
+    let scene = scene(1);
+    let value: Value = serde_json::from_str(&scene.sign(0)).unwrap();
+    let members = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(members(&value), ["mediaType", "verificationMaterial", "dsseEnvelope"]);
+    assert_eq!(members(&value["dsseEnvelope"]), ["payload", "payloadType", "signatures"]);
+    let envelope = Envelope::parse(scene.sign(0).as_bytes()).unwrap();
+    let digest = Digest::of(&scene.manifest).hex();
+    assert_eq!(
+        String::from_utf8(envelope.payload).unwrap(),
+        format!(
+            "{{\"_type\":\"https://in-toto.io/Statement/v1\",\"subject\":[{{\"name\":\"acme/retry\",\
+             \"digest\":{{\"sha256\":\"{digest}\"}},\"annotations\":{{\
+             \"org.opencontainers.image.title\":\"acme/retry\",\
+             \"org.opencontainers.image.version\":\"1.4.2\"}}}}],\
+             \"predicateType\":\"https://sigstore.dev/cosign/sign/v1\",\"predicate\":{{}}}}"
+        )
+    );
+}
+
+#[test]
+fn the_same_key_twice_counts_once() {
+    let scene = scene(2);
+    assert_eq!(scene.refusal(&[scene.sign(0), scene.sign(0)]), code::THRESHOLD);
+    let other_hint = changed(&scene.sign(0), |value| {
+        value["verificationMaterial"]["publicKey"]["hint"] =
+            json!(scene.keys[1].public_key().id().to_string());
+    });
+    assert_eq!(scene.refusal(&[scene.sign(0), other_hint]), code::THRESHOLD);
+}
+
+#[test]
+fn a_bundle_without_name_or_hint_is_fine_as_cosign_writes_it_so() {
+    let scene = scene(1);
+    let bundle = scene.signed_after(|value| {
+        value["subject"][0].as_object_mut().unwrap().remove("name");
+    });
+    let bundle = changed(&bundle, |value| {
+        value["verificationMaterial"]["publicKey"] = json!({});
+        value["verificationMaterial"]["tlogEntries"] = json!([]);
+        value["dsseEnvelope"]["signatures"][0]["keyid"] = json!("");
+    });
+    assert!(scene.verify(&[bundle]).is_ok());
+}
+
+#[test]
+fn rubbish_beside_a_good_bundle_does_not_hurt() {
+    let scene = scene(1);
+    let stranger = sign(&PrivateKey::generate().unwrap(), &scene.manifest).unwrap();
+    assert!(scene.verify(&["rubbish".to_owned(), stranger, scene.sign(2)]).is_ok());
+}
+
+#[test]
+fn signatures_that_do_not_count_are_told_apart() {
+    let scene = scene(1);
+    let good = scene.sign(0);
+    let stranger = sign(&PrivateKey::generate().unwrap(), &scene.manifest).unwrap();
+    let other = build(COMPONENT, &BuildInput::new("acme/retry", "1.4.3")).unwrap();
+    let rows: Vec<(&str, String)> = vec![
+        (code::UNKNOWN_KEY, stranger),
+        (code::WRONG_SUBJECT, sign(&scene.keys[0], &other).unwrap()),
+        (
+            code::BAD_SIGNATURE,
+            changed(&good, |value| {
+                let theirs: Value =
+                    serde_json::from_str(&sign(&scene.keys[0], &other).unwrap()).unwrap();
+                value["dsseEnvelope"]["signatures"] = theirs["dsseEnvelope"]["signatures"].clone();
+            }),
+        ),
+        (
+            code::FORMAT,
+            changed(&good, |value| {
+                let one = value["dsseEnvelope"]["signatures"][0].clone();
+                value["dsseEnvelope"]["signatures"] = json!([one, one]);
+            }),
+        ),
+        (code::FORMAT, changed(&good, |value| value["dsseEnvelope"]["signatures"] = json!([]))),
+        (
+            code::FORMAT,
+            changed(&good, |value| {
+                value["verificationMaterial"] = json!({ "certificate": { "rawBytes": "AAAA" } });
+            }),
+        ),
+        (
+            code::FORMAT,
+            changed(&good, |value| {
+                value["verificationMaterial"]["certificate"] = json!({ "rawBytes": "AAAA" });
+            }),
+        ),
+        (
+            code::FORMAT,
+            changed(&good, |value| {
+                value["dsseEnvelope"]["payloadType"] = json!("application/json");
+            }),
+        ),
+        (
+            code::FORMAT,
+            changed(&good, |value| {
+                value["mediaType"] = json!("application/vnd.dev.sigstore.bundle+json;version=0.2");
+            }),
+        ),
+        (code::FORMAT, changed(&good, |value| value["messageSignature"] = json!({}))),
+        (
+            code::FORMAT,
+            good.replacen("\"dsseEnvelope\":", "\"dsseEnvelope\":{},\"dsseEnvelope\":", 1),
+        ),
+        (code::FORMAT, format!("{}{good}", " ".repeat(crate::MAX_BUNDLE_BYTES))),
+        (
+            code::WRONG_SUBJECT,
+            scene.signed_after(|value| {
+                value["predicateType"] = json!("https://spdx.dev/Document");
+            }),
+        ),
+        (
+            code::FORMAT,
+            scene.signed_after(|value| {
+                value["_type"] = json!("https://in-toto.io/Statement/v0.1");
+            }),
+        ),
+        (code::WRONG_SUBJECT, scene.signed_after(|value| value["subject"] = json!([]))),
+        (
+            code::FORMAT,
+            scene.signed_after(|value| {
+                let one = value["subject"][0].clone();
+                value["subject"] = json!([one, one]);
+            }),
+        ),
+        (
+            code::WRONG_NAME,
+            scene.signed_after(|value| value["subject"][0]["name"] = json!("beta/x")),
+        ),
+        (
+            code::WRONG_NAME,
+            scene.signed_after(|value| {
+                value["subject"][0]["annotations"][TITLE] = json!("beta/x");
+            }),
+        ),
+        (
+            code::WRONG_NAME,
+            scene.signed_after(|value| {
+                value["subject"][0]["annotations"][VERSION] = json!("9.9.9");
+            }),
+        ),
+        (
+            code::WRONG_NAME,
+            scene.signed_after(|value| {
+                value["subject"][0]["annotations"] = json!({});
+            }),
+        ),
+    ];
+    for (at, (wanted, bundle)) in rows.into_iter().enumerate() {
+        let refused = scene.verify(&[bundle]).unwrap_err();
+        assert_eq!(refused.code, wanted, "row {at}: {refused}");
+    }
+    let manifest = Manifest::parse(&scene.manifest).unwrap();
+    let other_type =
+        bundle(&scene.keys[0], "text/plain", &to_json(&statement(&manifest)).unwrap()).unwrap();
+    assert_eq!(scene.refusal(&[other_type]), code::FORMAT);
+    assert_eq!(scene.refusal(&[]), code::UNSIGNED);
+    assert_eq!(scene.refusal(&vec![good; 33]), code::FORMAT);
+}
+
+#[test]
+fn a_duplicate_member_inside_a_signed_payload_is_refused() {
+    let scene = scene(1);
+    let manifest = Manifest::parse(&scene.manifest).unwrap();
+    let payload = String::from_utf8(to_json(&statement(&manifest)).unwrap()).unwrap();
+    let twice = payload.replacen("\"subject\":", "\"subject\":[],\"subject\":", 1);
+    let bundle = bundle(&scene.keys[0], PAYLOAD_TYPE, twice.as_bytes()).unwrap();
+    assert_eq!(scene.refusal(&[bundle]), code::FORMAT);
+}
+
+#[test]
+fn the_policy_decides() {
+    type Change = fn(&Scene, &mut Value);
+    let rows: [(&str, Change); 7] = [
+        (code::REVOKED_DIGEST, |scene, policy| {
+            policy["revokedDigests"] = json!([Digest::of(&scene.manifest).to_string()]);
+        }),
+        (code::REVOKED_DIGEST, |_, policy| {
+            policy["floorVersions"] = json!({ "acme/retry": "1.4.3" });
+        }),
+        (code::REVOKED_KEY, |_, policy| policy["revokedKeys"] = json!(["k0"])),
+        (code::REVOKED_KEY, |scene, policy| {
+            policy["revokedKeys"] = json!([scene.keys[0].public_key().id().to_string()]);
+            policy["keys"].as_array_mut().unwrap().remove(0);
+        }),
+        (code::EXPIRED, |_, policy| {
+            policy["keys"][0]["expires"] = json!(Timestamp(NOW).to_string());
+        }),
+        (code::EXPIRED, |_, policy| {
+            policy["keys"][0]["notBefore"] = json!(Timestamp(NOW + 1).to_string());
+        }),
+        (code::UNKNOWN_KEY, |_, policy| policy["namespaces"] = json!(["beta/*"])),
+    ];
+    for (at, (wanted, change)) in rows.into_iter().enumerate() {
+        let mut scene = scene(1);
+        let mut policy = scene.policy.clone();
+        change(&scene, &mut policy);
+        scene.policy = policy;
+        let refused = scene.verify(&[scene.sign(0)]).unwrap_err();
+        assert_eq!(refused.code, wanted, "row {at}: {refused}");
+    }
+    let mut scene = scene(3);
+    scene.policy["revokedKeys"] = json!(["k2"]);
+    let refused = scene.verify(&[]).unwrap_err();
+    assert_eq!(refused.remedy, "add keys to the policy: it wants 3, 2 can count now");
+    scene.policy["threshold"] = json!(1);
+    scene.policy["keys"][0]["expires"] = json!(Timestamp(NOW + 1).to_string());
+    scene.policy["keys"][0]["notBefore"] = json!(Timestamp(NOW).to_string());
+    scene.policy["floorVersions"] = json!({ "acme/retry": "1.4.2" });
+    assert!(scene.verify(&[scene.sign(0)]).is_ok());
+}
+
+#[test]
+fn the_closest_policy_decides_but_every_revocation_holds() {
+    let scene = scene(1);
+    let good = scene.sign(0);
+    let mut wide = scene.policy.clone();
+    wide["namespaces"] = json!(["*"]);
+    wide["name"] = json!("wide");
+    wide["threshold"] = json!(3);
+    let read = |value: &Value| Policy::from_json(value.to_string().as_bytes()).unwrap();
+    let run = |wide: &Value| scene.verify_under(&[good.as_bytes()], &[read(wide), scene.policy()]);
+    assert!(run(&wide).is_ok());
+    let mut revoking = wide.clone();
+    revoking["revokedKeys"] = json!(["k0"]);
+    assert_eq!(run(&revoking).unwrap_err().code, code::REVOKED_KEY);
+    revoking["revokedDigests"] = json!([Digest::of(&scene.manifest).to_string()]);
+    assert_eq!(run(&revoking).unwrap_err().code, code::REVOKED_DIGEST);
+    assert_eq!(run(&scene.policy).unwrap_err().code, code::UNKNOWN_KEY, "a tie is refused");
+    assert_eq!(scene.verify_under(&[good.as_bytes()], &[]).unwrap_err().code, code::UNKNOWN_KEY);
+}
+
+#[test]
+fn a_refusal_says_which_rule_who_set_it_and_the_way_out() {
+    let scene = scene(2);
+    let refused = scene.verify(&[scene.sign(0)]).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "refused (trust.threshold): 2 distinct keys must have signed, 1 did (k0); set by trust \
+         policy \"acme\"; to satisfy it: have the manifest signed by 2 of the keys k0, k1, k2, one \
+         bundle each"
+    );
+}
+
+#[test]
+fn the_pinned_name_is_the_manifests() {
+    let scene = scene(1);
+    let (pinned, good) = (Digest::of(&scene.manifest), scene.sign(0));
+    let request = Request {
+        pinned: &pinned,
+        name: Some("acme/other"),
+        manifest: &scene.manifest,
+        bundles: &[good.as_bytes()],
+        policies: &[scene.policy()],
+        now: NOW,
+    };
+    assert_eq!(verify(&request, COMPONENT).unwrap_err().code, code::WRONG_NAME);
+    assert!(verify_manifest(&Request { name: None, ..request }).is_ok());
+    assert_eq!(
+        verify(&Request { name: None, ..request }, b"other").unwrap_err().code,
+        code::ALTERED
+    );
+}
+
+/// Manifest and component: *every* single-byte change is refused. Bundle and policy: a change is
+/// refused, or (white space, the unsigned hint or keyid, a policy's own wording) leaves the very same
+/// statement standing, by a key that did sign.
+#[test]
+fn no_changed_byte_is_accepted_as_a_different_statement() {
+    let scene = scene(1);
+    let good = scene.sign(0);
+    let accepted = scene.verify(std::slice::from_ref(&good)).unwrap();
+    let pinned = Digest::of(&scene.manifest);
+    let policies = [scene.policy()];
+    let run = |manifest: &[u8], bundle: &[u8], policies: &[Policy], component: &[u8]| {
+        let bundles = &[bundle];
+        let name = Some("acme/retry");
+        verify(&Request { pinned: &pinned, name, manifest, bundles, policies, now: NOW }, component)
+    };
+    for flip in [0x01, 0x20, 0x80] {
+        for at in 0..scene.manifest.len() {
+            let altered = flipped(&scene.manifest, at, flip);
+            let refused = run(&altered, good.as_bytes(), &policies, COMPONENT).unwrap_err();
+            assert_eq!(refused.code, code::ALTERED);
+        }
+        for at in 0..COMPONENT.len() {
+            let altered = flipped(COMPONENT, at, flip);
+            let refused = run(&scene.manifest, good.as_bytes(), &policies, &altered).unwrap_err();
+            assert_eq!(refused.code, code::ALTERED);
+        }
+        let hint = good.find("\"hint\":\"").unwrap() + 8;
+        for at in 0..good.len() {
+            let altered = flipped(good.as_bytes(), at, flip);
+            if let Ok(verified) = run(&scene.manifest, &altered, &policies, COMPONENT) {
+                assert_eq!(verified, accepted);
+                assert!((hint..hint + 44).contains(&at), "byte {at} lies outside the hint");
+            }
+        }
+        let policy = scene.policy.to_string();
+        for at in 0..policy.len() {
+            let Ok(altered) = Policy::from_json(&flipped(policy.as_bytes(), at, flip)) else {
+                continue;
+            };
+            if let Ok(verified) = run(&scene.manifest, good.as_bytes(), &[altered], COMPONENT) {
+                let statement = (verified.digest, verified.name, verified.version);
+                assert_eq!(
+                    statement,
+                    (accepted.digest, accepted.name.clone(), accepted.version.clone())
+                );
+                assert_eq!(verified.signers.len(), 1);
+            }
+        }
+    }
+}
+
+fn flipped(bytes: &[u8], at: usize, flip: u8) -> Vec<u8> {
+    let mut altered = bytes.to_vec();
+    altered[at] ^= flip;
+    altered
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rubbish_never_panics_and_is_never_accepted(
+        bundle in proptest::collection::vec(any::<u8>(), 0..400),
+        manifest in proptest::collection::vec(any::<u8>(), 0..400),
+    ) {
+        let scene = scene(1);
+        prop_assert!(scene.verify_under(&bundle_lines(&bundle), &[scene.policy()]).is_err());
+        prop_assert!(Manifest::parse(&manifest).is_err());
+        prop_assert!(Policy::from_json(&manifest).is_err());
+    }
+
+    #[test]
+    fn a_spliced_bundle_never_becomes_another_statement(
+        at in any::<prop::sample::Index>(),
+        cut in 0usize..40,
+        put in "[\\x00-\\x7f]{0,40}",
+    ) {
+        let scene = scene(1);
+        let good = scene.sign(0);
+        let from = at.index(good.len());
+        let spliced = [&good[..from], &put, &good[(from + cut).min(good.len())..]].concat();
+        let wanted = scene.verify(&[good]).unwrap();
+        if let Ok(verified) = scene.verify(&[spliced]) {
+            prop_assert_eq!(verified, wanted);
+        }
+    }
+}
