@@ -1,0 +1,103 @@
+//! What every filter is: a checked configuration that became a value.
+
+use std::cell::RefCell;
+
+use crate::lifecycle::{BodyMode, ConfigError, Interest};
+
+/// A filter: built once per instance from its configuration, then asked by the host through the hooks it exports.
+pub trait Filter: Sized {
+    /// The configuration as the operator writes it. Let it refuse unknown fields (`#[serde(deny_unknown_fields)]`).
+    type Settings: serde::de::DeserializeOwned;
+
+    /// JSON Schema of [`Self::Settings`].
+    const SCHEMA: &'static str;
+
+    /// Checks what the types cannot express. Pure: runs in CI and in the registry, where every capability traps.
+    ///
+    /// # Errors
+    /// All that is wrong with the settings, each with its place.
+    fn check(_settings: &Self::Settings) -> Result<(), Vec<ConfigError>> {
+        Ok(())
+    }
+
+    /// Builds the filter from settings that passed [`Self::check`], and says what it reads and writes.
+    ///
+    /// # Errors
+    /// What is wrong with the settings, each with its place.
+    fn configure(settings: Self::Settings) -> Result<(Self, Interest), Vec<ConfigError>>;
+}
+
+impl Interest {
+    /// Reads these fields, writes nothing, wants no bodies. See `interest.reads` in the WIT for the names.
+    pub fn reading<Name: Into<String>>(names: impl IntoIterator<Item = Name>) -> Self {
+        Self {
+            reads: names.into_iter().map(Into::into).collect(),
+            writes: Vec::new(),
+            request_body: BodyMode::None,
+            response_body: BodyMode::None,
+            body_limit_bytes: 0,
+            extra: Vec::new(),
+        }
+    }
+
+    /// Edits may touch these names as well.
+    #[must_use]
+    pub fn writing<Name: Into<String>>(mut self, names: impl IntoIterator<Item = Name>) -> Self {
+        self.writes.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Wants whole bodies, each up to `limit_bytes`.
+    #[must_use]
+    pub fn buffering(mut self, request: BodyMode, response: BodyMode, limit_bytes: u32) -> Self {
+        self.request_body = request;
+        self.response_body = response;
+        self.body_limit_bytes = limit_bytes;
+        self
+    }
+}
+
+/// Where an instance of a component keeps its filter between calls. Used by [`export!`](crate::export).
+pub struct Slot<F>(RefCell<Option<(F, Vec<String>)>>);
+
+impl<F> Slot<F> {
+    /// A slot before `configure`.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self(RefCell::new(None))
+    }
+}
+
+impl<F: Filter> Slot<F> {
+    /// Checks a configuration without keeping anything.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn validate(config: &str) -> Result<(), Vec<ConfigError>> {
+        F::check(&crate::Config::parse(config)?)
+    }
+
+    /// Builds the filter and keeps it with the order of the fields it reads.
+    ///
+    /// # Errors
+    /// All that is wrong with the configuration; a filter configured before stays.
+    pub fn configure(&self, config: &str) -> Result<Interest, Vec<ConfigError>> {
+        let settings = crate::Config::parse(config)?;
+        F::check(&settings)?;
+        let (filter, interest) = F::configure(settings)?;
+        self.0.replace(Some((filter, interest.reads.clone())));
+        Ok(interest)
+    }
+
+    /// Calls a hook with the filter and the names it reads.
+    ///
+    /// # Panics
+    /// Before a successful [`Self::configure`]: a host that asks an unconfigured filter gets a trap, never a verdict.
+    #[expect(clippy::panic, reason = "a trap is the one answer that cannot be taken for a verdict")]
+    pub fn call<R>(&self, hook: impl FnOnce(&mut F, &[String]) -> R) -> R {
+        match self.0.borrow_mut().as_mut() {
+            Some((filter, reads)) => hook(filter, reads),
+            None => panic!("a hook was called before configure succeeded"),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Write Tamis filters in Rust.
+//!
+//! A filter is a type that implements [`Filter`] (its configuration) and one trait for each hook it takes part in; one
+//! macro line exports it. The component imports only the capabilities it calls and exports only those hooks, so what
+//! a person sees when auditing it is what it does. A filter crate needs this crate alone, `serde` beside it.
+//!
+//! ```
+//! use tamis_sdk::{Config, ConfigError, Filter, Interest, Request, View, request, reply};
+//!
+//! /// What the operator writes.
+//! #[derive(serde::Deserialize)]
+//! #[serde(deny_unknown_fields)]
+//! struct Settings {
+//!     blocked: Vec<String>,
+//! }
+//!
+//! /// Refuses requests whose `user-agent` is on a list.
+//! struct Agents {
+//!     blocked: Vec<String>,
+//! }
+//!
+//! impl Filter for Agents {
+//!     type Settings = Settings;
+//!     const SCHEMA: &'static str = r#"{"type":"object"}"#;
+//!
+//!     fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
+//!         Ok((Self { blocked: settings.blocked }, Interest::reading(["user-agent"])))
+//!     }
+//! }
+//!
+//! impl Request for Agents {
+//!     fn on_request(&mut self, seen: View<'_>) -> request::Decision {
+//!         let agent = seen.header("user-agent").unwrap_or_default();
+//!         if self.blocked.iter().any(|name| name.as_bytes() == agent) {
+//!             return request::Decision::answer(reply(403).text("no")).because("agents.blocked");
+//!         }
+//!         request::Decision::pass()
+//!     }
+//! }
+//!
+//! tamis_sdk::export_authorizer!(Agents);
+//!
+//! // Logic runs natively in unit tests; only the capabilities need a host.
+//! let settings = Config::parse(r#"{"blocked":["bad/1"]}"#).unwrap();
+//! let (mut agents, interest) = Agents::configure(settings).unwrap();
+//! let raw = tamis_sdk::view::packed(&interest.reads, &[("user-agent", b"bad/1")]);
+//! let decision = agents.on_request(View::new(&raw, &interest.reads));
+//! assert_eq!(decision.reason.as_deref(), Some("agents.blocked"));
+//! ```
+//!
+//! A setting that is unknown or wrong is an error at its place, never ignored:
+//!
+//! ```
+//! # #[derive(Debug, serde::Deserialize)]
+//! # #[serde(deny_unknown_fields)]
+//! # struct Settings { #[serde(rename = "limit")] _limit: u32 }
+//! let errors = tamis_sdk::Config::parse::<Settings>(r#"{"limit": "ten"}"#).unwrap_err();
+//! assert_eq!(errors[0].pointer, "/limit");
+//! ```
+
+#[doc(hidden)]
+pub mod bindings;
+pub mod config;
+mod decision;
+pub mod duration;
+mod export;
+mod filter;
+mod hooks;
+pub mod view;
+
+pub use bindings::capabilities::tamis::filter::{
+    clock, counters, crypto, http_client, kv, log, metrics, quota, random, records, secrets, spans,
+    types,
+};
+pub use bindings::{
+    balancer::exports::tamis::filter::balancer,
+    circuit_breaker::exports::tamis::filter::circuit_breaker,
+    connection::exports::tamis::filter::connection, hedge::exports::tamis::filter::hedge,
+    lifecycle::exports::tamis::filter::lifecycle, request::exports::tamis::filter::request,
+    request_body::exports::tamis::filter::request_body, response::exports::tamis::filter::response,
+    response_body::exports::tamis::filter::response_body, retry::exports::tamis::filter::retry,
+    router::exports::tamis::filter::router, telemetry::exports::tamis::filter::telemetry,
+    tick::exports::tamis::filter::tick,
+};
+pub use config::Config;
+pub use decision::reply;
+pub use duration::GatewayDuration;
+pub use filter::{Filter, Slot};
+pub use hooks::{
+    Balancer, CircuitBreaker, Connection, Hedge, Request, RequestBody, Response, ResponseBody,
+    Retry, Router, Telemetry, Tick,
+};
+pub use lifecycle::{BodyMode, ConfigError, Interest};
+pub use types::{Attribute, Edit, Field, Method, Reply};
+pub use view::View;
