@@ -1,0 +1,203 @@
+//! The configuration: one policy, and what single rules have otherwise.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+use tamis_sdk::config::step;
+use tamis_sdk::retry::Cause;
+use tamis_sdk::{ConfigError, GatewayDuration};
+
+/// What the operator writes.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Settings {
+    /// Tries in all, the first included. Default 3.
+    pub attempts: Option<u32>,
+    /// Which failures are tried again. Default: connect-failure, refused-stream, reset, status.
+    pub retry_on: Option<Vec<On>>,
+    /// HTTP statuses that count as failure. Default 502, 503, 504.
+    pub statuses: Option<Vec<u16>>,
+    /// gRPC codes that count as failure. Default 14 (unavailable).
+    pub grpc_statuses: Option<Vec<u32>>,
+    /// How long to wait.
+    pub backoff: Option<Backoff>,
+    /// Also try requests again that may have taken effect. Default no.
+    pub non_idempotent: Option<bool>,
+    /// Wait as long as the upstream asks. Default yes.
+    pub honor_retry_after: Option<bool>,
+    /// What rules have otherwise, by `namespace/route/rule`.
+    pub rules: HashMap<String, Override>,
+}
+
+/// Settings of one rule; what is not said is as above.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Override {
+    /// See [`Settings::attempts`].
+    pub attempts: Option<u32>,
+    /// See [`Settings::retry_on`].
+    pub retry_on: Option<Vec<On>>,
+    /// See [`Settings::statuses`].
+    pub statuses: Option<Vec<u16>>,
+    /// See [`Settings::grpc_statuses`].
+    pub grpc_statuses: Option<Vec<u32>>,
+    /// See [`Settings::backoff`].
+    pub backoff: Option<Backoff>,
+    /// See [`Settings::non_idempotent`].
+    pub non_idempotent: Option<bool>,
+    /// See [`Settings::honor_retry_after`].
+    pub honor_retry_after: Option<bool>,
+}
+
+/// Kinds of failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum On {
+    /// No connection: nothing was sent.
+    ConnectFailure,
+    /// The upstream said that it did not look at the request.
+    RefusedStream,
+    /// The connection or stream broke.
+    Reset,
+    /// The attempt took too long.
+    Timeout,
+    /// An answer with a failing status.
+    Status,
+}
+
+impl On {
+    /// The kind of a cause; none is never tried again.
+    #[must_use]
+    pub fn of(cause: Cause) -> Option<Self> {
+        match cause {
+            Cause::ConnectFailure => Some(Self::ConnectFailure),
+            Cause::RefusedStream => Some(Self::RefusedStream),
+            Cause::Reset => Some(Self::Reset),
+            Cause::Timeout => Some(Self::Timeout),
+            Cause::Status => Some(Self::Status),
+            Cause::Other => None,
+        }
+    }
+}
+
+/// Waits double from `base` up to `max`; of each a random part is waited.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backoff {
+    /// Before the second try.
+    #[serde(default = "base")]
+    pub base: GatewayDuration,
+    /// The longest.
+    #[serde(default = "max")]
+    pub max: GatewayDuration,
+}
+
+fn base() -> GatewayDuration {
+    GatewayDuration::from_millis(25)
+}
+
+fn max() -> GatewayDuration {
+    GatewayDuration::from_millis(250)
+}
+
+/// The settings that apply to one rule.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Tries in all.
+    pub attempts: u32,
+    /// Which failures.
+    pub retry_on: Vec<On>,
+    /// Which HTTP statuses.
+    pub statuses: Vec<u16>,
+    /// Which gRPC codes.
+    pub grpc_statuses: Vec<u32>,
+    /// How long to wait.
+    pub backoff: Backoff,
+    /// Whether requests that may have taken effect are tried again.
+    pub non_idempotent: bool,
+    /// Whether `retry-after` is followed.
+    pub honor_retry_after: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            attempts: 3,
+            retry_on: vec![On::ConnectFailure, On::RefusedStream, On::Reset, On::Status],
+            statuses: vec![502, 503, 504],
+            grpc_statuses: vec![14],
+            backoff: Backoff { base: base(), max: max() },
+            non_idempotent: false,
+            honor_retry_after: true,
+        }
+    }
+}
+
+impl Policy {
+    /// This policy with what a rule has otherwise.
+    #[must_use]
+    pub fn with(&self, rule: &Override) -> Self {
+        let or = |own: &Option<Vec<On>>| own.clone().unwrap_or_else(|| self.retry_on.clone());
+        Self {
+            attempts: rule.attempts.unwrap_or(self.attempts),
+            retry_on: or(&rule.retry_on),
+            statuses: rule.statuses.clone().unwrap_or_else(|| self.statuses.clone()),
+            grpc_statuses: rule.grpc_statuses.clone().unwrap_or_else(|| self.grpc_statuses.clone()),
+            backoff: rule.backoff.unwrap_or(self.backoff),
+            non_idempotent: rule.non_idempotent.unwrap_or(self.non_idempotent),
+            honor_retry_after: rule.honor_retry_after.unwrap_or(self.honor_retry_after),
+        }
+    }
+
+    fn errors(&self, pointer: &str) -> impl Iterator<Item = ConfigError> {
+        let rules = [
+            (self.attempts > 0, "/attempts", "the first try counts: at least 1"),
+            (
+                self.backoff.max >= self.backoff.base,
+                "/backoff/max",
+                "the longest wait is at least the base",
+            ),
+            (
+                self.statuses.iter().all(|status| (100..600).contains(status)),
+                "/statuses",
+                "a status is from 100 to 599",
+            ),
+        ];
+        rules
+            .into_iter()
+            .filter(|(holds, ..)| !holds)
+            .map(move |(_, field, message)| ConfigError::at(format!("{pointer}{field}"), message))
+    }
+}
+
+impl Settings {
+    /// The policy of rules without settings of their own, and those of the others.
+    #[must_use]
+    pub fn policies(&self) -> (Policy, HashMap<String, Policy>) {
+        let shared = Policy::default().with(&Override {
+            attempts: self.attempts,
+            retry_on: self.retry_on.clone(),
+            statuses: self.statuses.clone(),
+            grpc_statuses: self.grpc_statuses.clone(),
+            backoff: self.backoff,
+            non_idempotent: self.non_idempotent,
+            honor_retry_after: self.honor_retry_after,
+        });
+        let rules = self.rules.iter().map(|(name, rule)| (name.clone(), shared.with(rule)));
+        let rules = rules.collect();
+        (shared, rules)
+    }
+
+    /// What the types cannot express.
+    #[must_use]
+    pub fn errors(&self) -> Vec<ConfigError> {
+        let (shared, rules) = self.policies();
+        let mut errors: Vec<ConfigError> = shared.errors("").collect();
+        if errors.is_empty() {
+            for (name, policy) in &rules {
+                errors.extend(policy.errors(&format!("/rules/{}", step(name))));
+            }
+        }
+        errors
+    }
+}

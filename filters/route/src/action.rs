@@ -1,0 +1,365 @@
+//! What a matched rule does: redirect, refuse, or forward with edits to one of its backends.
+
+use tamis_sdk::types::{Edit, Reply};
+use tamis_sdk::{ConfigError, reply, router};
+
+use crate::config::{
+    Filter, FilterKind, Fraction, HeaderModifier, Mirror, PathModifier, PathModifierKind, Redirect,
+    Rule,
+};
+use crate::pattern::without_port;
+
+/// A rule, compiled.
+#[derive(Clone, Debug, Default)]
+pub struct Action {
+    changes: Changes,
+    backends: Vec<Backend>,
+    total_weight: u64,
+    redirect: Option<Redirect>,
+    request_timeout_ms: u32,
+    attempt_timeout_ms: u32,
+}
+
+#[derive(Clone, Debug)]
+struct Backend {
+    index: u32,
+    weight: u32,
+    changes: Changes,
+}
+
+/// What filters of a rule or a backend ask for.
+#[derive(Clone, Debug, Default)]
+struct Changes {
+    request: Vec<Edit>,
+    response: Vec<Edit>,
+    mirrors: Vec<router::Mirror>,
+    path: Option<PathModifier>,
+}
+
+/// What of the request an action needs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Target<'a> {
+    /// Names the exchange; decides between weighted backends.
+    pub exchange: u64,
+    /// `http` or `https`.
+    pub scheme: &'a str,
+    /// Host and port.
+    pub authority: &'a str,
+    /// Path without query.
+    pub path: &'a str,
+    /// Query without `?`.
+    pub query: &'a str,
+    /// The prefix the rule matched by, if it did.
+    pub prefix: Option<&'a str>,
+}
+
+impl Action {
+    /// Compiles a rule; services it names are added to `services`.
+    ///
+    /// # Errors
+    /// Each filter that is incomplete or not allowed where it stands; `pointer` is the place of the rule.
+    pub fn new(
+        rule: &Rule,
+        services: &mut Services,
+        pointer: &str,
+    ) -> Result<Self, Vec<ConfigError>> {
+        let mut errors = Vec::new();
+        let mut action = Self {
+            request_timeout_ms: rule.timeouts.request.map_or(0, |limit| limit.millis()),
+            attempt_timeout_ms: rule.timeouts.backend_request.map_or(0, |limit| limit.millis()),
+            ..Self::default()
+        };
+        for (index, filter) in rule.filters.iter().enumerate() {
+            let place = format!("{pointer}/filters/{index}");
+            if filter.kind == FilterKind::RequestRedirect {
+                action.redirect = checked_redirect(filter, &place, &mut errors);
+            } else if let Err(error) = action.changes.take(filter, services, &place) {
+                errors.push(error);
+            }
+        }
+        for (index, backend) in rule.backend_refs.iter().enumerate() {
+            let mut changes = Changes::default();
+            for (at, filter) in backend.filters.iter().enumerate() {
+                let place = format!("{pointer}/backendRefs/{index}/filters/{at}");
+                errors.extend(changes.take(filter, services, &place).err());
+            }
+            action.total_weight += u64::from(backend.weight);
+            action.backends.push(Backend {
+                index: services.index(&backend.service),
+                weight: backend.weight,
+                changes,
+            });
+        }
+        if errors.is_empty() { Ok(action) } else { Err(errors) }
+    }
+
+    /// The answer for one request.
+    #[must_use]
+    pub fn choose(&self, rule: u32, target: &Target<'_>) -> router::Choice {
+        if let Some(redirect) = &self.redirect {
+            return router::Choice::Answer(redirected(redirect, target));
+        }
+        match self.pick(target.exchange) {
+            Some(backend) => router::Choice::Forward(self.forward(rule, backend, target)),
+            // No backend, or all of weight 0: the Gateway API wants a 500.
+            None => router::Choice::Answer(reply(500)),
+        }
+    }
+
+    /// Whether it needs path and query to act.
+    #[must_use]
+    pub fn reads_path(&self) -> bool {
+        self.redirect.is_some() || self.all_changes().any(|changes| changes.path.is_some())
+    }
+
+    /// Whether it needs scheme and authority to act.
+    #[must_use]
+    pub fn reads_origin(&self) -> bool {
+        self.redirect.is_some()
+    }
+
+    /// Names its edits of the request touch.
+    pub fn request_writes(&self) -> impl Iterator<Item = &str> {
+        self.all_changes().flat_map(|changes| {
+            let path = changes.path.is_some().then_some(":path");
+            changes.request.iter().map(written).chain(path)
+        })
+    }
+
+    /// Names its edits of the response touch.
+    pub fn response_writes(&self) -> impl Iterator<Item = &str> {
+        self.all_changes().flat_map(|changes| changes.response.iter().map(written))
+    }
+
+    fn all_changes(&self) -> impl Iterator<Item = &Changes> {
+        std::iter::once(&self.changes).chain(self.backends.iter().map(|backend| &backend.changes))
+    }
+
+    /// Picks by weight; the same exchange always gets the same backend.
+    fn pick(&self, exchange: u64) -> Option<&Backend> {
+        let mut ticket = splitmix64(exchange).checked_rem(self.total_weight)?;
+        self.backends.iter().find(|backend| {
+            let weight = u64::from(backend.weight);
+            let hit = ticket < weight;
+            ticket = ticket.saturating_sub(weight);
+            hit
+        })
+    }
+
+    fn forward(&self, rule: u32, backend: &Backend, target: &Target<'_>) -> router::Selection {
+        let both = [&self.changes, &backend.changes];
+        let path = both.iter().rev().find_map(|changes| changes.path.as_ref());
+        let mut request_edits = joined(both.map(|changes| changes.request.as_slice()));
+        request_edits.extend(path.map(|path| Edit::path(rewritten(path, target))));
+        router::Selection {
+            rule,
+            backend: backend.index,
+            request_timeout_ms: self.request_timeout_ms,
+            attempt_timeout_ms: self.attempt_timeout_ms,
+            hash: None,
+            request_edits,
+            response_edits: joined(both.map(|changes| changes.response.as_slice())),
+            mirrors: joined(both.map(|changes| changes.mirrors.as_slice())),
+        }
+    }
+}
+
+fn joined<T: Clone>(both: [&[T]; 2]) -> Vec<T> {
+    both.concat()
+}
+
+/// Services by index, each once.
+#[derive(Clone, Debug, Default)]
+pub struct Services {
+    names: Vec<String>,
+    known: std::collections::HashMap<String, u32>,
+}
+
+impl Services {
+    /// Index of a service, added when new.
+    pub fn index(&mut self, name: &str) -> u32 {
+        if let Some(index) = self.known.get(name) {
+            return *index;
+        }
+        let index = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
+        self.names.push(name.to_owned());
+        self.known.insert(name.to_owned(), index);
+        index
+    }
+
+    /// All of them, in order.
+    #[must_use]
+    pub fn into_names(self) -> Vec<String> {
+        self.names
+    }
+}
+
+impl Changes {
+    fn take(
+        &mut self,
+        filter: &Filter,
+        services: &mut Services,
+        pointer: &str,
+    ) -> Result<(), ConfigError> {
+        let missing = |field: &str| {
+            ConfigError::at(pointer, format!("a filter of this type needs the field {field:?}"))
+        };
+        match filter.kind {
+            FilterKind::RequestHeaderModifier => {
+                let headers = filter.request_header_modifier.as_ref();
+                modify(&mut self.request, headers.ok_or_else(|| missing("requestHeaderModifier"))?);
+            }
+            FilterKind::ResponseHeaderModifier => {
+                let headers = filter.response_header_modifier.as_ref();
+                let headers = headers.ok_or_else(|| missing("responseHeaderModifier"))?;
+                modify(&mut self.response, headers);
+            }
+            FilterKind::RequestMirror => {
+                let mirror = filter.request_mirror.as_ref();
+                let mirror = mirror.ok_or_else(|| missing("requestMirror"))?;
+                self.mirrors.push(router::Mirror {
+                    backend: services.index(&mirror.backend_ref.service),
+                    share_permille: share(mirror, &format!("{pointer}/requestMirror"))?,
+                });
+            }
+            FilterKind::UrlRewrite => {
+                let rewrite = filter.url_rewrite.as_ref().ok_or_else(|| missing("urlRewrite"))?;
+                self.request.extend(rewrite.hostname.as_ref().map(Edit::authority));
+                if let Some(path) = &rewrite.path {
+                    check_path(path, &format!("{pointer}/urlRewrite/path"))?;
+                    self.path = Some(path.clone());
+                }
+            }
+            FilterKind::RequestRedirect => {
+                return Err(ConfigError::at(
+                    pointer,
+                    "a redirect has no backend; put the filter on the rule",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn modify(edits: &mut Vec<Edit>, modifier: &HeaderModifier) {
+    let name = |name: &str| name.to_ascii_lowercase();
+    edits.extend(modifier.set.iter().map(|h| Edit::set(name(&h.name), h.value.clone())));
+    edits.extend(modifier.add.iter().map(|h| Edit::add(name(&h.name), h.value.clone())));
+    edits.extend(modifier.remove.iter().map(|h| Edit::remove(name(h))));
+}
+
+fn written(edit: &Edit) -> &str {
+    match edit {
+        Edit::SetHeader(field) | Edit::AddHeader(field) => &field.name,
+        Edit::RemoveHeader(name) => name,
+        Edit::SetPath(_) => ":path",
+        Edit::SetAuthority(_) => ":authority",
+        Edit::SetAttribute(attribute) => &attribute.name,
+    }
+}
+
+/// Share of a mirror in thousandths; all when neither field is set.
+fn share(mirror: &Mirror, pointer: &str) -> Result<u32, ConfigError> {
+    let (part, whole, field) = match (mirror.percent, mirror.fraction) {
+        (None, None) => (1, 1, ""),
+        (Some(percent), None) => (percent, 100, "/percent"),
+        (None, Some(Fraction { numerator, denominator })) => (numerator, denominator, "/fraction"),
+        (Some(_), Some(_)) => {
+            return Err(ConfigError::at(pointer, "set percent or fraction, not both"));
+        }
+    };
+    let permille = (u64::from(part) * 1000).checked_div(u64::from(whole));
+    permille
+        .and_then(|share| u32::try_from(share).ok())
+        .filter(|share| *share <= 1000)
+        .ok_or_else(|| ConfigError::at(format!("{pointer}{field}"), "a share is from 0 to all"))
+}
+
+fn checked_redirect(
+    filter: &Filter,
+    pointer: &str,
+    errors: &mut Vec<ConfigError>,
+) -> Option<Redirect> {
+    let Some(redirect) = &filter.request_redirect else {
+        let message = "a filter of this type needs the field \"requestRedirect\"";
+        errors.push(ConfigError::at(pointer, message));
+        return None;
+    };
+    let place = format!("{pointer}/requestRedirect");
+    if !matches!(redirect.status_code, None | Some(301 | 302 | 303 | 307 | 308)) {
+        let message = "a redirect is 301, 302, 303, 307 or 308";
+        errors.push(ConfigError::at(format!("{place}/statusCode"), message));
+    }
+    if !matches!(redirect.scheme.as_deref(), None | Some("http" | "https")) {
+        errors.push(ConfigError::at(format!("{place}/scheme"), "a scheme is http or https"));
+    }
+    let path = redirect.path.as_ref();
+    errors.extend(path.and_then(|path| check_path(path, &format!("{place}/path")).err()));
+    Some(redirect.clone())
+}
+
+fn check_path(path: &PathModifier, pointer: &str) -> Result<(), ConfigError> {
+    let (value, field) = match path.kind {
+        PathModifierKind::ReplaceFullPath => (&path.replace_full_path, "replaceFullPath"),
+        PathModifierKind::ReplacePrefixMatch => (&path.replace_prefix_match, "replacePrefixMatch"),
+    };
+    match value {
+        Some(_) => Ok(()),
+        None => Err(ConfigError::at(pointer, format!("this type needs the field {field:?}"))),
+    }
+}
+
+/// Path and query after a change of the path.
+fn rewritten(modifier: &PathModifier, target: &Target<'_>) -> String {
+    let mut path = match modifier.kind {
+        PathModifierKind::ReplaceFullPath => modifier.replace_full_path.clone().unwrap_or_default(),
+        PathModifierKind::ReplacePrefixMatch => {
+            let new = modifier.replace_prefix_match.as_deref().unwrap_or_default();
+            let rest = target.path.strip_prefix(target.prefix.unwrap_or_default());
+            new.trim_end_matches('/').to_owned() + rest.unwrap_or(target.path)
+        }
+    };
+    if !path.starts_with('/') {
+        path.insert(0, '/');
+    }
+    with_query(path, target.query)
+}
+
+fn with_query(mut path: String, query: &str) -> String {
+    if !query.is_empty() {
+        path.push('?');
+        path.push_str(query);
+    }
+    path
+}
+
+/// Gateway API, `HTTPRequestRedirectFilter`: a port that the scheme implies is left out.
+fn redirected(redirect: &Redirect, target: &Target<'_>) -> Reply {
+    let scheme = redirect.scheme.as_deref().unwrap_or(target.scheme);
+    let asked_host = without_port(target.authority);
+    let host = redirect.hostname.as_deref().unwrap_or(asked_host);
+    let asked_port = || {
+        let port = target.authority.get(asked_host.len() + 1..)?;
+        port.parse().ok().filter(|_| redirect.scheme.is_none())
+    };
+    let port = redirect.port.or_else(asked_port);
+    let implied = matches!((scheme, port), ("http", Some(80)) | ("https", Some(443)));
+    let port = port.filter(|_| !implied).map_or(String::new(), |port| format!(":{port}"));
+    let path = match &redirect.path {
+        Some(path) => rewritten(path, target),
+        None => with_query(target.path.to_owned(), target.query),
+    };
+    reply(redirect.status_code.unwrap_or(302))
+        .header("location", format!("{scheme}://{host}{port}{path}"))
+}
+
+/// Spreads exchange numbers, which count up, over all of 64 bits (Steele, Lea, Flood 2014).
+fn splitmix64(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests;

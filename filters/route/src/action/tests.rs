@@ -1,0 +1,143 @@
+use super::*;
+
+fn action(rule: &str) -> Result<(Action, Vec<String>), Vec<ConfigError>> {
+    let rule: Rule = serde_json::from_str(rule).unwrap();
+    let mut services = Services::default();
+    Action::new(&rule, &mut services, "/r").map(|action| (action, services.into_names()))
+}
+
+fn choose(rule: &str, target: &Target<'_>) -> router::Choice {
+    action(rule).unwrap().0.choose(7, target)
+}
+
+fn forwarded(rule: &str, target: &Target<'_>) -> router::Selection {
+    match choose(rule, target) {
+        router::Choice::Forward(selection) => selection,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn location(redirect: &str, authority: &str) -> String {
+    let rule =
+        format!(r#"{{"filters":[{{"type":"RequestRedirect","requestRedirect":{redirect}}}]}}"#);
+    let target = Target {
+        scheme: "http",
+        authority,
+        path: "/foo/bar",
+        query: "q",
+        prefix: Some("/foo"),
+        ..Target::default()
+    };
+    match choose(&rule, &target) {
+        router::Choice::Answer(reply) => String::from_utf8(reply.headers[0].value.clone()).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_prefix_is_replaced_as_the_gateway_api_tabulates() {
+    for (path, prefix, new, out) in [
+        ("/foo/bar", "/foo", "/xyz", "/xyz/bar"),
+        ("/foo/bar", "/foo", "/xyz/", "/xyz/bar"),
+        ("/foo", "/foo", "/xyz", "/xyz"),
+        ("/foo/", "/foo", "/xyz", "/xyz/"),
+        ("/foo/bar", "/foo", "", "/bar"),
+        ("/foo/", "/foo", "", "/"),
+        ("/foo", "/foo", "", "/"),
+        ("/foo/", "/foo", "/", "/"),
+        ("/foo", "/foo", "/", "/"),
+        ("/a", "", "/v1", "/v1/a"),
+    ] {
+        let modifier = PathModifier {
+            kind: PathModifierKind::ReplacePrefixMatch,
+            replace_full_path: None,
+            replace_prefix_match: Some(new.to_owned()),
+        };
+        let target = Target { path, prefix: Some(prefix), ..Target::default() };
+        assert_eq!(rewritten(&modifier, &target), out, "{path} {prefix} {new}");
+    }
+}
+
+#[test]
+fn a_redirect_keeps_what_it_does_not_name() {
+    assert_eq!(location("{}", "h:8080"), "http://h:8080/foo/bar?q");
+    assert_eq!(location(r#"{"scheme":"https"}"#, "h:8080"), "https://h/foo/bar?q");
+    assert_eq!(location(r#"{"hostname":"g","port":80}"#, "h"), "http://g/foo/bar?q");
+    assert_eq!(location(r#"{"scheme":"https","port":8443}"#, "h"), "https://h:8443/foo/bar?q");
+    let path = r#"{"path":{"type":"ReplacePrefixMatch","replacePrefixMatch":"/x"}}"#;
+    assert_eq!(location(path, "[::1]:81"), "http://[::1]:81/x/bar?q");
+    let path = r#"{"path":{"type":"ReplaceFullPath","replaceFullPath":"/x"}}"#;
+    assert_eq!(location(path, "h"), "http://h/x?q");
+}
+
+#[test]
+fn weights_share_and_zero_takes_none() {
+    let rule = r#"{"backendRefs":[{"service":"a/a:1","weight":90},{"service":"a/b:1","weight":0},
+        {"service":"a/c:1","weight":10}]}"#;
+    let (action, services) = action(rule).unwrap();
+    let mut taken = [0_u32; 3];
+    for exchange in 0..10_000 {
+        let target = Target { exchange, ..Target::default() };
+        let router::Choice::Forward(selection) = action.choose(0, &target) else { panic!() };
+        taken[selection.backend as usize] += 1;
+    }
+    assert_eq!(services, ["a/a:1", "a/b:1", "a/c:1"]);
+    assert!(taken[0].abs_diff(9000) < 200 && taken[1] == 0, "{taken:?}");
+}
+
+#[test]
+fn no_backend_to_take_is_a_500() {
+    for rule in ["{}", r#"{"backendRefs":[{"service":"a/a:1","weight":0}]}"#] {
+        let choice = choose(rule, &Target::default());
+        assert_eq!(choice, router::Choice::Answer(reply(500)), "{rule}");
+    }
+}
+
+#[test]
+fn filters_of_rule_and_backend_become_edits_in_order() {
+    let rule = r#"{"timeouts":{"request":"2s","backendRequest":"500ms"},"filters":[
+        {"type":"RequestHeaderModifier","requestHeaderModifier":
+            {"set":[{"name":"X-A","value":"1"}],"add":[{"name":"x-b","value":"2"}],"remove":["X-C"]}},
+        {"type":"ResponseHeaderModifier","responseHeaderModifier":{"remove":["server"]}},
+        {"type":"URLRewrite","urlRewrite":{"hostname":"in.ner"}},
+        {"type":"RequestMirror","requestMirror":{"backendRef":{"service":"a/m:1"},"percent":25}}],
+        "backendRefs":[{"service":"a/a:1","filters":[
+            {"type":"RequestHeaderModifier","requestHeaderModifier":{"set":[{"name":"x-a","value":"3"}]}}]}]}"#;
+    let selection = forwarded(rule, &Target { path: "/", ..Target::default() });
+    assert_eq!(
+        selection.request_edits,
+        [
+            Edit::set("x-a", "1"),
+            Edit::add("x-b", "2"),
+            Edit::remove("x-c"),
+            Edit::authority("in.ner"),
+            Edit::set("x-a", "3"),
+        ]
+    );
+    assert_eq!(selection.response_edits, [Edit::remove("server")]);
+    assert_eq!(selection.mirrors, [router::Mirror { backend: 0, share_permille: 250 }]);
+    assert_eq!((selection.backend, selection.rule), (1, 7));
+    assert_eq!((selection.request_timeout_ms, selection.attempt_timeout_ms), (2000, 500));
+}
+
+#[test]
+fn an_incomplete_filter_is_refused_at_its_place() {
+    for (rule, pointer) in [
+        (r#"{"filters":[{"type":"URLRewrite"}]}"#, "/r/filters/0"),
+        (
+            r#"{"filters":[{"type":"RequestRedirect","requestRedirect":{"statusCode":200}}]}"#,
+            "/r/filters/0/requestRedirect/statusCode",
+        ),
+        (
+            r#"{"filters":[{"type":"RequestMirror","requestMirror":
+                {"backendRef":{"service":"a/a:1"},"fraction":{"numerator":1,"denominator":0}}}]}"#,
+            "/r/filters/0/requestMirror/fraction",
+        ),
+        (
+            r#"{"backendRefs":[{"service":"a/a:1","filters":[{"type":"RequestRedirect"}]}]}"#,
+            "/r/backendRefs/0/filters/0",
+        ),
+    ] {
+        assert_eq!(action(rule).unwrap_err()[0].pointer, pointer, "{rule}");
+    }
+}

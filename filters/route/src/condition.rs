@@ -1,0 +1,226 @@
+//! One match of a rule, compiled: where the index files it, its rank, and what else must hold.
+
+use std::borrow::Cow;
+use std::cmp::Reverse;
+
+use regex_lite::Regex;
+use tamis_sdk::{ConfigError, View};
+
+use crate::config::{GrpcMethod, Kind, Match, MethodMatch, PathKind, ValueKind, ValueMatch};
+use crate::pattern::{Pattern, expression, query_value};
+
+/// What is asked of a request.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    /// Path without query.
+    pub path: &'a str,
+    /// Query without `?`, empty when there is none.
+    pub query: &'a str,
+    /// Headers and method.
+    pub view: View<'a>,
+}
+
+/// The path condition, in the shape the index wants.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// Equal to this path.
+    Exact(String),
+    /// Below this prefix, without its trailing slash; the empty prefix is everything.
+    Prefix(String),
+    /// The path matches.
+    Path(Box<Regex>),
+    /// Service and method of a gRPC path match; none for any.
+    Call(Option<Pattern>, Option<Pattern>),
+}
+
+/// One compiled match.
+#[derive(Clone, Debug)]
+pub struct Condition {
+    /// Where it lies.
+    pub place: Place,
+    /// Characters of the path or service condition, then of the method condition.
+    pub length: (usize, usize),
+    method: Option<String>,
+    headers: Vec<(String, Pattern)>,
+    query: Vec<(String, Pattern)>,
+}
+
+impl Condition {
+    /// Compiles a match; `pointer` is its place in the configuration.
+    ///
+    /// # Errors
+    /// A path that does not begin with `/`, an expression that is none, a condition of the other kind of route.
+    pub fn new(kind: Kind, from: &Match, pointer: &str) -> Result<Self, ConfigError> {
+        check_kind(kind, from, pointer)?;
+        let (place, length, method) = match &from.method {
+            Some(MethodMatch::Grpc(grpc)) => {
+                let (place, length) = grpc_place(grpc, &format!("{pointer}/method"))?;
+                (place, length, None)
+            }
+            Some(MethodMatch::Http(method)) => {
+                let (place, length) = path_place(from, pointer)?;
+                (place, length, Some(method.clone()))
+            }
+            None => {
+                let (place, length) = path_place(from, pointer)?;
+                (place, length, None)
+            }
+        };
+        let headers = patterns(&from.headers, &format!("{pointer}/headers"), |name| {
+            let name = name.to_ascii_lowercase();
+            if name == "host" { ":authority".to_owned() } else { name }
+        })?;
+        let query = patterns(&from.query_params, &format!("{pointer}/queryParams"), str::to_owned)?;
+        Ok(Self { place, length, method, headers, query })
+    }
+
+    /// Precedence among conditions in one place, smallest first (Gateway API, `HTTPRouteRule.matches`).
+    #[must_use]
+    pub fn rank(&self) -> impl Ord + use<> {
+        (
+            Reverse(self.length),
+            Reverse(self.method.is_some()),
+            Reverse(self.headers.len()),
+            Reverse(self.query.len()),
+        )
+    }
+
+    /// Names of the fields it reads besides `:path`.
+    pub fn reads(&self) -> impl Iterator<Item = &str> {
+        let extension = self.method.as_deref().is_some_and(|method| !REGISTERED.contains(&method));
+        self.headers.iter().map(|(name, _)| name.as_str()).chain(extension.then_some(":method"))
+    }
+
+    /// Whether it looks at path or query.
+    #[must_use]
+    pub fn reads_path(&self) -> bool {
+        !self.query.is_empty() || !matches!(&self.place, Place::Prefix(prefix) if prefix.is_empty())
+    }
+
+    /// Whether all but an exact path or a prefix holds; those two the index has settled.
+    #[must_use]
+    pub fn holds(&self, asked: &Asked<'_>) -> bool {
+        self.method.as_deref().is_none_or(|method| method == asked.view.method_name())
+            && self.headers.iter().all(|(name, pattern)| header_matches(asked.view, name, pattern))
+            && self.query.iter().all(|(name, pattern)| {
+                query_value(asked.query, name).is_some_and(|value| pattern.matches(&value))
+            })
+            && self.place_holds(asked.path)
+    }
+
+    fn place_holds(&self, path: &str) -> bool {
+        match &self.place {
+            Place::Exact(_) | Place::Prefix(_) => true,
+            Place::Path(expression) => expression.is_match(path),
+            Place::Call(service, method) => call_of(path).is_some_and(|(s, m)| {
+                service.as_ref().is_none_or(|pattern| pattern.matches(s.as_bytes()))
+                    && method.as_ref().is_none_or(|pattern| pattern.matches(m.as_bytes()))
+            }),
+        }
+    }
+}
+
+/// Each kind of route has conditions of its own.
+fn check_kind(kind: Kind, from: &Match, pointer: &str) -> Result<(), ConfigError> {
+    let (field, message) = match (kind, &from.method) {
+        (Kind::Http, Some(MethodMatch::Grpc(_))) => {
+            ("method", "an HTTPRoute matches a method by its name, such as \"GET\"")
+        }
+        (Kind::Grpc, Some(MethodMatch::Http(_))) => {
+            ("method", "a GRPCRoute matches {service, method}, not an HTTP method")
+        }
+        (Kind::Grpc, _) if from.path.is_some() => {
+            ("path", "a GRPCRoute matches {service, method}, not a path")
+        }
+        (Kind::Grpc, _) if !from.query_params.is_empty() => {
+            ("queryParams", "a GRPCRoute has no query parameters")
+        }
+        (Kind::Http | Kind::Grpc, _) => return Ok(()),
+    };
+    Err(ConfigError::at(format!("{pointer}/{field}"), message))
+}
+
+/// Methods the view tells apart by itself; others need `:method`.
+const REGISTERED: [&str; 9] =
+    ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+
+/// A repeated header is one value joined by commas (RFC 9110 §5.3).
+fn header_matches(view: View<'_>, name: &str, pattern: &Pattern) -> bool {
+    let mut values = view.headers(name);
+    let Some(first) = values.next() else {
+        return false;
+    };
+    let mut value = Cow::Borrowed(first);
+    for next in values {
+        let joined = value.to_mut();
+        joined.push(b',');
+        joined.extend_from_slice(next);
+    }
+    pattern.matches(&value)
+}
+
+/// Service and method of `/service/method`.
+fn call_of(path: &str) -> Option<(&str, &str)> {
+    path.strip_prefix('/')?.split_once('/').filter(|(_, method)| !method.contains('/'))
+}
+
+type Placed = (Place, (usize, usize));
+
+fn path_place(from: &Match, pointer: &str) -> Result<Placed, ConfigError> {
+    let Some(path) = &from.path else {
+        return Ok((Place::Prefix(String::new()), (0, 0)));
+    };
+    let pointer = format!("{pointer}/path/value");
+    if path.kind != PathKind::RegularExpression && !path.value.starts_with('/') {
+        return Err(ConfigError::at(pointer, "a path begins with \"/\""));
+    }
+    let place = match path.kind {
+        PathKind::Exact => Place::Exact(path.value.clone()),
+        PathKind::PathPrefix => Place::Prefix(path.value.trim_end_matches('/').to_owned()),
+        PathKind::RegularExpression => Place::Path(Box::new(expression(&path.value, &pointer)?)),
+    };
+    // `/a` and `/a/` are the same prefix, so neither is the longer one.
+    let length = match &place {
+        Place::Prefix(prefix) => prefix.len(),
+        Place::Exact(_) | Place::Path(_) | Place::Call(..) => path.value.len(),
+    };
+    Ok((place, (length, 0)))
+}
+
+fn grpc_place(grpc: &GrpcMethod, pointer: &str) -> Result<Placed, ConfigError> {
+    let service = grpc.service.as_deref().filter(|name| !name.is_empty());
+    let method = grpc.method.as_deref().filter(|name| !name.is_empty());
+    let length = (service.map_or(0, str::len), method.map_or(0, str::len));
+    let place = match (grpc.kind, service, method) {
+        (_, None, None) => Place::Prefix(String::new()),
+        (ValueKind::Exact, Some(service), Some(method)) => {
+            Place::Exact(format!("/{service}/{method}"))
+        }
+        (ValueKind::Exact, Some(service), None) => Place::Prefix(format!("/{service}")),
+        (kind, service, method) => {
+            let pattern = |part: Option<&str>, field: &str| {
+                part.map(|text| Pattern::new(kind, text, &format!("{pointer}/{field}"))).transpose()
+            };
+            Place::Call(pattern(service, "service")?, pattern(method, "method")?)
+        }
+    };
+    Ok((place, length))
+}
+
+/// Of entries with the same name only the first counts (Gateway API, `HTTPHeaderMatch.name`).
+fn patterns(
+    from: &[ValueMatch],
+    pointer: &str,
+    name_of: impl Fn(&str) -> String,
+) -> Result<Vec<(String, Pattern)>, ConfigError> {
+    let mut out: Vec<(String, Pattern)> = Vec::with_capacity(from.len());
+    for (index, wanted) in from.iter().enumerate() {
+        let name = name_of(&wanted.name);
+        let pattern =
+            Pattern::new(wanted.kind, &wanted.value, &format!("{pointer}/{index}/value"))?;
+        if !out.iter().any(|(known, _)| *known == name) {
+            out.push((name, pattern));
+        }
+    }
+    Ok(out)
+}

@@ -1,0 +1,350 @@
+//! The configuration: routes as Gateway API v1 writes their rules, backends already resolved to services.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use tamis_sdk::GatewayDuration;
+
+/// All routes of a generation; the order is the tie-breaker of the Gateway API.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Routes, the oldest first.
+    pub routes: Vec<Route>,
+}
+
+/// One `HTTPRoute` or `GRPCRoute`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// `namespace/name`.
+    pub name: String,
+    /// Which of the two kinds of match its rules have.
+    #[serde(default)]
+    pub kind: Kind,
+    /// Exact names or `*.suffix`; none matches every host.
+    #[serde(default)]
+    pub hostnames: Vec<String>,
+    /// Rules in their order.
+    #[serde(default)]
+    pub rules: Vec<Rule>,
+}
+
+/// Kind of a route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum Kind {
+    /// Matches by path, method, headers and query.
+    #[default]
+    #[serde(rename = "HTTPRoute")]
+    Http,
+    /// Matches by gRPC service and method, and headers.
+    #[serde(rename = "GRPCRoute")]
+    Grpc,
+}
+
+/// One rule: any of its matches leads to its filters and backends.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Rule {
+    /// Its name; the index stands in.
+    pub name: Option<String>,
+    /// Alternatives; none matches everything.
+    #[serde(default)]
+    pub matches: Vec<Match>,
+    /// What happens to the request and the response.
+    #[serde(default)]
+    pub filters: Vec<Filter>,
+    /// Where requests go.
+    #[serde(default)]
+    pub backend_refs: Vec<BackendRef>,
+    /// How long they may take.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+}
+
+/// Conditions that must all hold.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Match {
+    /// Default: the prefix `/`.
+    pub path: Option<PathMatch>,
+    /// HTTP method, or gRPC service and method.
+    pub method: Option<MethodMatch>,
+    /// Header conditions.
+    #[serde(default)]
+    pub headers: Vec<ValueMatch>,
+    /// Query parameter conditions.
+    #[serde(default)]
+    pub query_params: Vec<ValueMatch>,
+}
+
+/// Condition on the path.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PathMatch {
+    /// How `value` is meant.
+    #[serde(rename = "type", default)]
+    pub kind: PathKind,
+    /// A path or an expression.
+    #[serde(default = "root")]
+    pub value: String,
+}
+
+fn root() -> String {
+    "/".to_owned()
+}
+
+/// How a path is compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum PathKind {
+    /// Equal.
+    Exact,
+    /// Equal element by element up to the end of the value.
+    #[default]
+    PathPrefix,
+    /// The whole path matches the expression.
+    RegularExpression,
+}
+
+/// `"GET"` in an `HTTPRoute`, `{service, method}` in a `GRPCRoute`.
+#[derive(Clone, Debug)]
+pub enum MethodMatch {
+    /// An HTTP method.
+    Http(String),
+    /// A gRPC method.
+    Grpc(GrpcMethod),
+}
+
+/// Condition on the gRPC method.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrpcMethod {
+    /// How both values are meant.
+    #[serde(rename = "type", default)]
+    pub kind: ValueKind,
+    /// Full service name; none for any.
+    pub service: Option<String>,
+    /// Method name; none for any.
+    pub method: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for MethodMatch {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(MethodVisitor)
+    }
+}
+
+/// Tells the two shapes apart without buffering, so that errors keep their place.
+struct MethodVisitor;
+
+impl<'de> Visitor<'de> for MethodVisitor {
+    type Value = MethodMatch;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an HTTP method, or an object with the gRPC service and method")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<MethodMatch, E> {
+        Ok(MethodMatch::Http(text.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<MethodMatch, A::Error> {
+        GrpcMethod::deserialize(MapAccessDeserializer::new(map)).map(MethodMatch::Grpc)
+    }
+}
+
+/// Condition on a header or a query parameter.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ValueMatch {
+    /// How `value` is meant.
+    #[serde(rename = "type", default)]
+    pub kind: ValueKind,
+    /// Which header or parameter.
+    pub name: String,
+    /// A value or an expression.
+    pub value: String,
+}
+
+/// How a value is compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum ValueKind {
+    /// Equal.
+    #[default]
+    Exact,
+    /// The whole value matches the expression.
+    RegularExpression,
+}
+
+/// One backend of a rule.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackendRef {
+    /// `namespace/name:port`.
+    pub service: String,
+    /// Share among the backends of the rule; 0 takes none.
+    #[serde(default = "one")]
+    pub weight: u32,
+    /// Applied to requests that go here, after those of the rule.
+    #[serde(default)]
+    pub filters: Vec<Filter>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// Time limits of a rule; `0s` is none.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Timeouts {
+    /// The whole exchange.
+    pub request: Option<GatewayDuration>,
+    /// Each attempt.
+    pub backend_request: Option<GatewayDuration>,
+}
+
+/// One filter of a rule or backend; the field named like its type is set.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Filter {
+    /// Which field counts.
+    #[serde(rename = "type")]
+    pub kind: FilterKind,
+    /// For `RequestHeaderModifier`.
+    pub request_header_modifier: Option<HeaderModifier>,
+    /// For `ResponseHeaderModifier`.
+    pub response_header_modifier: Option<HeaderModifier>,
+    /// For `RequestMirror`.
+    pub request_mirror: Option<Mirror>,
+    /// For `RequestRedirect`.
+    pub request_redirect: Option<Redirect>,
+    /// For `URLRewrite`.
+    pub url_rewrite: Option<Rewrite>,
+}
+
+/// The filters of the Gateway API that a route policy carries out itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum FilterKind {
+    /// Changes request headers.
+    RequestHeaderModifier,
+    /// Changes response headers.
+    ResponseHeaderModifier,
+    /// Sends a copy elsewhere.
+    RequestMirror,
+    /// Answers with a redirect.
+    RequestRedirect,
+    /// Changes host and path.
+    #[serde(rename = "URLRewrite")]
+    UrlRewrite,
+}
+
+/// Header changes.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeaderModifier {
+    /// Replaces.
+    #[serde(default)]
+    pub set: Vec<Header>,
+    /// Adds.
+    #[serde(default)]
+    pub add: Vec<Header>,
+    /// Removes.
+    #[serde(default)]
+    pub remove: Vec<String>,
+}
+
+/// One header.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Header {
+    /// Its name, any case.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// A copy of requests.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Mirror {
+    /// Where it goes.
+    pub backend_ref: MirrorRef,
+    /// Share in percent, 0 to 100.
+    pub percent: Option<u32>,
+    /// Share as a fraction.
+    pub fraction: Option<Fraction>,
+}
+
+/// Where mirrored requests go.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MirrorRef {
+    /// `namespace/name:port`.
+    pub service: String,
+}
+
+/// A share.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fraction {
+    /// Above the line.
+    pub numerator: u32,
+    /// Below the line, 100 when not said.
+    #[serde(default = "hundred")]
+    pub denominator: u32,
+}
+
+fn hundred() -> u32 {
+    100
+}
+
+/// A redirect; what is not said stays as in the request.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Redirect {
+    /// `http` or `https`.
+    pub scheme: Option<String>,
+    /// Host without port.
+    pub hostname: Option<String>,
+    /// New path.
+    pub path: Option<PathModifier>,
+    /// Port; with a scheme and no port, the one of that scheme.
+    pub port: Option<u16>,
+    /// 301, 302, 303, 307 or 308; 302 when not said.
+    pub status_code: Option<u16>,
+}
+
+/// Changes to where the upstream thinks it is asked.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rewrite {
+    /// New authority.
+    pub hostname: Option<String>,
+    /// New path.
+    pub path: Option<PathModifier>,
+}
+
+/// A new path; the query stays.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct PathModifier {
+    /// Which field counts.
+    #[serde(rename = "type")]
+    pub kind: PathModifierKind,
+    /// For `ReplaceFullPath`.
+    pub replace_full_path: Option<String>,
+    /// For `ReplacePrefixMatch`.
+    pub replace_prefix_match: Option<String>,
+}
+
+/// How a path changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum PathModifierKind {
+    /// All of it.
+    ReplaceFullPath,
+    /// The part a `PathPrefix` matched.
+    ReplacePrefixMatch,
+}

@@ -1,0 +1,114 @@
+//! The built-in telemetry policy: counters and a latency histogram of all exchanges.
+//!
+//! Sees scalars and interned names only. A series is looked up by the ids of its labels, and what a batch adds to
+//! it goes to the host in one call.
+
+use tamis_sdk::telemetry::{NameKind, Summary};
+use tamis_sdk::{Attribute, ConfigError, Filter, Interest, Telemetry, metrics};
+
+pub mod config;
+pub mod meter;
+pub mod names;
+pub mod series;
+
+use config::Settings;
+use meter::Meter;
+use names::Names;
+use series::Board;
+
+/// The host's metrics.
+#[derive(Debug)]
+pub struct Host;
+
+impl Meter for Host {
+    fn define(
+        &mut self,
+        kind: metrics::Kind,
+        name: &str,
+        help: &str,
+        labels: &[String],
+    ) -> Result<u32, String> {
+        metrics::define(kind, name, help, labels)
+    }
+
+    fn series(&mut self, metric: u32, values: &[String]) -> u32 {
+        metrics::series(metric, values)
+    }
+
+    fn add(&mut self, series: u32, amount: f64) {
+        metrics::add(series, amount);
+    }
+
+    fn observe(&mut self, series: u32, value: f64) {
+        metrics::observe(series, value);
+    }
+}
+
+/// The policy, over the host's metrics or a test's.
+#[derive(Debug)]
+pub struct TelemetryPolicy<M> {
+    meter: M,
+    names: Names,
+    board: Board,
+}
+
+impl<M: Meter> TelemetryPolicy<M> {
+    /// Defines the metrics.
+    ///
+    /// # Errors
+    /// When the host refuses one: its grant allows fewer, say.
+    pub fn new(settings: &Settings, mut meter: M) -> Result<Self, Vec<ConfigError>> {
+        let board = Board::define(&settings.labels, &mut meter)
+            .map_err(|message| vec![ConfigError::at("", message)])?;
+        Ok(Self { meter, names: Names::default(), board })
+    }
+
+    /// Learns names. A name that changes its meaning ends the series it was used in.
+    pub fn learn(&mut self, kind: NameKind, first: u32, names: Vec<String>) {
+        if self.names.learn(kind, first, names) {
+            self.board.forget();
+        }
+    }
+
+    /// Counts a batch.
+    pub fn count(&mut self, batch: &[Summary]) {
+        for summary in batch {
+            self.board.count(summary, &self.names, &mut self.meter);
+        }
+        self.board.flush(&mut self.meter);
+    }
+}
+
+impl Filter for TelemetryPolicy<Host> {
+    type Settings = Settings;
+    const SCHEMA: &'static str = include_str!("../schema.json");
+
+    fn check(settings: &Settings) -> Result<(), Vec<ConfigError>> {
+        let errors = settings.errors();
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
+        let mut interest = Interest::reading::<String>([]);
+        interest.extra.push(Attribute {
+            name: format!("buckets:{}", series::DURATION),
+            value: settings.buckets_text(),
+        });
+        Ok((Self::new(&settings, Host)?, interest))
+    }
+}
+
+impl Telemetry for TelemetryPolicy<Host> {
+    fn on_names(&mut self, kind: NameKind, first: u32, names: Vec<String>) {
+        self.learn(kind, first, names);
+    }
+
+    fn on_exchanges(&mut self, batch: &[Summary]) {
+        self.count(batch);
+    }
+}
+
+tamis_sdk::export_telemetry!(TelemetryPolicy<Host>);
+
+#[cfg(test)]
+mod tests;
