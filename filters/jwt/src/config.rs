@@ -1,0 +1,344 @@
+//! The configuration: as written ([`Settings`]) and as checked ([`Rules`]).
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use tamis_sdk::{ConfigError, GatewayDuration};
+
+use crate::algorithm::{Algorithm, KeyKind};
+use crate::keys::{KeySet, Source};
+
+/// The configuration as the operator writes it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Settings {
+    issuers: Vec<IssuerSettings>,
+    #[serde(default = "yes")]
+    required: bool,
+    #[serde(default)]
+    forward: bool,
+    #[serde(default)]
+    from: FromSettings,
+    #[serde(default = "cache_size")]
+    cache_size: usize,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct IssuerSettings {
+    issuer: String,
+    audiences: Vec<String>,
+    algorithms: Vec<Algorithm>,
+    jwks: JwksSettings,
+    #[serde(default)]
+    claims_to_headers: Vec<ClaimSettings>,
+    #[serde(default = "clock_skew")]
+    clock_skew: GatewayDuration,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct JwksSettings {
+    inline: Option<Map<String, Value>>,
+    url: Option<String>,
+    refresh: Option<GatewayDuration>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ClaimSettings {
+    claim: String,
+    header: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct FromSettings {
+    header: String,
+    #[serde(default)]
+    prefix: String,
+}
+
+impl Default for FromSettings {
+    fn default() -> Self {
+        Self { header: "authorization".to_owned(), prefix: "Bearer ".to_owned() }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn cache_size() -> usize {
+    1024
+}
+
+fn clock_skew() -> GatewayDuration {
+    GatewayDuration::from_millis(60_000)
+}
+
+/// What happens to a request without a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// It is refused.
+    Refused,
+    /// It passes, without claim headers; a bad token is refused all the same.
+    Passes,
+}
+
+/// What happens to the token of a request that passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spent {
+    /// It goes no further.
+    Removed,
+    /// The upstream gets it.
+    Forwarded,
+}
+
+/// The configuration, checked.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// At least one; no two of one name.
+    pub issuers: Vec<Issuer>,
+    /// Requests without a token.
+    pub absent: Absent,
+    /// Tokens of requests that pass.
+    pub spent: Spent,
+    /// Lower-case name of the header with the token.
+    pub token_header: String,
+    /// What stands before the token, compared without case; may be empty.
+    pub token_prefix: String,
+    /// Lower-case names of the claim headers of all issuers, each once.
+    pub claim_headers: Vec<String>,
+    /// Most tokens remembered.
+    pub cache_size: usize,
+}
+
+/// An issuer whose tokens are believed.
+#[derive(Clone, Debug)]
+pub struct Issuer {
+    /// Compared with `iss` exactly.
+    pub name: String,
+    /// At least one.
+    pub audiences: Vec<String>,
+    /// At least one.
+    pub algorithms: Vec<Algorithm>,
+    /// Where its keys come from.
+    pub keys: Keys,
+    /// Claims carried to the upstream.
+    pub claims_to_headers: Vec<CarriedClaim>,
+    /// How far clocks may differ.
+    pub clock_skew: Duration,
+}
+
+/// Where keys come from.
+#[derive(Clone, Debug)]
+pub enum Keys {
+    /// Written in the configuration.
+    Inline(KeySet),
+    /// Fetched, and again after `refresh`.
+    Url {
+        /// The address of the key set.
+        url: String,
+        /// Time between two fetches.
+        refresh: Duration,
+    },
+}
+
+/// A claim that goes to the upstream as a header.
+#[derive(Clone, Debug)]
+pub struct CarriedClaim {
+    /// Name of the claim, at the top of the payload.
+    pub claim: String,
+    /// Index into [`Rules::claim_headers`].
+    pub header: usize,
+}
+
+/// Headers that frame or route a message; no claim may become one.
+const RESERVED: [&str; 12] = [
+    "connection",
+    "content-length",
+    "forwarded",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+const MOST_CACHED: usize = 1 << 20;
+const SHORTEST_REFRESH: Duration = Duration::from_secs(10);
+const LONGEST_REFRESH: Duration = Duration::from_secs(24 * 3600);
+const LONGEST_SKEW: Duration = Duration::from_secs(3600);
+const USUAL_REFRESH: Duration = Duration::from_secs(300);
+
+impl Rules {
+    /// Checks settings.
+    ///
+    /// # Errors
+    /// All that is wrong, each with its JSON pointer.
+    pub fn check(settings: &Settings) -> Result<Self, Vec<ConfigError>> {
+        let mut errors = Vec::new();
+        if settings.issuers.is_empty() {
+            errors.push(ConfigError::at("/issuers", "name at least one issuer"));
+        }
+        let token_header = settings.from.header.to_ascii_lowercase();
+        if !is_header_name(&token_header) {
+            errors.push(ConfigError::at("/from/header", "this is no header name"));
+        }
+        if settings.cache_size > MOST_CACHED {
+            errors.push(ConfigError::at("/cacheSize", "remember at most 1048576 tokens"));
+        }
+        let mut claim_headers = Vec::new();
+        let mut issuers: Vec<Issuer> = Vec::new();
+        for (index, written) in settings.issuers.iter().enumerate() {
+            let at = format!("/issuers/{index}");
+            if issuers.iter().any(|other| other.name == written.issuer) {
+                errors.push(ConfigError::at(
+                    format!("{at}/issuer"),
+                    "an issuer before has this name: join the two",
+                ));
+            }
+            let mut checked = Checked { at, errors: &mut errors };
+            let claims = checked.claims(written, &token_header, &mut claim_headers);
+            issuers.extend(checked.issuer(written, claims));
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        Ok(Self {
+            issuers,
+            absent: if settings.required { Absent::Refused } else { Absent::Passes },
+            spent: if settings.forward { Spent::Forwarded } else { Spent::Removed },
+            token_header,
+            token_prefix: settings.from.prefix.clone(),
+            claim_headers,
+            cache_size: settings.cache_size,
+        })
+    }
+}
+
+/// The checks of one issuer; every error names its place.
+struct Checked<'a> {
+    at: String,
+    errors: &'a mut Vec<ConfigError>,
+}
+
+impl Checked<'_> {
+    fn issuer(&mut self, written: &IssuerSettings, claims: Vec<CarriedClaim>) -> Option<Issuer> {
+        if written.audiences.is_empty() {
+            self.refuse(
+                "audiences",
+                "name at least one audience: a token for another service is no token for this one",
+            );
+        }
+        if written.algorithms.is_empty() {
+            self.refuse("algorithms", "name at least one algorithm, as RS256");
+        }
+        if written.clock_skew.0 > LONGEST_SKEW {
+            self.refuse("clockSkew", "clocks may differ by at most 1h");
+        }
+        let keys = self.keys(written)?;
+        Some(Issuer {
+            name: written.issuer.clone(),
+            audiences: written.audiences.clone(),
+            algorithms: written.algorithms.clone(),
+            keys,
+            claims_to_headers: claims,
+            clock_skew: written.clock_skew.0,
+        })
+    }
+
+    fn keys(&mut self, written: &IssuerSettings) -> Option<Keys> {
+        let jwks = &written.jwks;
+        match (&jwks.inline, &jwks.url) {
+            (Some(members), None) => match KeySet::from_members(members, Source::Inline) {
+                Ok(set) => Some(Keys::Inline(set)),
+                Err(why) => {
+                    self.refuse("jwks/inline", why.to_string());
+                    None
+                }
+            },
+            (None, Some(url)) => {
+                let refresh = jwks.refresh.map_or(USUAL_REFRESH, |given| given.0);
+                if !(SHORTEST_REFRESH..=LONGEST_REFRESH).contains(&refresh) {
+                    self.refuse("jwks/refresh", "refresh keys between every 10s and every 24h");
+                }
+                if !is_safe_address(url) {
+                    self.refuse(
+                        "jwks/url",
+                        "keys are fetched over https: (http: from a loopback address alone)",
+                    );
+                }
+                if written.algorithms.iter().any(|a| a.key_kind() == KeyKind::Symmetric) {
+                    self.refuse(
+                        "algorithms",
+                        "HS algorithms need a key that is not published: use `jwks.inline`",
+                    );
+                }
+                Some(Keys::Url { url: url.clone(), refresh })
+            }
+            (Some(_), Some(_)) | (None, None) => {
+                self.refuse("jwks", "give either `inline` or `url`");
+                None
+            }
+        }
+    }
+
+    fn claims(
+        &mut self,
+        written: &IssuerSettings,
+        token_header: &str,
+        all: &mut Vec<String>,
+    ) -> Vec<CarriedClaim> {
+        let mut carried: Vec<CarriedClaim> = Vec::new();
+        for (index, wanted) in written.claims_to_headers.iter().enumerate() {
+            let name = wanted.header.to_ascii_lowercase();
+            if !is_header_name(&name) || RESERVED.contains(&name.as_str()) || name == token_header {
+                let at = format!("claimsToHeaders/{index}/header");
+                self.refuse(&at, "no claim may become this header: use a name as x-user");
+                continue;
+            }
+            let header = all.iter().position(|known| *known == name).unwrap_or(all.len());
+            if header == all.len() {
+                all.push(name);
+            }
+            if carried.iter().any(|other| other.header == header) {
+                let at = format!("claimsToHeaders/{index}/header");
+                self.refuse(&at, "another claim of this issuer has this header");
+            }
+            carried.push(CarriedClaim { claim: wanted.claim.clone(), header });
+        }
+        carried
+    }
+
+    fn refuse(&mut self, member: &str, message: impl Into<String>) {
+        self.errors.push(ConfigError::at(format!("{}/{member}", self.at), message));
+    }
+}
+
+fn is_header_name(name: &str) -> bool {
+    let token = |octet: u8| octet.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&octet);
+    !name.is_empty() && name.bytes().all(token)
+}
+
+fn is_safe_address(url: &str) -> bool {
+    let after = |scheme: &str| url.strip_prefix(scheme).filter(|rest| !rest.is_empty());
+    if url.chars().any(|c| c.is_control() || c == ' ') {
+        return false;
+    }
+    let Some(rest) = after("http://") else { return after("https://").is_some() };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|octet| octet.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    matches!(host, "localhost" | "127.0.0.1" | "[::1]")
+}
+
+#[cfg(test)]
+mod tests;

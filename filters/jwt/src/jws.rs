@@ -1,0 +1,121 @@
+//! The compact serialisation of a JWS (RFC 7515 §7.1), read strictly, and the check of its signature.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value;
+
+use crate::algorithm::Algorithm;
+use crate::host::Verify;
+use crate::json::unique_object;
+use crate::keys::{Key, Ring};
+use crate::refusal::Refusal;
+
+/// Longest token that is read, in octets.
+pub const LONGEST_TOKEN: usize = 16 * 1024;
+
+/// Most keys tried for one token; a set in which more fit is cut there.
+const MOST_TRIES: usize = 8;
+
+/// A token taken apart. Nothing in it is trusted before [`Token::check`].
+#[derive(Debug)]
+pub struct Token<'a> {
+    algorithm: Option<Algorithm>,
+    key_id: Option<String>,
+    signed: &'a [u8],
+    payload: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+impl<'a> Token<'a> {
+    /// Takes a token apart: three parts, each base64url without padding, stray bits or other characters;
+    /// a header without repeated names, without `crit` and `b64` (no extension is understood, RFC 7515 §4.1.11).
+    /// Keys and addresses of keys in the header (`jwk`, `jku`, `x5u`, `x5c`) are never looked at.
+    ///
+    /// # Errors
+    /// [`Refusal::Malformed`] or [`Refusal::AlgNone`].
+    pub fn parse(text: &'a [u8]) -> Result<Self, Refusal> {
+        if text.len() > LONGEST_TOKEN {
+            return Err(Refusal::Malformed("the token is too long"));
+        }
+        let mut parts = text.split(|octet| *octet == b'.');
+        let (Some(header), Some(payload), Some(signature), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(Refusal::Malformed("the token has not three parts"));
+        };
+        // Lengths within `text`, so the slice exists.
+        let signed = text.get(..header.len() + 1 + payload.len()).unwrap_or_default();
+        let header = unique_object(&decode(header)?)
+            .map_err(|_| Refusal::Malformed("the header is not a JSON object"))?;
+        if header.contains_key("crit") || header.contains_key("b64") {
+            return Err(Refusal::Malformed("the token demands an extension"));
+        }
+        let algorithm = match header.get("alg") {
+            Some(Value::String(name)) if name.eq_ignore_ascii_case("none") => {
+                return Err(Refusal::AlgNone);
+            }
+            Some(Value::String(name)) => Algorithm::named(name),
+            _ => return Err(Refusal::Malformed("the header names no algorithm")),
+        };
+        let key_id = match header.get("kid") {
+            None => None,
+            Some(Value::String(id)) => Some(id.clone()),
+            Some(_) => return Err(Refusal::Malformed("the key id is not a string")),
+        };
+        let (payload, signature) = (decode(payload)?, decode(signature)?);
+        Ok(Self { algorithm, key_id, signed, payload, signature })
+    }
+
+    /// The payload, not yet trusted.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// `kid` of the header.
+    #[must_use]
+    pub fn key_id(&self) -> Option<&str> {
+        self.key_id.as_deref()
+    }
+
+    /// Checks the signature with the keys of the ring that fit: same `kid` where both have one, the kind of
+    /// key the algorithm needs, the key's own `alg` where it has one.
+    ///
+    /// # Errors
+    /// [`Refusal::AlgNotAllowed`], [`Refusal::UnknownKey`] or [`Refusal::BadSignature`].
+    pub fn check<V: Verify>(
+        &self,
+        ring: &Ring,
+        allowed: &[Algorithm],
+        crypto: &V,
+    ) -> Result<(), Refusal> {
+        let algorithm = self
+            .algorithm
+            .filter(|algorithm| allowed.contains(algorithm))
+            .ok_or(Refusal::AlgNotAllowed)?;
+        let named = ring.keys().filter(|(key, _)| self.may_be_signed_by(key));
+        let mut fitting = named.clone().filter(|(key, _)| key.fits(algorithm)).peekable();
+        if fitting.peek().is_none() {
+            let other_use = self.key_id.is_some() && named.count() > 0;
+            return Err(if other_use { Refusal::AlgNotAllowed } else { Refusal::UnknownKey });
+        }
+        if algorithm.signature_length().is_some_and(|length| length != self.signature.len()) {
+            return Err(Refusal::BadSignature);
+        }
+        let verified = fitting
+            .take(MOST_TRIES)
+            .any(|(_, handle)| crypto.verify(handle, algorithm, self.signed, &self.signature));
+        if verified { Ok(()) } else { Err(Refusal::BadSignature) }
+    }
+
+    fn may_be_signed_by(&self, key: &Key) -> bool {
+        match (&self.key_id, key.id()) {
+            (Some(wanted), Some(id)) => wanted == id,
+            (None, _) | (_, None) => true,
+        }
+    }
+}
+
+fn decode(part: &[u8]) -> Result<Vec<u8>, Refusal> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| Refusal::Malformed("a part is not base64url"))
+}

@@ -1,0 +1,151 @@
+//! The keys of one issuer, as this instance holds them, and how they follow what `tick` stored.
+
+use crate::config::Keys;
+use crate::host::{Store, Stored, Verify};
+use crate::keys::{KeySet, KeySetError, Ring, Source};
+
+/// Time between two looks into the store, in milliseconds.
+const LOOK_EVERY_MS: u64 = 1000;
+/// How long a wish for newer keys lasts, in milliseconds.
+const WISH_TTL_MS: u32 = 60_000;
+
+/// Key of the store under which a key set lies.
+#[must_use]
+pub fn set_key(url: &str) -> String {
+    format!("jwks:{url}")
+}
+
+/// Key of the store that says that somebody met a key it does not know.
+#[must_use]
+pub fn wish_key(url: &str) -> String {
+    format!("want:{url}")
+}
+
+/// Keys of an issuer.
+#[derive(Debug)]
+pub enum Keyring {
+    /// From the configuration: never change.
+    Fixed(Ring),
+    /// From the store: change when `tick` writes there.
+    Followed(Followed),
+}
+
+/// Keys that follow the store.
+#[derive(Debug)]
+pub struct Followed {
+    url: String,
+    ring: Option<Ring>,
+    seen: Option<Stored>,
+    looked_ms: Option<u64>,
+    wished_ms: Option<u64>,
+}
+
+/// Whether keys changed since the last look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// They are as before.
+    Same,
+    /// They are others: what was verified with the ones before counts no more.
+    Other,
+}
+
+impl Keyring {
+    /// The keys of a checked configuration.
+    ///
+    /// # Errors
+    /// When the host refuses all inline keys.
+    pub fn new<V: Verify>(keys: &Keys, crypto: &V) -> Result<Self, KeySetError> {
+        match keys {
+            Keys::Inline(set) => set.clone().import(crypto).map(Self::Fixed),
+            Keys::Url { url, .. } => Ok(Self::Followed(Followed {
+                url: url.clone(),
+                ring: None,
+                seen: None,
+                looked_ms: None,
+                wished_ms: None,
+            })),
+        }
+    }
+
+    /// The keys, if there are some yet.
+    #[must_use]
+    pub fn ring(&self) -> Option<&Ring> {
+        match self {
+            Self::Fixed(ring) => Some(ring),
+            Self::Followed(followed) => followed.ring.as_ref(),
+        }
+    }
+
+    /// Looks whether the keys changed, at most once a second.
+    pub fn look<H: Verify + Store>(&mut self, now_ms: u64, host: &H) -> Change {
+        match self {
+            Self::Fixed(_) => Change::Same,
+            Self::Followed(followed) => followed.look(now_ms, host),
+        }
+    }
+
+    /// Asks for newer keys because a token names one that is not here, at most once a second.
+    pub fn wish<S: Store>(&mut self, now_ms: u64, store: &S) {
+        if let Self::Followed(followed) = self
+            && is_due(followed.wished_ms, now_ms)
+        {
+            followed.wished_ms = Some(now_ms);
+            // A full store delays the newer keys until the next refresh and does no other harm.
+            drop(store.write(&wish_key(&followed.url), b"1", WISH_TTL_MS));
+        }
+    }
+}
+
+impl Followed {
+    fn look<H: Verify + Store>(&mut self, now_ms: u64, host: &H) -> Change {
+        if !is_due(self.looked_ms, now_ms) {
+            return Change::Same;
+        }
+        self.looked_ms = Some(now_ms);
+        let stored = host.read(&set_key(&self.url));
+        if stored == self.seen {
+            return Change::Same;
+        }
+        let same_keys = match (&stored, &self.seen) {
+            (Some(new), Some(old)) => set_text(&new.value) == set_text(&old.value),
+            _ => false,
+        };
+        self.seen = stored;
+        if same_keys {
+            return Change::Same;
+        }
+        let ring = self
+            .seen
+            .as_ref()
+            .and_then(|stored| KeySet::parse(set_text(&stored.value), Source::Fetched).ok())
+            .and_then(|set| set.import(host).ok());
+        if let Some(old) = std::mem::replace(&mut self.ring, ring) {
+            old.release(host);
+        }
+        Change::Other
+    }
+}
+
+/// A stored key set: the time of the fetch in milliseconds since 1970, a line feed, the set.
+#[must_use]
+pub fn envelope(fetched_ms: u64, set: &[u8]) -> Vec<u8> {
+    let mut value = format!("{fetched_ms}\n").into_bytes();
+    value.extend_from_slice(set);
+    value
+}
+
+/// When a stored key set was fetched; 0 when nobody can tell.
+#[must_use]
+pub fn fetched_ms(value: &[u8]) -> u64 {
+    let line = value.split(|octet| *octet == b'\n').next().unwrap_or_default();
+    std::str::from_utf8(line).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+fn set_text(value: &[u8]) -> &[u8] {
+    let end = value.iter().position(|octet| *octet == b'\n');
+    end.and_then(|end| value.get(end + 1..)).unwrap_or_default()
+}
+
+fn is_due(last_ms: Option<u64>, now_ms: u64) -> bool {
+    last_ms.is_none_or(|last| now_ms.abs_diff(last) >= LOOK_EVERY_MS)
+}

@@ -1,0 +1,174 @@
+//! The decision about one request.
+
+use tamis_sdk::{ConfigError, Edit, View, reply, request};
+
+use crate::cache::Cache;
+use crate::claims::{Accepted, judge};
+use crate::config::{Absent, Rules, Spent};
+use crate::host::{Store, Verify};
+use crate::json::unique_object;
+use crate::jws::Token;
+use crate::keyring::{Change, Keyring};
+use crate::refusal::Refusal;
+
+/// Rules, keys and remembered tokens of one instance.
+#[derive(Debug)]
+pub struct Policy {
+    rules: Rules,
+    keyrings: Vec<Keyring>,
+    cache: Cache,
+}
+
+impl Policy {
+    /// Imports the inline keys. `seed` is for the hash of the cache.
+    ///
+    /// # Errors
+    /// When the host refuses all inline keys of an issuer.
+    pub fn new<V: Verify>(rules: Rules, seed: u64, crypto: &V) -> Result<Self, Vec<ConfigError>> {
+        let mut keyrings = Vec::with_capacity(rules.issuers.len());
+        for (index, issuer) in rules.issuers.iter().enumerate() {
+            let keyring = Keyring::new(&issuer.keys, crypto).map_err(|error| {
+                vec![ConfigError::at(format!("/issuers/{index}/jwks/inline"), error.to_string())]
+            })?;
+            keyrings.push(keyring);
+        }
+        let cache = Cache::new(rules.cache_size, seed);
+        Ok(Self { rules, keyrings, cache })
+    }
+
+    /// Decides about a request. Claim headers that the client sent never get through.
+    pub fn decide<H: Verify + Store>(
+        &mut self,
+        seen: View<'_>,
+        now_ms: u64,
+        host: &H,
+    ) -> request::Decision {
+        let token = match find_token(&self.rules, seen) {
+            Ok(token) => token,
+            Err(refusal) => return refuse(refusal),
+        };
+        let Some(token) = token else {
+            return match self.rules.absent {
+                Absent::Refused => refuse(Refusal::Missing),
+                Absent::Passes => request::Decision::change(claim_edits(&self.rules, None, seen)),
+            };
+        };
+        let Self { rules, keyrings, cache } = self;
+        let mut issuers = Issuers { rules, keyrings };
+        if issuers.look(now_ms, host) == Change::Other {
+            cache.clear();
+        }
+        let edits = match cache.find(token, host) {
+            Some(accepted) => accepted.check_time(now_ms).map(|()| edits(rules, accepted, seen)),
+            None => issuers.accept(token, now_ms, host).map(|accepted| {
+                let edits = edits(rules, &accepted, seen);
+                cache.remember(token, accepted, host);
+                edits
+            }),
+        };
+        match edits {
+            Ok(edits) => request::Decision::change(edits),
+            Err(refusal) => {
+                if refusal == Refusal::Expired {
+                    cache.forget(token, host);
+                }
+                refuse(refusal)
+            }
+        }
+    }
+
+    /// How many tokens are remembered.
+    #[must_use]
+    pub fn remembered(&self) -> usize {
+        self.cache.len()
+    }
+}
+
+/// The issuers with their keys.
+struct Issuers<'a> {
+    rules: &'a Rules,
+    keyrings: &'a mut [Keyring],
+}
+
+impl Issuers<'_> {
+    fn look<H: Verify + Store>(&mut self, now_ms: u64, host: &H) -> Change {
+        let look = |keyring: &mut Keyring| keyring.look(now_ms, host);
+        // Every keyring looks: no short cut at the first change.
+        let changes = self.keyrings.iter_mut().map(look);
+        changes.fold(Change::Same, |all, one| if one == Change::Other { one } else { all })
+    }
+
+    /// Judges a token that is not remembered. Its issuer is read before the signature is checked, but only to choose
+    /// the keys to check it with.
+    fn accept<H: Verify + Store>(
+        &mut self,
+        text: &[u8],
+        now_ms: u64,
+        host: &H,
+    ) -> Result<Accepted, Refusal> {
+        let token = Token::parse(text)?;
+        let claims = unique_object(token.payload())
+            .map_err(|_| Refusal::Malformed("the claims are not a JSON object"))?;
+        let name = claims.get("iss").and_then(|name| name.as_str()).ok_or(Refusal::WrongIssuer)?;
+        let mut known = self.rules.issuers.iter().zip(self.keyrings.iter_mut());
+        let (issuer, keyring) =
+            known.find(|(issuer, _)| issuer.name == name).ok_or(Refusal::WrongIssuer)?;
+        let ring = keyring.ring().ok_or(Refusal::NoKeys)?;
+        let checked = token.check(ring, &issuer.algorithms, host);
+        // Without a key id, a new key shows as a signature that fits none.
+        let rotated = match checked {
+            Err(Refusal::UnknownKey) => true,
+            Err(Refusal::BadSignature) => token.key_id().is_none(),
+            _ => false,
+        };
+        if rotated {
+            keyring.wish(now_ms, host);
+        }
+        checked?;
+        judge(&claims, issuer, now_ms)
+    }
+}
+
+/// The token of a request. A field with another scheme (`Basic …`) holds none.
+fn find_token<'a>(rules: &Rules, seen: View<'a>) -> Result<Option<&'a [u8]>, Refusal> {
+    let mut fields = seen.headers(&rules.token_header);
+    let Some(field) = fields.next() else { return Ok(None) };
+    if fields.next().is_some() {
+        return Err(Refusal::Ambiguous);
+    }
+    let prefix = rules.token_prefix.as_bytes();
+    let Some((start, rest)) = field.split_at_checked(prefix.len()) else { return Ok(None) };
+    if !start.eq_ignore_ascii_case(prefix) {
+        return Ok(None);
+    }
+    // RFC 6750 §2.1 allows more than one space after the scheme.
+    Ok(Some(rest.trim_ascii()))
+}
+
+fn edits(rules: &Rules, accepted: &Accepted, seen: View<'_>) -> Vec<Edit> {
+    let mut edits = claim_edits(rules, Some(accepted), seen);
+    match rules.spent {
+        Spent::Removed => edits.push(Edit::remove(&rules.token_header)),
+        Spent::Forwarded => {}
+    }
+    edits
+}
+
+/// Sets the headers the token has claims for, and removes the others that the client sent.
+fn claim_edits(rules: &Rules, accepted: Option<&Accepted>, seen: View<'_>) -> Vec<Edit> {
+    let mut edits = Vec::with_capacity(rules.claim_headers.len() + 1);
+    for (index, name) in rules.claim_headers.iter().enumerate() {
+        let claims = accepted.into_iter().flat_map(|accepted| &accepted.headers);
+        match claims.into_iter().find(|(header, _)| *header == index) {
+            Some((_, value)) => edits.push(Edit::set(name, value.as_str())),
+            None if seen.header(name).is_some() => edits.push(Edit::remove(name)),
+            None => {}
+        }
+    }
+    edits
+}
+
+fn refuse(refusal: Refusal) -> request::Decision {
+    let (name, value) = refusal.header();
+    request::Decision::answer(reply(refusal.status()).header(name, value)).because(refusal.reason())
+}
