@@ -1,0 +1,244 @@
+//! Connections to upstreams: TCP, unix socket, TLS over either.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::address::Address;
+use crate::tls::{ClientTls, PeerIdentity, TlsError};
+
+/// A connection without TLS.
+#[derive(Debug)]
+pub enum Plain {
+    /// TCP.
+    Tcp(TcpStream),
+    /// A unix socket.
+    Unix(UnixStream),
+}
+
+/// A connection to an upstream.
+#[derive(Debug)]
+pub enum Stream {
+    /// Without TLS.
+    Plain(Plain),
+    /// With TLS, and who the peer proved to be.
+    Tls(Box<tokio_rustls::client::TlsStream<Plain>>, PeerIdentity),
+}
+
+/// Why no connection came about. All of them happened before a byte of a request was sent, so an
+/// attempt elsewhere is always safe.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// The endpoint refused, or cannot be reached.
+    #[error("cannot connect to {address}")]
+    Connect {
+        /// The endpoint.
+        address: Address,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Connecting, handshake included, took longer than allowed.
+    #[error("connecting to {address} took longer than {timeout:?}")]
+    Timeout {
+        /// The endpoint.
+        address: Address,
+        /// The time allowed.
+        timeout: Duration,
+    },
+    /// The TLS handshake failed.
+    #[error("TLS with {address} failed")]
+    Tls {
+        /// The endpoint.
+        address: Address,
+        /// Why.
+        source: TlsError,
+    },
+}
+
+/// Connects, and shakes hands when `tls` is given, within `timeout` altogether.
+///
+/// Cancel-safe: dropping the future closes what was open.
+///
+/// # Errors
+/// [`ConnectError`] names the endpoint.
+pub async fn connect(
+    address: &Address,
+    tls: Option<&ClientTls>,
+    timeout: Duration,
+) -> Result<Stream, ConnectError> {
+    match tokio::time::timeout(timeout, establish(address, tls)).await {
+        Ok(outcome) => outcome,
+        Err(_elapsed) => Err(ConnectError::Timeout { address: address.clone(), timeout }),
+    }
+}
+
+async fn establish(address: &Address, tls: Option<&ClientTls>) -> Result<Stream, ConnectError> {
+    let plain = dial(address)
+        .await
+        .map_err(|source| ConnectError::Connect { address: address.clone(), source })?;
+    let Some(tls) = tls else { return Ok(Stream::Plain(plain)) };
+    let (stream, identity) = tls
+        .connect(plain)
+        .await
+        .map_err(|source| ConnectError::Tls { address: address.clone(), source })?;
+    Ok(Stream::Tls(Box::new(stream), identity))
+}
+
+async fn dial(address: &Address) -> io::Result<Plain> {
+    match address {
+        Address::Tcp(address) => {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            Ok(Plain::Tcp(stream))
+        }
+        Address::Unix(path) => UnixStream::connect(path).await.map(Plain::Unix),
+    }
+}
+
+impl Stream {
+    /// Who the peer proved to be; none without TLS.
+    #[must_use]
+    pub fn identity(&self) -> Option<&PeerIdentity> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(_, identity) => Some(identity),
+        }
+    }
+
+    /// Whether TLS agreed on HTTP/2.
+    #[must_use]
+    pub fn is_http2(&self) -> bool {
+        self.identity().is_some_and(PeerIdentity::is_http2)
+    }
+}
+
+/// Runs the body with `$io` pinned to whichever stream is inside.
+macro_rules! each {
+    ($self:expr, $($variant:path),+; $io:pat => $body:expr) => {
+        match $self.get_mut() { $($variant($io, ..) => $body),+ }
+    };
+}
+
+impl AsyncRead for Plain {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        each!(self, Self::Tcp, Self::Unix; io => Pin::new(io).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Plain {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        each!(self, Self::Tcp, Self::Unix; io => Pin::new(io).poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        each!(self, Self::Tcp, Self::Unix; io => Pin::new(io).poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, Self::Tcp, Self::Unix; io => Pin::new(io).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, Self::Tcp, Self::Unix; io => Pin::new(io).poll_shutdown(cx))
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        each!(self, Self::Plain, Self::Tls; io => Pin::new(io).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        each!(self, Self::Plain, Self::Tls; io => Pin::new(io).poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        each!(self, Self::Plain, Self::Tls; io => Pin::new(io).poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, Self::Plain, Self::Tls; io => Pin::new(io).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, Self::Plain, Self::Tls; io => Pin::new(io).poll_shutdown(cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::listen;
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    #[tokio::test]
+    async fn both_kinds_of_address_are_listened_on_and_reached() {
+        let folder = tempfile::tempdir().unwrap();
+        for wanted in ["127.0.0.1:0".parse().unwrap(), Address::Unix(folder.path().join("s"))] {
+            let bound = listen::bind(&wanted, NonZeroUsize::MIN).unwrap().remove(0);
+            let address = bound.local_address().unwrap();
+            let listener = bound.into_listener().unwrap();
+            let (accepted, connected) =
+                tokio::join!(listener.accept(), connect(&address, None, SOON));
+            let ((mut server, peer), mut client) = (accepted, connected.unwrap());
+            assert_eq!(peer.is_some(), matches!(address, Address::Tcp(_)));
+            client.write_all(b"hi").await.unwrap();
+            let mut seen = [0; 2];
+            server.read_exact(&mut seen).await.unwrap();
+            assert_eq!(&seen, b"hi");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_nobody_listens_on_is_named() {
+        let bound = listen::bind(&"127.0.0.1:0".parse().unwrap(), NonZeroUsize::MIN).unwrap();
+        let address = bound[0].local_address().unwrap();
+        drop(bound);
+        let error = connect(&address, None, SOON).await.unwrap_err();
+        assert!(error.to_string().contains(&address.to_string()), "{error}");
+    }
+}

@@ -1,0 +1,415 @@
+//! The gate: what stands between a socket and hyper's HTTP/1 server.
+//!
+//! It finds the ends of heads and bodies itself, by the strict reading of RFC 9112, and shows hyper
+//! only bytes it has judged. A request that two servers could read in two ways is never shown:
+//! hyper sees the end of the stream, finishes the exchanges before it, and the caller sends
+//! [`GateRefusal::reply`].
+//!
+//! Bytes after an `upgrade` request wait until [`GateControl::pass_through`] (the protocol changed)
+//! or [`GateControl::continue_parsing`] (it did not), so that nobody smuggles a request into a
+//! tunnel that never opened.
+
+mod body;
+mod framer;
+pub mod head;
+pub mod refusal;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use futures_util::task::AtomicWaker;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use self::framer::Framer;
+pub use self::refusal::GateRefusal;
+
+const READ_CHUNK: usize = 8 * 1024;
+
+/// What one connection may ask of the gate.
+#[derive(Debug, Clone)]
+pub struct GateLimits {
+    /// The longest head; 64 KiB.
+    pub max_head_bytes: usize,
+    /// The most fields in a head; 100.
+    pub max_fields: usize,
+    /// From the first byte of a head to its last; 10 s.
+    pub head_timeout: Duration,
+    /// Between two requests, and before the first; 75 s.
+    pub idle_timeout: Duration,
+    /// Between two pieces of a body somebody waits for; 60 s.
+    pub body_timeout: Duration,
+    /// Whether `CONNECT` opens tunnels here; it does not.
+    pub connect: ConnectMethod,
+}
+
+/// What a listener does with `CONNECT`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectMethod {
+    /// Refuse it with 405.
+    Refuse,
+    /// Show it to the handler.
+    Allow,
+}
+
+impl Default for GateLimits {
+    fn default() -> Self {
+        Self {
+            max_head_bytes: 64 * 1024,
+            max_fields: 100,
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(60),
+            connect: ConnectMethod::Refuse,
+        }
+    }
+}
+
+/// Tells a gate what became of an upgrade, and tells others what the gate knows.
+#[derive(Debug, Clone, Default)]
+pub struct GateControl(Arc<Shared>);
+
+// Shared with hyper's `Upgraded`, which must be `Send` although a worker never sends it.
+#[derive(Debug, Default)]
+struct Shared {
+    phase: AtomicU8,
+    refused: OnceLock<GateRefusal>,
+    reader: AtomicWaker,
+}
+
+/// The gate's state as others see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Phase {
+    /// Between messages.
+    Whole = 0,
+    /// The end of the current message has not arrived.
+    Open = 1,
+    /// Bytes after an upgrade are held back.
+    Held = 2,
+    /// The protocol changed: all bytes pass.
+    Passing = 3,
+}
+
+impl GateControl {
+    /// The protocol changed (101, or 200 to `CONNECT`): all further bytes pass unread.
+    pub fn pass_through(&self) {
+        self.release(Phase::Passing);
+    }
+
+    /// The protocol did not change: held bytes are the next request.
+    pub fn continue_parsing(&self) {
+        self.release(Phase::Whole);
+    }
+
+    /// Whether bytes are held back until one of the two above is called.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.is(Phase::Held)
+    }
+
+    /// Whether the end of the current request has not arrived yet.
+    #[must_use]
+    pub fn is_message_open(&self) -> bool {
+        self.is(Phase::Open)
+    }
+
+    /// Why the gate closed, if it did.
+    #[must_use]
+    pub fn refused(&self) -> Option<GateRefusal> {
+        self.0.refused.get().copied()
+    }
+
+    fn is(&self, phase: Phase) -> bool {
+        self.0.phase.load(Ordering::Acquire) == phase as u8
+    }
+
+    fn set(&self, phase: Phase) {
+        self.0.phase.store(phase as u8, Ordering::Release);
+    }
+
+    fn release(&self, phase: Phase) {
+        if self.is_held() {
+            self.set(phase);
+            self.0.reader.wake();
+        }
+    }
+}
+
+/// Which wait is running; each has its own limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    Idle,
+    Head,
+    Body,
+}
+
+/// A stream whose reader sees unambiguous HTTP/1 requests only. Writes pass untouched.
+///
+/// Invariants: the first `cleared` bytes of `buffer` are judged and not yet shown; nothing after a
+/// message's end is judged before its last byte is shown; after `ended` nothing is judged.
+#[derive(Debug)]
+pub struct Gate<IO> {
+    io: IO,
+    buffer: BytesMut,
+    cleared: usize,
+    framer: Framer,
+    limits: GateLimits,
+    control: GateControl,
+    timer: Option<Pin<Box<Sleep>>>,
+    waiting: Option<Wait>,
+    ended: bool,
+    peer_ended: bool,
+    replied: bool,
+}
+
+impl<IO> Gate<IO> {
+    /// Puts a gate before `io`; `seen` are bytes read from it already.
+    pub fn new(io: IO, seen: BytesMut, limits: GateLimits) -> Self {
+        Self {
+            io,
+            buffer: seen,
+            cleared: 0,
+            framer: Framer::default(),
+            limits,
+            control: GateControl::default(),
+            timer: None,
+            waiting: None,
+            ended: false,
+            peer_ended: false,
+            replied: false,
+        }
+    }
+
+    /// The handle that outlives the gate's move into hyper.
+    #[must_use]
+    pub fn control(&self) -> GateControl {
+        self.control.clone()
+    }
+
+    /// Whether the peer will send nothing more.
+    #[must_use]
+    pub fn peer_ended(&self) -> bool {
+        self.peer_ended
+    }
+
+    /// Whether a final response to the last request shown has begun.
+    #[must_use]
+    pub fn replied(&self) -> bool {
+        self.replied
+    }
+
+    /// The stream without the gate; bytes not shown are gone.
+    pub fn into_inner(self) -> IO {
+        self.io
+    }
+
+    fn refuse(&mut self, refusal: GateRefusal) {
+        self.ended = true;
+        if !self.framer.in_body() {
+            self.replied = false;
+        }
+        // Only the first refusal counts, and there is one only: `ended` stops the judging.
+        let _first = self.control.0.refused.set(refusal);
+    }
+
+    /// Judges what is buffered, up to the end of the current message.
+    fn judge(&mut self) {
+        loop {
+            let pending = self.buffer.get(self.cleared..).unwrap_or_default();
+            match self.framer.step(pending, &self.limits) {
+                Ok(framer::Step::More) => break,
+                Ok(framer::Step::Skip(bytes)) => self.buffer.advance(bytes.min(pending.len())),
+                Ok(framer::Step::Head(bytes)) => {
+                    self.cleared = self.cleared.saturating_add(bytes);
+                    self.replied = false;
+                    self.waiting = None;
+                    if !self.framer.in_body() {
+                        break;
+                    }
+                }
+                Ok(framer::Step::Body(bytes)) => {
+                    self.cleared = self.cleared.saturating_add(bytes);
+                    self.waiting = None;
+                    if !self.framer.in_body() {
+                        break;
+                    }
+                }
+                Err(refusal) => {
+                    self.refuse(refusal);
+                    break;
+                }
+            }
+        }
+        self.control.set(match (self.framer.is_held(), self.framer.in_body()) {
+            (true, _) => Phase::Held,
+            (false, true) => Phase::Open,
+            (false, false) => Phase::Whole,
+        });
+    }
+
+    fn wait(&self) -> (Wait, Duration) {
+        if self.framer.in_body() {
+            (Wait::Body, self.limits.body_timeout)
+        } else if self.buffer.is_empty() {
+            (Wait::Idle, self.limits.idle_timeout)
+        } else {
+            (Wait::Head, self.limits.head_timeout)
+        }
+    }
+
+    /// Ready when the peer kept us waiting for too long.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let (wait, limit) = self.wait();
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        if self.waiting != Some(wait) {
+            self.waiting = Some(wait);
+            let now = Instant::now();
+            timer.as_mut().reset(now.checked_add(limit).unwrap_or(now));
+        }
+        ready!(timer.as_mut().poll(cx));
+        match wait {
+            Wait::Idle => self.ended = true,
+            Wait::Head => self.refuse(GateRefusal::HeadTimeout),
+            Wait::Body => self.refuse(GateRefusal::BodyTimeout),
+        }
+        Poll::Ready(())
+    }
+
+    /// Ready when the bytes after an upgrade need wait no longer.
+    fn poll_release(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.control.0.reader.register(cx.waker());
+        if self.control.is_held() {
+            return Poll::Pending;
+        }
+        if self.control.is(Phase::Passing) {
+            self.framer.pass();
+        } else {
+            self.framer.resume();
+        }
+        Poll::Ready(())
+    }
+
+    fn show(&mut self, out: &mut ReadBuf<'_>) {
+        let count = self.cleared.min(out.remaining());
+        if let Some(bytes) = self.buffer.get(..count) {
+            out.put_slice(bytes);
+            self.buffer.advance(count);
+            self.cleared = self.cleared.saturating_sub(count);
+        }
+    }
+
+    fn note_reply(&mut self, bytes: &[u8]) {
+        self.replied |= !bytes.is_empty() && !bytes.starts_with(b"HTTP/1.1 100");
+    }
+}
+
+impl<IO: AsyncRead + Unpin> Gate<IO> {
+    /// Reads once; ready when there is something new to judge or nothing will come.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.buffer.reserve(READ_CHUNK);
+        let read = std::pin::pin!(self.io.read_buf(&mut self.buffer)).poll(cx);
+        match read {
+            Poll::Pending => self.poll_deadline(cx).map(Ok),
+            Poll::Ready(Ok(0)) => {
+                self.peer_ended = true;
+                if self.wait().0 == Wait::Head {
+                    self.refuse(GateRefusal::Incomplete);
+                }
+                self.ended = true;
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Ok(_)) => {
+                if self.waiting != Some(Wait::Head) {
+                    self.waiting = None;
+                }
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+        }
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Gate<IO> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            if this.cleared > 0 {
+                this.show(out);
+                return Poll::Ready(Ok(()));
+            }
+            if this.ended {
+                return Poll::Ready(Ok(()));
+            }
+            if this.framer.is_passing() {
+                if this.buffer.is_empty() {
+                    return Pin::new(&mut this.io).poll_read(cx, out);
+                }
+                this.cleared = this.buffer.len();
+                continue;
+            }
+            if this.framer.is_held() {
+                ready!(this.poll_release(cx));
+                continue;
+            }
+            this.judge();
+            if this.cleared == 0 && !this.ended {
+                ready!(this.poll_fill(cx))?;
+            }
+        }
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Gate<IO> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.note_reply(bytes);
+        Pin::new(&mut this.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        for slice in slices {
+            this.note_reply(slice);
+        }
+        Pin::new(&mut this.io).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+    }
+
+    /// Only flushes unless the protocol changed: whoever serves the connection still has a refusal
+    /// to send, and ends the stream itself.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.framer.is_passing() || this.control.is(Phase::Passing) {
+            Pin::new(&mut this.io).poll_shutdown(cx)
+        } else {
+            Pin::new(&mut this.io).poll_flush(cx)
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Where a body ends, found in the same bytes hyper will read (RFC 9112 §6, §7.1).
+
+use super::head::{is_look_alike, split_field};
+use super::refusal::GateRefusal;
+
+/// Enough for 2^60 bytes; a size line is never longer than [`MAX_SIZE_LINE`].
+const MAX_SIZE_DIGITS: usize = 15;
+const MAX_SIZE_LINE: usize = 256;
+const MAX_TRAILERS: usize = 32;
+const MAX_TRAILER_BYTES: usize = 8 * 1024;
+
+/// Fields that may not come after a body: they frame, route, authenticate or describe it
+/// (RFC 9110 §6.5.1).
+const NO_TRAILERS: &[&str] = &[
+    "authorization",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "cookie",
+    "expect",
+    "host",
+    "keep-alive",
+    "max-forwards",
+    "proxy-authorization",
+    "proxy-connection",
+    "range",
+    "set-cookie",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Where in a body the next byte is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Body {
+    /// So many bytes to the end.
+    Length(u64),
+    /// At the beginning of a size line.
+    ChunkSize,
+    /// So many bytes to the end of the chunk.
+    ChunkData(u64),
+    /// At the CR LF after a chunk.
+    ChunkEnd,
+    /// At the beginning of a trailer line; so many and so many bytes of them before.
+    Trailer(usize, usize),
+    /// After the last byte.
+    Done,
+}
+
+impl Body {
+    /// Takes a step: how many of `bytes` are fine and what comes next; none when more are needed.
+    pub(super) fn step(self, bytes: &[u8]) -> Result<Option<(usize, Self)>, GateRefusal> {
+        match self {
+            Self::Length(left) => Ok(take(left, bytes).map(|(taken, left)| {
+                (taken, if left == 0 { Self::Done } else { Self::Length(left) })
+            })),
+            Self::ChunkData(left) => Ok(take(left, bytes).map(|(taken, left)| {
+                (taken, if left == 0 { Self::ChunkEnd } else { Self::ChunkData(left) })
+            })),
+            Self::ChunkSize => size_line(bytes),
+            Self::ChunkEnd => match bytes {
+                [] | [b'\r'] => Ok(None),
+                [b'\r', b'\n', ..] => Ok(Some((2, Self::ChunkSize))),
+                _ => Err(GateRefusal::Chunk),
+            },
+            Self::Trailer(count, size) => trailer_line(count, size, bytes),
+            Self::Done => Ok(None),
+        }
+    }
+}
+
+fn take(left: u64, bytes: &[u8]) -> Option<(usize, u64)> {
+    if bytes.is_empty() {
+        return None;
+    }
+    let taken = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+    Some((taken, left.saturating_sub(taken as u64)))
+}
+
+/// A line without its CR LF, and its length with it.
+fn line(
+    bytes: &[u8],
+    max: usize,
+    over: GateRefusal,
+) -> Result<Option<(&[u8], usize)>, GateRefusal> {
+    let window = bytes.get(..max).unwrap_or(bytes);
+    let Some(at) = memchr::memchr(b'\n', window) else {
+        return if bytes.len() >= max { Err(over) } else { Ok(None) };
+    };
+    let line =
+        window.get(..at).unwrap_or_default().strip_suffix(b"\r").ok_or(GateRefusal::LineEnd)?;
+    Ok(Some((line, at.saturating_add(1))))
+}
+
+fn size_line(bytes: &[u8]) -> Result<Option<(usize, Body)>, GateRefusal> {
+    let Some((line, length)) = line(bytes, MAX_SIZE_LINE, GateRefusal::Chunk)? else {
+        return Ok(None);
+    };
+    let digits = line.iter().position(|b| !b.is_ascii_hexdigit()).unwrap_or(line.len());
+    let (size, extension) = line.split_at(digits);
+    let size = str::from_utf8(size)
+        .ok()
+        .filter(|text| text.len() <= MAX_SIZE_DIGITS)
+        .and_then(|text| u64::from_str_radix(text, 16).ok())
+        .ok_or(GateRefusal::Chunk)?;
+    let plain = extension.iter().all(|b| (b' '..0x7f).contains(b) || *b == b'\t');
+    if !plain || !matches!(extension, [] | [b';', _, ..]) {
+        return Err(GateRefusal::Chunk);
+    }
+    Ok(Some((length, if size == 0 { Body::Trailer(0, 0) } else { Body::ChunkData(size) })))
+}
+
+fn trailer_line(
+    count: usize,
+    size: usize,
+    bytes: &[u8],
+) -> Result<Option<(usize, Body)>, GateRefusal> {
+    let left = MAX_TRAILER_BYTES.saturating_sub(size);
+    let Some((line, length)) = line(bytes, left, GateRefusal::HeadTooLarge)? else {
+        return Ok(None);
+    };
+    if line.is_empty() {
+        return Ok(Some((length, Body::Done)));
+    }
+    let (name, _value) = split_field(line).map_err(|_| GateRefusal::Trailer)?;
+    if is_look_alike(name) || NO_TRAILERS.iter().any(|no| name.eq_ignore_ascii_case(no.as_bytes()))
+    {
+        return Err(GateRefusal::Trailer);
+    }
+    if count >= MAX_TRAILERS {
+        return Err(GateRefusal::HeadTooLarge);
+    }
+    Ok(Some((length, Body::Trailer(count.saturating_add(1), size.saturating_add(length)))))
+}

@@ -1,0 +1,309 @@
+//! A request head, judged: exactly one way to read it, or a refusal.
+//!
+//! Sources: RFC 9112 §2.2, §3, §5, §6; RFC 9110 §5.6.2, §7.2.
+
+use super::refusal::GateRefusal;
+use super::{ConnectMethod, GateLimits};
+
+/// How the end of the message is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// No body.
+    Empty,
+    /// So many bytes, never zero.
+    Length(u64),
+    /// Chunks up to the last one.
+    Chunked,
+    /// No body; what follows waits until it is known whether the protocol changes.
+    Tunnel,
+}
+
+/// Judges a complete head, from the method to the empty line inclusive.
+///
+/// # Errors
+/// The first rule the head breaks.
+pub fn judge(head: &[u8], limits: &GateLimits) -> Result<Framing, GateRefusal> {
+    let mut lines = Lines { rest: head };
+    let request = RequestLine::parse(lines.next_line()?.unwrap_or_default())?;
+    let mut fields = Fields::default();
+    let mut count = 0_usize;
+    while let Some(line) = lines.next_line()? {
+        if line.is_empty() {
+            break;
+        }
+        count = count.saturating_add(1);
+        if count > limits.max_fields {
+            return Err(GateRefusal::HeadTooLarge);
+        }
+        let (name, value) = split_field(line)?;
+        fields.take(name, value, request.minor)?;
+    }
+    request.check_host(fields.host)?;
+    frame(&request, &fields, limits)
+}
+
+/// Whether a first line, its end left out, could be an attempt at HTTP/1 at all.
+pub(super) fn looks_like_http(line: &[u8]) -> bool {
+    memchr::memmem::find(line, b"HTTP/").is_some() || memchr::memchr_iter(b' ', line).count() < 2
+}
+
+struct Lines<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Lines<'a> {
+    fn next_line(&mut self) -> Result<Option<&'a [u8]>, GateRefusal> {
+        let Some(at) = memchr::memchr(b'\n', self.rest) else { return Ok(None) };
+        let (line, rest) = self.rest.split_at(at);
+        self.rest = rest.get(1..).unwrap_or_default();
+        line.strip_suffix(b"\r").map(Some).ok_or(GateRefusal::LineEnd)
+    }
+}
+
+struct RequestLine<'a> {
+    method: &'a [u8],
+    target: &'a [u8],
+    minor: u8,
+}
+
+impl<'a> RequestLine<'a> {
+    fn parse(line: &'a [u8]) -> Result<Self, GateRefusal> {
+        if memchr::memchr2(b'\r', 0, line).is_some() {
+            return Err(GateRefusal::LineEnd);
+        }
+        let mut parts = line.splitn(3, |byte| *byte == b' ');
+        let (Some(method), Some(target), Some(version)) =
+            (parts.next(), parts.next(), parts.next())
+        else {
+            return Err(GateRefusal::RequestLine);
+        };
+        if !is_token(method) {
+            return Err(GateRefusal::RequestLine);
+        }
+        let minor = match version {
+            b"HTTP/1.1" => 1,
+            b"HTTP/1.0" => 0,
+            [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
+                return Err(GateRefusal::Version);
+            }
+            _ => return Err(GateRefusal::RequestLine),
+        };
+        let request = Self { method, target, minor };
+        request.check_target()?;
+        Ok(request)
+    }
+
+    fn check_target(&self) -> Result<(), GateRefusal> {
+        let visible = self.target.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'#');
+        let form = if self.method == b"CONNECT" {
+            is_host(self.target) && self.target.contains(&b':')
+        } else {
+            match self.target.first() {
+                Some(b'/') => true,
+                Some(b'*') => self.target == b"*" && self.method == b"OPTIONS",
+                _ => self.authority().is_some(),
+            }
+        };
+        if visible && form { Ok(()) } else { Err(GateRefusal::Target) }
+    }
+
+    /// The authority of an absolute target (RFC 9112 §3.2.2).
+    fn authority(&self) -> Option<&'a [u8]> {
+        let after = |scheme: &[u8]| {
+            let (head, rest) = self.target.split_at_checked(scheme.len())?;
+            head.eq_ignore_ascii_case(scheme).then_some(rest)
+        };
+        let rest = after(b"http://").or_else(|| after(b"https://"))?;
+        let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+        rest.get(..end)
+    }
+
+    fn check_host(&self, host: Option<&[u8]>) -> Result<(), GateRefusal> {
+        let Some(host) = host else {
+            return if self.minor == 0 { Ok(()) } else { Err(GateRefusal::Host) };
+        };
+        if !is_host(host) {
+            return Err(GateRefusal::Host);
+        }
+        let named = if self.method == b"CONNECT" { Some(self.target) } else { self.authority() };
+        match named {
+            Some(named) if !same_authority(named, host) => Err(GateRefusal::HostMismatch),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn same_authority(target: &[u8], host: &[u8]) -> bool {
+    target.eq_ignore_ascii_case(host)
+}
+
+#[derive(Default)]
+struct Fields<'a> {
+    host: Option<&'a [u8]>,
+    length: Option<u64>,
+    chunked: bool,
+    upgrade: bool,
+}
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, name: &[u8], value: &'a [u8], minor: u8) -> Result<(), GateRefusal> {
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => self.take_host(value),
+            7 if name.eq_ignore_ascii_case(b"upgrade") => {
+                self.upgrade = true;
+                Ok(())
+            }
+            14 if name.eq_ignore_ascii_case(b"content-length") => self.take_length(value),
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.take_coding(value, minor),
+            13.. if is_look_alike(name) => Err(GateRefusal::LookAlike),
+            _ => Ok(()),
+        }
+    }
+
+    fn take_host(&mut self, value: &'a [u8]) -> Result<(), GateRefusal> {
+        match self.host.replace(value) {
+            Some(_) => Err(GateRefusal::Host),
+            None => Ok(()),
+        }
+    }
+
+    fn take_length(&mut self, value: &[u8]) -> Result<(), GateRefusal> {
+        let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+        let number = digits
+            .then(|| str::from_utf8(value).ok()?.parse::<i64>().ok()?.try_into().ok())
+            .flatten();
+        match (self.length, number) {
+            (None, Some(number)) => {
+                self.length = Some(number);
+                Ok(())
+            }
+            _ => Err(GateRefusal::ContentLength),
+        }
+    }
+
+    fn take_coding(&mut self, value: &[u8], minor: u8) -> Result<(), GateRefusal> {
+        if minor == 0 || self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+            return Err(GateRefusal::TransferEncoding);
+        }
+        self.chunked = true;
+        Ok(())
+    }
+}
+
+fn frame(
+    request: &RequestLine<'_>,
+    fields: &Fields<'_>,
+    limits: &GateLimits,
+) -> Result<Framing, GateRefusal> {
+    let framing = match (fields.chunked, fields.length) {
+        (true, Some(_)) => return Err(GateRefusal::BothLengths),
+        (true, None) => Framing::Chunked,
+        (false, Some(0) | None) => Framing::Empty,
+        (false, Some(length)) => Framing::Length(length),
+    };
+    let connect = request.method == b"CONNECT";
+    let bodiless = matches!(request.method, b"GET" | b"HEAD" | b"TRACE") || connect;
+    if framing != Framing::Empty && (bodiless || fields.upgrade) {
+        return Err(GateRefusal::UnexpectedBody);
+    }
+    if connect && limits.connect == ConnectMethod::Refuse {
+        return Err(GateRefusal::Connect);
+    }
+    Ok(if connect || fields.upgrade { Framing::Tunnel } else { framing })
+}
+
+/// Splits and checks a field line whose CR LF is gone.
+pub(super) fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), GateRefusal> {
+    let colon = memchr::memchr(b':', line).ok_or(GateRefusal::FieldName)?;
+    let (name, rest) = line.split_at(colon);
+    // Also refuses folded lines, whose name would begin with a space.
+    if !is_token(name) {
+        return Err(GateRefusal::FieldName);
+    }
+    let value = trim(rest.get(1..).unwrap_or_default());
+    if value.iter().any(|byte| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f) {
+        return Err(GateRefusal::FieldValue);
+    }
+    Ok((name, value))
+}
+
+fn trim(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+/// RFC 9110 §5.6.2, by byte.
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        #[expect(clippy::indexing_slicing, reason = "a byte is always within 256")]
+        {
+            table[byte as usize] = byte.is_ascii_alphanumeric()
+                || matches!(
+                    byte,
+                    b'!' | b'#'
+                        | b'$'
+                        | b'%'
+                        | b'&'
+                        | b'\''
+                        | b'*'
+                        | b'+'
+                        | b'-'
+                        | b'.'
+                        | b'^'
+                        | b'_'
+                        | b'`'
+                        | b'|'
+                        | b'~'
+                );
+        }
+        byte += 1;
+    }
+    table
+};
+
+fn is_token(bytes: &[u8]) -> bool {
+    #[expect(clippy::indexing_slicing, reason = "a byte is always within 256")]
+    let all = bytes.iter().all(|byte| TOKEN[*byte as usize]);
+    all && !bytes.is_empty()
+}
+
+/// Whether only the letters count, the name would be one of the two that frame a message.
+pub(super) fn is_look_alike(name: &[u8]) -> bool {
+    let same = |other: &[u8]| {
+        let letters = name.iter().filter(|byte| byte.is_ascii_alphabetic());
+        letters.map(u8::to_ascii_lowercase).eq(other.iter().copied())
+    };
+    same(b"contentlength") || same(b"transferencoding")
+}
+
+/// `host` or `host:port`; no user, no empty name, at most 255 bytes (RFC 9110 §7.2).
+fn is_host(host: &[u8]) -> bool {
+    let (name, port) = match host {
+        [b'[', rest @ ..] => {
+            let Some(end) = memchr::memchr(b']', rest) else { return false };
+            let (inner, after) = rest.split_at(end);
+            let address =
+                str::from_utf8(inner).ok().and_then(|t| t.parse::<std::net::Ipv6Addr>().ok());
+            let Some(after) = after.get(1..).filter(|_| address.is_some()) else { return false };
+            return after.is_empty() || after.strip_prefix(b":").is_some_and(is_port);
+        }
+        _ => match memchr::memchr(b':', host) {
+            Some(at) => (host.get(..at), host.get(at.saturating_add(1)..)),
+            None => (Some(host), None),
+        },
+    };
+    let name = name.unwrap_or_default();
+    let named = !name.is_empty()
+        && name.len() <= 255
+        && name.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~'));
+    named && port.is_none_or(is_port)
+}
+
+fn is_port(port: &[u8]) -> bool {
+    port.iter().all(u8::is_ascii_digit)
+        && str::from_utf8(port).is_ok_and(|port| port.parse::<u16>().is_ok())
+}

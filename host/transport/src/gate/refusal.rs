@@ -1,0 +1,120 @@
+//! Why the gate let a request not through, and the reply that says so.
+
+/// A request, or the rest of one, that can be read in more than one way, or that is over a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GateRefusal {
+    /// The bytes are not HTTP/1 at all; the connection closes without a reply.
+    NotHttp,
+    /// The request line is not `METHOD SP target SP HTTP/1.x`.
+    RequestLine,
+    /// A version other than HTTP/1.0 and HTTP/1.1.
+    Version,
+    /// The target has bytes that are no part of a URI, or a form that does not go with the method.
+    Target,
+    /// A line does not end in CR LF.
+    LineEnd,
+    /// A field line is folded, nameless, or its name is no token.
+    FieldName,
+    /// A field value has control characters.
+    FieldValue,
+    /// A name that some servers take for `content-length` or `transfer-encoding`.
+    LookAlike,
+    /// No `host` in HTTP/1.1, more than one, or one that is no host.
+    Host,
+    /// The absolute target names another authority than `host`.
+    HostMismatch,
+    /// `content-length` is repeated, a list, or no number.
+    ContentLength,
+    /// `transfer-encoding` other than one `chunked` in HTTP/1.1.
+    TransferEncoding,
+    /// Both `transfer-encoding` and `content-length`.
+    BothLengths,
+    /// A body where servers disagree whether there can be one.
+    UnexpectedBody,
+    /// `CONNECT` on a listener that opens no tunnels.
+    Connect,
+    /// A chunk size line, chunk end or chunk extension is malformed.
+    Chunk,
+    /// A trailer is malformed, or a field that may not be one.
+    Trailer,
+    /// The head is too long or has too many fields.
+    HeadTooLarge,
+    /// The peer ended in the middle of a head.
+    Incomplete,
+    /// The head did not arrive in time.
+    HeadTimeout,
+    /// The body stalled for too long.
+    BodyTimeout,
+}
+
+impl GateRefusal {
+    /// The stable code, as in `x-tamis-reason`.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NotHttp => "http.not-http",
+            Self::RequestLine => "http.request-line",
+            Self::Version => "http.version",
+            Self::Target => "http.target",
+            Self::LineEnd => "http.line-end",
+            Self::FieldName => "http.field-name",
+            Self::FieldValue => "http.field-value",
+            Self::LookAlike => "http.look-alike",
+            Self::Host => "http.host",
+            Self::HostMismatch => "http.host-mismatch",
+            Self::ContentLength => "http.content-length",
+            Self::TransferEncoding => "http.transfer-encoding",
+            Self::BothLengths => "http.both-lengths",
+            Self::UnexpectedBody => "http.unexpected-body",
+            Self::Connect => "http.connect",
+            Self::Chunk => "http.chunk",
+            Self::Trailer => "http.trailer",
+            Self::HeadTooLarge => "http.head-too-large",
+            Self::Incomplete => "http.incomplete",
+            Self::HeadTimeout => "http.head-timeout",
+            Self::BodyTimeout => "http.body-timeout",
+        }
+    }
+
+    /// The status line's code and phrase; none when the connection closes without a reply.
+    #[must_use]
+    pub fn status(self) -> Option<&'static str> {
+        match self {
+            Self::NotHttp => None,
+            Self::HeadTooLarge => Some("431 Request Header Fields Too Large"),
+            Self::HeadTimeout | Self::BodyTimeout => Some("408 Request Timeout"),
+            Self::Version => Some("505 HTTP Version Not Supported"),
+            Self::Connect => Some("405 Method Not Allowed"),
+            Self::RequestLine
+            | Self::Target
+            | Self::LineEnd
+            | Self::FieldName
+            | Self::FieldValue
+            | Self::LookAlike
+            | Self::Host
+            | Self::HostMismatch
+            | Self::ContentLength
+            | Self::TransferEncoding
+            | Self::BothLengths
+            | Self::UnexpectedBody
+            | Self::Chunk
+            | Self::Trailer
+            | Self::Incomplete => Some("400 Bad Request"),
+        }
+    }
+
+    /// The whole reply; empty when there is none.
+    #[must_use]
+    pub fn reply(self) -> String {
+        let Some(status) = self.status() else { return String::new() };
+        let allow = if self == Self::Connect {
+            "allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
+        } else {
+            ""
+        };
+        let code = self.code();
+        format!(
+            "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n{allow}x-tamis-reason: {code}\r\n\r\n"
+        )
+    }
+}

@@ -1,0 +1,23 @@
+//! Socket to connection: listen, accept, handshake, the HTTP/1 gate. Alone names rustls.
+//!
+//! The crate turns bytes from strangers into requests that can be read in one way only, and lends
+//! connections to upstreams. It knows nothing of routes, filters or generations.
+//!
+//! The way of a connection: [`listen::bind`] → [`listen::Listener::accept`] →
+//! [`tls::ServerTls::accept`] (when the listener has certificates) → [`serve::serve_connection`],
+//! which puts the [`gate::Gate`] between the socket and hyper's HTTP/1 server. The way out is
+//! [`connect::connect`].
+//!
+//! ```
+//! use tamis_transport::address::Address;
+//! let address: Address = "127.0.0.1:8080".parse()?;
+//! assert_eq!(address.to_string(), "127.0.0.1:8080");
+//! # Ok::<(), tamis_transport::address::AddressError>(())
+//! ```
+
+pub mod address;
+pub mod connect;
+pub mod gate;
+pub mod listen;
+pub mod serve;
+pub mod tls;

@@ -1,0 +1,270 @@
+//! Listening sockets, one per worker, and an accept that survives pressure.
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use thiserror::Error;
+
+use crate::address::Address;
+use crate::connect::Plain;
+
+const BACKLOG: i32 = 4096;
+/// Waits after a failed accept: doubles up to the second value, so that a flood without free
+/// descriptors costs no processor and the worker recovers well within a second.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
+
+/// A bound, listening, non-blocking socket that may still move to its worker's thread.
+#[derive(Debug)]
+pub enum BoundListener {
+    /// TCP.
+    Tcp(std::net::TcpListener),
+    /// A unix socket.
+    Unix(std::os::unix::net::UnixListener),
+}
+
+/// A socket registered with the runtime of the worker that accepts from it.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP.
+    Tcp(tokio::net::TcpListener),
+    /// A unix socket.
+    Unix(tokio::net::UnixListener),
+}
+
+/// Why an address cannot be listened on.
+#[derive(Debug, Error)]
+pub enum ListenError {
+    /// Another process (or another listener of this one) has the address.
+    #[error(
+        "{address} is already in use: stop the other process (`ss -lptn` names it) or choose another address"
+    )]
+    InUse {
+        /// The address asked for.
+        address: Address,
+    },
+    /// The operating system refuses the address to this user.
+    #[error(
+        "{address} needs more rights: choose a port from 1024 up, or grant CAP_NET_BIND_SERVICE"
+    )]
+    Denied {
+        /// The address asked for.
+        address: Address,
+    },
+    /// The path of a unix socket is taken by something that is no socket.
+    #[error("{} exists and is no socket: remove it or choose another path", path.display())]
+    NotASocket {
+        /// The path asked for.
+        path: PathBuf,
+    },
+    /// Anything else; the address is usually not one of this machine's.
+    #[error("cannot listen on {address}: check that the address belongs to this machine")]
+    Bind {
+        /// The address asked for.
+        address: Address,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+/// Binds one listening socket per worker on the same address.
+///
+/// TCP sockets share the port with `SO_REUSEPORT`; a probe without it comes first, so that a port
+/// held by another process is an error rather than a silent share. With port 0 all workers get the
+/// port the system chose for the first. The path of a unix socket nobody answers on is reused.
+///
+/// # Errors
+/// [`ListenError`] names the address and the way out.
+pub fn bind(address: &Address, workers: NonZeroUsize) -> Result<Vec<BoundListener>, ListenError> {
+    match address {
+        Address::Tcp(wanted) => {
+            bind_tcp(*wanted, workers).map_err(|source| explain(address, source))
+        }
+        Address::Unix(path) => {
+            remove_stale(address, path)?;
+            bind_unix(path, workers).map_err(|source| explain(address, source))
+        }
+    }
+}
+
+impl BoundListener {
+    /// The address bound, with the port the system chose for port 0.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn local_address(&self) -> io::Result<Address> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().map(Address::Tcp),
+            Self::Unix(listener) => listener
+                .local_addr()
+                .map(|name| Address::Unix(name.as_pathname().unwrap_or(Path::new("")).into())),
+        }
+    }
+
+    /// Registers the socket with the current tokio runtime.
+    ///
+    /// # Errors
+    /// When the runtime cannot watch the socket.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O enabled.
+    pub fn into_listener(self) -> io::Result<Listener> {
+        match self {
+            Self::Tcp(listener) => tokio::net::TcpListener::from_std(listener).map(Listener::Tcp),
+            Self::Unix(listener) => {
+                tokio::net::UnixListener::from_std(listener).map(Listener::Unix)
+            }
+        }
+    }
+}
+
+impl Listener {
+    /// The next connection and, over TCP, its peer; never fails.
+    ///
+    /// A connection that died in the queue is skipped. Without free descriptors or memory the
+    /// accept is tried again after a short, growing wait. Cancel-safe.
+    pub async fn accept(&self) -> (Plain, Option<SocketAddr>) {
+        let (mut wait, longest) = BACKOFF;
+        loop {
+            match self.accept_once().await {
+                Ok(accepted) => return accepted,
+                Err(error) if died_in_queue(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "accept failed, trying again");
+                    tokio::time::sleep(wait).await;
+                    wait = wait.saturating_mul(2).min(longest);
+                }
+            }
+        }
+    }
+
+    async fn accept_once(&self) -> io::Result<(Plain, Option<SocketAddr>)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                // Fails only when the peer is gone already, which the first read will tell.
+                let _gone = stream.set_nodelay(true);
+                Ok((Plain::Tcp(stream), Some(peer)))
+            }
+            Self::Unix(listener) => {
+                let (stream, _unnamed) = listener.accept().await?;
+                Ok((Plain::Unix(stream), None))
+            }
+        }
+    }
+}
+
+fn died_in_queue(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}
+
+fn bind_tcp(wanted: SocketAddr, workers: NonZeroUsize) -> io::Result<Vec<BoundListener>> {
+    // Without SO_REUSEPORT this fails when anybody listens there, even with SO_REUSEPORT.
+    drop(tcp_socket(wanted, Sharing::Alone)?);
+    let mut address = wanted;
+    let mut listeners = Vec::with_capacity(workers.get());
+    for _ in 0..workers.get() {
+        let socket = tcp_socket(address, Sharing::Workers)?;
+        socket.listen(BACKLOG)?;
+        let listener = std::net::TcpListener::from(socket);
+        address = listener.local_addr()?;
+        listeners.push(BoundListener::Tcp(listener));
+    }
+    Ok(listeners)
+}
+
+#[derive(PartialEq)]
+enum Sharing {
+    Alone,
+    Workers,
+}
+
+fn tcp_socket(address: SocketAddr, sharing: Sharing) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(sharing == Sharing::Workers)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn bind_unix(path: &Path, workers: NonZeroUsize) -> io::Result<Vec<BoundListener>> {
+    let first = std::os::unix::net::UnixListener::bind(path)?;
+    first.set_nonblocking(true)?;
+    SockRef::from(&first).listen(BACKLOG)?;
+    let mut listeners = Vec::with_capacity(workers.get());
+    for _ in 1..workers.get() {
+        listeners.push(BoundListener::Unix(first.try_clone()?));
+    }
+    listeners.push(BoundListener::Unix(first));
+    Ok(listeners)
+}
+
+fn remove_stale(address: &Address, path: &Path) -> Result<(), ListenError> {
+    use std::os::unix::fs::FileTypeExt;
+    let Ok(found) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if !found.file_type().is_socket() {
+        return Err(ListenError::NotASocket { path: path.to_owned() });
+    }
+    if StdUnixStream::connect(path).is_ok() {
+        return Err(ListenError::InUse { address: address.clone() });
+    }
+    std::fs::remove_file(path).map_err(|source| explain(address, source))
+}
+
+fn explain(address: &Address, source: io::Error) -> ListenError {
+    let address = address.clone();
+    match source.kind() {
+        io::ErrorKind::AddrInUse => ListenError::InUse { address },
+        io::ErrorKind::PermissionDenied => ListenError::Denied { address },
+        _ => ListenError::Bind { address, source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn two() -> NonZeroUsize {
+        NonZeroUsize::new(2).unwrap()
+    }
+
+    #[test]
+    fn workers_share_one_port() {
+        let listeners = bind(&"127.0.0.1:0".parse().unwrap(), two()).unwrap();
+        let addresses: Vec<_> = listeners.iter().map(|l| l.local_address().unwrap()).collect();
+        assert_eq!(addresses[0], addresses[1]);
+    }
+
+    #[test]
+    fn a_port_in_use_is_named_even_when_its_holder_shares_it() {
+        let held = bind(&"127.0.0.1:0".parse().unwrap(), two()).unwrap();
+        let address = held[0].local_address().unwrap();
+        let error = bind(&address, two()).unwrap_err();
+        assert!(matches!(error, ListenError::InUse { .. }));
+        assert!(error.to_string().starts_with(&address.to_string()), "{error}");
+    }
+
+    #[test]
+    fn a_stale_unix_socket_is_replaced_and_a_live_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let address = Address::Unix(folder.path().join("s"));
+        let first = bind(&address, two()).unwrap();
+        assert!(matches!(bind(&address, two()), Err(ListenError::InUse { .. })));
+        drop(first);
+        bind(&address, two()).unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "kept").unwrap();
+        let refused = bind(&Address::Unix(file), two());
+        assert!(matches!(refused, Err(ListenError::NotASocket { .. })));
+    }
+}

@@ -1,0 +1,312 @@
+//! Serves one connection: which HTTP it speaks, its requests, its end.
+
+mod linger;
+mod rewound;
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONNECTION, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Version};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use thiserror::Error as ThisError;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::sync::watch;
+
+use self::rewound::Rewound;
+use crate::address::Address;
+use crate::gate::{Gate, GateControl, GateLimits};
+use crate::tls::PeerIdentity;
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What is known of a connection before its first request.
+#[derive(Debug, Clone)]
+pub struct ConnInfo {
+    /// The peer's address; none on a unix socket.
+    pub peer: Option<SocketAddr>,
+    /// The address it connected to.
+    pub local: Address,
+    /// Who the peer proved to be and what TLS agreed on; none without TLS.
+    pub identity: Option<PeerIdentity>,
+}
+
+/// Bounds on one connection.
+#[derive(Debug, Clone)]
+pub struct ServeLimits {
+    /// Bounds on HTTP/1.
+    pub gate: GateLimits,
+    /// Requests at once on an HTTP/2 connection; 128.
+    pub max_streams: u32,
+    /// The longest header list after expansion; 64 KiB.
+    pub max_header_list_bytes: u32,
+    /// Between two pings on a silent HTTP/2 connection; 30 s.
+    pub ping_interval: Duration,
+    /// How long an answer to a ping may take; 20 s.
+    pub ping_timeout: Duration,
+}
+
+impl Default for ServeLimits {
+    fn default() -> Self {
+        Self {
+            gate: GateLimits::default(),
+            max_streams: 128,
+            max_header_list_bytes: 64 * 1024,
+            ping_interval: Duration::from_secs(30),
+            ping_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+/// Turns true once: finish the current exchanges and take no more.
+pub type Shutdown = watch::Receiver<bool>;
+
+/// How a connection failed; of interest to records only, its exchanges have their own outcome.
+#[derive(Debug, ThisError)]
+pub enum ServeError {
+    /// The socket failed before it was known which HTTP it speaks.
+    #[error("the connection broke before its first request")]
+    Sniff(#[source] std::io::Error),
+    /// The connection began an HTTP/2 preface and sent something else.
+    #[error("the connection preface is not that of HTTP/2")]
+    Preface,
+    /// The peer left, broke the protocol, or a body failed.
+    #[error("the connection broke")]
+    Http(#[source] hyper::Error),
+}
+
+/// Serves a connection to its end, or until `shutdown` turns true and its exchanges are done.
+///
+/// With ALPN the negotiated protocol is spoken; without, HTTP/2 by prior knowledge is recognised
+/// by its preface. HTTP/1 goes through the [`Gate`]. The handler runs on the current thread and
+/// need not be `Send`; it is dropped when its peer resets the stream. On HTTP/1 a peer may end its
+/// side after the last request and still gets its reply, so a peer that left is noticed on writing.
+///
+/// Must run inside a `LocalSet`.
+///
+/// # Errors
+/// [`ServeError`] when the connection did not end in order. A refusal by the gate is in order.
+pub async fn serve_connection<IO, H, B>(
+    mut io: IO,
+    info: Rc<ConnInfo>,
+    limits: &ServeLimits,
+    handler: H,
+    mut shutdown: Shutdown,
+) -> Result<(), ServeError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: AsyncFn(Request<Incoming>, &ConnInfo) -> Response<B> + 'static,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let negotiated = info.identity.as_ref().and_then(|identity| identity.alpn.as_deref());
+    match negotiated {
+        Some(b"h2") => {
+            serve_http2(Rewound::new(io, BytesMut::new()), info, limits, handler, shutdown).await
+        }
+        Some(_) => {
+            let gate = Gate::new(io, BytesMut::new(), limits.gate.clone());
+            serve_http1(gate, info, handler, shutdown).await
+        }
+        None => {
+            let mut seen = BytesMut::new();
+            let protocol = tokio::select! {
+                biased;
+                protocol = sniff(&mut io, &mut seen, &limits.gate) => protocol?,
+                () = stopped(&mut shutdown) => return Ok(()),
+            };
+            match protocol {
+                Protocol::Nothing => Ok(()),
+                Protocol::Http1 => {
+                    let gate = Gate::new(io, seen, limits.gate.clone());
+                    serve_http1(gate, info, handler, shutdown).await
+                }
+                Protocol::Http2 => {
+                    serve_http2(Rewound::new(io, seen), info, limits, handler, shutdown).await
+                }
+                Protocol::Neither => {
+                    linger::close(io, b"").await;
+                    Err(ServeError::Preface)
+                }
+            }
+        }
+    }
+}
+
+enum Protocol {
+    Nothing,
+    Http1,
+    Http2,
+    Neither,
+}
+
+async fn sniff<IO: AsyncRead + Unpin>(
+    io: &mut IO,
+    seen: &mut BytesMut,
+    limits: &GateLimits,
+) -> Result<Protocol, ServeError> {
+    let mut patience = limits.idle_timeout;
+    loop {
+        let read = tokio::time::timeout(patience, io.read_buf(seen)).await;
+        let ended = match read {
+            Ok(read) => read.map_err(ServeError::Sniff)? == 0,
+            Err(_elapsed) => return Ok(Protocol::Nothing),
+        };
+        if seen.is_empty() {
+            return Ok(Protocol::Nothing);
+        }
+        if seen.starts_with(PREFACE) {
+            return Ok(Protocol::Http2);
+        }
+        let common = seen.iter().zip(PREFACE).take_while(|(a, b)| a == b).count();
+        match (common == seen.len(), common >= 4) {
+            (true, _) if !ended => patience = limits.head_timeout,
+            (_, true) => return Ok(Protocol::Neither),
+            (_, false) => return Ok(Protocol::Http1),
+        }
+    }
+}
+
+async fn serve_http1<IO, H, B>(
+    gate: Gate<IO>,
+    info: Rc<ConnInfo>,
+    handler: H,
+    mut shutdown: Shutdown,
+) -> Result<(), ServeError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: AsyncFn(Request<Incoming>, &ConnInfo) -> Response<B> + 'static,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let control = gate.control();
+    let handler = Rc::new(handler);
+    let watched = control.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (handler, info, control) = (Rc::clone(&handler), Rc::clone(&info), watched.clone());
+        async move {
+            let connect = request.method() == Method::CONNECT;
+            let mut response = handler(request, &info).await;
+            settle(&control, connect, &mut response);
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let mut connection = http1::Builder::new()
+        .half_close(true)
+        .header_read_timeout(None)
+        .timer(TokioTimer::new())
+        .serve_connection(TokioIo::new(gate), service)
+        .with_upgrades();
+    let outcome = tokio::select! {
+        biased;
+        outcome = &mut connection => outcome,
+        () = stopped(&mut shutdown) => {
+            std::pin::Pin::new(&mut connection).graceful_shutdown();
+            (&mut connection).await
+        }
+    };
+    // None when the protocol changed: then the socket belongs to the tunnel.
+    if let Some(parts) = connection.into_parts() {
+        finish_http1(parts.io.into_inner()).await;
+    }
+    match outcome {
+        Err(error) if control.refused().is_none() => Err(ServeError::Http(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Tells the gate what the response means for the bytes that follow the request.
+fn settle<B>(control: &GateControl, connect: bool, response: &mut Response<B>) {
+    let status = response.status();
+    if status == StatusCode::SWITCHING_PROTOCOLS || (connect && status.is_success()) {
+        control.pass_through();
+    } else {
+        control.continue_parsing();
+        // The rest of the request may never be read, so nothing can be promised about the next.
+        if control.is_message_open() && response.version() != Version::HTTP_2 {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+}
+
+async fn finish_http1<IO: AsyncRead + AsyncWrite + Unpin>(gate: Gate<IO>) {
+    let reply = match gate.control().refused() {
+        Some(refusal) if !gate.replied() => refusal.reply(),
+        _ => String::new(),
+    };
+    if let Some(refusal) = gate.control().refused() {
+        tracing::debug!(code = refusal.code(), "request refused at the gate");
+    }
+    linger::close(gate.into_inner(), reply.as_bytes()).await;
+}
+
+async fn serve_http2<IO, H, B>(
+    io: Rewound<IO>,
+    info: Rc<ConnInfo>,
+    limits: &ServeLimits,
+    handler: H,
+    mut shutdown: Shutdown,
+) -> Result<(), ServeError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + 'static,
+    H: AsyncFn(Request<Incoming>, &ConnInfo) -> Response<B> + 'static,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let handler = Rc::new(handler);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (handler, info) = (Rc::clone(&handler), Rc::clone(&info));
+        async move { Ok::<_, Infallible>(handler(request, &info).await) }
+    });
+    let mut builder = http2::Builder::new(LocalExecutor);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.max_streams)
+        .max_header_list_size(limits.max_header_list_bytes)
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(1024)
+        .keep_alive_interval(limits.ping_interval)
+        .keep_alive_timeout(limits.ping_timeout)
+        .enable_connect_protocol();
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
+    let outcome = tokio::select! {
+        biased;
+        outcome = connection.as_mut() => outcome,
+        () = stopped(&mut shutdown) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    outcome.map_err(ServeError::Http)
+}
+
+/// Ready once shutdown is asked for; never when nobody can ask any more.
+async fn stopped(shutdown: &mut Shutdown) {
+    if shutdown.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Runs hyper's tasks on the worker's own thread.
+#[derive(Debug, Clone, Copy)]
+struct LocalExecutor;
+
+impl<F: Future + 'static> Executor<F> for LocalExecutor {
+    fn execute(&self, task: F) {
+        // The connection's own end is what stops its streams, so nobody waits for the handle.
+        drop(tokio::task::spawn_local(async move {
+            task.await;
+        }));
+    }
+}

@@ -1,0 +1,214 @@
+use std::cell::Cell;
+
+use http_body_util::{BodyExt, Full};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::LocalSet;
+
+use super::*;
+
+type Reply = Response<Full<Bytes>>;
+
+fn ok(text: &str) -> Reply {
+    Response::new(Full::new(Bytes::copy_from_slice(text.as_bytes())))
+}
+
+/// Answers with the method, target and body; `/ignore` without reading the body.
+async fn echo(request: Request<Incoming>, _info: &ConnInfo) -> Reply {
+    let line = format!("{} {} ", request.method(), request.uri().path());
+    match request.uri().path() {
+        "/ignore" => ok("ignored"),
+        "/upgrade" => {
+            tokio::task::spawn_local(async move {
+                let tunnel = hyper::upgrade::on(request).await.unwrap();
+                let mut tunnel = TokioIo::new(tunnel);
+                let mut bytes = [0; 4];
+                tunnel.read_exact(&mut bytes).await.unwrap();
+                tunnel.write_all(&bytes).await.unwrap();
+                tunnel.shutdown().await.unwrap();
+            });
+            let mut response = ok("");
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            response.headers_mut().insert("upgrade", HeaderValue::from_static("echo"));
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            response
+        }
+        _ => match request.into_body().collect().await {
+            Ok(body) => ok(&(line + &String::from_utf8_lossy(&body.to_bytes()))),
+            Err(_) => {
+                let mut response = ok("broken body");
+                *response.status_mut() = StatusCode::BAD_REQUEST;
+                response
+            }
+        },
+    }
+}
+
+/// Serves one connection with `echo` while `client` talks to it.
+async fn with_server<T>(client: impl AsyncFnOnce(TcpStream, watch::Sender<bool>) -> T) -> T {
+    let local = LocalSet::new();
+    local
+        .run_until(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let (stop, stopped) = watch::channel(false);
+            let info = Rc::new(ConnInfo { peer: None, local: address.into(), identity: None });
+            let server = tokio::task::spawn_local(async move {
+                let (io, _) = listener.accept().await.unwrap();
+                let _ended =
+                    serve_connection(io, info, &ServeLimits::default(), echo, stopped).await;
+            });
+            let outcome = client(TcpStream::connect(address).await.unwrap(), stop).await;
+            server.await.unwrap();
+            outcome
+        })
+        .await
+}
+
+/// Sends, ends the sending side, and reads all replies.
+async fn exchange(request: &[u8]) -> String {
+    with_server(async |mut io, _stop| {
+        io.write_all(request).await.unwrap();
+        io.shutdown().await.unwrap();
+        read_all(&mut io).await
+    })
+    .await
+}
+
+async fn read_all(io: &mut TcpStream) -> String {
+    let mut reply = Vec::new();
+    io.read_to_end(&mut reply).await.unwrap();
+    String::from_utf8(reply).unwrap()
+}
+
+#[tokio::test]
+async fn a_client_that_ends_its_side_still_gets_its_reply() {
+    let reply = exchange(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(reply.starts_with("HTTP/1.1 200 OK\r\n") && reply.ends_with("GET /a "), "{reply}");
+}
+
+#[tokio::test]
+async fn a_refusal_comes_after_the_replies_before_it() {
+    let reply = exchange(
+        b"GET /a HTTP/1.1\r\nHost: a\r\n\r\nPOST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\
+          Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n",
+    )
+    .await;
+    let (first, second) = reply.split_once("GET /a ").unwrap();
+    assert!(first.starts_with("HTTP/1.1 200"), "{reply}");
+    assert!(second.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{reply}");
+    assert!(second.contains("x-tamis-reason: http.both-lengths\r\n"), "{reply}");
+    assert!(!reply.contains("smuggled"));
+}
+
+#[tokio::test]
+async fn a_refusal_inside_a_body_is_answered_once() {
+    let reply = exchange(
+        b"POST /b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\nzz\r\n\
+          GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n",
+    )
+    .await;
+    assert_eq!(reply.matches("HTTP/1.1 400").count(), 1, "{reply}");
+    assert!(!reply.contains("smuggled"));
+}
+
+#[tokio::test]
+async fn a_refused_client_that_keeps_sending_reads_the_reply() {
+    with_server(async |mut io, _stop| {
+        io.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        io.write_all(&[b'x'; 30_000]).await.unwrap();
+        let reply = read_all(&mut io).await;
+        assert!(reply.contains("http.host"), "{reply}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_unread_small_body_keeps_the_connection_and_its_framing() {
+    let reply = exchange(
+        b"POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello\
+          GET /next HTTP/1.1\r\nHost: a\r\n\r\n",
+    )
+    .await;
+    assert!(reply.contains("ignored") && reply.ends_with("GET /next "), "{reply}");
+}
+
+#[tokio::test]
+async fn an_unread_endless_body_closes_the_connection() {
+    with_server(async |mut io, _stop| {
+        io.write_all(
+            b"POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\nGET / H",
+        )
+        .await
+        .unwrap();
+        let reply = read_all(&mut io).await;
+        assert!(reply.contains("connection: close") && reply.ends_with("ignored"), "{reply}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_upgrade_becomes_a_tunnel() {
+    let reply = exchange(
+        b"GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n\0\n\r!",
+    )
+    .await;
+    assert!(reply.starts_with("HTTP/1.1 101") && reply.ends_with("\r\n\r\n\0\n\r!"), "{reply:?}");
+}
+
+#[tokio::test]
+async fn after_a_declined_upgrade_the_next_bytes_are_a_request() {
+    let reply = exchange(
+        b"GET /no HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n\
+          GET /next HTTP/1.1\r\nHost: a\r\n\r\n",
+    )
+    .await;
+    assert!(reply.contains("GET /no ") && reply.ends_with("GET /next "), "{reply}");
+}
+
+#[tokio::test]
+async fn a_wrong_preface_gets_no_http1_reply() {
+    for bytes in ["PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", "INVALID CONNECTION PREFACE\r\n\r\n"] {
+        assert_eq!(exchange(bytes.as_bytes()).await, "", "{bytes:?}");
+    }
+}
+
+#[tokio::test]
+async fn http2_is_recognised_by_its_preface_and_drains() {
+    with_server(async |io, stop| {
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(LocalExecutor, TokioIo::new(io)).await.unwrap();
+        let connection = tokio::task::spawn_local(connection);
+        let request = Request::post("http://a/h2").body(Full::new(Bytes::from("body"))).unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        assert_eq!(response.version(), Version::HTTP_2);
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, "POST /h2 body");
+        stop.send(true).unwrap();
+        connection.await.unwrap().unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn shutdown_ends_an_idle_http1_connection_and_says_close_on_a_busy_one() {
+    with_server(async |mut io, stop| {
+        io.write_all(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nx").await.unwrap();
+        let seen = Cell::new(0);
+        while seen.get() < 50 {
+            seen.set(seen.get() + 1);
+            tokio::task::yield_now().await;
+        }
+        stop.send(true).unwrap();
+        tokio::task::yield_now().await;
+        io.write_all(b"y").await.unwrap();
+        let reply = read_all(&mut io).await;
+        assert!(reply.contains("connection: close") && reply.ends_with("POST /a xy"), "{reply}");
+    })
+    .await;
+    with_server(async |mut io, stop| {
+        stop.send(true).unwrap();
+        assert_eq!(read_all(&mut io).await, "");
+    })
+    .await;
+}

@@ -1,0 +1,241 @@
+//! TLS on both sides, with SPIFFE identities.
+//!
+//! A value of [`ServerTls`] or [`ClientTls`] never changes: new files make a new value, which goes
+//! with a new generation, and connections keep the one they began with.
+
+mod files;
+pub mod spiffe;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::{ClientConfig, CommonState, ProtocolVersion, ServerConfig};
+use rustls_pki_types::ServerName;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use self::spiffe::SpiffeId;
+
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// The stream of an accepted connection.
+pub type ServerStream<IO> = tokio_rustls::server::TlsStream<IO>;
+
+/// Who a peer proved to be, and what the handshake agreed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerIdentity {
+    /// The SPIFFE id of the peer's verified certificate; none when it showed none.
+    pub spiffe_id: Option<SpiffeId>,
+    /// The server name the client asked for.
+    pub sni: Option<String>,
+    /// The protocol agreed on by ALPN, as on the wire: `h2` or `http/1.1`.
+    pub alpn: Option<Vec<u8>>,
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub tls_version: &'static str,
+}
+
+impl PeerIdentity {
+    /// Whether ALPN agreed on HTTP/2.
+    #[must_use]
+    pub fn is_http2(&self) -> bool {
+        self.alpn.as_deref() == Some(b"h2")
+    }
+
+    fn of(state: &CommonState, sni: Option<&str>) -> Self {
+        let leaf = state.peer_certificates().and_then(<[_]>::first);
+        Self {
+            spiffe_id: leaf.and_then(|leaf| SpiffeId::of_certificate(leaf).ok()),
+            sni: sni.map(str::to_owned),
+            alpn: state.alpn_protocol().map(<[u8]>::to_vec),
+            tls_version: match state.protocol_version() {
+                Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+                Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+                _ => "unknown",
+            },
+        }
+    }
+}
+
+/// Why TLS cannot be set up or agreed on.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("cannot read {}: check that it exists and that this user may read it", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A file does not have what it should have.
+    #[error("{} holds no {wanted}: it must be PEM, beginning with `-----BEGIN`", path.display())]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// `certificate` or `private key`.
+        wanted: &'static str,
+    },
+    /// The key is not that of the certificate, or either is unusable.
+    #[error("{} and {} cannot be used together: give the key the first certificate was made for", certificate.display(), key.display())]
+    Pair {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// What the TLS library said.
+        source: rustls::Error,
+    },
+    /// The authorities cannot be used.
+    #[error("{} holds a certificate that cannot be an authority: {rule}", path.display())]
+    Authority {
+        /// The authorities' file.
+        path: PathBuf,
+        /// What is wrong.
+        rule: String,
+    },
+    /// The server name is no name.
+    #[error("`{name}` is no server name: write a DNS name or an IP address")]
+    ServerName {
+        /// What was given.
+        name: String,
+    },
+    /// The TLS library refuses the settings.
+    #[error("TLS cannot be set up with the installed cryptography")]
+    Setup(#[source] rustls::Error),
+    /// The handshake failed: the peer left, speaks no TLS, or is not who it should be.
+    #[error("the TLS handshake failed")]
+    Handshake(#[source] io::Error),
+    /// The handshake took too long.
+    #[error("the TLS handshake took longer than {HANDSHAKE_TIMEOUT:?}")]
+    Timeout,
+}
+
+/// How a listener speaks TLS. Cheap to clone, shared by workers.
+#[derive(Debug, Clone)]
+pub struct ServerTls {
+    config: Arc<ServerConfig>,
+}
+
+impl ServerTls {
+    /// Reads PEM files: the chain (leaf first), its key, and the authorities of clients.
+    ///
+    /// With `client_ca` every client must show a certificate of one of these authorities with
+    /// exactly one SPIFFE id; without, clients show none. Verifies nothing about the peer yet.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the file and the way out.
+    pub fn from_files(
+        certificate: &Path,
+        key: &Path,
+        client_ca: Option<&Path>,
+    ) -> Result<Self, TlsError> {
+        let chain = files::certificates(certificate)?;
+        let secret = files::key(key)?;
+        let builder = ServerConfig::builder_with_provider(verify::provider())
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::Setup)?;
+        let builder = match client_ca {
+            Some(path) => builder.with_client_cert_verifier(verify::clients(path)?),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder
+            .with_single_cert(chain, secret)
+            .map_err(|source| files::pair(certificate, key, source))?;
+        config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
+        Ok(Self { config: Arc::new(config) })
+    }
+
+    /// Shakes hands with a client, within 10 s.
+    ///
+    /// # Errors
+    /// [`TlsError::Handshake`] or [`TlsError::Timeout`]; the connection is of no further use.
+    pub async fn accept<IO: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        io: IO,
+    ) -> Result<(ServerStream<IO>, PeerIdentity), TlsError> {
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&self.config));
+        let stream = deadline(acceptor.accept(io)).await?;
+        let (_, state) = stream.get_ref();
+        let identity = PeerIdentity::of(state, state.server_name());
+        Ok((stream, identity))
+    }
+}
+
+/// How to speak TLS with an upstream. Cheap to clone, shared by workers.
+#[derive(Debug, Clone)]
+pub struct ClientTls {
+    config: Arc<ClientConfig>,
+    server_name: ServerName<'static>,
+}
+
+/// Our own certificate, shown to servers that ask: two PEM files.
+#[derive(Debug, Clone, Copy)]
+pub struct OwnCertificate<'a> {
+    /// The chain, leaf first.
+    pub certificate: &'a Path,
+    /// The leaf's key.
+    pub key: &'a Path,
+}
+
+impl ClientTls {
+    /// Reads PEM files: our own certificate if any, and the authorities of servers.
+    ///
+    /// With `expect_identity` the server must prove exactly that SPIFFE id, and `server_name` is
+    /// only sent; without, the server's certificate must be valid for `server_name`.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the file or name and the way out.
+    pub fn from_files(
+        own: Option<OwnCertificate<'_>>,
+        ca: &Path,
+        expect_identity: Option<SpiffeId>,
+        server_name: &str,
+    ) -> Result<Self, TlsError> {
+        let builder = ClientConfig::builder_with_provider(verify::provider())
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::Setup)?
+            .dangerous()
+            .with_custom_certificate_verifier(verify::servers(ca, expect_identity)?);
+        let mut config = match own {
+            Some(OwnCertificate { certificate, key }) => builder
+                .with_client_auth_cert(files::certificates(certificate)?, files::key(key)?)
+                .map_err(|source| files::pair(certificate, key, source))?,
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
+        let server_name = ServerName::try_from(server_name.to_owned())
+            .map_err(|_| TlsError::ServerName { name: server_name.to_owned() })?;
+        Ok(Self { config: Arc::new(config), server_name })
+    }
+
+    /// Offers only this protocol by ALPN, for upstreams whose protocol is configured.
+    #[must_use]
+    pub fn with_alpn(mut self, protocols: &[&[u8]]) -> Self {
+        Arc::make_mut(&mut self.config).alpn_protocols =
+            protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        self
+    }
+
+    pub(crate) async fn connect<IO: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        io: IO,
+    ) -> Result<(tokio_rustls::client::TlsStream<IO>, PeerIdentity), TlsError> {
+        let connector = tokio_rustls::TlsConnector::from(Arc::clone(&self.config));
+        let stream = deadline(connector.connect(self.server_name.clone(), io)).await?;
+        let identity = PeerIdentity::of(stream.get_ref().1, None);
+        Ok((stream, identity))
+    }
+}
+
+async fn deadline<T>(handshake: impl Future<Output = io::Result<T>>) -> Result<T, TlsError> {
+    match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
+        Ok(outcome) => outcome.map_err(TlsError::Handshake),
+        Err(_elapsed) => Err(TlsError::Timeout),
+    }
+}

@@ -1,0 +1,144 @@
+//! SPIFFE ids and the certificates that carry them (SPIFFE-ID §2, X509-SVID §2–§4).
+
+use std::fmt;
+use std::str::FromStr;
+
+use rustls_pki_types::CertificateDer;
+use thiserror::Error;
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+const MAX_ID: usize = 2048;
+const MAX_DOMAIN: usize = 255;
+
+/// `spiffe://trust-domain/path`, checked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SpiffeId(String);
+
+/// Why a text or a certificate is no SPIFFE identity.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SpiffeError {
+    /// The text breaks the syntax.
+    #[error(
+        "`{text}` is no SPIFFE id: write `spiffe://trust-domain/path` without query, port, `.` or empty segments"
+    )]
+    Syntax {
+        /// What was given.
+        text: String,
+    },
+    /// The certificate cannot be read.
+    #[error("the certificate is malformed")]
+    Malformed,
+    /// The certificate has no URI among its alternative names, or more than one.
+    #[error("the certificate has {found} URI names: a SPIFFE identity has exactly one")]
+    Names {
+        /// How many it has.
+        found: usize,
+    },
+    /// The certificate may sign others.
+    #[error("the certificate is an authority's: a SPIFFE identity is a leaf")]
+    Authority,
+}
+
+impl SpiffeId {
+    /// The text, beginning with `spiffe://`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The identity in a leaf certificate, whose chain somebody else verifies.
+    ///
+    /// # Errors
+    /// [`SpiffeError`] names the rule broken.
+    pub fn of_certificate(leaf: &CertificateDer<'_>) -> Result<Self, SpiffeError> {
+        let (rest, parsed) = X509Certificate::from_der(leaf).map_err(|_| SpiffeError::Malformed)?;
+        if !rest.is_empty() {
+            return Err(SpiffeError::Malformed);
+        }
+        let usage = parsed.key_usage().map_err(|_| SpiffeError::Malformed)?;
+        let signs =
+            usage.is_some_and(|usage| usage.value.key_cert_sign() || usage.value.crl_sign());
+        if signs || parsed.is_ca() {
+            return Err(SpiffeError::Authority);
+        }
+        let names = parsed.subject_alternative_name().map_err(|_| SpiffeError::Malformed)?;
+        let uris: Vec<&str> = names
+            .iter()
+            .flat_map(|extension| &extension.value.general_names)
+            .filter_map(|name| if let GeneralName::URI(uri) = name { Some(*uri) } else { None })
+            .collect();
+        match uris.as_slice() {
+            [uri] => uri.parse(),
+            others => Err(SpiffeError::Names { found: others.len() }),
+        }
+    }
+}
+
+impl FromStr for SpiffeId {
+    type Err = SpiffeError;
+
+    fn from_str(text: &str) -> Result<Self, SpiffeError> {
+        if is_spiffe_id(text) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(SpiffeError::Syntax { text: text.chars().take(256).collect() })
+        }
+    }
+}
+
+impl fmt::Display for SpiffeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn is_spiffe_id(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix("spiffe://").filter(|_| text.len() <= MAX_ID) else {
+        return false;
+    };
+    let (domain, path) = match rest.split_once('/') {
+        Some((domain, path)) => (domain, Some(path)),
+        None => (rest, None),
+    };
+    let in_domain =
+        |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_');
+    let in_segment = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    let segment = |part: &str| !matches!(part, "" | "." | "..") && part.bytes().all(in_segment);
+    !domain.is_empty()
+        && domain.len() <= MAX_DOMAIN
+        && domain.bytes().all(in_domain)
+        && path.is_none_or(|path| path.split('/').all(segment))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_read_by_the_letter() {
+        for good in ["spiffe://shop", "spiffe://shop.example/ns/shop/pay", "spiffe://a_b/C.d-e"] {
+            assert!(good.parse::<SpiffeId>().is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "spiffe://",
+            "spiffe:///x",
+            "SPIFFE://shop/x",
+            "https://shop/x",
+            "spiffe://Shop/x",
+            "spiffe://shop/",
+            "spiffe://shop//x",
+            "spiffe://shop/../x",
+            "spiffe://shop/./x",
+            "spiffe://shop/%2e%2e",
+            "spiffe://shop:80/x",
+            "spiffe://u@shop/x",
+            "spiffe://shop/x?y",
+            "spiffe://shop/x#y",
+            "spiffe://shop/x y",
+            "spiffe://shöp/x",
+        ] {
+            assert!(bad.parse::<SpiffeId>().is_err(), "{bad}");
+        }
+    }
+}

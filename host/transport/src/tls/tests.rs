@@ -1,0 +1,189 @@
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose, SanType,
+};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+
+const SERVER: &str = "spiffe://shop/server";
+const CLIENT: &str = "spiffe://shop/client";
+
+/// A folder of certificates made by one authority.
+struct Authority {
+    folder: TempDir,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("ca.pem"), issuer.pem()).unwrap();
+        Self { folder, issuer }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn issue(&self, name: &str, uris: &[&str], change: impl FnOnce(&mut CertificateParams)) {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        for uri in uris {
+            params.subject_alt_names.push(SanType::URI((*uri).try_into().unwrap()));
+        }
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        std::fs::write(self.path(&format!("{name}.pem")), certificate.pem()).unwrap();
+        std::fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
+    }
+
+    fn server(&self, ca: Option<&Path>) -> Result<ServerTls, TlsError> {
+        ServerTls::from_files(&self.path("server.pem"), &self.path("server.key"), ca)
+    }
+
+    fn client(&self, ca: &Path, expected: Option<&str>) -> ClientTls {
+        let (certificate, key) = (self.path("client.pem"), self.path("client.key"));
+        let own = OwnCertificate { certificate: &certificate, key: &key };
+        let expected = expected.map(|id| id.parse().unwrap());
+        ClientTls::from_files(Some(own), ca, expected, "localhost").unwrap()
+    }
+}
+
+fn shop() -> Authority {
+    let authority = Authority::new();
+    authority.issue("server", &[SERVER], |_| {});
+    authority.issue("client", &[CLIENT], |_| {});
+    authority
+}
+
+/// What both sides make of a handshake; a byte goes each way, for TLS 1.3 lets the client go first.
+async fn shake(
+    server: &ServerTls,
+    client: &ClientTls,
+) -> (Result<PeerIdentity, TlsError>, Result<PeerIdentity, TlsError>) {
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let serve = async {
+        let (mut io, identity) = server.accept(far).await?;
+        io.write_all(b"x").await.map_err(TlsError::Handshake)?;
+        Ok(identity)
+    };
+    let connect = async {
+        let (mut io, identity) = client.connect(near).await?;
+        io.read_u8().await.map_err(TlsError::Handshake)?;
+        Ok(identity)
+    };
+    tokio::join!(serve, connect)
+}
+
+#[tokio::test]
+async fn both_sides_learn_who_the_other_is() {
+    let shop = shop();
+    let ca = shop.path("ca.pem");
+    let server = shop.server(Some(&ca)).unwrap();
+    let (at_server, at_client) = shake(&server, &shop.client(&ca, Some(SERVER))).await;
+    let (at_server, at_client) = (at_server.unwrap(), at_client.unwrap());
+    assert_eq!(at_server.spiffe_id.as_ref().map(SpiffeId::as_str), Some(CLIENT));
+    assert_eq!(at_client.spiffe_id.as_ref().map(SpiffeId::as_str), Some(SERVER));
+    assert_eq!(at_server.sni.as_deref(), Some("localhost"));
+    assert!(at_server.is_http2() && at_client.is_http2());
+    assert_eq!(at_server.tls_version, "TLSv1.3");
+}
+
+#[tokio::test]
+async fn a_server_that_is_somebody_else_is_refused() {
+    let shop = shop();
+    let ca = shop.path("ca.pem");
+    let server = shop.server(Some(&ca)).unwrap();
+    let (_, at_client) = shake(&server, &shop.client(&ca, Some("spiffe://shop/other"))).await;
+    assert!(matches!(at_client, Err(TlsError::Handshake(_))));
+}
+
+#[tokio::test]
+async fn another_authority_proves_nothing() {
+    let (shop, stranger) = (shop(), shop());
+    let ca = shop.path("ca.pem");
+    let server = shop.server(Some(&ca)).unwrap();
+    let (at_server, _) = shake(&server, &stranger.client(&ca, Some(SERVER))).await;
+    assert!(at_server.is_err());
+    let (_, at_client) = shake(&server, &shop.client(&stranger.path("ca.pem"), Some(SERVER))).await;
+    assert!(at_client.is_err());
+}
+
+#[tokio::test]
+async fn a_bad_identity_is_refused_by_both_sides() {
+    type Change = fn(&mut CertificateParams);
+    let rows: [(&[&str], Change); 6] = [
+        (&[], |_| {}),
+        (&[CLIENT, "spiffe://shop/admin"], |_| {}),
+        (&["spiffe://shop/../admin"], |_| {}),
+        (&["https://shop/client"], |_| {}),
+        (&[CLIENT], |params| params.not_before = rcgen::date_time_ymd(2999, 1, 1)),
+        (&[CLIENT], |params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)),
+    ];
+    for (row, (uris, change)) in rows.into_iter().enumerate() {
+        let shop = shop();
+        let ca = shop.path("ca.pem");
+        shop.issue("client", uris, change);
+        let server = shop.server(Some(&ca)).unwrap();
+        let (at_server, _) = shake(&server, &shop.client(&ca, Some(SERVER))).await;
+        assert!(at_server.is_err(), "client row {row}");
+
+        shop.issue("client", &[CLIENT], |_| {});
+        shop.issue("server", uris, change);
+        let server = shop.server(Some(&ca)).unwrap();
+        let (_, at_client) = shake(&server, &shop.client(&ca, Some(CLIENT))).await;
+        assert!(at_client.is_err(), "server row {row}");
+    }
+}
+
+#[tokio::test]
+async fn without_an_expected_identity_the_name_counts() {
+    let shop = shop();
+    let ca = shop.path("ca.pem");
+    let server = shop.server(None).unwrap();
+    let named = |name| ClientTls::from_files(None, &ca, None, name).unwrap();
+    let (at_server, at_client) = shake(&server, &named("localhost")).await;
+    assert_eq!(at_server.unwrap().spiffe_id, None);
+    at_client.unwrap();
+    let (_, at_client) = shake(&server, &named("elsewhere.example")).await;
+    assert!(at_client.is_err());
+}
+
+#[tokio::test]
+async fn a_client_without_a_certificate_is_refused_where_one_is_required() {
+    let shop = shop();
+    let ca = shop.path("ca.pem");
+    let server = shop.server(Some(&ca)).unwrap();
+    let client = ClientTls::from_files(None, &ca, None, "localhost").unwrap();
+    let (at_server, at_client) = shake(&server, &client).await;
+    assert!(at_server.is_err() && at_client.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_client_is_cut_off() {
+    let shop = shop();
+    let (_silent, far) = tokio::io::duplex(64);
+    let outcome = shop.server(None).unwrap().accept(far).await;
+    assert!(matches!(outcome, Err(TlsError::Timeout)));
+}
+
+#[test]
+fn errors_name_the_file() {
+    let shop = shop();
+    std::fs::write(shop.path("empty"), "nothing").unwrap();
+    let path = |name: &str| shop.path(name);
+    let (server, key) = (path("server.pem"), path("server.key"));
+    let missing = ServerTls::from_files(&path("missing"), &key, None).unwrap_err();
+    assert!(missing.to_string().contains("missing"), "{missing}");
+    let empty = ServerTls::from_files(&path("empty"), &key, None).unwrap_err();
+    assert!(empty.to_string().contains("holds no certificate"), "{empty}");
+    let keyless = ServerTls::from_files(&server, &path("empty"), None).unwrap_err();
+    assert!(keyless.to_string().contains("holds no private key"), "{keyless}");
+    let mismatch = ServerTls::from_files(&server, &path("client.key"), None).unwrap_err();
+    assert!(matches!(mismatch, TlsError::Pair { .. }), "{mismatch}");
+}

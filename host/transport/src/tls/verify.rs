@@ -1,0 +1,164 @@
+//! Whether a peer's certificate proves what it should.
+//!
+//! Chains are verified by rustls; the rules of SPIFFE come on top and can only refuse.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
+    SignatureScheme,
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+
+use super::spiffe::{SpiffeError, SpiffeId};
+use super::{TlsError, files};
+
+/// aws-lc-rs, whose first key exchange is the hybrid of X25519 and ML-KEM.
+pub(super) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// Requires a certificate of one of the authorities with one SPIFFE id.
+pub(super) fn clients(ca: &Path) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let chain = WebPkiClientVerifier::builder_with_provider(authorities(ca)?, provider())
+        .build()
+        .map_err(|error| authority(ca, &error))?;
+    Ok(Arc::new(SpiffeClients { chain }))
+}
+
+/// Requires a certificate of one of the authorities with this SPIFFE id or, without one, valid for
+/// the server's name.
+pub(super) fn servers(
+    ca: &Path,
+    expected: Option<SpiffeId>,
+) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
+    let roots = authorities(ca)?;
+    match expected {
+        Some(expected) => Ok(Arc::new(SpiffeServer { roots, expected, provider: provider() })),
+        None => Ok(WebPkiServerVerifier::builder_with_provider(roots, provider())
+            .build()
+            .map_err(|error| authority(ca, &error))?),
+    }
+}
+
+fn authorities(path: &Path) -> Result<Arc<RootCertStore>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in files::certificates(path)? {
+        roots.add(certificate).map_err(|error| authority(path, &error))?;
+    }
+    Ok(Arc::new(roots))
+}
+
+fn authority(path: &Path, error: &dyn std::error::Error) -> TlsError {
+    TlsError::Authority { path: path.to_owned(), rule: error.to_string() }
+}
+
+fn refused(error: SpiffeError) -> Error {
+    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(error))))
+}
+
+#[derive(Debug)]
+struct SpiffeClients {
+    chain: Arc<dyn ClientCertVerifier>,
+}
+
+impl ClientCertVerifier for SpiffeClients {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.chain.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self.chain.verify_client_cert(leaf, intermediates, now)?;
+        SpiffeId::of_certificate(leaf).map_err(refused)?;
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chain.verify_tls12_signature(message, leaf, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chain.verify_tls13_signature(message, leaf, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chain.supported_verify_schemes()
+    }
+}
+
+#[derive(Debug)]
+struct SpiffeServer {
+    roots: Arc<RootCertStore>,
+    expected: SpiffeId,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for SpiffeServer {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        verify_server_cert_signed_by_trust_anchor(
+            &ParsedCertificate::try_from(leaf)?,
+            &self.roots,
+            intermediates,
+            now,
+            self.provider.signature_verification_algorithms.all,
+        )?;
+        let proved = SpiffeId::of_certificate(leaf).map_err(refused)?;
+        if proved == self.expected {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(Error::InvalidCertificate(CertificateError::NotValidForName))
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, leaf, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, leaf, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
