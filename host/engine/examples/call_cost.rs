@@ -1,0 +1,94 @@
+//! Prints the cost of one call into a component: path, two headers and an attribute in, a verdict out.
+//!
+//! `cargo run --release -p tamis-engine --example call_cost [COMPONENT [CONFIG_JSON]]`; without arguments the built-in
+//! route policy from `target/components`.
+#![expect(clippy::print_stdout, reason = "printing is what it is for")]
+
+use std::error::Error;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+use tamis_engine::{
+    Engine, FailureMode, Filter, FilterOptions, FilterState, Grant, Hook, Instance, Isolation,
+};
+use tamis_exchange::{Attributes, Exchange, Scheme, View};
+use tamis_observe::Metrics;
+
+const ROUNDS: usize = 31;
+const CALLS: u32 = 20_000;
+const ROUTES: &str = r#"{"routes":[{"name":"shop/pay","kind":"HTTPRoute","hostnames":["shop.example"],
+  "rules":[{"matches":[{"path":{"type":"PathPrefix","value":"/pay"},
+      "headers":[{"name":"x-a","value":"1"},{"name":"x-b","value":"2"}]}],
+    "backendRefs":[{"service":"shop/pay:80","weight":1}]}]}]}"#;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/components/route.wasm");
+    let component = arguments.next().map_or(built_in, Into::into);
+    let config = arguments.next().unwrap_or_else(|| ROUTES.to_owned());
+    let engine = Engine::new()?;
+    let start = Instant::now();
+    let compiled = engine.compile(&std::fs::read(&component)?, None)?;
+    println!("allocation {:?}, compiled in {:?}", engine.allocation(), start.elapsed());
+    let filter = Filter::new(
+        &compiled,
+        FilterOptions {
+            name: "bench/filter".into(),
+            digest: String::new(),
+            version: String::new(),
+            config_json: config,
+            grant: Grant::everything(),
+            state: Arc::new(FilterState::new(Arc::new(Metrics::new()))),
+            fetch: None,
+            failure: FailureMode::Closed,
+            isolation: Isolation::Worker,
+        },
+    )?;
+    let start = Instant::now();
+    let mut instance = filter.instantiate()?;
+    println!("instantiated and configured in {:?}", start.elapsed());
+    let view = view(&filter);
+    println!("view of {} fields, {} octets", view.spans.len(), view.octets.len());
+    let mut rounds = Vec::with_capacity(ROUNDS);
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        for _ in 0..CALLS {
+            call(&filter, &mut instance, &view)?;
+        }
+        rounds.push(start.elapsed() / CALLS);
+    }
+    rounds.sort_unstable();
+    println!("per call: median {:?}, best {:?}", rounds.get(ROUNDS / 2), rounds.first());
+    Ok(())
+}
+
+fn call(filter: &Filter, instance: &mut Instance, view: &View) -> Result<(), Box<dyn Error>> {
+    if filter.has(Hook::Router) {
+        std::hint::black_box(instance.on_route(view)?);
+    } else {
+        std::hint::black_box(instance.on_request(view)?);
+    }
+    Ok(())
+}
+
+fn view(filter: &Filter) -> View {
+    let mut headers = http::HeaderMap::new();
+    headers.insert("x-a", http::HeaderValue::from_static("1"));
+    headers.insert("x-b", http::HeaderValue::from_static("2"));
+    let mut attributes = Attributes::default();
+    attributes.set("peer.spiffe-id", "spiffe://mesh/ns/shop/sa/cart");
+    let exchange = Exchange {
+        id: 1,
+        method: http::Method::GET,
+        scheme: Scheme::Http,
+        authority: "shop.example".into(),
+        path: "/pay/basket?items=3".into(),
+        headers,
+        status: None,
+        response_headers: http::HeaderMap::new(),
+        attributes,
+    };
+    let mut view = View::default();
+    view.fill_request(filter.reads(), &exchange);
+    view
+}

@@ -1,0 +1,155 @@
+//! The engine: how components are compiled, where their memories live, and the clock that stops them.
+
+use crate::{EngineError, Host};
+use std::sync::Arc;
+use std::time::Duration;
+use wasmtime::{
+    Config, Inlining, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
+    WasmBacktraceDetails,
+};
+
+/// Length of an epoch: time limits are rounded up to it.
+pub(crate) const EPOCH: Duration = Duration::from_millis(1);
+/// No component's memory grows beyond this, whatever its grant says.
+pub const MAX_MEMORY_BYTES: u64 = 128 * 1024 * 1024;
+
+/// Where instances live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Allocation {
+    /// Slots reserved ahead: a fresh instance costs microseconds.
+    Pooling,
+    /// Mapped when needed: the fallback where address space is limited.
+    OnDemand,
+}
+
+/// Compiles and runs filters. Cheap to clone; make one per process.
+#[derive(Clone)]
+pub struct Engine {
+    inner: wasmtime::Engine,
+    allocation: Allocation,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("allocation", &self.allocation).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Starts an engine and its epoch thread, which ends with the engine.
+    ///
+    /// Pooled when the address space can be reserved, otherwise on demand; [`Engine::allocation`] says which.
+    ///
+    /// # Errors
+    /// When this machine cannot run the compiler's code, or no thread can be started.
+    pub fn new() -> Result<Self, EngineError> {
+        let (inner, allocation) = match wasmtime::Engine::new(&config(Some(&pool()))) {
+            Ok(engine) => (engine, Allocation::Pooling),
+            Err(error) => {
+                tracing::warn!(target: "tamis::engine", error = %format!("{error:#}"),
+                    "no address space for pooled instances, falling back to on-demand ones");
+                let engine = wasmtime::Engine::new(&config(None))
+                    .map_err(|e| EngineError::Start(format!("{e:#}")))?;
+                (engine, Allocation::OnDemand)
+            }
+        };
+        start_ticker(&inner)?;
+        Ok(Self { inner, allocation })
+    }
+
+    /// Which allocator is live.
+    pub fn allocation(&self) -> Allocation {
+        self.allocation
+    }
+
+    pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.inner
+    }
+
+    pub(crate) fn linker(&self) -> wasmtime::component::Linker<Host> {
+        wasmtime::component::Linker::new(&self.inner)
+    }
+}
+
+fn config(pool: Option<&PoolingAllocationConfig>) -> Config {
+    let mut config = Config::new();
+    config
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .memory_init_cow(true)
+        .cranelift_opt_level(OptLevel::Speed)
+        .compiler_inlining(Inlining::Yes)
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
+        .max_wasm_stack(512 * 1024);
+    if let Some(pool) = pool {
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool.clone()));
+    }
+    config
+}
+
+/// Sized for 16 workers × 20 filters × 2 generations; address space only, no memory until used.
+fn pool() -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(640)
+        .total_core_instances(4_000)
+        .total_memories(800)
+        .total_tables(2_000)
+        .total_stacks(256)
+        .max_core_instances_per_component(64)
+        .max_memories_per_component(8)
+        .max_tables_per_component(64)
+        .max_component_instance_size(4 * 1024 * 1024)
+        .max_core_instance_size(4 * 1024 * 1024)
+        .table_elements(50_000)
+        .max_memory_size(usize::try_from(MAX_MEMORY_BYTES).unwrap_or(usize::MAX))
+        .linear_memory_keep_resident(128 * 1024)
+        .table_keep_resident(16 * 1024);
+    pool
+}
+
+/// One thread per engine advances its epoch; it holds the engine weakly and ends when that is gone.
+fn start_ticker(engine: &wasmtime::Engine) -> Result<(), EngineError> {
+    let weak = engine.weak();
+    std::thread::Builder::new()
+        .name("tamis-epoch".to_owned())
+        .spawn(move || {
+            loop {
+                std::thread::sleep(EPOCH);
+                let Some(engine) = weak.upgrade() else { return };
+                engine.increment_epoch();
+            }
+        })
+        .map_err(|e| EngineError::Start(format!("no epoch thread: {e}")))?;
+    Ok(())
+}
+
+/// A component, compiled; shared by every filter made of it.
+#[derive(Clone)]
+pub struct Compiled {
+    pub(crate) engine: Engine,
+    pub(crate) component: wasmtime::component::Component,
+    pub(crate) inspection: Arc<crate::Inspection>,
+    /// Whether the cache had it.
+    pub(crate) cached: bool,
+}
+
+impl Compiled {
+    /// What the component exports and imports.
+    pub fn inspection(&self) -> &crate::Inspection {
+        &self.inspection
+    }
+
+    /// Whether it came from the cache instead of the compiler.
+    pub fn was_cached(&self) -> bool {
+        self.cached
+    }
+}
+
+impl std::fmt::Debug for Compiled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Compiled")
+            .field("hooks", &self.inspection.hooks)
+            .field("cached", &self.cached)
+            .finish_non_exhaustive()
+    }
+}

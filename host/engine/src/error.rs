@@ -1,0 +1,151 @@
+//! Why a component cannot become a filter, and why a call of one failed.
+
+use crate::Hook;
+
+/// A component that was refused, or could not be built into a filter.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The engine itself could not be made.
+    #[error("the WebAssembly engine cannot start: {0}")]
+    Start(String),
+    /// These octets are no component this host runs.
+    #[error("not a filter: {rule}")]
+    Invalid {
+        /// What is wrong and what is expected.
+        rule: String,
+    },
+    /// The compiler refused it.
+    #[error("the component does not compile: {0}")]
+    Compile(String),
+    /// It imports what its grant does not cover.
+    #[error(transparent)]
+    Grant(#[from] crate::MissingGrant),
+    /// It declares a field its grant does not cover.
+    #[error(
+        "filter `{filter}` {act} `{field}`, which its grant does not cover; add it to `grant.{list}`"
+    )]
+    Field {
+        /// Name of the filter.
+        filter: String,
+        /// `reads` or `writes`.
+        act: &'static str,
+        /// As declared.
+        field: String,
+        /// Where to add it.
+        list: &'static str,
+    },
+    /// What `configure` declared makes no sense.
+    #[error("filter `{filter}` declares an impossible interest: {rule}")]
+    Interest {
+        /// Name of the filter.
+        filter: String,
+        /// What is wrong.
+        rule: String,
+    },
+    /// `validate` or `configure` refused the configuration.
+    #[error("filter `{filter}` refuses its configuration: {}", list(errors))]
+    Configure {
+        /// Name of the filter.
+        filter: String,
+        /// JSON pointer and message of each error.
+        errors: Vec<(String, String)>,
+    },
+    /// The component could not be linked or instantiated.
+    #[error("filter `{filter}` does not start: {cause}")]
+    Instantiate {
+        /// Name of the filter.
+        filter: String,
+        /// What failed.
+        cause: String,
+    },
+    /// A call while it was being built or tested failed.
+    #[error("filter `{filter}` failed its self-test in `{act}`: {fault}")]
+    SelfTest {
+        /// Name of the filter.
+        filter: String,
+        /// Function called.
+        act: &'static str,
+        /// How it failed.
+        fault: CallFault,
+    },
+}
+
+impl EngineError {
+    /// The stable refusal code shown in status.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Start(_) | Self::Invalid { .. } | Self::Compile(_) => "filter.invalid",
+            Self::Instantiate { .. } => "filter.invalid",
+            Self::Grant(_) => "grant.import",
+            Self::Field { .. } => "grant.field",
+            Self::Interest { .. } | Self::Configure { .. } => "filter.configure",
+            Self::SelfTest { .. } => "filter.selftest",
+        }
+    }
+}
+
+fn list(errors: &[(String, String)]) -> String {
+    let lines: Vec<_> = errors
+        .iter()
+        .map(|(pointer, message)| {
+            let pointer = if pointer.is_empty() { "/" } else { pointer };
+            format!("{pointer}: {message}")
+        })
+        .collect();
+    lines.join("; ")
+}
+
+/// Why a call gave no answer. The instance behind it is gone; the next call has a fresh one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallFault {
+    /// It trapped (a panic, an unreachable, memory out of bounds).
+    #[error("it trapped: {0}")]
+    Trap(String),
+    /// It ran longer than its time limit.
+    #[error("it ran into its time limit of {limit_us} us")]
+    Deadline {
+        /// The limit in force.
+        limit_us: u64,
+    },
+    /// It asked for more memory than granted and did not survive the refusal.
+    #[error("it ran out of its {limit_bytes} bytes of memory")]
+    Memory {
+        /// The limit in force.
+        limit_bytes: u64,
+    },
+    /// Its stack overflowed.
+    #[error("its stack overflowed")]
+    Stack,
+    /// Its answer is none the contract allows.
+    #[error("its answer is malformed: {0}")]
+    Lift(String),
+    /// It failed too often lately and is not called.
+    #[error("it failed too often and is not called for now")]
+    BreakerOpen,
+    /// A fresh instance could not be made.
+    #[error("no instance could be made: {0}")]
+    Instantiate(String),
+    /// It does not export that hook.
+    #[error("it does not export `{}`", .0.as_str())]
+    NoHook(Hook),
+    /// The host asks with a view that does not hold all that was declared.
+    #[error("the declared fields are larger than a view may be")]
+    ViewTruncated,
+}
+
+impl CallFault {
+    /// A short word for metrics and records.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Trap(_) => "trap",
+            Self::Deadline { .. } => "deadline",
+            Self::Memory { .. } => "memory",
+            Self::Stack => "stack",
+            Self::Lift(_) => "lift",
+            Self::BreakerOpen => "breaker-open",
+            Self::Instantiate(_) => "instantiate",
+            Self::NoHook(_) => "no-hook",
+            Self::ViewTruncated => "view-truncated",
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! A component with its configuration and grant, checked and ready: what a generation holds.
+
+use crate::engine::Compiled;
+use crate::host::Settings;
+use crate::imports::{self, http_client::HttpFetch};
+use crate::instance::Running;
+use crate::{
+    BodyMode, CallFault, EngineError, FilterState, Grant, Hook, Host, Instance, abi, check_imports,
+    selftest,
+};
+use std::sync::Arc;
+use tamis_exchange::{Reads, Writes};
+use wasmtime::component::InstancePre;
+
+/// What the caller does with an exchange when a filter's call fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FailureMode {
+    /// The exchange is refused.
+    #[default]
+    Closed,
+    /// The exchange goes on as if the filter had passed it.
+    Open,
+    /// As `Open`, and an alert is raised.
+    SkipAndAlert,
+}
+
+/// How long an instance lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Isolation {
+    /// As long as its worker, until it fails.
+    #[default]
+    Worker,
+    /// For one exchange.
+    Request,
+}
+
+/// What a [`Filter`] is made with, besides its code.
+pub struct FilterOptions {
+    /// `namespace/name`, for people.
+    pub name: String,
+    /// Of its manifest, `sha256:HEX`.
+    pub digest: String,
+    /// `x.y.z`, for people.
+    pub version: String,
+    /// Given to `validate` and `configure`.
+    pub config_json: String,
+    /// What it may do.
+    pub grant: Grant,
+    /// What outlives it.
+    pub state: Arc<FilterState>,
+    /// Sends its requests; without it `http-client` answers `denied`.
+    pub fetch: Option<Arc<dyn HttpFetch>>,
+    /// Applied by the caller.
+    pub failure: FailureMode,
+    /// How long an instance lives.
+    pub isolation: Isolation,
+}
+
+/// A checked filter. Cheap to clone; workers make their own [`Instance`] of it.
+#[derive(Clone)]
+pub struct Filter(pub(crate) Arc<Plan>);
+
+pub(crate) struct Plan {
+    pub(crate) compiled: Compiled,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) state: Arc<FilterState>,
+    pub(crate) config: String,
+    /// Imports never suspend; `http-client` answers `denied`.
+    pub(crate) direct: InstancePre<Host>,
+    /// `http-client` suspends; `None` when it may not be used.
+    pub(crate) suspending: Option<InstancePre<Host>>,
+    pub(crate) isolation: Isolation,
+    failure: FailureMode,
+    interest: Interest,
+    backends: Vec<String>,
+    connection_backends: Vec<String>,
+    rules: Vec<String>,
+    failing: (Vec<u16>, Vec<u32>),
+    config_schema: String,
+}
+
+/// What `configure` declared, parsed.
+#[derive(Debug, Default)]
+pub(crate) struct Interest {
+    pub(crate) reads: Reads,
+    pub(crate) writes: Writes,
+    pub(crate) request_body: BodyMode,
+    pub(crate) response_body: BodyMode,
+    pub(crate) body_limit_bytes: u32,
+}
+
+impl Filter {
+    /// Checks the grant, validates the configuration with trapping imports, configures an instance, reads what it
+    /// declared and calls each hook once with made-up values against throw-away state. Takes milliseconds.
+    ///
+    /// # Errors
+    /// [`EngineError::code`] says of which kind; the text says what to change.
+    pub fn new(compiled: &Compiled, options: FilterOptions) -> Result<Self, EngineError> {
+        let FilterOptions {
+            name,
+            digest,
+            version,
+            config_json,
+            grant,
+            state,
+            fetch,
+            failure,
+            isolation,
+        } = options;
+        check_imports(&name, &compiled.inspection, &grant)?;
+        let settings = Arc::new(Settings { name, digest, version, grant, fetch });
+        let start = |cause: wasmtime::Error| EngineError::Instantiate {
+            filter: settings.name.clone(),
+            cause: format!("{cause:#}"),
+        };
+        let suspends = compiled.inspection.imports("http-client") && settings.fetch.is_some();
+        let direct = imports::link(compiled, imports::Mode::Direct).map_err(start)?;
+        let suspending = if suspends {
+            Some(imports::link(compiled, imports::Mode::Suspending).map_err(start)?)
+        } else {
+            None
+        };
+        let mut plan = Plan {
+            compiled: compiled.clone(),
+            settings: Arc::clone(&settings),
+            state,
+            config: config_json,
+            direct,
+            suspending,
+            isolation,
+            failure,
+            interest: Interest::default(),
+            backends: Vec::new(),
+            connection_backends: Vec::new(),
+            rules: Vec::new(),
+            failing: (Vec::new(), Vec::new()),
+            config_schema: String::new(),
+        };
+        plan.validate()?;
+        plan.configure()?;
+        selftest::run(&plan)?;
+        Ok(Self(Arc::new(plan)))
+    }
+
+    /// A fresh instance for a worker, already configured.
+    ///
+    /// # Errors
+    /// When memory is short or `configure`, which succeeded before, now fails.
+    pub fn instantiate(&self) -> Result<Instance, CallFault> {
+        Instance::new(self.clone())
+    }
+
+    /// Whether both are one filter: the same code, configuration and grant, built once.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Hooks it exports.
+    pub fn hooks(&self) -> &[Hook] {
+        &self.0.compiled.inspection.hooks
+    }
+
+    /// Whether it exports `hook`.
+    pub fn has(&self, hook: Hook) -> bool {
+        self.0.compiled.inspection.has(hook)
+    }
+
+    /// What its hooks see.
+    pub fn reads(&self) -> &Reads {
+        &self.0.interest.reads
+    }
+
+    /// What its edits may touch.
+    pub fn writes(&self) -> &Writes {
+        &self.0.interest.writes
+    }
+
+    /// How it sees request bodies.
+    pub fn request_body(&self) -> BodyMode {
+        self.0.interest.request_body
+    }
+
+    /// How it sees response bodies.
+    pub fn response_body(&self) -> BodyMode {
+        self.0.interest.response_body
+    }
+
+    /// Longest body it sees when buffered.
+    pub fn body_limit_bytes(&self) -> u32 {
+        self.0.interest.body_limit_bytes
+    }
+
+    /// Services its router chooses from, `namespace/name:port`.
+    pub fn backends(&self) -> &[String] {
+        &self.0.backends
+    }
+
+    /// Services its connection hook tunnels to.
+    pub fn connection_backends(&self) -> &[String] {
+        &self.0.connection_backends
+    }
+
+    /// Names of its router's rules.
+    pub fn rules(&self) -> &[String] {
+        &self.0.rules
+    }
+
+    /// HTTP and gRPC statuses its retry hook wants to be asked about.
+    pub fn failing_statuses(&self) -> (&[u16], &[u32]) {
+        (&self.0.failing.0, &self.0.failing.1)
+    }
+
+    /// Whether request hooks must be called through [`Instance::on_request_async`].
+    pub fn suspends_requests(&self) -> bool {
+        let granted = self.0.settings.grant.imports.http_client.as_ref();
+        self.0.suspending.is_some() && granted.is_some_and(|g| g.during_requests)
+    }
+
+    /// JSON Schema of its configuration.
+    pub fn config_schema(&self) -> &str {
+        &self.0.config_schema
+    }
+
+    /// `namespace/name`.
+    pub fn name(&self) -> &str {
+        &self.0.settings.name
+    }
+
+    /// Of its manifest.
+    pub fn digest(&self) -> &str {
+        &self.0.settings.digest
+    }
+
+    /// `x.y.z`.
+    pub fn version(&self) -> &str {
+        &self.0.settings.version
+    }
+
+    /// What a failed call does to the exchange.
+    pub fn failure(&self) -> FailureMode {
+        self.0.failure
+    }
+
+    /// What outlives it.
+    pub fn state(&self) -> &Arc<FilterState> {
+        &self.0.state
+    }
+}
+
+impl std::fmt::Debug for Filter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Filter")
+            .field("name", &self.name())
+            .field("digest", &self.digest())
+            .field("hooks", &self.hooks())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Plan {
+    fn name(&self) -> String {
+        self.settings.name.clone()
+    }
+
+    fn validate(&self) -> Result<(), EngineError> {
+        let pre = imports::link(&self.compiled, imports::Mode::Trapping).map_err(|e| {
+            EngineError::Instantiate { filter: self.name(), cause: format!("{e:#}") }
+        })?;
+        let mut running = Running::bare(self, &pre, &self.state)?;
+        let answer = running.configure_call(self, "validate", |exports, store| {
+            exports.validate.call(store, (&self.config,))
+        })?;
+        answer.0.map_err(|errors| self.refused(errors))
+    }
+
+    fn configure(&mut self) -> Result<(), EngineError> {
+        let mut running = Running::bare(self, &self.direct, &self.state)?;
+        let (answer,) = running.configure_call(self, "configure", |exports, store| {
+            exports.configure.call(store, (&self.config,))
+        })?;
+        let declared = answer.map_err(|errors| self.refused(errors))?;
+        let interest = self.interest(declared)?;
+        running.store.data_mut().configuring = false;
+        let mut names = |act,
+                         which: fn(
+            &crate::exports::Exports,
+        )
+            -> Option<&crate::native::Slot<crate::exports::Names>>| {
+            running
+                .configure_call(self, act, |exports, store| {
+                    which(exports).map(|slot| slot.call(store, ())).transpose()
+                })
+                .map(|answer| answer.map(|(names,)| names).unwrap_or_default())
+        };
+        let backends = names("backends", |e| e.backends.as_ref())?;
+        let rules = names("rules", |e| e.rules.as_ref())?;
+        let connection_backends = names("backends", |e| e.connection_backends.as_ref())?;
+        let failing = running.configure_call(self, "failing-statuses", |exports, store| {
+            exports.failing_statuses.as_ref().map(|slot| slot.call(store, ())).transpose()
+        })?;
+        let (schema,) = running.configure_call(self, "config-schema", |exports, store| {
+            exports.config_schema.call(store, ())
+        })?;
+        self.config_schema = schema;
+        self.interest = interest;
+        self.backends = backends;
+        self.rules = rules;
+        self.connection_backends = connection_backends;
+        self.failing = failing.map(|(statuses,)| statuses).unwrap_or_default();
+        Ok(())
+    }
+
+    pub(crate) fn reads(&self) -> &Reads {
+        &self.interest.reads
+    }
+
+    fn refused(&self, errors: Vec<abi::ConfigError>) -> EngineError {
+        let errors = errors.into_iter().map(|e| (e.pointer, e.message)).collect();
+        EngineError::Configure { filter: self.name(), errors }
+    }
+
+    /// Checks the declaration against the contract and the grant.
+    fn interest(&self, declared: abi::Interest) -> Result<Interest, EngineError> {
+        let grant = &self.settings.grant;
+        let field = |act, field: &str, list| EngineError::Field {
+            filter: self.name(),
+            act,
+            field: field.to_owned(),
+            list,
+        };
+        if let Some(name) = declared.reads.iter().find(|name| !grant.may_read(name)) {
+            return Err(field("reads", name, "reads"));
+        }
+        if let Some(name) = declared.writes.iter().find(|name| !grant.may_write(name)) {
+            return Err(field("writes", name, "writes"));
+        }
+        for (mode, granted, what) in [
+            (declared.request_body, grant.request_body, "requestBody"),
+            (declared.response_body, grant.response_body, "responseBody"),
+        ] {
+            if mode != abi::BodyMode::None && !granted {
+                return Err(field("reads", what, what));
+            }
+        }
+        let reads = Reads::parse(&declared.reads)
+            .map_err(|e| EngineError::Interest { filter: self.name(), rule: e.to_string() })?;
+        Ok(Interest {
+            reads,
+            writes: Writes::new(declared.writes),
+            request_body: body_mode(declared.request_body),
+            response_body: body_mode(declared.response_body),
+            body_limit_bytes: declared.body_limit_bytes,
+        })
+    }
+}
+
+fn body_mode(mode: abi::BodyMode) -> BodyMode {
+    match mode {
+        abi::BodyMode::None => BodyMode::None,
+        abi::BodyMode::Buffered => BodyMode::Buffered,
+        abi::BodyMode::Chunks => BodyMode::Chunks,
+    }
+}

@@ -1,0 +1,328 @@
+//! What a filter may import, read, write and spend. Nothing is implied.
+
+use crate::Inspection;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Capabilities this host offers, by interface name.
+pub(crate) const CAPABILITIES: [&str; 12] = [
+    "log",
+    "metrics",
+    "clock",
+    "random",
+    "crypto",
+    "secrets",
+    "quota",
+    "counters",
+    "kv",
+    "http-client",
+    "spans",
+    "records",
+];
+
+/// A security team's answer to what a component asks for.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Grant {
+    /// Capabilities, each with its settings.
+    pub imports: Imports,
+    /// What hooks may see, as in `interest.reads`: header names, `@attributes`, `@*`, `*`. Pseudo-headers are always readable.
+    pub reads: Vec<String>,
+    /// What edits may touch, as in `interest.writes`: header names, `:path`, `:authority`, `@attributes`, `@*`, `*`.
+    pub writes: Vec<String>,
+    /// It may see and replace request bodies.
+    pub request_body: bool,
+    /// It may see and replace response bodies.
+    pub response_body: bool,
+    /// What it may spend.
+    pub limits: Limits,
+}
+
+/// Settings of each granted capability; absent means not granted.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[expect(missing_docs, reason = "one field a capability, named like its interface")]
+pub struct Imports {
+    pub log: Option<LogGrant>,
+    pub metrics: Option<MetricsGrant>,
+    pub clock: Option<Plain>,
+    pub random: Option<Plain>,
+    pub crypto: Option<Plain>,
+    pub secrets: Option<SecretsGrant>,
+    pub quota: Option<QuotaGrant>,
+    pub counters: Option<CountersGrant>,
+    pub kv: Option<KvGrant>,
+    pub http_client: Option<HttpClientGrant>,
+    pub spans: Option<RateGrant>,
+    pub records: Option<RateGrant>,
+}
+
+/// A capability without settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plain {}
+
+macro_rules! settings {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $ty:ty = $default:expr,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+        pub struct $name { $($(#[$field_doc])* pub $field: $ty,)* }
+        impl Default for $name {
+            fn default() -> Self { Self { $($field: $default,)* } }
+        }
+    };
+}
+
+settings! {
+    /// `log`.
+    LogGrant {
+        /// Lines past this are dropped and counted. Default 100.
+        per_second: u32 = 100,
+        /// Longer messages are cut. Default 4096.
+        max_bytes: usize = 4096,
+    }
+}
+settings! {
+    /// `metrics`.
+    MetricsGrant {
+        /// Series of each metric. Default 1000.
+        series: usize = 1000,
+        /// Metrics a filter may define. Default 64.
+        metrics: usize = 64,
+    }
+}
+settings! {
+    /// `secrets`.
+    SecretsGrant {
+        /// Names it may open.
+        names: Vec<String> = Vec::new(),
+        /// It may see their values.
+        reveal: bool = false,
+    }
+}
+settings! {
+    /// One class of a quota: a token bucket for each key.
+    QuotaClass {
+        /// Tokens that come back each second. Default 1.
+        per_second: f64 = 1.0,
+        /// Size of the bucket. Default 1.
+        burst: u32 = 1,
+    }
+}
+settings! {
+    /// `quota`.
+    QuotaGrant {
+        /// Classes the filter may name.
+        classes: BTreeMap<String, QuotaClass> = BTreeMap::new(),
+        /// Buckets kept. Default 100,000.
+        keys: usize = 100_000,
+    }
+}
+settings! {
+    /// `counters`.
+    CountersGrant {
+        /// Counters kept. Default 10,000.
+        keys: usize = 10_000,
+    }
+}
+settings! {
+    /// `kv`.
+    KvGrant {
+        /// Entries kept. Default 10,000.
+        entries: usize = 10_000,
+        /// Octets of a key. Default 512.
+        key_bytes: usize = 512,
+        /// Octets of a value. Default 64 KiB.
+        value_bytes: usize = 64 * 1024,
+        /// Octets of all keys and values. Default 16 MiB.
+        total_bytes: usize = 16 * 1024 * 1024,
+    }
+}
+settings! {
+    /// `http-client`.
+    HttpClientGrant {
+        /// `HOST` or `HOST:PORT`, exactly.
+        hosts: Vec<String> = Vec::new(),
+        /// Longest wait. Default 1000.
+        timeout_ms: u32 = 1000,
+        /// Requests past this are refused. Default 60.
+        per_minute: u32 = 60,
+        /// Octets of an answer's body. Default 1 MiB.
+        max_bytes: usize = 1024 * 1024,
+        /// Hooks may call out too, not `tick` alone.
+        during_requests: bool = false,
+        /// `http:` URLs are allowed for these hosts.
+        clear_text: bool = false,
+    }
+}
+settings! {
+    /// `spans`, `records`.
+    RateGrant {
+        /// Past this they are dropped and counted. Default 10,000.
+        per_second: u32 = 10_000,
+    }
+}
+settings! {
+    /// What a filter may spend on a call and hold in memory.
+    Limits {
+        /// CPU time of a hook; rounded up to a millisecond. Default 5000.
+        time_us: u64 = 5_000,
+        /// CPU time of `configure` and `validate`. Default 2,000,000.
+        configure_us: u64 = 2_000_000,
+        /// All linear memories of an instance. Default 16 MiB.
+        memory_bytes: u64 = 16 * 1024 * 1024,
+    }
+}
+
+/// A capability a component imports and its grant lacks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "filter `{filter}` imports `{import}`, which its grant does not allow; if it should, write:\n{grant_yaml}"
+)]
+pub struct MissingGrant {
+    /// Interface name.
+    pub import: String,
+    /// Name of the filter.
+    pub filter: String,
+    /// The lines to add to its grant.
+    pub grant_yaml: String,
+}
+
+/// Checks that every capability a component imports is granted.
+///
+/// # Errors
+/// Names the first that is not, and the grant that would allow it.
+pub fn check_imports(
+    filter: &str,
+    inspection: &Inspection,
+    grant: &Grant,
+) -> Result<(), MissingGrant> {
+    match inspection.imports.iter().find(|import| !grant.imports.allows(import)) {
+        None => Ok(()),
+        Some(import) => Err(MissingGrant {
+            import: import.clone(),
+            filter: filter.to_owned(),
+            grant_yaml: format!(
+                "kind: Grant\nspec:\n  filter: {filter}\n  imports: {{ {import}: {} }}",
+                example(import)
+            ),
+        }),
+    }
+}
+
+/// Settings a person has to think about; the others have defaults.
+fn example(import: &str) -> &'static str {
+    match import {
+        "http-client" => "{ hosts: [HOST] }",
+        "secrets" => "{ names: [NAME] }",
+        "quota" => "{ classes: { NAME: { perSecond: 10, burst: 20 } } }",
+        _ => "{}",
+    }
+}
+
+impl Imports {
+    /// Whether that capability is granted.
+    pub fn allows(&self, import: &str) -> bool {
+        match import {
+            "log" => self.log.is_some(),
+            "metrics" => self.metrics.is_some(),
+            "clock" => self.clock.is_some(),
+            "random" => self.random.is_some(),
+            "crypto" => self.crypto.is_some(),
+            "secrets" => self.secrets.is_some(),
+            "quota" => self.quota.is_some(),
+            "counters" => self.counters.is_some(),
+            "kv" => self.kv.is_some(),
+            "http-client" => self.http_client.is_some(),
+            "spans" => self.spans.is_some(),
+            "records" => self.records.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Every capability with its default settings, for tests and for the developer's sandbox. Hosts, secrets and
+    /// quota classes stay empty.
+    pub fn everything() -> Self {
+        Self {
+            log: Some(LogGrant::default()),
+            metrics: Some(MetricsGrant::default()),
+            clock: Some(Plain {}),
+            random: Some(Plain {}),
+            crypto: Some(Plain {}),
+            secrets: Some(SecretsGrant::default()),
+            quota: Some(QuotaGrant::default()),
+            counters: Some(CountersGrant::default()),
+            kv: Some(KvGrant::default()),
+            http_client: Some(HttpClientGrant::default()),
+            spans: Some(RateGrant::default()),
+            records: Some(RateGrant::default()),
+        }
+    }
+}
+
+impl Grant {
+    /// Every import, header, attribute and body with default limits: for tests and the developer's sandbox.
+    pub fn everything() -> Self {
+        Self {
+            imports: Imports::everything(),
+            reads: vec!["*".into(), "@*".into()],
+            writes: vec!["*".into(), ":path".into(), ":authority".into(), "@*".into()],
+            request_body: true,
+            response_body: true,
+            limits: Limits::default(),
+        }
+    }
+
+    /// Whether hooks may see `field` of `interest.reads`.
+    pub fn may_read(&self, field: &str) -> bool {
+        if field.starts_with(':') {
+            return true;
+        }
+        covers(&self.reads, field.strip_prefix("request:").unwrap_or(field))
+    }
+
+    /// Whether edits may touch `field` of `interest.writes`.
+    pub fn may_write(&self, field: &str) -> bool {
+        covers(&self.writes, field)
+    }
+}
+
+fn covers(granted: &[String], field: &str) -> bool {
+    granted.iter().any(|g| match (g.as_str(), field.strip_prefix('@')) {
+        ("@*", Some(_)) => true,
+        ("*", None) => !field.starts_with(':'),
+        (g, _) => g == field,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_covers_headers_but_neither_attributes_nor_the_path() {
+        let grant = Grant { reads: vec!["*".into()], writes: vec!["*".into()], ..Grant::default() };
+        assert!(grant.may_read("cookie") && grant.may_read("request:cookie"));
+        assert!(grant.may_read(":path") && !grant.may_read("@peer.spiffe-id"));
+        assert!(grant.may_write("x-a") && !grant.may_write(":path") && !grant.may_write("@x"));
+    }
+
+    #[test]
+    fn a_missing_import_names_the_grant_to_write() {
+        let inspection = Inspection {
+            hooks: vec![],
+            imports: vec!["log".into(), "http-client".into()],
+            wasi: vec![],
+            size: 0,
+        };
+        let imports = Imports { log: Some(LogGrant::default()), ..Imports::default() };
+        let error = check_imports("auth/jwt", &inspection, &Grant { imports, ..Grant::default() })
+            .unwrap_err();
+        assert_eq!(error.import, "http-client");
+        let text = error.to_string();
+        assert!(
+            text.contains("filter: auth/jwt") && text.contains("http-client: { hosts: [HOST] }")
+        );
+    }
+}

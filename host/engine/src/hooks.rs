@@ -1,0 +1,119 @@
+//! What a component can export, and the few values only the engine's callers need.
+
+/// An interface of `tamis:filter` that the host calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Hook {
+    /// Request head.
+    Request,
+    /// Request body.
+    RequestBody,
+    /// Response head.
+    Response,
+    /// Response body.
+    ResponseBody,
+    /// Chooses where a request goes.
+    Router,
+    /// Asked when an attempt failed.
+    Retry,
+    /// Plans a second attempt.
+    Hedge,
+    /// Moves circuits.
+    CircuitBreaker,
+    /// Weighs endpoints.
+    Balancer,
+    /// Sees finished exchanges.
+    Telemetry,
+    /// Layer 4 accept.
+    Connection,
+    /// Timer.
+    Tick,
+}
+
+impl Hook {
+    /// In the order of the contract.
+    pub const ALL: [Self; 12] = [
+        Self::Request,
+        Self::RequestBody,
+        Self::Response,
+        Self::ResponseBody,
+        Self::Router,
+        Self::Retry,
+        Self::Hedge,
+        Self::CircuitBreaker,
+        Self::Balancer,
+        Self::Telemetry,
+        Self::Connection,
+        Self::Tick,
+    ];
+
+    /// The interface's name in the WIT.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::RequestBody => "request-body",
+            Self::Response => "response",
+            Self::ResponseBody => "response-body",
+            Self::Router => "router",
+            Self::Retry => "retry",
+            Self::Hedge => "hedge",
+            Self::CircuitBreaker => "circuit-breaker",
+            Self::Balancer => "balancer",
+            Self::Telemetry => "telemetry",
+            Self::Connection => "connection",
+            Self::Tick => "tick",
+        }
+    }
+
+    /// The hook with that WIT name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|hook| hook.as_str() == name)
+    }
+}
+
+/// How much of a body a filter wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BodyMode {
+    /// Nothing.
+    #[default]
+    None,
+    /// The whole body up to the limit; the head is held.
+    Buffered,
+    /// Chunk by chunk.
+    Chunks,
+}
+
+/// An endpoint as a balancer sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EndpointState {
+    /// Interned endpoint.
+    pub id: u32,
+    /// As configured.
+    pub configured_weight: u32,
+    /// Attempts under way.
+    pub in_flight: u32,
+    /// Exponentially weighted moving average.
+    pub ewma_latency_us: u32,
+    /// Successes in a thousand.
+    pub success_permille: u32,
+    /// Since it was first seen.
+    pub age_ms: u64,
+    /// In the proxy's own zone.
+    pub local_zone: bool,
+}
+
+/// Latency quantiles of a rule, for a hedge plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Latencies {
+    /// Index into the router's rules.
+    pub rule: u32,
+    /// How many exchanges the quantiles are of.
+    pub samples: u32,
+    /// Median.
+    pub p50_us: u32,
+    /// 90 %.
+    pub p90_us: u32,
+    /// 95 %.
+    pub p95_us: u32,
+    /// 99 %.
+    pub p99_us: u32,
+}

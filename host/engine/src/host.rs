@@ -1,0 +1,66 @@
+//! What imports find in the store of an instance.
+
+use crate::imports::crypto::Key;
+use crate::imports::http_client::HttpFetch;
+use crate::limiter::MemoryLimiter;
+use crate::{FilterState, Grant};
+use std::sync::Arc;
+use tamis_observe::{Family, Series};
+
+/// What all instances of a filter share and none changes.
+pub(crate) struct Settings {
+    pub(crate) name: String,
+    pub(crate) digest: String,
+    pub(crate) version: String,
+    pub(crate) grant: Grant,
+    pub(crate) fetch: Option<Arc<dyn HttpFetch>>,
+}
+
+/// Data of one store.
+pub(crate) struct Host {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) state: Arc<FilterState>,
+    pub(crate) limiter: MemoryLimiter,
+    /// Exchange under way; 0 between exchanges.
+    pub(crate) exchange: u64,
+    /// `metrics.define` is allowed.
+    pub(crate) configuring: bool,
+    /// By handle.
+    pub(crate) keys: Vec<Option<Key>>,
+    /// By handle.
+    pub(crate) families: Vec<Arc<Family>>,
+    /// By handle.
+    pub(crate) series: Vec<Series>,
+    /// Names of opened secrets, by handle.
+    pub(crate) secrets: Vec<String>,
+    /// Requests sent during the call under way.
+    pub(crate) sends: u32,
+}
+
+impl Host {
+    pub(crate) fn new(settings: Arc<Settings>, state: Arc<FilterState>) -> Self {
+        let limit = settings.grant.limits.memory_bytes.min(crate::MAX_MEMORY_BYTES);
+        Self {
+            settings,
+            state,
+            limiter: MemoryLimiter::new(limit),
+            exchange: 0,
+            configuring: true,
+            keys: Vec::new(),
+            families: Vec::new(),
+            series: Vec::new(),
+            secrets: Vec::new(),
+            sends: 0,
+        }
+    }
+
+    /// Epochs a hook may run: at least two, because the first may be nearly over.
+    pub(crate) fn hook_epochs(&self) -> u64 {
+        epochs(self.settings.grant.limits.time_us)
+    }
+}
+
+/// Epochs for that time, plus the one under way.
+pub(crate) fn epochs(time_us: u64) -> u64 {
+    time_us.div_ceil(1_000).max(1) + 1
+}

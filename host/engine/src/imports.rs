@@ -1,0 +1,76 @@
+//! Capabilities: one file each, linked only when the component imports them (the grant was checked before).
+
+pub(crate) mod counters;
+pub(crate) mod crypto;
+pub(crate) mod http_client;
+pub(crate) mod kv;
+pub(crate) mod quota;
+
+mod basic;
+mod metrics;
+mod secrets;
+mod telemetry;
+mod wasi;
+
+use crate::Host;
+use crate::engine::Compiled;
+use wasmtime::component::{InstancePre, Linker, LinkerInstance};
+
+/// How imports behave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Every import of the contract traps: for `validate`.
+    Trapping,
+    /// No import suspends.
+    Direct,
+    /// `http-client` suspends the instance.
+    Suspending,
+}
+
+/// Resolves a component's imports, once per filter.
+pub(crate) fn link(compiled: &Compiled, mode: Mode) -> wasmtime::Result<InstancePre<Host>> {
+    let mut linker: Linker<Host> = compiled.engine.linker();
+    wasi::add(&mut linker, compiled)?;
+    if mode == Mode::Trapping {
+        linker.define_unknown_imports_as_traps(&compiled.component)?;
+        return linker.instantiate_pre(&compiled.component);
+    }
+    for import in &compiled.inspection.imports {
+        let mut instance = linker.instance(&format!("tamis:filter/{import}@0.1.0"))?;
+        add(&mut instance, import, mode)?;
+    }
+    linker.instantiate_pre(&compiled.component)
+}
+
+fn add(linker: &mut LinkerInstance<'_, Host>, import: &str, mode: Mode) -> wasmtime::Result<()> {
+    match import {
+        "log" => basic::log(linker),
+        "clock" => basic::clock(linker),
+        "random" => basic::random(linker),
+        "metrics" => metrics::add(linker),
+        "crypto" => crypto::add(linker),
+        "secrets" => secrets::add(linker),
+        "quota" => quota::add(linker),
+        "counters" => counters::add(linker),
+        "kv" => kv::add(linker),
+        "http-client" => http_client::add(linker, mode),
+        "spans" => telemetry::spans(linker),
+        "records" => telemetry::records(linker),
+        other => Err(wasmtime::Error::msg(format!("no capability `{other}`"))),
+    }
+}
+
+/// A handle the guest made up.
+fn no_handle(what: &str) -> wasmtime::Error {
+    wasmtime::Error::msg(format!("`{what}` was called with a handle that was never given out"))
+}
+
+/// The index of what was just pushed.
+fn handle(len_after: usize) -> u32 {
+    u32::try_from(len_after.saturating_sub(1)).unwrap_or(u32::MAX)
+}
+
+/// Cuts to at most `max` octets, on a character boundary.
+fn cut(text: &str, max: usize) -> &str {
+    text.get(..text.floor_char_boundary(max)).unwrap_or(text)
+}

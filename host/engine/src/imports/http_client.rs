@@ -1,0 +1,239 @@
+//! `http-client`: bounded by the grant here, sent by the embedder. The engine opens no socket.
+
+use super::Mode;
+use crate::abi::{self, HttpFailure};
+use crate::{Host, HttpClientGrant};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tamis_exchange::is_framing_header;
+use wasmtime::StoreContextMut;
+use wasmtime::component::LinkerInstance;
+
+/// Requests within one call of a hook.
+const MAX_PER_CALL: u32 = 8;
+
+/// A request the grant allows. Redirects must not be followed: their target was not checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// A token.
+    pub method: String,
+    /// Absolute, `https:` or (when granted) `http:`.
+    pub url: String,
+    /// Lower-case names; no framing headers, no `host`.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// Whole.
+    pub body: Vec<u8>,
+    /// For connection, request and answer together.
+    pub timeout: Duration,
+    /// A longer answer is [`FetchFailure::TooLarge`].
+    pub max_bytes: usize,
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incoming {
+    /// Final, no 1xx.
+    pub status: u16,
+    /// Lower-case names.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// Whole.
+    pub body: Vec<u8>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FetchFailure {
+    /// No connection, or it broke.
+    #[error("no connection: {0}")]
+    Connect(String),
+    /// Not in time.
+    #[error("no answer in time")]
+    Timeout,
+    /// Longer than allowed.
+    #[error("the answer is too large")]
+    TooLarge,
+}
+
+/// A fetch under way.
+pub type Fetching = Pin<Box<dyn Future<Output = Result<Incoming, FetchFailure>> + Send>>;
+
+/// Sends requests for filters.
+pub trait HttpFetch: Send + Sync {
+    /// Sends one; obeys its timeout and size. Dropping the future cancels it.
+    fn fetch(&self, request: Outgoing) -> Fetching;
+}
+
+pub(super) fn add(linker: &mut LinkerInstance<'_, Host>, mode: Mode) -> wasmtime::Result<()> {
+    if mode != Mode::Suspending {
+        return linker.func_wrap("send", |_: StoreContextMut<'_, Host>, (_,): (abi::Outgoing,)| {
+            let why = "only `tick` may send requests here; `duringRequests` in the grant allows it in hooks";
+            Ok((Err::<abi::Incoming, _>(HttpFailure::Denied(why.to_owned())),))
+        });
+    }
+    linker.func_wrap_async(
+        "send",
+        |mut store: StoreContextMut<'_, Host>, (request,): (abi::Outgoing,)| {
+            Box::new(async move {
+                let answer = send(store.data_mut(), request);
+                let answer = match answer {
+                    Ok(fetching) => fetching.await.map(incoming).map_err(failure),
+                    Err(failure) => Err(failure),
+                };
+                // Waiting is not computing: the guest gets its time limit again, at most MAX_PER_CALL times.
+                let deadline = store.data().hook_epochs();
+                store.set_epoch_deadline(deadline);
+                Ok((answer,))
+            })
+        },
+    )
+}
+
+fn send(host: &mut Host, request: abi::Outgoing) -> Result<Fetching, HttpFailure> {
+    let denied = |why: &str| HttpFailure::Denied(why.to_owned());
+    let settings = Arc::clone(&host.settings);
+    let grant = settings.grant.imports.http_client.as_ref().ok_or_else(|| denied("not granted"))?;
+    let fetch = settings.fetch.as_ref().ok_or_else(|| denied("this host sends no requests"))?;
+    let request = bound(request, grant)?;
+    host.sends += 1;
+    if host.sends > MAX_PER_CALL
+        || !host.state.fetches.take(1, grant.per_minute, Duration::from_secs(60))
+    {
+        return Err(HttpFailure::Exhausted);
+    }
+    Ok(fetch.fetch(request))
+}
+
+/// Checks a request against the grant and the rules of HTTP.
+fn bound(request: abi::Outgoing, grant: &HttpClientGrant) -> Result<Outgoing, HttpFailure> {
+    let denied = |why: String| Err(HttpFailure::Denied(why));
+    if http::Method::from_bytes(request.method.as_bytes()).is_err() || request.method == "CONNECT" {
+        return denied(format!("`{}` is no method one may send", request.method.escape_debug()));
+    }
+    let Some((authority, secure)) = authority(&request.url) else {
+        return denied("a URL is `https://HOST[:PORT]/…` without user info".to_owned());
+    };
+    if !secure && !grant.clear_text {
+        return denied("`http:` needs `clearText: true` in the grant".to_owned());
+    }
+    let default_port = if secure { ":443" } else { ":80" };
+    let bare = authority.strip_suffix(default_port).unwrap_or(&authority);
+    let allowed = grant.hosts.iter().any(|host| {
+        let host = host.to_ascii_lowercase();
+        host == authority || host.strip_suffix(default_port).unwrap_or(&host) == bare
+    });
+    if !allowed {
+        return denied(format!(
+            "the grant does not name the host `{authority}` (`http-client.hosts`)"
+        ));
+    }
+    let mut headers = Vec::with_capacity(request.headers.len());
+    for field in request.headers {
+        let known = http::HeaderName::from_lowercase(field.name.as_bytes()).is_ok();
+        if !known
+            || is_framing_header(&field.name)
+            || http::HeaderValue::from_bytes(&field.value).is_err()
+        {
+            return denied(format!("the header `{}` may not be sent", field.name.escape_debug()));
+        }
+        headers.push((field.name, field.value));
+    }
+    let wanted = if request.timeout_ms == 0 { grant.timeout_ms } else { request.timeout_ms };
+    Ok(Outgoing {
+        method: request.method,
+        url: request.url,
+        headers,
+        body: request.body,
+        timeout: Duration::from_millis(u64::from(wanted.min(grant.timeout_ms))),
+        max_bytes: grant.max_bytes,
+    })
+}
+
+/// Host and port, in lower case, and whether it is `https`. `None` for a URL that two parsers could read in two ways.
+fn authority(url: &str) -> Option<(String, bool)> {
+    if !url.bytes().all(|b| (0x21..=0x7e).contains(&b) && b != b'\\' && b != b'#') {
+        return None;
+    }
+    let (rest, secure) = match url.strip_prefix("https://") {
+        Some(rest) => (rest, true),
+        None => (url.strip_prefix("http://")?, false),
+    };
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let authority = rest.get(..end)?;
+    let parsed: http::uri::Authority = authority.parse().ok()?;
+    let plain = !authority.contains('@') && !parsed.host().is_empty();
+    plain.then(|| (authority.to_ascii_lowercase(), secure))
+}
+
+fn incoming(incoming: Incoming) -> abi::Incoming {
+    let headers = incoming.headers.into_iter();
+    abi::Incoming {
+        status: incoming.status,
+        headers: headers.map(|(name, value)| abi::Field { name, value }).collect(),
+        body: incoming.body,
+    }
+}
+
+fn failure(failure: FetchFailure) -> HttpFailure {
+    match failure {
+        FetchFailure::Connect(why) => HttpFailure::Connect(why),
+        FetchFailure::Timeout => HttpFailure::Timeout,
+        FetchFailure::TooLarge => HttpFailure::TooLarge,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(url: &str) -> abi::Outgoing {
+        abi::Outgoing {
+            method: "GET".into(),
+            url: url.into(),
+            headers: vec![],
+            body: vec![],
+            timeout_ms: 60_000,
+        }
+    }
+
+    #[test]
+    fn only_granted_hosts_are_reached() {
+        let grant = HttpClientGrant {
+            hosts: vec!["idp.example".into(), "k.example:8443".into()],
+            ..Default::default()
+        };
+        for url in
+            ["https://idp.example/keys", "https://IDP.example:443/", "https://k.example:8443?x"]
+        {
+            let bounded = bound(request(url), &grant);
+            assert!(bounded.is_ok_and(|b| b.timeout == Duration::from_millis(1000)), "{url}");
+        }
+        for url in [
+            "http://idp.example/",
+            "https://idp.example:444/",
+            "https://idp.example@evil.example/",
+            "https://evil.example/?idp.example",
+            "https://evil.example\\@idp.example/",
+            "https://idp.example.evil.example/",
+            "https://k.example/",
+            "https:idp.example",
+            "https:///idp.example",
+            "file:///etc/passwd",
+            "https://idp.example/a b",
+        ] {
+            assert!(matches!(bound(request(url), &grant), Err(HttpFailure::Denied(_))), "{url}");
+        }
+    }
+
+    #[test]
+    fn framing_headers_cannot_be_sent() {
+        let grant = HttpClientGrant { hosts: vec!["a.example".into()], ..Default::default() };
+        for (name, value) in
+            [("host", "b"), ("content-length", "1"), ("x-a", "1\r\nb: 2"), ("X-A", "1")]
+        {
+            let mut request = request("https://a.example/");
+            request.headers.push(abi::Field { name: name.into(), value: value.into() });
+            assert!(bound(request, &grant).is_err(), "{name}");
+        }
+    }
+}

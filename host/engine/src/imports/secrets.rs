@@ -1,0 +1,55 @@
+//! `secrets`: used by handle, seen only when the grant says `reveal`.
+
+use super::{handle, no_handle};
+use crate::Host;
+use aws_lc_rs::{constant_time, hmac};
+use wasmtime::StoreContextMut;
+use wasmtime::component::LinkerInstance;
+
+pub(super) fn add(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()> {
+    linker.func_wrap("open", |mut store: StoreContextMut<'_, Host>, (name,): (String,)| {
+        Ok((open(store.data_mut(), name),))
+    })?;
+    linker.func_wrap(
+        "hmac-sha256",
+        |store: StoreContextMut<'_, Host>, (secret, message): (u32, Vec<u8>)| {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, value(store.data(), secret)?);
+            Ok((hmac::sign(&key, &message).as_ref().to_vec(),))
+        },
+    )?;
+    linker.func_wrap(
+        "equals",
+        |store: StoreContextMut<'_, Host>, (secret, candidate): (u32, Vec<u8>)| {
+            let value = value(store.data(), secret)?;
+            Ok((constant_time::verify_slices_are_equal(value, &candidate).is_ok(),))
+        },
+    )?;
+    linker.func_wrap("reveal", |store: StoreContextMut<'_, Host>, (secret,): (u32,)| {
+        let host = store.data();
+        let value = value(host, secret)?;
+        let reveal = host.settings.grant.imports.secrets.as_ref().is_some_and(|g| g.reveal);
+        Ok((reveal.then(|| value.to_vec()),))
+    })
+}
+
+fn open(host: &mut Host, name: String) -> Result<u32, String> {
+    let granted = host.settings.grant.imports.secrets.as_ref();
+    if !granted.is_some_and(|g| g.names.contains(&name)) {
+        return Err(format!("the grant does not name the secret `{name}` (`secrets.names`)"));
+    }
+    if !host.state.secrets.contains_key(&name) {
+        return Err(format!("this proxy has no secret `{name}`"));
+    }
+    if let Some(at) = host.secrets.iter().position(|n| *n == name) {
+        return Ok(handle(at + 1));
+    }
+    host.secrets.push(name);
+    Ok(handle(host.secrets.len()))
+}
+
+fn value(host: &Host, secret: u32) -> wasmtime::Result<&[u8]> {
+    let name = host.secrets.get(secret as usize);
+    name.and_then(|name| host.state.secrets.get(name))
+        .map(Vec::as_slice)
+        .ok_or_else(|| no_handle("secrets"))
+}

@@ -1,0 +1,170 @@
+//! WASI 0.2 imports some toolchains emit, linked to an empty world: no environment, files, sockets or output.
+//!
+//! Functions are answered by their type (an empty list, no option, zero), so that any 0.2.x starts; a few by
+//! name, because a zero would make a runtime loop or fail. Nothing here reaches outside but time and randomness.
+
+use super::basic;
+use crate::Host;
+use crate::engine::Compiled;
+use wasmtime::StoreContextMut;
+use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
+use wasmtime::component::{Linker, Resource, ResourceType, Val};
+
+/// What every WASI resource is here.
+struct Inert;
+
+pub(super) fn add(linker: &mut Linker<Host>, compiled: &Compiled) -> wasmtime::Result<()> {
+    let engine = compiled.engine.wasmtime();
+    for (name, item) in compiled.component.component_type().imports(engine) {
+        let ComponentItem::ComponentInstance(interface) = item.ty else { continue };
+        if !name.starts_with("wasi:") {
+            continue;
+        }
+        let mut instance = linker.instance(name)?;
+        let bare = name.split('@').next().unwrap_or(name).to_owned();
+        for (item, ty) in interface.exports(engine) {
+            match ty.ty {
+                ComponentItem::Resource(_) => {
+                    instance.resource(item, ResourceType::host::<Inert>(), |_, _| Ok(()))?;
+                }
+                ComponentItem::ComponentFunc(_) => {
+                    let path = format!("{bare}.{item}");
+                    instance.func_new(item, move |store, ty, params, results| {
+                        answer(&path, store, &ty, params, results)
+                    })?;
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn answer(
+    path: &str,
+    mut store: StoreContextMut<'_, Host>,
+    ty: &ComponentFunc,
+    params: &[Val],
+    results: &mut [Val],
+) -> wasmtime::Result<()> {
+    if path.starts_with("wasi:cli/exit.") {
+        return Err(wasmtime::Error::msg("the filter called exit"));
+    }
+    let unreachable = path.starts_with("wasi:sockets/") || path.starts_with("wasi:filesystem/");
+    for (slot, ty) in results.iter_mut().zip(ty.results()) {
+        *slot = match named(path, params)? {
+            Some(value) => value,
+            None => empty(&ty, &mut store, unreachable)?,
+        };
+    }
+    Ok(())
+}
+
+/// Answers that the type alone would get wrong.
+fn named(path: &str, params: &[Val]) -> wasmtime::Result<Option<Val>> {
+    let ok = |value| Val::Result(Ok(Some(Box::new(value))));
+    Ok(Some(match path {
+        "wasi:clocks/monotonic-clock.now" => {
+            Val::U64(basic::monotonic_ms().saturating_mul(1_000_000))
+        }
+        "wasi:clocks/monotonic-clock.resolution" => Val::U64(1_000_000),
+        "wasi:clocks/wall-clock.now" => datetime(basic::unix_ms()),
+        "wasi:clocks/wall-clock.resolution" => datetime(1),
+        "wasi:random/random.get-random-bytes"
+        | "wasi:random/insecure.get-insecure-random-bytes" => {
+            let count = match params.first() {
+                Some(Val::U64(count)) => u32::try_from(*count).unwrap_or(u32::MAX),
+                _ => 0,
+            };
+            Val::List(basic::octets(count)?.into_iter().map(Val::U8).collect())
+        }
+        "wasi:random/random.get-random-u64" | "wasi:random/insecure.get-insecure-random-u64" => {
+            Val::U64(basic::number()?)
+        }
+        "wasi:random/insecure-seed.insecure-seed"
+        | "wasi:random/insecure-seed.get-insecure-seed" => {
+            Val::Tuple(vec![Val::U64(basic::number()?), Val::U64(basic::number()?)])
+        }
+        // Room for output that is thrown away; zero would make a writer wait for ever.
+        "wasi:io/streams.[method]output-stream.check-write" => ok(Val::U64(1 << 20)),
+        // The end of input, not an empty read to be repeated.
+        "wasi:io/streams.[method]input-stream.read"
+        | "wasi:io/streams.[method]input-stream.blocking-read"
+        | "wasi:io/streams.[method]input-stream.skip"
+        | "wasi:io/streams.[method]input-stream.blocking-skip" => {
+            Val::Result(Err(Some(Box::new(Val::Variant("closed".to_owned(), None)))))
+        }
+        // Nothing ever waits here, so everything is ready.
+        "wasi:io/poll.[method]pollable.ready" => Val::Bool(true),
+        "wasi:io/poll.poll" => {
+            let count = match params.first() {
+                Some(Val::List(pollables)) => u32::try_from(pollables.len()).unwrap_or(u32::MAX),
+                _ => 0,
+            };
+            Val::List((0..count).map(Val::U32).collect())
+        }
+        _ => return Ok(None),
+    }))
+}
+
+fn datetime(unix_ms: u64) -> Val {
+    let nanoseconds = u32::try_from(unix_ms % 1_000).unwrap_or(0) * 1_000_000;
+    Val::Record(vec![
+        ("seconds".to_owned(), Val::U64(unix_ms / 1_000)),
+        ("nanoseconds".to_owned(), Val::U32(nanoseconds)),
+    ])
+}
+
+/// The emptiest value of a type; of a result the ok side unless `unreachable`.
+fn empty(
+    ty: &Type,
+    store: &mut StoreContextMut<'_, Host>,
+    unreachable: bool,
+) -> wasmtime::Result<Val> {
+    let side = |ty: Option<Type>, store: &mut StoreContextMut<'_, Host>| {
+        ty.map(|ty| empty(&ty, store, false).map(Box::new)).transpose()
+    };
+    Ok(match ty {
+        Type::Bool => Val::Bool(false),
+        Type::S8 => Val::S8(0),
+        Type::U8 => Val::U8(0),
+        Type::S16 => Val::S16(0),
+        Type::U16 => Val::U16(0),
+        Type::S32 => Val::S32(0),
+        Type::U32 => Val::U32(0),
+        Type::S64 => Val::S64(0),
+        Type::U64 => Val::U64(0),
+        Type::Float32 => Val::Float32(0.0),
+        Type::Float64 => Val::Float64(0.0),
+        Type::Char => Val::Char('\0'),
+        Type::String => Val::String(String::new()),
+        Type::List(_) => Val::List(Vec::new()),
+        Type::Option(_) => Val::Option(None),
+        Type::Flags(_) => Val::Flags(Vec::new()),
+        Type::Result(result) if unreachable => Val::Result(Err(side(result.err(), store)?)),
+        Type::Result(result) => Val::Result(Ok(side(result.ok(), store)?)),
+        Type::Record(record) => {
+            let fields = record
+                .fields()
+                .map(|field| Ok((field.name.to_owned(), empty(&field.ty, store, unreachable)?)));
+            Val::Record(fields.collect::<wasmtime::Result<_>>()?)
+        }
+        Type::Tuple(tuple) => {
+            let types = tuple.types().map(|ty| empty(&ty, store, unreachable));
+            Val::Tuple(types.collect::<wasmtime::Result<_>>()?)
+        }
+        Type::Enum(cases) => Val::Enum(cases.names().next().unwrap_or_default().to_owned()),
+        Type::Variant(variant) => match variant.cases().next() {
+            Some(case) => Val::Variant(case.name.to_owned(), side(case.ty, store)?),
+            None => return Err(wasmtime::Error::msg("a variant without cases")),
+        },
+        Type::Own(_) => {
+            Val::Resource(Resource::<Inert>::new_own(0).try_into_resource_any(&mut *store)?)
+        }
+        other => {
+            return Err(wasmtime::Error::msg(format!(
+                "WASI functions answering {other:?} are not offered"
+            )));
+        }
+    })
+}

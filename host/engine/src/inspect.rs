@@ -1,0 +1,207 @@
+//! What a component is, read from its octets alone: no compilation, nothing of it runs.
+
+use crate::{EngineError, Hook};
+use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload, Validator, WasmFeatures};
+
+/// Namespace and version track of the contract this host serves.
+const PACKAGE: &str = "tamis:filter/";
+const TRACK: &str = "0.1.";
+/// Larger components are refused; a Python filter has about 18 MB.
+pub const MAX_COMPONENT_BYTES: usize = 64 * 1024 * 1024;
+/// Nested modules and components a file may hold.
+const MAX_NESTED: usize = 256;
+/// Imports and exports of the outer component.
+const MAX_NAMES: usize = 256;
+
+/// What a component exports and imports, as a person auditing it wants to see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspection {
+    /// Hook interfaces it exports.
+    pub hooks: Vec<Hook>,
+    /// Capabilities of `tamis:filter` it imports, by interface name (`log`, `http-client` …).
+    pub imports: Vec<String>,
+    /// WASI interfaces it imports; the host links them to an empty world.
+    pub wasi: Vec<String>,
+    /// Size in octets.
+    pub size: usize,
+}
+
+impl Inspection {
+    /// Whether it exports `hook`.
+    pub fn has(&self, hook: Hook) -> bool {
+        self.hooks.contains(&hook)
+    }
+
+    /// Whether it imports that capability.
+    pub fn imports(&self, capability: &str) -> bool {
+        self.imports.iter().any(|name| name == capability)
+    }
+}
+
+/// Interfaces of the contract a component may import without a grant, because they carry types alone.
+const TYPES_ONLY: [&str; 1] = ["types"];
+
+/// Reads and validates a component without running or compiling anything.
+///
+/// # Errors
+/// When the octets are no valid component, are too large, are precompiled code, do not export
+/// `lifecycle`, or import something this host does not know.
+pub fn inspect(bytes: &[u8]) -> Result<Inspection, EngineError> {
+    let invalid = |rule: String| Err(EngineError::Invalid { rule });
+    if bytes.len() > MAX_COMPONENT_BYTES {
+        return invalid(format!(
+            "{} octets; a component has at most {MAX_COMPONENT_BYTES}",
+            bytes.len()
+        ));
+    }
+    if wasmtime::Engine::detect_precompiled(bytes).is_some() {
+        return invalid(
+            "precompiled code; publish the component itself, the host compiles it".into(),
+        );
+    }
+    if !bytes.starts_with(b"\0asm") {
+        return invalid("these octets are no WebAssembly; expected a component".into());
+    }
+    if !Parser::is_component(bytes) {
+        return invalid(
+            "a core module; wrap it with `wasm-tools component new` or build a component".into(),
+        );
+    }
+    let mut found =
+        Inspection { hooks: Vec::new(), imports: Vec::new(), wasi: Vec::new(), size: bytes.len() };
+    let mut lifecycle = false;
+    read(bytes, |name, outward| -> Result<(), String> {
+        if outward { export(name, &mut found, &mut lifecycle) } else { import(name, &mut found) }
+    })
+    .map_err(|rule| EngineError::Invalid { rule })?;
+    if !lifecycle {
+        return invalid(format!("it does not export `{PACKAGE}lifecycle@{TRACK}0`"));
+    }
+    if let Err(error) = Validator::new_with_features(features()).validate_all(bytes) {
+        return invalid(error.to_string());
+    }
+    found.hooks.sort_unstable();
+    found.hooks.dedup();
+    Ok(found)
+}
+
+fn features() -> WasmFeatures {
+    WasmFeatures::WASM3 | WasmFeatures::COMPONENT_MODEL
+}
+
+/// Walks the outer component's imports and exports.
+fn read(
+    bytes: &[u8],
+    mut name: impl FnMut(&str, bool) -> Result<(), String>,
+) -> Result<(), String> {
+    let (mut depth, mut nested, mut names) = (0_usize, 0_usize, 0_usize);
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload.map_err(|e| e.to_string())? {
+            Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => {
+                return Err("a core module, no component".into());
+            }
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
+                depth += 1;
+                nested += 1;
+                if nested > MAX_NESTED {
+                    return Err(format!("more than {MAX_NESTED} nested modules and components"));
+                }
+            }
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ComponentImportSection(section) if depth == 0 => {
+                for import in section {
+                    let import = import.map_err(|e| e.to_string())?;
+                    names += 1;
+                    name(import.name.name, false)?;
+                }
+            }
+            Payload::ComponentExportSection(section) if depth == 0 => {
+                for export in section {
+                    let export = export.map_err(|e| e.to_string())?;
+                    names += 1;
+                    if export.kind == ComponentExternalKind::Instance {
+                        name(export.name.name, true)?;
+                    }
+                }
+            }
+            _ => {}
+        }
+        if names > MAX_NAMES {
+            return Err(format!("more than {MAX_NAMES} imports and exports"));
+        }
+    }
+    Ok(())
+}
+
+fn export(name: &str, found: &mut Inspection, lifecycle: &mut bool) -> Result<(), String> {
+    let Some(interface) = ours(name)? else { return Ok(()) };
+    if interface == "lifecycle" {
+        *lifecycle = true;
+    } else if let Some(hook) = Hook::from_name(interface) {
+        found.hooks.push(hook);
+    } else if !TYPES_ONLY.contains(&interface) {
+        return Err(format!("it exports `{name}`, which is no hook of this host"));
+    }
+    Ok(())
+}
+
+fn import(name: &str, found: &mut Inspection) -> Result<(), String> {
+    if name.starts_with("wasi:") {
+        found.wasi.push(name.to_owned());
+        return Ok(());
+    }
+    let Some(interface) = ours(name)? else {
+        return Err(format!("it imports `{name}`; a filter imports `tamis:filter` and WASI alone"));
+    };
+    // A hook's own interface is imported for its types when two worlds share them; it carries no function.
+    if TYPES_ONLY.contains(&interface) || Hook::from_name(interface).is_some() {
+        return Ok(());
+    }
+    if !crate::grant::CAPABILITIES.contains(&interface) {
+        return Err(format!("it imports `{name}`, which this host does not offer"));
+    }
+    found.imports.push(interface.to_owned());
+    Ok(())
+}
+
+/// The interface of a name in our package and track, such as `lifecycle` of `tamis:filter/lifecycle@0.1.0`.
+fn ours(name: &str) -> Result<Option<&str>, String> {
+    let Some(rest) = name.strip_prefix(PACKAGE) else { return Ok(None) };
+    let Some((interface, version)) = rest.split_once('@') else {
+        return Err(format!("`{name}` names no version; expected `@{TRACK}0`"));
+    };
+    if version.starts_with(TRACK) {
+        Ok(Some(interface))
+    } else {
+        Err(format!("`{name}` is of another track; this host serves {TRACK}x"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_is_no_component_is_refused_with_the_reason() {
+        for (bytes, part) in [
+            (&b"hello"[..], "no WebAssembly"),
+            (b"\0asm\x01\0\0\0", "core module"),
+            (b"\0asm\x0d\0\x01\0", "does not export"),
+        ] {
+            let error = inspect(bytes).unwrap_err();
+            assert_eq!(error.code(), "filter.invalid");
+            assert!(error.to_string().contains(part), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_is_refused_without_a_panic(tail in prop::collection::vec(any::<u8>(), 0..512)) {
+            let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();
+            bytes.extend(&tail);
+            prop_assert!(inspect(&bytes).is_err());
+            prop_assert!(inspect(&tail).is_err());
+        }
+    }
+}

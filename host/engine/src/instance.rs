@@ -1,0 +1,600 @@
+//! An instance of a filter in one worker: calls in, values out, and nothing survives a failure.
+
+use crate::exports::Exports;
+use crate::filter::{Filter, Isolation, Plan};
+use crate::host::{Host, epochs};
+use crate::state::Tally;
+use crate::{CallFault, EndpointState, EngineError, FilterState, Hook, Latencies, abi};
+use std::sync::Arc;
+use std::time::Instant;
+use tamis_exchange as x;
+use wasmtime::component::InstancePre;
+use wasmtime::{Store, Trap};
+
+/// Octets a guest may pass out in one call.
+const HOSTCALL_BYTES: usize = 16 * 1024 * 1024;
+/// One call in this many is timed, and tallies are told this often.
+const SAMPLE: u64 = 32;
+
+/// A store and the functions in it.
+pub(crate) struct Running {
+    pub(crate) store: Store<Host>,
+    pub(crate) exports: Exports,
+    /// A suspended call is under way, or was dropped halfway.
+    busy: bool,
+}
+
+impl Running {
+    fn store(plan: &Plan, state: &Arc<FilterState>) -> Store<Host> {
+        let host = Host::new(Arc::clone(&plan.settings), Arc::clone(state));
+        let mut store = Store::new(plan.compiled.engine.wasmtime(), host);
+        store.limiter(|host| &mut host.limiter);
+        store.set_hostcall_fuel(HOSTCALL_BYTES);
+        store.set_epoch_deadline(epochs(plan.settings.grant.limits.configure_us));
+        store
+    }
+
+    fn found(
+        plan: &Plan,
+        mut store: Store<Host>,
+        instance: wasmtime::Result<wasmtime::component::Instance>,
+    ) -> Result<Self, EngineError> {
+        let compiled = &plan.compiled;
+        instance
+            .and_then(|instance| {
+                Exports::find(&compiled.component, &compiled.inspection, &instance, &mut store)
+            })
+            .map(|exports| Self { exports, busy: false, store })
+            .map_err(|e| EngineError::Instantiate {
+                filter: plan.settings.name.clone(),
+                cause: format!("{e:#}"),
+            })
+    }
+
+    /// Instantiated, not configured.
+    pub(crate) fn bare(
+        plan: &Plan,
+        pre: &InstancePre<Host>,
+        state: &Arc<FilterState>,
+    ) -> Result<Self, EngineError> {
+        let mut store = Self::store(plan, state);
+        let instance = pre.instantiate(&mut store);
+        Self::found(plan, store, instance)
+    }
+
+    /// Instantiated and configured.
+    pub(crate) fn configured(
+        plan: &Plan,
+        pre: &InstancePre<Host>,
+        state: &Arc<FilterState>,
+    ) -> Result<Self, EngineError> {
+        let mut running = Self::bare(plan, pre, state)?;
+        let (answer,) = running.configure_call(plan, "configure", |exports, store| {
+            exports.configure.call(store, (&plan.config,))
+        })?;
+        running.accept(plan, answer.map(drop))
+    }
+
+    /// The same on a fiber, for imports that suspend.
+    async fn suspending(plan: &Plan, pre: &InstancePre<Host>) -> Result<Self, EngineError> {
+        let mut store = Self::store(plan, &plan.state);
+        let instance = pre.instantiate_async(&mut store).await;
+        let mut running = Self::found(plan, store, instance)?;
+        let answer =
+            running.exports.configure.call_async(&mut running.store, (&plan.config,)).await;
+        let (answer,) = answer.map_err(|e| running.failed(plan, "configure", &e))?;
+        running.accept(plan, answer.map(drop))
+    }
+
+    fn accept(
+        mut self,
+        plan: &Plan,
+        answer: Result<(), Vec<abi::ConfigError>>,
+    ) -> Result<Self, EngineError> {
+        self.store.data_mut().configuring = false;
+        match answer {
+            Ok(()) => {
+                self.store.data().state.count_instance();
+                Ok(self)
+            }
+            Err(errors) => Err(EngineError::Configure {
+                filter: plan.settings.name.clone(),
+                errors: errors.into_iter().map(|e| (e.pointer, e.message)).collect(),
+            }),
+        }
+    }
+
+    /// Calls something while the filter is being built, under the time limit of `configure`.
+    pub(crate) fn configure_call<R>(
+        &mut self,
+        plan: &Plan,
+        act: &'static str,
+        call: impl FnOnce(&Exports, &mut Store<Host>) -> wasmtime::Result<R>,
+    ) -> Result<R, EngineError> {
+        self.store.data_mut().limiter.refused = false;
+        self.store.set_epoch_deadline(epochs(plan.settings.grant.limits.configure_us));
+        let answer = call(&self.exports, &mut self.store);
+        answer.map_err(|e| self.failed(plan, act, &e))
+    }
+
+    fn failed(&self, plan: &Plan, act: &'static str, error: &wasmtime::Error) -> EngineError {
+        let fault = classify(error, self.store.data(), plan.settings.grant.limits.configure_us);
+        EngineError::SelfTest { filter: plan.settings.name.clone(), act, fault }
+    }
+
+    fn arm(&mut self, exchange: u64) {
+        let host = self.store.data_mut();
+        host.exchange = exchange;
+        host.sends = 0;
+        host.limiter.refused = false;
+        let deadline = host.hook_epochs();
+        self.store.set_epoch_deadline(deadline);
+    }
+}
+
+/// A filter's instance in one worker. Its methods take `&mut self`: an instance serves one call at a time.
+///
+/// After a [`CallFault`] the next call finds a fresh instance.
+pub struct Instance {
+    filter: Filter,
+    direct: Option<Running>,
+    suspending: Option<Running>,
+    spans: Vec<abi::Span>,
+    tallies: [Tally; Hook::ALL.len()],
+}
+
+impl std::fmt::Debug for Instance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Instance").field("filter", &self.filter).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.tell();
+    }
+}
+
+macro_rules! call {
+    ($self:ident, $hook:expr, $exchange:expr, $slot:ident ( $($param:expr),* )) => {
+        $self.call($hook, $exchange, |exports, store| {
+            exports.$slot.as_ref().map(|slot| slot.call(store, ($($param,)*))).transpose()
+        })
+    };
+}
+
+impl Instance {
+    pub(crate) fn new(filter: Filter) -> Result<Self, CallFault> {
+        let mut instance = Self {
+            filter,
+            direct: None,
+            suspending: None,
+            spans: Vec::new(),
+            tallies: Default::default(),
+        };
+        instance.spawn()?;
+        Ok(instance)
+    }
+
+    /// The filter it is an instance of.
+    pub fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
+    /// Asks about a request head.
+    ///
+    /// # Errors
+    /// Any fault; apply the attachment's failure mode.
+    pub fn on_request(&mut self, view: &x::View) -> Result<x::Decision, CallFault> {
+        self.viewed(view, |this, seen| call!(this, Hook::Request, view.exchange, on_request(seen)))
+            .map(|(decision,)| decision.into())
+    }
+
+    /// Asks about a response head.
+    ///
+    /// # Errors
+    /// Any fault; apply the attachment's failure mode.
+    pub fn on_response(&mut self, view: &x::View) -> Result<x::Decision, CallFault> {
+        self.viewed(view, |this, seen| {
+            call!(this, Hook::Response, view.exchange, on_response(seen))
+        })
+        .map(|(decision,)| decision.into())
+    }
+
+    /// Asks about request body octets: a chunk, or all of them when buffered.
+    ///
+    /// # Errors
+    /// Any fault; apply the attachment's failure mode.
+    pub fn on_request_body(
+        &mut self,
+        exchange: u64,
+        octets: &[u8],
+        last: bool,
+    ) -> Result<x::Decision, CallFault> {
+        call!(self, Hook::RequestBody, exchange, on_request_body(exchange, octets, last))
+            .map(|(decision,)| decision.into())
+    }
+
+    /// Asks about response body octets.
+    ///
+    /// # Errors
+    /// Any fault; apply the attachment's failure mode.
+    pub fn on_response_body(
+        &mut self,
+        exchange: u64,
+        octets: &[u8],
+        last: bool,
+    ) -> Result<x::Decision, CallFault> {
+        call!(self, Hook::ResponseBody, exchange, on_response_body(exchange, octets, last))
+            .map(|(decision,)| decision.into())
+    }
+
+    /// Asks where a request goes. Indices in the answer are within `backends` and `rules`.
+    ///
+    /// # Errors
+    /// Any fault, an index out of range included.
+    pub fn on_route(&mut self, view: &x::View) -> Result<x::Choice, CallFault> {
+        let (choice,) = self
+            .viewed(view, |this, seen| call!(this, Hook::Router, view.exchange, on_route(seen)))?;
+        let choice = x::Choice::from(choice);
+        let (backends, rules) = (self.filter.backends().len(), self.filter.rules().len());
+        if let x::Choice::Forward(selection) = &choice {
+            let known = |index: u32, len: usize| (index as usize) < len;
+            if !known(selection.rule, rules)
+                || !known(selection.backend, backends)
+                || !selection.mirrors.iter().all(|m| known(m.backend, backends))
+            {
+                return Err(self.fault(
+                    Hook::Router,
+                    CallFault::Lift("an index beyond `backends` or `rules`".to_owned()),
+                ));
+            }
+        }
+        Ok(choice)
+    }
+
+    /// Asks whether an attempt that failed is tried again.
+    ///
+    /// # Errors
+    /// Any fault; treat it as `give-up`.
+    pub fn on_failure(
+        &mut self,
+        failure: &x::Failure,
+        view: &x::View,
+    ) -> Result<x::RetryDecision, CallFault> {
+        let failure = abi::Failure::from(failure);
+        self.viewed(view, |this, seen| {
+            call!(this, Hook::Retry, view.exchange, on_failure(failure, seen))
+        })
+        .map(|(decision,)| decision.into())
+    }
+
+    /// Asks for the circuit of an upstream, or of one endpoint of it.
+    ///
+    /// # Errors
+    /// Any fault; keep the circuit as it is.
+    pub fn evaluate(
+        &mut self,
+        upstream: u32,
+        endpoint: Option<u32>,
+        window: &x::Window,
+        circuit: x::Circuit,
+    ) -> Result<x::Circuit, CallFault> {
+        let (window, circuit) = (abi::Window::from(window), abi::Circuit::from(circuit));
+        call!(self, Hook::CircuitBreaker, 0, evaluate(upstream, endpoint, window, circuit))
+            .map(|(circuit,)| circuit.into())
+    }
+
+    /// Asks for a weight for each endpoint, in order.
+    ///
+    /// # Errors
+    /// Any fault, a wrong count included; keep the weights as they are.
+    pub fn weigh(
+        &mut self,
+        upstream: u32,
+        endpoints: &[EndpointState],
+    ) -> Result<Vec<u32>, CallFault> {
+        let states: Vec<_> = endpoints.iter().map(abi::EndpointState::from).collect();
+        let (weights,) = call!(self, Hook::Balancer, 0, weigh(upstream, &states))?;
+        if weights.len() == endpoints.len() {
+            return Ok(weights);
+        }
+        let rule = format!("{} weights for {} endpoints", weights.len(), endpoints.len());
+        Err(self.fault(Hook::Balancer, CallFault::Lift(rule)))
+    }
+
+    /// Asks after how many microseconds a second attempt starts.
+    ///
+    /// # Errors
+    /// Any fault; do not hedge.
+    pub fn hedge(&mut self, latencies: &Latencies) -> Result<Option<u32>, CallFault> {
+        let latencies = abi::Latencies::from(latencies);
+        call!(self, Hook::Hedge, 0, plan(latencies)).map(|(delay,)| delay)
+    }
+
+    /// Tells interned names before a batch uses them.
+    ///
+    /// # Errors
+    /// Any fault. A fresh instance has forgotten all names: tell them again after any fault.
+    pub fn on_names(
+        &mut self,
+        kind: x::NameKind,
+        first: u32,
+        names: &[String],
+    ) -> Result<(), CallFault> {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        call!(self, Hook::Telemetry, 0, on_names(kind.into(), first, &names))
+    }
+
+    /// Tells finished exchanges.
+    ///
+    /// # Errors
+    /// Any fault; the batch is lost.
+    pub fn on_exchanges(&mut self, batch: &[x::Summary]) -> Result<(), CallFault> {
+        let batch: Vec<_> = batch.iter().map(abi::Summary::from).collect();
+        call!(self, Hook::Telemetry, 0, on_exchanges(&batch))
+    }
+
+    /// Asks about a connection.
+    ///
+    /// # Errors
+    /// Any fault; apply the attachment's failure mode.
+    pub fn on_connection(&mut self, view: &x::View) -> Result<x::ConnectionDecision, CallFault> {
+        self.viewed(view, |this, seen| {
+            call!(this, Hook::Connection, view.exchange, on_connection(seen))
+        })
+        .map(|(decision,)| decision.into())
+    }
+
+    /// Background work. Gives the milliseconds to the next call, at least 100, or none to stop.
+    ///
+    /// Runs in an instance of its own when it may send requests, so that it never holds up hooks' state; what it
+    /// learns reaches the hooks through `kv`. Dropping the future drops that instance.
+    ///
+    /// # Errors
+    /// Any fault; call again later.
+    pub async fn on_tick(&mut self) -> Result<Option<u32>, CallFault> {
+        let (delay,) = if self.filter.0.suspending.is_some() {
+            self.suspended(Hook::Tick, 0).await?;
+            let answer = match self.suspending.as_mut() {
+                Some(Running { store, exports, .. }) => match exports.on_tick.as_ref() {
+                    Some(slot) => slot.call_async(store, ()).await.map(Some),
+                    None => Ok(None),
+                },
+                None => Ok(None),
+            };
+            self.resumed(Hook::Tick, answer)?
+        } else {
+            call!(self, Hook::Tick, 0, on_tick())?
+        };
+        Ok(delay.map(|ms| ms.max(100)))
+    }
+
+    /// [`Instance::on_request`] for a filter that may call out ([`Filter::suspends_requests`]).
+    ///
+    /// A worker needs an instance for each exchange that waits here. Dropping the future drops the instance behind it.
+    ///
+    /// # Errors
+    /// Any fault; apply the attachment's failure mode.
+    pub async fn on_request_async(&mut self, view: &x::View) -> Result<x::Decision, CallFault> {
+        if !self.filter.suspends_requests() {
+            return self.on_request(view);
+        }
+        if view.truncated {
+            return Err(CallFault::ViewTruncated);
+        }
+        self.suspended(Hook::Request, view.exchange).await?;
+        let mut spans = std::mem::take(&mut self.spans);
+        let answer = match self.suspending.as_mut() {
+            Some(Running { store, exports, .. }) => match exports.on_request.as_ref() {
+                Some(slot) => {
+                    slot.call_async(store, (abi::View::of(view, &mut spans),)).await.map(Some)
+                }
+                None => Ok(None),
+            },
+            None => Ok(None),
+        };
+        self.spans = spans;
+        self.resumed(Hook::Request, answer).map(|(decision,)| decision.into())
+    }
+
+    /// Makes sure there is an instance now, so that the next call need not wait for one.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn warm(&mut self) -> Result<(), CallFault> {
+        if self.direct.is_none() { self.spawn() } else { Ok(()) }
+    }
+
+    fn viewed<R>(
+        &mut self,
+        view: &x::View,
+        call: impl FnOnce(&mut Self, abi::View<'_>) -> Result<R, CallFault>,
+    ) -> Result<R, CallFault> {
+        if view.truncated {
+            return Err(CallFault::ViewTruncated);
+        }
+        let mut spans = std::mem::take(&mut self.spans);
+        let answer = call(self, abi::View::of(view, &mut spans));
+        self.spans = spans;
+        answer
+    }
+
+    fn call<R>(
+        &mut self,
+        hook: Hook,
+        exchange: u64,
+        call: impl FnOnce(&Exports, &mut Store<Host>) -> wasmtime::Result<Option<R>>,
+    ) -> Result<R, CallFault> {
+        let state = &self.filter.0.state;
+        if !state.breaker.allows() {
+            return Err(CallFault::BreakerOpen);
+        }
+        self.fresh_for(exchange);
+        if self.direct.is_none() {
+            self.spawn()?;
+        }
+        let Some(running) = self.direct.as_mut() else {
+            return Err(CallFault::Instantiate("it is gone".to_owned()));
+        };
+        running.arm(exchange);
+        let timed = self.tallies.get(hook as usize).is_some_and(|t| t.calls.is_multiple_of(SAMPLE));
+        let start = timed.then(Instant::now);
+        let answer = call(&running.exports, &mut running.store);
+        self.settle(hook, answer, start)
+    }
+
+    /// Counts a call's end; after an error the store is gone.
+    fn settle<R>(
+        &mut self,
+        hook: Hook,
+        answer: wasmtime::Result<Option<R>>,
+        start: Option<Instant>,
+    ) -> Result<R, CallFault> {
+        self.tally(hook, start);
+        match answer {
+            Ok(Some(answer)) => {
+                self.filter.0.state.breaker.succeeded();
+                Ok(answer)
+            }
+            Ok(None) => Err(CallFault::NoHook(hook)),
+            Err(error) => {
+                let limit_us = self.filter.0.settings.grant.limits.time_us;
+                let fault = match self.direct.as_ref() {
+                    Some(running) => classify(&error, running.store.data(), limit_us),
+                    None => CallFault::Trap(error.to_string()),
+                };
+                Err(self.fault(hook, fault))
+            }
+        }
+    }
+
+    fn tally(&mut self, hook: Hook, start: Option<Instant>) {
+        let Some(tally) = self.tallies.get_mut(hook as usize) else { return };
+        tally.calls += 1;
+        if let Some(start) = start {
+            tally.timed_calls += 1;
+            tally.time_ns += u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        }
+        if tally.calls >= SAMPLE {
+            let told = std::mem::take(tally);
+            self.filter.0.state.count(hook, &told);
+            if let Some(running) = self.direct.as_ref() {
+                self.filter.0.state.saw_memory(running.store.data().limiter.used_bytes);
+            }
+        }
+    }
+
+    fn tell(&mut self) {
+        for (hook, tally) in Hook::ALL.into_iter().zip(&mut self.tallies) {
+            self.filter.0.state.count(hook, &std::mem::take(tally));
+        }
+        if let Some(running) = self.direct.as_ref() {
+            self.filter.0.state.saw_memory(running.store.data().limiter.used_bytes);
+        }
+    }
+
+    /// Drops the store, counts, logs.
+    fn fault(&mut self, hook: Hook, fault: CallFault) -> CallFault {
+        self.tell();
+        self.direct = None;
+        let plan = &self.filter.0;
+        plan.state.count_fault(hook);
+        plan.state.breaker.failed();
+        tracing::warn!(target: "tamis::filter", filter = plan.settings.name, digest = plan.settings.digest,
+            hook = hook.as_str(), %fault, "a filter's call failed");
+        fault
+    }
+
+    /// With request isolation, another exchange gets another instance.
+    fn fresh_for(&mut self, exchange: u64) {
+        if self.filter.0.isolation == Isolation::Request {
+            let other = |r: &Running| r.store.data().exchange != exchange;
+            if self.direct.as_ref().is_some_and(other) {
+                self.tell();
+                self.direct = None;
+            }
+            if self.suspending.as_ref().is_some_and(other) {
+                self.suspending = None;
+            }
+        }
+    }
+
+    fn spawn(&mut self) -> Result<(), CallFault> {
+        let plan = &self.filter.0;
+        match Running::configured(plan, &plan.direct, &plan.state) {
+            Ok(running) => {
+                self.direct = Some(running);
+                Ok(())
+            }
+            Err(error) => {
+                plan.state.breaker.failed();
+                Err(CallFault::Instantiate(error.to_string()))
+            }
+        }
+    }
+
+    /// Prepares a call that may suspend. Until [`Self::resumed`] the store counts as broken.
+    async fn suspended(&mut self, hook: Hook, exchange: u64) -> Result<(), CallFault> {
+        let plan = Arc::clone(&self.filter.0);
+        if !self.filter.has(hook) {
+            return Err(CallFault::NoHook(hook));
+        }
+        if !plan.state.breaker.allows() {
+            return Err(CallFault::BreakerOpen);
+        }
+        self.fresh_for(exchange);
+        if self.suspending.as_ref().is_none_or(|running| running.busy) {
+            // A call whose future was dropped halfway leaves a store that cannot be entered again.
+            self.suspending = None;
+            let Some(pre) = plan.suspending.as_ref() else { return Err(CallFault::NoHook(hook)) };
+            let running = Running::suspending(&plan, pre).await.map_err(|error| {
+                plan.state.breaker.failed();
+                CallFault::Instantiate(error.to_string())
+            })?;
+            self.suspending = Some(running);
+        }
+        if let Some(running) = self.suspending.as_mut() {
+            running.arm(exchange);
+            running.busy = true;
+        }
+        Ok(())
+    }
+
+    fn resumed<R>(
+        &mut self,
+        hook: Hook,
+        answer: wasmtime::Result<Option<R>>,
+    ) -> Result<R, CallFault> {
+        self.tally(hook, None);
+        let limit_us = self.filter.0.settings.grant.limits.time_us;
+        match (answer, self.suspending.as_mut()) {
+            (Ok(Some(answer)), Some(running)) => {
+                running.busy = false;
+                self.filter.0.state.breaker.succeeded();
+                Ok(answer)
+            }
+            (Err(error), Some(running)) => {
+                let fault = classify(&error, running.store.data(), limit_us);
+                self.suspending = None;
+                let direct = self.direct.take();
+                let fault = self.fault(hook, fault);
+                self.direct = direct;
+                Err(fault)
+            }
+            _ => Err(CallFault::NoHook(hook)),
+        }
+    }
+}
+
+fn classify(error: &wasmtime::Error, host: &Host, limit_us: u64) -> CallFault {
+    let memory = CallFault::Memory { limit_bytes: host.limiter.limit_bytes };
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::Interrupt) => CallFault::Deadline { limit_us },
+        Some(Trap::StackOverflow) => CallFault::Stack,
+        Some(_) if host.limiter.refused => memory,
+        Some(trap) => CallFault::Trap(trap.to_string()),
+        None if host.limiter.refused => memory,
+        None => CallFault::Lift(error.root_cause().to_string()),
+    }
+}

@@ -1,0 +1,40 @@
+//! A filter as a function: compile, limits, plan, instance, hooks, imports. Alone names wasmtime; opens no socket.
+//!
+//! Octets become [`Compiled`] code (inspected, compiled, cached under a MAC), code with a configuration and a
+//! [`Grant`] becomes a [`Filter`] (validated, configured, self-tested), and each worker calls an [`Instance`] of it.
+//! A call that fails gives a [`CallFault`], never a panic; its instance is dropped and the next call has a fresh one.
+//! What outlives instances is in [`FilterState`].
+
+mod abi;
+mod breaker;
+mod compile;
+mod engine;
+mod error;
+mod exports;
+mod filter;
+mod grant;
+mod hooks;
+mod host;
+mod imports;
+mod inspect;
+mod instance;
+mod limiter;
+mod native;
+mod selftest;
+mod state;
+
+pub use breaker::BreakerStatus;
+pub use compile::Cache;
+pub use engine::{Allocation, Compiled, Engine, MAX_MEMORY_BYTES};
+pub use error::{CallFault, EngineError};
+pub use filter::{FailureMode, Filter, FilterOptions, Isolation};
+pub use grant::{
+    CountersGrant, Grant, HttpClientGrant, Imports, KvGrant, Limits, LogGrant, MetricsGrant,
+    MissingGrant, Plain, QuotaClass, QuotaGrant, RateGrant, SecretsGrant, check_imports,
+};
+pub use hooks::{BodyMode, EndpointState, Hook, Latencies};
+pub(crate) use host::Host;
+pub use imports::http_client::{FetchFailure, Fetching, HttpFetch, Incoming, Outgoing};
+pub use inspect::{Inspection, MAX_COMPONENT_BYTES, inspect};
+pub use instance::Instance;
+pub use state::{Exporter, FilterSpan, FilterState, HookNumbers, Statistics};

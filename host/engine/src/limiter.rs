@@ -1,0 +1,90 @@
+//! What bounds a filter: its memory, and how often it may do a thing.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Table elements of an instance, all tables together.
+const MAX_TABLE_ELEMENTS: usize = 200_000;
+
+/// Sums all memories of a store.
+#[derive(Debug)]
+pub(crate) struct MemoryLimiter {
+    pub(crate) limit_bytes: u64,
+    pub(crate) used_bytes: u64,
+    pub(crate) refused: bool,
+    elements: usize,
+}
+
+impl MemoryLimiter {
+    pub(crate) fn new(limit_bytes: u64) -> Self {
+        Self { limit_bytes, used_bytes: 0, refused: false, elements: 0 }
+    }
+}
+
+impl wasmtime::ResourceLimiter for MemoryLimiter {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let more = desired.saturating_sub(current) as u64;
+        let allowed = self.used_bytes.saturating_add(more) <= self.limit_bytes;
+        if allowed {
+            self.used_bytes += more;
+        } else {
+            self.refused = true;
+        }
+        Ok(allowed)
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let more = desired.saturating_sub(current);
+        let allowed = self.elements.saturating_add(more) <= MAX_TABLE_ELEMENTS;
+        if allowed {
+            self.elements += more;
+        }
+        Ok(allowed)
+    }
+}
+
+/// Counts events in spans of a second or a minute; those over the rate are dropped and counted.
+#[derive(Debug, Default)]
+pub(crate) struct RateLimiter {
+    span: Mutex<Option<(Instant, u32)>>,
+    dropped: AtomicU64,
+}
+
+impl RateLimiter {
+    /// Whether `count` more fit into the current span of length `every`.
+    pub(crate) fn take(&self, count: u32, rate: u32, every: Duration) -> bool {
+        let now = Instant::now();
+        let mut span = self.span.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = match *span {
+            Some((start, used)) if now.saturating_duration_since(start) < every => used,
+            _ => {
+                *span = Some((now, 0));
+                0
+            }
+        };
+        let sum = used.saturating_add(count);
+        if sum > rate {
+            self.dropped.fetch_add(u64::from(count), Ordering::Relaxed);
+            return false;
+        }
+        if let Some((_, used)) = span.as_mut() {
+            *used = sum;
+        }
+        true
+    }
+
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}

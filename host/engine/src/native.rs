@@ -1,0 +1,63 @@
+//! The two places where the engine vouches for something the compiler cannot check.
+#![expect(
+    unsafe_code,
+    reason = "loading our own compiled code; skipping a type check already made"
+)]
+
+use crate::compile::Sealed;
+use std::marker::PhantomData;
+use wasmtime::component::{Component, ComponentNamedList, Func, Lift, Lower, TypedFunc};
+use wasmtime::{AsContext, AsContextMut};
+
+/// Loads code this host compiled itself. `sealed` proves that: only the cache makes one, after it checked the MAC.
+pub(crate) fn load(engine: &wasmtime::Engine, sealed: &Sealed) -> Option<Component> {
+    // SAFETY: `Sealed` is made only for octets whose HMAC, under a key only this host can read, covers
+    // exactly what `Component::serialize` returned here for an engine with the same compatibility hash.
+    unsafe { Component::deserialize(engine, sealed.octets()) }.ok()
+}
+
+/// The type of an exported function; its parameters may borrow.
+pub(crate) trait Signature {
+    /// Flat or borrowed values.
+    type Params<'a>: ComponentNamedList + Lower;
+    /// Owned values.
+    type Return: ComponentNamedList + Lift + Send + Sync + 'static;
+}
+
+/// An exported function of one instance whose type was checked.
+pub(crate) struct Slot<S> {
+    func: Func,
+    signature: PhantomData<fn() -> S>,
+}
+
+impl<S: Signature> Slot<S> {
+    /// Checks the type, once per instance.
+    pub(crate) fn check(store: impl AsContext, func: Func) -> wasmtime::Result<Self> {
+        func.typed::<S::Params<'static>, S::Return>(store)?;
+        Ok(Self { func, signature: PhantomData })
+    }
+
+    fn typed<'a>(&self) -> TypedFunc<S::Params<'a>, S::Return> {
+        // SAFETY: `check`, the only constructor, type-checked this very function against the same parameters
+        // and result; a lifetime takes no part in a component's type.
+        unsafe { TypedFunc::new_unchecked(self.func) }
+    }
+
+    /// Calls it.
+    pub(crate) fn call(
+        &self,
+        store: impl AsContextMut,
+        params: S::Params<'_>,
+    ) -> wasmtime::Result<S::Return> {
+        self.typed().call(store, params)
+    }
+
+    /// Calls it on a fiber, so that imports may suspend.
+    pub(crate) async fn call_async(
+        &self,
+        store: impl AsContextMut<Data: Send>,
+        params: S::Params<'_>,
+    ) -> wasmtime::Result<S::Return> {
+        self.typed().call_async(store, params).await
+    }
+}

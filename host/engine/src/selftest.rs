@@ -1,0 +1,98 @@
+//! One made-up call of each hook before a filter may serve, against state that is thrown away.
+
+use crate::exports::Exports;
+use crate::filter::Plan;
+use crate::instance::Running;
+use crate::{EngineError, Hook, Host, abi};
+use http::HeaderMap;
+use std::sync::Arc;
+use tamis_exchange as x;
+use wasmtime::Store;
+
+/// Calls every exported hook once.
+///
+/// # Errors
+/// When one of them fails; what it answers does not matter.
+pub(crate) fn run(plan: &Plan) -> Result<(), EngineError> {
+    let scratch = Arc::new(plan.state.scratch());
+    let mut running = Running::configured(plan, &plan.direct, &scratch)?;
+    let (request, response) = views(plan);
+    let (mut request_spans, mut response_spans) = (Vec::new(), Vec::new());
+    let seen = abi::View::of(&request, &mut request_spans);
+    let replied = abi::View::of(&response, &mut response_spans);
+    for &hook in &plan.compiled.inspection.hooks {
+        running.configure_call(plan, hook.as_str(), |exports, store| {
+            call(hook, exports, store, seen, replied)
+        })?;
+    }
+    Ok(())
+}
+
+fn call(
+    hook: Hook,
+    exports: &Exports,
+    store: &mut Store<Host>,
+    seen: abi::View<'_>,
+    replied: abi::View<'_>,
+) -> wasmtime::Result<()> {
+    macro_rules! once {
+        ($slot:ident ( $($param:expr),* )) => {
+            if let Some(slot) = exports.$slot.as_ref() {
+                slot.call(store, ($($param,)*))?;
+            }
+        };
+    }
+    match hook {
+        Hook::Request => once!(on_request(seen)),
+        Hook::Response => once!(on_response(replied)),
+        Hook::RequestBody => once!(on_request_body(0, b"", true)),
+        Hook::ResponseBody => once!(on_response_body(0, b"", true)),
+        Hook::Router => once!(on_route(seen)),
+        Hook::Retry => once!(on_failure(abi::Failure::from(&failure()), seen)),
+        Hook::Hedge => once!(plan(abi::Latencies::from(&crate::Latencies::default()))),
+        Hook::CircuitBreaker => {
+            let window = x::Window { failures: 1, ..x::Window::default() };
+            once!(evaluate(0, None, abi::Window::from(&window), abi::Circuit::Closed));
+        }
+        Hook::Balancer => once!(weigh(0, &[][..])),
+        Hook::Telemetry => once!(on_exchanges(&[][..])),
+        Hook::Connection => once!(on_connection(seen)),
+        Hook::Tick => once!(on_tick()),
+    }
+    Ok(())
+}
+
+/// `GET /` of `localhost`, answered with 200.
+fn views(plan: &Plan) -> (x::View, x::View) {
+    let exchange = x::Exchange {
+        id: 0,
+        method: http::Method::GET,
+        scheme: x::Scheme::Http,
+        authority: "localhost".to_owned(),
+        path: "/".to_owned(),
+        headers: HeaderMap::new(),
+        status: Some(http::StatusCode::OK),
+        response_headers: HeaderMap::new(),
+        attributes: x::Attributes::default(),
+    };
+    let (mut request, mut response) = (x::View::default(), x::View::default());
+    request.fill_request(plan.reads(), &exchange);
+    response.fill_response(plan.reads(), &exchange);
+    (request, response)
+}
+
+fn failure() -> x::Failure {
+    x::Failure {
+        rule: 0,
+        attempt: 1,
+        cause: x::Cause::ConnectFailure,
+        status: 0,
+        grpc_status: None,
+        elapsed_ms: 1,
+        remaining_ms: 0,
+        idempotent: true,
+        replayable: true,
+        retry_after_ms: None,
+        budget_left: 1,
+    }
+}

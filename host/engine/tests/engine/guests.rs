@@ -1,0 +1,119 @@
+//! Builds guests once and makes filters and views of them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
+use tamis_engine::{
+    Compiled, Engine, EngineError, FailureMode, Filter, FilterOptions, FilterState, Grant,
+    HttpFetch, Isolation,
+};
+use tamis_exchange::{Attributes, Exchange, Reads, Scheme, View};
+use tamis_observe::Metrics;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// One engine for all tests, as in a proxy.
+pub(crate) fn engine() -> &'static Engine {
+    static ENGINE: OnceLock<Engine> = OnceLock::new();
+    ENGINE.get_or_init(|| Engine::new().unwrap())
+}
+
+/// The guest `tests/guests/rust/behaviour` as a component.
+pub(crate) fn behaviour_bytes() -> &'static [u8] {
+    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
+    BYTES.get_or_init(|| {
+        let guest = root().join("tests/guests/rust/behaviour");
+        let target = root().join("target/guests");
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--release", "--target", "wasm32-unknown-unknown"])
+            .arg("--target-dir")
+            .arg(&target)
+            .current_dir(&guest)
+            .status()
+            .unwrap();
+        assert!(built.success(), "the guest does not build; is the wasm32 target installed?");
+        let module = target.join("wasm32-unknown-unknown/release/guest_behaviour.wasm");
+        wit_component::ComponentEncoder::default()
+            .validate(true)
+            .module(&std::fs::read(module).unwrap())
+            .unwrap()
+            .encode()
+            .unwrap()
+    })
+}
+
+/// The same, compiled.
+pub(crate) fn behaviour() -> &'static Compiled {
+    static COMPILED: OnceLock<Compiled> = OnceLock::new();
+    COMPILED.get_or_init(|| engine().compile(behaviour_bytes(), None).unwrap())
+}
+
+/// A built-in filter, when `cargo xtask filters` has been run.
+pub(crate) fn built_in(name: &str) -> Option<Compiled> {
+    let bytes =
+        std::fs::read(root().join("target/components").join(format!("{name}.wasm"))).ok()?;
+    Some(engine().compile(&bytes, None).unwrap())
+}
+
+pub(crate) struct Given {
+    pub(crate) grant: Grant,
+    pub(crate) state: Arc<FilterState>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) fetch: Option<Arc<dyn HttpFetch>>,
+    pub(crate) isolation: Isolation,
+}
+
+pub(crate) fn given() -> Given {
+    let metrics = Arc::new(Metrics::new());
+    Given {
+        grant: Grant::everything(),
+        state: Arc::new(FilterState::new(Arc::clone(&metrics))),
+        metrics,
+        fetch: None,
+        isolation: Isolation::Worker,
+    }
+}
+
+impl Given {
+    pub(crate) fn filter(&self, compiled: &Compiled, config: &str) -> Result<Filter, EngineError> {
+        let options = FilterOptions {
+            name: "test/guest".into(),
+            digest: "sha256:00".into(),
+            version: "0.1.0".into(),
+            config_json: config.into(),
+            grant: self.grant.clone(),
+            state: Arc::clone(&self.state),
+            fetch: self.fetch.clone(),
+            failure: FailureMode::Closed,
+            isolation: self.isolation,
+        };
+        Filter::new(compiled, options)
+    }
+
+    pub(crate) fn does(&self, what: &str) -> Result<Filter, EngineError> {
+        let config = format!(r#"{{"do":"{what}","reads":[":path"],"writes":["x-path"]}}"#);
+        self.filter(behaviour(), &config)
+    }
+}
+
+/// A view of `GET path` of `shop.example`.
+pub(crate) fn view(reads: &Reads, id: u64, path: &str) -> View {
+    let mut headers = http::HeaderMap::new();
+    headers.insert("accept", "*/*".parse().unwrap());
+    let exchange = Exchange {
+        id,
+        method: http::Method::GET,
+        scheme: Scheme::Http,
+        authority: "shop.example".into(),
+        path: path.into(),
+        headers,
+        status: None,
+        response_headers: http::HeaderMap::new(),
+        attributes: Attributes::default(),
+    };
+    let mut view = View::default();
+    view.fill_request(reads, &exchange);
+    view
+}

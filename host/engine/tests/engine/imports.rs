@@ -1,0 +1,143 @@
+//! Capabilities as a guest uses them.
+
+use crate::guests::{Given, behaviour, given, view};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tamis_engine::{
+    Fetching, Filter, Hook, HttpClientGrant, HttpFetch, Incoming, Isolation, Outgoing,
+};
+use tamis_exchange::{Decision, Verdict};
+
+fn body(decision: Decision) -> Vec<u8> {
+    match decision.verdict {
+        Verdict::Answer(reply) => reply.body,
+        other => panic!("no answer but {other:?}"),
+    }
+}
+
+#[test]
+fn the_inspection_names_hooks_and_imports() {
+    let inspection = behaviour().inspection();
+    assert_eq!(inspection.hooks, [Hook::Request, Hook::Tick]);
+    for import in ["log", "metrics", "kv", "http-client", "clock"] {
+        assert!(inspection.imports(import), "{import} in {:?}", inspection.imports);
+    }
+    assert!(inspection.wasi.is_empty());
+}
+
+#[test]
+fn verdicts_come_back_as_values() {
+    let filter = given().does("edit").unwrap();
+    let mut instance = filter.instantiate().unwrap();
+    let decision = instance.on_request(&view(filter.reads(), 1, "/pay?x=1")).unwrap();
+    assert_eq!(decision.reason.as_deref(), Some("guest.edit"));
+    let Verdict::Change(edits) = &decision.verdict else { panic!("{decision:?}") };
+    assert_eq!(format!("{edits:?}").matches("x-path").count(), 1);
+    tamis_exchange::check(edits, filter.writes(), tamis_exchange::HeadSide::Request).unwrap();
+
+    let filter = given().does("answer").unwrap();
+    let decision = filter.instantiate().unwrap().on_request(&view(filter.reads(), 1, "/")).unwrap();
+    assert_eq!(decision.reason, None, "a malformed reason is dropped");
+    assert_eq!(body(decision), b"no");
+}
+
+#[test]
+fn host_state_outlives_instances_and_generations_and_self_tests_leave_no_trace() {
+    let given = given();
+    let count = |filter: &Filter| {
+        let mut instance = filter.instantiate().unwrap();
+        body(instance.on_request(&view(filter.reads(), 1, "/")).unwrap())
+    };
+    let first = given.does("count").unwrap();
+    assert_eq!((count(&first), count(&first)), (vec![1, 1], vec![2, 1]));
+    let next = given.does("count").unwrap();
+    assert_eq!(count(&next), [3, 1]);
+    let text = given.metrics.render();
+    assert!(text.contains("guest_total{path=\"/\"} 3"), "{text}");
+}
+
+#[test]
+fn request_isolation_gives_every_exchange_its_own_instance() {
+    let given = Given { isolation: Isolation::Request, ..given() };
+    let filter = given.does("count").unwrap();
+    let mut instance = filter.instantiate().unwrap();
+    let mut calls = |id| body(instance.on_request(&view(filter.reads(), id, "/")).unwrap())[1];
+    assert_eq!((calls(1), calls(2), calls(2)), (1, 1, 2));
+}
+
+/// Answers after a while and remembers what was asked.
+struct Slow(Mutex<Vec<Outgoing>>);
+
+impl HttpFetch for Slow {
+    fn fetch(&self, request: Outgoing) -> Fetching {
+        self.0.lock().unwrap().push(request);
+        Box::pin(async {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            Ok(Incoming { status: 200, headers: vec![], body: b"keys".to_vec() })
+        })
+    }
+}
+
+fn fetching(during_requests: bool) -> (Given, Arc<Slow>) {
+    let slow = Arc::new(Slow(Mutex::default()));
+    let mut given = Given { fetch: Some(slow.clone()), ..given() };
+    given.grant.imports.http_client = Some(HttpClientGrant {
+        hosts: vec!["idp.example".into()],
+        during_requests,
+        ..HttpClientGrant::default()
+    });
+    (given, slow)
+}
+
+#[tokio::test]
+async fn a_tick_may_wait_longer_than_a_call_may_compute() {
+    let (given, slow) = fetching(false);
+    let filter = given.does("fetch").unwrap();
+    assert!(slow.0.lock().unwrap().is_empty(), "a self-test sends nothing");
+    let mut instance = filter.instantiate().unwrap();
+    assert_eq!(instance.on_tick().await, Ok(Some(100)), "at least 100 ms");
+    let sent = slow.0.lock().unwrap();
+    assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0].timeout, Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn hooks_call_out_only_when_the_grant_says_so() {
+    let (given, _) = fetching(false);
+    let filter = given.does("fetch").unwrap();
+    let seen = view(filter.reads(), 1, "/");
+    assert!(!filter.suspends_requests());
+    let mut instance = filter.instantiate().unwrap();
+    let answer = String::from_utf8(body(instance.on_request(&seen).unwrap())).unwrap();
+    assert!(answer.contains("duringRequests"), "{answer}");
+
+    let (given, _) = fetching(true);
+    let filter = given.does("fetch").unwrap();
+    assert!(filter.suspends_requests());
+    let mut instance = filter.instantiate().unwrap();
+    assert_eq!(body(instance.on_request_async(&seen).await.unwrap()), b"200 keys");
+}
+
+#[tokio::test]
+async fn a_call_dropped_while_it_waits_costs_that_instance_alone() {
+    let (given, slow) = fetching(true);
+    let filter = given.does("fetch").unwrap();
+    let seen = view(filter.reads(), 1, "/");
+    let mut instance = filter.instantiate().unwrap();
+    let cut =
+        tokio::time::timeout(Duration::from_millis(5), instance.on_request_async(&seen)).await;
+    assert!(cut.is_err());
+    assert_eq!(body(instance.on_request_async(&seen).await.unwrap()), b"200 keys");
+    assert_eq!(slow.0.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_host_that_was_not_granted_is_never_asked() {
+    let (mut given, slow) = fetching(true);
+    given.grant.imports.http_client.as_mut().unwrap().hosts = vec!["other.example".into()];
+    let filter = given.does("fetch").unwrap();
+    let mut instance = filter.instantiate().unwrap();
+    let answer = instance.on_request_async(&view(filter.reads(), 1, "/")).await.unwrap();
+    assert!(String::from_utf8(body(answer)).unwrap().contains("idp.example"));
+    assert!(slow.0.lock().unwrap().is_empty());
+}

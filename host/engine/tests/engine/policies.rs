@@ -1,0 +1,90 @@
+//! The built-in policies in the engine. They run when `cargo xtask filters` has built the components.
+
+use crate::guests::{built_in, given, view};
+use tamis_exchange::{
+    Cause, Choice, Circuit, Failure, NONE, NameKind, Outcome, RetryVerdict, Summary, Window,
+};
+
+const ROUTES: &str = r#"{"routes":[{"name":"shop/pay","kind":"HTTPRoute","hostnames":["shop.example"],
+  "rules":[{"matches":[{"path":{"type":"PathPrefix","value":"/pay"}}],
+            "backendRefs":[{"service":"shop/pay:80","weight":1}]}]}]}"#;
+
+#[test]
+fn route_chooses_a_backend_by_path_and_host() {
+    let Some(compiled) = built_in("route") else { return };
+    let filter = given().filter(&compiled, ROUTES).unwrap();
+    assert_eq!(filter.backends(), ["shop/pay:80"]);
+    let mut instance = filter.instantiate().unwrap();
+    let choice = instance.on_route(&view(filter.reads(), 1, "/pay/1")).unwrap();
+    assert!(matches!(choice, Choice::Forward(selection) if selection.backend == 0));
+    assert_eq!(instance.on_route(&view(filter.reads(), 1, "/x")).unwrap(), Choice::Unmatched);
+}
+
+#[test]
+fn retry_asks_for_another_attempt_within_the_budget() {
+    let Some(compiled) = built_in("retry") else { return };
+    let config = r#"{"attempts":3,"retryOn":["connect-failure","status"],"statuses":[503]}"#;
+    let filter = given().filter(&compiled, config).unwrap();
+    assert_eq!(filter.failing_statuses().0, [503]);
+    let mut instance = filter.instantiate().unwrap();
+    let mut failure = Failure {
+        rule: 0,
+        attempt: 1,
+        cause: Cause::ConnectFailure,
+        status: 0,
+        grpc_status: None,
+        elapsed_ms: 1,
+        remaining_ms: 0,
+        idempotent: true,
+        replayable: true,
+        retry_after_ms: None,
+        budget_left: 1,
+    };
+    let seen = view(filter.reads(), 1, "/");
+    let decision = instance.on_failure(&failure, &seen).unwrap();
+    assert_ne!(decision.verdict, RetryVerdict::GiveUp);
+    failure.attempt = 3;
+    assert_eq!(instance.on_failure(&failure, &seen).unwrap().verdict, RetryVerdict::GiveUp);
+}
+
+#[test]
+fn the_breaker_opens_after_consecutive_failures() {
+    let Some(compiled) = built_in("circuit-breaker") else { return };
+    let filter = given().filter(&compiled, r#"{"consecutiveFailures":5,"openFor":"5s"}"#).unwrap();
+    let mut instance = filter.instantiate().unwrap();
+    let mut window = Window { span_ms: 10_000, successes: 30, ..Window::default() };
+    let circuit = instance.evaluate(0, None, &window, Circuit::Closed).unwrap();
+    assert_eq!(circuit, Circuit::Closed);
+    (window.failures, window.consecutive_failures) = (5, 5);
+    let circuit = instance.evaluate(0, None, &window, Circuit::Closed).unwrap();
+    assert!(matches!(circuit, Circuit::Open(_)), "{circuit:?}");
+}
+
+#[test]
+fn telemetry_turns_summaries_into_metrics() {
+    let Some(compiled) = built_in("telemetry") else { return };
+    let given = given();
+    let filter = given.filter(&compiled, "{}").unwrap();
+    let mut instance = filter.instantiate().unwrap();
+    instance.on_names(NameKind::Rule, 0, &["shop/pay/0".into()]).unwrap();
+    let summary = Summary {
+        exchange: 1,
+        start_unix_us: 1,
+        duration_us: 2_000,
+        upstream_us: 1_000,
+        status: 200,
+        grpc_status: u16::MAX,
+        outcome: Outcome::RETRIED,
+        attempts: 2,
+        bytes_in: 1,
+        bytes_out: 100,
+        rule: 0,
+        upstream: NONE,
+        endpoint: NONE,
+        peer: NONE,
+        reason: NONE,
+    };
+    instance.on_exchanges(&[summary; 3]).unwrap();
+    let text = given.metrics.render();
+    assert!(text.contains("shop/pay/0"), "{text}");
+}

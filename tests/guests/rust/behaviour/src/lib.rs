@@ -1,0 +1,127 @@
+//! A filter that does what its configuration says, good or bad. Exchange 0 is the host's self-test: there it behaves,
+//! unless told to misbehave always.
+
+use tamis_sdk::types::Edit;
+use tamis_sdk::{
+    ConfigError, Filter, Interest, Request, Tick, View, clock, http_client, kv, log,
+    metrics, reply, request,
+};
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    r#do: String,
+    #[serde(default)]
+    reads: Vec<String>,
+    #[serde(default)]
+    writes: Vec<String>,
+}
+
+struct Behaviour {
+    does: String,
+    series: u32,
+    calls: u32,
+    memory: Vec<Vec<u8>>,
+}
+
+impl Filter for Behaviour {
+    type Settings = Settings;
+    const SCHEMA: &'static str = r#"{"type":"object"}"#;
+
+    fn check(settings: &Settings) -> Result<(), Vec<ConfigError>> {
+        match settings.r#do.as_str() {
+            "refuse" => Err(vec![ConfigError { pointer: "/do".into(), message: "never".into() }]),
+            "import-in-validate" => {
+                clock::unix_ms();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
+        if settings.r#do == "configure-loop" {
+            spin();
+        }
+        let labels = ["path".to_owned()];
+        let family = metrics::define(metrics::Kind::Counter, "guest_total", "Seen.", &labels)
+            .map_err(|message| vec![ConfigError { pointer: String::new(), message }])?;
+        let series = metrics::series(family, &["/".to_owned()]);
+        let interest = Interest::reading(settings.reads).writing(settings.writes);
+        Ok((Self { does: settings.r#do, series, calls: 0, memory: Vec::new() }, interest))
+    }
+}
+
+impl Request for Behaviour {
+    fn on_request(&mut self, seen: View<'_>) -> request::Decision {
+        let testing = seen.exchange() == 0 && self.does != "trap-always";
+        self.calls += 1;
+        match self.does.as_str() {
+            _ if testing => request::Decision::pass(),
+            "edit" => {
+                let path = seen.path().unwrap_or_default().to_owned();
+                request::Decision::change(vec![Edit::set("x-path", path)]).because("guest.edit")
+            }
+            "answer" => request::Decision::answer(reply(403).text("no")).because("Not a reason!"),
+            "loop" => spin(),
+            "grow" => loop {
+                self.memory.push(vec![1; 1 << 20]);
+            },
+            "trap" | "trap-always" => panic!("told to"),
+            "recurse" => {
+                std::hint::black_box(recurse(self.calls.into()));
+                request::Decision::pass()
+            }
+            "count" => {
+                metrics::add(self.series, 1.0);
+                log::write(log::Level::Info, "counted");
+                let seen = kv::read("n").map_or(0, |entry| entry.value[0]);
+                let _ = kv::write("n", &[seen + 1], 0);
+                request::Decision::answer(reply(200).body(vec![seen + 1, self.calls as u8]))
+            }
+            "fetch" => request::Decision::answer(reply(200).text(fetch())),
+            "bad-handle" => {
+                metrics::add(99, 1.0);
+                request::Decision::pass()
+            }
+            _ => request::Decision::pass(),
+        }
+    }
+}
+
+impl Tick for Behaviour {
+    fn on_tick(&mut self) -> Option<u32> {
+        if self.does == "fetch" {
+            let _ = kv::write("fetched", fetch().as_bytes(), 0);
+        }
+        Some(5)
+    }
+}
+
+fn fetch() -> String {
+    let outgoing = http_client::Outgoing {
+        method: "GET".into(),
+        url: "https://idp.example/keys".into(),
+        headers: Vec::new(),
+        body: Vec::new(),
+        timeout_ms: 0,
+    };
+    match http_client::send(&outgoing) {
+        Ok(incoming) => format!("{} {}", incoming.status, String::from_utf8_lossy(&incoming.body)),
+        Err(failure) => format!("{failure:?}"),
+    }
+}
+
+fn spin() -> ! {
+    let mut n = 0_u64;
+    loop {
+        n = std::hint::black_box(n.wrapping_add(1));
+    }
+}
+
+#[expect(unconditional_recursion, reason = "it overflows the stack on purpose")]
+fn recurse(depth: u64) -> u64 {
+    std::hint::black_box(recurse(std::hint::black_box(depth + 1)) + 1)
+}
+
+tamis_sdk::export!(Behaviour: request, tick);
