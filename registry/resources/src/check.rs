@@ -1,0 +1,235 @@
+//! A tree against a JSON Schema: every error at once, each with its place.
+//!
+//! Knows as much of JSON Schema as the schemas of this crate's kinds use.
+
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+use crate::format;
+use crate::problem::Problem;
+use crate::tree::{Entry, Node, Span, Value};
+
+/// Where problems go.
+pub(crate) struct Checker<'a> {
+    /// Name of the source.
+    pub(crate) source: &'a str,
+    /// Its text.
+    pub(crate) text: &'a Arc<str>,
+    /// What was found.
+    pub(crate) problems: Vec<Problem>,
+}
+
+impl Checker<'_> {
+    pub(crate) fn problem(&mut self, code: &str, span: Span, message: String) -> &mut Problem {
+        self.problems.push(Problem::new(code, self.source, self.text, span, message));
+        let last = self.problems.len() - 1;
+        #[expect(clippy::indexing_slicing, reason = "it was pushed one line above")]
+        &mut self.problems[last]
+    }
+
+    /// Checks `node`, which stands at `path` (for people: `spec.ports[0]`).
+    pub(crate) fn check(&mut self, node: &Node, schema: &Json, path: &str) {
+        if let Some(alternatives) = list(schema, "oneOf").or_else(|| list(schema, "anyOf")) {
+            return self.alternatives(node, alternatives, path);
+        }
+        let types = types(schema);
+        if !types.is_empty() && !types.iter().any(|name| is(node, name)) {
+            let message = format!(
+                "{path} must be {}, found {}",
+                or(&types.iter().map(|t| named(t)).collect::<Vec<_>>()),
+                found(node)
+            );
+            let quote = types.contains(&"string")
+                && matches!(node.value, Value::Int(_) | Value::Float(_) | Value::Bool(_));
+            let problem = self.problem("field.type", node.span, message);
+            problem.help = quote.then(|| "put it in quotes".to_owned());
+            return;
+        }
+        let allowed = choices(schema);
+        if !allowed.is_empty() {
+            return self.choice(node, &allowed, path);
+        }
+        match &node.value {
+            Value::Text(text) => self.text(node, text, schema, path),
+            Value::Int(number) => self.number(node, *number, schema, path),
+            Value::List(items) => self.list(node, items, schema, path),
+            Value::Map(entries) => self.map(node, entries, schema, path),
+            Value::Null | Value::Bool(_) | Value::Float(_) => {}
+        }
+    }
+
+    fn alternatives(&mut self, node: &Node, alternatives: &[Json], path: &str) {
+        let allowed: Vec<&str> = alternatives.iter().flat_map(choices).collect();
+        let nullable = alternatives.iter().any(|one| types(one).contains(&"null"));
+        if nullable && node.value == Value::Null {
+            return;
+        }
+        if !allowed.is_empty() {
+            return self.choice(node, &allowed, path);
+        }
+        let real = || alternatives.iter().filter(|one| types(one) != ["null"]);
+        let fitting = real().find(|one| types(one).iter().any(|name| is(node, name)));
+        if let Some(one) = fitting.or_else(|| real().next()) {
+            self.check(node, one, path);
+        }
+    }
+
+    fn choice(&mut self, node: &Node, allowed: &[&str], path: &str) {
+        let Value::Text(text) = &node.value else {
+            let message = format!("{path} must be {}, found {}", or(allowed), found(node));
+            self.problem("field.type", node.span, message);
+            return;
+        };
+        if !allowed.contains(&text.as_str()) {
+            let message = format!("{path} must be {}, found `{text}`", or(allowed));
+            let help = suggestion(text, allowed);
+            self.problem("field.choice", node.span, message).help = help;
+        }
+    }
+
+    fn text(&mut self, node: &Node, text: &str, schema: &Json, path: &str) {
+        let format = schema.get("format").and_then(Json::as_str).unwrap_or_default();
+        if !format::accepts(format, text) {
+            let message = format!("{path} cannot be `{text}`");
+            self.problem("field.format", node.span, message).help =
+                Some(format::rule(format).to_owned());
+        }
+        let least = schema.get("minLength").and_then(Json::as_u64).unwrap_or(0);
+        if least > 0 && text.is_empty() {
+            self.problem("field.empty", node.span, format!("{path} must not be empty"));
+        }
+    }
+
+    fn number(&mut self, node: &Node, number: i64, schema: &Json, path: &str) {
+        let bound = |name| schema.get(name).and_then(Json::as_f64);
+        #[expect(clippy::cast_precision_loss, reason = "bounds are far below 2^53")]
+        let value = number as f64;
+        if let Some(least) = bound("minimum").filter(|least| value < *least) {
+            self.problem("field.range", node.span, format!("{path} must be at least {least}"));
+        }
+        if let Some(most) = bound("maximum").filter(|most| value > *most) {
+            self.problem("field.range", node.span, format!("{path} must be at most {most}"));
+        }
+    }
+
+    fn list(&mut self, node: &Node, items: &[Node], schema: &Json, path: &str) {
+        let least = schema.get("minItems").and_then(Json::as_u64).unwrap_or(0);
+        if items.is_empty() && least > 0 {
+            self.problem("field.empty", node.span, format!("{path} must not be empty"));
+        }
+        if let Some(schema) = schema.get("items") {
+            for (at, item) in items.iter().enumerate() {
+                self.check(item, schema, &format!("{path}[{at}]"));
+            }
+        }
+    }
+
+    fn map(&mut self, node: &Node, entries: &[Entry], schema: &Json, path: &str) {
+        let properties = schema.get("properties").and_then(Json::as_object);
+        let rest = schema.get("additionalProperties");
+        for entry in entries {
+            let place =
+                if path.is_empty() { entry.key.clone() } else { format!("{path}.{}", entry.key) };
+            match (properties.and_then(|known| known.get(&entry.key)), rest) {
+                (Some(schema), _) => self.check(&entry.value, schema, &place),
+                (None, Some(Json::Bool(false))) => self.unknown(entry, properties, path),
+                (None, Some(schema)) => self.check(&entry.value, schema, &place),
+                (None, None) => {}
+            }
+        }
+        for name in list(schema, "required").unwrap_or_default().iter().filter_map(Json::as_str) {
+            if !entries.iter().any(|entry| entry.key == name) {
+                let message = format!("{} lacks `{name}`", of(path));
+                self.problem("field.missing", node.span, message);
+            }
+        }
+    }
+
+    fn unknown(
+        &mut self,
+        entry: &Entry,
+        known: Option<&serde_json::Map<String, Json>>,
+        path: &str,
+    ) {
+        let known: Vec<&str> =
+            known.into_iter().flat_map(|map| map.keys()).map(String::as_str).collect();
+        let help = suggestion(&entry.key, &known)
+            .unwrap_or_else(|| format!("the fields here are {}", known.join(", ")));
+        let message = format!("{} has no field `{}`", of(path), entry.key);
+        self.problem("field.unknown", entry.span, message).help = Some(help);
+    }
+}
+
+/// The most similar known word, as a question.
+pub(crate) fn suggestion(word: &str, known: &[&str]) -> Option<String> {
+    let word: String = word.chars().take(64).collect();
+    let score = |one: &str| strsim::jaro_winkler(&word.to_lowercase(), &one.to_lowercase());
+    let best = known.iter().map(|one| (score(one), *one)).max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (best.0 > 0.8).then(|| format!("did you mean `{}`?", best.1))
+}
+
+fn of(path: &str) -> &str {
+    if path.is_empty() { "the document" } else { path }
+}
+
+fn list<'a>(schema: &'a Json, name: &str) -> Option<&'a [Json]> {
+    schema.get(name)?.as_array().map(Vec::as_slice)
+}
+
+fn types(schema: &Json) -> Vec<&str> {
+    match schema.get("type") {
+        Some(Json::String(one)) => vec![one],
+        Some(Json::Array(many)) => many.iter().filter_map(Json::as_str).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn choices(schema: &Json) -> Vec<&str> {
+    let one = schema.get("const").into_iter();
+    one.chain(list(schema, "enum").unwrap_or_default())
+        .chain(list(schema, "oneOf").unwrap_or_default().iter().filter_map(|one| one.get("const")))
+        .filter_map(Json::as_str)
+        .collect()
+}
+
+fn is(node: &Node, name: &str) -> bool {
+    match name {
+        "null" => node.value == Value::Null,
+        "boolean" => matches!(node.value, Value::Bool(_)),
+        "integer" => matches!(node.value, Value::Int(_)),
+        "number" => matches!(node.value, Value::Int(_) | Value::Float(_)),
+        "string" => matches!(node.value, Value::Text(_)),
+        "array" => matches!(node.value, Value::List(_)),
+        "object" => matches!(node.value, Value::Map(_)),
+        _ => true,
+    }
+}
+
+fn named(name: &str) -> &str {
+    match name {
+        "null" => "nothing",
+        "boolean" => "true or false",
+        "integer" => "a whole number",
+        "number" => "a number",
+        "string" => "text",
+        "array" => "a list",
+        _ => "a map",
+    }
+}
+
+fn found(node: &Node) -> String {
+    match &node.value {
+        Value::Null => "nothing".to_owned(),
+        Value::Bool(value) => format!("`{value}`"),
+        Value::Int(value) => format!("the number {value}"),
+        Value::Float(value) => format!("the number {value}"),
+        Value::Text(text) => format!("the text `{}`", text.chars().take(60).collect::<String>()),
+        Value::List(_) => "a list".to_owned(),
+        Value::Map(_) => "a map".to_owned(),
+    }
+}
+
+fn or(words: &[&str]) -> String {
+    words.join(" or ")
+}

@@ -1,0 +1,154 @@
+//! Grants as the engine reads them.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::{Map, Value as Json, json};
+
+use super::{ACCEPTED, Fold};
+use crate::document::Document;
+use crate::kinds::{BodyAccess, GrantSpec, GrantedImports, GrantedView};
+use crate::plan::{GrantPlan, LimitsPlan, SignedByPlan};
+
+/// A grant and who must have signed.
+pub(super) type Granted = (GrantPlan, Option<SignedByPlan>);
+
+impl Fold<'_> {
+    /// Grants by filter.
+    pub(super) fn grants(&mut self) -> BTreeMap<String, Granted> {
+        let mut grants = BTreeMap::new();
+        let mut owners: BTreeMap<&str, &Document> = BTreeMap::new();
+        for (document, spec) in self.all::<GrantSpec>() {
+            if let Some(owner) = owners.get(spec.filter.as_str()) {
+                let message = format!("{} already has the Grant {}", spec.filter, owner.key());
+                let problem = document.problem("grant.conflict", "/spec/filter", message);
+                let problem = problem.also(owner.place("/spec/filter", "this one counts"));
+                self.fail(document, ACCEPTED, "Conflicted", problem);
+                continue;
+            }
+            owners.insert(&spec.filter, document);
+            let signed_by = spec.signed_by.as_ref().map(|by| SignedByPlan {
+                keys: by.keys.clone(),
+                threshold: by.threshold.unwrap_or(1),
+            });
+            let wanted = signed_by.as_ref().map(|by| (by.threshold as usize, by.keys.len()));
+            if wanted.is_some_and(|(threshold, keys)| threshold > keys) {
+                let message = "the threshold is higher than the number of keys";
+                let problem =
+                    document.problem("grant.threshold", "/spec/signedBy/threshold", message);
+                self.fail(document, ACCEPTED, "Invalid", problem);
+                continue;
+            }
+            grants.insert(spec.filter.clone(), (grant(spec), signed_by));
+        }
+        grants
+    }
+}
+
+fn grant(spec: &GrantSpec) -> GrantPlan {
+    let views = || spec.request.iter().chain(&spec.response);
+    let limits = spec.limits.as_ref();
+    let default = LimitsPlan::default();
+    let us = |ms: u64| ms.saturating_mul(1_000);
+    let body = |view: &Option<GrantedView>| {
+        view.as_ref().is_some_and(|view| view.body == BodyAccess::Replace)
+    };
+    GrantPlan {
+        imports: imports(&spec.imports),
+        reads: fields(views().map(|view| (&view.read_headers, &view.attributes))),
+        writes: fields(views().map(|view| (&view.write_headers, &view.write_attributes))),
+        request_body: body(&spec.request),
+        response_body: body(&spec.response),
+        limits: LimitsPlan {
+            time_us: limits.and_then(|it| it.time).map_or(default.time_us, |it| us(it.0)),
+            configure_us: limits
+                .and_then(|it| it.configure)
+                .map_or(default.configure_us, |it| us(it.0)),
+            memory_bytes: limits.and_then(|it| it.memory).map_or(default.memory_bytes, |it| it.0),
+        },
+    }
+}
+
+/// Header names in lower case and attributes with their `@`, each once.
+fn fields<'a>(all: impl Iterator<Item = (&'a Vec<String>, &'a Vec<String>)>) -> Vec<String> {
+    let mut fields = Vec::new();
+    for (headers, attributes) in all {
+        let headers = headers.iter().map(|name| name.to_ascii_lowercase());
+        let attributes = attributes.iter().map(|name| format!("@{}", name.trim_start_matches('@')));
+        for field in headers.chain(attributes) {
+            if !fields.contains(&field) {
+                fields.push(field);
+            }
+        }
+    }
+    fields
+}
+
+/// Settings that were said, in plain numbers; the engine has the defaults.
+fn imports(spec: &GrantedImports) -> BTreeMap<String, Json> {
+    let mut imports = BTreeMap::new();
+    let mut put = |name: &str, settings: Option<Json>| {
+        if let Some(settings) = settings {
+            imports.insert(name.to_owned(), settings);
+        }
+    };
+    put(
+        "http-client",
+        spec.http_client.as_ref().map(|it| {
+            said(&[
+                ("hosts", Some(json!(it.hosts))),
+                ("timeoutMs", it.timeout.map(|it| json!(it.0))),
+                ("perMinute", it.per_minute.map(Json::from)),
+                ("maxBytes", it.max_bytes.map(|it| json!(it.0))),
+                ("duringRequests", it.during_requests.map(Json::from)),
+            ])
+        }),
+    );
+    put(
+        "kv",
+        spec.kv.as_ref().map(|it| {
+            said(&[
+                ("entries", it.entries.map(Json::from)),
+                ("valueBytes", it.value_bytes.map(|it| json!(it.0))),
+            ])
+        }),
+    );
+    put(
+        "quota",
+        spec.quota.as_ref().map(|it| {
+            let classes = it.classes.iter().map(|(name, class)| {
+                (name.clone(), json!({ "perSecond": class.rate.0, "burst": class.burst }))
+            });
+            json!({ "classes": classes.collect::<Map<String, Json>>() })
+        }),
+    );
+    put(
+        "secrets",
+        spec.secrets.as_ref().map(|it| {
+            said(&[("names", Some(json!(it.names))), ("reveal", it.reveal.map(Json::from))])
+        }),
+    );
+    put("log", spec.log.as_ref().map(plain));
+    put("metrics", spec.metrics.as_ref().map(plain));
+    put("clock", spec.clock.as_ref().map(plain));
+    put("random", spec.random.as_ref().map(plain));
+    put("crypto", spec.crypto.as_ref().map(plain));
+    put("counters", spec.counters.as_ref().map(plain));
+    put("spans", spec.spans.as_ref().map(plain));
+    put("records", spec.records.as_ref().map(plain));
+    imports
+}
+
+/// Settings that are plain numbers as written.
+fn plain<T: Serialize>(settings: &T) -> Json {
+    let mut json = serde_json::to_value(settings).unwrap_or_default();
+    if let Some(map) = json.as_object_mut() {
+        map.retain(|_, value| !value.is_null());
+    }
+    json
+}
+
+fn said(fields: &[(&str, Option<Json>)]) -> Json {
+    let said = fields.iter().filter_map(|(name, value)| Some(((*name).to_owned(), value.clone()?)));
+    Json::Object(said.collect())
+}

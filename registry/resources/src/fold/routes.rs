@@ -1,0 +1,376 @@
+//! Routes, resolved, and the configuration of the router of each socket.
+
+use serde::Serialize;
+use serde_json::{Value as Json, json};
+
+use super::listeners::Socket;
+use super::services::{local_name, ports};
+use super::{ACCEPTED, Fold, Place, RESOLVED};
+use crate::document::Document;
+use crate::kinds::{
+    BackendRef, GatewaySpec, GrpcRouteSpec, HttpRouteSpec, ParentKind, ParentRef, RouteFilter,
+    RouteNamespaces, ServiceSpec,
+};
+use crate::plan::DirectionPlan;
+
+/// A route whose backends are resolved.
+pub(super) struct Route<'a> {
+    pub(super) document: &'a Document,
+    pub(super) hostnames: &'a [String],
+    pub(super) rules: Vec<Json>,
+    /// Names of rules, which section names refer to.
+    pub(super) names: Vec<Option<&'a str>>,
+    pub(super) parents: Vec<Parent<'a>>,
+}
+
+/// A gateway or service a route hangs on.
+pub(super) struct Parent<'a> {
+    key: String,
+    kind: ParentKind,
+    reference: &'a ParentRef,
+}
+
+/// A rule in parts: its JSON without backends, and what it refers to.
+struct Parts<'a> {
+    name: Option<&'a str>,
+    json: Json,
+    backends: &'a [BackendRef],
+    filters: &'a [RouteFilter],
+}
+
+/// Name, namespace and port of a backend as written.
+type Reference<'a> = (&'a str, &'a Option<String>, Option<u16>);
+
+impl<'a> Fold<'a> {
+    /// All routes, the oldest first, then by name.
+    pub(super) fn routes(&mut self) -> Vec<Route<'a>> {
+        let mut routes = Vec::new();
+        for (document, spec) in self.all::<HttpRouteSpec>() {
+            let parts = spec.rules.iter().map(|rule| Parts {
+                name: rule.name.as_deref(),
+                json: bare(rule),
+                backends: &rule.backend_refs,
+                filters: &rule.filters,
+            });
+            routes.push(self.route(document, &spec.parent_refs, &spec.hostnames, parts.collect()));
+        }
+        for (document, spec) in self.all::<GrpcRouteSpec>() {
+            let parts = spec.rules.iter().map(|rule| Parts {
+                name: rule.name.as_deref(),
+                json: bare(rule),
+                backends: &rule.backend_refs,
+                filters: &rule.filters,
+            });
+            routes.push(self.route(document, &spec.parent_refs, &spec.hostnames, parts.collect()));
+        }
+        routes.sort_by_key(|route| {
+            let created = &route.document.metadata.creation_timestamp;
+            (created.is_none(), created.clone(), route.document.key(), route.document.kind())
+        });
+        routes
+    }
+
+    fn route(
+        &mut self,
+        document: &'a Document,
+        parents: &'a [ParentRef],
+        hostnames: &'a [String],
+        parts: Vec<Parts<'a>>,
+    ) -> Route<'a> {
+        let parents = parents
+            .iter()
+            .enumerate()
+            .filter_map(|(at, reference)| self.parent(document, at, reference))
+            .collect();
+        let names: Vec<_> = parts.iter().map(|part| part.name).collect();
+        for (at, name) in names.iter().enumerate() {
+            if name.is_some() && names.iter().take(at).any(|other| other == name) {
+                let pointer = format!("/spec/rules/{at}/name");
+                let problem = document.problem(
+                    "route.rule-name",
+                    &pointer,
+                    "names of rules are each used once",
+                );
+                self.fail(document, ACCEPTED, "UnsupportedValue", problem);
+            }
+        }
+        let rules =
+            parts.into_iter().enumerate().map(|(at, part)| self.rule(document, at, part)).collect();
+        Route { document, hostnames, rules, names, parents }
+    }
+
+    fn parent(
+        &mut self,
+        document: &Document,
+        at: usize,
+        reference: &'a ParentRef,
+    ) -> Option<Parent<'a>> {
+        let namespace = reference.namespace.as_deref().unwrap_or(&document.metadata.namespace);
+        let key = format!("{namespace}/{}", reference.name);
+        let fits = match reference.kind {
+            ParentKind::Gateway => self.find::<GatewaySpec>(&key).map(|(_, spec)| {
+                spec.listeners.iter().any(|listener| {
+                    reference.section_name.as_ref().is_none_or(|name| *name == listener.name)
+                        && reference.port.is_none_or(|port| port == listener.port)
+                        && allowed(
+                            listener
+                                .allowed_routes
+                                .as_ref()
+                                .and_then(|it| it.namespaces.as_ref())
+                                .map(|it| it.from),
+                            namespace,
+                            document,
+                        )
+                })
+            }),
+            // A producer route: of the service's own namespace.
+            ParentKind::Service => self.find::<ServiceSpec>(&key).map(|(_, spec)| {
+                namespace == document.metadata.namespace
+                    && reference
+                        .port
+                        .is_none_or(|port| ports(spec).first().is_some_and(|one| one.port == port))
+            }),
+        };
+        let wrong = match fits {
+            Some(true) => return Some(Parent { key, kind: reference.kind, reference }),
+            Some(false) => format!(
+                "{:?} {key} takes no route by this section, port and namespace",
+                reference.kind
+            ),
+            None => format!("there is no {:?} {key}", reference.kind),
+        };
+        let problem =
+            document.problem("route.parent", &format!("/spec/parentRefs/{at}/name"), wrong);
+        self.fail(document, ACCEPTED, "NoMatchingParent", problem);
+        None
+    }
+
+    /// A rule with its backends as `namespace/name:port`. Backends that are not there get their share of requests
+    /// answered with 500, as the Gateway API wants: a rule without any has none, the others keep a name that no
+    /// service has.
+    fn rule(&mut self, document: &Document, at: usize, part: Parts<'_>) -> Json {
+        let mut rule = part.json;
+        let base = format!("/spec/rules/{at}");
+        let mut found = false;
+        let mut backends = Vec::new();
+        for (index, backend) in part.backends.iter().enumerate() {
+            let pointer = format!("{base}/backendRefs/{index}");
+            let service =
+                self.backend(document, &pointer, (&backend.name, &backend.namespace, backend.port));
+            found |= service.is_some();
+            let service = service.unwrap_or_else(|| format!("unresolved/{}", backend.name));
+            let mut entry = json!({ "service": service, "weight": backend.weight.unwrap_or(1) });
+            let filters = self.filters(document, &pointer, &backend.filters);
+            if let (false, Some(map)) = (filters.is_empty(), entry.as_object_mut()) {
+                map.insert("filters".to_owned(), Json::Array(filters));
+            }
+            backends.push(entry);
+        }
+        if !found {
+            backends.clear();
+        }
+        let filters = self.filters(document, &base, part.filters);
+        if let Some(map) = rule.as_object_mut() {
+            map.insert("filters".to_owned(), Json::Array(filters));
+            map.insert("backendRefs".to_owned(), Json::Array(backends));
+        }
+        rule
+    }
+
+    fn filters(&mut self, document: &Document, base: &str, filters: &[RouteFilter]) -> Vec<Json> {
+        let mut out = Vec::new();
+        for (at, filter) in filters.iter().enumerate() {
+            let mut json = bare(filter);
+            if let Some(mirror) = &filter.request_mirror {
+                let to = &mirror.backend_ref;
+                let pointer = format!("{base}/filters/{at}/requestMirror/backendRef");
+                // A mirror that is not there is left out; requests go on.
+                let Some(service) =
+                    self.backend(document, &pointer, (&to.name, &to.namespace, to.port))
+                else {
+                    continue;
+                };
+                if let Some(mirror) = json.pointer_mut("/requestMirror/backendRef") {
+                    *mirror = json!({ "service": service });
+                }
+            }
+            out.push(json);
+        }
+        out
+    }
+
+    fn backend(
+        &mut self,
+        document: &Document,
+        pointer: &str,
+        (name, namespace, port): Reference<'_>,
+    ) -> Option<String> {
+        let own = &document.metadata.namespace;
+        let namespace = namespace.as_ref().unwrap_or(own);
+        let key = format!("{namespace}/{name}");
+        let (reason, message) = if namespace == own {
+            match (self.find::<ServiceSpec>(&key), port) {
+                (None, _) => ("BackendNotFound", format!("there is no Service {key}")),
+                (Some((_, spec)), port) => match (port, ports(spec)) {
+                    (None, [one]) => return Some(format!("{key}:{}", one.port)),
+                    (None, _) => ("BackendNotFound", format!("{key} has several ports; name one")),
+                    (Some(port), all) if all.iter().any(|one| one.port == port) => {
+                        return Some(format!("{key}:{port}"));
+                    }
+                    (Some(port), _) => {
+                        ("BackendNotFound", format!("Service {key} has no port {port}"))
+                    }
+                },
+            }
+        } else {
+            ("RefNotPermitted", format!("{key} is in another namespace, which no document permits"))
+        };
+        let problem = document.problem("route.backend", &format!("{pointer}/name"), message);
+        let problem = problem.help("until it is there, requests for it are answered with 500");
+        self.fail(document, RESOLVED, reason, problem);
+        None
+    }
+
+    /// The configuration of the router of a socket.
+    pub(super) fn router_config(
+        &self,
+        place: &Place<'_>,
+        socket: &Socket<'_>,
+        routes: &[Route<'_>],
+    ) -> Json {
+        let routes = match (place, socket.plan.direction) {
+            (Place::Sidecar(document, spec, _), DirectionPlan::Inbound) => inbound(document, spec),
+            (Place::Sidecar(document, ..), _) => self.outbound(document, routes),
+            (Place::Gateway(document, _), _) => routes
+                .iter()
+                .filter(|route| route.hangs_on_listener(&document.key(), socket))
+                .filter_map(|route| {
+                    let limit = socket.listener.and_then(|one| one.hostname.as_deref());
+                    Some(route.json(intersect(limit, route.hostnames)?))
+                })
+                .collect(),
+        };
+        json!({ "routes": routes })
+    }
+
+    /// Mesh routes, then the default of each service that has none (with routes, what they do not match is 404, as
+    /// GAMMA wants).
+    fn outbound(&self, caller: &Document, routes: &[Route<'_>]) -> Vec<Json> {
+        let services = |parents: &[Parent<'_>]| -> Vec<String> {
+            let meshed = parents.iter().filter(|parent| parent.kind == ParentKind::Service);
+            meshed.map(|parent| parent.key.clone()).collect()
+        };
+        let mut out = Vec::new();
+        for route in routes {
+            let keys = services(&route.parents);
+            let found = keys.iter().filter_map(|key| self.find::<ServiceSpec>(key));
+            let hosts: Vec<_> = found.flat_map(|(service, _)| hostnames(service, caller)).collect();
+            if !hosts.is_empty() {
+                out.push(route.json(hosts));
+            }
+        }
+        let routed: Vec<_> = routes.iter().flat_map(|route| services(&route.parents)).collect();
+        for (document, spec) in self.all::<ServiceSpec>() {
+            let key = document.key();
+            let Some(port) = ports(spec).first().filter(|_| !routed.contains(&key)) else {
+                continue;
+            };
+            // No route can have this name: names have no colon.
+            let name = format!("{key}:{}", port.port);
+            let rule = json!({ "backendRefs": [{ "service": name, "weight": 1 }] });
+            let hosts = hostnames(document, caller);
+            out.push(
+                json!({ "name": name, "kind": "HTTPRoute", "hostnames": hosts, "rules": [rule] }),
+            );
+        }
+        out
+    }
+}
+
+impl Route<'_> {
+    fn json(&self, hostnames: Vec<String>) -> Json {
+        let document = self.document;
+        json!({ "name": document.key(), "kind": document.kind(), "hostnames": hostnames, "rules": self.rules })
+    }
+
+    /// Whether it takes traffic of that socket of a gateway.
+    pub(super) fn hangs_on_listener(&self, gateway: &str, socket: &Socket<'_>) -> bool {
+        let Some(listener) = socket.listener else { return false };
+        let from = listener
+            .allowed_routes
+            .as_ref()
+            .and_then(|it| it.namespaces.as_ref())
+            .map(|it| it.from);
+        let namespace = gateway.split('/').next().unwrap_or_default();
+        self.parents.iter().any(|parent| {
+            parent.kind == ParentKind::Gateway
+                && parent.key == gateway
+                && parent.reference.section_name.as_ref().is_none_or(|name| *name == listener.name)
+                && parent.reference.port.is_none_or(|port| port == listener.port)
+                && allowed(from, namespace, self.document)
+        })
+    }
+
+    /// Whether it routes traffic between services.
+    pub(super) fn hangs_on_a_service(&self) -> bool {
+        self.parents.iter().any(|parent| parent.kind == ParentKind::Service)
+    }
+}
+
+fn allowed(from: Option<RouteNamespaces>, gateway_namespace: &str, route: &Document) -> bool {
+    from == Some(RouteNamespaces::All) || route.metadata.namespace == gateway_namespace
+}
+
+fn inbound(document: &Document, spec: &ServiceSpec) -> Vec<Json> {
+    let Some(port) = spec.ports.first() else { return Vec::new() };
+    let name = local_name(&document.key(), port.port);
+    let rule = json!({ "backendRefs": [{ "service": name, "weight": 1 }] });
+    vec![json!({ "name": name, "kind": "HTTPRoute", "hostnames": [], "rules": [rule] })]
+}
+
+/// How a caller may call a service, with or without its port: by its name alone within one namespace.
+fn hostnames(service: &Document, caller: &Document) -> Vec<String> {
+    let (name, namespace) = (&service.metadata.name, &service.metadata.namespace);
+    let near = (*namespace == caller.metadata.namespace).then(|| name.clone());
+    let far = [format!("{name}.{namespace}"), format!("{name}.{namespace}.mesh")];
+    near.into_iter().chain(far).collect()
+}
+
+/// Hostnames of a route that a listener takes; `None` when there are none.
+fn intersect(listener: Option<&str>, route: &[String]) -> Option<Vec<String>> {
+    let Some(listener) = listener else { return Some(route.to_vec()) };
+    if route.is_empty() {
+        return Some(vec![listener.to_owned()]);
+    }
+    let under = |name: &str, pattern: &str| {
+        pattern.strip_prefix('*').is_some_and(|suffix| name.ends_with(suffix))
+    };
+    let both: Vec<String> = route
+        .iter()
+        .filter_map(|host| {
+            if host == listener || under(host, listener) {
+                Some(host.clone())
+            } else {
+                under(listener, host).then(|| listener.to_owned())
+            }
+        })
+        .collect();
+    (!both.is_empty()).then_some(both)
+}
+
+/// The JSON of a part without what was not said.
+fn bare<T: Serialize>(part: &T) -> Json {
+    fn strip(json: &mut Json) {
+        match json {
+            Json::Object(map) => {
+                map.retain(|_, value| !value.is_null() && *value != json!([]));
+                map.values_mut().for_each(strip);
+            }
+            Json::Array(items) => items.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+    let mut json = serde_json::to_value(part).unwrap_or_default();
+    strip(&mut json);
+    json
+}

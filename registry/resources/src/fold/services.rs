@@ -1,0 +1,190 @@
+//! Services as this proxy reaches them.
+
+use std::collections::BTreeMap;
+
+use super::{ACCEPTED, Fold, Place, RESOLVED, address};
+use crate::document::Document;
+use crate::kinds::{PortProtocol, ServiceEndpoint, ServicePort, ServiceSpec, UpstreamPolicySpec};
+use crate::plan::{
+    AddressPlan, EndpointPlan, PolicyPlan, ProtocolPlan, ServicePlan, UpstreamTlsPlan,
+};
+
+impl Fold<'_> {
+    /// What a schema cannot say about services.
+    pub(super) fn check_services(&mut self) {
+        for (document, spec) in self.all::<ServiceSpec>() {
+            let mut seen = Vec::new();
+            for (at, port) in spec.ports.iter().enumerate() {
+                if seen.contains(&port.port) {
+                    let message = format!("port {} is there twice; keep one", port.port);
+                    let problem = document.problem(
+                        "service.ports",
+                        &format!("/spec/ports/{at}/port"),
+                        message,
+                    );
+                    self.fail(document, ACCEPTED, "Invalid", problem);
+                }
+                seen.push(port.port);
+            }
+            if !spec.endpoints.iter().any(|endpoint| endpoint.sidecar.is_some()) {
+                continue;
+            }
+            if spec.ports.len() > 1 {
+                let message = "a service with sidecars has one port; the first counts";
+                let problem = document
+                    .problem("service.ports", "/spec/ports", message)
+                    .help("write one Service for each port");
+                self.fail(document, ACCEPTED, "Invalid", problem);
+            }
+            if spec.identity.is_none() || spec.tls.is_none() {
+                let message =
+                    "a service with sidecars needs `identity` and `tls`: the mesh speaks mTLS only";
+                let problem = document.problem("service.identity", "/spec", message);
+                self.fail(document, ACCEPTED, "Invalid", problem);
+            }
+        }
+    }
+
+    /// All services; the local one first.
+    pub(super) fn services(&mut self, place: &Place<'_>) -> Vec<ServicePlan> {
+        let policies = self.policies();
+        let policy = |key: &str| policies.get(key).copied().unwrap_or_default();
+        let mut plans = Vec::new();
+        if let Place::Sidecar(document, spec, index) = place
+            && let (Some(port), Some(endpoint)) = (spec.ports.first(), spec.endpoints.get(*index))
+        {
+            let endpoint =
+                EndpointPlan { address: address(&endpoint.address), weight: 1, tls: None };
+            plans.push(ServicePlan {
+                name: local_name(&document.key(), port.port),
+                protocol: protocol(port),
+                endpoints: vec![endpoint],
+                policy: policy(&document.key()),
+            });
+        }
+        let mut unreachable = None;
+        for (document, spec) in self.all::<ServiceSpec>() {
+            let key = document.key();
+            let mut endpoints = Vec::new();
+            for endpoint in &spec.endpoints {
+                match reach(place, document, spec, endpoint) {
+                    Ok(plan) => endpoints.push(plan),
+                    Err(NoIdentity::Ours) => unreachable = Some(key.clone()),
+                    // Already a problem of the service.
+                    Err(NoIdentity::Theirs) => {}
+                }
+            }
+            let meshed = !endpoints.is_empty() && endpoints.iter().all(|one| one.tls.is_some());
+            for port in ports(spec) {
+                plans.push(ServicePlan {
+                    name: format!("{key}:{}", port.port),
+                    protocol: if meshed { ProtocolPlan::Http2 } else { protocol(port) },
+                    endpoints: endpoints.clone(),
+                    policy: policy(&key),
+                });
+            }
+        }
+        if let (Some(service), Place::Gateway(document, _)) = (unreachable, place) {
+            let message = format!(
+                "the gateway has no `tls` to prove itself with, so it cannot reach {service}"
+            );
+            let problem = document
+                .problem("node.identity", "/spec", message)
+                .help("write spec.tls with certificate, key and ca, and spec.identity");
+            self.fail(document, RESOLVED, "InvalidCertificateRef", problem);
+        }
+        plans
+    }
+
+    fn policies(&mut self) -> BTreeMap<String, PolicyPlan> {
+        let mut policies = BTreeMap::new();
+        let mut owners: BTreeMap<String, &Document> = BTreeMap::new();
+        for (document, spec) in self.all::<UpstreamPolicySpec>() {
+            for (at, target) in spec.target_refs.iter().enumerate() {
+                let pointer = format!("/spec/targetRefs/{at}/name");
+                let key = format!("{}/{}", document.metadata.namespace, target.name);
+                if self.find::<ServiceSpec>(&key).is_none() {
+                    let message = format!("there is no Service {key}");
+                    let problem = document.problem("ref.missing", &pointer, message);
+                    self.fail(document, RESOLVED, "TargetNotFound", problem);
+                } else if let Some(owner) = owners.get(&key) {
+                    let message = format!("{key} already has the UpstreamPolicy {}", owner.key());
+                    let problem = document.problem("policy.conflict", &pointer, message);
+                    let problem = problem.also(owner.place("/metadata/name", "this one counts"));
+                    self.fail(document, ACCEPTED, "Conflicted", problem);
+                } else {
+                    owners.insert(key.clone(), document);
+                    policies.insert(key, policy(spec));
+                }
+            }
+        }
+        policies
+    }
+}
+
+/// Whose identity is missing for mTLS.
+enum NoIdentity {
+    Ours,
+    Theirs,
+}
+
+fn reach(
+    place: &Place<'_>,
+    document: &Document,
+    spec: &ServiceSpec,
+    endpoint: &ServiceEndpoint,
+) -> Result<EndpointPlan, NoIdentity> {
+    let weight = endpoint.weight.unwrap_or(1);
+    let Some(sidecar) = &endpoint.sidecar else {
+        return Ok(EndpointPlan { address: address(&endpoint.address), weight, tls: None });
+    };
+    let identity = spec.identity.as_ref().ok_or(NoIdentity::Theirs)?;
+    let own = place.identity_files().ok_or(NoIdentity::Ours)?;
+    let tls = UpstreamTlsPlan {
+        certificate: own.certificate.clone(),
+        key: own.key.clone(),
+        ca: own.ca.clone(),
+        expect_identity: identity.clone(),
+        server_name: format!("{}.{}.mesh", document.metadata.name, document.metadata.namespace),
+    };
+    Ok(EndpointPlan { address: AddressPlan::Tcp(sidecar.clone()), weight, tls: Some(tls) })
+}
+
+/// The ports callers may name: with sidecars just the first.
+pub(super) fn ports(spec: &ServiceSpec) -> &[ServicePort] {
+    let meshed = spec.endpoints.iter().any(|endpoint| endpoint.sidecar.is_some());
+    let most = if meshed { 1 } else { spec.ports.len() };
+    spec.ports.get(..most).unwrap_or_default()
+}
+
+/// The name of the application beside a sidecar.
+pub(super) fn local_name(key: &str, port: u16) -> String {
+    format!("local/{key}:{port}")
+}
+
+fn protocol(port: &ServicePort) -> ProtocolPlan {
+    match port.protocol {
+        PortProtocol::Http => ProtocolPlan::Http1,
+        PortProtocol::Http2 | PortProtocol::Grpc => ProtocolPlan::Http2,
+    }
+}
+
+fn policy(spec: &UpstreamPolicySpec) -> PolicyPlan {
+    let default = PolicyPlan::default();
+    let budget = spec.retry_budget.as_ref();
+    PolicyPlan {
+        algorithm: spec.load_balancing.as_ref().map_or(default.algorithm, |one| one.algorithm),
+        connect_timeout_ms: spec.connect_timeout.map_or(default.connect_timeout_ms, |it| it.0),
+        idle_timeout_ms: spec.idle_timeout.map_or(default.idle_timeout_ms, |it| it.0),
+        max_connections: spec.max_connections.unwrap_or(default.max_connections),
+        max_pending: spec.max_pending.unwrap_or(default.max_pending),
+        max_requests: spec.max_requests,
+        slow_call_ms: spec.slow_call.map_or(default.slow_call_ms, |it| it.0),
+        stats_window_ms: spec.stats_window.map_or(default.stats_window_ms, |it| it.0),
+        retry_percent: budget.and_then(|it| it.percent).unwrap_or(default.retry_percent),
+        retry_min_per_second: budget
+            .and_then(|it| it.min_per_second)
+            .unwrap_or(default.retry_min_per_second),
+        keep_alive_ms: spec.keep_alive.map(|it| it.0),
+    }
+}

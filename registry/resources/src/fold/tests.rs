@@ -1,0 +1,279 @@
+//! The example folds without a problem; what is wrong is named and blocks nothing else.
+
+use serde_json::json;
+
+use crate::plan::{AddressPlan, DirectionPlan, NodePlan, ProtocolPlan};
+use crate::{Document, Folded, Problem, fold, parse};
+
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/shop");
+
+/// The example and a lock like the one that `tamis up` writes.
+fn example() -> String {
+    let mut texts: Vec<String> = std::fs::read_dir(FOLDER)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "yaml"))
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
+    texts.sort();
+    let pins = ["route", "retry", "circuit-breaker", "jwt", "telemetry"].map(|name| {
+        let digest = format!("sha256:{}", "0".repeat(64));
+        json!({ "service": "*", "filter": format!("tamis/{name}"), "version": "0.1.0", "digest": digest })
+    });
+    let lock =
+        json!({ "apiVersion": "tamis.dev/v1alpha1", "kind": "FiltersLock", "filters": pins });
+    texts.push(lock.to_string());
+    texts.join("\n---\n")
+}
+
+fn files(path: &str) -> Result<Vec<u8>, String> {
+    match path {
+        ".tamis/jwks.json" => Ok(br#"{"keys":[]}"#.to_vec()),
+        ".tamis/keys/local-dev.pub" => Ok(b"PEM".to_vec()),
+        _ => Err("there is no such file".to_owned()),
+    }
+}
+
+fn documents(text: &str) -> Vec<Document> {
+    let (documents, problems) = parse("shop.yaml", text);
+    assert!(problems.is_empty(), "{problems:#?}");
+    documents
+}
+
+fn folded(text: &str, node: &str) -> Folded {
+    fold(&documents(text), &node.parse().unwrap(), &files)
+}
+
+fn plan(node: &str) -> NodePlan {
+    let folded = folded(&example(), node);
+    assert!(folded.problems.is_empty(), "{:#?}", folded.problems);
+    folded.plan.unwrap()
+}
+
+fn codes(problems: &[Problem]) -> Vec<&str> {
+    problems.iter().map(|one| one.code.as_str()).collect()
+}
+
+/// Attachments of a listener in their order.
+fn chain<'a>(plan: &'a NodePlan, listener: &str) -> Vec<&'a str> {
+    let listener = plan.listeners.iter().find(|one| one.name == listener).unwrap();
+    let members = listener.chain.attachments.iter();
+    members.map(|at| plan.filters[*at].attachment.strip_prefix("shop/").unwrap()).collect()
+}
+
+fn router(plan: &NodePlan, listener: &str) -> serde_json::Value {
+    let listener = plan.listeners.iter().find(|one| one.name == listener).unwrap();
+    let mut members = listener.chain.attachments.iter().map(|at| &plan.filters[*at]);
+    members.find(|one| one.filter == "tamis/route").unwrap().config.clone()
+}
+
+#[test]
+fn every_proxy_of_the_example_folds_without_a_problem() {
+    let nodes = ["storefront/0", "payments/0", "payments/1", "catalog/0"];
+    for node in nodes.map(|node| format!("sidecar:shop/{node}")) {
+        let plan = plan(&node);
+        assert_eq!(plan.listeners.len(), 2, "{node}");
+        assert!(plan.admin.is_some() && plan.identity.is_some(), "{node}");
+    }
+    let text = serde_json::to_string(&plan("gateway:shop/edge")).unwrap();
+    assert_eq!(serde_json::from_str::<NodePlan>(&text).unwrap(), plan("gateway:shop/edge"));
+}
+
+#[test]
+fn the_gateway_routes_by_path_and_guards_paying() {
+    let plan = plan("gateway:shop/edge");
+    let expected = ["jwt", "pay-jwt", "route", "retry", "circuit-breaker", "telemetry"];
+    assert_eq!(chain(&plan, "http"), expected);
+    assert_eq!(chain(&plan, "https"), expected);
+    assert_eq!(plan.filters.len(), 6, "both listeners share their filters");
+    let pay = plan.filters.iter().find(|one| one.attachment == "shop/pay-jwt").unwrap();
+    assert_eq!(pay.scope.as_deref(), Some(&["shop/shop/pay".to_owned()][..]));
+    assert_eq!(pay.config.pointer("/issuers/0/jwks"), Some(&json!({ "inline": { "keys": [] } })));
+    assert_eq!(pay.grant.reads, ["authorization", "x-user"]);
+    assert_eq!(pay.grant.imports["http-client"], json!({ "hosts": [], "timeoutMs": 5000 }));
+    assert_eq!(
+        router(&plan, "http").pointer("/routes/0/rules/0").unwrap(),
+        &json!({
+            "name": "pay",
+            "matches": [{ "path": { "type": "PathPrefix", "value": "/pay" } }],
+            "timeouts": { "request": "3s", "backendRequest": "1s" },
+            "filters": [],
+            "backendRefs": [{ "service": "shop/payments:80", "weight": 1 }],
+        })
+    );
+    assert_eq!(plan.trust[0]["keys"], json!([{ "name": "local-dev", "publicKey": "PEM" }]));
+}
+
+#[test]
+fn a_sidecar_reaches_its_application_in_clear_and_all_others_through_their_sidecars() {
+    let plan = plan("sidecar:shop/payments/1");
+    let local = &plan.services[0];
+    assert_eq!(local.name, "local/shop/payments:80");
+    assert_eq!(local.endpoints[0].address, AddressPlan::Tcp("127.0.0.1:9003".into()));
+    assert!(local.endpoints[0].tls.is_none() && local.protocol == ProtocolPlan::Http1);
+    let catalog = plan.services.iter().find(|one| one.name == "shop/catalog:80").unwrap();
+    assert_eq!(catalog.protocol, ProtocolPlan::Http2);
+    assert_eq!(catalog.endpoints[0].address, AddressPlan::Tcp("127.0.0.1:15036".into()));
+    assert_eq!((catalog.policy.slow_call_ms, catalog.policy.max_pending), (300, 64));
+    let tls = catalog.endpoints[0].tls.as_ref().unwrap();
+    assert_eq!(tls.certificate, ".tamis/certs/payments.crt");
+    assert_eq!(tls.expect_identity, "spiffe://shop.example/ns/shop/service/catalog");
+    assert_eq!(plan.listeners[0].address, AddressPlan::Tcp("127.0.0.1:15026".into()));
+    assert_eq!(
+        plan.listeners[0].tls.as_ref().unwrap().client_ca.as_deref(),
+        Some(".tamis/certs/ca.crt")
+    );
+}
+
+#[test]
+fn each_direction_of_a_sidecar_has_its_own_routes() {
+    let plan = plan("sidecar:shop/storefront");
+    assert_eq!(chain(&plan, "inbound"), ["jwt", "route", "retry", "circuit-breaker", "telemetry"]);
+    assert_eq!(chain(&plan, "outbound"), ["route", "retry", "circuit-breaker", "telemetry"]);
+    assert_eq!(plan.listeners[1].direction, DirectionPlan::Outbound);
+    let inbound = router(&plan, "inbound");
+    assert_eq!(
+        inbound.pointer("/routes/0/rules/0/backendRefs/0/service"),
+        Some(&json!("local/shop/storefront:80"))
+    );
+    let outbound = router(&plan, "outbound");
+    assert_eq!(
+        outbound.pointer("/routes/1/hostnames").unwrap(),
+        &json!(["payments", "payments.shop", "payments.shop.mesh"])
+    );
+}
+
+const MESH_ROUTE: &str = "
+---
+kind: HTTPRoute
+apiVersion: gateway.networking.k8s.io/v1
+metadata: { name: mesh, namespace: shop, creationTimestamp: '2026-01-01T00:00:00Z' }
+spec:
+  parentRefs: [{ kind: Service, name: payments }]
+  rules: [{ backendRefs: [{ name: payments, port: 80 }, { name: gone, port: 80 }] }]
+";
+
+#[test]
+fn a_mesh_route_takes_the_place_of_the_default_and_lost_backends_keep_their_share() {
+    let folded = folded(&(example() + MESH_ROUTE), "sidecar:shop/catalog");
+    let config = router(folded.plan.as_ref().unwrap(), "outbound");
+    let names: Vec<_> =
+        config["routes"].as_array().unwrap().iter().map(|one| &one["name"]).collect();
+    assert_eq!(names, ["shop/mesh", "shop/catalog:80", "shop/storefront:80"]);
+    assert_eq!(config["routes"][0]["rules"][0]["backendRefs"][1]["service"], "unresolved/gone");
+    assert_eq!(codes(&folded.problems), ["route.backend"]);
+    let status = folded.statuses.iter().find(|one| one.name == "mesh").unwrap();
+    assert_eq!(
+        (status.conditions[1].status, status.conditions[1].reason.as_str()),
+        (false, "BackendNotFound")
+    );
+}
+
+#[test]
+fn a_rule_without_any_backend_that_is_there_stays_and_has_none() {
+    let text = example().replace("{ name: catalog, port: 80 }", "{ name: catalog, port: 81 }");
+    let folded = folded(&text, "gateway:shop/edge");
+    assert_eq!(folded.problems[0].message, "Service shop/catalog has no port 81");
+    let config = router(folded.plan.as_ref().unwrap(), "http");
+    assert_eq!(config.pointer("/routes/0/rules/1/backendRefs"), Some(&json!([])));
+}
+
+#[test]
+fn a_tie_names_both() {
+    let text = example().replace(
+        "filter: tamis/retry\n  phase: traffic\n  order: 20",
+        "filter: tamis/retry\n  phase: traffic\n  order: 10",
+    );
+    let problem = folded(&text, "gateway:shop/edge").problems.remove(0);
+    assert_eq!(
+        problem.message,
+        "shop/retry and shop/route both have order 10 in one phase of one target"
+    );
+    assert_eq!((problem.code.as_str(), problem.also.len()), ("attachment.tie", 1));
+    assert_ne!(problem.place.line, problem.also[0].line);
+}
+
+#[test]
+fn what_cannot_run_and_fails_closed_stays_in_the_chain_refused() {
+    let rows = [
+        ("\"filter\":\"tamis/jwt\"", "\"filter\":\"tamis/other\"", "pin.missing"),
+        ("spec:\n  filter: tamis/jwt", "spec:\n  filter: tamis/other", "grant.missing"),
+        (
+            "metadata: { name: jwt, namespace: tamis }",
+            "metadata: { name: jwk, namespace: tamis }",
+            "filter.unknown",
+        ),
+        ("file: .tamis/jwks.json", "file: gone.json", "file.unreadable"),
+        ("sectionName: pay", "sectionName: pya", "attachment.target"),
+        (
+            "order: 20\n  config:\n    required: true",
+            "order: 20\n  onFailure: open\n  config:\n    required: true",
+            "attachment.on-failure",
+        ),
+    ];
+    for (from, to, code) in rows {
+        let text = example();
+        assert!(text.contains(from), "{from}");
+        let folded = folded(&text.replace(from, to), "gateway:shop/edge");
+        assert!(codes(&folded.problems).contains(&code), "{code}: {:?}", folded.problems);
+        let plan = folded.plan.unwrap();
+        let pay = plan.filters.iter().find(|one| one.attachment == "shop/pay-jwt").unwrap();
+        assert_eq!(pay.refused.as_ref().unwrap().code, code);
+        assert!(chain(&plan, "http").contains(&"route"), "{code}: the others run");
+    }
+}
+
+#[test]
+fn what_fails_open_and_cannot_run_is_left_out() {
+    let text = example().replace("\"filter\":\"tamis/telemetry\"", "\"filter\":\"tamis/other\"");
+    let plan = folded(&text, "gateway:shop/edge").plan.unwrap();
+    assert!(!chain(&plan, "http").contains(&"telemetry"));
+}
+
+#[test]
+fn a_pin_of_the_service_wins_over_that_of_all() {
+    let digest = format!("sha256:{}", "1".repeat(64));
+    let pin = json!({ "service": "shop/edge", "filter": "tamis/route", "version": "0.2.0", "digest": digest });
+    let text = example().replace("\"filters\":[", &format!("\"filters\":[{pin},"));
+    let version = |node: &str| {
+        let plan = folded(&text, node).plan.unwrap();
+        plan.filters.iter().find(|one| one.filter == "tamis/route").unwrap().version.clone()
+    };
+    assert_eq!(version("gateway:shop/edge"), "0.2.0");
+    assert_eq!(version("sidecar:shop/catalog"), "0.1.0");
+}
+
+#[test]
+fn a_service_with_sidecars_and_no_identity_is_left_without_endpoints() {
+    let text = example().replace("  identity: spiffe://shop.example/ns/shop/service/catalog\n", "");
+    let folded = folded(&text, "gateway:shop/edge");
+    assert_eq!(codes(&folded.problems), ["service.identity"]);
+    let plan = folded.plan.unwrap();
+    let service =
+        |name: &str| plan.services.iter().find(|one| one.name == name).unwrap().endpoints.len();
+    assert_eq!((service("shop/catalog:80"), service("shop/payments:80")), (0, 2));
+}
+
+#[test]
+fn a_proxy_that_is_in_no_document_has_no_plan() {
+    let folded = folded(&example(), "sidecar:shop/catalog/7");
+    assert!(folded.plan.is_none());
+    assert_eq!(codes(&folded.problems), ["node.none"]);
+}
+
+#[test]
+fn the_order_of_documents_does_not_matter() {
+    let text = example() + MESH_ROUTE;
+    let mut reversed = documents(&text);
+    reversed.reverse();
+    let node = "gateway:shop/edge".parse().unwrap();
+    assert_eq!(fold(&documents(&text), &node, &files).plan, fold(&reversed, &node, &files).plan);
+}
+
+#[test]
+fn a_lost_key_leaves_the_policy_in_force() {
+    let text = example().replace("publicKeyFile: .tamis/keys/local-dev.pub", "publicKeyFile: gone");
+    let folded = folded(&text, "gateway:shop/edge");
+    assert_eq!(codes(&folded.problems), ["trust.key"]);
+    assert_eq!(folded.plan.unwrap().trust[0]["keys"], json!([]));
+}

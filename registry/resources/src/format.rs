@@ -1,0 +1,228 @@
+//! Texts with a grammar: durations, sizes, rates, names and addresses.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// A duration of the Gateway API (GEP-2257), like `1m30s` or `250ms`; in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Millis(pub u64);
+
+/// An amount of memory, like `8MiB` or a number of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bytes(pub u64);
+
+/// So many in a time, like `100/m`, or a number for each second; in a second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate(pub f64);
+
+impl Millis {
+    /// Reads up to four of `NUMBER(h|m|s|ms)`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (mut rest, mut total, mut parts) = (text, 0u64, 0);
+        while !rest.is_empty() {
+            let end =
+                rest.find(|c: char| !c.is_ascii_digit()).filter(|end| (1..=5).contains(end))?;
+            let (digits, tail) = rest.split_at(end);
+            let end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+            let (unit, tail) = tail.split_at(end);
+            let scale = match unit {
+                "h" => 3_600_000,
+                "m" => 60_000,
+                "s" => 1_000,
+                "ms" => 1,
+                _ => return None,
+            };
+            total += digits.parse::<u64>().ok()? * scale;
+            parts += 1;
+            rest = tail;
+        }
+        (1..=4).contains(&parts).then_some(Self(total))
+    }
+}
+
+/// The shortest way to write it; at most 99,999 hours can be written.
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, ms) = (self.0 / 1000, self.0 % 1000);
+        let parts =
+            [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s"), (ms, "ms")];
+        for (number, unit) in parts.into_iter().filter(|(number, _)| *number > 0) {
+            write!(f, "{number}{unit}")?;
+        }
+        if self.0 == 0 { f.write_str("0s") } else { Ok(()) }
+    }
+}
+
+impl Bytes {
+    /// Reads `NUMBER` with `KiB`, `MiB`, `GiB` or nothing.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1u64 << 30)];
+        let found = units.iter().find_map(|(unit, by)| Some((text.strip_suffix(unit)?, *by)));
+        let (digits, scale) = found.unwrap_or((text, 1));
+        let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        plain.then(|| digits.parse::<u64>().ok()?.checked_mul(scale).map(Self)).flatten()
+    }
+}
+
+impl Rate {
+    /// Reads `NUMBER/s`, `NUMBER/m` or `NUMBER/h`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (digits, unit) = text.split_once('/')?;
+        let seconds = match unit {
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        plain.then(|| digits.parse::<u32>().ok()).flatten().map(|n| Self(f64::from(n) / seconds))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Number(u64),
+    Text(String),
+}
+
+macro_rules! written {
+    ($name:ident, $format:literal, $types:expr, $from_number:expr, $out:expr) => {
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let from_number: fn(u64) -> Option<Self> = $from_number;
+                let read = match Written::deserialize(deserializer)? {
+                    Written::Number(number) => from_number(number),
+                    Written::Text(text) => Self::parse(&text),
+                };
+                read.ok_or_else(|| de::Error::custom(rule($format)))
+            }
+        }
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let out: fn(&Self, S) -> Result<S::Ok, S::Error> = $out;
+                out(self, serializer)
+            }
+        }
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": $types, "format": $format })
+            }
+        }
+    };
+}
+written!(Millis, "gateway-duration", "string", |_| None, |it, to| to
+    .serialize_str(&it.to_string()));
+written!(Bytes, "bytes", ["string", "integer"], |n| Some(Bytes(n)), |it, to| to
+    .serialize_u64(it.0));
+written!(
+    Rate,
+    "rate",
+    ["string", "integer"],
+    |n| u32::try_from(n).ok().map(|n| Rate(n.into())),
+    |it, to| { to.serialize_str(&format!("{}/h", (it.0 * 3600.0).round())) }
+);
+
+/// The rule of a format in words.
+pub(crate) fn rule(format: &str) -> &'static str {
+    match format {
+        "gateway-duration" => "a duration is like 250ms, 10s or 1h30m",
+        "bytes" => "a size is like 512KiB, 8MiB or a number of bytes",
+        "rate" => "a rate is like 10/s, 100/m, 5000/h, or a number for each second",
+        "resource-name" => "a name has lower-case letters, digits, `-` and `.`, at most 253",
+        "spiffe-id" => "an identity is like spiffe://trust.domain/path",
+        "host-port" => "an address is like 127.0.0.1:8080",
+        "endpoint" => "an endpoint is like 127.0.0.1:9001, host.name:9001 or unix:/path",
+        "filter-name" => "a filter is named namespace/name",
+        "digest" => "a digest is sha256: and 64 lower-case hex digits",
+        "hostname" => "a hostname is like shop.example or *.shop.example, without port",
+        _ => "see the schema",
+    }
+}
+
+/// Whether `text` is of that format; unknown formats accept all.
+pub(crate) fn accepts(format: &str, text: &str) -> bool {
+    match format {
+        "gateway-duration" => Millis::parse(text).is_some(),
+        "bytes" => Bytes::parse(text).is_some(),
+        "rate" => Rate::parse(text).is_some(),
+        "resource-name" => is_name(text),
+        "spiffe-id" => text.strip_prefix("spiffe://").is_some_and(|rest| {
+            let (domain, path) = rest.split_once('/').unwrap_or((rest, "x"));
+            is_name(domain) && !path.split('/').any(|part| part.is_empty() || part == "..")
+        }),
+        "host-port" => text.parse::<std::net::SocketAddr>().is_ok(),
+        "endpoint" => endpoint(text),
+        "filter-name" => {
+            text.split_once('/').is_some_and(|(ns, name)| is_name(ns) && is_name(name))
+        }
+        "digest" => text.strip_prefix("sha256:").is_some_and(|hex| {
+            hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        }),
+        "hostname" => is_name(text.strip_prefix("*.").unwrap_or(text)),
+        _ => true,
+    }
+}
+
+fn endpoint(text: &str) -> bool {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return path.len() > 1;
+    }
+    let dns = text.rsplit_once(':').is_some_and(|(host, port)| {
+        is_name(host) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    dns || text.parse::<std::net::SocketAddr>().is_ok()
+}
+
+fn is_name(text: &str) -> bool {
+    let inner =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
+    (1..=253).contains(&text.len())
+        && text.bytes().all(inner)
+        && !text
+            .split('.')
+            .any(|label| label.is_empty() || label.starts_with('-') || label.ends_with('-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_those_of_the_gateway_api() {
+        for (text, ms) in [("0s", 0), ("250ms", 250), ("1h30m", 5_400_000), ("1m1s1ms", 61_001)] {
+            assert_eq!(Millis::parse(text), Some(Millis(ms)), "{text}");
+            assert_eq!(Millis(ms).to_string(), text);
+        }
+        for text in ["", "1", "1d", "100000s", "1.5s", "-1s", "s", "1s1s1s1s1s"] {
+            assert_eq!(Millis::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_and_rates_need_a_known_unit() {
+        assert_eq!(Bytes::parse("8MiB"), Some(Bytes(8 << 20)));
+        assert_eq!(Bytes::parse("8MB"), None);
+        assert_eq!(Rate::parse("60/m"), Some(Rate(1.0)));
+        assert_eq!(Rate::parse("60/d"), None);
+    }
+
+    #[test]
+    fn endpoints_are_sockets_names_or_paths() {
+        for good in ["127.0.0.1:1", "[::1]:80", "a.b:80", "unix:/tmp/a"] {
+            assert!(accepts("endpoint", good), "{good}");
+        }
+        for bad in ["127.0.0.1", "a:b:80", "unix:", "a.b:0", "a.b:99999"] {
+            assert!(!accepts("endpoint", bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Documents to checked values, then to the plan of one proxy. No I/O.
+//!
+//! [`parse`] reads YAML and answers with every error of a document at once, each with its place.
+//! [`fold`] turns documents into the [`plan::NodePlan`] of one proxy. What a document names (key
+//! sets, public keys) is read through a function of the caller.
+//!
+//! A bad document never blocks another: it becomes a [`Problem`], the others are folded. An
+//! attachment that has to fail closed and cannot be placed stays in the plan as refused.
+//!
+//! ```
+//! let text = "kind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: a }\nspec: { prots: [] }\n";
+//! let (documents, problems) = tamis_resources::parse("a.yaml", text);
+//! assert!(documents.is_empty());
+//! assert_eq!(problems[0].help.as_deref(), Some("did you mean `ports`?"));
+//! ```
+
+mod check;
+mod document;
+mod fold;
+mod format;
+mod kinds;
+mod node_name;
+pub mod plan;
+mod problem;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+pub use document::{Document, Metadata, parse};
+pub use fold::{Condition, Folded, ResourceStatus, fold};
+pub use format::{Bytes, Millis, Rate};
+pub use kinds::*;
+pub use node_name::{BadNodeName, NodeName};
+pub use problem::{Place, Problem};
+pub use tree::{Node, Span, Value};

@@ -1,0 +1,244 @@
+//! The plan of one proxy: plain numbers and names, nothing left to resolve.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+pub use crate::kinds::{Algorithm, Isolation, OnFailure, Phase};
+
+macro_rules! plans {
+    ($($item:item)*) => {$(
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        $item
+    )*};
+}
+
+plans! {
+    /// All one proxy has to know.
+    pub struct NodePlan {
+        /// Whose plan it is, like `sidecar:shop/a/0`.
+        pub node: String,
+        /// SPIFFE id of the proxy.
+        pub identity: Option<String>,
+        /// Sockets.
+        pub listeners: Vec<ListenerPlan>,
+        /// What routers may choose.
+        pub services: Vec<ServicePlan>,
+        /// Filters of all chains, each configuration once.
+        pub filters: Vec<FilterPlan>,
+        /// Address of the admin listener.
+        pub admin: Option<String>,
+        /// Trust policies, as the trust crate reads them.
+        pub trust: Vec<Json>,
+    }
+    /// A socket address in one of its forms.
+    pub enum AddressPlan {
+        /// `IP:PORT`.
+        Tcp(String),
+        /// Path of a Unix socket.
+        Unix(String),
+        /// `host.name:PORT`, resolved by the proxy. Never of a listener.
+        Dns(String),
+    }
+    /// Which way traffic flows through a listener.
+    #[derive(Copy, Eq)]
+    pub enum DirectionPlan {
+        /// From outside the mesh.
+        Gateway,
+        /// To the local service.
+        Inbound,
+        /// From the local service.
+        Outbound,
+    }
+    /// A socket to listen on.
+    pub struct ListenerPlan {
+        /// Unique within the plan.
+        pub name: String,
+        /// Where.
+        pub address: AddressPlan,
+        /// TLS; none is clear text.
+        pub tls: Option<TlsPlan>,
+        /// Which way traffic flows.
+        pub direction: DirectionPlan,
+        /// What happens to exchanges.
+        pub chain: ChainPlan,
+    }
+    /// What a listener shows; paths of PEM files.
+    pub struct TlsPlan {
+        /// The chain, leaf first.
+        pub certificate: String,
+        /// The private key.
+        pub key: String,
+        /// Peers must show a certificate of this authority.
+        pub client_ca: Option<String>,
+    }
+    /// The filters of a listener.
+    pub struct ChainPlan {
+        /// Indices into `filters`, in order of phase, then order, then name.
+        pub attachments: Vec<usize>,
+    }
+    /// A filter in its place.
+    pub struct FilterPlan {
+        /// `namespace/name` of the attachment.
+        pub attachment: String,
+        /// `namespace/name` of the filter.
+        pub filter: String,
+        /// Pinned version; empty when refused before it was known.
+        pub version: String,
+        /// Pinned digest of the manifest; empty when refused before it was known.
+        pub digest: String,
+        /// Where in the chain.
+        pub phase: Phase,
+        /// Lower first within the phase.
+        pub order: i32,
+        /// Given to the filter.
+        pub config: Json,
+        /// What its faults do.
+        pub on_failure: OnFailure,
+        /// How long instances live.
+        pub isolation: Isolation,
+        /// Rules it applies to: `ns/route/` (all of a route) or `ns/route/rule`; none is all.
+        pub scope: Option<Vec<String>>,
+        /// Who must have signed, beyond the trust policy.
+        pub signed_by: Option<SignedByPlan>,
+        /// What it may do.
+        pub grant: GrantPlan,
+        /// Set when documents do not allow it to run though it fails closed: the proxy must refuse
+        /// every exchange in its scope, with this code.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub refused: Option<RefusedPlan>,
+    }
+    /// Why an attachment cannot run.
+    pub struct RefusedPlan {
+        /// Stable name of the rule, like `pin.missing`.
+        pub code: String,
+        /// In words.
+        pub reason: String,
+    }
+    /// Who must have signed.
+    pub struct SignedByPlan {
+        /// Names of keys.
+        pub keys: Vec<String>,
+        /// How many.
+        pub threshold: u32,
+    }
+    /// What a filter may do; as JSON it is what the engine reads as its grant.
+    #[derive(Default)]
+    pub struct GrantPlan {
+        /// Settings by capability.
+        pub imports: BTreeMap<String, Json>,
+        /// Header names, `@attributes`, `*`, `@*`.
+        pub reads: Vec<String>,
+        /// Header names, `:path`, `:authority`, `@attributes`, `*`, `@*`.
+        pub writes: Vec<String>,
+        /// It may see and replace request bodies.
+        pub request_body: bool,
+        /// It may see and replace response bodies.
+        pub response_body: bool,
+        /// What it may spend.
+        pub limits: LimitsPlan,
+    }
+    /// What a filter may spend.
+    #[derive(Copy, Eq)]
+    pub struct LimitsPlan {
+        /// CPU time of a hook.
+        pub time_us: u64,
+        /// CPU time of configuring.
+        pub configure_us: u64,
+        /// Memory of an instance.
+        pub memory_bytes: u64,
+    }
+    /// What a service is sent with.
+    #[derive(Copy, Eq)]
+    pub enum ProtocolPlan {
+        /// HTTP/1.1.
+        Http1,
+        /// HTTP/2.
+        Http2,
+    }
+    /// One port of a service, as this proxy reaches it.
+    pub struct ServicePlan {
+        /// `namespace/name:port`, or `local/namespace/name:port` for the application beside a sidecar.
+        pub name: String,
+        /// What it is sent.
+        pub protocol: ProtocolPlan,
+        /// Where it runs.
+        pub endpoints: Vec<EndpointPlan>,
+        /// How it is reached.
+        pub policy: PolicyPlan,
+    }
+    /// A place where a service runs.
+    pub struct EndpointPlan {
+        /// Where.
+        pub address: AddressPlan,
+        /// Share of traffic.
+        pub weight: u32,
+        /// mTLS; none is clear text.
+        pub tls: Option<UpstreamTlsPlan>,
+    }
+    /// What this proxy shows and expects; paths of PEM files.
+    pub struct UpstreamTlsPlan {
+        /// Own chain, leaf first.
+        pub certificate: String,
+        /// Own private key.
+        pub key: String,
+        /// Authority of the peer.
+        pub ca: String,
+        /// SPIFFE id the peer must have.
+        pub expect_identity: String,
+        /// Sent as server name.
+        pub server_name: String,
+    }
+    /// How a service is reached.
+    #[derive(Copy)]
+    pub struct PolicyPlan {
+        /// How an endpoint is picked.
+        pub algorithm: Algorithm,
+        /// Until a connection stands.
+        pub connect_timeout_ms: u64,
+        /// How long an unused connection is kept.
+        pub idle_timeout_ms: u64,
+        /// Connections to an endpoint.
+        pub max_connections: u32,
+        /// Requests that wait for a connection.
+        pub max_pending: u32,
+        /// Requests under way; none is no limit.
+        pub max_requests: Option<u32>,
+        /// From here on an answer is slow.
+        pub slow_call_ms: u64,
+        /// How far back outcomes count.
+        pub stats_window_ms: u64,
+        /// Retries of the requests, in percent.
+        pub retry_percent: u32,
+        /// Retries always allowed in a second.
+        pub retry_min_per_second: u32,
+        /// Between two probes of a silent connection; none is none.
+        pub keep_alive_ms: Option<u64>,
+    }
+}
+
+impl Default for LimitsPlan {
+    fn default() -> Self {
+        Self { time_us: 5_000, configure_us: 2_000_000, memory_bytes: 16 << 20 }
+    }
+}
+
+impl Default for PolicyPlan {
+    fn default() -> Self {
+        Self {
+            algorithm: Algorithm::P2c,
+            connect_timeout_ms: 1_000,
+            idle_timeout_ms: 60_000,
+            max_connections: 1_024,
+            max_pending: 1_024,
+            max_requests: None,
+            slow_call_ms: 1_000,
+            stats_window_ms: 10_000,
+            retry_percent: 20,
+            retry_min_per_second: 10,
+            keep_alive_ms: None,
+        }
+    }
+}

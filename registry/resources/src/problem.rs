@@ -1,0 +1,139 @@
+//! What is wrong with a document: where, by which rule, and the way out.
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use miette::{Diagnostic, LabeledSpan, NamedSource, Severity, SourceCode};
+use serde::Serialize;
+
+use crate::tree::Span;
+
+/// One thing wrong with one document.
+#[derive(Debug, Clone, Serialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Problem {
+    /// Stable name of the rule, like `field.unknown`.
+    pub code: String,
+    /// What is wrong.
+    pub message: String,
+    /// What would satisfy the rule.
+    pub help: Option<String>,
+    /// Where.
+    pub place: Place,
+    /// Other places that take part, possibly in other sources.
+    pub also: Vec<Place>,
+    /// The text of `place`, for rendering.
+    #[serde(skip)]
+    text: NamedSource<Arc<str>>,
+}
+
+/// A place in a source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Place {
+    /// Name of the source as given to `parse`.
+    pub source: String,
+    /// First byte.
+    pub start: usize,
+    /// Byte after the last.
+    pub end: usize,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// What is there.
+    pub label: String,
+}
+
+impl Place {
+    /// The part of `span` on its first line.
+    pub(crate) fn new(source: &str, text: &str, span: Span, label: &str) -> Self {
+        let start = floor(text, span.start);
+        let end = floor(text, span.end).max(start);
+        let first = text.get(start..end).and_then(|part| part.lines().next()).map_or(0, str::len);
+        let before = text.get(..start).unwrap_or_default();
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        Self {
+            source: source.to_owned(),
+            start,
+            end: start + first,
+            line: before.matches('\n').count() + 1,
+            column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
+            label: label.to_owned(),
+        }
+    }
+
+    fn labeled(&self) -> LabeledSpan {
+        LabeledSpan::new(Some(self.label.clone()), self.start, self.end - self.start)
+    }
+}
+
+/// The nearest boundary of a character at or before `at`.
+fn floor(text: &str, at: usize) -> usize {
+    let mut at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+impl Problem {
+    /// A problem at a span of a source.
+    pub(crate) fn new(
+        code: &str,
+        source: &str,
+        text: &Arc<str>,
+        span: Span,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            code: code.to_owned(),
+            message: message.into(),
+            help: None,
+            place: Place::new(source, text, span, "here"),
+            also: Vec::new(),
+            text: NamedSource::new(source, Arc::clone(text)),
+        }
+    }
+
+    /// Says the way out.
+    #[must_use]
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Names another place that takes part.
+    #[must_use]
+    pub(crate) fn also(mut self, place: Place) -> Self {
+        self.also.push(place);
+        self
+    }
+}
+
+impl Diagnostic for Problem {
+    fn code<'a>(&'a self) -> Option<Box<dyn Display + 'a>> {
+        Some(Box::new(&self.code))
+    }
+
+    fn severity(&self) -> Option<Severity> {
+        Some(Severity::Error)
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn Display + 'a>> {
+        let elsewhere = self.also.iter().filter(|place| place.source != self.place.source);
+        let mut lines: Vec<String> = self.help.iter().cloned().collect();
+        lines.extend(elsewhere.map(|place| {
+            format!("see {}:{}:{} ({})", place.source, place.line, place.column, place.label)
+        }));
+        (!lines.is_empty()).then(|| Box::new(lines.join("\n")) as Box<dyn Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        Some(&self.text)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let same = self.also.iter().filter(|place| place.source == self.place.source);
+        Some(Box::new(std::iter::once(&self.place).chain(same).map(Place::labeled)))
+    }
+}
