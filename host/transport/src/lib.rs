@@ -21,3 +21,11 @@ pub mod gate;
 pub mod listen;
 pub mod serve;
 pub mod tls;
+
+pub use address::{Address, AddressError};
+pub use connect::{ConnectError, Plain, Stream, connect};
+pub use gate::{ConnectMethod, GateLimits, GateRefusal};
+pub use listen::{BoundListener, ListenError, Listener, bind};
+pub use serve::{ConnInfo, ServeError, ServeLimits, Shutdown, serve_connection};
+pub use tls::spiffe::SpiffeId;
+pub use tls::{ClientTls, OwnCertificate, PeerIdentity, ServerTls, TlsError};

@@ -1,0 +1,137 @@
+//! A request under way to one endpoint.
+
+use crate::ask::Ask;
+use crate::circuit::Ticket;
+use crate::config::Protocol;
+use crate::endpoints::Endpoint;
+use crate::registry::{EndpointState, ServiceState};
+use crate::window::Sample;
+use crate::{http1, http2};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use tamis_exchange::{Body, Cause};
+
+/// Counted in flight until dropped. Dropped without a record it was cancelled: that counts neither way.
+pub struct Attempt {
+    service: Arc<ServiceState>,
+    endpoint: Arc<EndpointState>,
+    pool: Rc<crate::pool::Pool>,
+    ticket: Option<Ticket>,
+    began: Instant,
+    slow_call: Duration,
+    stream: Option<http2::Stream>,
+}
+
+/// How an attempt ended, for the statistics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptOutcome {
+    /// With a response that is no failure.
+    Success,
+    /// With a failure.
+    Failure,
+    /// Not in time.
+    Timeout,
+}
+
+/// Why there is no response.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct SendFailure {
+    /// For the retry filter.
+    pub cause: Cause,
+    /// For people.
+    pub detail: String,
+    /// Nothing of the request was sent.
+    pub untouched: bool,
+}
+
+impl SendFailure {
+    pub(crate) fn new(cause: Cause, detail: String) -> Self {
+        Self { cause, detail, untouched: false }
+    }
+
+    pub(crate) fn untouched(cause: Cause, detail: String) -> Self {
+        Self { cause, detail, untouched: true }
+    }
+}
+
+impl Attempt {
+    pub(crate) fn new(
+        service: &Arc<ServiceState>,
+        endpoint: &Endpoint,
+        ticket: Ticket,
+        slow_call: Duration,
+    ) -> Self {
+        service.in_flight.fetch_add(1, Ordering::Relaxed);
+        endpoint.state.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self {
+            service: Arc::clone(service),
+            endpoint: Arc::clone(&endpoint.state),
+            pool: Rc::clone(&endpoint.pool),
+            ticket: Some(ticket),
+            began: Instant::now(),
+            slow_call,
+            stream: None,
+        }
+    }
+
+    /// Where it goes.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint.name
+    }
+
+    /// Whether it goes over TLS.
+    pub fn is_secure(&self) -> bool {
+        self.pool.is_secure()
+    }
+
+    /// Sends the request, whose target is absolute, and waits for the response head.
+    ///
+    /// With `upgrade` it goes over an HTTP/1.1 connection of its own; after a 101 take it with `hyper::upgrade::on`.
+    /// Keep the attempt until the response body has ended.
+    ///
+    /// # Errors
+    /// Says why, in the retry filter's terms.
+    pub async fn send(
+        &mut self,
+        request: Request<Body>,
+        upgrade: bool,
+    ) -> Result<Response<Incoming>, SendFailure> {
+        match self.pool.protocol {
+            _ if upgrade => http1::upgrade(&self.pool, request).await,
+            Protocol::Http1 => http1::send(&self.pool, request).await,
+            Protocol::Http2 => {
+                let (response, stream) = http2::send(&self.pool, request).await?;
+                self.stream = Some(stream);
+                Ok(response)
+            }
+        }
+    }
+
+    /// How it ended; only the first counts. Gives a question when the breaker filter should look.
+    pub fn record(&mut self, outcome: AttemptOutcome) -> Option<Ask> {
+        let ticket = self.ticket.take()?;
+        let latency = self.began.elapsed();
+        let sample = Sample {
+            failed: outcome != AttemptOutcome::Success,
+            timed_out: outcome == AttemptOutcome::Timeout,
+            slow: latency > self.slow_call,
+        };
+        let look = self.endpoint.record(ticket, sample, latency);
+        look.then(|| Ask::new(&self.service, &self.endpoint))
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.service.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if let Some(ticket) = self.ticket.take() {
+            self.endpoint.cancel(ticket);
+        }
+    }
+}

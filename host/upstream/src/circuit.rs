@@ -1,0 +1,281 @@
+//! A circuit's state: who passes, when somebody has to decide. It never decides itself.
+
+use crate::window::{Rolling, Sample};
+use std::time::{Duration, Instant};
+use tamis_exchange::{Circuit, Window};
+
+/// A circuit with the statistics it is judged by.
+pub(crate) struct Breaker {
+    state: State,
+    /// Rises with every change of state: attempts know under which they began.
+    epoch: u64,
+    /// Somebody is deciding now.
+    asking: bool,
+    pub(crate) window: Rolling,
+    pub(crate) opened: u64,
+}
+
+enum State {
+    Closed,
+    Open {
+        until: Instant,
+    },
+    /// Probes still to admit, and those under way.
+    HalfOpen {
+        left: u32,
+        under_way: u32,
+    },
+}
+
+/// Whether an attempt passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    Pass(Ticket),
+    /// Ask the breaker filter first.
+    Ask,
+    /// Not for about so long.
+    Refuse(Duration),
+}
+
+/// Under what an attempt began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    epoch: u64,
+    probe: bool,
+}
+
+/// What refused callers wait for while others probe or decide.
+const SHORT: Duration = Duration::from_millis(50);
+
+impl Breaker {
+    pub(crate) fn new(span: Duration, now: Instant) -> Self {
+        Self {
+            state: State::Closed,
+            epoch: 0,
+            asking: false,
+            window: Rolling::new(span, now),
+            opened: 0,
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    pub(crate) fn admit(&mut self, now: Instant) -> Admission {
+        let epoch = self.epoch;
+        match &mut self.state {
+            State::Closed => Admission::Pass(Ticket { epoch, probe: false }),
+            State::Open { until } if now < *until => Admission::Refuse(*until - now),
+            _ if self.asking => Admission::Refuse(SHORT),
+            State::HalfOpen { left, under_way } if *left > 0 => {
+                *left -= 1;
+                *under_way += 1;
+                Admission::Pass(Ticket { epoch, probe: true })
+            }
+            State::HalfOpen { under_way, .. } if *under_way > 0 => Admission::Refuse(SHORT),
+            // Open and expired, or every probe is judged and nobody said what follows.
+            State::Open { .. } | State::HalfOpen { .. } => {
+                self.asking = true;
+                Admission::Ask
+            }
+        }
+    }
+
+    /// An attempt ended. True when the filter should look; then [`Breaker::asking`] is set.
+    pub(crate) fn record(&mut self, ticket: Ticket, sample: Sample, now: Instant) -> bool {
+        let current = ticket.epoch == self.epoch;
+        let look = match &mut self.state {
+            State::Closed => {
+                self.window.record(sample, now);
+                sample.failed || sample.slow
+            }
+            // Begun before it opened: says nothing about the endpoint as it is now.
+            State::Open { .. } => false,
+            State::HalfOpen { under_way, .. } if current && ticket.probe => {
+                *under_way = under_way.saturating_sub(1);
+                self.window.record(sample, now);
+                true
+            }
+            State::HalfOpen { .. } => false,
+        };
+        let ask = look && !self.asking;
+        self.asking |= ask;
+        ask
+    }
+
+    /// An attempt was given up by its own side: a probe may be made again.
+    pub(crate) fn cancel(&mut self, ticket: Ticket) {
+        if let State::HalfOpen { left, under_way } = &mut self.state
+            && ticket.probe
+            && ticket.epoch == self.epoch
+        {
+            *under_way = under_way.saturating_sub(1);
+            *left += 1;
+        }
+    }
+
+    /// Takes the answer to an ask.
+    pub(crate) fn answer(&mut self, circuit: Circuit, now: Instant) {
+        self.asking = false;
+        match (circuit, &mut self.state) {
+            (Circuit::Closed, State::Closed) => {}
+            (Circuit::Closed, _) => {
+                self.state = State::Closed;
+                self.epoch += 1;
+                self.window.clear();
+            }
+            (Circuit::Open(ms), state) => {
+                // An open circuit that stays open is no new opening; 0 would be asked about without end.
+                let until = now + Duration::from_millis(u64::from(ms.max(1)));
+                if !matches!(state, State::Open { .. }) {
+                    self.opened += 1;
+                    self.epoch += 1;
+                }
+                self.state = State::Open { until };
+            }
+            (Circuit::HalfOpen(probes), State::HalfOpen { left, .. }) => *left = probes,
+            (Circuit::HalfOpen(probes), _) => {
+                self.state = State::HalfOpen { left: probes.max(1), under_way: 0 };
+                self.epoch += 1;
+                self.window.clear();
+            }
+        }
+    }
+
+    /// Nobody answered: what was closed stays so, an open circuit that expired lets one probe through.
+    pub(crate) fn unanswered(&mut self, now: Instant) {
+        self.asking = false;
+        match self.state {
+            State::Open { until } if now >= until => self.answer(Circuit::HalfOpen(1), now),
+            State::HalfOpen { left: 0, under_way: 0 } => {
+                // Judged by the host itself, the plainest way: a failure opens, anything else closes.
+                let sums = self.window.sums(now);
+                let failed = sums.failures > 0;
+                self.answer(if failed { Circuit::Open(1_000) } else { Circuit::Closed }, now);
+            }
+            _ => {}
+        }
+    }
+
+    /// As a breaker filter sees it: an open circuit with what is left.
+    pub(crate) fn circuit(&self, now: Instant) -> Circuit {
+        match self.state {
+            State::Closed => Circuit::Closed,
+            State::Open { until } => {
+                let left = until.saturating_duration_since(now).as_millis();
+                Circuit::Open(u32::try_from(left).unwrap_or(u32::MAX))
+            }
+            State::HalfOpen { left, .. } => Circuit::HalfOpen(left),
+        }
+    }
+
+    /// As a breaker filter sees it; in-flight and latency are the caller's.
+    pub(crate) fn seen(&self, now: Instant) -> Window {
+        let sums = self.window.sums(now);
+        Window {
+            span_ms: u32::try_from(self.window.span().as_millis()).unwrap_or(u32::MAX),
+            successes: sums.successes,
+            failures: sums.failures,
+            timeouts: sums.timeouts,
+            slow: sums.slow,
+            consecutive_failures: sums.consecutive_failures,
+            in_flight: 0,
+            ewma_latency_us: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const FAILED: Sample = Sample { failed: true, timed_out: false, slow: false };
+    const WELL: Sample = Sample { failed: false, timed_out: false, slow: false };
+
+    fn pass(breaker: &mut Breaker, now: Instant) -> Ticket {
+        match breaker.admit(now) {
+            Admission::Pass(ticket) => ticket,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn it_opens_probes_and_closes_as_it_is_told() {
+        let start = Instant::now();
+        let mut breaker = Breaker::new(Duration::from_secs(10), start);
+        let early = pass(&mut breaker, start);
+        let ticket = pass(&mut breaker, start);
+        assert!(breaker.record(ticket, FAILED, start));
+        breaker.answer(Circuit::Open(1000), start);
+        assert!(matches!(breaker.admit(start), Admission::Refuse(_)));
+        assert!(!breaker.record(early, FAILED, start), "begun before it opened");
+        assert_eq!(breaker.seen(start).consecutive_failures, 1);
+        let later = start + Duration::from_secs(1);
+        assert_eq!(breaker.admit(later), Admission::Ask);
+        assert!(matches!(breaker.admit(later), Admission::Refuse(_)), "one asks at a time");
+        assert_eq!(breaker.circuit(later), Circuit::Open(0));
+        breaker.answer(Circuit::HalfOpen(2), later);
+        let (one, two) = (pass(&mut breaker, later), pass(&mut breaker, later));
+        assert!(matches!(breaker.admit(later), Admission::Refuse(_)), "probes are counted");
+        assert!(breaker.record(one, WELL, later));
+        breaker.answer(Circuit::HalfOpen(0), later);
+        breaker.cancel(two);
+        let two = pass(&mut breaker, later);
+        assert!(breaker.record(two, WELL, later));
+        assert_eq!(breaker.seen(later).successes, 2);
+        breaker.answer(Circuit::Closed, later);
+        assert!(breaker.is_closed() && breaker.opened == 1);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_happens_somebody_passes_in_the_end(
+            steps in prop::collection::vec((0_u8..8, 0_u32..4), 0..120),
+        ) {
+            let mut now = Instant::now();
+            let mut breaker = Breaker::new(Duration::from_secs(10), now);
+            let mut tickets = Vec::new();
+            let mut asking = false;
+            for (step, number) in steps {
+                match step {
+                    0 | 1 => match breaker.admit(now) {
+                        Admission::Pass(ticket) => tickets.push(ticket),
+                        Admission::Ask => { prop_assert!(!asking); asking = true; }
+                        Admission::Refuse(_) => {}
+                    },
+                    2 | 3 => if let Some(ticket) = tickets.pop() {
+                        let sample = if step == 2 { FAILED } else { WELL };
+                        if breaker.record(ticket, sample, now) { prop_assert!(!asking); asking = true; }
+                    },
+                    4 => if let Some(ticket) = tickets.pop() { breaker.cancel(ticket) },
+                    5 => now += Duration::from_millis(u64::from(number) * 300),
+                    _ if asking => {
+                        asking = false;
+                        match number {
+                            0 => breaker.unanswered(now),
+                            1 => breaker.answer(Circuit::Closed, now),
+                            2 => breaker.answer(Circuit::Open(500), now),
+                            _ => breaker.answer(Circuit::HalfOpen(2), now),
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            // Everything under way ends, nobody answers any more: it must not be wedged.
+            for ticket in tickets { breaker.cancel(ticket) }
+            if asking { breaker.unanswered(now) }
+            let mut passed = false;
+            for _ in 0..10 {
+                now += Duration::from_secs(5);
+                match breaker.admit(now) {
+                    Admission::Pass(_) => { passed = true; break }
+                    Admission::Ask => breaker.unanswered(now),
+                    Admission::Refuse(_) => {}
+                }
+            }
+            prop_assert!(passed);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The endpoints of a service as one worker sees them now.
+
+use crate::config::{ServiceConfig, Target};
+use crate::pool::Pool;
+use crate::registry::{EndpointState, ServiceState};
+use crate::resolve::{Name, Names};
+use crate::upstreams::Pools;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use tamis_transport::Address;
+
+/// One address to send to.
+pub(crate) struct Endpoint {
+    pub(crate) state: Arc<EndpointState>,
+    pub(crate) weight: u32,
+    pub(crate) pool: Rc<Pool>,
+}
+
+/// All of a service's endpoints; those behind names follow the names.
+pub(crate) struct Endpoints {
+    /// For each configured endpoint the name it stands behind, if it does.
+    names: Vec<Option<Rc<Name>>>,
+    current: RefCell<Current>,
+}
+
+#[derive(Clone, Default)]
+struct Current {
+    /// Sum of the names' versions this was made of; none before the first time.
+    version: Option<u64>,
+    list: Rc<Vec<Endpoint>>,
+}
+
+/// No address at all.
+pub(crate) struct Unresolved {
+    pub(crate) host: String,
+    pub(crate) cause: String,
+}
+
+impl Endpoints {
+    pub(crate) fn new(config: &ServiceConfig, names: &Rc<Names>) -> Self {
+        let names = config.endpoints.iter().map(|endpoint| match &endpoint.target {
+            Target::Address(_) => None,
+            Target::Dns { host, port } => Some(names.follow(host, *port)),
+        });
+        Self { names: names.collect(), current: RefCell::default() }
+    }
+
+    /// Endpoints of now. Waits for names that were never resolved; those that do not are left out as long as there
+    /// are others.
+    pub(crate) async fn list(
+        &self,
+        config: &ServiceConfig,
+        state: &ServiceState,
+        pools: &Pools,
+    ) -> Result<Rc<Vec<Endpoint>>, Unresolved> {
+        let version = self.names.iter().flatten().map(|name| name.version()).sum();
+        {
+            let current = self.current.borrow();
+            if current.version == Some(version) {
+                return Ok(Rc::clone(&current.list));
+            }
+        }
+        let mut list = Vec::new();
+        let mut unresolved = None;
+        for (endpoint, name) in config.endpoints.iter().zip(&self.names) {
+            let addresses = match (&endpoint.target, name) {
+                (Target::Address(address), _) => vec![address.clone()],
+                (Target::Dns { .. }, None) => Vec::new(),
+                (Target::Dns { .. }, Some(name)) => match name.addresses().await {
+                    Ok(addresses) => addresses.into_iter().map(Address::Tcp).collect(),
+                    Err(cause) => {
+                        let host = name.host().to_owned();
+                        unresolved = Some(Unresolved { host, cause });
+                        Vec::new()
+                    }
+                },
+            };
+            for address in addresses {
+                let shared = state.endpoint(&address.to_string());
+                let pool = pools.pool(&address, endpoint, config, &shared);
+                list.push(Endpoint { state: shared, weight: endpoint.weight, pool });
+            }
+        }
+        if let (true, Some(unresolved)) = (list.is_empty(), unresolved) {
+            return Err(unresolved);
+        }
+        let list = Rc::new(list);
+        // Names may have been answered while others were awaited.
+        let version = self.names.iter().flatten().map(|name| name.version()).sum();
+        self.current.replace(Current { version: Some(version), list: Rc::clone(&list) });
+        Ok(list)
+    }
+}

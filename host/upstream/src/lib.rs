@@ -1,0 +1,30 @@
+//! Service to endpoint to connection: endpoints, pick, circuit, pool, send.
+//!
+//! What workers share — rolling statistics, circuits, retry budgets — is in the [`Registry`] and survives
+//! generations; connections belong to one worker's [`Upstreams`]. This crate enforces circuits and budgets and decides
+//! nothing about them: when a decision is due it hands out an [`Ask`].
+
+mod ask;
+mod attempt;
+mod budget;
+mod circuit;
+mod config;
+mod endpoints;
+mod http1;
+mod http2;
+mod pick;
+mod pool;
+mod random;
+mod registry;
+mod resolve;
+#[cfg(test)]
+mod tests;
+mod upstreams;
+mod window;
+
+pub use ask::Ask;
+pub use attempt::{Attempt, AttemptOutcome, SendFailure};
+pub use config::{Algorithm, EndpointConfig, Policy, Protocol, ServiceConfig, Target};
+pub use pick::{Pick, PickFailure};
+pub use registry::{EndpointSnapshot, Registry, ServiceSnapshot};
+pub use upstreams::{Upstream, Upstreams};

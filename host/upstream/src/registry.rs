@@ -1,0 +1,281 @@
+//! What all workers know of services, and what outlives a generation.
+
+use crate::budget::Budget;
+use crate::circuit::{Admission, Breaker, Ticket};
+use crate::config::{Policy, ServiceConfig};
+use crate::window::Sample;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tamis_exchange::{Circuit, Window};
+
+/// State of services by name. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Registry(Arc<Mutex<HashMap<String, Arc<ServiceState>>>>);
+
+/// A service as it is now.
+#[derive(Debug, Clone)]
+pub struct ServiceSnapshot {
+    /// Its name.
+    pub name: String,
+    /// Retries the budget allows.
+    pub budget_left: u32,
+    /// Retries made.
+    pub retries: u64,
+    /// Retries the budget refused.
+    pub retries_refused: u64,
+    /// Its endpoints.
+    pub endpoints: Vec<EndpointSnapshot>,
+}
+
+/// An endpoint as it is now.
+#[derive(Debug, Clone)]
+pub struct EndpointSnapshot {
+    /// Its address.
+    pub name: String,
+    /// Its circuit.
+    pub circuit: Circuit,
+    /// Times its circuit opened.
+    pub opened: u64,
+    /// What happened lately.
+    pub window: Window,
+    /// Open connections.
+    pub connections: u32,
+}
+
+impl Registry {
+    /// Nothing known yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Forgets services that `live` does not name, and endpoints nobody uses any more.
+    pub fn retain(&self, live: &[ServiceConfig]) {
+        let mut services = lock(&self.0);
+        services.retain(|name, _| live.iter().any(|service| service.name == *name));
+        for service in services.values() {
+            // The registry's own handle is one; a worker's endpoint is another.
+            lock(&service.endpoints).retain(|_, endpoint| Arc::strong_count(endpoint) > 1);
+        }
+    }
+
+    /// Everything as it is now, by name.
+    pub fn snapshot(&self) -> Vec<ServiceSnapshot> {
+        let mut services: Vec<_> = lock(&self.0).values().cloned().collect();
+        services.sort_by(|a, b| a.name.cmp(&b.name));
+        services.iter().map(|service| service.snapshot()).collect()
+    }
+
+    /// The state of a service, with its policy of now.
+    pub(crate) fn service(&self, config: &ServiceConfig) -> Arc<ServiceState> {
+        let mut services = lock(&self.0);
+        let new = || Arc::new(ServiceState::new(&config.name, &config.policy));
+        let service = Arc::clone(services.entry(config.name.clone()).or_insert_with(new));
+        service.set_policy(&config.policy);
+        service
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").field("services", &lock(&self.0).len()).finish()
+    }
+}
+
+/// A poisoned lock guards numbers that are whole between two statements.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What workers share of a service.
+pub(crate) struct ServiceState {
+    pub(crate) name: String,
+    budget: Mutex<Budget>,
+    retry_percent: AtomicU32,
+    retry_min_per_second: AtomicU32,
+    span_ms: AtomicU64,
+    pub(crate) in_flight: AtomicU32,
+    retries: AtomicU64,
+    retries_refused: AtomicU64,
+    endpoints: Mutex<HashMap<String, Arc<EndpointState>>>,
+}
+
+impl ServiceState {
+    fn new(name: &str, policy: &Policy) -> Self {
+        let state = Self {
+            name: name.to_owned(),
+            budget: Mutex::new(Budget::new(Instant::now())),
+            retry_percent: AtomicU32::default(),
+            retry_min_per_second: AtomicU32::default(),
+            span_ms: AtomicU64::default(),
+            in_flight: AtomicU32::default(),
+            retries: AtomicU64::default(),
+            retries_refused: AtomicU64::default(),
+            endpoints: Mutex::default(),
+        };
+        state.set_policy(policy);
+        state
+    }
+
+    fn set_policy(&self, policy: &Policy) {
+        self.retry_percent.store(policy.retry_percent, Ordering::Relaxed);
+        self.retry_min_per_second.store(policy.retry_min_per_second, Ordering::Relaxed);
+        let span = u64::try_from(policy.stats_window.as_millis()).unwrap_or(u64::MAX);
+        if self.span_ms.swap(span, Ordering::Relaxed) != span {
+            for endpoint in lock(&self.endpoints).values() {
+                lock(&endpoint.breaker).window.set_span(policy.stats_window, Instant::now());
+            }
+        }
+    }
+
+    pub(crate) fn endpoint(&self, name: &str) -> Arc<EndpointState> {
+        let span = Duration::from_millis(self.span_ms.load(Ordering::Relaxed));
+        let new = || Arc::new(EndpointState::new(name, span));
+        Arc::clone(lock(&self.endpoints).entry(name.to_owned()).or_insert_with(new))
+    }
+
+    pub(crate) fn note_request(&self) {
+        lock(&self.budget).request(Instant::now());
+    }
+
+    pub(crate) fn budget_left(&self) -> u32 {
+        lock(&self.budget).left(self.percent(), self.floor(), Instant::now())
+    }
+
+    pub(crate) fn spend_retry(&self) -> bool {
+        let spent = lock(&self.budget).spend(self.percent(), self.floor(), Instant::now());
+        let counter = if spent { &self.retries } else { &self.retries_refused };
+        counter.fetch_add(1, Ordering::Relaxed);
+        spent
+    }
+
+    fn percent(&self) -> u32 {
+        self.retry_percent.load(Ordering::Relaxed)
+    }
+
+    fn floor(&self) -> u32 {
+        self.retry_min_per_second.load(Ordering::Relaxed)
+    }
+
+    fn snapshot(&self) -> ServiceSnapshot {
+        let mut endpoints: Vec<_> = lock(&self.endpoints).values().cloned().collect();
+        endpoints.sort_by(|a, b| a.name.cmp(&b.name));
+        ServiceSnapshot {
+            name: self.name.clone(),
+            budget_left: self.budget_left(),
+            retries: self.retries.load(Ordering::Relaxed),
+            retries_refused: self.retries_refused.load(Ordering::Relaxed),
+            endpoints: endpoints.iter().map(|endpoint| endpoint.snapshot()).collect(),
+        }
+    }
+}
+
+/// What workers share of an endpoint.
+pub(crate) struct EndpointState {
+    pub(crate) name: String,
+    pub(crate) breaker: Mutex<Breaker>,
+    /// The circuit is not closed: then, and only then, picking takes the lock.
+    pub(crate) troubled: AtomicBool,
+    pub(crate) in_flight: AtomicU32,
+    pub(crate) connections: AtomicU32,
+    born: Instant,
+    /// Latency (high half, microseconds) and when it was updated (low half, milliseconds since `born`).
+    latency: AtomicU64,
+}
+
+/// An average without news halves in this time, so that an endpoint once slow is tried again.
+const HALF_LIFE: Duration = Duration::from_secs(5);
+
+impl EndpointState {
+    fn new(name: &str, span: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            name: name.to_owned(),
+            breaker: Mutex::new(Breaker::new(span, now)),
+            troubled: AtomicBool::new(false),
+            in_flight: AtomicU32::default(),
+            connections: AtomicU32::default(),
+            born: now,
+            latency: AtomicU64::default(),
+        }
+    }
+
+    pub(crate) fn admit(&self) -> Admission {
+        lock(&self.breaker).admit(Instant::now())
+    }
+
+    /// True when the breaker filter should look.
+    pub(crate) fn record(&self, ticket: Ticket, sample: Sample, latency: Duration) -> bool {
+        self.add_latency(latency);
+        lock(&self.breaker).record(ticket, sample, Instant::now())
+    }
+
+    pub(crate) fn cancel(&self, ticket: Ticket) {
+        lock(&self.breaker).cancel(ticket);
+    }
+
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Breaker, Instant)) {
+        let mut breaker = lock(&self.breaker);
+        change(&mut breaker, Instant::now());
+        self.troubled.store(!breaker.is_closed(), Ordering::Relaxed);
+    }
+
+    /// Exponentially weighted average, in microseconds.
+    fn add_latency(&self, latency: Duration) {
+        let sample = u32::try_from(latency.as_micros()).unwrap_or(u32::MAX);
+        let (before, _) = self.latency_parts();
+        // Weight 1/8, as TCP's smoothed round-trip time (RFC 6298 §2.3).
+        let after = if before == 0 { sample } else { before - before / 8 + sample / 8 };
+        let packed = u64::from(after) << 32 | u64::from(self.age_ms());
+        // Two workers may overwrite each other: an average of samples lost at random is the same average.
+        self.latency.store(packed, Ordering::Relaxed);
+    }
+
+    fn latency_parts(&self) -> (u32, u32) {
+        let packed = self.latency.load(Ordering::Relaxed);
+        let low = u32::try_from(packed & u64::from(u32::MAX)).unwrap_or(0);
+        (u32::try_from(packed >> 32).unwrap_or(0), low)
+    }
+
+    fn age_ms(&self) -> u32 {
+        u32::try_from(self.born.elapsed().as_millis()).unwrap_or(u32::MAX)
+    }
+
+    /// The average without decay.
+    pub(crate) fn ewma_us(&self) -> u32 {
+        self.latency_parts().0
+    }
+
+    /// What another request would cost here: those in flight times the average, decayed by its age.
+    pub(crate) fn load(&self) -> u64 {
+        let (average, at) = self.latency_parts();
+        let age = u64::from(self.age_ms().saturating_sub(at));
+        let half = u64::try_from(HALF_LIFE.as_millis()).unwrap_or(1);
+        let decayed = u64::from(average) >> (age / half).min(32);
+        (u64::from(self.in_flight.load(Ordering::Relaxed)) + 1) * decayed.max(1)
+    }
+
+    pub(crate) fn window(&self) -> Window {
+        let seen = lock(&self.breaker).seen(Instant::now());
+        Window {
+            in_flight: self.in_flight.load(Ordering::Relaxed),
+            ewma_latency_us: self.ewma_us(),
+            ..seen
+        }
+    }
+
+    fn snapshot(&self) -> EndpointSnapshot {
+        let (circuit, opened) = {
+            let breaker = lock(&self.breaker);
+            (breaker.circuit(Instant::now()), breaker.opened)
+        };
+        EndpointSnapshot {
+            name: self.name.clone(),
+            circuit,
+            opened,
+            window: self.window(),
+            connections: self.connections.load(Ordering::Relaxed),
+        }
+    }
+}

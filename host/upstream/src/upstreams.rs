@@ -1,0 +1,230 @@
+//! One worker's services: endpoints, pools, and the pick of an endpoint.
+
+use crate::ask::Ask;
+use crate::attempt::Attempt;
+use crate::circuit::Admission;
+use crate::config::{EndpointConfig, Protocol, ServiceConfig};
+use crate::endpoints::{Endpoint, Endpoints};
+use crate::pick::{Pick, PickFailure, admit, choose, order};
+use crate::pool::Pool;
+use crate::registry::{EndpointState, Registry, ServiceState};
+use crate::resolve::Names;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tamis_transport::Address;
+
+/// Between two looks for connections that have been idle for too long.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// One worker's connections to everything upstream. Lives in a `LocalSet`.
+pub struct Upstreams {
+    registry: Registry,
+    pools: Rc<Pools>,
+    names: Rc<Names>,
+}
+
+/// Pools by what makes connections interchangeable.
+pub(crate) struct Pools(RefCell<HashMap<PoolKey, Rc<Pool>>>);
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct PoolKey {
+    service: String,
+    address: Address,
+    tls_key: String,
+    protocol: Protocol,
+}
+
+impl Upstreams {
+    /// No services yet. Must be called inside a `LocalSet`.
+    pub fn new(registry: Registry) -> Self {
+        let pools = Rc::new(Pools(RefCell::default()));
+        let swept = Rc::downgrade(&pools);
+        drop(tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(SWEEP).await;
+                let Some(pools) = swept.upgrade() else { return };
+                for pool in pools.0.borrow().values() {
+                    pool.sweep();
+                }
+            }
+        }));
+        Self { registry, pools, names: Rc::new(Names::new()) }
+    }
+
+    /// Takes over a generation's services, in their order. Connections to endpoints that stay as they were are kept;
+    /// those of others end with the requests on them.
+    pub fn apply(&self, services: &Arc<Vec<ServiceConfig>>) -> Vec<Rc<Upstream>> {
+        let upstreams = services.iter().enumerate().map(|(index, config)| {
+            Rc::new(Upstream {
+                services: Arc::clone(services),
+                index,
+                name: config.name.clone(),
+                state: self.registry.service(config),
+                endpoints: Endpoints::new(config, &self.names),
+                pools: Rc::clone(&self.pools),
+                turn: Cell::new(crate::random::random()),
+            })
+        });
+        let upstreams = upstreams.collect();
+        self.pools.0.borrow_mut().retain(|key, pool| {
+            let service = services.iter().find(|service| service.name == key.service);
+            let live = service.is_some_and(|service| key.is_of(service));
+            match service {
+                Some(service) if live => {
+                    pool.policy.replace(service.policy.clone());
+                }
+                _ => pool.close(),
+            }
+            live
+        });
+        upstreams
+    }
+}
+
+impl PoolKey {
+    /// Whether a service still uses such connections. Addresses behind names come and go by themselves.
+    fn is_of(&self, service: &ServiceConfig) -> bool {
+        use crate::config::Target;
+        service.protocol == self.protocol
+            && service.endpoints.iter().any(|endpoint| {
+                endpoint.tls_key == self.tls_key
+                    && match &endpoint.target {
+                        Target::Address(address) => *address == self.address,
+                        Target::Dns { .. } => true,
+                    }
+            })
+    }
+}
+
+impl Pools {
+    pub(crate) fn pool(
+        &self,
+        address: &Address,
+        endpoint: &EndpointConfig,
+        config: &ServiceConfig,
+        state: &Arc<EndpointState>,
+    ) -> Rc<Pool> {
+        let key = PoolKey {
+            service: config.name.clone(),
+            address: address.clone(),
+            tls_key: endpoint.tls_key.clone(),
+            protocol: config.protocol,
+        };
+        let mut pools = self.0.borrow_mut();
+        let new = || Rc::new(Pool::new(address, endpoint, config, state));
+        Rc::clone(pools.entry(key).or_insert_with(new))
+    }
+}
+
+/// A service as one generation has it.
+pub struct Upstream {
+    services: Arc<Vec<ServiceConfig>>,
+    index: usize,
+    name: String,
+    state: Arc<ServiceState>,
+    endpoints: Endpoints,
+    pools: Rc<Pools>,
+    turn: Cell<u64>,
+}
+
+impl Upstream {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How it is configured; none only if the generation changed under it, which it does not.
+    fn config(&self) -> Option<&ServiceConfig> {
+        self.services.get(self.index)
+    }
+
+    /// Counts a request, once an exchange, for the retry budget.
+    pub fn note_request(&self) {
+        self.state.note_request();
+    }
+
+    /// Retries the budget would allow now.
+    pub fn budget_left(&self) -> u32 {
+        self.state.budget_left()
+    }
+
+    /// Takes one retry out of the budget; false when it is spent.
+    pub fn spend_retry(&self) -> bool {
+        self.state.spend_retry()
+    }
+
+    /// Chooses an endpoint, one not `tried` if its circuit lets the attempt pass. Waits only for a name that was never
+    /// resolved.
+    ///
+    /// # Errors
+    /// Says why there is none.
+    pub async fn pick(
+        self: &Rc<Self>,
+        tried: &[String],
+        hash: Option<u64>,
+    ) -> Result<Pick, PickFailure> {
+        let config = self.config().ok_or(PickFailure::NoEndpoint)?;
+        let limit = config.policy.max_requests;
+        if limit.is_some_and(|limit| self.state.in_flight.load(Ordering::Relaxed) >= limit) {
+            return Err(PickFailure::Overloaded);
+        }
+        let endpoints = self.endpoints.list(config, &self.state, &self.pools).await;
+        let endpoints = endpoints.map_err(|unresolved| PickFailure::Unresolved {
+            host: unresolved.host,
+            cause: unresolved.cause,
+        })?;
+        if !endpoints.iter().any(|endpoint| endpoint.weight > 0) {
+            return Err(PickFailure::NoEndpoint);
+        }
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        let algorithm = config.policy.algorithm;
+        if let Some(index) = order(&endpoints, tried, hash, algorithm, turn)
+            && let Some(endpoint) = endpoints.get(index)
+            && let Admission::Pass(ticket) = admit(endpoint)
+        {
+            return Ok(Pick::Attempt(self.attempt(endpoint, ticket, config)));
+        }
+        // Somewhere is trouble: ask circuits one by one, tried endpoints last.
+        let mut refused = vec![false; endpoints.len()];
+        let mut soonest = Duration::MAX;
+        for again in [false, true] {
+            loop {
+                let may = |index: usize| {
+                    let was_tried =
+                        endpoints.get(index).is_some_and(|one| tried.contains(&one.state.name));
+                    !refused.get(index).copied().unwrap_or(true) && (again || !was_tried)
+                };
+                let Some(index) = choose(&endpoints, may, hash, algorithm, turn) else { break };
+                let Some(endpoint) = endpoints.get(index) else { break };
+                match admit(endpoint) {
+                    Admission::Pass(ticket) => {
+                        return Ok(Pick::Attempt(self.attempt(endpoint, ticket, config)));
+                    }
+                    Admission::Ask => return Ok(Pick::Ask(Ask::new(&self.state, &endpoint.state))),
+                    Admission::Refuse(left) => {
+                        soonest = soonest.min(left);
+                        if let Some(slot) = refused.get_mut(index) {
+                            *slot = true;
+                        }
+                    }
+                }
+            }
+        }
+        let retry_in_ms = u32::try_from(soonest.as_millis()).unwrap_or(u32::MAX);
+        Err(PickFailure::CircuitOpen { retry_in_ms })
+    }
+
+    fn attempt(
+        &self,
+        endpoint: &Endpoint,
+        ticket: crate::circuit::Ticket,
+        config: &ServiceConfig,
+    ) -> Attempt {
+        Attempt::new(&self.state, endpoint, ticket, config.policy.slow_call)
+    }
+}
