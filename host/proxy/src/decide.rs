@@ -1,0 +1,135 @@
+//! Request hooks in their order, then the router.
+//!
+//! A filter attached to a route has its say only when that route matches, so the router is asked before the first
+//! such filter, and again when an edit changed what the router looks at. Filters of a route that only then matches
+//! run too; what never settles is refused.
+
+use crate::course::{Course, Routed, Stop};
+use crate::generation::Slot;
+use crate::local::Local;
+use crate::route;
+use std::borrow::Cow;
+use std::rc::Rc;
+use tamis_engine::{CallFault, FailureMode};
+use tamis_exchange::{Fault, HeadSide, Refusal, Verdict, apply, check};
+
+/// Rounds of routing and scoped filters before an exchange counts as unstable.
+const ROUNDS_MAX: usize = 4;
+
+/// Runs the request hooks and finds where the exchange goes.
+pub(crate) async fn decide(local: &Rc<Local>, course: &mut Course) -> Result<Routed, Stop> {
+    let Some(chain) = local.chain(course.chain) else {
+        return Err(no_chain().into());
+    };
+    let mut routed = None;
+    let mut ran = vec![false; chain.request.len()];
+    for _ in 0..ROUNDS_MAX {
+        let mut ran_one = false;
+        for (&index, ran) in chain.request.iter().zip(&mut ran) {
+            let Some(attached) = local.attached(index) else { continue };
+            if *ran {
+                continue;
+            }
+            if attached.scope.is_some() {
+                if routed.is_none() {
+                    routed = Some(route::ask(local, course)?);
+                }
+                if !course.is_in(attached.scope.as_deref(), local) {
+                    continue;
+                }
+            }
+            *ran = true;
+            ran_one = true;
+            if ask(local, course, index).await? {
+                routed = None;
+            }
+        }
+        match routed.take() {
+            None => routed = Some(route::ask(local, course)?),
+            // Nothing ran after the router was asked, or nothing that it looks at changed.
+            Some(found) if !ran_one => return Ok(found),
+            Some(found) => routed = Some(found),
+        }
+        let waits = chain.request.iter().zip(&ran).any(|(&index, ran)| {
+            let attached = local.attached(index);
+            !ran && attached.is_some_and(|one| course.is_in(one.scope.as_deref(), local))
+        });
+        if let (false, Some(found)) = (waits, routed.take()) {
+            return Ok(found);
+        }
+        routed = None;
+    }
+    let detail = "filters and routes keep changing each other; let no filter of a route change what routes match on";
+    Err(Refusal::new("route.unstable", 500, Fault::Host, detail).into())
+}
+
+fn no_chain() -> Refusal {
+    Refusal::new("listener.unknown", 503, Fault::Host, "the listener is gone")
+}
+
+/// Asks one filter. True when it changed something that the router looks at.
+async fn ask(local: &Rc<Local>, course: &mut Course, index: usize) -> Result<bool, Stop> {
+    if let Some(Slot::Refused { code, detail }) = local.attached(index).map(|one| &one.slot) {
+        let detail = format!("{code}: {detail}");
+        course.answered_by = Some(index);
+        return Err(Refusal::new("filter.refused", 503, Fault::Filter, detail).into());
+    }
+    let decision = match local.ask_request(index, &course.exchange).await {
+        Ok(decision) => decision,
+        Err(fault) => return failed(local, course, index, &fault).map(|()| false),
+    };
+    if let Some(reason) = &decision.reason {
+        course.reason = Some(Cow::Owned(reason.clone()));
+    }
+    match decision.verdict {
+        Verdict::Pass => Ok(false),
+        Verdict::Change(edits) => {
+            if let Some(filter) = local.filter(index)
+                && let Err(error) = check(&edits, filter.writes(), HeadSide::Request)
+            {
+                return failed(local, course, index, &CallFault::Lift(error.to_string()))
+                    .map(|()| false);
+            }
+            let touched = route::looks_at(local, course.chain, &edits);
+            apply(&edits, &mut course.exchange, HeadSide::Request);
+            Ok(touched)
+        }
+        Verdict::Replace(_) => {
+            let fault = CallFault::Lift("`replace` without a body".to_owned());
+            failed(local, course, index, &fault).map(|()| false)
+        }
+        Verdict::Answer(reply) => Err(Stop::Answered(index, reply, decision.reason)),
+    }
+}
+
+/// A call gave no answer: applies the attachment's failure mode.
+pub(crate) fn failed(
+    local: &Rc<Local>,
+    course: &mut Course,
+    index: usize,
+    fault: &CallFault,
+) -> Result<(), Stop> {
+    let Some(attached) = local.attached(index) else { return Ok(()) };
+    let (attachment, kind) = (attached.attachment.as_str(), fault.kind());
+    let exchange = course.exchange.id;
+    match attached.failure {
+        FailureMode::Open => {
+            tracing::debug!(attachment, exchange, kind, "a filter failed and is passed over");
+            Ok(())
+        }
+        FailureMode::SkipAndAlert => {
+            tracing::warn!(
+                attachment,
+                exchange,
+                kind,
+                "a filter failed and is passed over: {fault}"
+            );
+            Ok(())
+        }
+        FailureMode::Closed => {
+            course.answered_by = Some(index);
+            let detail = format!("filter {attachment}: {fault}");
+            Err(Refusal::new("filter.failed", 503, Fault::Filter, detail).into())
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Everything a worker needs to serve, as one immutable value.
+
+use serde::Serialize;
+use std::sync::Arc;
+use tamis_engine::{FailureMode, Filter};
+use tamis_transport::{Address, ServerTls};
+use tamis_upstream::ServiceConfig;
+
+/// Which way traffic flows through a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// From outside the mesh: forwarded headers of clients are not believed.
+    Gateway,
+    /// To the local service.
+    Inbound,
+    /// From the local service.
+    Outbound,
+}
+
+/// Where in the chain a request hook stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "the names are the phases of the design")]
+pub enum Phase {
+    Connection,
+    Authn,
+    Authz,
+    Traffic,
+    Transform,
+    Observe,
+}
+
+/// A socket to listen on.
+#[derive(Clone)]
+pub struct Listener {
+    /// Unique within a generation.
+    pub name: String,
+    /// Where.
+    pub address: Address,
+    /// TLS, if any.
+    pub tls: Option<Arc<ServerTls>>,
+    /// Which way its traffic flows.
+    pub direction: Direction,
+    /// Index into [`Generation::chains`].
+    pub chain: usize,
+}
+
+/// What runs in a place of the chain.
+#[derive(Clone)]
+pub enum Slot {
+    /// Compiled, configured and self-tested.
+    Running(Filter),
+    /// It has to run and may not: exchanges in its scope are refused.
+    Refused {
+        /// Rule it broke, such as `trust.altered`.
+        code: String,
+        /// In words.
+        detail: String,
+    },
+}
+
+/// A filter in its place.
+#[derive(Clone)]
+pub struct Attached {
+    /// Attachment name, `namespace/name`.
+    pub attachment: String,
+    /// What runs there.
+    pub slot: Slot,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Rule-name prefixes it applies to; `None` means all.
+    pub scope: Option<Vec<String>>,
+    /// What a fault does to the exchange.
+    pub failure: FailureMode,
+}
+
+/// The filters of a listener, by what they do; indices into [`Generation::filters`].
+#[derive(Debug, Clone, Default)]
+pub struct Chain {
+    /// Request hooks, in order.
+    pub request: Vec<usize>,
+    /// Request body hooks, in order.
+    pub request_body: Vec<usize>,
+    /// Response hooks, in reverse order of the requests'.
+    pub response: Vec<usize>,
+    /// Response body hooks.
+    pub response_body: Vec<usize>,
+    /// Chooses where a request goes.
+    pub router: Option<usize>,
+    /// Asked when an attempt failed.
+    pub retry: Option<usize>,
+    /// Moves circuits.
+    pub breaker: Option<usize>,
+    /// See finished exchanges.
+    pub telemetry: Vec<usize>,
+    /// Decide about connections.
+    pub connection: Vec<usize>,
+    /// For each of the router's backends its index into [`Generation::services`].
+    pub backends: Vec<Option<usize>>,
+}
+
+/// Everything a worker needs to serve. Immutable; replaced as a whole.
+pub struct Generation {
+    /// Rises by one with every swap.
+    pub number: u64,
+    /// Hash of what it was built from.
+    pub revision: String,
+    /// Sockets.
+    pub listeners: Vec<Listener>,
+    /// Filters, compiled once and shared by the workers.
+    pub filters: Vec<Attached>,
+    /// One for each listener direction.
+    pub chains: Vec<Chain>,
+    /// What the routers may choose.
+    pub services: Arc<Vec<ServiceConfig>>,
+    /// The folded configuration, for `/config`.
+    pub config: serde_json::Value,
+}
+
+impl std::fmt::Debug for Generation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "generation {} ({})", self.number, self.revision)
+    }
+}
+
+impl Generation {
+    /// Serves nothing: what a proxy has before its first.
+    pub(crate) fn empty() -> Self {
+        Self {
+            number: 0,
+            revision: String::new(),
+            listeners: Vec::new(),
+            filters: Vec::new(),
+            chains: Vec::new(),
+            services: Arc::default(),
+            config: serde_json::Value::Null,
+        }
+    }
+}
+
+impl Chain {
+    /// Sorts `filters` (indices, already in attachment order) into their places.
+    ///
+    /// With more than one router, retry policy or breaker in a chain the last one counts; the fold refuses such
+    /// documents before they come here.
+    pub fn build(filters: &[Attached], members: &[usize], services: &[ServiceConfig]) -> Self {
+        use tamis_engine::Hook;
+        let mut chain = Self::default();
+        for &index in members {
+            let Some(attached) = filters.get(index) else { continue };
+            let filter = match &attached.slot {
+                Slot::Running(filter) => filter,
+                Slot::Refused { .. } => {
+                    // It is not known what it would have done, so nothing passes before it.
+                    chain.request.push(index);
+                    continue;
+                }
+            };
+            for hook in filter.hooks() {
+                match hook {
+                    Hook::Request => chain.request.push(index),
+                    Hook::RequestBody => chain.request_body.push(index),
+                    Hook::Response => chain.response.insert(0, index),
+                    Hook::ResponseBody => chain.response_body.insert(0, index),
+                    Hook::Router => chain.router = Some(index),
+                    Hook::Retry => chain.retry = Some(index),
+                    Hook::CircuitBreaker => chain.breaker = Some(index),
+                    Hook::Telemetry => chain.telemetry.push(index),
+                    Hook::Connection => chain.connection.push(index),
+                    Hook::Hedge | Hook::Balancer | Hook::Tick => {}
+                }
+            }
+        }
+        let router = chain.router.and_then(|index| filters.get(index)).map(|one| &one.slot);
+        if let Some(Slot::Running(router)) = router {
+            chain.backends = router
+                .backends()
+                .iter()
+                .map(|name| services.iter().position(|service| service.name == *name))
+                .collect();
+        }
+        chain
+    }
+}

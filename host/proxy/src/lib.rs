@@ -1,0 +1,38 @@
+//! The way of a request.
+//!
+//! [`Proxy`] runs one worker a core. A worker accepts connections on its own listeners, and each request
+//! walks through [`pipeline`](crate): decode, decide (request hooks), route, attempt (with the retry
+//! filter on failure only), respond (response hooks), settle (telemetry). Everything a worker needs is one
+//! [`Generation`]; a new one is taken between two requests, and exchanges under way end on theirs.
+//!
+//! The crate refuses to hold policy: without a router filter it answers 404, without a retry filter a
+//! failure is final, without a breaker filter circuits stay closed.
+
+mod admin;
+mod attempt;
+mod body;
+mod connection;
+mod course;
+mod decide;
+mod decode;
+mod generation;
+mod local;
+mod names;
+mod outgoing;
+mod pipeline;
+mod proxy;
+mod pump;
+mod refuse;
+mod replay;
+mod respond;
+mod route;
+mod settle;
+mod shared;
+mod status;
+mod trace;
+mod tunnel;
+mod worker;
+
+pub use generation::{Attached, Chain, Direction, Generation, Listener, Phase, Slot};
+pub use proxy::{Proxy, ProxyError, ProxyOptions};
+pub use status::{SlotStatus, Status};

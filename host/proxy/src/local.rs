@@ -1,0 +1,282 @@
+//! One worker's view of a generation: an instance of every filter, the upstreams, the names.
+
+use crate::generation::{Attached, Chain, Generation, Slot};
+use crate::names::Names;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use tamis_engine::{CallFault, Filter, Instance};
+use tamis_exchange::{Decision, Exchange, NONE, NameKind, Summary, View};
+use tamis_upstream::Upstream;
+
+/// Instances kept for calls that wait, for each filter of a worker.
+const SPARE_MAX: usize = 16;
+/// Calls of one filter that may wait at once on a worker.
+const WAITING_MAX: usize = 64;
+
+/// A filter's instances in this worker; shared by generations that have the same filter.
+pub(crate) struct Instances {
+    filter: Filter,
+    direct: RefCell<Option<Instance>>,
+    spare: RefCell<Vec<Instance>>,
+    waiting: Cell<usize>,
+}
+
+impl Instances {
+    fn new(filter: &Filter) -> Self {
+        // An instance that cannot be made now is made, or fails, at its first call.
+        Self {
+            filter: filter.clone(),
+            direct: RefCell::new(filter.instantiate().ok()),
+            spare: RefCell::default(),
+            waiting: Cell::new(0),
+        }
+    }
+
+    /// Calls a hook that does not wait.
+    pub(crate) fn call<R>(
+        &self,
+        hook: impl FnOnce(&mut Instance) -> Result<R, CallFault>,
+    ) -> Result<R, CallFault> {
+        let mut slot = self.direct.borrow_mut();
+        let instance = match slot.as_mut() {
+            Some(instance) => instance,
+            None => slot.insert(self.filter.instantiate()?),
+        };
+        hook(instance)
+    }
+
+    async fn request_waiting(&self, view: &View) -> Result<Decision, CallFault> {
+        if self.waiting.get() >= WAITING_MAX {
+            return Err(CallFault::Instantiate("too many of its calls are waiting".to_owned()));
+        }
+        self.waiting.set(self.waiting.get() + 1);
+        let _done = Leave(&self.waiting);
+        let spare = self.spare.borrow_mut().pop();
+        let mut instance = match spare {
+            Some(instance) => instance,
+            None => self.filter.instantiate()?,
+        };
+        let decision = instance.on_request_async(view).await;
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < SPARE_MAX {
+            spare.push(instance);
+        }
+        decision
+    }
+}
+
+struct Leave<'a>(&'a Cell<usize>);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+/// Everything of a generation that one worker touches on the way of a request.
+pub(crate) struct Local {
+    pub(crate) generation: Arc<Generation>,
+    pub(crate) upstreams: Vec<Rc<Upstream>>,
+    pub(crate) listeners: HashMap<String, usize>,
+    instances: Vec<Option<Rc<Instances>>>,
+    /// One numbering for all generations of a worker: a telemetry filter may live through several.
+    names: Rc<RefCell<Names>>,
+    batches: Vec<RefCell<Vec<Summary>>>,
+    view: RefCell<View>,
+}
+
+/// Exchanges told at once (contract: 64 or 100 ms, whichever first).
+pub(crate) const BATCH: usize = 64;
+
+impl Local {
+    /// Takes a generation over; what `before` has of the same filters goes on.
+    pub(crate) fn new(
+        generation: Arc<Generation>,
+        upstreams: Vec<Rc<Upstream>>,
+        before: Option<&Self>,
+    ) -> Self {
+        let instances = generation.filters.iter().map(|attached| match &attached.slot {
+            Slot::Refused { .. } => None,
+            Slot::Running(filter) => Some(
+                before
+                    .and_then(|before| before.instances_of(filter))
+                    .unwrap_or_else(|| Rc::new(Instances::new(filter))),
+            ),
+        });
+        let instances = instances.collect();
+        let listeners = generation.listeners.iter().enumerate();
+        let listeners = listeners.map(|(index, one)| (one.name.clone(), index)).collect();
+        let names: Rc<RefCell<Names>> =
+            before.map(|before| Rc::clone(&before.names)).unwrap_or_default();
+        // A telemetry filter that is new here has heard no name yet.
+        names.borrow_mut().forget_told();
+        let batches = generation.chains.iter().map(|_| RefCell::default()).collect();
+        Self {
+            generation,
+            upstreams,
+            listeners,
+            instances,
+            names,
+            batches,
+            view: RefCell::default(),
+        }
+    }
+
+    fn instances_of(&self, filter: &Filter) -> Option<Rc<Instances>> {
+        self.instances.iter().flatten().find(|one| one.filter.is_same(filter)).cloned()
+    }
+
+    pub(crate) fn chain(&self, index: usize) -> Option<&Chain> {
+        self.generation.chains.get(index)
+    }
+
+    pub(crate) fn attached(&self, index: usize) -> Option<&Attached> {
+        self.generation.filters.get(index)
+    }
+
+    /// The filter at `index` unless it was refused.
+    pub(crate) fn filter(&self, index: usize) -> Option<&Filter> {
+        match &self.attached(index)?.slot {
+            Slot::Running(filter) => Some(filter),
+            Slot::Refused { .. } => None,
+        }
+    }
+
+    pub(crate) fn rule_name(&self, chain: usize, rule: u32) -> Option<&str> {
+        let router = self.filter(self.chain(chain)?.router?)?;
+        router.rules().get(rule as usize).map(String::as_str)
+    }
+
+    /// Calls a hook of the filter at `index`.
+    pub(crate) fn call<R>(
+        &self,
+        index: usize,
+        hook: impl FnOnce(&mut Instance) -> Result<R, CallFault>,
+    ) -> Result<R, CallFault> {
+        match self.instances.get(index) {
+            Some(Some(instances)) => instances.call(hook),
+            _ => Err(CallFault::Instantiate("the filter was refused".to_owned())),
+        }
+    }
+
+    /// Calls a hook with what the filter declared to see of the request.
+    pub(crate) fn call_request<R>(
+        &self,
+        index: usize,
+        exchange: &Exchange,
+        hook: impl FnOnce(&mut Instance, &View) -> Result<R, CallFault>,
+    ) -> Result<R, CallFault> {
+        let mut view = self.view.take();
+        if let Some(filter) = self.filter(index) {
+            view.fill_request(filter.reads(), exchange);
+        }
+        let answer = self.call(index, |instance| hook(instance, &view));
+        self.view.replace(view);
+        answer
+    }
+
+    /// Asks a request hook, waiting if its filter may call out.
+    pub(crate) async fn ask_request(
+        &self,
+        index: usize,
+        exchange: &Exchange,
+    ) -> Result<Decision, CallFault> {
+        match self.filter(index) {
+            Some(filter) if filter.suspends_requests() => {
+                let mut view = View::default();
+                view.fill_request(filter.reads(), exchange);
+                match self.instances.get(index) {
+                    Some(Some(instances)) => instances.request_waiting(&view).await,
+                    _ => Err(CallFault::Instantiate("the filter was refused".to_owned())),
+                }
+            }
+            _ => self.call_request(index, exchange, |instance, view| instance.on_request(view)),
+        }
+    }
+
+    /// Asks a response hook.
+    pub(crate) fn ask_response(
+        &self,
+        index: usize,
+        exchange: &Exchange,
+    ) -> Result<Decision, CallFault> {
+        let mut view = self.view.take();
+        if let Some(filter) = self.filter(index) {
+            view.fill_response(filter.reads(), exchange);
+        }
+        let answer = self.call(index, |instance| instance.on_response(&view));
+        self.view.replace(view);
+        answer
+    }
+
+    /// The number of a name in summaries and circuit questions.
+    pub(crate) fn intern(&self, kind: NameKind, name: Option<&str>) -> u32 {
+        name.map_or(NONE, |name| self.names.borrow_mut().intern(kind, name))
+    }
+
+    /// Whether somebody wants summaries of this chain.
+    pub(crate) fn has_telemetry(&self, chain: usize) -> bool {
+        self.chain(chain).is_some_and(|chain| !chain.telemetry.is_empty())
+    }
+
+    /// Adds a finished exchange to its chain's batch.
+    pub(crate) fn tell(&self, chain: usize, summary: Summary) {
+        let Some(batch) = self.batches.get(chain) else { return };
+        let full = {
+            let mut batch = batch.borrow_mut();
+            batch.push(summary);
+            batch.len() >= BATCH
+        };
+        if full {
+            self.flush(chain);
+        }
+    }
+
+    /// Tells the telemetry filters of every chain what is still untold.
+    pub(crate) fn flush_all(&self) {
+        for chain in 0..self.batches.len() {
+            self.flush(chain);
+        }
+    }
+
+    fn flush(&self, index: usize) {
+        let (Some(batch), Some(chain)) = (self.batches.get(index), self.chain(index)) else {
+            return;
+        };
+        let batch = batch.take();
+        if batch.is_empty() {
+            return;
+        }
+        let news = self.names.borrow_mut().untold();
+        if !news.is_empty() {
+            // Every telemetry filter hears every name, whichever chain it serves.
+            let mut told = Vec::new();
+            for listener in self.generation.chains.iter().flat_map(|chain| &chain.telemetry) {
+                if told.contains(listener) {
+                    continue;
+                }
+                told.push(*listener);
+                for (kind, first, names) in &news {
+                    self.report(
+                        *listener,
+                        self.call(*listener, |i| i.on_names(*kind, *first, names)),
+                    );
+                }
+            }
+        }
+        for &filter in &chain.telemetry {
+            self.report(filter, self.call(filter, |instance| instance.on_exchanges(&batch)));
+        }
+    }
+
+    /// A fault of a telemetry filter costs its batch and makes it forget the names.
+    fn report(&self, index: usize, answer: Result<(), CallFault>) {
+        if let Err(fault) = answer {
+            self.names.borrow_mut().forget_told();
+            let attachment = self.attached(index).map(|one| one.attachment.as_str());
+            tracing::warn!(attachment, kind = fault.kind(), "a telemetry filter failed: {fault}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Interned names: a summary carries numbers, a telemetry filter hears each name once.
+
+use std::collections::HashMap;
+use tamis_exchange::{NONE, NameKind};
+
+/// One kind's names in the order they were first seen.
+#[derive(Default)]
+struct Table {
+    numbers: HashMap<String, u32>,
+    names: Vec<String>,
+    told: usize,
+}
+
+/// Names seen by one worker under one generation.
+#[derive(Default)]
+pub(crate) struct Names {
+    tables: [Table; 6],
+}
+
+/// A table stops growing here; further names are reported as "none" rather than filling memory.
+const NAMES_MAX: usize = 65_536;
+
+const KINDS: [NameKind; 6] = [
+    NameKind::Rule,
+    NameKind::Upstream,
+    NameKind::Endpoint,
+    NameKind::Identity,
+    NameKind::Reason,
+    NameKind::Filter,
+];
+
+impl Names {
+    /// The number of `name`.
+    pub(crate) fn intern(&mut self, kind: NameKind, name: &str) -> u32 {
+        let table = self.table(kind);
+        if let Some(&number) = table.numbers.get(name) {
+            return number;
+        }
+        if table.names.len() >= NAMES_MAX {
+            return NONE;
+        }
+        let number = u32::try_from(table.names.len()).unwrap_or(NONE);
+        table.numbers.insert(name.to_owned(), number);
+        table.names.push(name.to_owned());
+        number
+    }
+
+    /// What the telemetry filters have not heard yet: kind, number of the first, names.
+    pub(crate) fn untold(&mut self) -> Vec<(NameKind, u32, Vec<String>)> {
+        let mut news = Vec::new();
+        for kind in KINDS {
+            let table = self.table(kind);
+            if table.told < table.names.len() {
+                let first = u32::try_from(table.told).unwrap_or(NONE);
+                let names = table.names.get(table.told..).unwrap_or_default().to_vec();
+                news.push((kind, first, names));
+                table.told = table.names.len();
+            }
+        }
+        news
+    }
+
+    /// A filter's instance was replaced and knows nothing: tell everything again.
+    pub(crate) fn forget_told(&mut self) {
+        for table in &mut self.tables {
+            table.told = 0;
+        }
+    }
+
+    fn table(&mut self, kind: NameKind) -> &mut Table {
+        let [rule, upstream, endpoint, identity, reason, filter] = &mut self.tables;
+        match kind {
+            NameKind::Rule => rule,
+            NameKind::Upstream => upstream,
+            NameKind::Endpoint => endpoint,
+            NameKind::Identity => identity,
+            NameKind::Reason => reason,
+            NameKind::Filter => filter,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_told_once_and_again_after_a_respawn() {
+        let mut names = Names::default();
+        assert_eq!(names.intern(NameKind::Rule, "a"), 0);
+        assert_eq!(names.intern(NameKind::Rule, "b"), 1);
+        assert_eq!(names.intern(NameKind::Rule, "a"), 0);
+        assert_eq!(names.untold().len(), 1);
+        assert!(names.untold().is_empty());
+        names.intern(NameKind::Rule, "c");
+        assert_eq!(names.untold(), [(NameKind::Rule, 2, vec!["c".to_owned()])]);
+        names.forget_told();
+        assert_eq!(names.untold()[0].2.len(), 3);
+    }
+}

@@ -1,0 +1,81 @@
+//! The request as one attempt sends it.
+
+use crate::course::Course;
+use crate::decode::Upgrade;
+use crate::replay::Replay;
+use http::Request;
+use http::header::{self, HeaderValue};
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use tamis_exchange::{Body, Exchange, Fault, Refusal};
+
+/// What stays the same over the attempts of an exchange.
+pub(crate) struct Template<'a> {
+    pub(crate) upgrade: Option<&'a Upgrade>,
+    pub(crate) trailers: bool,
+    pub(crate) body: &'a Replay,
+}
+
+/// Puts the request together. The target is absolute; the connection decides what goes on the wire.
+pub(crate) fn request(
+    course: &Course,
+    template: &Template<'_>,
+    secure: bool,
+    endpoint: &str,
+) -> Result<Request<Body>, Refusal> {
+    request_of(&course.exchange, template, template.body.body(), secure, endpoint)
+}
+
+/// The same for any exchange and body.
+pub(crate) fn request_of(
+    exchange: &Exchange,
+    template: &Template<'_>,
+    body: Body,
+    secure: bool,
+    endpoint: &str,
+) -> Result<Request<Body>, Refusal> {
+    let mut request = Request::new(body);
+    request.method_mut().clone_from(&exchange.method);
+    *request.uri_mut() = target(exchange, secure, endpoint)?;
+    let headers = request.headers_mut();
+    headers.clone_from(&exchange.headers);
+    if !exchange.authority.is_empty()
+        && let Ok(host) = HeaderValue::from_str(&exchange.authority)
+    {
+        headers.insert(header::HOST, host);
+    }
+    if template.trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    if let Some(upgrade) = template.upgrade {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, upgrade.protocol.clone());
+        if upgrade.extended && !headers.contains_key(header::SEC_WEBSOCKET_KEY) {
+            // RFC 8441 §5 leaves the key out; HTTP/1.1 (RFC 6455 §4.1) asks for 16 octets in base64. Nobody
+            // checks the answer to it but this proxy, which does not need to: the connection is its own.
+            headers.insert(
+                header::SEC_WEBSOCKET_KEY,
+                HeaderValue::from_static("dGFtaXMgZ2F0ZXdheSBrZQ=="),
+            );
+        }
+    }
+    Ok(request)
+}
+
+fn target(exchange: &Exchange, secure: bool, endpoint: &str) -> Result<Uri, Refusal> {
+    let bad = |what: &str| {
+        let detail = format!("{what} cannot be sent");
+        Refusal::new("request.target", 400, Fault::Client, detail)
+    };
+    let authority = if exchange.authority.is_empty() { endpoint } else { &exchange.authority };
+    // A unix socket is no authority.
+    let authority =
+        Authority::try_from(authority).unwrap_or_else(|_| Authority::from_static("localhost"));
+    let path = PathAndQuery::try_from(exchange.path.as_str()).map_err(|_| bad("the path"))?;
+    let scheme = if secure { Scheme::HTTPS } else { Scheme::HTTP };
+    Uri::builder()
+        .scheme(scheme)
+        .authority(authority)
+        .path_and_query(path)
+        .build()
+        .map_err(|_| bad("the target"))
+}

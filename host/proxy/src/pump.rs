@@ -1,0 +1,179 @@
+//! Request body hooks: the whole body before the request goes on, or chunk by chunk on its way.
+
+use crate::course::{Course, Stop};
+use crate::decide::failed;
+use crate::local::Local;
+use bytes::{Bytes, BytesMut};
+use http_body::Frame;
+use http_body_util::BodyExt as _;
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use tamis_engine::{CallFault, FailureMode};
+use tamis_exchange::{Body, BodyError, Fault, HeadSide, Refusal, Reply, Verdict, apply, check};
+use tokio::sync::mpsc;
+
+/// Reads the body whole and shows it to the filters that want that; the head is held meanwhile.
+pub(crate) async fn buffered(
+    local: &Rc<Local>,
+    course: &mut Course,
+    filters: &[usize],
+    mut body: Body,
+) -> Result<Body, Stop> {
+    let limit = filters.iter().filter_map(|index| local.filter(*index));
+    let limit = limit.map(|filter| filter.body_limit_bytes() as usize).min().unwrap_or(0);
+    let mut octets = BytesMut::new();
+    let mut trailers = None;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            Refusal::new("request.broken", 400, Fault::Client, error.to_string())
+        })?;
+        match frame.into_data() {
+            Ok(data) if octets.len() + data.len() > limit => {
+                let detail = format!("a filter judges bodies of at most {limit} bytes");
+                return Err(Refusal::new("request.too-large", 413, Fault::Client, detail).into());
+            }
+            Ok(data) => octets.extend_from_slice(&data),
+            Err(frame) => trailers = frame.into_trailers().ok(),
+        }
+    }
+    let mut octets = octets.freeze();
+    let mut replaced = false;
+    for &index in filters {
+        let id = course.exchange.id;
+        let said = local.call(index, |instance| instance.on_request_body(id, &octets, true));
+        let decision = match said {
+            Ok(decision) => decision,
+            Err(fault) => {
+                failed(local, course, index, &fault)?;
+                continue;
+            }
+        };
+        if let Some(reason) = &decision.reason {
+            course.reason = Some(reason.clone().into());
+        }
+        match decision.verdict {
+            Verdict::Pass => {}
+            Verdict::Replace(by) => {
+                octets = Bytes::from(by);
+                replaced = true;
+            }
+            Verdict::Change(edits) => {
+                let writes = local.filter(index).map(|filter| filter.writes().clone());
+                match check(&edits, &writes.unwrap_or_default(), HeadSide::Request) {
+                    Ok(()) => apply(&edits, &mut course.exchange, HeadSide::Request),
+                    Err(error) => {
+                        failed(local, course, index, &CallFault::Lift(error.to_string()))?;
+                    }
+                }
+            }
+            Verdict::Answer(reply) => return Err(Stop::Answered(index, reply, decision.reason)),
+        }
+    }
+    if replaced {
+        course.exchange.headers.remove(http::header::CONTENT_LENGTH);
+    }
+    Ok(match trailers {
+        None => Body::full(octets),
+        Some(trailers) => {
+            let (send, receive) = mpsc::channel(2);
+            // Two frames in a channel of two: neither waits nor fails.
+            drop(send.try_send(Ok(Frame::data(octets))));
+            drop(send.try_send(Ok(Frame::trailers(trailers))));
+            Body::stream(Frames(receive))
+        }
+    })
+}
+
+/// What a filter said to a chunk that ends the exchange.
+pub(crate) type Verdicts = Rc<RefCell<Option<(usize, Reply, Option<String>)>>>;
+
+/// Shows the body chunk by chunk to `filters`, on a task of its own: the next chunk is read when the last was taken.
+pub(crate) fn chunks(
+    local: &Rc<Local>,
+    course: &mut Course,
+    filters: Vec<usize>,
+    mut body: Body,
+) -> (Body, Verdicts) {
+    course.exchange.headers.remove(http::header::CONTENT_LENGTH);
+    let verdicts = Verdicts::default();
+    let (send, receive) = mpsc::channel(1);
+    let (local, noted, exchange) = (Rc::clone(local), Rc::clone(&verdicts), course.exchange.id);
+    drop(tokio::task::spawn_local(async move {
+        let mut trailers = None;
+        while let Some(frame) = body.frame().await {
+            let next = match frame.map(Frame::into_data) {
+                Ok(Ok(data)) => show(&local, &filters, exchange, data, false, &noted),
+                Ok(Err(frame)) => {
+                    trailers = Some(frame);
+                    break;
+                }
+                Err(error) => Err(error),
+            };
+            let failed = next.is_err();
+            let empty = next.as_ref().is_ok_and(Bytes::is_empty);
+            if !empty && send.send(next.map(Frame::data)).await.is_err() || failed {
+                return;
+            }
+        }
+        let last = show(&local, &filters, exchange, Bytes::new(), true, &noted);
+        if !last.as_ref().is_ok_and(Bytes::is_empty) {
+            drop(send.send(last.map(Frame::data)).await);
+        }
+        if let Some(trailers) = trailers {
+            drop(send.send(Ok(trailers)).await);
+        }
+    }));
+    (Body::stream(Frames(receive)), verdicts)
+}
+
+fn show(
+    local: &Local,
+    filters: &[usize],
+    exchange: u64,
+    mut octets: Bytes,
+    last: bool,
+    verdicts: &Verdicts,
+) -> Result<Bytes, BodyError> {
+    for &index in filters {
+        let said = local.call(index, |i| i.on_request_body(exchange, &octets, last));
+        match said {
+            Ok(decision) => match decision.verdict {
+                Verdict::Pass => {}
+                Verdict::Replace(by) => octets = Bytes::from(by),
+                Verdict::Answer(reply) => {
+                    verdicts.replace(Some((index, reply, decision.reason)));
+                    return Err(BodyError::Ended("a filter answered"));
+                }
+                Verdict::Change(_) => {
+                    return Err(BodyError::Ended("a filter changed a head that was sent before"));
+                }
+            },
+            Err(fault) => {
+                let attached = local.attached(index);
+                let attachment = attached.map(|one| one.attachment.as_str());
+                tracing::warn!(attachment, kind = fault.kind(), "a request body hook failed");
+                if attached.is_some_and(|one| one.failure == FailureMode::Closed) {
+                    return Err(BodyError::Ended("a filter failed"));
+                }
+            }
+        }
+    }
+    Ok(octets)
+}
+
+/// Frames of a channel as a body.
+struct Frames(mpsc::Receiver<Result<Frame<Bytes>, BodyError>>);
+
+impl http_body::Body for Frames {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.get_mut().0.poll_recv(cx)
+    }
+}

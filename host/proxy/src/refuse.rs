@@ -1,0 +1,102 @@
+//! The one place where a refusal becomes a response.
+
+use crate::body::OutBody;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use tamis_exchange::{Body, Exchange, Fault, FieldLine, Refusal, Reply, is_framing_header};
+
+/// Names the reason id on answers the proxy or a filter authored.
+pub(crate) const REASON_HEADER: HeaderName = HeaderName::from_static("x-tamis-reason");
+
+/// Whether the client speaks gRPC and expects a status in its own terms.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers
+        .get(http::header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// The response to a refused request. Nothing of the inner detail is sent.
+pub(crate) fn response(refusal: &Refusal, exchange: Option<&Exchange>) -> Response<OutBody> {
+    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    if exchange.is_some_and(|exchange| is_grpc(&exchange.headers)) {
+        return grpc(grpc_status(status, refusal.fault), refusal.code);
+    }
+    let text = format!("{} ({})\n", status.canonical_reason().unwrap_or("refused"), refusal.code);
+    let mut response = Response::new(OutBody::plain(Body::full(text)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(REASON_HEADER, HeaderValue::from_static(refusal.code));
+    headers
+        .insert(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    if status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::TOO_MANY_REQUESTS {
+        headers.insert(http::header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+/// The response a filter authored.
+pub(crate) fn answer(reply: Reply, reason: Option<&str>, exchange: &Exchange) -> Response<OutBody> {
+    let status = StatusCode::from_u16(reply.status)
+        .ok()
+        .filter(|status| !status.is_informational())
+        .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if is_grpc(&exchange.headers) && !reply.headers.iter().any(|h| h.name == "grpc-status") {
+        return grpc(grpc_status(status, Fault::Filter), reason.unwrap_or("filter.answer"));
+    }
+    let mut response = Response::new(OutBody::plain(Body::full(reply.body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    for FieldLine { name, value } in reply.headers {
+        if is_framing_header(&name) {
+            continue;
+        }
+        let name = HeaderName::from_lowercase(name.as_bytes());
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(&value)) {
+            headers.append(name, value);
+        }
+    }
+    if let Some(Ok(reason)) = reason.map(HeaderValue::from_str) {
+        headers.insert(REASON_HEADER, reason);
+    }
+    response
+}
+
+/// A trailers-only gRPC response (gRPC over HTTP/2, "Responses").
+fn grpc(status: u8, reason: &str) -> Response<OutBody> {
+    let mut response = Response::new(OutBody::plain(Body::Empty));
+    let headers = response.headers_mut();
+    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(u16::from(status)));
+    if let Ok(reason) = HeaderValue::from_str(reason) {
+        headers.insert(HeaderName::from_static("grpc-message"), reason.clone());
+        headers.insert(REASON_HEADER, reason);
+    }
+    response
+}
+
+/// gRPC's own mapping from HTTP status codes ("HTTP to gRPC Status Code Mapping"), with the deadline added.
+fn grpc_status(status: StatusCode, fault: Fault) -> u8 {
+    match status.as_u16() {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        504 => 4,
+        429 | 502 | 503 => 14,
+        _ if fault == Fault::Upstream => 14,
+        _ => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_its_code_and_hides_its_detail() {
+        let refusal = Refusal::new("route.unmatched", 404, Fault::Client, "inner secret");
+        let response = response(&refusal, None);
+        assert_eq!(response.status(), 404);
+        assert_eq!(response.headers()[REASON_HEADER], "route.unmatched");
+        assert!(!format!("{response:?}").contains("inner secret"));
+    }
+}

@@ -1,0 +1,233 @@
+//! A request body that can be sent again while it is still whole.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use tamis_exchange::{Body, BodyError, Fault, Refusal};
+
+/// A body is kept for another attempt up to this many octets (64 KiB, as Envoy's default buffer at the edge is 32 KiB).
+pub(crate) const REPLAY_MAX_BYTES: usize = 64 * 1024;
+
+/// The body as it comes from the client, shared by the attempts that send it.
+#[derive(Clone)]
+pub(crate) struct Replay(Arc<Mutex<Shared>>);
+
+struct Shared {
+    source: Body,
+    kept: Vec<Bytes>,
+    kept_bytes: usize,
+    trailers: Option<HeaderMap>,
+    /// More came than is kept: no further attempt.
+    overflowed: bool,
+    ended: bool,
+    broken: Option<Broken>,
+    bytes_in: u64,
+    limit_bytes: u64,
+}
+
+impl Replay {
+    /// Wraps what the client sends; more than `limit_bytes` is an error to the reader.
+    pub(crate) fn new(source: Body, limit_bytes: u64) -> Self {
+        let ended = source.is_end_stream();
+        Self(Arc::new(Mutex::new(Shared {
+            source,
+            kept: Vec::new(),
+            kept_bytes: 0,
+            trailers: None,
+            overflowed: false,
+            ended,
+            broken: None,
+            bytes_in: 0,
+            limit_bytes,
+        })))
+    }
+
+    /// Whether another attempt can send the body from its first octet.
+    pub(crate) fn is_replayable(&self) -> bool {
+        let shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        !shared.overflowed && shared.broken.is_none()
+    }
+
+    /// Whether every octet has come.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).ended
+    }
+
+    /// What to answer when the body broke off on the client's side, if it did.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        let shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.broken.map(|broken| match broken {
+            Broken::Peer => {
+                Refusal::new("request.broken", 400, Fault::Client, "the client broke off its body")
+            }
+            Broken::TooLarge => too_large(shared.limit_bytes),
+            Broken::Ended(why) => Refusal::new("request.ended", 400, Fault::Client, why),
+        })
+    }
+
+    /// Octets received so far.
+    pub(crate) fn bytes_in(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).bytes_in
+    }
+
+    /// A body for one attempt.
+    pub(crate) fn body(&self) -> Body {
+        {
+            let shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if shared.ended && shared.kept.is_empty() && shared.trailers.is_none() {
+                return Body::Empty;
+            }
+        }
+        Body::stream(Attempt { shared: self.0.clone(), next: 0, done: false })
+    }
+}
+
+/// The refusal of a body over the limit.
+pub(crate) fn too_large(limit_bytes: u64) -> Refusal {
+    let detail = format!("the body is longer than {limit_bytes} bytes");
+    Refusal::new("request.too-large", 413, Fault::Client, detail)
+}
+
+/// Why the body will never be whole.
+#[derive(Clone, Copy)]
+enum Broken {
+    Peer,
+    TooLarge,
+    Ended(&'static str),
+}
+
+struct Attempt {
+    shared: Arc<Mutex<Shared>>,
+    next: usize,
+    done: bool,
+}
+
+impl HttpBody for Attempt {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let mut shared = this.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(chunk) = shared.kept.get(this.next) {
+            this.next += 1;
+            return Poll::Ready(Some(Ok(Frame::data(chunk.clone()))));
+        }
+        if this.done {
+            return Poll::Ready(None);
+        }
+        if shared.ended {
+            this.done = true;
+            let trailers = shared.trailers.clone();
+            return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+        }
+        let frame = ready!(Pin::new(&mut shared.source).poll_frame(cx));
+        Poll::Ready(match frame {
+            None => {
+                shared.ended = true;
+                this.done = true;
+                None
+            }
+            Some(Err(error)) => {
+                shared.broken = Some(match error {
+                    BodyError::TooLarge { .. } => Broken::TooLarge,
+                    BodyError::Ended(why) => Broken::Ended(why),
+                    BodyError::Peer(_) | BodyError::Source(_) => Broken::Peer,
+                });
+                Some(Err(error))
+            }
+            Some(Ok(frame)) => Some(shared.take(frame, &mut this.next)),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.ended && self.next >= shared.kept.len() && (self.done || shared.trailers.is_none())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept: u64 = shared.kept.iter().skip(self.next).map(|chunk| chunk.len() as u64).sum();
+        if shared.ended {
+            return SizeHint::with_exact(kept);
+        }
+        match shared.source.size_hint().exact() {
+            Some(rest) => SizeHint::with_exact(kept + rest),
+            None => SizeHint::default(),
+        }
+    }
+}
+
+impl Shared {
+    fn take(&mut self, frame: Frame<Bytes>, next: &mut usize) -> Result<Frame<Bytes>, BodyError> {
+        let frame = match frame.into_data() {
+            Ok(chunk) => {
+                self.bytes_in += chunk.len() as u64;
+                if self.bytes_in > self.limit_bytes {
+                    self.broken = Some(Broken::TooLarge);
+                    return Err(BodyError::TooLarge { limit_bytes: self.limit_bytes });
+                }
+                if !self.overflowed && self.kept_bytes + chunk.len() <= REPLAY_MAX_BYTES {
+                    self.kept_bytes += chunk.len();
+                    self.kept.push(chunk.clone());
+                    *next += 1;
+                } else {
+                    // From here on the body cannot be sent again; free what was kept for that. A reader
+                    // that was still replaying has caught up, or it would not have polled the source.
+                    self.overflowed = true;
+                    self.kept.clear();
+                    *next = 0;
+                }
+                if self.source.is_end_stream() {
+                    self.ended = true;
+                }
+                return Ok(Frame::data(chunk));
+            }
+            Err(frame) => frame,
+        };
+        if let Some(trailers) = frame.trailers_ref() {
+            self.trailers = Some(trailers.clone());
+        }
+        self.ended = true;
+        Ok(frame)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+
+    async fn read(body: Body) -> Vec<u8> {
+        body.collect().await.unwrap().to_bytes().to_vec()
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_small_body_is_sent_again_whole() {
+        let replay = Replay::new(Body::full("hello"), 1024);
+        assert_eq!(read(replay.body()).await, b"hello");
+        assert!(replay.is_replayable());
+        assert_eq!(read(replay.body()).await, b"hello");
+        assert_eq!(replay.bytes_in(), 5);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_large_body_is_sent_once() {
+        let replay = Replay::new(Body::full(vec![7; REPLAY_MAX_BYTES + 1]), u64::MAX);
+        assert_eq!(read(replay.body()).await.len(), REPLAY_MAX_BYTES + 1);
+        assert!(!replay.is_replayable());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_body_over_the_limit_is_an_error() {
+        let replay = Replay::new(Body::full(vec![7; 11]), 10);
+        assert!(replay.body().collect().await.is_err());
+        assert!(!replay.is_replayable());
+    }
+}

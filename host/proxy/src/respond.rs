@@ -1,0 +1,148 @@
+//! The response back to the client: response hooks, fields, body.
+
+use crate::body::{OutBody, chunk_filters};
+use crate::course::{Course, Stop};
+use crate::decide::failed;
+use crate::decode::{remove_hop_by_hop, via};
+use crate::local::Local;
+use bytes::{Bytes, BytesMut};
+use http::header::{self, HeaderMap};
+use http::{Method, Response, StatusCode, Version};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use std::borrow::Cow;
+use std::rc::Rc;
+use tamis_engine::{BodyMode, CallFault, Filter};
+use tamis_exchange::{Body, Edit, Fault, HeadSide, Refusal, Verdict, apply, check};
+
+/// Takes the head of an upstream's response into the exchange.
+pub(crate) fn take_head(
+    course: &mut Course,
+    status: StatusCode,
+    mut headers: HeaderMap,
+    version: Version,
+) {
+    remove_hop_by_hop(&mut headers);
+    via(&mut headers, version);
+    course.exchange.status = Some(status);
+    course.exchange.response_headers = headers;
+}
+
+/// Runs response hooks over an upstream's response and puts together what is sent.
+pub(crate) async fn respond(
+    local: &Rc<Local>,
+    course: &mut Course,
+    edits: &[Edit],
+    body: Body,
+) -> Result<Response<OutBody>, Stop> {
+    apply(edits, &mut course.exchange, HeadSide::Response);
+    if let Some(chain) = local.chain(course.chain) {
+        for &index in &chain.response {
+            let scope = local.attached(index).and_then(|one| one.scope.as_deref());
+            if course.is_in(scope, local) {
+                ask(local, course, index)?;
+            }
+        }
+    }
+    let rule = course.rule_name(local);
+    let candidates =
+        local.chain(course.chain).map(|chain| chain.response_body.as_slice()).unwrap_or_default();
+    let bodiless = body.is_end_stream() || course.exchange.method == Method::HEAD;
+    let of = |mode| match bodiless {
+        true => Vec::new(),
+        false => chunk_filters(local, candidates, rule, Filter::response_body, mode),
+    };
+    let (whole, chunks) = (of(BodyMode::Buffered), of(BodyMode::Chunks));
+    let body = if whole.is_empty() { body } else { buffered(local, course, &whole, body).await? };
+    if !chunks.is_empty() {
+        course.exchange.response_headers.remove(header::CONTENT_LENGTH);
+    }
+    let mut response =
+        Response::new(OutBody::plain(body).filtered(local, course.exchange.id, chunks));
+    *response.status_mut() = course.exchange.status.unwrap_or(StatusCode::BAD_GATEWAY);
+    *response.headers_mut() = std::mem::take(&mut course.exchange.response_headers);
+    Ok(response)
+}
+
+fn ask(local: &Rc<Local>, course: &mut Course, index: usize) -> Result<(), Stop> {
+    let decision = match local.ask_response(index, &course.exchange) {
+        Ok(decision) => decision,
+        Err(fault) => return failed(local, course, index, &fault),
+    };
+    if let Some(reason) = &decision.reason {
+        course.reason = Some(Cow::Owned(reason.clone()));
+    }
+    match decision.verdict {
+        Verdict::Pass => Ok(()),
+        Verdict::Change(edits) => {
+            let writes = local.filter(index).map(Filter::writes);
+            match writes.map(|writes| check(&edits, writes, HeadSide::Response)) {
+                Some(Err(error)) => {
+                    failed(local, course, index, &CallFault::Lift(error.to_string()))
+                }
+                _ => {
+                    apply(&edits, &mut course.exchange, HeadSide::Response);
+                    Ok(())
+                }
+            }
+        }
+        Verdict::Replace(_) => {
+            failed(local, course, index, &CallFault::Lift("`replace` without a body".to_owned()))
+        }
+        Verdict::Answer(reply) => Err(Stop::Answered(index, reply, decision.reason)),
+    }
+}
+
+/// Reads the body whole for the filters that judge it so.
+async fn buffered(
+    local: &Rc<Local>,
+    course: &mut Course,
+    filters: &[usize],
+    mut body: Body,
+) -> Result<Body, Stop> {
+    let limit = filters.iter().filter_map(|index| local.filter(*index));
+    let limit = limit.map(|filter| filter.body_limit_bytes() as usize).min().unwrap_or(0);
+    let mut octets = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            Refusal::new("upstream.reset", 502, Fault::Upstream, error.to_string())
+        })?;
+        if let Ok(data) = frame.into_data() {
+            if octets.len() + data.len() > limit {
+                let detail = format!("a filter judges response bodies of at most {limit} bytes");
+                return Err(Refusal::new("response.too-large", 502, Fault::Upstream, detail).into());
+            }
+            octets.extend_from_slice(&data);
+        }
+    }
+    let mut octets = octets.freeze();
+    for &index in filters {
+        let id = course.exchange.id;
+        let said = local.call(index, |instance| instance.on_response_body(id, &octets, true));
+        let decision = match said {
+            Ok(decision) => decision,
+            Err(fault) => {
+                failed(local, course, index, &fault)?;
+                continue;
+            }
+        };
+        match decision.verdict {
+            Verdict::Pass => {}
+            Verdict::Replace(by) => {
+                octets = Bytes::from(by);
+                course.exchange.response_headers.remove(header::CONTENT_LENGTH);
+            }
+            Verdict::Change(edits) => {
+                let writes = local.filter(index).map(|filter| filter.writes().clone());
+                match check(&edits, &writes.unwrap_or_default(), HeadSide::Response) {
+                    Ok(()) => apply(&edits, &mut course.exchange, HeadSide::Response),
+                    Err(error) => {
+                        failed(local, course, index, &CallFault::Lift(error.to_string()))?;
+                    }
+                }
+            }
+            Verdict::Answer(reply) => return Err(Stop::Answered(index, reply, decision.reason)),
+        }
+    }
+    Ok(Body::full(octets))
+}

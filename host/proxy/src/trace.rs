@@ -1,0 +1,120 @@
+//! `traceparent` (W3C Trace Context): kept when it is well-formed, made when it is not, a new parent each hop.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use std::cell::Cell;
+use std::hash::{BuildHasher as _, RandomState};
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// One new trace in this many is marked as sampled, as Istio's default of 1 %.
+const SAMPLED_ONE_IN: u64 = 100;
+
+thread_local! {
+    static STATE: Cell<u64> = Cell::new(RandomState::new().hash_one(std::thread::current().id()));
+}
+
+/// A number no peer can guess the next of from outside, good for ids and sampling, not for secrets
+/// (SplitMix64 from a seed of the operating system).
+pub(crate) fn random() -> u64 {
+    STATE.with(|state| {
+        let next = state.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        state.set(next);
+        let mut z = next;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    })
+}
+
+/// Makes sure that the request carries a valid `traceparent` with this hop as parent.
+pub(crate) fn ensure(headers: &mut HeaderMap) {
+    let mut octets = [0_u8; 55];
+    let known = headers.get(&TRACEPARENT).map(HeaderValue::as_bytes).filter(|v| is_valid(v));
+    if let Some(known) = known {
+        for (to, from) in octets.iter_mut().zip(known) {
+            *to = *from;
+        }
+    } else {
+        // The state belongs to the trace that is not there (§3.3).
+        headers.remove(&TRACESTATE);
+        write(&mut octets, 0, b"00-");
+        hex(&mut octets, 3, random() | 1);
+        hex(&mut octets, 19, random());
+        let flags: &[u8] = if random() % SAMPLED_ONE_IN == 0 { b"-01" } else { b"-00" };
+        write(&mut octets, 35, b"-");
+        write(&mut octets, 52, flags);
+    }
+    hex(&mut octets, 36, random() | 1);
+    if let Ok(value) = HeaderValue::from_bytes(&octets) {
+        headers.insert(TRACEPARENT, value);
+    }
+}
+
+/// The trace id of a request, 32 hex digits.
+pub(crate) fn id(headers: &HeaderMap) -> Option<&str> {
+    headers.get(&TRACEPARENT)?.to_str().ok()?.get(3..35)
+}
+
+/// Version 00 exactly (§3.2): lower-case hex, neither id all zero.
+fn is_valid(value: &[u8]) -> bool {
+    let hex = |part: Option<&[u8]>| {
+        part.is_some_and(|part| part.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
+    };
+    let zero = |part: Option<&[u8]>| part.is_some_and(|part| part.iter().all(|b| *b == b'0'));
+    let dash = |at: usize| value.get(at) == Some(&b'-');
+    value.len() == 55
+        && value.starts_with(b"00-")
+        && dash(35)
+        && dash(52)
+        && [3..35, 36..52, 53..55].into_iter().all(|range| hex(value.get(range)))
+        && !zero(value.get(3..35))
+        && !zero(value.get(36..52))
+}
+
+fn write(octets: &mut [u8], at: usize, from: &[u8]) {
+    for (to, from) in octets.iter_mut().skip(at).zip(from) {
+        *to = *from;
+    }
+}
+
+fn hex(octets: &mut [u8], at: usize, number: u64) {
+    for (index, to) in octets.iter_mut().skip(at).take(16).enumerate() {
+        let shift = 60 - 4 * u32::try_from(index).unwrap_or(0);
+        *to = match (number >> shift) & 0xf {
+            digit @ 0..=9 => b'0' + u8::try_from(digit).unwrap_or(0),
+            digit => b'a' + u8::try_from(digit - 10).unwrap_or(0),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_goes_on_with_a_new_parent() {
+        let mut headers = HeaderMap::new();
+        let given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        headers.insert(TRACEPARENT, HeaderValue::from_static(given));
+        ensure(&mut headers);
+        let now = headers[TRACEPARENT].to_str().unwrap();
+        assert_eq!(now[..36], given[..36]);
+        assert_ne!(now[36..52], given[36..52]);
+        assert_eq!(&now[52..], "-01");
+    }
+
+    #[test]
+    fn what_is_malformed_is_replaced_with_its_state() {
+        for bad in ["", "00-0-0-0", "00-00000000000000000000000000000000-b7ad6b7169203331-01", "zz"]
+        {
+            let mut headers = HeaderMap::new();
+            headers.insert(TRACEPARENT, HeaderValue::from_str(bad).unwrap());
+            headers.insert(TRACESTATE, HeaderValue::from_static("a=b"));
+            ensure(&mut headers);
+            assert!(is_valid(headers[TRACEPARENT].as_bytes()), "{bad}");
+            assert!(!headers.contains_key(TRACESTATE));
+            assert_eq!(id(&headers).map(str::len), Some(32));
+        }
+    }
+}

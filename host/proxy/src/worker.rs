@@ -1,0 +1,312 @@
+//! One thread, one core: its listeners, its connections, its view of the generation.
+
+use crate::connection::Connection;
+use crate::generation::Generation;
+use crate::local::Local;
+use crate::pipeline::{Way, serve};
+use crate::refuse;
+use crate::shared::Shared;
+use http::Request;
+use hyper::body::Incoming;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tamis_engine::FailureMode;
+use tamis_exchange::{Attributes, ConnectionVerdict, Exchange, Fault, Refusal, Scheme};
+use tamis_transport::{BoundListener, ConnInfo, Listener, Plain, serve_connection};
+use tamis_upstream::Upstreams;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, watch};
+use tokio::task::LocalSet;
+
+/// What a worker is told.
+pub(crate) enum Command {
+    /// Serve this generation from the next request on; answer when that is so.
+    Take {
+        generation: Arc<Generation>,
+        listeners: Vec<(String, BoundListener)>,
+        taken: std::sync::mpsc::Sender<()>,
+    },
+    /// Accept nothing more and finish what is under way.
+    Drain,
+    /// End now.
+    Stop,
+}
+
+/// How long a batch of summaries may wait (contract).
+const FLUSH: Duration = Duration::from_millis(100);
+/// Exchange ids hold the worker above this bit, so that no two workers give the same.
+const ID_BITS: u32 = 48;
+
+struct Worker {
+    shared: Arc<Shared>,
+    upstreams: Upstreams,
+    local: RefCell<Rc<Local>>,
+    listeners: RefCell<HashMap<String, watch::Sender<bool>>>,
+    next_id: Cell<u64>,
+}
+
+/// Runs a worker until it is told to stop. Meant for a thread of its own.
+pub(crate) fn run(
+    index: u64,
+    shared: Arc<Shared>,
+    generation: Arc<Generation>,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let tasks = LocalSet::new();
+    tasks.block_on(&runtime, async move {
+        let upstreams = Upstreams::new(shared.registry.clone());
+        let local =
+            Local::new(Arc::clone(&generation), upstreams.apply(&generation.services), None);
+        let worker = Rc::new(Worker {
+            shared,
+            upstreams,
+            local: RefCell::new(Rc::new(local)),
+            listeners: RefCell::default(),
+            next_id: Cell::new(index << ID_BITS),
+        });
+        let mut flush = tokio::time::interval(FLUSH);
+        loop {
+            let command = tokio::select! {
+                command = commands.recv() => command,
+                _ = flush.tick() => {
+                    let local = worker.local();
+                    local.flush_all();
+                    continue;
+                }
+            };
+            match command {
+                Some(Command::Take { generation, listeners, taken }) => {
+                    worker.take(generation, listeners);
+                    // Nobody waits any more when the proxy was dropped meanwhile.
+                    let _ = taken.send(());
+                }
+                Some(Command::Drain) => worker.drain(),
+                Some(Command::Stop) | None => break,
+            }
+        }
+        worker.local().flush_all();
+    });
+    Ok(())
+}
+
+impl Worker {
+    fn local(&self) -> Rc<Local> {
+        Rc::clone(&self.local.borrow())
+    }
+
+    fn take(self: &Rc<Self>, generation: Arc<Generation>, listeners: Vec<(String, BoundListener)>) {
+        let before = self.local();
+        let upstreams = self.upstreams.apply(&generation.services);
+        let local = Rc::new(Local::new(generation, upstreams, Some(&before)));
+        before.flush_all();
+        self.local.replace(Rc::clone(&local));
+        self.listeners.borrow_mut().retain(|name, stop| {
+            let stays = local.listeners.contains_key(name);
+            if !stays {
+                // Fails when no connection listens any more, which is as good.
+                let _ = stop.send(true);
+            }
+            stays
+        });
+        for (name, bound) in listeners {
+            match bound.into_listener() {
+                Ok(listener) => self.listen(name, listener),
+                Err(error) => tracing::error!(listener = name, %error, "a listener cannot be used"),
+            }
+        }
+    }
+
+    fn listen(self: &Rc<Self>, name: String, listener: Listener) {
+        let (send, mut stop) = watch::channel(false);
+        if let Some(replaced) = self.listeners.borrow_mut().insert(name.clone(), send) {
+            let _ = replaced.send(true);
+        }
+        let worker = Rc::clone(self);
+        drop(tokio::task::spawn_local(async move {
+            loop {
+                let (plain, peer) = tokio::select! {
+                    accepted = listener.accept() => accepted,
+                    // An error means that the worker is gone.
+                    _ = stop.wait_for(|stop| *stop) => return,
+                };
+                let (worker, name, stop) = (Rc::clone(&worker), name.clone(), stop.clone());
+                drop(tokio::task::spawn_local(async move {
+                    let shared = Arc::clone(&worker.shared);
+                    shared.connections.fetch_add(1, Ordering::Relaxed);
+                    shared.connections_total.fetch_add(1, Ordering::Relaxed);
+                    let _open = Open(Arc::clone(&shared));
+                    worker.connection(&name, plain, peer, stop).await;
+                }));
+            }
+        }));
+    }
+
+    fn drain(&self) {
+        for stop in self.listeners.borrow().values() {
+            let _ = stop.send(true);
+        }
+    }
+
+    /// Serves one connection to its end.
+    async fn connection(
+        self: Rc<Self>,
+        name: &str,
+        plain: Plain,
+        peer: Option<SocketAddr>,
+        stop: watch::Receiver<bool>,
+    ) {
+        if self.shared.connections.load(Ordering::Relaxed) > self.shared.max_connections {
+            tracing::debug!(listener = name, "a connection over the limit is closed");
+            return;
+        }
+        let local = self.local();
+        let listener = local.listeners.get(name);
+        let listener = listener.and_then(|index| local.generation.listeners.get(*index));
+        let Some((address, tls)) = listener.map(|one| (one.address.clone(), one.tls.clone()))
+        else {
+            return;
+        };
+        // A connection lives long: it must not keep its first generation alive.
+        drop(local);
+        let info = ConnInfo { peer, local: address, identity: None };
+        match tls {
+            None => self.exchanges(name, plain, info, stop).await,
+            Some(tls) => match tls.accept(plain).await {
+                Ok((stream, identity)) => {
+                    let info = ConnInfo { identity: Some(identity), ..info };
+                    self.exchanges(name, stream, info, stop).await;
+                }
+                Err(error) => {
+                    self.shared.handshakes_failed.fetch_add(1, Ordering::Relaxed);
+                    tracing::debug!(listener = name, ?peer, %error, "a handshake failed");
+                }
+            },
+        }
+    }
+
+    async fn exchanges<IO>(
+        self: Rc<Self>,
+        name: &str,
+        io: IO,
+        info: ConnInfo,
+        stop: watch::Receiver<bool>,
+    ) where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let connection = Connection::new(name, &info);
+        if !self.admits(name, &connection) {
+            return;
+        }
+        let worker = Rc::clone(&self);
+        let shutdown = stop.clone();
+        let handler = async move |request: Request<Incoming>, _: &ConnInfo| {
+            let local = worker.local();
+            let listener = local.listeners.get(&connection.listener);
+            let listener = listener.and_then(|index| local.generation.listeners.get(*index));
+            let Some((direction, chain)) = listener.map(|one| (one.direction, one.chain)) else {
+                let refusal =
+                    Refusal::new("listener.unknown", 503, Fault::Host, "the listener is gone");
+                return refuse::response(&refusal, None);
+            };
+            worker.shared.exchanges.fetch_add(1, Ordering::Relaxed);
+            let way = Way {
+                local: &local,
+                shared: &worker.shared,
+                connection: &connection,
+                direction,
+                chain,
+                id: worker.id(),
+                shutdown: &shutdown,
+            };
+            serve(way, request).await
+        };
+        let limits = self.shared.limits.clone();
+        if let Err(error) = serve_connection(io, Rc::new(info), &limits, handler, stop).await {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::debug!(listener = name, %error, cause, "a connection ended badly");
+        }
+    }
+
+    fn id(&self) -> u64 {
+        let id = self.next_id.get();
+        self.next_id.set(id.wrapping_add(1));
+        id
+    }
+
+    /// Asks the connection hooks.
+    fn admits(&self, name: &str, connection: &Connection) -> bool {
+        let local = self.local();
+        let listener = local.listeners.get(name);
+        let chain = listener.and_then(|index| local.generation.listeners.get(*index));
+        let Some(chain) = chain.and_then(|listener| local.chain(listener.chain)) else {
+            return false;
+        };
+        if chain.connection.is_empty() {
+            return true;
+        }
+        let mut attributes = Attributes::default();
+        attributes.set("source.address", connection.peer_address.as_str());
+        attributes.set("listener.name", name);
+        if let Some(identity) = &connection.peer_identity {
+            attributes.set("peer.spiffe-id", identity.as_str());
+        }
+        if let Some(server_name) = &connection.server_name {
+            attributes.set("connection.server-name", server_name.as_str());
+        }
+        let secure = connection.tls_version.is_some();
+        let facts = Exchange {
+            id: self.id(),
+            method: http::Method::CONNECT,
+            scheme: if secure { Scheme::Https } else { Scheme::Http },
+            authority: String::new(),
+            path: String::new(),
+            headers: http::HeaderMap::new(),
+            status: None,
+            response_headers: http::HeaderMap::new(),
+            attributes,
+        };
+        for &index in &chain.connection {
+            let said =
+                local.call_request(index, &facts, |instance, view| instance.on_connection(view));
+            let attachment = local.attached(index).map(|one| one.attachment.as_str());
+            match said {
+                Ok(decision) => match decision.verdict {
+                    ConnectionVerdict::Allow => {}
+                    verdict => {
+                        let reason = decision.reason;
+                        tracing::info!(
+                            listener = name,
+                            attachment,
+                            reason,
+                            ?verdict,
+                            "a connection is closed"
+                        );
+                        return false;
+                    }
+                },
+                Err(fault) => {
+                    tracing::warn!(attachment, kind = fault.kind(), "a connection hook failed");
+                    if local.attached(index).is_none_or(|one| one.failure == FailureMode::Closed) {
+                        return false;
+                    }
+                }
+            }
+        }
+        true
+    }
+}
+
+/// A connection that is open; counts it out when it ends.
+struct Open(Arc<Shared>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
