@@ -1,0 +1,326 @@
+//! A plan's filters become filters that run: verified, compiled, granted, configured, self-tested.
+
+use crate::store::{Artifact, Store};
+use crate::ticks::{Ticking, Ticks};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+use tamis_engine::{
+    Cache, Compiled, Engine, EngineError, Exporter, FailureMode, Filter, FilterOptions,
+    FilterState, Grant, Hook, HttpFetch, Isolation,
+};
+use tamis_observe::Metrics;
+use tamis_proxy::{Attached, Phase, Slot, SlotStatus};
+use tamis_resources::plan::{self, FilterPlan, OnFailure, SignedByPlan};
+use tamis_trust::{Digest, Policy, Request, Verified, bundle_lines, verify, verify_manifest};
+
+/// Machine code by digest of the component, shared by the nodes of a process.
+#[derive(Clone, Default)]
+pub(crate) struct Code(Arc<Mutex<HashMap<String, Compiled>>>);
+
+/// Components kept compiled in memory; the cache on disk has no such bound.
+const CODE_MAX: usize = 256;
+
+/// What builds filters and remembers the last good ones.
+pub(crate) struct Builder {
+    pub(crate) engine: Engine,
+    pub(crate) cache: Option<Arc<Cache>>,
+    pub(crate) code: Code,
+    pub(crate) store: Store,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) exporter: Arc<dyn Exporter>,
+    pub(crate) fetch: Arc<dyn HttpFetch>,
+    pub(crate) secrets: HashMap<String, Vec<u8>>,
+    pub(crate) ticks: Ticks,
+    states: HashMap<String, Arc<FilterState>>,
+    good: HashMap<String, Good>,
+}
+
+/// What an attachment ran last.
+#[derive(Clone)]
+struct Good {
+    key: String,
+    filter: Filter,
+    /// Of the artifact it was made of, to judge it again under another policy.
+    proof: Arc<Proof>,
+    verified: Verified,
+    /// Stops its background work when the last holder is gone.
+    _ticking: Option<Arc<Ticking>>,
+}
+
+struct Proof {
+    manifest: Vec<u8>,
+    bundles: Vec<u8>,
+}
+
+/// Why a slot does not run what it should.
+struct Refusal {
+    code: String,
+    detail: String,
+}
+
+impl Refusal {
+    fn new(code: &str, detail: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), detail: detail.into() }
+    }
+}
+
+impl From<tamis_trust::Refused> for Refusal {
+    fn from(refused: tamis_trust::Refused) -> Self {
+        let detail = format!("{} (set by {}); {}", refused.rule, refused.set_by, refused.remedy);
+        Self { code: refused.code.to_owned(), detail }
+    }
+}
+
+impl From<EngineError> for Refusal {
+    fn from(error: EngineError) -> Self {
+        Self { code: error.code().to_owned(), detail: error.to_string() }
+    }
+}
+
+/// One attachment's place in a generation, and what is told of it.
+pub(crate) struct Built {
+    /// None when it fails open and cannot run.
+    pub(crate) attached: Option<Attached>,
+    pub(crate) status: SlotStatus,
+}
+
+#[expect(clippy::too_many_arguments, reason = "all of them are what a builder works with")]
+impl Builder {
+    pub(crate) fn new(
+        engine: Engine,
+        cache: Option<Arc<Cache>>,
+        code: Code,
+        store: Store,
+        metrics: Arc<Metrics>,
+        exporter: Arc<dyn Exporter>,
+        fetch: Arc<dyn HttpFetch>,
+        secrets: HashMap<String, Vec<u8>>,
+        ticks: Ticks,
+    ) -> Self {
+        let (states, good) = (HashMap::new(), HashMap::new());
+        Self { engine, cache, code, store, metrics, exporter, fetch, secrets, ticks, states, good }
+    }
+
+    /// Builds every filter of a plan. Whatever fails affects its own slot alone.
+    pub(crate) fn build(&mut self, plans: &[FilterPlan], policies: &[Policy]) -> Vec<Built> {
+        let index = self.store.index();
+        let built = plans.iter().map(|plan| self.slot(plan, policies, &index)).collect();
+        let live = |name: &String| plans.iter().any(|plan| plan.attachment == *name);
+        self.good.retain(|name, _| live(name));
+        self.states.retain(|name, _| live(name));
+        built
+    }
+
+    fn slot(
+        &mut self,
+        plan: &FilterPlan,
+        policies: &[Policy],
+        index: &HashMap<String, PathBuf>,
+    ) -> Built {
+        let refusal = match self.run(plan, policies, index) {
+            Ok(good) => {
+                let status = status(plan, Some(&good), "serving".to_owned(), None);
+                let attached = attached(plan, Slot::Running(good.filter.clone()));
+                self.good.insert(plan.attachment.clone(), good);
+                return Built { attached: Some(attached), status };
+            }
+            Err(refusal) => refusal,
+        };
+        let Refusal { code, detail } = refusal;
+        let state = format!("refused:{code}");
+        // What ran before goes on, unless the policy in force now would not let it.
+        let kept = self.good.get(&plan.attachment).filter(|good| {
+            let lines = bundle_lines(&good.proof.bundles);
+            let pinned = &good.verified.digest;
+            request(pinned, &good.proof.manifest, &lines, policies, Some(&plan.filter))
+                .is_ok_and(|request| verify_manifest(&request).is_ok())
+        });
+        if let Some(good) = kept {
+            let detail = format!("{detail}; version {} keeps serving", good.filter.version());
+            tracing::warn!(attachment = plan.attachment, code, "{detail}");
+            let status = status(plan, Some(good), state, Some(detail));
+            let attached = attached(plan, Slot::Running(good.filter.clone()));
+            return Built { attached: Some(attached), status };
+        }
+        let closed = plan.on_failure == OnFailure::Closed;
+        let then = if closed { "exchanges in its scope are refused" } else { "it is left out" };
+        tracing::warn!(attachment = plan.attachment, code, "{detail}; {then}");
+        let status = status(plan, None, state, Some(format!("{detail}; {then}")));
+        let attached = closed.then(|| attached(plan, Slot::Refused { code, detail }));
+        Built { attached, status }
+    }
+
+    /// From pin to running filter.
+    fn run(
+        &mut self,
+        plan: &FilterPlan,
+        policies: &[Policy],
+        index: &HashMap<String, PathBuf>,
+    ) -> Result<Good, Refusal> {
+        if let Some(refused) = &plan.refused {
+            return Err(Refusal::new(&refused.code, refused.reason.clone()));
+        }
+        let pinned: Digest = plan.digest.parse().map_err(|error| {
+            Refusal::new("pin.missing", format!("the pin is no digest: {error}"))
+        })?;
+        let path = index.get(&pinned.to_string()).ok_or_else(|| {
+            let folders: Vec<_> =
+                self.store.folders().iter().map(|folder| folder.display().to_string()).collect();
+            let folders = folders.join(", ");
+            Refusal::new(
+                "artifact.missing",
+                format!("no manifest in {folders} has the pinned digest {pinned}; put the artifact there or pin another"),
+            )
+        })?;
+        let artifact =
+            Artifact::read(path).map_err(|error| Refusal::new("artifact.unreadable", error))?;
+        let lines = bundle_lines(&artifact.bundles);
+        let request = request(&pinned, &artifact.manifest, &lines, policies, Some(&plan.filter))?;
+        let verified = verify(&request, &artifact.component)?;
+        if let Some(signed_by) = &plan.signed_by {
+            signed(signed_by, &verified)?;
+        }
+        let config = serde_json::to_string(&plan.config).unwrap_or_default();
+        let grant = serde_json::to_string(&plan.grant).unwrap_or_default();
+        let key = format!(
+            "{pinned} {:?} {:?} {} {config} {grant}",
+            plan.isolation, plan.on_failure, plan.filter
+        );
+        if let Some(good) = self.good.get(&plan.attachment)
+            && good.key == key
+        {
+            return Ok(Good { verified, ..good.clone() });
+        }
+        let compiled = self.compile(&artifact)?;
+        let grant: Grant = serde_json::from_str(&grant)
+            .map_err(|error| Refusal::new("grant.format", error.to_string()))?;
+        let state = self.state(&plan.attachment);
+        let filter = Filter::new(
+            &compiled,
+            FilterOptions {
+                name: plan.filter.clone(),
+                digest: pinned.to_string(),
+                version: verified.version.to_string(),
+                config_json: config,
+                grant,
+                state,
+                fetch: Some(Arc::clone(&self.fetch)),
+                failure: match plan.on_failure {
+                    OnFailure::Closed => FailureMode::Closed,
+                    OnFailure::Open => FailureMode::Open,
+                    OnFailure::SkipAndAlert => FailureMode::SkipAndAlert,
+                },
+                isolation: match plan.isolation {
+                    plan::Isolation::Worker => Isolation::Worker,
+                    plan::Isolation::Request => Isolation::Request,
+                },
+            },
+        )?;
+        // What it fetches before its first exchange (keys, say) is there when the exchange comes.
+        let ticking = filter.has(Hook::Tick).then(|| Arc::new(self.ticks.start(&filter)));
+        let proof = Proof { manifest: artifact.manifest, bundles: artifact.bundles };
+        Ok(Good { key, filter, proof: Arc::new(proof), verified, _ticking: ticking })
+    }
+
+    fn compile(&self, artifact: &Artifact) -> Result<Compiled, EngineError> {
+        let key = Digest::of(&artifact.component).to_string();
+        let code = self.code.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some(compiled) = code {
+            return Ok(compiled);
+        }
+        let compiled = self.engine.compile(&artifact.component, self.cache.as_deref())?;
+        let mut code = self.code.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if code.len() >= CODE_MAX {
+            // Which goes does not matter: the cache on disk still has it.
+            let some = code.keys().next().cloned();
+            some.and_then(|key| code.remove(&key));
+        }
+        code.insert(key, compiled.clone());
+        Ok(compiled)
+    }
+
+    fn state(&mut self, attachment: &str) -> Arc<FilterState> {
+        let (metrics, exporter) = (Arc::clone(&self.metrics), Arc::clone(&self.exporter));
+        let secrets = &self.secrets;
+        let new = || {
+            let state = FilterState::new(metrics).with_exporter(exporter);
+            Arc::new(state.with_secrets(secrets.clone()))
+        };
+        Arc::clone(self.states.entry(attachment.to_owned()).or_insert_with(new))
+    }
+}
+
+fn request<'a>(
+    pinned: &'a Digest,
+    manifest: &'a [u8],
+    bundles: &'a [&'a [u8]],
+    policies: &'a [Policy],
+    name: Option<&'a str>,
+) -> Result<Request<'a>, Refusal> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| {
+        Refusal::new("trust.clock", "the clock stands before 1970; set it, expiry depends on it")
+    })?;
+    Ok(Request { pinned, name, manifest, bundles, policies, now: now.as_secs() })
+}
+
+/// Whether enough of the keys a grant names signed.
+fn signed(wanted: &SignedByPlan, verified: &Verified) -> Result<(), Refusal> {
+    let by = verified.signers.iter().filter(|signer| wanted.keys.contains(&signer.0)).count();
+    if by >= wanted.threshold as usize {
+        return Ok(());
+    }
+    let (keys, need) = (wanted.keys.join(", "), wanted.threshold);
+    let detail = format!(
+        "its grant asks for {need} of the keys {keys} to have signed, {by} did; sign it with them"
+    );
+    Err(Refusal::new("trust.threshold", detail))
+}
+
+fn phase(phase: plan::Phase) -> Phase {
+    match phase {
+        plan::Phase::Connection => Phase::Connection,
+        plan::Phase::Authn => Phase::Authn,
+        plan::Phase::Authz => Phase::Authz,
+        plan::Phase::Traffic => Phase::Traffic,
+        plan::Phase::Transform => Phase::Transform,
+        plan::Phase::Observe => Phase::Observe,
+    }
+}
+
+fn attached(plan: &FilterPlan, slot: Slot) -> Attached {
+    Attached {
+        attachment: plan.attachment.clone(),
+        slot,
+        phase: phase(plan.phase),
+        scope: plan.scope.clone(),
+        failure: match plan.on_failure {
+            OnFailure::Closed => FailureMode::Closed,
+            OnFailure::Open => FailureMode::Open,
+            OnFailure::SkipAndAlert => FailureMode::SkipAndAlert,
+        },
+    }
+}
+
+fn status(
+    plan: &FilterPlan,
+    good: Option<&Good>,
+    state: String,
+    detail: Option<String>,
+) -> SlotStatus {
+    let hooks = good.map(|good| good.filter.hooks()).unwrap_or_default();
+    let signers = good.map(|good| good.verified.signers.as_slice()).unwrap_or_default();
+    SlotStatus {
+        attachment: plan.attachment.clone(),
+        filter: plan.filter.clone(),
+        version: plan.version.clone(),
+        digest: plan.digest.clone(),
+        signers: signers.iter().map(|signer| signer.0.clone()).collect(),
+        hooks: hooks.iter().map(|hook| hook.as_str().to_owned()).collect(),
+        phase: phase(plan.phase),
+        grant: serde_json::to_value(&plan.grant).unwrap_or_default(),
+        state,
+        detail,
+    }
+}

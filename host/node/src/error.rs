@@ -1,0 +1,36 @@
+//! Why a node cannot start.
+
+use std::path::PathBuf;
+
+/// Why a node cannot start. A running one never ends over a document: it reports and goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The documents say nothing of this proxy.
+    #[error("no document plans `{node}`: {why}")]
+    NoPlan {
+        /// Its name.
+        node: String,
+        /// What is missing.
+        why: String,
+    },
+    /// A folder or file cannot be read.
+    #[error("{path} cannot be read", path = path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The engine cannot run here.
+    #[error(transparent)]
+    Engine(#[from] tamis_engine::EngineError),
+    /// The proxy did not start.
+    #[error(transparent)]
+    Proxy(#[from] tamis_proxy::ProxyError),
+    /// A thread cannot be started.
+    #[error("no thread for background work")]
+    Thread(#[source] std::io::Error),
+    /// The system cannot watch the folders.
+    #[error("the folders cannot be watched: {0}")]
+    Watch(#[from] notify::Error),
+}

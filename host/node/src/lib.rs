@@ -1,0 +1,22 @@
+//! Where generations come from: follow the documents, verify, build, self-test, stage.
+//!
+//! A [`Node`] is one proxy with its documents. It reads them, folds them to the plan of its name, and builds a
+//! generation from it off the workers: every pinned artifact is verified, compiled, checked against its grant,
+//! configured and self-tested before a single exchange meets it. What fails is reported in its slot with the rule it
+//! broke, and what ran there before goes on; other slots are not held up.
+
+mod build;
+mod documents;
+mod error;
+mod fetch;
+mod node;
+mod sockets;
+mod store;
+mod ticks;
+mod watch;
+
+pub use documents::{Documents, Source};
+pub use error::NodeError;
+pub use node::{Node, NodeOptions, Reload, Shared};
+pub use store::{Artifact, Store};
+pub use watch::Watch;

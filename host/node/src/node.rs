@@ -1,0 +1,362 @@
+//! One proxy with its documents: start, reload, stop.
+
+use crate::NodeError;
+use crate::build::{Builder, Built, Code};
+use crate::documents::{Documents, Source};
+use crate::fetch::Fetcher;
+use crate::sockets::Sockets;
+use crate::store::Store;
+use crate::ticks::Ticks;
+use serde_json::json;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tamis_engine::{Cache, Engine, Exporter, FilterSpan};
+use tamis_observe::Recorder;
+use tamis_proxy::{Chain, Generation, Proxy, ProxyOptions, SlotStatus, Status};
+use tamis_resources::plan::{ListenerPlan, NodePlan};
+use tamis_resources::{Document, NodeName, Problem, fold};
+use tamis_trust::{Digest, Policy};
+
+/// What a process shares between its nodes.
+#[derive(Clone)]
+pub struct Shared {
+    pub(crate) engine: Engine,
+    pub(crate) cache: Option<Arc<Cache>>,
+    pub(crate) code: Code,
+}
+
+impl Shared {
+    /// An engine, with compiled code cached in `cache` if a folder is given.
+    ///
+    /// # Errors
+    /// When the engine cannot run here or the cache cannot be opened.
+    pub fn new(cache: Option<&std::path::Path>) -> Result<Self, NodeError> {
+        let open = |path: &std::path::Path| {
+            Cache::open(path).map_err(|source| NodeError::Read { path: path.to_owned(), source })
+        };
+        let cache = cache.map(open).transpose()?.map(Arc::new);
+        Ok(Self { engine: Engine::new()?, cache, code: Code::default() })
+    }
+}
+
+/// How a node is run.
+pub struct NodeOptions {
+    /// Which proxy it is.
+    pub name: NodeName,
+    /// Where its documents are.
+    pub source: Source,
+    /// Where its artifacts are.
+    pub store: Store,
+    /// What filters may open by name, where their grant says so.
+    pub secrets: HashMap<String, Vec<u8>>,
+    /// How its proxy is run; its admin address comes from the documents when none is given.
+    pub proxy: ProxyOptions,
+}
+
+/// What a reload came to.
+#[derive(Debug, Clone)]
+pub struct Reload {
+    /// Name of the node.
+    pub node: String,
+    /// Generation in use now.
+    pub generation: u64,
+    /// Whether it is another than before.
+    pub changed: bool,
+    /// What is wrong with documents.
+    pub problems: Vec<Problem>,
+    /// What is wrong elsewhere: files, sockets, certificates.
+    pub notes: Vec<String>,
+    /// What every slot runs.
+    pub slots: Vec<SlotStatus>,
+}
+
+/// One proxy with its documents.
+pub struct Node {
+    name: NodeName,
+    source: Source,
+    proxy: Proxy,
+    staging: Mutex<Staging>,
+}
+
+/// What reloads work on, one at a time.
+struct Staging {
+    builder: Builder,
+    sockets: Sockets,
+    /// The last good documents of each file.
+    good: HashMap<String, Vec<Document>>,
+    number: u64,
+    revision: String,
+}
+
+/// Filters' own records and spans go where access records go.
+struct Records(Recorder);
+
+impl Exporter for Records {
+    fn record(&self, filter: &str, json: &str) {
+        self.0.line(&format!("{{\"filter\":{},\"record\":{json}}}", json!(filter)));
+    }
+
+    fn span(&self, filter: &str, span: &FilterSpan) {
+        let attributes: HashMap<_, _> = span.attributes.iter().cloned().collect();
+        let value = json!({
+            "filter": filter, "exchange": span.exchange, "span": span.name,
+            "start_unix_us": span.start_unix_us, "duration_us": span.duration_us,
+            "attributes": attributes,
+        });
+        self.0.line(&value.to_string());
+    }
+}
+
+/// What a pass over the documents gave.
+struct Staged {
+    generation: Option<Generation>,
+    problems: Vec<Problem>,
+    notes: Vec<String>,
+    slots: Vec<SlotStatus>,
+    admin: Option<String>,
+}
+
+impl Node {
+    /// Reads the documents and serves them.
+    ///
+    /// # Errors
+    /// When the documents plan no such proxy, or its sockets cannot be had.
+    pub fn start(shared: &Shared, options: NodeOptions) -> Result<(Self, Reload), NodeError> {
+        let NodeOptions { name, source, store, secrets, mut proxy } = options;
+        let builder = Builder::new(
+            shared.engine.clone(),
+            shared.cache.clone(),
+            shared.code.clone(),
+            store,
+            Arc::clone(&proxy.metrics),
+            Arc::new(Records(proxy.recorder.clone())),
+            Arc::new(Fetcher),
+            secrets,
+            Ticks::new()?,
+        );
+        let mut staging = Staging {
+            builder,
+            sockets: Sockets::default(),
+            good: HashMap::new(),
+            number: 0,
+            revision: String::new(),
+        };
+        let staged = staging.stage(&source, &name)?;
+        let Some(generation) = staged.generation else {
+            let why = why(&staged.problems, &staged.notes);
+            return Err(NodeError::NoPlan { node: name.to_string(), why });
+        };
+        if proxy.admin.is_none() {
+            proxy.admin = staged.admin.as_ref().and_then(|address| address.parse().ok());
+        }
+        let proxy = Proxy::start(proxy, generation)?;
+        let node = Self { name, source, proxy, staging: Mutex::new(staging) };
+        let reload = node.report(staged.problems, staged.notes, staged.slots, true);
+        Ok((node, reload))
+    }
+
+    /// Reads the documents again and swaps if something changed. Never stops what runs.
+    pub fn reload(&self) -> Reload {
+        let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = (staging.number, staging.revision.clone());
+        let staged = match staging.stage(&self.source, &self.name) {
+            Ok(staged) => staged,
+            Err(error) => {
+                let note = crate::sockets::causes(&error);
+                return self.report(Vec::new(), vec![note], self.slots(), false);
+            }
+        };
+        let (mut notes, mut changed) = (staged.notes, false);
+        match staged.generation {
+            None => {
+                notes.push("the documents plan this proxy no more; it goes on as it was".to_owned())
+            }
+            Some(generation) if generation.number == before.0 => {}
+            Some(generation) => match self.proxy.swap(generation) {
+                Ok(()) => changed = true,
+                Err(error) => {
+                    (staging.number, staging.revision) = before;
+                    notes.push(format!("{}; nothing changed", crate::sockets::causes(&error)));
+                }
+            },
+        }
+        self.report(staged.problems, notes, staged.slots, changed)
+    }
+
+    fn slots(&self) -> Vec<SlotStatus> {
+        self.proxy.status().slots.clone()
+    }
+
+    fn report(
+        &self,
+        problems: Vec<Problem>,
+        notes: Vec<String>,
+        slots: Vec<SlotStatus>,
+        changed: bool,
+    ) -> Reload {
+        let mut told: Vec<_> =
+            problems.iter().map(|one| serde_json::to_value(one).unwrap_or_default()).collect();
+        told.extend(notes.iter().map(|note| json!({ "code": "node", "message": note })));
+        self.proxy.report(Status { slots: slots.clone(), problems: told });
+        Reload {
+            node: self.name.to_string(),
+            generation: self.proxy.generation().number,
+            changed,
+            problems,
+            notes,
+            slots,
+        }
+    }
+
+    /// Its proxy.
+    pub fn proxy(&self) -> &Proxy {
+        &self.proxy
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &NodeName {
+        &self.name
+    }
+
+    /// Folders to follow for changes.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        let staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut folders: Vec<PathBuf> =
+            self.source.paths.iter().chain(staging.builder.store.folders()).cloned().collect();
+        folders.retain(|path| path.exists());
+        // Watching a folder covers what is in it.
+        let all = folders.clone();
+        folders.retain(|path| !all.iter().any(|other| path != other && path.starts_with(other)));
+        folders.dedup();
+        folders
+    }
+
+    /// Finishes what is under way and stops.
+    pub fn shutdown(self, deadline: Duration) {
+        self.proxy.shutdown(deadline);
+    }
+}
+
+impl Staging {
+    fn stage(&mut self, source: &Source, name: &NodeName) -> Result<Staged, NodeError> {
+        let Documents { documents, mut problems, unreadable } = source.read()?;
+        let mut notes = unreadable;
+        let documents = self.keep_good(documents, &problems, &mut notes);
+        let folded = fold(&documents, name, &|file| source.file(file));
+        problems.extend(folded.problems);
+        let Some(plan) = folded.plan else {
+            return Ok(Staged {
+                generation: None,
+                problems,
+                notes,
+                slots: Vec::new(),
+                admin: None,
+            });
+        };
+        let mut policies = Vec::new();
+        for policy in &plan.trust {
+            match Policy::from_json(policy.to_string().as_bytes()) {
+                Ok(policy) => policies.push(policy),
+                Err(error) => notes.push(format!("trust policy: {error}; it trusts nobody")),
+            }
+        }
+        let built = self.builder.build(&plan.filters, &policies);
+        let mut listeners = self.sockets.listeners(source, &plan.listeners, &mut notes);
+        let services = self.sockets.services(source, &plan.services, &mut notes);
+        // Indices of the plan's filters to those of the generation: some may have been left out.
+        let (mut filters, mut places, mut slots) = (Vec::new(), Vec::new(), Vec::new());
+        for Built { attached, status } in built {
+            places.push(attached.is_some().then_some(filters.len()));
+            filters.extend(attached);
+            slots.push(status);
+        }
+        let chain = |listener: &ListenerPlan| {
+            let members = listener.chain.attachments.iter();
+            let members: Vec<usize> =
+                members.filter_map(|index| places.get(*index).copied().flatten()).collect();
+            Chain::build(&filters, &members, &services)
+        };
+        let chains: Vec<Chain> = plan.listeners.iter().map(chain).collect();
+        listeners.retain(|listener| listener.chain < chains.len());
+        let revision = self.revision(&plan, &slots, &notes);
+        if revision != self.revision {
+            self.number += 1;
+            self.revision.clone_from(&revision);
+        }
+        let generation = Generation {
+            number: self.number,
+            revision,
+            listeners,
+            filters,
+            chains,
+            services: Arc::new(services),
+            config: serde_json::to_value(&plan).unwrap_or_default(),
+        };
+        Ok(Staged { generation: Some(generation), problems, notes, slots, admin: plan.admin })
+    }
+
+    /// Hash of everything a generation is made of.
+    fn revision(&self, plan: &NodePlan, slots: &[SlotStatus], notes: &[String]) -> String {
+        let parts = json!({
+            "plan": plan, "slots": slots, "notes": notes, "sockets": self.sockets.stamp(),
+        });
+        Digest::of(parts.to_string().as_bytes()).hex().chars().take(12).collect()
+    }
+
+    /// A document that no longer parses keeps its last good form; one that was removed is gone.
+    fn keep_good(
+        &mut self,
+        documents: Vec<Document>,
+        problems: &[Problem],
+        notes: &mut Vec<String>,
+    ) -> Vec<Document> {
+        let mut files: HashMap<String, Vec<Document>> = HashMap::new();
+        for document in documents {
+            files.entry(document.source.clone()).or_default().push(document);
+        }
+        let mut broken: Vec<&str> = problems.iter().map(|one| one.place.source.as_str()).collect();
+        let unreadable: Vec<String> = notes.clone();
+        broken.extend(unreadable.iter().filter_map(|note| note.split(": ").next()));
+        broken.sort_unstable();
+        broken.dedup();
+        for file in broken {
+            let Some(good) = self.good.get(file) else { continue };
+            let now = files.entry(file.to_owned()).or_default();
+            for document in good {
+                let same =
+                    |one: &Document| one.kind() == document.kind() && one.key() == document.key();
+                if !now.iter().any(same) {
+                    notes.push(format!(
+                        "{file}: {} {} stays as it was",
+                        document.kind(),
+                        document.key()
+                    ));
+                    now.push(document.clone());
+                }
+            }
+        }
+        self.good.clone_from(&files);
+        let mut documents: Vec<Document> = files.into_values().flatten().collect();
+        documents.sort_by_key(|one| (one.kind(), one.key()));
+        documents
+    }
+}
+
+/// Why there is no plan, in one line.
+fn why(problems: &[Problem], notes: &[String]) -> String {
+    let mut lines: Vec<String> = problems
+        .iter()
+        .map(|one| {
+            let place = &one.place;
+            format!("{}:{}:{}: {}", place.source, place.line, place.column, one.message)
+        })
+        .collect();
+    lines.extend(notes.iter().cloned());
+    if lines.is_empty() {
+        "there is no Gateway or Service of that name".to_owned()
+    } else {
+        lines.join("; ")
+    }
+}

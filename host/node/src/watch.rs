@@ -1,0 +1,61 @@
+//! Reloads when documents, artifacts or certificates change on disk.
+
+use crate::{Node, NodeError, Reload};
+use notify::{RecursiveMode, Watcher as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+/// Changes that come closer together than this are one change: editors write, rename and touch.
+const QUIET: Duration = Duration::from_millis(30);
+/// A stream of changes is acted on after this long all the same.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Follows folders until it is dropped.
+pub struct Watch {
+    _watcher: notify::RecommendedWatcher,
+}
+
+impl Watch {
+    /// Follows `folders` and reloads `node` after a change; `told` hears of every reload.
+    ///
+    /// # Errors
+    /// When the system cannot watch, or a folder is not there.
+    pub fn start(
+        node: Arc<Node>,
+        folders: &[PathBuf],
+        told: impl Fn(&Reload) + Send + 'static,
+    ) -> Result<Self, NodeError> {
+        let (send, receive) = channel();
+        let mut watcher =
+            notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+                let matters = event.as_ref().map_or(true, |event| !event.kind.is_access());
+                if matters {
+                    // Nobody listens any more when the watch ends.
+                    let _ = send.send(());
+                }
+            })?;
+        for folder in folders {
+            watcher.watch(folder, RecursiveMode::Recursive)?;
+        }
+        let run = move || {
+            while receive.recv().is_ok() {
+                let mut waited = Duration::ZERO;
+                while waited < PATIENCE {
+                    match receive.recv_timeout(QUIET) {
+                        Ok(()) => waited += QUIET,
+                        Err(RecvTimeoutError::Timeout) => break,
+                        Err(RecvTimeoutError::Disconnected) => return,
+                    }
+                }
+                told(&node.reload());
+            }
+        };
+        std::thread::Builder::new()
+            .name("tamis-watch".to_owned())
+            .spawn(run)
+            .map_err(NodeError::Thread)?;
+        Ok(Self { _watcher: watcher })
+    }
+}
