@@ -1,0 +1,63 @@
+//! The files of a signed filter: component, manifest, signatures, side by side.
+
+use anyhow::{Context as _, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+use tamis_trust::{BuildInput, PrivateKey, build, sign};
+
+/// Name of the component's file in a store.
+pub(crate) fn file_name(name: &str, version: &str) -> String {
+    format!("{}-{version}.wasm", name.replace('/', "-"))
+}
+
+/// The manifest of a component: what is signed. Imports and exports come from the bytes, not from the author.
+pub(crate) fn manifest(component: &[u8], name: &str, version: &str) -> Result<Vec<u8>> {
+    let inspection = tamis_engine::inspect(component)?;
+    let mut input = BuildInput::new(name, version);
+    let interface = |kind: &str| format!("tamis:filter/{kind}@0.1.0");
+    input.imports = inspection.imports.iter().map(|import| interface(import)).collect();
+    input.imports.extend(inspection.wasi.iter().cloned());
+    input.exports = inspection.hooks.iter().map(|hook| interface(hook.as_str())).collect();
+    input.exports.push(interface("lifecycle"));
+    Ok(build(component, &input)?)
+}
+
+/// The path beside a component with another ending.
+pub(crate) fn beside(component: &Path, ending: &str) -> PathBuf {
+    let mut path = component.as_os_str().to_owned();
+    path.push(ending);
+    PathBuf::from(path)
+}
+
+/// Whether exactly this artifact is there, signed by somebody.
+pub(crate) fn is_there(file: &Path, manifest: &[u8], component: &[u8]) -> bool {
+    let same = |path: PathBuf, octets: &[u8]| fs::read(path).is_ok_and(|found| found == octets);
+    same(file.to_owned(), component)
+        && same(beside(file, ".manifest.json"), manifest)
+        && beside(file, ".sigstore.json").exists()
+}
+
+/// Signs and writes an artifact. The component comes last and by rename: who finds it finds the rest.
+pub(crate) fn write(
+    file: &Path,
+    component: &[u8],
+    manifest: &[u8],
+    keys: &[&PrivateKey],
+) -> Result<()> {
+    let mut bundles = String::new();
+    for key in keys {
+        bundles.push_str(sign(key, manifest)?.trim_end());
+        bundles.push('\n');
+    }
+    put(&beside(file, ".sigstore.json"), bundles.as_bytes())?;
+    put(&beside(file, ".manifest.json"), manifest)?;
+    put(file, component)
+}
+
+/// Writes beside and renames, so that a reader sees a whole file or none.
+pub(crate) fn put(path: &Path, octets: &[u8]) -> Result<()> {
+    let temporary = beside(path, &format!(".{}.tmp", std::process::id()));
+    fs::write(&temporary, octets)
+        .and_then(|()| fs::rename(&temporary, path))
+        .with_context(|| format!("{} cannot be written", path.display()))
+}

@@ -1,0 +1,162 @@
+//! `tamis filter inspect`.
+
+use crate::output::{self, Output};
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use tamis_engine::{
+    BodyMode, Engine, FailureMode, Filter, FilterOptions, FilterState, Grant, Inspection, Isolation,
+};
+use tamis_exchange::Selector;
+use tamis_node::Artifact;
+use tamis_observe::Metrics;
+use tamis_trust::{Digest, Manifest};
+
+/// What `inspect` takes.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The component.
+    component: PathBuf,
+    /// Configuration (JSON) with which it says what it reads and writes.
+    #[arg(long, default_value = "{}")]
+    config: String,
+    /// The same as `--output json`.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Reads the component, configures it in a sandbox, and says what it found.
+pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
+    let path = &arguments.component;
+    let octets = std::fs::read(path)
+        .with_context(|| format!("the component {} cannot be read", path.display()))?;
+    let inspection =
+        tamis_engine::inspect(&octets).with_context(|| format!("{}", path.display()))?;
+    let declared = declared(&octets, &arguments.config);
+    let signed = Artifact::read(path).ok().map(|artifact| signed(&artifact));
+    let value = json!({
+        "file": path,
+        "size": octets.len(),
+        "componentDigest": Digest::of(&octets).to_string(),
+        "hooks": inspection.hooks.iter().map(|hook| hook.as_str()).collect::<Vec<_>>(),
+        "imports": inspection.imports,
+        "wasi": inspection.wasi,
+        "declared": match &declared { Ok(value) => value.clone(), Err(why) => json!({ "error": why }) },
+        "artifact": signed,
+    });
+    let form = if arguments.json { Output::Json } else { output };
+    output::result(form, &value, || text(&value, &inspection));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What it declares when it is configured, with every capability granted and nobody reachable.
+fn declared(octets: &[u8], config: &str) -> Result<Value, String> {
+    let engine = Engine::new().map_err(|error| error.to_string())?;
+    let compiled = engine.compile(octets, None).map_err(|error| error.to_string())?;
+    let options = FilterOptions {
+        name: "inspected".to_owned(),
+        digest: String::new(),
+        version: String::new(),
+        config_json: config.to_owned(),
+        grant: Grant::everything(),
+        state: Arc::new(FilterState::new(Arc::new(Metrics::new()))),
+        fetch: None,
+        failure: FailureMode::Closed,
+        isolation: Isolation::Worker,
+    };
+    let filter = Filter::new(&compiled, options).map_err(|error| error.to_string())?;
+    let reads: Vec<String> = filter.reads().selectors().iter().map(selector).collect();
+    Ok(json!({
+        "reads": reads,
+        "writes": filter.writes().names(),
+        "requestBody": mode(filter.request_body()),
+        "responseBody": mode(filter.response_body()),
+        "configSchema": serde_json::from_str::<Value>(filter.config_schema()).ok(),
+    }))
+}
+
+fn selector(selector: &Selector) -> String {
+    match selector {
+        Selector::Path => ":path".to_owned(),
+        Selector::Authority => ":authority".to_owned(),
+        Selector::Scheme => ":scheme".to_owned(),
+        Selector::Method => ":method".to_owned(),
+        Selector::Header(name) => name.to_string(),
+        Selector::RequestHeader(name) => format!("request:{name}"),
+        Selector::Attribute(name) => format!("@{name}"),
+        Selector::AllHeaders => "*".to_owned(),
+    }
+}
+
+fn mode(mode: BodyMode) -> &'static str {
+    match mode {
+        BodyMode::None => "none",
+        BodyMode::Buffered => "buffered",
+        BodyMode::Chunks => "chunks",
+    }
+}
+
+/// What its manifest and signatures say; who they are is not checked here.
+fn signed(artifact: &Artifact) -> Value {
+    match Manifest::parse(&artifact.manifest) {
+        Ok(manifest) => json!({
+            "name": manifest.name().to_string(),
+            "version": manifest.version().to_string(),
+            "digest": manifest.digest().to_string(),
+            "matches": manifest.check(&artifact.component).is_ok(),
+            "signatures": tamis_trust::bundle_lines(&artifact.bundles).len(),
+        }),
+        Err(error) => json!({ "error": error.to_string() }),
+    }
+}
+
+fn text(value: &Value, inspection: &Inspection) -> String {
+    let list = |pointer: &str| -> String {
+        let found = value.pointer(pointer).and_then(Value::as_array);
+        let words: Vec<&str> = found.into_iter().flatten().filter_map(Value::as_str).collect();
+        if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }
+    };
+    let word = |pointer: &str| {
+        value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let mut text = String::new();
+    let mut row = |name: &str, what: String| {
+        let _ = writeln!(text, "{name:<11}{what}");
+    };
+    row("hooks", list("/hooks"));
+    row("imports", list("/imports"));
+    if !inspection.wasi.is_empty() {
+        row("inert", format!("{} (linked to an empty world)", list("/wasi")));
+    }
+    match value.pointer("/declared/error").and_then(Value::as_str) {
+        Some(why) => row("declares", format!("unknown: {why}; say how with --config")),
+        None => {
+            row("reads", list("/declared/reads"));
+            row("writes", list("/declared/writes"));
+            let (request, response) =
+                (word("/declared/requestBody"), word("/declared/responseBody"));
+            row("bodies", format!("request {request}, response {response}"));
+        }
+    }
+    row("size", format!("{} KiB", inspection.size.div_ceil(1024)));
+    row("component", word("/componentDigest"));
+    match value.get("artifact") {
+        Some(artifact) if artifact.get("digest").is_some() => {
+            row("name", format!("{} {}", word("/artifact/name"), word("/artifact/version")));
+            row("digest", word("/artifact/digest"));
+            let matches = artifact.get("matches") == Some(&Value::Bool(true));
+            let signatures = artifact.get("signatures").and_then(Value::as_u64).unwrap_or(0);
+            let altered =
+                if matches { "" } else { "; the component is NOT the one in its manifest" };
+            row(
+                "signed",
+                format!("{signatures} signature(s); `tamis filter verify` says whose{altered}"),
+            );
+        }
+        _ => row("signed", "no manifest beside it; `tamis filter sign` makes one".to_owned()),
+    }
+    text
+}

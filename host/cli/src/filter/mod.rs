@@ -1,0 +1,59 @@
+//! `tamis filter`: write, build, test, inspect, sign, verify.
+
+pub(crate) mod artifact;
+mod build;
+mod inspect;
+pub(crate) mod lock;
+mod new;
+mod sign;
+mod test;
+mod verify;
+
+use crate::output::Output;
+use anyhow::Result;
+use std::process::ExitCode;
+
+/// What `filter` takes.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Make a folder with a filter in Rust that builds and passes its tests.
+    #[command(after_help = "Example:\n  tamis filter new my-filter")]
+    New(new::Arguments),
+    /// Build the filter of a folder into a component.
+    #[command(after_help = "Example:\n  tamis filter build my-filter")]
+    Build(build::Arguments),
+    /// Build a filter and run its tables of cases through the engine of the proxy.
+    #[command(after_help = "Example:\n  tamis filter test my-filter")]
+    Test(test::Arguments),
+    /// Show what a component is and may do: hooks, imports, declared fields, size, digest, signers.
+    #[command(after_help = "Example:\n  tamis filter inspect my-filter/target/my-filter.wasm")]
+    Inspect(inspect::Arguments),
+    /// Sign a component: writes it with manifest and signature into a store, and pins it if asked to.
+    #[command(
+        after_help = "Example:\n  tamis filter sign my-filter.wasm --name acme/my-filter --version 0.1.0 --key release.key --store store"
+    )]
+    Sign(sign::Arguments),
+    /// Check that a signed component may run under keys or a trust policy.
+    #[command(
+        after_help = "Example:\n  tamis filter verify store/acme-my-filter-0.1.0.wasm --key release.pub"
+    )]
+    Verify(verify::Arguments),
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
+    match &arguments.command {
+        Command::New(arguments) => new::run(arguments, output),
+        Command::Build(arguments) => build::run(arguments, output),
+        Command::Test(arguments) => test::run(arguments, output),
+        Command::Inspect(arguments) => inspect::run(arguments, output),
+        Command::Sign(arguments) => sign::run(arguments, output),
+        Command::Verify(arguments) => verify::run(arguments, output),
+    }
+}

@@ -1,0 +1,78 @@
+//! `tamis filter new`: a folder with a filter that builds and passes its tests at once.
+
+use crate::builtin::{SDK, WIT};
+use crate::output::{self, Output};
+use anyhow::{Context as _, Result, bail};
+use serde_json::json;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// What `new` takes.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Folder to make; its last part names the filter.
+    folder: PathBuf,
+    /// NAMESPACE of the filter's name.
+    #[arg(long, default_value = "acme")]
+    namespace: String,
+}
+
+const CARGO: &str = include_str!("new/Cargo.toml.in");
+const SDK_CARGO: &str = include_str!("new/sdk.Cargo.toml.in");
+const LIB: &str = include_str!("new/lib.rs.in");
+const CASES: &str = include_str!("new/cases.yaml.in");
+const DESCRIPTION: &str = include_str!("new/filter.yaml.in");
+const README: &str = include_str!("new/README.md.in");
+
+/// Writes the folder.
+pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
+    let folder = &arguments.folder;
+    let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let fits = name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    if !fits {
+        bail!("`{name}` names no filter; use lower-case letters, digits and `-`, a letter first");
+    }
+    if folder.exists() {
+        bail!("{} is there already; choose another name or remove it", folder.display());
+    }
+    let fill = |text: &str| {
+        text.replace("@NAME@", name)
+            .replace("@NAMESPACE@", &arguments.namespace)
+            .replace("@VERSION@", env!("CARGO_PKG_VERSION"))
+    };
+    for (path, text) in [
+        ("Cargo.toml", fill(CARGO)),
+        ("src/lib.rs", fill(LIB)),
+        ("tests/cases.yaml", fill(CASES)),
+        ("filter.yaml", fill(DESCRIPTION)),
+        ("README.md", fill(README)),
+        (".gitignore", "/target\n".to_owned()),
+        ("vendor/tamis/sdk/rust/Cargo.toml", fill(SDK_CARGO)),
+    ] {
+        write(&folder.join(path), &text)?;
+    }
+    for (path, text) in SDK.iter().filter(|(path, _)| *path != "Cargo.toml") {
+        write(&folder.join("vendor/tamis/sdk/rust").join(path), text)?;
+    }
+    for (path, text) in WIT {
+        write(&folder.join("vendor/tamis/wit").join(path), text)?;
+    }
+    let shown = folder.display();
+    output::result(output, &json!({ "folder": folder, "name": name }), || {
+        format!(
+            "made {shown}\n  src/lib.rs        what the filter does\n  tests/cases.yaml  what it should do\n\
+             next: tamis filter test {shown}"
+        )
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)
+            .with_context(|| format!("{} cannot be made", parent.display()))?;
+    }
+    fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))
+}

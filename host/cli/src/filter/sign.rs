@@ -1,0 +1,70 @@
+//! `tamis filter sign`.
+
+use super::{artifact, lock};
+use crate::keys;
+use crate::output::{self, Output};
+use anyhow::{Context as _, Result};
+use serde_json::json;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tamis_resources::Pin;
+use tamis_trust::Digest;
+
+/// What `sign` takes.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The component.
+    component: PathBuf,
+    /// NAMESPACE/NAME of the filter.
+    #[arg(long)]
+    name: String,
+    /// Its release, a semantic version.
+    #[arg(long)]
+    version: String,
+    /// Key to sign with; may be repeated.
+    #[arg(long, required = true)]
+    key: Vec<PathBuf>,
+    /// Folder the artifact goes to.
+    #[arg(long, default_value = ".")]
+    store: PathBuf,
+    /// Lock file in which the filter is pinned to this release.
+    #[arg(long)]
+    pin: Option<PathBuf>,
+    /// Service or gateway it is pinned for, NAMESPACE/NAME; `*` is all.
+    #[arg(long, default_value = "*")]
+    service: String,
+}
+
+/// Signs, stores, pins.
+pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
+    let Arguments { component, name, version, key, store, pin, service } = arguments;
+    let octets = std::fs::read(component)
+        .with_context(|| format!("the component {} cannot be read", component.display()))?;
+    let manifest = artifact::manifest(&octets, name, version)
+        .with_context(|| format!("{} cannot be signed", component.display()))?;
+    let keys = key.iter().map(|path| keys::read_private(path)).collect::<Result<Vec<_>>>()?;
+    std::fs::create_dir_all(store)
+        .with_context(|| format!("the store {} cannot be made", store.display()))?;
+    let file = store.join(artifact::file_name(name, version));
+    artifact::write(&file, &octets, &manifest, &keys.iter().collect::<Vec<_>>())?;
+    let digest = Digest::of(&manifest).to_string();
+    if let Some(path) = pin {
+        let pin = Pin {
+            service: service.clone(),
+            filter: name.clone(),
+            version: version.clone(),
+            digest: digest.clone(),
+        };
+        lock::pin(path, pin).context("signed, but not pinned")?;
+    }
+    let value = json!({
+        "name": name, "version": version, "digest": digest, "file": file,
+        "keys": keys.iter().map(|key| key.public_key().id().to_string()).collect::<Vec<_>>(),
+        "pinned": pin,
+    });
+    output::result(output, &value, || {
+        let pinned = pin.as_ref().map(|path| format!("\npinned in {}", path.display()));
+        format!("{name} {version}\n{digest}\n{}{}", file.display(), pinned.unwrap_or_default())
+    });
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,92 @@
+//! `tamis keys`: signing keys.
+
+use crate::output::{self, Output};
+use anyhow::{Context as _, Result, bail};
+use serde_json::json;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use tamis_trust::{PrivateKey, PublicKey};
+
+/// What `keys` takes.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Make an ECDSA P-256 key pair: NAME.key (keep it secret) and NAME.pub.
+    #[command(after_help = "Example:\n  tamis keys generate release")]
+    Generate {
+        /// Path of the files without their endings.
+        name: PathBuf,
+    },
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
+    let Command::Generate { name } = &arguments.command;
+    let pair = generate(name)?;
+    let value = json!({ "key": pair.key, "public": pair.public, "id": pair.id });
+    output::result(output, &value, || {
+        let (key, public) = (pair.key.display(), pair.public.display());
+        format!("{key}  signs; keep it secret\n{public}  verifies; id {}", pair.id)
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A key pair on disk.
+pub(crate) struct Pair {
+    pub(crate) key: PathBuf,
+    pub(crate) public: PathBuf,
+    pub(crate) id: String,
+}
+
+/// Makes a pair of files; never overwrites one.
+pub(crate) fn generate(name: &Path) -> Result<Pair> {
+    let with = |ending: &str| {
+        let mut path = name.as_os_str().to_owned();
+        path.push(ending);
+        PathBuf::from(path)
+    };
+    let (key, public) = (with(".key"), with(".pub"));
+    if key.exists() || public.exists() {
+        bail!("{} or its .pub is there already; a key is never overwritten", key.display());
+    }
+    let made = PrivateKey::generate()?;
+    private(&key, made.to_pem()?.as_bytes())?;
+    std::fs::write(&public, made.public_key().to_pem())
+        .with_context(|| format!("{} cannot be written", public.display()))?;
+    Ok(Pair { key, public, id: made.public_key().id().to_string() })
+}
+
+/// Writes a file only its owner can read.
+pub(crate) fn private(path: &Path, content: &[u8]) -> Result<()> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(content))
+        .with_context(|| format!("{} cannot be written", path.display()))
+}
+
+/// Reads a private key.
+pub(crate) fn read_private(path: &Path) -> Result<PrivateKey> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("the key {} cannot be read", path.display()))?;
+    PrivateKey::from_pem(&text)
+        .with_context(|| format!("{} is no key to sign with", path.display()))
+}
+
+/// Reads a public key.
+pub(crate) fn read_public(path: &Path) -> Result<PublicKey> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("the key {} cannot be read", path.display()))?;
+    PublicKey::from_pem(&text).with_context(|| format!("{} is no public key", path.display()))
+}

@@ -1,0 +1,190 @@
+//! The sample services: a storefront that calls the others, payments that may be flaky, a slow catalogue.
+//!
+//! They are ordinary HTTP/1.1 servers that know nothing of a mesh: what they call goes to the address their document
+//! names as `outbound`, with the service's name as host.
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Empty, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tamis_resources::{Document, Resource};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::LocalSet;
+
+/// Services that run; they end when this is dropped.
+pub(crate) struct Apps {
+    _stop: oneshot::Sender<()>,
+}
+
+/// How a sample endpoint behaves.
+#[derive(Clone)]
+struct App {
+    name: String,
+    endpoint: usize,
+    address: SocketAddr,
+    outbound: Option<SocketAddr>,
+    /// Services it calls for its front page.
+    calls: Vec<String>,
+    /// Every so many answers is a 503; 0 is never.
+    fails_every: u64,
+    delay: Duration,
+}
+
+/// Starts a server on every loopback endpoint of the documents.
+pub(crate) fn start(documents: &[Document]) -> Result<Apps> {
+    let apps = plan(documents);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut listeners = Vec::new();
+    for app in apps {
+        let listener = std::net::TcpListener::bind(app.address).with_context(|| {
+            format!(
+                "the sample service {} cannot listen on {}; end what uses the port, or run with --no-apps",
+                app.name, app.address
+            )
+        })?;
+        listener.set_nonblocking(true)?;
+        listeners.push((app, listener));
+    }
+    let (stop, stopped) = oneshot::channel::<()>();
+    let run = move || {
+        LocalSet::new().block_on(&runtime, async move {
+            for (app, listener) in listeners {
+                let Ok(listener) = TcpListener::from_std(listener) else { continue };
+                drop(tokio::task::spawn_local(serve(Rc::new(app), listener)));
+            }
+            // Ends when the handle is dropped.
+            let _ = stopped.await;
+        });
+    };
+    std::thread::Builder::new().name("tamis-apps".to_owned()).spawn(run)?;
+    Ok(Apps { _stop: stop })
+}
+
+fn plan(documents: &[Document]) -> Vec<App> {
+    let mut apps = Vec::new();
+    let names: Vec<String> = documents
+        .iter()
+        .filter(|document| matches!(document.resource, Resource::Service(_)))
+        .map(|document| document.metadata.name.clone())
+        .collect();
+    for document in documents {
+        let Resource::Service(spec) = &document.resource else { continue };
+        let name = &document.metadata.name;
+        for (endpoint, place) in spec.endpoints.iter().enumerate() {
+            let Ok(address) = place.address.parse::<SocketAddr>() else { continue };
+            if !address.ip().is_loopback() {
+                continue;
+            }
+            let front = name == "storefront";
+            apps.push(App {
+                name: name.clone(),
+                endpoint,
+                address,
+                outbound: place.outbound.as_ref().and_then(|address| address.parse().ok()),
+                calls: names.iter().filter(|other| front && *other != name).cloned().collect(),
+                // The second endpoint of a service is the flaky one, the catalogue the slow one.
+                fails_every: if endpoint == 1 { 3 } else { 0 },
+                delay: Duration::from_millis(if name == "catalog" { 120 } else { 0 }),
+            });
+        }
+    }
+    apps
+}
+
+async fn serve(app: Rc<App>, listener: TcpListener) {
+    let count = Rc::new(AtomicU64::new(0));
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        // Only delays answers when it fails.
+        let _ = stream.set_nodelay(true);
+        let (app, count) = (Rc::clone(&app), Rc::clone(&count));
+        drop(tokio::task::spawn_local(async move {
+            let service = service_fn(move |request| {
+                let (app, count) = (Rc::clone(&app), Rc::clone(&count));
+                async move { Ok::<_, Infallible>(answer(&app, &count, request).await) }
+            });
+            let io = TokioIo::new(stream);
+            // A connection that breaks is its client's business.
+            let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
+        }));
+    }
+}
+
+async fn answer(app: &App, count: &AtomicU64, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let (head, body) = request.into_parts();
+    // A body that breaks off is answered all the same; the connection ends by itself.
+    let received = body.collect().await.map_or(0, |body| body.to_bytes().len());
+    tokio::time::sleep(app.delay).await;
+    let number = count.fetch_add(1, Ordering::Relaxed) + 1;
+    if app.fails_every > 0 && number % app.fails_every == 0 {
+        let mut response = Response::new(Full::new(Bytes::from_static(b"out of order\n")));
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        return response;
+    }
+    let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+    let mut page = json!({
+        "service": app.name,
+        "endpoint": app.endpoint,
+        "method": head.method.as_str(),
+        "path": head.uri.path(),
+        "received": received,
+        "user": header("x-user"),
+        "forwarded": header("x-forwarded-for"),
+        "via": header("via"),
+    });
+    let calls = head.uri.path() == "/" && header("x-depth").is_none();
+    if let (true, Some(outbound), Some(object)) = (calls, app.outbound, page.as_object_mut()) {
+        let mut answers = serde_json::Map::new();
+        for service in &app.calls {
+            let trace = head.headers.get("traceparent").cloned();
+            answers.insert(service.clone(), call(outbound, service, trace).await);
+        }
+        object.insert("calls".to_owned(), Value::Object(answers));
+    }
+    let text = serde_json::to_string_pretty(&page).unwrap_or_default();
+    let mut response = Response::new(Full::new(Bytes::from(text + "\n")));
+    let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+/// Asks another service, by name, through the sidecar.
+async fn call(outbound: SocketAddr, service: &str, trace: Option<HeaderValue>) -> Value {
+    let asked = async {
+        let stream = TcpStream::connect(outbound).await.map_err(|error| error.to_string())?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| error.to_string())?;
+        drop(tokio::task::spawn_local(async move {
+            let _ = connection.await;
+        }));
+        let mut request = Request::new(Empty::<Bytes>::new());
+        let host = HeaderValue::from_str(service).map_err(|error| error.to_string())?;
+        request.headers_mut().insert(header::HOST, host);
+        request.headers_mut().insert("x-depth", HeaderValue::from_static("1"));
+        if let Some(trace) = trace {
+            request.headers_mut().insert("traceparent", trace);
+        }
+        let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.map_err(|error| error.to_string())?;
+        let body: Option<Value> = serde_json::from_slice(&body.to_bytes()).ok();
+        let endpoint = body.as_ref().and_then(|body| body.get("endpoint")).cloned();
+        Ok::<_, String>(json!({ "status": status, "endpoint": endpoint }))
+    };
+    match tokio::time::timeout(Duration::from_secs(5), asked).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => json!({ "error": error }),
+        Err(_) => json!({ "error": "no answer in 5 s" }),
+    }
+}

@@ -1,0 +1,312 @@
+//! What a folder needs before its first start: keys, certificates, signed filters, pins, tokens.
+//!
+//! Everything goes into `.tamis/` beside the documents, and only what a document names and nobody made yet is made.
+
+use super::token;
+use crate::builtin::{self, Builtin};
+use crate::filter::{self, artifact};
+use crate::keys;
+use crate::output::{self, Output};
+use anyhow::{Context as _, Result, bail};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
+};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tamis_node::Source;
+use tamis_resources::{Document, FiltersLockSpec, IdentityFiles, Pin, Resource};
+use tamis_trust::{Digest, PrivateKey};
+
+/// A folder that can be run.
+pub(crate) struct Prepared {
+    /// Its documents.
+    pub(crate) documents: Vec<Document>,
+    /// Where signed filters are.
+    pub(crate) store: PathBuf,
+    /// A token of the sample issuer, if a filter asks for tokens.
+    pub(crate) token: Option<String>,
+    /// The built-in filters: name, version, component on disk.
+    filters: Vec<(String, String, PathBuf)>,
+}
+
+impl Prepared {
+    /// A filter that is nice to show an upgrade with.
+    pub(crate) fn upgradable(&self) -> Option<(String, String, PathBuf)> {
+        let found = self.filters.iter().find(|(name, _, _)| name == "tamis/retry");
+        found.or_else(|| self.filters.first()).cloned()
+    }
+}
+
+/// Makes what is missing.
+pub(crate) fn run(folder: &Path, output: Output) -> Result<Prepared> {
+    let source = Source::folder(folder);
+    let read = source.read()?;
+    let made = Maker { folder, output };
+    let documents = read.documents;
+    made.certificates(&documents)?;
+    let key = made.signing_key(&documents)?;
+    let token = made.tokens(&documents)?;
+    let store = folder.join(".tamis/store");
+    let filters = match key {
+        Some(key) => made.filters(&documents, &store, &key)?,
+        None => Vec::new(),
+    };
+    Ok(Prepared { documents: source.read()?.documents, store, token, filters })
+}
+
+struct Maker<'a> {
+    folder: &'a Path,
+    output: Output,
+}
+
+/// Days a generated certificate is good for.
+const DAYS: i64 = 90;
+
+impl Maker<'_> {
+    fn say(&self, what: &str) {
+        if self.output == Output::Text {
+            output::note(what);
+        }
+    }
+
+    /// Whether `name` is a path this command may make, and is not there yet.
+    fn is_missing(&self, name: &str) -> bool {
+        name.starts_with(".tamis/") && !name.contains("..") && !self.folder.join(name).exists()
+    }
+
+    fn path(&self, name: &str) -> Result<PathBuf> {
+        let path = self.folder.join(name);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)
+                .with_context(|| format!("{} cannot be made", parent.display()))?;
+        }
+        Ok(path)
+    }
+
+    fn certificates(&self, documents: &[Document]) -> Result<()> {
+        for document in documents {
+            match &document.resource {
+                Resource::Gateway(spec) => {
+                    if let (Some(files), Some(identity)) = (&spec.tls, &spec.identity) {
+                        self.identity(files, identity, &document.metadata.name)?;
+                    }
+                    let ca = spec.tls.as_ref().map(|files| files.ca.clone());
+                    let ca = ca.unwrap_or_else(|| ".tamis/certs/ca.crt".to_owned());
+                    for tls in spec.listeners.iter().filter_map(|listener| listener.tls.as_ref()) {
+                        let names = vec![
+                            SanType::DnsName("localhost".try_into()?),
+                            SanType::DnsName("*.localhost".try_into()?),
+                            SanType::IpAddress(std::net::Ipv4Addr::LOCALHOST.into()),
+                        ];
+                        self.certificate(&tls.certificate, &tls.key, &ca, names, "localhost")?;
+                    }
+                }
+                Resource::Service(spec) => {
+                    if let (Some(files), Some(identity)) = (&spec.tls, &spec.identity) {
+                        self.identity(files, identity, &document.metadata.name)?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn identity(&self, files: &IdentityFiles, identity: &str, name: &str) -> Result<()> {
+        let names = vec![SanType::URI(identity.try_into()?)];
+        self.certificate(&files.certificate, &files.key, &files.ca, names, name)
+    }
+
+    fn certificate(
+        &self,
+        certificate: &str,
+        key: &str,
+        ca: &str,
+        names: Vec<SanType>,
+        common_name: &str,
+    ) -> Result<()> {
+        if !self.is_missing(certificate) {
+            return Ok(());
+        }
+        let issuer = self.authority(ca)?;
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = names;
+        params.distinguished_name.push(DnType::CommonName, common_name);
+        let now = rcgen_now();
+        params.not_before = now - days(1);
+        params.not_after = now + days(DAYS);
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let pair = KeyPair::generate()?;
+        let signed = params.signed_by(&pair, &issuer)?;
+        keys::private(&self.path(key)?, pair.serialize_pem().as_bytes())?;
+        let path = self.path(certificate)?;
+        fs::write(&path, signed.pem()).with_context(|| format!("{}", path.display()))?;
+        self.say(&format!("made {certificate}"));
+        Ok(())
+    }
+
+    /// The certificate authority, made at the first need. Its key stays beside it, readable by its owner alone.
+    fn authority(&self, ca: &str) -> Result<Issuer<'static, KeyPair>> {
+        let key = match ca.rsplit_once('.') {
+            Some((front, _)) => format!("{front}.key"),
+            None => format!("{ca}.key"),
+        };
+        if self.is_missing(ca) {
+            let mut params = CertificateParams::default();
+            params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+            params.distinguished_name.push(DnType::CommonName, "local development CA");
+            params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+            let now = rcgen_now();
+            params.not_before = now - days(1);
+            params.not_after = now + days(10 * DAYS);
+            let pair = KeyPair::generate()?;
+            let made = params.self_signed(&pair)?;
+            keys::private(&self.path(&key)?, pair.serialize_pem().as_bytes())?;
+            fs::write(self.path(ca)?, made.pem())?;
+            self.say(&format!("made {ca}, the authority of this folder"));
+        }
+        let (ca, key) = (self.folder.join(ca), self.folder.join(&key));
+        let read = |path: &Path| {
+            fs::read_to_string(path).with_context(|| {
+                format!("{} cannot be read; without it no certificate can be made", path.display())
+            })
+        };
+        let pair = KeyPair::from_pem(&read(&key)?).with_context(|| format!("{}", key.display()))?;
+        Issuer::from_ca_cert_pem(&read(&ca)?, pair).with_context(|| format!("{}", ca.display()))
+    }
+
+    /// The key that signs the built-in filters: the first of the trust policies whose file is under `.tamis/`.
+    fn signing_key(&self, documents: &[Document]) -> Result<Option<PrivateKey>> {
+        let mut first = None;
+        for document in documents {
+            let Resource::TrustPolicy(spec) = &document.resource else { continue };
+            for file in spec.keys.iter().filter_map(|key| key.public_key_file.as_ref()) {
+                let Some(name) = file.strip_suffix(".pub") else { continue };
+                if self.is_missing(file) {
+                    keys::generate(&self.path(name)?)?;
+                    self.say(&format!("made {name}.key, which signs the built-in filters"));
+                }
+                let key = self.folder.join(format!("{name}.key"));
+                if first.is_none() && file.starts_with(".tamis/") && key.exists() {
+                    first = Some(keys::read_private(&key)?);
+                }
+            }
+        }
+        Ok(first)
+    }
+
+    /// Key sets that filters name, and a token their issuer signs.
+    fn tokens(&self, documents: &[Document]) -> Result<Option<String>> {
+        let mut token = None;
+        for document in documents {
+            let Resource::FilterAttachment(spec) = &document.resource else { continue };
+            let issuers = spec.config.get("issuers").and_then(Value::as_array);
+            for issuer in issuers.into_iter().flatten() {
+                let Some(file) = issuer.pointer("/jwks/file").and_then(Value::as_str) else {
+                    continue;
+                };
+                let key = file.replace(".json", ".test-key.p8");
+                if self.is_missing(file) {
+                    let made = token::Key::generate()?;
+                    keys::private(&self.path(&key)?, made.pkcs8())?;
+                    fs::write(self.path(file)?, made.key_set().to_string())?;
+                    self.say(&format!("made {file}, the keys of the sample issuer"));
+                }
+                let key = self.folder.join(&key);
+                if token.is_none() && key.exists() {
+                    let name = issuer.get("issuer").and_then(Value::as_str).unwrap_or_default();
+                    let audience = issuer.pointer("/audiences/0").and_then(Value::as_str);
+                    let signed =
+                        token::Key::read(&key)?.sign(name, audience.unwrap_or_default())?;
+                    let path = self.path(".tamis/token")?;
+                    keys::private(&path, signed.as_bytes())?;
+                    token = Some(signed);
+                }
+            }
+        }
+        Ok(token)
+    }
+
+    /// Signs the built-in filters that documents attach and pins what nobody pinned.
+    fn filters(
+        &self,
+        documents: &[Document],
+        store: &Path,
+        key: &PrivateKey,
+    ) -> Result<Vec<(String, String, PathBuf)>> {
+        fs::create_dir_all(store).with_context(|| format!("{} cannot be made", store.display()))?;
+        let attached: Vec<&str> = documents
+            .iter()
+            .filter_map(|document| match &document.resource {
+                Resource::FilterAttachment(spec) => Some(spec.filter.as_str()),
+                _ => None,
+            })
+            .collect();
+        let lock = self.folder.join(".tamis/filters.lock.yaml");
+        let mut pins = pins(documents);
+        let (mut filters, mut changed) = (Vec::new(), false);
+        let builtins = builtin::all()?;
+        if builtins.is_empty() {
+            bail!(
+                "this binary was built without the built-in filters; build it with `cargo xtask build`"
+            );
+        }
+        for Builtin { name, version, component } in builtins {
+            if !attached.contains(&name.as_str()) {
+                continue;
+            }
+            let file = store.join(artifact::file_name(&name, &version));
+            let manifest = artifact::manifest(component, &name, &version)?;
+            let digest = Digest::of(&manifest).to_string();
+            let mine = pins.iter().position(|pin| pin.filter == name && pin.service == "*");
+            let pinned = mine.and_then(|index| pins.get(index));
+            // Someone who pinned another version or put another file there meant it.
+            let keep = pinned.is_some_and(|pin| pin.digest != digest) && file.exists();
+            if !keep && !artifact::is_there(&file, &manifest, component) {
+                artifact::write(&file, component, &manifest, &[key])?;
+                self.say(&format!("signed {name} {version}"));
+            }
+            if !keep && pinned.is_none_or(|pin| pin.digest != digest) {
+                let pin = Pin {
+                    service: "*".to_owned(),
+                    filter: name.clone(),
+                    version: version.clone(),
+                    digest,
+                };
+                match mine.and_then(|index| pins.get_mut(index)) {
+                    Some(slot) => *slot = pin,
+                    None => pins.push(pin),
+                }
+                changed = true;
+            }
+            filters.push((name, version, file));
+        }
+        if changed {
+            filter::lock::write(&lock, &FiltersLockSpec { filters: pins })?;
+            self.say("pinned them in .tamis/filters.lock.yaml");
+        }
+        Ok(filters)
+    }
+}
+
+/// Pins there are, in the order of the files.
+fn pins(documents: &[Document]) -> Vec<Pin> {
+    let locks = documents.iter().filter_map(|document| match &document.resource {
+        Resource::FiltersLock(spec) => Some(spec.filters.clone()),
+        _ => None,
+    });
+    locks.flatten().collect()
+}
+
+fn days(days: i64) -> time::Duration {
+    time::Duration::days(days)
+}
+
+fn rcgen_now() -> time::OffsetDateTime {
+    time::OffsetDateTime::now_utc()
+}

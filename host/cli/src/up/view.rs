@@ -1,0 +1,195 @@
+//! The live view: what runs where, how busy it is, how well it does.
+
+use super::mesh::Mesh;
+use crate::output::{self, Output};
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::io::IsTerminal as _;
+use std::time::{Duration, Instant};
+use tamis_node::Node;
+
+/// Draws itself over and over on a terminal, and stays silent elsewhere.
+pub(crate) struct View {
+    live: bool,
+    last: HashMap<String, Seen>,
+    at: Instant,
+}
+
+/// Counters of a proxy.
+#[derive(Clone, Default)]
+struct Seen {
+    requests: f64,
+    good: f64,
+    /// Upper bound in milliseconds and how many took no longer.
+    buckets: Vec<(f64, f64)>,
+}
+
+/// What is printed once everything runs.
+pub(crate) fn banner(mesh: &Mesh, took: Duration, tries: &[(String, String)]) -> String {
+    let mut text =
+        format!("{} proxies serve after {:.1} s\n\n", mesh.nodes().len(), took.as_secs_f64());
+    for node in mesh.nodes() {
+        let _ = writeln!(text, "  {:<28} {}", node.name().to_string(), addresses(node));
+    }
+    text.push('\n');
+    text.push_str(&try_this(tries));
+    text
+}
+
+fn try_this(tries: &[(String, String)]) -> String {
+    let mut text = String::from("Try, in another terminal:\n");
+    for (what, command) in tries {
+        let _ = writeln!(text, "  # {what}\n  {command}");
+    }
+    text.push_str("Ctrl-C ends all of it.\n");
+    text
+}
+
+fn addresses(node: &Node) -> String {
+    let generation = node.proxy().generation();
+    let mut all: Vec<String> = generation
+        .listeners
+        .iter()
+        .map(|listener| {
+            let scheme = if listener.tls.is_some() { "tls" } else { "http" };
+            format!("{} {scheme}://{}", listener.name, listener.address)
+        })
+        .collect();
+    all.extend(node.proxy().admin_address().map(|address| format!("admin http://{address}")));
+    all.join("  ")
+}
+
+impl View {
+    pub(crate) fn new(output: Output) -> Self {
+        let live = output == Output::Text && std::io::stdout().is_terminal();
+        Self { live, last: HashMap::new(), at: Instant::now() }
+    }
+
+    pub(crate) fn show(&mut self, mesh: &Mesh, tries: &[(String, String)]) {
+        if !self.live {
+            return;
+        }
+        let seconds = self.at.elapsed().as_secs_f64().max(0.001);
+        self.at = Instant::now();
+        // Clear, home: the picture replaces the one before.
+        let mut text = String::from("\x1b[2J\x1b[H");
+        let _ = writeln!(
+            text,
+            "{:<28} {:>8} {:>8} {:>8} {:>8}  filters",
+            "proxy", "req/s", "success", "p50", "p99"
+        );
+        for node in mesh.nodes() {
+            let name = node.name().to_string();
+            let now = seen(&node.proxy().metrics());
+            let since = now.since(self.last.get(&name));
+            let success =
+                if since.requests > 0.0 { 100.0 * since.good / since.requests } else { 100.0 };
+            let _ = writeln!(
+                text,
+                "{name:<28} {:>8.1} {success:>7.1}% {:>8} {:>8}  {}",
+                since.requests / seconds,
+                since.quantile(0.5),
+                since.quantile(0.99),
+                filters(node),
+            );
+            self.last.insert(name, now);
+        }
+        text.push('\n');
+        for node in mesh.nodes() {
+            let _ = writeln!(text, "{:<28} {}", node.name().to_string(), addresses(node));
+        }
+        text.push('\n');
+        text.push_str(&try_this(tries));
+        output::line(&text);
+    }
+}
+
+fn filters(node: &Node) -> String {
+    let status = node.proxy().status();
+    let slots = status.slots.iter().map(|slot| {
+        let short = slot.attachment.rsplit('/').next().unwrap_or(&slot.attachment);
+        match slot.state.as_str() {
+            "serving" => format!("{short} {}", slot.version),
+            other => format!("{short} {} {other}", slot.version),
+        }
+    });
+    slots.collect::<Vec<_>>().join(" · ")
+}
+
+impl Seen {
+    fn since(&self, before: Option<&Self>) -> Self {
+        let Some(before) = before else { return self.clone() };
+        Self {
+            requests: self.requests - before.requests,
+            good: self.good - before.good,
+            buckets: self
+                .buckets
+                .iter()
+                .map(|(bound, count)| {
+                    let earlier = before.buckets.iter().find(|(other, _)| other == bound);
+                    (*bound, count - earlier.map_or(0.0, |(_, count)| *count))
+                })
+                .collect(),
+        }
+    }
+
+    /// The bound of the bucket that the quantile falls into.
+    fn quantile(&self, share: f64) -> String {
+        let all = self.buckets.last().map_or(0.0, |(_, count)| *count);
+        if all <= 0.0 {
+            return "–".to_owned();
+        }
+        let found = self.buckets.iter().find(|(_, count)| *count >= share * all);
+        match found {
+            Some((bound, _)) if bound.is_finite() => format!("≤{bound}ms"),
+            _ => "more".to_owned(),
+        }
+    }
+}
+
+/// Reads what the telemetry filter counts out of the text of `/metrics`.
+fn seen(metrics: &str) -> Seen {
+    let mut seen = Seen::default();
+    let mut buckets: HashMap<String, f64> = HashMap::new();
+    for line in metrics.lines() {
+        let Some((series, value)) = line.rsplit_once(' ') else { continue };
+        let Ok(value) = value.parse::<f64>() else { continue };
+        if series.starts_with("tamis_requests_total{") {
+            seen.requests += value;
+            if !series.contains("status_class=\"5xx\"") {
+                seen.good += value;
+            }
+        } else if series.starts_with("tamis_request_duration_ms_bucket{")
+            && let Some(bound) = label(series, "le")
+        {
+            *buckets.entry(bound.to_owned()).or_default() += value;
+        }
+    }
+    seen.buckets = buckets
+        .into_iter()
+        .map(|(bound, count)| (bound.parse().unwrap_or(f64::INFINITY), count))
+        .collect();
+    seen.buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+    seen
+}
+
+fn label<'a>(series: &'a str, name: &str) -> Option<&'a str> {
+    let start = series.find(&format!("{name}=\""))? + name.len() + 2;
+    series.get(start..)?.split('"').next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_of_the_telemetry_filter_are_read() {
+        let text = "tamis_requests_total{route=\"a\",status_class=\"2xx\"} 9\n\
+            tamis_requests_total{route=\"a\",status_class=\"5xx\"} 1\n\
+            tamis_request_duration_ms_bucket{route=\"a\",le=\"5\"} 9\n\
+            tamis_request_duration_ms_bucket{route=\"a\",le=\"+Inf\"} 10\n";
+        let seen = seen(text);
+        assert!((seen.requests - 10.0).abs() < 0.1 && (seen.good - 9.0).abs() < 0.1);
+        assert_eq!((seen.quantile(0.5), seen.quantile(0.99)), ("≤5ms".into(), "more".into()));
+    }
+}
