@@ -1,0 +1,1 @@
+//! Promises, end to end, with real processes.

@@ -1,0 +1,97 @@
+//! `cargo xtask wit`: the contract is whole, documented, encodable, and its page is current.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
+use wit_parser::{ManglingAndAbi, PackageId, Resolve};
+
+use crate::shell;
+
+mod audit;
+mod render;
+mod types;
+
+/// What `wit` takes.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Write nothing; fail when docs/reference/contract.md is not what wit/ says.
+    #[arg(long)]
+    check: bool,
+}
+
+/// Checks the contract, then writes its page or compares it.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let (resolve, package) = parse()?;
+    documented(&resolve, package)?;
+    let worlds = encodable(&resolve, package)?;
+    let text = render::page(&resolve, package);
+    let path = page();
+    if arguments.check {
+        if fs::read_to_string(&path).unwrap_or_default() != text {
+            bail!("{} is not what wit/ says; run: cargo xtask wit", path.display());
+        }
+    } else {
+        fs::create_dir_all(path.parent().context("the page has no folder")?)?;
+        fs::write(&path, text)?;
+    }
+    println!("    the contract is documented, and its {worlds} worlds encode");
+    Ok(())
+}
+
+/// Checks all of it, and writes nothing.
+pub(crate) fn check() -> Result<()> {
+    run(&Arguments { check: true })
+}
+
+/// The page that is rendered.
+fn page() -> PathBuf {
+    shell::root().join("docs/reference/contract.md")
+}
+
+fn parse() -> Result<(Resolve, PackageId)> {
+    let mut resolve = Resolve::default();
+    let (package, _) = resolve.push_dir(shell::root().join("wit"))?;
+    Ok((resolve, package))
+}
+
+/// Fails when an item of the package has no doc comment, and names every such item.
+fn documented(resolve: &Resolve, package: PackageId) -> Result<()> {
+    let bare = audit::undocumented(resolve, package);
+    if !bare.is_empty() {
+        bail!("these items of the contract lack a doc comment:\n  {}", bare.join("\n  "));
+    }
+    Ok(())
+}
+
+/// Encodes a component that does nothing for each world and validates it: a contract that no
+/// component can satisfy must not be published.
+fn encodable(resolve: &Resolve, package: PackageId) -> Result<usize> {
+    let package = resolve.packages.get(package).context("the package is gone")?;
+    for (name, world) in &package.worlds {
+        let mut module = dummy_module(resolve, *world, ManglingAndAbi::Standard32);
+        embed_component_metadata(&mut module, resolve, *world, StringEncoding::UTF8)
+            .and_then(|()| ComponentEncoder::default().validate(true).module(&module))
+            .and_then(|mut encoder| encoder.encode())
+            .with_context(|| format!("no component can be of world {name}"))?;
+    }
+    Ok(package.worlds.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) fn contract(text: &str) -> (Resolve, PackageId) {
+        let mut resolve = Resolve::default();
+        let package = resolve.push_str("test.wit", text).unwrap();
+        (resolve, package)
+    }
+
+    #[test]
+    fn every_world_of_the_contract_encodes() {
+        let (resolve, package) = parse().unwrap();
+        assert!(encodable(&resolve, package).unwrap() > 0);
+    }
+}
