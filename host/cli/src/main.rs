@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 /// A proxy platform whose policies are signed WebAssembly components.
 #[derive(Parser)]
-#[command(name = "tamis", version, disable_help_subcommand = true, propagate_version = true)]
+#[command(name = "tamis", version, disable_help_subcommand = true)]
 struct Tamis {
     #[command(subcommand)]
     command: Option<Command>,

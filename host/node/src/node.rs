@@ -171,7 +171,8 @@ impl Node {
         let (mut notes, mut changed) = (staged.notes, false);
         match staged.generation {
             None => {
-                notes.push("the documents plan this proxy no more; it goes on as it was".to_owned())
+                notes
+                    .push("the documents plan this proxy no more; it goes on as it was".to_owned());
             }
             Some(generation) if generation.number == before.0 => {}
             Some(generation) => match self.proxy.swap(generation) {

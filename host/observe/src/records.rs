@@ -186,7 +186,7 @@ mod tests {
         }
         fn flush(&mut self) -> std::io::Result<()> {
             // The test may have seen enough.
-            drop(self.1.send(()));
+            let _ = self.1.send(());
             Ok(())
         }
     }

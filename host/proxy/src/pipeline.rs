@@ -108,6 +108,7 @@ fn stopped(course: Option<&mut Course>, stop: Stop) -> Response<OutBody> {
 }
 
 /// Where the way led.
+#[expect(clippy::large_enum_variant, reason = "nearly always the large one, and moved once")]
 enum Walked {
     Response(Response<OutBody>, Option<tokio::time::Instant>),
     /// The upstream changed the protocol.

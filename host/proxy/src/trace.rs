@@ -41,7 +41,7 @@ pub(crate) fn ensure(headers: &mut HeaderMap) {
         write(&mut octets, 0, b"00-");
         hex(&mut octets, 3, random() | 1);
         hex(&mut octets, 19, random());
-        let flags: &[u8] = if random() % SAMPLED_ONE_IN == 0 { b"-01" } else { b"-00" };
+        let flags: &[u8] = if random().is_multiple_of(SAMPLED_ONE_IN) { b"-01" } else { b"-00" };
         write(&mut octets, 35, b"-");
         write(&mut octets, 52, flags);
     }

@@ -68,7 +68,8 @@ pub(crate) fn run(
             upstreams,
             local: RefCell::new(Rc::new(local)),
             listeners: RefCell::default(),
-            next_id: Cell::new(index << ID_BITS),
+            // 0 is the exchange of self-tests.
+            next_id: Cell::new((index << ID_BITS) | 1),
         });
         let mut flush = tokio::time::interval(FLUSH);
         loop {

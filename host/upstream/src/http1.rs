@@ -85,14 +85,9 @@ fn on_the_wire(mut request: Request<Body>) -> Request<Body> {
 
 async fn take(pool: &Rc<Pool>) -> Result<(SendRequest<Body>, bool), SendFailure> {
     loop {
-        let limit = pool.policy.borrow().idle_timeout;
-        let mut idle = pool.idle.borrow_mut();
-        while let Some(last) = idle.pop() {
-            if last.is_usable(limit) {
-                return Ok((last.sender, true));
-            }
+        if let Some(sender) = last_used(pool) {
+            return Ok((sender, true));
         }
-        drop(idle);
         if let Some(place) = Place::take(pool) {
             return open(pool, Some(place)).await.map(|sender| (sender, false));
         }
@@ -113,6 +108,18 @@ async fn take(pool: &Rc<Pool>) -> Result<(SendRequest<Body>, bool), SendFailure>
         // Another worker's connection that ends gives its place back without a word to this one.
         drop(tokio::time::timeout(LOOK_AGAIN, turn).await);
     }
+}
+
+/// The connection used last, so that others can grow old and be closed.
+fn last_used(pool: &Pool) -> Option<SendRequest<Body>> {
+    let limit = pool.policy.borrow().idle_timeout;
+    let mut idle = pool.idle.borrow_mut();
+    while let Some(last) = idle.pop() {
+        if last.is_usable(limit) {
+            return Some(last.sender);
+        }
+    }
+    None
 }
 
 /// Opens a connection and lets it run on a task of its own.

@@ -1,1 +1,48 @@
-//! Promises, end to end, with real processes.
+//! What end-to-end tests share: the binary, folders of resources, backends, a client.
+//!
+//! Every test has its own folder and its own ports and waits for what it waits for by asking, never by sleeping a fixed
+//! time.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "helpers of tests: what is wrong here fails the test"
+)]
+
+mod backend;
+mod client;
+mod folder;
+mod process;
+
+pub use backend::{Answer, Backend, Seen};
+pub use client::{Reply, exchange, get, request};
+pub use folder::Folder;
+pub use process::{Running, tamis, up};
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Root of the checkout.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// A port of loopback nobody listens on.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Asks again and again until it is so; fails with `what` after a minute.
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(found) = ask() {
+            return found;
+        }
+        assert!(Instant::now() < until, "not within a minute: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

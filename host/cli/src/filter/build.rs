@@ -88,7 +88,7 @@ pub(crate) fn make(folder: &Path) -> Result<Made> {
 /// The WebAssembly file among what cargo says it made.
 fn module(messages: &[u8]) -> Option<PathBuf> {
     let lines = String::from_utf8_lossy(messages);
-    let files = lines.lines().filter_map(|line| {
+    let mut files = lines.lines().filter_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         let files = message.get("filenames")?.as_array()?.clone();
         files
@@ -97,5 +97,5 @@ fn module(messages: &[u8]) -> Option<PathBuf> {
             .find(|file| file.ends_with(".wasm"))
             .map(PathBuf::from)
     });
-    files.last()
+    files.next_back()
 }

@@ -126,7 +126,7 @@ async fn answer(app: &App, count: &AtomicU64, request: Request<Incoming>) -> Res
     let received = body.collect().await.map_or(0, |body| body.to_bytes().len());
     tokio::time::sleep(app.delay).await;
     let number = count.fetch_add(1, Ordering::Relaxed) + 1;
-    if app.fails_every > 0 && number % app.fails_every == 0 {
+    if app.fails_every > 0 && number.is_multiple_of(app.fails_every) {
         let mut response = Response::new(Full::new(Bytes::from_static(b"out of order\n")));
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         return response;

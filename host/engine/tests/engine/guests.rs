@@ -50,11 +50,12 @@ pub(crate) fn behaviour() -> &'static Compiled {
     COMPILED.get_or_init(|| engine().compile(behaviour_bytes(), None).unwrap())
 }
 
-/// A built-in filter, when `cargo xtask filters` has been run.
-pub(crate) fn built_in(name: &str) -> Option<Compiled> {
-    let bytes =
-        std::fs::read(root().join("target/components").join(format!("{name}.wasm"))).ok()?;
-    Some(engine().compile(&bytes, None).unwrap())
+/// A built-in filter as `cargo xtask filters` left it.
+pub(crate) fn built_in(name: &str) -> Compiled {
+    let path = root().join("target/components").join(format!("{name}.wasm"));
+    let bytes = std::fs::read(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}; run cargo xtask filters", path.display()));
+    engine().compile(&bytes, None).unwrap()
 }
 
 pub(crate) struct Given {

@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 use tamis_engine::{BreakerStatus, Cache, CallFault, Grant, Limits, inspect};
 
 fn fault(what: &str) -> CallFault {
-    let filter = given().does(what).unwrap();
+    let mut given = given();
+    // Time enough that the fault itself is what ends the call.
+    given.grant.limits.time_us = 2_000_000;
+    let filter = given.does(what).unwrap();
     let mut instance = filter.instantiate().unwrap();
     let fault = instance.on_request(&view(filter.reads(), 1, "/a")).unwrap_err();
     assert!(instance.on_request(&view(filter.reads(), 0, "/a")).is_ok(), "respawned after {fault}");
@@ -25,7 +28,13 @@ fn an_endless_loop_ends_at_its_deadline() {
 
 #[test]
 fn memory_beyond_the_grant_is_refused() {
-    assert_eq!(fault("grow"), CallFault::Memory { limit_bytes: Limits::default().memory_bytes });
+    let mut given = given();
+    // Time enough that memory is what runs out.
+    given.grant.limits.time_us = 2_000_000;
+    let filter = given.does("grow").unwrap();
+    let seen = view(filter.reads(), 1, "/a");
+    let fault = filter.instantiate().unwrap().on_request(&seen).unwrap_err();
+    assert_eq!(fault, CallFault::Memory { limit_bytes: Limits::default().memory_bytes });
 }
 
 #[test]
@@ -37,7 +46,8 @@ fn a_panic_a_deep_recursion_and_a_made_up_handle_cost_the_instance_alone() {
 
 #[test]
 fn a_filter_that_keeps_failing_is_not_called() {
-    let given = given();
+    let mut given = given();
+    given.grant.limits.time_us = 2_000_000;
     let filter = given.does("trap").unwrap();
     let mut instance = filter.instantiate().unwrap();
     let seen = view(filter.reads(), 1, "/a");

@@ -1,0 +1,80 @@
+//! One request over a connection of its own, on plain sockets: nothing between the test and the wire.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// What came back.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// Status; 0 when nothing came.
+    pub status: u16,
+    /// Headers, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// Body as it is on the wire, without chunking undone.
+    pub body: String,
+}
+
+impl Reply {
+    /// The first header of that name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+}
+
+/// `GET` of a path.
+pub fn get(address: &str, path: &str) -> Reply {
+    request(address, "GET", path, &[], b"")
+}
+
+/// Any request; a connection that cannot be had gives status 0.
+pub fn request(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Reply {
+    let mut text = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n");
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+        text.push_str("host: test.example\r\n");
+    }
+    for (name, value) in headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    if !body.is_empty() {
+        text.push_str(&format!("content-length: {}\r\n", body.len()));
+    }
+    text.push_str("\r\n");
+    let mut octets = text.into_bytes();
+    octets.extend_from_slice(body);
+    parse(&exchange(address, &octets))
+}
+
+/// Sends these octets and reads until the other side closes.
+pub fn exchange(address: &str, octets: &[u8]) -> Vec<u8> {
+    let mut reply = Vec::new();
+    let Ok(mut stream) = TcpStream::connect(address) else { return reply };
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    if stream.write_all(octets).is_ok() {
+        // What came before a reset counts.
+        let _ = stream.read_to_end(&mut reply);
+    }
+    reply
+}
+
+fn parse(octets: &[u8]) -> Reply {
+    let text = String::from_utf8_lossy(octets).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let mut lines = head.lines();
+    let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).unwrap_or(0);
+    let headers = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()));
+    Reply { status, headers: headers.collect(), body: body.to_owned() }
+}

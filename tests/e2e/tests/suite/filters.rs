@@ -1,0 +1,118 @@
+//! The life of a filter, command by command.
+
+use serde_json::Value;
+use std::path::Path;
+use tamis_e2e::{Backend, Folder, get, request, tamis};
+use tempfile::TempDir;
+
+fn run(folder: &Path, arguments: &[&str]) -> String {
+    let done = tamis(folder, arguments);
+    let out = String::from_utf8_lossy(&done.stdout).into_owned();
+    let err = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(done.status.success(), "{arguments:?}: {out}{err}");
+    out
+}
+
+#[test]
+fn a_new_filter_builds_passes_its_tests_is_signed_and_refuses_a_request() {
+    let backend = Backend::start();
+    let folder = Folder::gateway(&[backend.address]);
+    let gateway = folder.start(&[]);
+    let here = folder.path();
+    run(here, &["filter", "new", "agents"]);
+    let tested = run(here, &["filter", "test", "agents"]);
+    assert!(tested.contains("4 cases passed"), "{tested}");
+    let component = "agents/target/agents.wasm";
+    let text =
+        run(here, &["filter", "inspect", component, "--config", r#"{"blocked":[]}"#, "--json"]);
+    let inspected: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(inspected["hooks"], serde_json::json!(["request"]));
+    assert_eq!(inspected["imports"], serde_json::json!([]));
+    assert_eq!(inspected["declared"]["reads"], serde_json::json!(["user-agent"]));
+    assert_eq!(inspected["declared"]["writes"], serde_json::json!(["x-policy"]));
+
+    run(
+        here,
+        &[
+            "filter",
+            "sign",
+            component,
+            "--name",
+            "acme/agents",
+            "--version",
+            "0.1.0",
+            "--key",
+            ".tamis/keys/local-dev.key",
+            "--store",
+            ".tamis/store",
+            "--pin",
+            ".tamis/filters.lock.yaml",
+        ],
+    );
+    folder.attach(
+        "agents",
+        "acme/agents",
+        "{ blocked: [curl/7] }",
+        "  request: { readHeaders: [user-agent], writeHeaders: [x-policy] }",
+        "",
+    );
+    folder.slot_state("test/agents", "serving");
+    let reply = request(&folder.http, "GET", "/", &[("user-agent", "curl/7.1")], b"");
+    assert_eq!((reply.status, reply.header("x-tamis-reason")), (403, Some("agents.blocked")));
+    assert_eq!(get(&folder.http, "/").status, 200);
+    let seen = backend.last().unwrap();
+    assert!(seen.headers.contains(&("x-policy".to_owned(), "agents".to_owned())), "{seen:?}");
+    drop(gateway);
+}
+
+#[test]
+fn a_failing_case_says_what_was_expected_and_what_came() {
+    let folder = TempDir::new().unwrap();
+    run(folder.path(), &["filter", "new", "agents"]);
+    let cases = folder.path().join("agents/tests/cases.yaml");
+    let text = std::fs::read_to_string(&cases).unwrap();
+    std::fs::write(&cases, text.replace("status: 403", "status: 418")).unwrap();
+    let done = tamis(folder.path(), &["filter", "test", "agents"]);
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(!done.status.success());
+    assert!(said.contains("✗ a blocked agent is refused"), "{said}");
+    assert!(said.contains("expected the answer 418, came 403"), "{said}");
+}
+
+#[test]
+fn keys_sign_and_verify_and_refusals_name_their_rule() {
+    let folder = TempDir::new().unwrap();
+    let here = folder.path();
+    run(here, &["keys", "generate", "release"]);
+    run(here, &["keys", "generate", "other"]);
+    let again = tamis(here, &["keys", "generate", "release"]);
+    assert!(!again.status.success(), "a key is never overwritten");
+    let guest = crate::guests::behaviour().display().to_string();
+    run(
+        here,
+        &[
+            "filter",
+            "sign",
+            &guest,
+            "--name",
+            "acme/guest",
+            "--version",
+            "1.2.3",
+            "--key",
+            "release.key",
+            "--store",
+            "store",
+        ],
+    );
+    let file = "store/acme-guest-1.2.3.wasm";
+    let said = run(here, &["filter", "verify", file, "--key", "release.pub"]);
+    assert!(said.contains("acme/guest 1.2.3 may run") && said.contains("release"), "{said}");
+    let refused =
+        tamis(here, &["filter", "verify", file, "--key", "other.pub", "--output", "json"]);
+    assert!(!refused.status.success());
+    let value: Value = serde_json::from_slice(&refused.stdout).unwrap();
+    assert_eq!(value["code"], "trust.unknown-key");
+    let wrong =
+        tamis(here, &["filter", "verify", file, "--key", "release.pub", "--name", "acme/else"]);
+    assert!(String::from_utf8_lossy(&wrong.stdout).contains("trust.wrong-name"));
+}

@@ -1,0 +1,60 @@
+//! Guests for these tests, built once.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+use tamis_e2e::{Folder, root, tamis};
+
+/// The guest that does what its configuration says, as a component on disk.
+pub(crate) fn behaviour() -> &'static PathBuf {
+    static FILE: OnceLock<PathBuf> = OnceLock::new();
+    FILE.get_or_init(|| {
+        let target = root().join("target/guests");
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--release", "--target", "wasm32-unknown-unknown"])
+            .arg("--target-dir")
+            .arg(&target)
+            .current_dir(root().join("tests/guests/rust/behaviour"))
+            .status()
+            .unwrap();
+        assert!(built.success(), "the guest does not build; is the wasm32 target installed?");
+        let module = target.join("wasm32-unknown-unknown/release/guest_behaviour.wasm");
+        let component = wit_component::ComponentEncoder::default()
+            .validate(true)
+            .module(&std::fs::read(module).unwrap())
+            .unwrap()
+            .encode()
+            .unwrap();
+        let file = target.join(format!("behaviour-{}.wasm", std::process::id()));
+        std::fs::write(&file, component).unwrap();
+        file
+    })
+}
+
+/// What the guest imports.
+pub(crate) const GRANT: &str = "  request: { readHeaders: [\"*\"], writeHeaders: [\"*\"], attributes: [\"*\"] }\n  \
+     imports: { clock: {}, http-client: { hosts: [] }, kv: {}, log: {}, metrics: {} }\n  limits: { time: 20ms }";
+
+/// Signs the guest with the folder's key and pins it.
+pub(crate) fn sign(folder: &Folder, version: &str) {
+    let file = behaviour().display().to_string();
+    let done = tamis(
+        folder.path(),
+        &[
+            "filter",
+            "sign",
+            &file,
+            "--name",
+            "test/guest",
+            "--version",
+            version,
+            "--key",
+            ".tamis/keys/local-dev.key",
+            "--store",
+            ".tamis/store",
+            "--pin",
+            ".tamis/filters.lock.yaml",
+        ],
+    );
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}

@@ -1,0 +1,192 @@
+//! Components that may not run, and components that should not have been written: refused or contained, and traffic
+//! does not notice.
+
+use crate::guests::{GRANT, sign};
+use std::time::{Duration, Instant};
+use tamis_e2e::{Backend, Folder, Running, eventually, get, tamis};
+
+/// A gateway with the well-behaved guest on it.
+fn with_guest() -> (Backend, Folder, Running) {
+    let backend = Backend::start();
+    let folder = Folder::gateway(&[backend.address]);
+    sign(&folder, "1.0.0");
+    folder.attach(
+        "guest",
+        "test/guest",
+        "{ do: edit, reads: [\":path\"], writes: [x-path] }",
+        GRANT,
+        "",
+    );
+    let gateway = folder.start(&[]);
+    folder.slot_state("test/guest", "serving");
+    assert_eq!(get(&folder.http, "/before").status, 200);
+    assert!(served_by_guest(&backend, "/before"));
+    (backend, folder, gateway)
+}
+
+fn served_by_guest(backend: &Backend, path: &str) -> bool {
+    let seen = backend.last().unwrap();
+    seen.headers.iter().any(|(name, value)| name == "x-path" && value == path)
+}
+
+/// After a bad change: the slot says why, the last good version serves on.
+fn kept(backend: &Backend, folder: &Folder, code: &str) {
+    let slot = folder.slot_state("test/guest", &format!("refused:{code}"));
+    assert!(slot["detail"].as_str().unwrap().contains("1.0.0 keeps serving"), "{slot}");
+    assert_eq!(get(&folder.http, "/after").status, 200);
+    assert!(served_by_guest(backend, "/after"));
+    assert_eq!(folder.slot("test/route").unwrap()["state"], "serving");
+}
+
+#[test]
+fn one_changed_byte() {
+    let (backend, folder, _gateway) = with_guest();
+    let file = folder.file(".tamis/store/test-guest-1.0.0.wasm");
+    let mut octets = std::fs::read(&file).unwrap();
+    let middle = octets.len() / 2;
+    octets[middle] ^= 1;
+    std::fs::write(&file, octets).unwrap();
+    kept(&backend, &folder, "trust.altered");
+}
+
+#[test]
+fn a_changed_byte_at_the_start_never_runs_at_all() {
+    let backend = Backend::start();
+    let folder = Folder::gateway(&[backend.address]);
+    sign(&folder, "1.0.0");
+    folder.attach("guest", "test/guest", "{ do: edit }", GRANT, "");
+    let file = folder.file(".tamis/store/test-guest-1.0.0.wasm");
+    let mut octets = std::fs::read(&file).unwrap();
+    octets.push(0);
+    std::fs::write(&file, octets).unwrap();
+    let _gateway = folder.start(&[]);
+    folder.slot_state("test/guest", "refused:trust.altered");
+    let reply = get(&folder.http, "/");
+    assert_eq!((reply.status, reply.header("x-tamis-reason")), (503, Some("filter.refused")));
+    assert_eq!(backend.count(), 0, "it fails closed");
+}
+
+#[test]
+fn signed_by_another_key() {
+    let (backend, folder, _gateway) = with_guest();
+    assert!(tamis(folder.path(), &["keys", "generate", "stranger"]).status.success());
+    let done = tamis(
+        folder.path(),
+        &[
+            "filter",
+            "sign",
+            ".tamis/store/test-guest-1.0.0.wasm",
+            "--name",
+            "test/guest",
+            "--version",
+            "1.0.1",
+            "--key",
+            "stranger.key",
+            "--store",
+            ".tamis/store",
+            "--pin",
+            ".tamis/filters.lock.yaml",
+        ],
+    );
+    assert!(done.status.success());
+    kept(&backend, &folder, "trust.unknown-key");
+}
+
+#[test]
+fn not_signed_at_all() {
+    let (backend, folder, _gateway) = with_guest();
+    sign(&folder, "1.0.1");
+    folder.slot_state("test/guest", "serving");
+    std::fs::remove_file(folder.file(".tamis/store/test-guest-1.0.1.wasm.sigstore.json")).unwrap();
+    let slot = folder.slot_state("test/guest", "refused:trust.unsigned");
+    // The artifact it ran from was verified when it was taken; what is on disk now is not.
+    assert!(slot["detail"].as_str().unwrap().contains("keeps serving"), "{slot}");
+    assert_eq!(get(&folder.http, "/after").status, 200);
+    assert!(served_by_guest(&backend, "/after"));
+}
+
+#[test]
+fn revoked_while_it_runs() {
+    let (backend, folder, _gateway) = with_guest();
+    let slot = folder.slot("test/guest").unwrap();
+    let digest = slot["digest"].as_str().unwrap();
+    folder.edit(
+        "mesh.yaml",
+        "  threshold: 1\n",
+        &format!("  threshold: 1\n  revokedDigests: [\"{digest}\"]\n"),
+    );
+    folder.slot_state("test/guest", "refused:trust.revoked-digest");
+    let before = backend.count();
+    let reply = get(&folder.http, "/");
+    assert_eq!(reply.status, 503, "what is revoked is not kept");
+    assert_eq!(backend.count(), before);
+}
+
+#[test]
+fn importing_what_was_not_granted() {
+    let (backend, folder, _gateway) = with_guest();
+    folder.edit("guest.yaml", "kv: {}, ", "");
+    let slot = folder.slot_state("test/guest", "refused:grant.import");
+    let detail = slot["detail"].as_str().unwrap();
+    assert!(detail.contains("`kv`") && detail.contains("test/guest"), "{detail}");
+    assert_eq!(get(&folder.http, "/after").status, 200);
+    assert!(served_by_guest(&backend, "/after"));
+}
+
+#[test]
+fn failing_configure() {
+    let (backend, folder, _gateway) = with_guest();
+    folder.edit("guest.yaml", "do: edit", "do: refuse");
+    let slot = folder.slot_state("test/guest", "refused:filter.configure");
+    assert!(slot["detail"].as_str().unwrap().contains("/do: never"), "{slot}");
+    assert_eq!(get(&folder.http, "/after").status, 200);
+    assert!(served_by_guest(&backend, "/after"));
+}
+
+/// A guest that misbehaves while it serves: its own exchanges are refused within its limits, others go on.
+fn contained(what: &str) {
+    let (_backend, folder, _gateway) = with_guest();
+    // On one route alone, so that others have nothing to do with it.
+    folder.edit("mesh.yaml", "    - name: all\n", &format!("{BAD_RULE}    - name: all\n"));
+    folder.edit(
+        "guest.yaml",
+        "kind: Gateway, name: edge",
+        "kind: HTTPRoute, name: all, sectionName: bad",
+    );
+    folder.edit("guest.yaml", "do: edit", &format!("do: {what}"));
+    eventually("the bad rule serves", || {
+        (get(&folder.http, "/bad").header("x-tamis-reason") == Some("filter.failed")).then_some(())
+    });
+    let began = Instant::now();
+    let reply = get(&folder.http, "/bad");
+    assert_eq!((reply.status, reply.header("x-tamis-reason")), (503, Some("filter.failed")));
+    assert!(began.elapsed() < Duration::from_secs(5));
+    for _ in 0..20 {
+        get(&folder.http, "/bad");
+        assert_eq!(get(&folder.http, "/good").status, 200);
+    }
+    let record = folder.record("the refusal is recorded", |record| record["path"] == "/bad");
+    assert_eq!(record["filter"], "test/guest", "{record}");
+    // A filter that keeps failing is not called any more for a while, and its statistics say so.
+    let slot = folder.slot("test/guest").unwrap();
+    assert!(slot["statistics"]["hooks"]["request"]["faults"].as_u64() >= Some(5), "{slot}");
+    assert_eq!(slot["statistics"]["breaker"], "open", "{slot}");
+}
+
+const BAD_RULE: &str = "    - name: bad\n      matches: [{ path: { type: PathPrefix, value: /bad } }]\n      \
+                        backendRefs: [{ name: app, port: 80 }]\n";
+
+#[test]
+fn looping_for_ever() {
+    contained("loop");
+}
+
+#[test]
+fn allocating_for_ever() {
+    contained("grow");
+}
+
+#[test]
+fn trapping_on_every_call() {
+    contained("trap");
+}

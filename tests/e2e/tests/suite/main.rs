@@ -1,0 +1,18 @@
+//! What Tamis promises, with real processes.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests: what is wrong here fails the test"
+)]
+
+mod bad_input;
+mod filters;
+mod guests;
+mod hostile;
+mod http;
+mod retries;
+mod shop;
+mod swap;
+mod tokens;

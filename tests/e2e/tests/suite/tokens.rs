@@ -1,0 +1,75 @@
+//! Tokens: who gets in, and what the record says of who does not.
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tamis_e2e::{eventually, request, up};
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+fn key(path: &Path) -> EcdsaKeyPair {
+    let pkcs8 = std::fs::read(path).unwrap();
+    EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8).unwrap()
+}
+
+fn token(key: &EcdsaKeyPair, expires: u64) -> String {
+    let head = json!({ "alg": "ES256", "kid": "sample" });
+    let claims = json!({
+        "iss": "https://idp.shop.example", "aud": "shop", "sub": "alice", "exp": expires,
+    });
+    let part = |value: &Value| BASE64URL.encode(value.to_string());
+    let text = format!("{}.{}", part(&head), part(&claims));
+    let signature = key.sign(&SystemRandom::new(), text.as_bytes()).unwrap();
+    format!("{text}.{}", BASE64URL.encode(signature.as_ref()))
+}
+
+#[test]
+fn a_valid_token_passes_and_every_other_is_refused_with_its_reason() {
+    let shop = crate::shop::shop();
+    let _running = up(shop.folder.path(), &[]);
+    let issuer = key(&shop.folder.path().join(".tamis/jwks.test-key.p8"));
+    let stranger = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+    let none = {
+        let claims = json!({ "iss": "https://idp.shop.example", "aud": "shop", "exp": now() + 60 });
+        format!(
+            "{}.{}.",
+            BASE64URL.encode(r#"{"alg":"none"}"#),
+            BASE64URL.encode(claims.to_string())
+        )
+    };
+    let cases = [
+        ("/pay?valid", Some(token(&issuer, now() + 3600)), 200, None),
+        ("/pay?expired", Some(token(&issuer, now() - 3600)), 401, Some("jwt.expired")),
+        ("/pay?stranger", Some(token(&stranger, now() + 3600)), 401, Some("jwt.bad-signature")),
+        ("/pay?none", Some(none), 401, Some("jwt.alg-none")),
+        ("/pay?missing", None, 401, Some("jwt.missing")),
+    ];
+    for (path, token, status, reason) in cases {
+        let bearer = token.map(|token| format!("Bearer {token}"));
+        let headers: Vec<(&str, &str)> =
+            bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+        let reply = request(&shop.http, "GET", path, &headers, b"");
+        assert_eq!(reply.status, status, "{path}: {reply:?}");
+        assert_eq!(reply.header("x-tamis-reason"), reason, "{path}");
+        if status == 200 {
+            assert_eq!(reply.json()["user"], "alice", "the service is told who pays");
+        }
+        let record = eventually("the access record", || {
+            let file = shop.folder.path().join(".tamis/access/gateway-shop-edge.jsonl");
+            let text = std::fs::read_to_string(file).ok()?;
+            text.lines()
+                .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+                .find(|record| record["path"] == path)
+        });
+        assert_eq!(record["status"], status);
+        if let Some(reason) = reason {
+            assert_eq!(record["reason"], reason, "{record}");
+        }
+    }
+}
