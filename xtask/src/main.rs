@@ -14,6 +14,7 @@ mod deny;
 mod docs;
 mod filters;
 mod fmt;
+mod guests;
 mod lint;
 mod setup;
 mod shell;
@@ -38,6 +39,9 @@ enum Command {
     /// Build the filters into components, in target/components.
     #[command(after_help = "Examples:\n  cargo xtask filters\n  cargo xtask filters route jwt")]
     Filters(filters::Arguments),
+    /// Build the guests in other languages than the built-in filters', in target/guests.
+    #[command(after_help = "Examples:\n  cargo xtask guests\n  cargo xtask guests go c")]
+    Guests(guests::Arguments),
     /// Check the contract in wit/ and render docs/reference/contract.md.
     #[command(after_help = "Examples:\n  cargo xtask wit\n  cargo xtask wit --check")]
     Wit(wit::Arguments),
@@ -83,6 +87,7 @@ fn act() -> Result<()> {
         None => Ok(Xtask::command().print_help()?),
         Some(Command::Setup(arguments)) => setup::run(&arguments),
         Some(Command::Filters(arguments)) => filters::run(&arguments),
+        Some(Command::Guests(arguments)) => guests::run(&arguments),
         Some(Command::Wit(arguments)) => wit::run(&arguments),
         Some(Command::Build(arguments)) => build::run(&arguments),
         Some(Command::Up(arguments)) => up::run(&arguments),

@@ -2,14 +2,11 @@
 
 use crate::{EngineError, Host};
 use std::sync::Arc;
-use std::time::Duration;
 use wasmtime::{
     Config, Inlining, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
     WasmBacktraceDetails,
 };
 
-/// Length of an epoch: time limits are rounded up to it.
-pub(crate) const EPOCH: Duration = Duration::from_millis(1);
 /// No component's memory grows beyond this, whatever its grant says.
 pub const MAX_MEMORY_BYTES: u64 = 128 * 1024 * 1024;
 
@@ -114,7 +111,7 @@ fn start_ticker(engine: &wasmtime::Engine) -> Result<(), EngineError> {
         .name("tamis-epoch".to_owned())
         .spawn(move || {
             loop {
-                std::thread::sleep(EPOCH);
+                std::thread::sleep(crate::deadline::EPOCH);
                 let Some(engine) = weak.upgrade() else { return };
                 engine.increment_epoch();
             }

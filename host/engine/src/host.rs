@@ -1,5 +1,6 @@
 //! What imports find in the store of an instance.
 
+use crate::deadline::Deadline;
 use crate::imports::crypto::Key;
 use crate::imports::http_client::HttpFetch;
 use crate::limiter::MemoryLimiter;
@@ -35,6 +36,8 @@ pub(crate) struct Host {
     pub(crate) secrets: Vec<String>,
     /// Requests sent during the call under way.
     pub(crate) sends: u32,
+    /// What the call under way may use of the processor.
+    pub(crate) deadline: Deadline,
 }
 
 impl Host {
@@ -51,16 +54,7 @@ impl Host {
             series: Vec::new(),
             secrets: Vec::new(),
             sends: 0,
+            deadline: Deadline::default(),
         }
     }
-
-    /// Epochs a hook may run: at least two, because the first may be nearly over.
-    pub(crate) fn hook_epochs(&self) -> u64 {
-        epochs(self.settings.grant.limits.time_us)
-    }
-}
-
-/// Epochs for that time, plus the one under way.
-pub(crate) fn epochs(time_us: u64) -> u64 {
-    time_us.div_ceil(1_000).max(1) + 1
 }

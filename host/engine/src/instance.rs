@@ -1,8 +1,9 @@
 //! An instance of a filter in one worker: calls in, values out, and nothing survives a failure.
 
+use crate::deadline;
 use crate::exports::Exports;
 use crate::filter::{Filter, Isolation, Plan};
-use crate::host::{Host, epochs};
+use crate::host::Host;
 use crate::state::Tally;
 use crate::{CallFault, EndpointState, EngineError, FilterState, Hook, Latencies, abi};
 use std::sync::Arc;
@@ -30,7 +31,8 @@ impl Running {
         let mut store = Store::new(plan.compiled.engine.wasmtime(), host);
         store.limiter(|host| &mut host.limiter);
         store.set_hostcall_fuel(HOSTCALL_BYTES);
-        store.set_epoch_deadline(epochs(plan.settings.grant.limits.configure_us));
+        deadline::watch(&mut store);
+        deadline::arm(&mut store, plan.settings.grant.limits.configure_us);
         store
     }
 
@@ -112,7 +114,7 @@ impl Running {
         call: impl FnOnce(&Exports, &mut Store<Host>) -> wasmtime::Result<R>,
     ) -> Result<R, EngineError> {
         self.store.data_mut().limiter.refused = false;
-        self.store.set_epoch_deadline(epochs(plan.settings.grant.limits.configure_us));
+        deadline::arm(&mut self.store, plan.settings.grant.limits.configure_us);
         let answer = call(&self.exports, &mut self.store);
         answer.map_err(|e| self.failed(plan, act, &e))
     }
@@ -127,8 +129,8 @@ impl Running {
         host.exchange = exchange;
         host.sends = 0;
         host.limiter.refused = false;
-        let deadline = host.hook_epochs();
-        self.store.set_epoch_deadline(deadline);
+        let limit_us = host.settings.grant.limits.time_us;
+        deadline::arm(&mut self.store, limit_us);
     }
 }
 

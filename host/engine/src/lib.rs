@@ -8,6 +8,7 @@
 mod abi;
 mod breaker;
 mod compile;
+mod deadline;
 mod engine;
 mod error;
 mod exports;

@@ -81,8 +81,9 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>, mode: Mode) -> wasmtime
                     Err(failure) => Err(failure),
                 };
                 // Waiting is not computing: the guest gets its time limit again, at most MAX_PER_CALL times.
-                let deadline = store.data().hook_epochs();
-                store.set_epoch_deadline(deadline);
+                let limit_us = store.data().settings.grant.limits.time_us;
+                let epochs = store.data_mut().deadline.again(limit_us);
+                store.set_epoch_deadline(epochs);
                 Ok((answer,))
             })
         },

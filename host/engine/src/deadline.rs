@@ -1,0 +1,80 @@
+//! The time limit of a call: time of the processor, not of the wall.
+//!
+//! Epochs follow the wall clock, and on a busy machine a thread may stand still for many of them. So the first time the
+//! epochs of a call run out it is asked what the thread has used since then, and the call goes on until that is spent. A
+//! call that never waits ends after its limit; one that was not given the processor is not blamed for it. The clock is
+//! read only when epochs run out, so a call that ends in time pays nothing.
+
+use crate::Host;
+use rustix::time::{ClockId, clock_gettime};
+use std::time::Duration;
+use wasmtime::{Store, UpdateDeadline};
+
+/// Length of an epoch: time limits are rounded up to it.
+pub(crate) const EPOCH: Duration = Duration::from_millis(1);
+
+/// What a call may use, and what it had used when its epochs first ran out.
+#[derive(Debug, Default)]
+pub(crate) struct Deadline {
+    limit_us: u64,
+    since: Option<Duration>,
+}
+
+/// Gives the next call this much time.
+pub(crate) fn arm(store: &mut Store<Host>, limit_us: u64) {
+    let epochs = store.data_mut().deadline.again(limit_us);
+    store.set_epoch_deadline(epochs);
+}
+
+/// Lets the store ask when epochs run out. Once for each store.
+pub(crate) fn watch(store: &mut Store<Host>) {
+    store.epoch_deadline_callback(|mut store| Ok(store.data_mut().deadline.passed(used())));
+}
+
+impl Deadline {
+    /// Starts anew; gives the epochs after which to ask.
+    pub(crate) fn again(&mut self, limit_us: u64) -> u64 {
+        *self = Self { limit_us, since: None };
+        half(limit_us)
+    }
+
+    /// Epochs ran out while the thread had used `now` of the processor in its life.
+    fn passed(&mut self, now: Duration) -> UpdateDeadline {
+        let half_limit = Duration::from_micros(self.limit_us / 2);
+        match self.since {
+            None => {
+                self.since = Some(now);
+                UpdateDeadline::Continue(half(self.limit_us))
+            }
+            Some(since) if now.saturating_sub(since) >= half_limit => UpdateDeadline::Interrupt,
+            Some(_) => UpdateDeadline::Continue(1),
+        }
+    }
+}
+
+/// Epochs of half the limit, plus the one under way.
+fn half(limit_us: u64) -> u64 {
+    limit_us.div_ceil(2_000).max(1) + 1
+}
+
+/// What this thread has used of the processor.
+fn used() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_stood_still_goes_on_and_one_that_ran_is_stopped() {
+        let mut deadline = Deadline { limit_us: 10_000, since: None };
+        let ms = Duration::from_millis;
+        assert!(matches!(deadline.passed(ms(100)), UpdateDeadline::Continue(6)));
+        assert!(matches!(deadline.passed(ms(101)), UpdateDeadline::Continue(1)));
+        assert!(matches!(deadline.passed(ms(104)), UpdateDeadline::Continue(1)));
+        assert!(matches!(deadline.passed(ms(105)), UpdateDeadline::Interrupt));
+    }
+}

@@ -1,0 +1,230 @@
+//! `cargo xtask guests`: one filter in five languages, each built by the tools of its language.
+//!
+//! The sources are `tests/guests/LANGUAGE/header-policy`, the contract is `wit/`, and what comes out
+//! is `target/guests/header-policy-LANGUAGE.wasm`. The tools are installed for this checkout alone,
+//! in versions that are named in `guests/tools.rs` and in the lock files beside the sources.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::shell;
+use crate::workspace::Workspace;
+
+mod build;
+mod tools;
+
+use tools::Tools;
+
+/// What `guests` takes.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The languages to build; none means every one.
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(LANGUAGES.map(|l| l.name)))]
+    names: Vec<String>,
+}
+
+/// The filter that is written in each language.
+const FILTER: &str = "header-policy";
+
+/// The world that it is a filter of.
+const WORLD: &str = "head-policy";
+
+const LANGUAGES: [Language; 5] = [
+    Language { name: "rust", tracked: false, build: build::rust },
+    Language { name: "javascript", tracked: true, build: build::javascript },
+    Language { name: "python", tracked: true, build: build::python },
+    Language { name: "c", tracked: true, build: build::c },
+    Language { name: "go", tracked: true, build: build::go },
+];
+
+/// How a language becomes a component.
+struct Language {
+    name: &'static str,
+    /// Whether this program tells from the sources that nothing is to be done; cargo can itself.
+    tracked: bool,
+    build: fn(&Job, &Tools) -> Result<()>,
+}
+
+/// One build.
+struct Job {
+    /// The sources as they are in the repository.
+    sources: PathBuf,
+    /// A fresh copy of them with the generated files.
+    folder: PathBuf,
+    /// The contract.
+    wit: PathBuf,
+    /// The component to write.
+    component: PathBuf,
+}
+
+/// Builds the languages named, or all; goes on after one that fails, and names it at the end.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let workspace = Workspace::load()?;
+    let tools = Tools::new(&workspace);
+    let target = workspace.target_directory.join("guests");
+    fs::create_dir_all(&target)?;
+    let chosen = |language: &&Language| {
+        arguments.names.is_empty() || arguments.names.iter().any(|name| name == language.name)
+    };
+    let mut failed = Vec::new();
+    for language in LANGUAGES.iter().filter(chosen) {
+        match language.component(&target, &tools) {
+            Ok(line) => println!("    {:<12} {line}", language.name),
+            Err(error) => {
+                println!("    {:<12} {error:#}", language.name);
+                failed.push(language.name);
+            }
+        }
+    }
+    if !failed.is_empty() {
+        bail!("no component of {FILTER} in {}; see above", failed.join(", "));
+    }
+    Ok(())
+}
+
+impl Language {
+    /// Builds unless nothing has changed; hands back a line about the component.
+    fn component(&self, target: &Path, tools: &Tools) -> Result<String> {
+        let job = Job {
+            sources: sources(self.name),
+            folder: target.join("build").join(self.name),
+            wit: shell::root().join("wit"),
+            component: target.join(format!("{FILTER}-{}.wasm", self.name)),
+        };
+        let stamp = job.component.with_extension("inputs");
+        let inputs = format!("{:016x}", self.inputs(&job)?);
+        let current = self.tracked
+            && job.component.is_file()
+            && fs::read_to_string(&stamp).is_ok_and(|text| text == inputs);
+        let start = Instant::now();
+        if !current {
+            (self.build)(&job, tools)?;
+            if self.tracked {
+                fs::write(&stamp, inputs)?;
+            }
+        }
+        let size = fs::metadata(&job.component).context("the build left no component")?.len();
+        let took = if current {
+            "as it was".to_owned()
+        } else {
+            format!("{:.1} s", start.elapsed().as_secs_f64())
+        };
+        Ok(format!("{:>6} KiB, {took}", size.div_ceil(1024)))
+    }
+
+    /// A number that differs when anything the component is made from does.
+    fn inputs(&self, job: &Job) -> Result<u64> {
+        let mut hasher = DefaultHasher::new();
+        tools::PINS.hash(&mut hasher);
+        let language = job.sources.parent().unwrap_or(&job.sources);
+        for folder in [language, &job.wit] {
+            for path in files(folder)? {
+                path.hash(&mut hasher);
+                hash_file(&path, &mut hasher)?;
+            }
+        }
+        hash_file(&schema(), &mut hasher)?;
+        Ok(hasher.finish())
+    }
+}
+
+impl Job {
+    /// Copies the sources to the build's folder, with the schema of the configuration in each place
+    /// that asks for it.
+    fn lay_out(&self, schemas: &[(&str, fn(&str) -> String)]) -> Result<()> {
+        if self.folder.exists() {
+            fs::remove_dir_all(&self.folder)?;
+        }
+        for path in files(&self.sources)? {
+            let copy = self.folder.join(path.strip_prefix(&self.sources)?);
+            fs::create_dir_all(copy.parent().unwrap_or(&self.folder))?;
+            fs::copy(&path, &copy)?;
+        }
+        let text = fs::read_to_string(schema())?;
+        for (place, render) in schemas {
+            fs::write(self.folder.join(place), render(&text))?;
+        }
+        Ok(())
+    }
+}
+
+fn sources(language: &str) -> PathBuf {
+    shell::root().join("tests/guests").join(language).join(FILTER)
+}
+
+/// The JSON Schema that every language's filter hands out.
+fn schema() -> PathBuf {
+    shell::root().join(format!("tests/guests/{FILTER}.schema.json"))
+}
+
+/// Every file below a folder, in order.
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let entries = fs::read_dir(folder).with_context(|| format!("no {}", folder.display()))?;
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            found.append(&mut files(&entry.path())?);
+        } else {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn hash_file(path: &Path, hasher: &mut DefaultHasher) -> Result<()> {
+    fs::read(path).with_context(|| format!("no {}", path.display()))?.hash(hasher);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(folder: &Path) -> Job {
+        Job {
+            sources: folder.join("go/filter"),
+            folder: folder.join("build"),
+            wit: folder.join("wit"),
+            component: folder.join("filter.wasm"),
+        }
+    }
+
+    #[test]
+    fn a_changed_source_or_contract_changes_the_inputs() {
+        let folder = tempfile::tempdir().unwrap();
+        let job = job(folder.path());
+        let [go, ..] = &LANGUAGES;
+        for path in ["go/filter/main.go", "wit/types.wit"] {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "one").unwrap();
+        }
+        let before = go.inputs(&job).unwrap();
+        assert_eq!(go.inputs(&job).unwrap(), before);
+        fs::write(folder.path().join("wit/types.wit"), "two").unwrap();
+        let after = go.inputs(&job).unwrap();
+        assert_ne!(after, before);
+        fs::write(folder.path().join("go/filter/new.go"), "").unwrap();
+        assert_ne!(go.inputs(&job).unwrap(), after);
+    }
+
+    #[test]
+    fn a_build_begins_with_a_fresh_copy_and_the_schema() {
+        let folder = tempfile::tempdir().unwrap();
+        let job = job(folder.path());
+        fs::create_dir_all(job.sources.join("policy")).unwrap();
+        fs::write(job.sources.join("policy/main.go"), "go").unwrap();
+        fs::create_dir_all(&job.folder).unwrap();
+        fs::write(job.folder.join("old"), "").unwrap();
+        job.lay_out(&[("policy/schema.json", str::to_owned)]).unwrap();
+        let names: Vec<_> = files(&job.folder).unwrap();
+        let expected = ["main.go", "schema.json"].map(|name| job.folder.join("policy").join(name));
+        assert_eq!(names, expected);
+    }
+}
