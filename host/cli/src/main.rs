@@ -7,6 +7,7 @@ mod keys;
 mod log;
 mod output;
 mod proxy;
+mod reference;
 mod schema;
 mod up;
 
@@ -47,6 +48,9 @@ enum Command {
     /// Write, build, test, inspect, sign and verify filters.
     #[command(after_help = "Example:\n  tamis filter new my-filter")]
     Filter(filter::Arguments),
+    /// Write the reference pages that are made from the program.
+    #[command(hide = true, after_help = "Example:\n  tamis reference docs/reference")]
+    Reference(reference::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +65,7 @@ fn main() -> ExitCode {
         Some(Command::Schema) => schema::run(),
         Some(Command::Keys(arguments)) => keys::run(&arguments, output),
         Some(Command::Filter(arguments)) => filter::run(&arguments, output),
+        Some(Command::Reference(arguments)) => reference::run(&arguments, Tamis::command()),
     };
     done.unwrap_or_else(|error| {
         output::failed(output, &error);

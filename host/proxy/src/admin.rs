@@ -219,97 +219,109 @@ fn upstreams(inner: &Inner) -> Value {
     Value::Array(services.collect())
 }
 
-/// Everything in the text exposition format: what filters count, then what the host itself knows.
-pub(crate) fn metrics(inner: &Inner) -> String {
-    let mut out = inner.shared.metrics.render();
-    let shared = &inner.shared;
-    let read = |number: &std::sync::atomic::AtomicU64| number.load(Ordering::Relaxed).to_string();
-    let generation = inner.generation.load();
-    let mut single = |name: &str, kind: &str, help: &str, value: String| {
-        // Writing into a string cannot fail.
-        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
-    };
-    single("tamis_generation", "gauge", "Generation in use.", generation.number.to_string());
-    single("tamis_connections", "gauge", "Open connections.", read(&shared.connections));
-    single(
-        "tamis_connections_total",
-        "counter",
-        "Connections accepted.",
-        read(&shared.connections_total),
-    );
-    single(
-        "tamis_handshakes_failed_total",
-        "counter",
-        "TLS handshakes that failed.",
-        read(&shared.handshakes_failed),
-    );
-    single("tamis_exchanges_total", "counter", "Exchanges begun.", read(&shared.exchanges));
-    let dropped = shared.recorder.dropped().to_string();
-    single(
-        "tamis_records_dropped_total",
-        "counter",
-        "Access records lost because nobody could write them fast enough.",
-        dropped,
-    );
-    family(&mut out, "tamis_filter_calls_total", "counter", "Calls of filters.");
-    each_hook(&generation.filters, |attachment, filter, hook| {
-        let labels = format!(
-            "attachment=\"{attachment}\",filter=\"{filter}\",hook=\"{}\"",
-            hook.hook.as_str()
-        );
-        let _ = writeln!(out, "tamis_filter_calls_total{{{labels}}} {}", hook.calls);
-    });
-    family(
-        &mut out,
+/// The host's own metrics: name, type, help. Filters define theirs themselves.
+pub const METRICS: [(&str, &str, &str); 12] = [
+    ("tamis_generation", "gauge", "Generation in use."),
+    ("tamis_connections", "gauge", "Open connections."),
+    ("tamis_connections_total", "counter", "Connections accepted."),
+    ("tamis_handshakes_failed_total", "counter", "TLS handshakes that failed."),
+    ("tamis_exchanges_total", "counter", "Exchanges begun."),
+    ("tamis_records_dropped_total", "counter", "Access records nobody could write fast enough."),
+    ("tamis_filter_calls_total", "counter", "Calls of filters, by attachment, filter and hook."),
+    (
         "tamis_filter_faults_total",
         "counter",
-        "Calls of filters that gave no answer.",
-    );
-    each_hook(&generation.filters, |attachment, filter, hook| {
-        let labels = format!(
-            "attachment=\"{attachment}\",filter=\"{filter}\",hook=\"{}\"",
-            hook.hook.as_str()
-        );
-        let _ = writeln!(out, "tamis_filter_faults_total{{{labels}}} {}", hook.faults);
-    });
-    let services = shared.registry.snapshot();
-    family(&mut out, "tamis_retries_total", "counter", "Attempts after the first.");
-    for service in &services {
-        let _ = writeln!(
-            out,
-            "tamis_retries_total{{service=\"{}\"}} {}",
-            service.name, service.retries
-        );
-    }
-    family(&mut out, "tamis_retries_refused_total", "counter", "Retries the budget did not allow.");
-    for service in &services {
-        let (name, refused) = (&service.name, service.retries_refused);
-        let _ = writeln!(out, "tamis_retries_refused_total{{service=\"{name}\"}} {refused}");
-    }
-    family(&mut out, "tamis_circuit_state", "gauge", "0 closed, 1 half-open, 2 open.");
-    for service in &services {
-        for endpoint in &service.endpoints {
-            let state = match endpoint.circuit {
-                Circuit::Closed => 0,
-                Circuit::HalfOpen(_) => 1,
-                Circuit::Open(_) => 2,
-            };
-            let labels = format!("service=\"{}\",endpoint=\"{}\"", service.name, endpoint.name);
-            let _ = writeln!(out, "tamis_circuit_state{{{labels}}} {state}");
+        "Calls that gave no answer, by attachment, filter and hook.",
+    ),
+    ("tamis_upstream_retries_total", "counter", "Attempts after the first, by service."),
+    (
+        "tamis_upstream_retries_refused_total",
+        "counter",
+        "Retries the budget did not allow, by service.",
+    ),
+    ("tamis_circuit_state", "gauge", "0 closed, 1 half-open, 2 open, by service and endpoint."),
+    ("tamis_circuit_opened_total", "counter", "Times a circuit opened, by service and endpoint."),
+];
+
+/// Text of the exposition format (Prometheus 0.0.4).
+struct Page(String);
+
+impl Page {
+    /// Begins a metric of [`METRICS`].
+    fn family(&mut self, name: &str) {
+        if let Some((_, kind, help)) = METRICS.iter().find(|(known, _, _)| *known == name) {
+            // Writing into a string cannot fail.
+            let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
         }
     }
-    family(&mut out, "tamis_circuit_opened_total", "counter", "Times a circuit opened.");
-    for service in &services {
-        for endpoint in &service.endpoints {
-            let labels = format!("service=\"{}\",endpoint=\"{}\"", service.name, endpoint.name);
-            let _ = writeln!(out, "tamis_circuit_opened_total{{{labels}}} {}", endpoint.opened);
-        }
+
+    fn series(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
+        let labels: Vec<String> =
+            labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
+        let labels =
+            if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        let _ = writeln!(self.0, "{name}{labels} {value}");
     }
-    out
 }
 
-fn family(out: &mut String, name: &str, kind: &str, help: &str) {
-    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+/// Everything there is to measure: what filters count, then what the host itself knows.
+pub(crate) fn metrics(inner: &Inner) -> String {
+    let shared = &inner.shared;
+    let mut page = Page(shared.metrics.render());
+    let generation = inner.generation.load();
+    let read = |number: &std::sync::atomic::AtomicU64| number.load(Ordering::Relaxed);
+    for (name, value) in [
+        ("tamis_generation", generation.number),
+        ("tamis_connections", read(&shared.connections)),
+        ("tamis_connections_total", read(&shared.connections_total)),
+        ("tamis_handshakes_failed_total", read(&shared.handshakes_failed)),
+        ("tamis_exchanges_total", read(&shared.exchanges)),
+        ("tamis_records_dropped_total", shared.recorder.dropped()),
+    ] {
+        page.family(name);
+        page.series(name, &[], value);
+    }
+    for (name, faults) in [("tamis_filter_calls_total", false), ("tamis_filter_faults_total", true)]
+    {
+        page.family(name);
+        each_hook(&generation.filters, |attachment, filter, hook| {
+            let value = if faults { hook.faults } else { hook.calls };
+            let labels =
+                [("attachment", attachment), ("filter", filter), ("hook", hook.hook.as_str())];
+            page.series(name, &labels, value);
+        });
+    }
+    let services = shared.registry.snapshot();
+    for (name, refused) in
+        [("tamis_upstream_retries_total", false), ("tamis_upstream_retries_refused_total", true)]
+    {
+        page.family(name);
+        for service in &services {
+            let value = if refused { service.retries_refused } else { service.retries };
+            page.series(name, &[("service", &service.name)], value);
+        }
+    }
+    for (name, opened) in [("tamis_circuit_state", false), ("tamis_circuit_opened_total", true)] {
+        page.family(name);
+        for service in &services {
+            for endpoint in &service.endpoints {
+                let state = match endpoint.circuit {
+                    Circuit::Closed => 0,
+                    Circuit::HalfOpen(_) => 1,
+                    Circuit::Open(_) => 2,
+                };
+                let value = if opened { endpoint.opened } else { state };
+                let labels =
+                    [("service", service.name.as_str()), ("endpoint", endpoint.name.as_str())];
+                page.series(name, &labels, value);
+            }
+        }
+    }
+    page.0
 }
 
 fn each_hook(

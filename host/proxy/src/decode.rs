@@ -74,10 +74,10 @@ pub(crate) fn decode(
         attributes.set("peer.spiffe-id", identity.as_str());
     }
     if let Some(version) = connection.tls_version {
-        attributes.set("connection.tls-version", version);
+        attributes.set("tls.version", version);
     }
     if let Some(name) = &connection.server_name {
-        attributes.set("connection.server-name", name.as_str());
+        attributes.set("tls.sni", name.as_str());
     }
     attributes.set("listener.name", connection.listener.as_str());
 

@@ -33,6 +33,7 @@ mod trace;
 mod tunnel;
 mod worker;
 
+pub use admin::METRICS;
 pub use generation::{Attached, Chain, Direction, Generation, Listener, Phase, Slot};
 pub use proxy::{Proxy, ProxyError, ProxyOptions};
 pub use status::{SlotStatus, Status};

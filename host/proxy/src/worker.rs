@@ -258,7 +258,7 @@ impl Worker {
             attributes.set("peer.spiffe-id", identity.as_str());
         }
         if let Some(server_name) = &connection.server_name {
-            attributes.set("connection.server-name", server_name.as_str());
+            attributes.set("tls.sni", server_name.as_str());
         }
         let secure = connection.tls_version.is_some();
         let facts = Exchange {

@@ -23,7 +23,13 @@ fn binary() -> &'static Path {
 
 /// Runs a command of the binary to its end.
 pub fn tamis(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(binary()).args(arguments).current_dir(folder).output().unwrap()
+    Command::new(binary())
+        .args(arguments)
+        .current_dir(folder)
+        // What filters are made of is compiled once for all tests.
+        .env("CARGO_TARGET_DIR", root().join("target/guests"))
+        .output()
+        .unwrap()
 }
 
 /// A process of the binary that goes on; killed when dropped.

@@ -80,7 +80,9 @@ pub(crate) fn make(folder: &Path) -> Result<Made> {
         .and_then(|mut encoder| encoder.encode())
         .context("the module is no filter; does it call `tamis_sdk::export!`?")?;
     let name = description.name.rsplit('/').next().unwrap_or(&description.name);
-    let file = folder.join("target").join(format!("{name}.wasm"));
+    let target = folder.join("target");
+    std::fs::create_dir_all(&target).with_context(|| format!("{}", target.display()))?;
+    let file = target.join(format!("{name}.wasm"));
     super::artifact::put(&file, &component)?;
     Ok(Made { description, file, component })
 }

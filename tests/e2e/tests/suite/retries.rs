@@ -19,7 +19,7 @@ fn a_failing_endpoint_is_retried_elsewhere_opens_its_circuit_and_comes_back() {
         get(&folder.http, "/more");
         (circuit("tamis_circuit_opened_total") >= Some(1.0)).then_some(())
     });
-    assert!(folder.metric(&["tamis_retries_total{"]).unwrap() >= 5.0);
+    assert!(folder.metric(&["tamis_upstream_retries_total{"]).unwrap() >= 5.0);
     let good_circuit = format!("endpoint=\"{}\"", good.address);
     assert_eq!(folder.metric(&["tamis_circuit_state", &good_circuit]), Some(0.0));
     assert_eq!(folder.metric(&["tamis_circuit_opened_total", &good_circuit]), Some(0.0));
@@ -64,12 +64,12 @@ fn retries_are_bounded_by_the_budget_under_load() {
         let reply = get(&folder.http, "/");
         assert_eq!(reply.status, 503);
     }
-    let retries = folder.metric(&["tamis_retries_total{"]).unwrap();
+    let retries = folder.metric(&["tamis_upstream_retries_total{"]).unwrap();
     // 20 % of the requests, and a floor of one a second over the ten seconds of the window.
     let allowed = f64::from(requests) * 0.2 + 10.0;
     assert!(retries > 20.0 && retries <= allowed, "{retries} of {allowed} allowed");
     assert!(bad.count() as f64 <= f64::from(requests) + allowed);
-    let refused = folder.metric(&["tamis_retries_refused_total{"]).unwrap();
+    let refused = folder.metric(&["tamis_upstream_retries_refused_total{"]).unwrap();
     let empty = folder.records().iter().filter(|r| r["reason"] == "retry.budget-empty").count();
     assert!(refused + empty as f64 > 50.0, "{refused} refused, {empty} records say so");
 }

@@ -1,0 +1,198 @@
+//! `tamis reference`: the reference pages that are made from the program itself.
+
+use crate::output;
+use anyhow::{Context as _, Result};
+use clap::Command;
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// What `reference` takes.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Folder the pages go to.
+    #[arg(default_value = "docs/reference")]
+    folder: PathBuf,
+    /// Write nothing; fail when a page is not what the program says.
+    #[arg(long)]
+    check: bool,
+}
+
+/// Writes or compares the pages.
+pub(crate) fn run(arguments: &Arguments, program: Command) -> Result<ExitCode> {
+    let pages =
+        [("cli.md", cli(program)), ("resources.md", resources()), ("metrics.md", metrics())];
+    let mut stale = Vec::new();
+    for (name, text) in pages {
+        let path = arguments.folder.join(name);
+        if std::fs::read_to_string(&path).is_ok_and(|found| found == text) {
+            continue;
+        }
+        if arguments.check {
+            stale.push(path.display().to_string());
+            continue;
+        }
+        std::fs::create_dir_all(&arguments.folder)
+            .and_then(|()| std::fs::write(&path, text))
+            .with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    if !stale.is_empty() {
+        anyhow::bail!(
+            "{} is not what the program says; run: cargo xtask reference",
+            stale.join(", ")
+        );
+    }
+    output::line("the reference pages are what the program says");
+    Ok(ExitCode::SUCCESS)
+}
+
+const MADE: &str = "<!-- Made by `cargo xtask reference`; change the source instead. -->\n";
+
+/// Every command with its help.
+fn cli(mut program: Command) -> String {
+    program.build();
+    let mut text = format!(
+        "{MADE}# Commands\n\nEvery command takes `--output json` for programs, prints errors in one line, and exits \
+         with 0 when it did what it was asked and with 1 when it did not (2 when the command line makes no sense). \
+         `TAMIS_LOG=debug` shows what goes on.\n"
+    );
+    each(&program, "tamis", &mut text);
+    text
+}
+
+fn each(command: &Command, path: &str, text: &mut String) {
+    for one in command.get_subcommands().filter(|one| !one.is_hide_set()) {
+        let path = format!("{path} {}", one.get_name());
+        let about = one.get_about().map(ToString::to_string).unwrap_or_default();
+        let _ = write!(text, "\n## {path}\n\n{about}.\n");
+        let arguments: Vec<_> = one
+            .get_arguments()
+            .filter(|argument| !matches!(argument.get_id().as_str(), "help" | "output"))
+            .collect();
+        if !arguments.is_empty() {
+            text.push_str("\n| argument | meaning |\n| --- | --- |\n");
+        }
+        for argument in arguments {
+            let name = match argument.get_long() {
+                Some(long) if argument.get_action().takes_values() => {
+                    format!("--{long} {}", argument.get_id().as_str().to_uppercase())
+                }
+                Some(long) => format!("--{long}"),
+                None => argument.get_id().as_str().to_uppercase(),
+            };
+            let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+            let default: Vec<_> =
+                argument.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+            let default = match default.as_slice() {
+                [] => String::new(),
+                some if argument.get_action().takes_values() => {
+                    format!(" Default: `{}`.", some.join(" "))
+                }
+                _ => String::new(),
+            };
+            let _ = writeln!(text, "| `{name}` | {help}.{default} |");
+        }
+        let example = one.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let example = example.trim_start_matches("Example:").trim_matches('\n');
+        let lines = example.lines().map(str::trim).collect::<Vec<_>>().join("\n");
+        let _ = write!(text, "\n```sh\n{lines}\n```\n");
+        each(one, &path, text);
+    }
+}
+
+/// Every kind of document with its fields.
+fn resources() -> String {
+    let mut text = format!(
+        "{MADE}# Resources\n\nDocuments are YAML, several to a file if you like. Paths in them are relative to the \
+         folder. `tamis check` says what is wrong with a folder, `tamis schema` prints the JSON Schema for your editor.\n"
+    );
+    for (kind, schema) in tamis_resources::schemas() {
+        let api = schema.pointer("/properties/apiVersion/const").and_then(Value::as_str);
+        let _ = write!(text, "\n## {kind}\n\n`apiVersion: {}`\n", api.unwrap_or_default());
+        let spec = schema.pointer("/properties/spec").unwrap_or(&schema);
+        if let Some(about) = spec.get("description").and_then(Value::as_str) {
+            let _ = write!(text, "\n{about}\n");
+        }
+        text.push_str("\n| field | type | meaning |\n| --- | --- | --- |\n");
+        fields(spec, "", 0, &mut text);
+    }
+    text
+}
+
+/// Deeper fields repeat what the Gateway API says elsewhere.
+const DEPTH_MAX: usize = 4;
+
+fn fields(schema: &Value, path: &str, depth: usize, text: &mut String) {
+    let required: Vec<&str> = schema
+        .get("required")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let properties = schema.get("properties").and_then(Value::as_object);
+    for (name, field) in properties.into_iter().flatten() {
+        if matches!(name.as_str(), "apiVersion" | "kind") && path.is_empty() {
+            continue;
+        }
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        let needed = if required.contains(&name.as_str()) { ", needed" } else { "" };
+        let about = field.get("description").and_then(Value::as_str).unwrap_or_default();
+        let about = about.replace('\n', " ").replace('|', "\\|");
+        let _ = writeln!(text, "| `{path}` | {}{needed} | {about} |", kind(field));
+        if depth < DEPTH_MAX {
+            let field = options(field);
+            fields(field, &path, depth + 1, text);
+            if let Some(items) = field.get("items") {
+                fields(options(items), &format!("{path}[]"), depth + 1, text);
+            }
+        }
+    }
+}
+
+/// An optional value is written as "this or null"; this is what it is when it is there.
+fn options(schema: &Value) -> &Value {
+    let some = schema.get("anyOf").and_then(Value::as_array).into_iter().flatten();
+    let mut some = some.filter(|one| one.get("type").and_then(Value::as_str) != Some("null"));
+    some.next().unwrap_or(schema)
+}
+
+fn kind(schema: &Value) -> String {
+    let schema = options(schema);
+    if let Some(words) = schema.get("enum").and_then(Value::as_array) {
+        let words = words.iter().filter_map(Value::as_str).map(|word| format!("`{word}`"));
+        return words.collect::<Vec<_>>().join(" \\| ");
+    }
+    if let Some(several) = schema.get("oneOf").and_then(Value::as_array) {
+        let words = several.iter().filter_map(|one| one.get("const").and_then(Value::as_str));
+        let words: Vec<_> = words.map(|word| format!("`{word}`")).collect();
+        if !words.is_empty() {
+            return words.join(" \\| ");
+        }
+    }
+    if let Some(format) = schema.get("format").and_then(Value::as_str) {
+        return format.to_owned();
+    }
+    match schema.get("type") {
+        Some(Value::String(one)) => one.clone(),
+        Some(Value::Array(several)) => {
+            let words = several.iter().filter_map(Value::as_str).filter(|word| *word != "null");
+            words.collect::<Vec<_>>().join(" or ")
+        }
+        _ => "any".to_owned(),
+    }
+}
+
+/// The host's own metrics.
+fn metrics() -> String {
+    let mut text = format!(
+        "{MADE}# Metrics\n\n`GET /metrics` on the admin listener. These are the host's own; requests, latencies and \
+         bytes are counted by the `telemetry` filter, whose README lists what it defines.\n\n\
+         | metric | type | meaning |\n| --- | --- | --- |\n"
+    );
+    for (name, kind, help) in tamis_proxy::METRICS {
+        let _ = writeln!(text, "| `{name}` | {kind} | {help} |");
+    }
+    text
+}
