@@ -2,12 +2,12 @@
 
 use anyhow::Result;
 
-use crate::{shell, wit};
+use crate::{reference, shell};
 
 /// Builds the documentation with every warning an error, then compares the references.
 pub(crate) fn run() -> Result<()> {
     let mut doc = shell::cargo();
     doc.args(["doc", "--no-deps", "--workspace"]).env("RUSTDOCFLAGS", "-D warnings");
     shell::run(&mut doc)?;
-    wit::check()
+    reference::check()
 }

@@ -2,10 +2,11 @@
 //!
 //! The sources are `tests/guests/LANGUAGE/header-policy`, the contract is `wit/`, and what comes out
 //! is `target/guests/header-policy-LANGUAGE.wasm`. The tools are installed for this checkout alone,
-//! in versions that are named in `guests/tools.rs` and in the lock files beside the sources.
+//! in versions that are named in `guests/tools.rs` and in the package files of the sources.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -33,6 +34,9 @@ const FILTER: &str = "header-policy";
 /// The world that it is a filter of.
 const WORLD: &str = "head-policy";
 
+/// How and with what a component is built: when that changes, it is built again.
+const BUILD: [&str; 2] = [include_str!("guests/build.rs"), include_str!("guests/tools.rs")];
+
 const LANGUAGES: [Language; 5] = [
     Language { name: "rust", tracked: false, build: build::rust },
     Language { name: "javascript", tracked: true, build: build::javascript },
@@ -48,6 +52,9 @@ struct Language {
     tracked: bool,
     build: fn(&Job, &Tools) -> Result<()>,
 }
+
+/// How the text of the schema is written down for a language.
+type Render = fn(&str) -> String;
 
 /// One build.
 struct Job {
@@ -102,6 +109,11 @@ impl Language {
             && fs::read_to_string(&stamp).is_ok_and(|text| text == inputs);
         let start = Instant::now();
         if !current {
+            // A component of other sources must not be taken for this one when the build fails.
+            match fs::remove_file(&job.component) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+                _ => {}
+            }
             (self.build)(&job, tools)?;
             if self.tracked {
                 fs::write(&stamp, inputs)?;
@@ -119,7 +131,7 @@ impl Language {
     /// A number that differs when anything the component is made from does.
     fn inputs(&self, job: &Job) -> Result<u64> {
         let mut hasher = DefaultHasher::new();
-        tools::PINS.hash(&mut hasher);
+        BUILD.hash(&mut hasher);
         let language = job.sources.parent().unwrap_or(&job.sources);
         for folder in [language, &job.wit] {
             for path in files(folder)? {
@@ -135,7 +147,7 @@ impl Language {
 impl Job {
     /// Copies the sources to the build's folder, with the schema of the configuration in each place
     /// that asks for it.
-    fn lay_out(&self, schemas: &[(&str, fn(&str) -> String)]) -> Result<()> {
+    fn lay_out(&self, schemas: &[(&str, Render)]) -> Result<()> {
         if self.folder.exists() {
             fs::remove_dir_all(&self.folder)?;
         }

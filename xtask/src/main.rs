@@ -16,6 +16,7 @@ mod filters;
 mod fmt;
 mod guests;
 mod lint;
+mod reference;
 mod setup;
 mod shell;
 mod test;
@@ -63,6 +64,9 @@ enum Command {
     /// Build the API documentation and check that the generated references are current.
     #[command(after_help = "Example:\n  cargo xtask docs")]
     Docs,
+    /// Write the reference pages of docs/reference from the contract and the program.
+    #[command(after_help = "Example:\n  cargo xtask reference")]
+    Reference(reference::Arguments),
     /// Set up, build, lint, test and check everything.
     #[command(after_help = "Example:\n  cargo xtask test")]
     Test,
@@ -95,6 +99,7 @@ fn act() -> Result<()> {
         Some(Command::Lint) => lint::run(),
         Some(Command::Deny) => deny::run(),
         Some(Command::Docs) => docs::run(),
+        Some(Command::Reference(arguments)) => reference::run(&arguments),
         Some(Command::Test | Command::Ci) => test::run(),
     }
 }

@@ -40,6 +40,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+/// Checks it and writes its page.
+pub(crate) fn write() -> Result<()> {
+    run(&Arguments { check: false })
+}
+
 /// Checks all of it, and writes nothing.
 pub(crate) fn check() -> Result<()> {
     run(&Arguments { check: true })

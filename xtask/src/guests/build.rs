@@ -55,6 +55,8 @@ pub(super) fn c(job: &Job, tools: &Tools) -> Result<()> {
     bind(job, tools, "c")?;
     let module = job.folder.join("module.wasm");
     zig.args(["-target", "wasm32-wasi", "-mexec-model=reactor", "-std=c23", "-O2", "-s"]);
+    // The stack is a part of the instance's memory; zig would set 16 MiB aside.
+    zig.args(["-Wl,-z,stack-size=131072"]);
     zig.args(["-Wall", "-Wextra", "-Werror", "-o"]).arg(&module);
     for path in files(&job.folder)? {
         if path.extension().is_some_and(|extension| extension == "c" || extension == "o") {

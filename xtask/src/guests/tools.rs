@@ -21,9 +21,6 @@ const ZIG: &str = "ziglang==0.17.0";
 /// Bindings for C and Go: the release that the Rust SDK is generated with, too.
 const WIT_BINDGEN: &str = "0.61.1";
 
-/// Everything pinned here: a component is built again when one of them changes.
-pub(super) const PINS: [&str; 3] = [COMPONENTIZE_PY, ZIG, WIT_BINDGEN];
-
 /// Where the tools are.
 pub(super) struct Tools {
     root: PathBuf,
@@ -34,18 +31,22 @@ impl Tools {
         Self { root: workspace.tools().join("guests") }
     }
 
-    /// The program `componentize-js`, as the lock file beside the sources says.
+    /// The program `componentize-js`, in the versions of the `package.json` beside the sources.
     pub(super) fn componentize_js(&self, sources: &Path) -> Result<PathBuf> {
         needed("node", "--version", "Node.js 20 or newer")?;
         needed("npm", "--version", "npm, which comes with Node.js")?;
-        let manifests = sources.parent().context("the sources have no folder")?;
-        let pin = fs::read_to_string(manifests.join("package-lock.json"))?;
+        let manifest = sources.with_file_name("package.json");
+        let pin = fs::read_to_string(&manifest)?;
         let folder = self.install("javascript", &pin, |folder| {
-            for name in ["package.json", "package-lock.json"] {
-                fs::copy(manifests.join(name), folder.join(name))?;
-            }
+            fs::copy(&manifest, folder.join("package.json"))?;
             let mut npm = shell::command("npm");
-            npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
+            npm.args([
+                "install",
+                "--no-package-lock",
+                "--ignore-scripts",
+                "--no-audit",
+                "--no-fund",
+            ]);
             shell::read(npm.current_dir(folder)).map(drop)
         })?;
         Ok(folder.join("node_modules/.bin/componentize-js"))
