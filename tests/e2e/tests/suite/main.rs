@@ -3,10 +3,12 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     reason = "helpers of tests: what is wrong here fails the test"
 )]
 
 mod bad_input;
+mod docs;
 mod filters;
 mod guests;
 mod hostile;

@@ -1,0 +1,171 @@
+//! What the documentation prints is what happens: the tutorial's commands, run as they stand.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use tamis_e2e::{eventually, free_port, get, root};
+use tempfile::TempDir;
+
+/// The shell blocks of a page: what follows the fence's `sh`, and the commands.
+fn blocks(page: &str) -> Vec<(String, String)> {
+    let mut blocks = Vec::new();
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        let Some(kind) = line.strip_prefix("```sh") else { continue };
+        let body: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+        blocks.push((kind.trim().to_owned(), body.join("\n")));
+    }
+    blocks
+}
+
+fn shell(folder: &Path, commands: &str) -> Command {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let binaries = root().join("target/debug");
+    let mut shell = Command::new("bash");
+    shell
+        .args(["-euo", "pipefail", "-c", commands])
+        .current_dir(folder)
+        .env("PATH", format!("{}:{path}", binaries.display()));
+    shell
+}
+
+struct Background(Child);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A folder that looks like a checkout to the tutorial, with the example on ports of its own.
+fn checkout() -> (TempDir, Vec<(String, String)>) {
+    let folder = TempDir::new().unwrap();
+    let examples = folder.path().join("examples/shop");
+    std::fs::create_dir_all(&examples).unwrap();
+    let mut ports: Vec<(String, String)> = Vec::new();
+    for entry in std::fs::read_dir(root().join("examples/shop")).unwrap() {
+        let path = entry.unwrap().path();
+        if !path.extension().is_some_and(|ending| ending == "yaml") {
+            continue;
+        }
+        let mut text = std::fs::read_to_string(&path).unwrap();
+        let words: Vec<String> = text
+            .split(|c: char| !c.is_ascii_digit())
+            .filter(|word| (4..=5).contains(&word.len()))
+            .map(str::to_owned)
+            .collect();
+        for word in words {
+            if !ports.iter().any(|(from, _)| *from == word) {
+                ports.push((word, free_port().to_string()));
+            }
+        }
+        text = renumber(&text, &ports);
+        std::fs::write(examples.join(path.file_name().unwrap()), text).unwrap();
+    }
+    (folder, ports)
+}
+
+/// Replaces ports where they stand as whole numbers after a colon.
+fn renumber(text: &str, ports: &[(String, String)]) -> String {
+    let mut text = text.to_owned();
+    for (from, to) in ports {
+        text = text.replace(&format!(":{from}"), &format!(":{to}"));
+        text = text.replace(&format!(": {from}"), &format!(": {to}"));
+    }
+    text
+}
+
+#[test]
+fn the_tutorial_followed_by_its_commands_ends_with_a_refused_request() {
+    let page = std::fs::read_to_string(root().join("docs/tutorial/first-filter.md")).unwrap();
+    let (folder, ports) = checkout();
+    let gateway = renumber("127.0.0.1:8080", &ports);
+    let mut background = Vec::new();
+    let mut outputs = Vec::new();
+    for (kind, commands) in blocks(&page) {
+        // What builds the checkout itself is the step that ran before these tests.
+        if commands.starts_with("cargo xtask build") {
+            tamis_e2e::tamis(folder.path(), &["--version"]);
+            continue;
+        }
+        let commands = renumber(&commands, &ports);
+        if kind == "background" {
+            let child = shell(folder.path(), &format!("exec {commands}"))
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            background.push(Background(child));
+            eventually("the mesh serves", || (get(&gateway, "/").status == 200).then_some(()));
+            continue;
+        }
+        // A reload takes a moment; what the reader sees when they look is what counts.
+        let done = eventually(&format!("it works: {commands}"), || {
+            let done = shell(folder.path(), &commands)
+                // What filters are made of is compiled once for all tests.
+                .env("CARGO_TARGET_DIR", root().join("target/guests"))
+                .output()
+                .unwrap();
+            let out = String::from_utf8_lossy(&done.stdout).into_owned();
+            let waits = commands.contains("-A bad/1.0") && !out.contains("403");
+            if waits {
+                return None;
+            }
+            let err = String::from_utf8_lossy(&done.stderr).into_owned();
+            assert!(done.status.success(), "{commands}\n{out}\n{err}");
+            Some(out)
+        });
+        outputs.push((commands, done));
+    }
+    let said = |part: &str| {
+        let found = outputs.iter().find(|(commands, _)| commands.contains(part));
+        found.unwrap_or_else(|| panic!("the tutorial has no `{part}`")).1.clone()
+    };
+    assert!(said("filter test").contains("4 cases passed"));
+    assert!(said("filter inspect").contains("user-agent"));
+    assert!(said("tamis check").contains("nothing wrong"));
+    let refused = said("-A bad/1.0");
+    assert!(refused.contains("200\n") && refused.contains("HTTP/1.1 403"), "{refused}");
+    assert!(refused.contains("x-tamis-reason: my-agents.blocked"), "{refused}");
+    assert!(said("/filters").contains("acme/my-agents"));
+}
+
+#[test]
+fn the_commands_of_the_readme_are_commands() {
+    let page = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let blocks = blocks(&page);
+    let commands: Vec<&str> = blocks.iter().flat_map(|(_, text)| text.lines()).collect();
+    assert_eq!(commands, ["cargo xtask up", "cargo xtask test"]);
+    for command in commands {
+        let done = shell(&root(), &format!("{command} --help")).output().unwrap();
+        let out = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert!(done.status.success() && out.contains("Example"), "{command}: {out}");
+    }
+}
+
+#[test]
+fn links_between_pages_lead_somewhere() {
+    let mut pages = vec![root().join("README.md"), root().join("examples/shop/README.md")];
+    let mut folders = vec![root().join("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "md") {
+                pages.push(path);
+            }
+        }
+    }
+    for page in pages {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for part in text.split("](").skip(1) {
+            let link = part.split(')').next().unwrap_or_default();
+            if link.starts_with("http") || link.starts_with('#') {
+                continue;
+            }
+            let target = page.parent().unwrap().join(link.split('#').next().unwrap_or_default());
+            assert!(target.exists(), "{} links to {link}", page.display());
+        }
+    }
+}
