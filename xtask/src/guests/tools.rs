@@ -71,7 +71,7 @@ impl Tools {
     /// The program `wit-bindgen`, compiled with what it needs for C and Go.
     pub(super) fn wit_bindgen(&self) -> Result<PathBuf> {
         let folder = self.install("wit-bindgen", WIT_BINDGEN, |folder| {
-            println!("    compiling wit-bindgen {WIT_BINDGEN}, which takes a minute");
+            println!("    compiling wit-bindgen {WIT_BINDGEN}, which takes a few minutes");
             let mut cargo = shell::cargo();
             cargo.args(["install", "--locked", "--quiet", "wit-bindgen-cli"]);
             cargo.args(["--version", WIT_BINDGEN, "--no-default-features", "--features", "c,go"]);

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use tamis_sdk::types::Edit;
-use tamis_sdk::{
-    ConfigError, Filter, Interest, Request, Response, View, reply, request, response,
-};
+use tamis_sdk::{ConfigError, Filter, Interest, Request, Response, View, reply, request, response};
 
 const AGENT: &str = "user-agent";
 const VERSION: &str = "x-policy-version";
