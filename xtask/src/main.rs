@@ -10,6 +10,7 @@ use anyhow::Result;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 mod build;
+mod conformance;
 mod deny;
 mod docs;
 mod filters;
@@ -64,6 +65,9 @@ enum Command {
     /// Build the API documentation and check that the generated references are current.
     #[command(after_help = "Example:\n  cargo xtask docs")]
     Docs,
+    /// Run outside suites against the gateway: h2spec, desync, grpc, gibibyte.
+    #[command(after_help = "Example:\n  cargo xtask conformance h2spec")]
+    Conformance(conformance::Arguments),
     /// Write the reference pages of docs/reference from the contract and the program.
     #[command(after_help = "Example:\n  cargo xtask reference")]
     Reference(reference::Arguments),
@@ -99,6 +103,7 @@ fn act() -> Result<()> {
         Some(Command::Lint) => lint::run(),
         Some(Command::Deny) => deny::run(),
         Some(Command::Docs) => docs::run(),
+        Some(Command::Conformance(arguments)) => conformance::run(&arguments),
         Some(Command::Reference(arguments)) => reference::run(&arguments),
         Some(Command::Test | Command::Ci) => test::run(),
     }

@@ -69,6 +69,11 @@ pub(crate) fn exists(program: impl AsRef<OsStr>) -> bool {
     command(program).arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
+/// Whether a program can be started with that argument.
+pub(crate) fn exists_with(program: &str, argument: &str) -> bool {
+    command(program).arg(argument).output().is_ok_and(|output| output.status.success())
+}
+
 /// Announces a step, runs it, and says how long it took.
 pub(crate) fn step<T>(name: &str, act: impl FnOnce() -> Result<T>) -> Result<(T, Duration)> {
     println!("==> {name}");

@@ -1,0 +1,3 @@
+module tamis.dev/conformance/peer
+
+go 1.22

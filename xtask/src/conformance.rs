@@ -1,0 +1,130 @@
+//! `cargo xtask conformance`: outside suites against the gateway.
+//!
+//! Each suite is installed at a pinned version in `target/tools`, talks to a gateway and backends of its own on free ports
+//! of loopback, and leaves what it saw in `target/conformance`.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::{Value, json};
+
+use crate::workspace::Workspace;
+use crate::{build, filters, setup, shell};
+
+mod desync;
+mod gateway;
+mod gibibyte;
+mod grpc;
+mod h2spec;
+
+/// What `conformance` takes.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Which suites; all when not said.
+    #[arg(value_enum)]
+    names: Vec<Name>,
+}
+
+/// The suites.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Name {
+    /// HTTP/2 (RFC 9113) and HPACK, strict, in clear text and over TLS.
+    H2spec,
+    /// Requests that two parsers could read two ways: the corpus of http-desync-guardian.
+    Desync,
+    /// The interop cases of grpc-go through a gateway and two sidecars.
+    Grpc,
+    /// A body of 1 GiB both ways, and how much memory the gateway takes for it.
+    Gibibyte,
+}
+
+const ALL: [Name; 4] = [Name::H2spec, Name::Desync, Name::Grpc, Name::Gibibyte];
+
+/// What a suite came to.
+struct Outcome {
+    name: &'static str,
+    /// In one line.
+    said: String,
+    passed: bool,
+    details: Value,
+}
+
+/// Runs the suites and fails if one does.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    setup::wasm_target()?;
+    filters::all()?;
+    build::binary(false)?;
+    let names = if arguments.names.is_empty() { &ALL[..] } else { &arguments.names };
+    let folder = Workspace::load()?.target_directory.join("conformance");
+    fs::create_dir_all(&folder)?;
+    let mut outcomes = Vec::new();
+    for name in names {
+        let (suites, _) = match name {
+            Name::H2spec => shell::step("h2spec", h2spec::run)?,
+            Name::Desync => shell::step("desync", desync::run)?,
+            Name::Grpc => shell::step("grpc", grpc::run)?,
+            Name::Gibibyte => shell::step("gibibyte", gibibyte::run)?,
+        };
+        for outcome in suites {
+            let file = folder.join(format!("{}.json", outcome.name.replace(' ', "-")));
+            let value = json!({
+                "name": outcome.name, "passed": outcome.passed, "said": outcome.said,
+                "details": outcome.details,
+            });
+            fs::write(file, serde_json::to_vec_pretty(&value)?)?;
+            outcomes.push(outcome);
+        }
+    }
+    println!("==> conformance");
+    for outcome in &outcomes {
+        let mark = if outcome.passed { "passed" } else { "FAILED" };
+        println!("    {:<18} {mark}  {}", outcome.name, outcome.said);
+    }
+    let failed = outcomes.iter().filter(|outcome| !outcome.passed).count();
+    if failed > 0 {
+        bail!("{failed} of {} suites failed; details are in {}", outcomes.len(), folder.display());
+    }
+    Ok(())
+}
+
+/// Where a Go program is, installed at that version if it is not there.
+fn go_program(package: &str, version: &str) -> Result<PathBuf> {
+    if !shell::exists_with("go", "version") {
+        bail!("there is no go on this machine; install Go 1.22 or newer");
+    }
+    let folder = Workspace::load()?.target_directory.join("tools/go").join(version);
+    let name = package.rsplit('/').next().unwrap_or(package);
+    let program = folder.join(name);
+    if !program.exists() {
+        println!("    installing {package}@{version}");
+        let mut go = shell::command("go");
+        go.args(["install", &format!("{package}@{version}")]).env("GOBIN", &folder);
+        shell::read(&mut go)?;
+    }
+    Ok(program)
+}
+
+/// The peer of `tests/conformance/peer`, built.
+fn peer() -> Result<PathBuf> {
+    let program = Workspace::load()?.target_directory.join("tools/go/peer");
+    let mut go = shell::command("go");
+    go.args(["build", "-buildvcs=false", "-o"])
+        .arg(&program)
+        .arg(".")
+        .current_dir(shell::root().join("tests/conformance/peer"));
+    shell::read(&mut go)?;
+    Ok(program)
+}
+
+/// Starts a program that prints the address it listens on.
+fn listening(command: &mut Command) -> Result<(gateway::Process, String)> {
+    use std::io::{BufRead as _, BufReader};
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn()?;
+    let out = child.stdout.take().context("it has no output")?;
+    let process = gateway::Process(child);
+    let mut address = String::new();
+    BufReader::new(out).read_line(&mut address)?;
+    Ok((process, address.trim().to_owned()))
+}
