@@ -91,7 +91,8 @@ impl Attempt {
 
     /// Sends the request, whose target is absolute, and waits for the response head.
     ///
-    /// With `upgrade` it goes over an HTTP/1.1 connection of its own; after a 101 take it with `hyper::upgrade::on`.
+    /// With `upgrade` it goes over an HTTP/1.1 connection, which after a 101 is its own; take it with
+    /// `hyper::upgrade::on`.
     /// Keep the attempt until the response body has ended.
     ///
     /// # Errors
@@ -102,13 +103,12 @@ impl Attempt {
         upgrade: bool,
     ) -> Result<Response<Incoming>, SendFailure> {
         match self.pool.protocol {
-            _ if upgrade => http1::upgrade(&self.pool, request).await,
-            Protocol::Http1 => http1::send(&self.pool, request).await,
-            Protocol::Http2 => {
+            Protocol::Http2 if !upgrade => {
                 let (response, stream) = http2::send(&self.pool, request).await?;
                 self.stream = Some(stream);
                 Ok(response)
             }
+            Protocol::Http1 | Protocol::Http2 => http1::send(&self.pool, request).await,
         }
     }
 

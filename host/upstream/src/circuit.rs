@@ -20,10 +20,11 @@ enum State {
     Open {
         until: Instant,
     },
-    /// Probes still to admit, and those under way.
+    /// Probes still to admit, those under way, and when the first could be made.
     HalfOpen {
         left: u32,
         under_way: u32,
+        since: Instant,
     },
 }
 
@@ -68,7 +69,7 @@ impl Breaker {
             State::Closed => Admission::Pass(Ticket { epoch, probe: false }),
             State::Open { until } if now < *until => Admission::Refuse(*until - now),
             _ if self.asking => Admission::Refuse(SHORT),
-            State::HalfOpen { left, under_way } if *left > 0 => {
+            State::HalfOpen { left, under_way, .. } if *left > 0 => {
                 *left -= 1;
                 *under_way += 1;
                 Admission::Pass(Ticket { epoch, probe: true })
@@ -92,9 +93,10 @@ impl Breaker {
             }
             // Begun before it opened: says nothing about the endpoint as it is now.
             State::Open { .. } => false,
-            State::HalfOpen { under_way, .. } if current && ticket.probe => {
+            State::HalfOpen { under_way, since, .. } if current && ticket.probe => {
                 *under_way = under_way.saturating_sub(1);
-                self.window.record(sample, now);
+                // As if all probes were made at once: none is forgotten before the circuit is judged.
+                self.window.record(sample, *since);
                 true
             }
             State::HalfOpen { .. } => false,
@@ -106,7 +108,7 @@ impl Breaker {
 
     /// An attempt was given up by its own side: a probe may be made again.
     pub(crate) fn cancel(&mut self, ticket: Ticket) {
-        if let State::HalfOpen { left, under_way } = &mut self.state
+        if let State::HalfOpen { left, under_way, .. } = &mut self.state
             && ticket.probe
             && ticket.epoch == self.epoch
         {
@@ -134,9 +136,12 @@ impl Breaker {
                 }
                 self.state = State::Open { until };
             }
-            (Circuit::HalfOpen(probes), State::HalfOpen { left, .. }) => *left = probes,
+            (Circuit::HalfOpen(probes), State::HalfOpen { left, under_way, .. }) => {
+                // With none left and none under way nothing new would ever be seen, and the question never end.
+                *left = if *under_way == 0 { probes.max(1) } else { probes };
+            }
             (Circuit::HalfOpen(probes), _) => {
-                self.state = State::HalfOpen { left: probes.max(1), under_way: 0 };
+                self.state = State::HalfOpen { left: probes.max(1), under_way: 0, since: now };
                 self.epoch += 1;
                 self.window.clear();
             }
@@ -148,10 +153,9 @@ impl Breaker {
         self.asking = false;
         match self.state {
             State::Open { until } if now >= until => self.answer(Circuit::HalfOpen(1), now),
-            State::HalfOpen { left: 0, under_way: 0 } => {
+            State::HalfOpen { left: 0, under_way: 0, since } => {
                 // Judged by the host itself, the plainest way: a failure opens, anything else closes.
-                let sums = self.window.sums(now);
-                let failed = sums.failures > 0;
+                let failed = self.window.sums(since).failures > 0;
                 self.answer(if failed { Circuit::Open(1_000) } else { Circuit::Closed }, now);
             }
             _ => {}
@@ -172,7 +176,10 @@ impl Breaker {
 
     /// As a breaker filter sees it; in-flight and latency are the caller's.
     pub(crate) fn seen(&self, now: Instant) -> Window {
-        let sums = self.window.sums(now);
+        let sums = self.window.sums(match self.state {
+            State::HalfOpen { since, .. } => since,
+            State::Closed | State::Open { .. } => now,
+        });
         Window {
             span_ms: u32::try_from(self.window.span().as_millis()).unwrap_or(u32::MAX),
             successes: sums.successes,
@@ -227,6 +234,55 @@ mod tests {
         assert_eq!(breaker.seen(later).successes, 2);
         breaker.answer(Circuit::Closed, later);
         assert!(breaker.is_closed() && breaker.opened == 1);
+    }
+
+    /// What the built-in filter answers to a half-open circuit with three probes (its README's table).
+    fn judged(seen: Window, now: Circuit) -> Circuit {
+        match now {
+            Circuit::HalfOpen(_) if seen.failures > 0 => Circuit::Open(1000),
+            Circuit::HalfOpen(_) if seen.successes >= 3 => Circuit::Closed,
+            Circuit::HalfOpen(left) => Circuit::HalfOpen(left),
+            other => other,
+        }
+    }
+
+    #[test]
+    fn probes_count_however_slowly_they_come() {
+        let mut now = Instant::now();
+        let mut breaker = Breaker::new(Duration::from_secs(10), now);
+        breaker.answer(Circuit::Open(1), now);
+        now += Duration::from_secs(1);
+        breaker.answer(Circuit::HalfOpen(3), now);
+        for _ in 0..3 {
+            now += Duration::from_secs(8);
+            let ticket = pass(&mut breaker, now);
+            assert!(breaker.record(ticket, WELL, now));
+            let next = judged(breaker.seen(now), breaker.circuit(now));
+            breaker.answer(next, now);
+        }
+        assert!(breaker.is_closed(), "{:?}", breaker.circuit(now));
+    }
+
+    #[test]
+    fn a_probe_given_up_while_its_circuit_is_judged_does_not_wedge_it() {
+        let now = Instant::now();
+        let mut breaker = Breaker::new(Duration::from_secs(10), now);
+        breaker.answer(Circuit::HalfOpen(3), now);
+        let mut tickets: Vec<_> = (0..3).map(|_| pass(&mut breaker, now)).collect();
+        assert!(breaker.record(tickets.remove(0), WELL, now));
+        let (seen, circuit) = (breaker.seen(now), breaker.circuit(now));
+        breaker.cancel(tickets.remove(0));
+        breaker.answer(judged(seen, circuit), now);
+        assert!(breaker.record(tickets.remove(0), WELL, now));
+        let next = judged(breaker.seen(now), breaker.circuit(now));
+        breaker.answer(next, now);
+        let mut asks = 0;
+        while !matches!(breaker.admit(now), Admission::Pass(_)) {
+            asks += 1;
+            assert!(asks < 5, "asked without end");
+            let next = judged(breaker.seen(now), breaker.circuit(now));
+            breaker.answer(next, now);
+        }
     }
 
     proptest! {

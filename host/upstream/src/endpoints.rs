@@ -63,6 +63,8 @@ impl Endpoints {
         }
         let mut list = Vec::new();
         let mut unresolved = None;
+        // Of each name as it was read: another may change while one is awaited.
+        let mut version = 0;
         for (endpoint, name) in config.endpoints.iter().zip(&self.names) {
             let addresses = match (&endpoint.target, name) {
                 (Target::Address(address), _) => vec![address.clone()],
@@ -76,8 +78,9 @@ impl Endpoints {
                     }
                 },
             };
+            version += name.as_ref().map_or(0, |name| name.version());
             for address in addresses {
-                let shared = state.endpoint(&address.to_string());
+                let shared = state.endpoint(&address.to_string(), name.is_some());
                 let pool = pools.pool(&address, endpoint, config, &shared);
                 list.push(Endpoint { state: shared, weight: endpoint.weight, pool });
             }
@@ -86,8 +89,6 @@ impl Endpoints {
             return Err(unresolved);
         }
         let list = Rc::new(list);
-        // Names may have been answered while others were awaited.
-        let version = self.names.iter().flatten().map(|name| name.version()).sum();
         self.current.replace(Current { version: Some(version), list: Rc::clone(&list) });
         Ok(list)
     }

@@ -2,17 +2,19 @@
 
 use crate::attempt::SendFailure;
 use crate::config::Protocol;
-use crate::pool::{Place, Pool};
+use crate::place::{Place, Placed};
+use crate::pool::{Pool, with_causes};
 use http::header::{self, HeaderValue};
 use http::uri::PathAndQuery;
-use http::{Request, Response, Uri, Version};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tamis_exchange::{Body, Cause};
-use tokio::sync::oneshot;
 
 /// A connection nobody uses.
 pub(crate) struct Idle {
@@ -26,42 +28,93 @@ impl Idle {
     }
 }
 
-/// How often another worker's connections are looked at while this one waits for a place.
+/// What one who waited gets.
+pub(crate) enum Turn {
+    /// A connection somebody else is done with.
+    Connection(SendRequest<Body>),
+    /// Leave to open one.
+    Place(Place),
+}
+
+/// How often places other workers gave back are looked for while somebody waits.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Sends on an idle connection or a new one.
+/// Sends on an idle connection or a new one. A connection that was upgraded belongs to whoever upgraded it.
 pub(crate) async fn send(
     pool: &Rc<Pool>,
     request: Request<Body>,
 ) -> Result<Response<Incoming>, SendFailure> {
     let mut request = on_the_wire(request);
+    let connect = request.method() == Method::CONNECT;
+    let mut repeated = false;
     loop {
         let (mut sender, reused) = take(pool).await?;
+        let spare = if reused && !repeated { spare(&request) } else { None };
         match sender.try_send_request(request).await {
             Ok(response) => {
-                give_back(pool, sender);
+                let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS
+                    || (connect && response.status().is_success());
+                if !upgraded {
+                    give_back(pool, sender);
+                }
                 return Ok(response);
             }
-            Err(mut error) => match error.take_message() {
+            Err(mut error) => match (error.take_message(), spare) {
                 // The other side had closed it meanwhile and nothing was sent: nobody needs to know.
-                Some(unsent) if reused => request = unsent,
-                Some(_) => {
-                    return Err(SendFailure::untouched(Cause::Reset, said(error.error())));
+                (Some(unsent), _) if reused => request = unsent,
+                (Some(_), _) => {
+                    return Err(SendFailure::untouched(Cause::Reset, with_causes(error.error())));
                 }
-                None => return Err(SendFailure::new(Cause::Reset, said(error.error()))),
+                // It closed it while the request was on its way (RFC 9112 §9.3.1). Those idle for longer are no
+                // better.
+                (None, Some(spare)) if is_broken(error.error()) => {
+                    pool.idle.borrow_mut().clear();
+                    repeated = true;
+                    request = spare;
+                }
+                (None, _) => {
+                    return Err(SendFailure::new(Cause::Reset, with_causes(error.error())));
+                }
             },
         }
     }
 }
 
-/// Sends on a connection of its own, which then belongs to whoever upgrades it.
-pub(crate) async fn upgrade(
-    pool: &Rc<Pool>,
-    request: Request<Body>,
-) -> Result<Response<Incoming>, SendFailure> {
-    let request = on_the_wire(request);
-    let mut sender = open(pool, Place::take(pool)).await?;
-    sender.send_request(request).await.map_err(|error| SendFailure::new(Cause::Reset, said(&error)))
+/// The request once more, if it may be sent twice: without a body, and of a method for which twice is the same as
+/// once (RFC 9110 §9.2.2).
+fn spare(request: &Request<Body>) -> Option<Request<Body>> {
+    let idempotent = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    );
+    if !idempotent || !request.body().is_end_stream() {
+        return None;
+    }
+    let mut spare = Request::new(Body::Empty);
+    *spare.method_mut() = request.method().clone();
+    *spare.uri_mut() = request.uri().clone();
+    *spare.version_mut() = request.version();
+    *spare.headers_mut() = request.headers().clone();
+    Some(spare)
+}
+
+/// Whether the connection ended without a whole response head.
+fn is_broken(error: &hyper::Error) -> bool {
+    if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+        return true;
+    }
+    let source = std::error::Error::source(error);
+    let kind = source.and_then(|source| source.downcast_ref()).map(io::Error::kind);
+    matches!(
+        kind,
+        Some(
+            io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::NotConnected
+                | io::ErrorKind::UnexpectedEof
+        )
+    )
 }
 
 /// The form HTTP/1.1 wants: a path as target, the host as a field (RFC 9112 §3.2).
@@ -83,30 +136,32 @@ fn on_the_wire(mut request: Request<Body>) -> Request<Body> {
     request
 }
 
+/// A connection, and whether it was used before.
 async fn take(pool: &Rc<Pool>) -> Result<(SendRequest<Body>, bool), SendFailure> {
-    loop {
+    if pool.nobody_waits() {
         if let Some(sender) = last_used(pool) {
             return Ok((sender, true));
         }
         if let Some(place) = Place::take(pool) {
-            return open(pool, Some(place)).await.map(|sender| (sender, false));
+            return open(pool, place).await.map(|sender| (sender, false));
         }
-        let (send, turn) = oneshot::channel();
-        {
-            let mut waiters = pool.waiters.borrow_mut();
-            waiters.retain(|waiter| !waiter.is_closed());
-            if waiters.len() >= pool.policy.borrow().max_pending as usize {
-                let detail = format!(
-                    "{} has all its connections in use and {} requests wait",
-                    pool.address,
-                    waiters.len()
-                );
-                return Err(SendFailure::untouched(Cause::Other, detail));
-            }
-            waiters.push_back(send);
+    }
+    match wait(pool).await? {
+        Turn::Connection(sender) => Ok((sender, true)),
+        Turn::Place(place) => open(pool, place).await.map(|sender| (sender, false)),
+    }
+}
+
+/// Waits in the queue. The place in it is kept until the turn comes.
+async fn wait(pool: &Pool) -> Result<Turn, SendFailure> {
+    let mut turn = pool.queue()?;
+    loop {
+        match tokio::time::timeout(LOOK_AGAIN, &mut turn).await {
+            Ok(Ok(turn)) => return Ok(turn),
+            Ok(Err(_lost)) => turn = pool.queue()?,
+            // A connection of another worker gives its place back without a word to this one.
+            Err(_elapsed) => pool.offer(),
         }
-        // Another worker's connection that ends gives its place back without a word to this one.
-        drop(tokio::time::timeout(LOOK_AGAIN, turn).await);
     }
 }
 
@@ -123,17 +178,28 @@ fn last_used(pool: &Pool) -> Option<SendRequest<Body>> {
 }
 
 /// Opens a connection and lets it run on a task of its own.
-async fn open(pool: &Rc<Pool>, place: Option<Place>) -> Result<SendRequest<Body>, SendFailure> {
-    let stream = pool.open(Protocol::Http1).await?;
+async fn open(pool: &Rc<Pool>, place: Place) -> Result<SendRequest<Body>, SendFailure> {
+    let stream = match pool.open(Protocol::Http1).await {
+        Ok(stream) => stream,
+        Err(failure) => {
+            drop(place);
+            pool.offer();
+            return Err(failure);
+        }
+    };
     let (sender, connection) = http1::Builder::new()
-        .handshake(TokioIo::new(stream))
+        .handshake(TokioIo::new(Placed::new(stream, place)))
         .await
-        .map_err(|error| SendFailure::untouched(Cause::ConnectFailure, said(&error)))?;
+        .map_err(|error| SendFailure::untouched(Cause::ConnectFailure, with_causes(&error)))?;
+    let pool = Rc::downgrade(pool);
     drop(tokio::task::spawn_local(async move {
         if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(error = said(&error), "a connection to an endpoint broke");
+            tracing::debug!(error = with_causes(&error), "a connection to an endpoint broke");
         }
-        drop(place);
+        // Its place is free by now, unless it was upgraded.
+        if let Some(pool) = pool.upgrade() {
+            pool.offer();
+        }
     }));
     Ok(sender)
 }
@@ -143,12 +209,6 @@ fn give_back(pool: &Rc<Pool>, mut sender: SendRequest<Body>) {
     if sender.is_closed() {
         return;
     }
-    let keep = |pool: &Rc<Pool>, sender| {
-        if !pool.closed.get() {
-            pool.idle.borrow_mut().push(Idle { sender, since: Instant::now() });
-            pool.wake();
-        }
-    };
     if sender.is_ready() {
         return keep(pool, sender);
     }
@@ -160,13 +220,15 @@ fn give_back(pool: &Rc<Pool>, mut sender: SendRequest<Body>) {
     }));
 }
 
-/// An error with its causes.
-pub(crate) fn said(error: &hyper::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
+/// To the one who waits longest, or on the pile.
+fn keep(pool: &Pool, mut sender: SendRequest<Body>) {
+    while let Some(waiter) = pool.next_waiter() {
+        match waiter.send(Turn::Connection(sender)) {
+            Err(Turn::Connection(back)) => sender = back,
+            Ok(()) | Err(Turn::Place(_)) => return,
+        }
     }
-    text
+    if !pool.closed.get() {
+        pool.idle.borrow_mut().push(Idle { sender, since: Instant::now() });
+    }
 }

@@ -2,8 +2,8 @@
 
 use crate::attempt::SendFailure;
 use crate::config::Protocol;
-use crate::http1::said;
-use crate::pool::{Place, Pool};
+use crate::place::{Place, Placed};
+use crate::pool::{Pool, with_causes};
 use http::header;
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
@@ -11,6 +11,8 @@ use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tamis_exchange::{Body, Cause};
@@ -23,14 +25,19 @@ pub(crate) struct Connection {
 
 struct Streams {
     open: Cell<u32>,
+    /// As the peer said when the connection last had something to do.
+    allowed: Cell<u32>,
     last_used: Cell<Instant>,
 }
 
 /// A stream under way; dropped when its response was read or given up.
 pub(crate) struct Stream(Rc<Streams>);
 
-/// Streams on a connection before another is opened: the least a server should allow (RFC 9113 §6.5.2).
+/// Streams on a connection before another is opened, if the peer does not want fewer: the least a server should allow
+/// (RFC 9113 §6.5.2).
 const STREAMS_MAX: u32 = 100;
+/// Connections a request is tried on that turn out to be closing.
+const TRIES_MAX: u32 = 3;
 /// What a peer may send on a stream, and on all of a connection, before it hears that it was read.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
@@ -43,6 +50,11 @@ impl Connection {
     pub(crate) fn is_usable(&self, idle: Duration) -> bool {
         let used = self.streams.open.get() > 0 || self.streams.last_used.get().elapsed() < idle;
         used && !self.sender.is_closed()
+    }
+
+    /// Whether the peer allows another stream. One is always worth a try, or connections would be opened without end.
+    fn has_room(&self) -> bool {
+        self.streams.open.get() < self.streams.allowed.get().clamp(1, STREAMS_MAX)
     }
 
     fn take(&self) -> (SendRequest<Body>, Stream) {
@@ -64,16 +76,18 @@ pub(crate) async fn send(
     request: Request<Body>,
 ) -> Result<(Response<Incoming>, Stream), SendFailure> {
     let mut request = on_the_wire(request);
-    // A connection that closed between two requests is not the request's fault; twice is.
-    let mut fresh = false;
+    let mut tries = 0;
     loop {
-        let (mut sender, stream) = take(pool, &mut fresh).await?;
+        let (mut sender, stream, fresh) = take(pool).await?;
+        tries += 1;
         match sender.try_send_request(request).await {
             Ok(response) => return Ok((response, stream)),
             Err(mut error) => match error.take_message() {
-                Some(unsent) if !fresh => request = unsent,
+                // A connection that closed between two requests is not the request's fault.
+                Some(unsent) if !fresh && tries < TRIES_MAX => request = unsent,
                 Some(_) => {
-                    return Err(SendFailure::untouched(Cause::RefusedStream, said(error.error())));
+                    let detail = with_causes(error.error());
+                    return Err(SendFailure::untouched(Cause::RefusedStream, detail));
                 }
                 None => return Err(failure(error.error())),
             },
@@ -90,19 +104,33 @@ fn on_the_wire(mut request: Request<Body>) -> Request<Body> {
     request
 }
 
-async fn take(
-    pool: &Rc<Pool>,
-    fresh: &mut bool,
-) -> Result<(SendRequest<Body>, Stream), SendFailure> {
-    if let Some(found) = find(pool) {
-        return Ok(found);
+/// A connection with room, and whether it is new.
+async fn take(pool: &Pool) -> Result<(SendRequest<Body>, Stream, bool), SendFailure> {
+    if let Some((sender, stream)) = find(pool) {
+        return Ok((sender, stream, false));
     }
-    // One connects, the others wait for its connection.
+    // One connects, the others wait for its connection, or fail as it did: each in turn would wait as long again.
+    let since = Instant::now();
     let _connecting = pool.connecting.lock().await;
-    if let Some(found) = find(pool) {
-        return Ok(found);
+    if let Some((sender, stream)) = find(pool) {
+        return Ok((sender, stream, false));
     }
-    *fresh = true;
+    if let Some((at, failure)) = pool.failed.borrow().as_ref()
+        && *at >= since
+    {
+        return Err(failure.clone());
+    }
+    match open(pool).await {
+        Ok((sender, stream)) => Ok((sender, stream, true)),
+        Err(failure) => {
+            pool.failed.replace(Some((Instant::now(), failure.clone())));
+            Err(failure)
+        }
+    }
+}
+
+/// Opens a connection, lets it run on a task of its own and shares it.
+async fn open(pool: &Pool) -> Result<(SendRequest<Body>, Stream), SendFailure> {
     let stream = pool.open(Protocol::Http2).await?;
     let mut builder = Builder::new(LocalExecutor);
     builder
@@ -112,18 +140,27 @@ async fn take(
         .max_header_list_size(HEADER_LIST_BYTES)
         .keep_alive_interval(pool.policy.borrow().keep_alive)
         .keep_alive_timeout(PING_TIMEOUT);
-    let (sender, connection) = builder
-        .handshake(TokioIo::new(stream))
+    let (sender, mut connection) = builder
+        .handshake(TokioIo::new(Placed::new(stream, Place::count(pool))))
         .await
-        .map_err(|error| SendFailure::untouched(Cause::ConnectFailure, said(&error)))?;
-    let place = Place::take(pool);
+        .map_err(|error| SendFailure::untouched(Cause::ConnectFailure, with_causes(&error)))?;
+    let streams = Rc::new(Streams {
+        open: Cell::new(0),
+        allowed: Cell::new(STREAMS_MAX),
+        last_used: Cell::new(Instant::now()),
+    });
+    let told = Rc::clone(&streams);
     drop(tokio::task::spawn_local(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(error = said(&error), "a connection to an endpoint broke");
+        let ended = poll_fn(|cx| {
+            let ended = Pin::new(&mut connection).poll(cx);
+            let allowed = connection.current_max_send_streams();
+            told.allowed.set(u32::try_from(allowed).unwrap_or(u32::MAX));
+            ended
+        });
+        if let Err(error) = ended.await {
+            tracing::debug!(error = with_causes(&error), "a connection to an endpoint broke");
         }
-        drop(place);
     }));
-    let streams = Rc::new(Streams { open: Cell::new(0), last_used: Cell::new(Instant::now()) });
     let connection = Connection { sender, streams };
     let taken = connection.take();
     if !pool.closed.get() {
@@ -137,7 +174,7 @@ fn find(pool: &Pool) -> Option<(SendRequest<Body>, Stream)> {
     if shared.iter().any(|one| one.sender.is_closed()) {
         shared.retain(|one| !one.sender.is_closed());
     }
-    shared.iter().find(|one| one.streams.open.get() < STREAMS_MAX).map(Connection::take)
+    shared.iter().find(|one| one.has_room()).map(Connection::take)
 }
 
 /// What an error of a stream or its connection means for another attempt (RFC 9113 §8.7).
@@ -155,7 +192,7 @@ fn failure(error: &hyper::Error) -> SendFailure {
         }
         source = cause.source();
     }
-    SendFailure::new(Cause::Reset, said(error))
+    SendFailure::new(Cause::Reset, with_causes(error))
 }
 
 /// Runs hyper's tasks on the worker's own thread.

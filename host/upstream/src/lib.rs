@@ -13,6 +13,7 @@ mod endpoints;
 mod http1;
 mod http2;
 mod pick;
+mod place;
 mod pool;
 mod random;
 mod registry;

@@ -2,10 +2,10 @@
 
 use crate::ask::Ask;
 use crate::attempt::Attempt;
-use crate::circuit::Admission;
 use crate::config::Algorithm;
 use crate::endpoints::Endpoint;
 use crate::random::{below, mix};
+use crate::registry::Load;
 use std::sync::atomic::Ordering;
 
 /// What picking came to.
@@ -41,15 +41,14 @@ pub enum PickFailure {
     Overloaded,
 }
 
-/// Which endpoint to ask, in the order in which to ask them, most wanted first.
-pub(crate) fn order(
+/// The plain case without lists: nothing tried, no trouble anywhere.
+pub(crate) fn calm(
     endpoints: &[Endpoint],
     tried: &[String],
     hash: Option<u64>,
     algorithm: Algorithm,
     turn: u64,
 ) -> Option<usize> {
-    // The plain case without lists: nothing tried, no trouble anywhere.
     let calm =
         tried.is_empty() && !endpoints.iter().any(|one| one.state.troubled.load(Ordering::Relaxed));
     calm.then(|| choose(endpoints, |_| true, hash, algorithm, turn)).flatten()
@@ -63,7 +62,7 @@ pub(crate) fn choose(
     algorithm: Algorithm,
     turn: u64,
 ) -> Option<usize> {
-    if let ([one], true) = (endpoints, endpoints.len() == 1) {
+    if let [one] = endpoints {
         return (one.weight > 0 && may(0)).then_some(0);
     }
     if let Some(hash) = hash {
@@ -74,20 +73,70 @@ pub(crate) fn choose(
         return None;
     }
     match algorithm {
-        Algorithm::RoundRobin => nth(endpoints, &may, turn % total),
+        Algorithm::RoundRobin => nth(endpoints, &may, spread(turn, total)),
         Algorithm::P2c => {
             let first = nth(endpoints, &may, below(total))?;
-            // The second among the others, so that two endpoints are always compared.
-            let others = |index: usize| index != first && may(index);
-            let rest: u64 = weights(endpoints, &others).map(|(_, weight)| weight).sum();
-            if rest == 0 {
-                return Some(first);
-            }
-            let second = nth(endpoints, &others, below(rest))?;
-            let load = |index: usize| endpoints.get(index).map_or(u64::MAX, |one| one.state.load());
-            Some(if load(second) < load(first) { second } else { first })
+            let second = second(endpoints, &may, first, total)?;
+            let (one, other) = (endpoints.get(first)?, endpoints.get(second)?);
+            Some(if is_better(other, one) { second } else { first })
         }
     }
+}
+
+/// The one to compare with. Among equals it is always another; among unequals it is drawn as the first was, because
+/// a light endpoint that is always compared would be taken as often as a heavy one.
+fn second(
+    endpoints: &[Endpoint],
+    may: &impl Fn(usize) -> bool,
+    first: usize,
+    total: u64,
+) -> Option<usize> {
+    let mut positive = weights(endpoints, may).map(|(_, weight)| weight).filter(|one| *one > 0);
+    let one = positive.next()?;
+    if positive.any(|other| other != one) {
+        return nth(endpoints, may, below(total));
+    }
+    let others = |index: usize| index != first && may(index);
+    let rest = total - one;
+    if rest == 0 { Some(first) } else { nth(endpoints, &others, below(rest)) }
+}
+
+/// Whether a request is better off at `other`: requests in flight for its weight, times latency. An endpoint whose
+/// latency is not known is taken to be as fast as the one it is compared with; one never tried wins a draw, so that it
+/// is tried soon and not buried under requests before the first answer. Failures take no part: they are for the
+/// circuit breaker to judge, which needs requests to see them by.
+fn is_better(other: &Endpoint, one: &Endpoint) -> bool {
+    let (a, b) = (other.state.load(), one.state.load());
+    let weights = u128::from(other.weight) + u128::from(one.weight);
+    let cost = |load: Load, latency_us: Option<u32>, weight: u32| {
+        let in_flight =
+            1024 * u128::from(load.in_flight) * weights / (2 * u128::from(weight.max(1)));
+        (in_flight + 1024) * u128::from(latency_us.unwrap_or(1))
+    };
+    let there = cost(a, a.latency_us.or(b.latency_us), other.weight);
+    let here = cost(b, b.latency_us.or(a.latency_us), one.weight);
+    let new = !a.tried && b.tried;
+    there < here || (new && there == here)
+}
+
+/// A place on the line of weights: each once in `total` turns, and turns that follow each other far apart.
+fn spread(turn: u64, total: u64) -> u64 {
+    // Near the golden ratio, and with no divisor in common so that no place is left out.
+    let golden = u128::from(total) * 618 / 1000;
+    let mut step = u64::try_from(golden).unwrap_or(1).max(1);
+    while divisor(step, total) != 1 {
+        step += 1;
+    }
+    let place = u128::from(turn % total) * u128::from(step) % u128::from(total);
+    u64::try_from(place).unwrap_or(0)
+}
+
+/// The greatest both have in common.
+fn divisor(mut a: u64, mut b: u64) -> u64 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
 }
 
 fn weights<'a>(
@@ -124,9 +173,4 @@ fn rendezvous(endpoints: &[Endpoint], may: &impl Fn(usize) -> bool, hash: u64) -
     let open = (0..endpoints.len())
         .filter(|index| may(*index) && endpoints.get(*index).is_some_and(|one| one.weight > 0));
     open.max_by(|a, b| score(*a).total_cmp(&score(*b)))
-}
-
-/// What asking one endpoint's circuit came to.
-pub(crate) fn admit(endpoint: &Endpoint) -> Admission {
-    endpoint.state.admit()
 }

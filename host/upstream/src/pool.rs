@@ -1,21 +1,26 @@
 //! One worker's connections to one endpoint.
 
 use crate::attempt::SendFailure;
-use crate::config::{EndpointConfig, Policy, Protocol, ServiceConfig};
+use crate::config::{EndpointConfig, Policy, Protocol, ServiceConfig, Target};
+use crate::place::Place;
 use crate::registry::EndpointState;
+use crate::resolve::is_localhost;
 use crate::{http1, http2};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::time::Instant;
 use tamis_exchange::Cause;
-use tamis_transport::{Address, ClientTls, Stream, connect};
+use tamis_transport::{Address, ClientTls, ConnectError, Stream, connect};
 use tokio::sync::oneshot;
 
 /// Connections to one address with one set of TLS settings.
 pub(crate) struct Pool {
     pub(crate) address: Address,
+    /// Where else the same endpoint may listen: `localhost` is one place with an address of each family.
+    alternate: Option<Address>,
     pub(crate) protocol: Protocol,
     /// Offers HTTP/1.1 alone.
     tls_http1: Option<ClientTls>,
@@ -24,9 +29,12 @@ pub(crate) struct Pool {
     pub(crate) policy: RefCell<Policy>,
     pub(crate) state: Arc<EndpointState>,
     pub(crate) idle: RefCell<Vec<http1::Idle>>,
-    pub(crate) waiters: RefCell<VecDeque<oneshot::Sender<()>>>,
+    /// Who waits for a connection, longest first.
+    waiters: RefCell<VecDeque<oneshot::Sender<http1::Turn>>>,
     pub(crate) shared: RefCell<Vec<http2::Connection>>,
     pub(crate) connecting: tokio::sync::Mutex<()>,
+    /// When connecting last failed, and how, for those who waited for it.
+    pub(crate) failed: RefCell<Option<(Instant, SendFailure)>>,
     pub(crate) closed: Cell<bool>,
 }
 
@@ -40,8 +48,15 @@ impl Pool {
         let offer = |protocol: &[u8]| {
             endpoint.tls.as_ref().map(|tls| ClientTls::clone(tls).with_alpn(&[protocol]))
         };
+        let alternate = match &endpoint.target {
+            Target::Dns { host, port } if is_localhost(host) => {
+                Some(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), *port).into())
+            }
+            Target::Dns { .. } | Target::Address(_) => None,
+        };
         Self {
             address: address.clone(),
+            alternate,
             protocol: config.protocol,
             tls_http1: offer(b"http/1.1"),
             tls_http2: offer(b"h2"),
@@ -51,6 +66,7 @@ impl Pool {
             waiters: RefCell::default(),
             shared: RefCell::default(),
             connecting: tokio::sync::Mutex::new(()),
+            failed: RefCell::default(),
             closed: Cell::new(false),
         }
     }
@@ -66,15 +82,14 @@ impl Pool {
             Protocol::Http2 => self.tls_http2.as_ref(),
         };
         let timeout = self.policy.borrow().connect_timeout;
-        let stream = connect(&self.address, tls, timeout).await.map_err(|error| {
-            let mut detail = error.to_string();
-            let mut source = std::error::Error::source(&error);
-            while let Some(cause) = source {
-                detail = format!("{detail}: {cause}");
-                source = cause.source();
-            }
-            SendFailure::untouched(Cause::ConnectFailure, detail)
-        })?;
+        let mut connected = connect(&self.address, tls, timeout).await;
+        if let (Err(ConnectError::Connect { .. }), Some(alternate)) = (&connected, &self.alternate)
+            && let Ok(stream) = connect(alternate, tls, timeout).await
+        {
+            connected = Ok(stream);
+        }
+        let stream = connected
+            .map_err(|error| SendFailure::untouched(Cause::ConnectFailure, with_causes(&error)))?;
         if protocol == Protocol::Http2 && tls.is_some() && !stream.is_http2() {
             let detail = format!("{} agreed on another protocol than HTTP/2", self.address);
             return Err(SendFailure::untouched(Cause::ConnectFailure, detail));
@@ -82,7 +97,7 @@ impl Pool {
         Ok(stream)
     }
 
-    /// Takes no new request and closes what is idle.
+    /// Takes no new connection in and closes what is idle.
     pub(crate) fn close(&self) {
         self.closed.set(true);
         self.idle.borrow_mut().clear();
@@ -96,38 +111,59 @@ impl Pool {
         self.shared.borrow_mut().retain(|shared| shared.is_usable(limit));
     }
 
-    /// A connection ended or came back: the one who waits longest may go on.
-    pub(crate) fn wake(&self) {
+    /// Whether a generation may send here or a connection is still open; `self` is held by its map.
+    pub(crate) fn is_used(self: &Rc<Self>) -> bool {
+        Rc::strong_count(self) > 1
+            || !self.idle.borrow().is_empty()
+            || !self.shared.borrow().is_empty()
+    }
+
+    /// Joins the queue for a connection.
+    pub(crate) fn queue(&self) -> Result<oneshot::Receiver<http1::Turn>, SendFailure> {
         let mut waiters = self.waiters.borrow_mut();
-        while let Some(waiter) = waiters.pop_front() {
-            // One that gave up meanwhile passes its turn on.
-            if waiter.send(()).is_ok() {
-                return;
-            }
+        waiters.retain(|waiter| !waiter.is_closed());
+        if waiters.len() >= self.policy.borrow().max_pending as usize {
+            let detail = format!(
+                "{} has all its connections in use and {} requests wait (pool.pending)",
+                self.address,
+                waiters.len()
+            );
+            return Err(SendFailure::untouched(Cause::Other, detail));
+        }
+        let (send, turn) = oneshot::channel();
+        waiters.push_back(send);
+        Ok(turn)
+    }
+
+    /// The one who waits longest and has not given up.
+    pub(crate) fn next_waiter(&self) -> Option<oneshot::Sender<http1::Turn>> {
+        let mut waiters = self.waiters.borrow_mut();
+        std::iter::from_fn(|| waiters.pop_front()).find(|waiter| !waiter.is_closed())
+    }
+
+    /// Whether nobody is in the queue, so that a newcomer may go ahead.
+    pub(crate) fn nobody_waits(&self) -> bool {
+        self.waiters.borrow().iter().all(oneshot::Sender::is_closed)
+    }
+
+    /// Gives free places to those who wait.
+    pub(crate) fn offer(&self) {
+        while !self.nobody_waits() {
+            let Some(place) = Place::take(self) else { return };
+            let Some(waiter) = self.next_waiter() else { return };
+            // To one who gave up meanwhile it is not sent, and it is free again.
+            drop(waiter.send(http1::Turn::Place(place)));
         }
     }
 }
 
-/// A place among an endpoint's connections; given back when the connection ends.
-pub(crate) struct Place {
-    pool: Rc<Pool>,
-}
-
-impl Place {
-    /// A place if there is one.
-    pub(crate) fn take(pool: &Rc<Pool>) -> Option<Self> {
-        let limit = pool.policy.borrow().max_connections;
-        let taken =
-            pool.state.connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| {
-                (n < limit).then_some(n + 1)
-            });
-        taken.is_ok().then(|| Self { pool: Rc::clone(pool) })
+/// An error with its causes.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
     }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.pool.state.connections.fetch_sub(1, Ordering::Relaxed);
-        self.pool.wake();
-    }
+    text
 }

@@ -4,7 +4,7 @@ use crate::budget::Budget;
 use crate::circuit::{Admission, Breaker, Ticket};
 use crate::config::{Policy, ServiceConfig};
 use crate::window::Sample;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -50,13 +50,18 @@ impl Registry {
         Self::default()
     }
 
-    /// Forgets services that `live` does not name, and endpoints nobody uses any more.
+    /// Forgets services that `live` does not name, and endpoints it does not name and nobody uses any more.
     pub fn retain(&self, live: &[ServiceConfig]) {
+        let live: HashMap<&str, &ServiceConfig> =
+            live.iter().map(|service| (service.name.as_str(), service)).collect();
         let mut services = lock(&self.0);
-        services.retain(|name, _| live.iter().any(|service| service.name == *name));
-        for service in services.values() {
-            // The registry's own handle is one; a worker's endpoint is another.
-            lock(&service.endpoints).retain(|_, endpoint| Arc::strong_count(endpoint) > 1);
+        services.retain(|name, _| live.contains_key(name.as_str()));
+        for (name, service) in services.iter() {
+            let endpoints = live.get(name.as_str()).map_or(&[][..], |config| &config.endpoints);
+            let named: HashSet<String> =
+                endpoints.iter().map(|endpoint| endpoint.target.to_string()).collect();
+            lock(&service.endpoints)
+                .retain(|name, endpoint| named.contains(name) || is_used(endpoint));
         }
     }
 
@@ -86,6 +91,11 @@ impl std::fmt::Debug for Registry {
 /// A poisoned lock guards numbers that are whole between two statements.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether anybody but the registry holds it.
+fn is_used(endpoint: &Arc<EndpointState>) -> bool {
+    Arc::strong_count(endpoint) > 1
 }
 
 /// What workers share of a service.
@@ -129,10 +139,19 @@ impl ServiceState {
         }
     }
 
-    pub(crate) fn endpoint(&self, name: &str) -> Arc<EndpointState> {
+    /// The state of an endpoint; `behind_name` when a name stands for it, so that it may go without a new generation.
+    pub(crate) fn endpoint(&self, name: &str, behind_name: bool) -> Arc<EndpointState> {
+        let mut endpoints = lock(&self.endpoints);
+        if let Some(endpoint) = endpoints.get(name) {
+            return Arc::clone(endpoint);
+        }
+        if behind_name {
+            endpoints.retain(|_, endpoint| !endpoint.behind_name || is_used(endpoint));
+        }
         let span = Duration::from_millis(self.span_ms.load(Ordering::Relaxed));
-        let new = || Arc::new(EndpointState::new(name, span));
-        Arc::clone(lock(&self.endpoints).entry(name.to_owned()).or_insert_with(new))
+        let endpoint = Arc::new(EndpointState::new(name, span, behind_name));
+        endpoints.insert(name.to_owned(), Arc::clone(&endpoint));
+        endpoint
     }
 
     pub(crate) fn note_request(&self) {
@@ -175,20 +194,31 @@ impl ServiceState {
 pub(crate) struct EndpointState {
     pub(crate) name: String,
     pub(crate) breaker: Mutex<Breaker>,
-    /// The circuit is not closed: then, and only then, picking takes the lock.
+    /// The circuit is not closed: then picking goes through endpoints one by one.
     pub(crate) troubled: AtomicBool,
     pub(crate) in_flight: AtomicU32,
     pub(crate) connections: AtomicU32,
+    behind_name: bool,
     born: Instant,
     /// Latency (high half, microseconds) and when it was updated (low half, milliseconds since `born`).
     latency: AtomicU64,
+}
+
+/// An endpoint as picking sees it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Load {
+    pub(crate) in_flight: u32,
+    /// None while no attempt succeeded: nothing is known.
+    pub(crate) latency_us: Option<u32>,
+    /// An attempt has ended, well or not.
+    pub(crate) tried: bool,
 }
 
 /// An average without news halves in this time, so that an endpoint once slow is tried again.
 const HALF_LIFE: Duration = Duration::from_secs(5);
 
 impl EndpointState {
-    fn new(name: &str, span: Duration) -> Self {
+    fn new(name: &str, span: Duration, behind_name: bool) -> Self {
         let now = Instant::now();
         Self {
             name: name.to_owned(),
@@ -196,6 +226,7 @@ impl EndpointState {
             troubled: AtomicBool::new(false),
             in_flight: AtomicU32::default(),
             connections: AtomicU32::default(),
+            behind_name,
             born: now,
             latency: AtomicU64::default(),
         }
@@ -207,7 +238,7 @@ impl EndpointState {
 
     /// True when the breaker filter should look.
     pub(crate) fn record(&self, ticket: Ticket, sample: Sample, latency: Duration) -> bool {
-        self.add_latency(latency);
+        self.add_latency(latency, sample.failed);
         lock(&self.breaker).record(ticket, sample, Instant::now())
     }
 
@@ -221,10 +252,16 @@ impl EndpointState {
         self.troubled.store(!breaker.is_closed(), Ordering::Relaxed);
     }
 
-    /// Exponentially weighted average, in microseconds.
-    fn add_latency(&self, latency: Duration) {
+    /// Exponentially weighted average, in microseconds. A failure never makes an endpoint look faster.
+    fn add_latency(&self, latency: Duration, failed: bool) {
         let sample = u32::try_from(latency.as_micros()).unwrap_or(u32::MAX);
         let (before, _) = self.latency_parts();
+        let sample = match (failed, before) {
+            // Nothing is known yet, but that it failed; its age still starts to count.
+            (true, 0) => 0,
+            (true, _) => sample.max(before),
+            (false, _) => sample,
+        };
         // Weight 1/8, as TCP's smoothed round-trip time (RFC 6298 §2.3).
         let after = if before == 0 { sample } else { before - before / 8 + sample / 8 };
         let packed = u64::from(after) << 32 | u64::from(self.age_ms());
@@ -239,7 +276,8 @@ impl EndpointState {
     }
 
     fn age_ms(&self) -> u32 {
-        u32::try_from(self.born.elapsed().as_millis()).unwrap_or(u32::MAX)
+        // The low half: it wraps every 49 days, and so do differences. Zero says that no attempt has ended yet.
+        u32::try_from(self.born.elapsed().as_millis() & u128::from(u32::MAX)).unwrap_or(0).max(1)
     }
 
     /// The average without decay.
@@ -247,13 +285,17 @@ impl EndpointState {
         self.latency_parts().0
     }
 
-    /// What another request would cost here: those in flight times the average, decayed by its age.
-    pub(crate) fn load(&self) -> u64 {
+    /// What picking compares.
+    pub(crate) fn load(&self) -> Load {
         let (average, at) = self.latency_parts();
-        let age = u64::from(self.age_ms().saturating_sub(at));
-        let half = u64::try_from(HALF_LIFE.as_millis()).unwrap_or(1);
-        let decayed = u64::from(average) >> (age / half).min(32);
-        (u64::from(self.in_flight.load(Ordering::Relaxed)) + 1) * decayed.max(1)
+        let age = u128::from(self.age_ms().wrapping_sub(at));
+        let half_lives = u32::try_from(age / HALF_LIFE.as_millis()).unwrap_or(u32::MAX);
+        let decayed = average.checked_shr(half_lives).unwrap_or(0);
+        Load {
+            in_flight: self.in_flight.load(Ordering::Relaxed),
+            latency_us: (average > 0).then(|| decayed.max(1)),
+            tried: at > 0,
+        }
     }
 
     pub(crate) fn window(&self) -> Window {

@@ -3,7 +3,7 @@
 use hickory_resolver::TokioResolver;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -59,8 +59,12 @@ impl Names {
         let mut names = self.names.borrow_mut();
         names.retain(|_, name| name.strong_count() > 0);
         names.insert(key, Rc::downgrade(&name));
-        if let Ok(ip) = host.parse::<IpAddr>() {
+        let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        if let Ok(ip) = literal {
             name.take(Ok(vec![SocketAddr::new(ip, port)]));
+        } else if is_localhost(host) {
+            // One place, whichever family it listens on: connecting tries both.
+            name.take(Ok(vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)]));
         } else {
             drop(tokio::task::spawn_local(refresh(Rc::clone(self), Rc::downgrade(&name))));
         }
@@ -88,6 +92,12 @@ impl Names {
         addresses.dedup();
         Ok((addresses, answer.valid_until()))
     }
+}
+
+/// A name that stands for this machine and is never asked for (RFC 6761 §6.3).
+pub(crate) fn is_localhost(host: &str) -> bool {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    host == "localhost" || host.ends_with(".localhost")
 }
 
 async fn refresh(names: Rc<Names>, name: Weak<Name>) {

@@ -1,1 +1,95 @@
-//! Against real sockets.
+//! Against real sockets, and through the door callers use.
+
+mod http1;
+mod http2;
+mod picking;
+mod queue;
+mod server;
+mod service;
+mod tls;
+
+use crate::{Attempt, AttemptOutcome, Upstream, Upstreams};
+use crate::{EndpointConfig, Pick, Policy, Protocol, Registry, SendFailure, ServiceConfig, Target};
+use http::{Method, Request, Response};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tamis_exchange::Body;
+
+/// Nothing here takes as long; a test that does hangs.
+const HANGS: Duration = Duration::from_secs(20);
+
+/// Runs what needs a worker's thread.
+async fn on_worker<T>(test: impl Future<Output = T>) -> T {
+    let local = tokio::task::LocalSet::new();
+    tokio::time::timeout(HANGS, local.run_until(test)).await.expect("it hangs")
+}
+
+fn endpoint(target: Target) -> EndpointConfig {
+    EndpointConfig { target, weight: 1, tls: None, tls_key: String::new() }
+}
+
+fn config(protocol: Protocol, targets: impl IntoIterator<Item = Target>) -> ServiceConfig {
+    ServiceConfig {
+        name: "shop/pay:80".to_owned(),
+        protocol,
+        endpoints: targets.into_iter().map(endpoint).collect(),
+        policy: Policy::default(),
+    }
+}
+
+fn apply(upstreams: &Upstreams, config: ServiceConfig) -> Rc<Upstream> {
+    upstreams.apply(&Arc::new(vec![config])).remove(0)
+}
+
+/// A worker of its own with this one service.
+fn worker(config: ServiceConfig) -> (Upstreams, Rc<Upstream>) {
+    let upstreams = Upstreams::new(Registry::new());
+    let upstream = apply(&upstreams, config);
+    (upstreams, upstream)
+}
+
+async fn attempt(upstream: &Rc<Upstream>) -> Attempt {
+    match upstream.pick(&[], None).await {
+        Ok(Pick::Attempt(attempt)) => attempt,
+        Ok(Pick::Ask(_)) => panic!("an ask"),
+        Err(failure) => panic!("{failure}"),
+    }
+}
+
+fn request(method: Method, path: &str, body: Body) -> Request<Body> {
+    let mut request = Request::new(body);
+    *request.method_mut() = method;
+    *request.uri_mut() = format!("http://shop.example{path}").parse().unwrap();
+    request
+}
+
+fn get(path: &str) -> Request<Body> {
+    request(Method::GET, path, Body::Empty)
+}
+
+async fn text(response: Response<Incoming>) -> String {
+    let octets = response.into_body().collect().await.unwrap().to_bytes();
+    String::from_utf8(octets.to_vec()).unwrap()
+}
+
+/// One request by itself, to the end of its response.
+async fn fetch(upstream: &Rc<Upstream>, request: Request<Body>) -> Result<String, SendFailure> {
+    let mut attempt = attempt(upstream).await;
+    let sent = attempt.send(request, false).await;
+    let outcome = if sent.is_ok() { AttemptOutcome::Success } else { AttemptOutcome::Failure };
+    drop(attempt.record(outcome));
+    Ok(text(sent?).await)
+}
+
+/// Until it holds: for what other tasks bring about.
+async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let wait = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(HANGS / 2, wait).await.unwrap_or_else(|_| panic!("never: {what}"));
+}

@@ -5,7 +5,7 @@ use crate::attempt::Attempt;
 use crate::circuit::Admission;
 use crate::config::{EndpointConfig, Protocol, ServiceConfig};
 use crate::endpoints::{Endpoint, Endpoints};
-use crate::pick::{Pick, PickFailure, admit, choose, order};
+use crate::pick::{Pick, PickFailure, calm, choose};
 use crate::pool::Pool;
 use crate::registry::{EndpointState, Registry, ServiceState};
 use crate::resolve::Names;
@@ -47,9 +47,10 @@ impl Upstreams {
             loop {
                 tokio::time::sleep(SWEEP).await;
                 let Some(pools) = swept.upgrade() else { return };
-                for pool in pools.0.borrow().values() {
+                pools.0.borrow_mut().retain(|_, pool| {
                     pool.sweep();
-                }
+                    pool.is_used()
+                });
             }
         }));
         Self { registry, pools, names: Rc::new(Names::new()) }
@@ -168,26 +169,31 @@ impl Upstream {
         hash: Option<u64>,
     ) -> Result<Pick, PickFailure> {
         let config = self.config().ok_or(PickFailure::NoEndpoint)?;
-        let limit = config.policy.max_requests;
-        if limit.is_some_and(|limit| self.state.in_flight.load(Ordering::Relaxed) >= limit) {
-            return Err(PickFailure::Overloaded);
-        }
         let endpoints = self.endpoints.list(config, &self.state, &self.pools).await;
         let endpoints = endpoints.map_err(|unresolved| PickFailure::Unresolved {
             host: unresolved.host,
             cause: unresolved.cause,
         })?;
+        let limit = config.policy.max_requests;
+        if limit.is_some_and(|limit| self.state.in_flight.load(Ordering::Relaxed) >= limit) {
+            return Err(PickFailure::Overloaded);
+        }
         if !endpoints.iter().any(|endpoint| endpoint.weight > 0) {
             return Err(PickFailure::NoEndpoint);
         }
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
         let algorithm = config.policy.algorithm;
-        if let Some(index) = order(&endpoints, tried, hash, algorithm, turn)
-            && let Some(endpoint) = endpoints.get(index)
-            && let Admission::Pass(ticket) = admit(endpoint)
-        {
-            return Ok(Pick::Attempt(self.attempt(endpoint, ticket, config)));
+        let calm = calm(&endpoints, tried, hash, algorithm, turn);
+        if let Some(endpoint) = calm.and_then(|index| endpoints.get(index)) {
+            match endpoint.state.admit() {
+                Admission::Pass(ticket) => {
+                    return Ok(Pick::Attempt(self.attempt(endpoint, ticket, config)));
+                }
+                // Another worker opened it just now; who is told to ask must.
+                Admission::Ask => return Ok(Pick::Ask(Ask::new(&self.state, &endpoint.state))),
+                Admission::Refuse(_) => {}
+            }
         }
         // Somewhere is trouble: ask circuits one by one, tried endpoints last.
         let mut refused = vec![false; endpoints.len()];
@@ -201,7 +207,7 @@ impl Upstream {
                 };
                 let Some(index) = choose(&endpoints, may, hash, algorithm, turn) else { break };
                 let Some(endpoint) = endpoints.get(index) else { break };
-                match admit(endpoint) {
+                match endpoint.state.admit() {
                     Admission::Pass(ticket) => {
                         return Ok(Pick::Attempt(self.attempt(endpoint, ticket, config)));
                     }

@@ -1,0 +1,90 @@
+//! Places among an endpoint's connections, shared by all workers.
+
+use crate::pool::Pool;
+use crate::registry::EndpointState;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use tamis_transport::Stream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A place; given back when dropped.
+pub(crate) struct Place(Arc<EndpointState>);
+
+impl Place {
+    /// A place if there is one.
+    pub(crate) fn take(pool: &Pool) -> Option<Self> {
+        let limit = pool.policy.borrow().max_connections;
+        let taken =
+            pool.state.connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| {
+                (n < limit).then_some(n + 1)
+            });
+        taken.is_ok().then(|| Self(Arc::clone(&pool.state)))
+    }
+
+    /// A place though there may be none: for connections that are shared and therefore few.
+    pub(crate) fn count(pool: &Pool) -> Self {
+        pool.state.connections.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(&pool.state))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A connection with its place, which it keeps until it is closed, upgraded or not.
+pub(crate) struct Placed {
+    stream: Stream,
+    _place: Place,
+}
+
+impl Placed {
+    pub(crate) fn new(stream: Stream, place: Place) -> Self {
+        Self { stream, _place: place }
+    }
+}
+
+impl AsyncRead for Placed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Placed {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,216 @@
+//! HTTP/1.1 connections: reuse, those that went stale, upgrades.
+
+use super::server::{Seen, by_hand, http1, http1_at, read_head, serve_http1, write_ok};
+use super::*;
+use hyper_util::rt::TokioIo;
+use tamis_exchange::Cause;
+use tamis_transport::Address;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, UnixListener};
+
+#[tokio::test]
+async fn a_connection_serves_one_request_after_another() {
+    on_worker(async {
+        let (target, seen) = http1().await;
+        let (_worker, upstream) = worker(config(Protocol::Http1, [target]));
+        for path in ["/1", "/2", "/3"] {
+            assert_eq!(fetch(&upstream, get(path)).await.unwrap(), path);
+        }
+        assert_eq!(seen.connections.get(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_body_dropped_halfway_takes_its_connection_with_it() {
+    on_worker(async {
+        let (target, seen) = by_hand(|_, mut stream| async move {
+            while read_head(&mut stream).await {
+                let head = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nha";
+                stream.write_all(head).await.unwrap();
+            }
+        })
+        .await;
+        let (_worker, upstream) = worker(config(Protocol::Http1, [target]));
+        for _ in 0..2 {
+            let mut attempt = attempt(&upstream).await;
+            drop(attempt.send(get("/"), false).await.unwrap());
+        }
+        assert_eq!(seen.connections.get(), 2, "half a body is left on the first");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_truncated_body_is_an_error() {
+    on_worker(async {
+        let (target, _) = by_hand(|_, mut stream| async move {
+            read_head(&mut stream).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nha").await.unwrap();
+        })
+        .await;
+        let (_worker, upstream) = worker(config(Protocol::Http1, [target]));
+        let mut attempt = attempt(&upstream).await;
+        let response = attempt.send(get("/"), false).await.unwrap();
+        assert!(response.into_body().collect().await.is_err());
+    })
+    .await;
+}
+
+/// Closes its first connection instead of answering the second request on it.
+async fn forgetful() -> (Target, Rc<Seen>) {
+    by_hand(|number, mut stream| async move {
+        let mut served = 0;
+        while read_head(&mut stream).await && !(number == 1 && served == 1) {
+            write_ok(&mut stream).await;
+            served += 1;
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_request_lost_on_a_stale_connection_is_repeated_unseen() {
+    on_worker(async {
+        let (target, seen) = forgetful().await;
+        let (_worker, upstream) = worker(config(Protocol::Http1, [target]));
+        for _ in 0..3 {
+            assert_eq!(fetch(&upstream, get("/")).await.unwrap(), "ok");
+        }
+        assert_eq!(seen.connections.get(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_request_that_must_not_happen_twice_is_not_repeated() {
+    for body in [Body::Empty, Body::full("x")] {
+        on_worker(async {
+            let (target, seen) = forgetful().await;
+            let (_worker, upstream) = worker(config(Protocol::Http1, [target]));
+            fetch(&upstream, get("/")).await.unwrap();
+            let failure = fetch(&upstream, request(Method::POST, "/", body)).await.unwrap_err();
+            assert_eq!((failure.cause, failure.untouched), (Cause::Reset, false));
+            assert_eq!(seen.connections.get(), 1);
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_new_connection_that_breaks_is_a_reset_and_tried_once() {
+    on_worker(async {
+        let (target, seen) = by_hand(|_, mut stream| async move {
+            read_head(&mut stream).await;
+        })
+        .await;
+        let (_worker, upstream) = worker(config(Protocol::Http1, [target]));
+        let failure = fetch(&upstream, get("/")).await.unwrap_err();
+        assert_eq!((failure.cause, failure.untouched), (Cause::Reset, false));
+        assert_eq!(seen.connections.get(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_listening_is_a_connect_failure() {
+    on_worker(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = server::tcp(&listener);
+        drop(listener);
+        for protocol in [Protocol::Http1, Protocol::Http2] {
+            let (_worker, upstream) = worker(config(protocol, [target.clone()]));
+            let failure = fetch(&upstream, get("/")).await.unwrap_err();
+            assert_eq!((failure.cause, failure.untouched), (Cause::ConnectFailure, true));
+            assert!(failure.detail.contains(&target.to_string()), "{failure}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_unix_socket_is_an_address_too() {
+    on_worker(async {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        let seen = Rc::new(Seen::default());
+        drop(tokio::task::spawn_local(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            serve_http1(seen, stream).await;
+        }));
+        let target = Target::Address(Address::Unix(path.clone()));
+        let (_worker, upstream) = worker(config(Protocol::Http1, [target]));
+        assert_eq!(fetch(&upstream, get("/x")).await.unwrap(), "/x");
+        assert_eq!(attempt(&upstream).await.endpoint(), format!("unix:{}", path.display()));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn localhost_is_one_endpoint_of_either_family() {
+    on_worker(async {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            if TcpListener::bind(address).await.is_err() {
+                continue; // This machine has no such family.
+            }
+            let (target, _) = http1_at(address).await;
+            let Target::Address(Address::Tcp(at)) = target else { panic!("{target}") };
+            let target = Target::Dns { host: "localhost".to_owned(), port: at.port() };
+            let (_worker, upstream) = worker(config(Protocol::Http1, [target]));
+            for _ in 0..8 {
+                assert_eq!(fetch(&upstream, get("/")).await.unwrap(), "/", "{address}");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_upgraded_connection_belongs_to_its_request_and_keeps_its_place() {
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        on_worker(async {
+            let (target, seen) = http1().await;
+            let registry = Registry::new();
+            let upstreams = Upstreams::new(registry.clone());
+            let upstream = apply(&upstreams, config(protocol, [target]));
+            let connections = || registry.snapshot()[0].endpoints[0].connections;
+            let mut attempt = attempt(&upstream).await;
+            let mut wanted = get("/upgrade");
+            for (name, value) in [("connection", "upgrade"), ("upgrade", "echo")] {
+                wanted.headers_mut().insert(name, value.parse().unwrap());
+            }
+            let mut response = attempt.send(wanted, true).await.unwrap();
+            assert_eq!(response.status(), 101);
+            let upgraded = hyper::upgrade::on(&mut response).await.unwrap();
+            let mut io = TokioIo::new(upgraded);
+            io.write_all(b"ping").await.unwrap();
+            let mut octets = [0; 4];
+            io.read_exact(&mut octets).await.unwrap();
+            assert_eq!(&octets, b"ping");
+            assert_eq!(connections(), 1, "it is still open");
+            if protocol == Protocol::Http1 {
+                fetch(&upstream, get("/")).await.unwrap();
+                assert_eq!(seen.connections.get(), 2);
+            }
+            let before = connections();
+            drop(io);
+            assert_eq!(connections(), before - 1);
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn an_upgrade_that_was_declined_gives_its_connection_back() {
+    on_worker(async {
+        let (target, seen) = http1().await;
+        let (_worker, upstream) = worker(config(Protocol::Http1, [target]));
+        let mut attempt = attempt(&upstream).await;
+        let response = attempt.send(get("/no"), true).await.unwrap();
+        assert_eq!(text(response).await, "/no");
+        fetch(&upstream, get("/")).await.unwrap();
+        assert_eq!(seen.connections.get(), 1);
+    })
+    .await;
+}

@@ -1,0 +1,153 @@
+//! HTTP/2 connections: many streams, peers that go.
+
+use super::server::{Seen, respond, tcp};
+use super::*;
+use bytes::Bytes;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tamis_exchange::Cause;
+use tokio::net::TcpListener;
+use tokio::task::spawn_local;
+
+/// Runs a server's tasks on this thread.
+#[derive(Clone, Copy)]
+struct Local;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
+    fn execute(&self, task: F) {
+        drop(spawn_local(async move { drop(task.await) }));
+    }
+}
+
+/// Serves with up to `streams` on a connection.
+async fn http2(streams: u32) -> (Target, Rc<Seen>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (target, seen) = (tcp(&listener), Rc::new(Seen::default()));
+    let shared = Rc::clone(&seen);
+    drop(spawn_local(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let seen = Rc::clone(&shared);
+            seen.connections.set(seen.connections.get() + 1);
+            drop(spawn_local(async move {
+                let service = service_fn(|request| respond(Rc::clone(&seen), request));
+                let mut builder = hyper::server::conn::http2::Builder::new(Local);
+                builder.max_concurrent_streams(streams);
+                drop(builder.serve_connection(TokioIo::new(stream), service).await);
+            }));
+        }
+    }));
+    (target, seen)
+}
+
+#[tokio::test]
+async fn streams_share_a_connection() {
+    on_worker(async {
+        let (target, seen) = http2(200).await;
+        let (_worker, upstream) = worker(config(Protocol::Http2, [target]));
+        let all: Vec<_> = (0..20)
+            .map(|_| {
+                let upstream = Rc::clone(&upstream);
+                spawn_local(async move { fetch(&upstream, get("/hold")).await })
+            })
+            .collect();
+        seen.requests(20).await;
+        for _ in 0..20 {
+            seen.release.notify_one();
+            tokio::task::yield_now().await;
+        }
+        seen.release.notify_waiters();
+        for one in all {
+            assert_eq!(one.await.unwrap().unwrap(), "/hold");
+        }
+        assert_eq!(seen.connections.get(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn another_connection_is_opened_when_the_peer_allows_no_more_streams() {
+    on_worker(async {
+        let (target, seen) = http2(2).await;
+        let (_worker, upstream) = worker(config(Protocol::Http2, [target]));
+        fetch(&upstream, get("/first")).await.unwrap();
+        let mut held = Vec::new();
+        for count in 2..=5 {
+            let upstream = Rc::clone(&upstream);
+            held.push(spawn_local(async move { fetch(&upstream, get("/hold")).await }));
+            // Beyond two on a connection they arrive only over another.
+            seen.requests(count).await;
+        }
+        assert_eq!(seen.connections.get(), 2);
+        drop(held);
+    })
+    .await;
+}
+
+/// A server by hand, on the frames' level.
+async fn frames<F: Future<Output = ()> + 'static>(
+    serve: impl Fn(u32, h2::server::Connection<tokio::net::TcpStream, Bytes>) -> F + 'static,
+) -> (Target, Rc<Seen>) {
+    let serve = Rc::new(serve);
+    server::by_hand(move |number, stream| {
+        let serve = Rc::clone(&serve);
+        async move { serve(number, h2::server::handshake(stream).await.unwrap()).await }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_refused_stream_is_told_from_a_reset() {
+    on_worker(async {
+        for (reason, cause) in [
+            (h2::Reason::REFUSED_STREAM, Cause::RefusedStream),
+            (h2::Reason::INTERNAL_ERROR, Cause::Reset),
+        ] {
+            let (target, _) = frames(move |_, mut connection| async move {
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    respond.send_reset(reason);
+                }
+            })
+            .await;
+            let (_worker, upstream) = worker(config(Protocol::Http2, [target]));
+            assert_eq!(fetch(&upstream, get("/")).await.unwrap_err().cause, cause);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn after_a_goaway_requests_go_over_a_new_connection() {
+    on_worker(async {
+        let (target, seen) = frames(|_, mut connection| async move {
+            let mut served = 0;
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                respond.send_response(Response::new(()), true).unwrap();
+                served += 1;
+                if served == 2 {
+                    connection.graceful_shutdown();
+                }
+            }
+        })
+        .await;
+        let (_worker, upstream) = worker(config(Protocol::Http2, [target]));
+        for _ in 0..6 {
+            assert_eq!(fetch(&upstream, get("/")).await.unwrap(), "");
+        }
+        assert!((3..=4).contains(&seen.connections.get()), "{}", seen.connections.get());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_is_a_reset_of_its_streams() {
+    on_worker(async {
+        let (target, _) = frames(|_, mut connection| async move {
+            drop(connection.accept().await);
+        })
+        .await;
+        let (_worker, upstream) = worker(config(Protocol::Http2, [target]));
+        let failure = fetch(&upstream, get("/")).await.unwrap_err();
+        assert_eq!((failure.cause, failure.untouched), (Cause::Reset, false), "{failure}");
+    })
+    .await;
+}

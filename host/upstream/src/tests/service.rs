@@ -1,0 +1,235 @@
+//! What callers see of a service: circuits, limits, generations.
+
+use super::server::http1;
+use super::*;
+use crate::PickFailure;
+use std::net::SocketAddr;
+use tamis_exchange::Circuit;
+
+fn at(port: u16) -> Target {
+    Target::Address(SocketAddr::from(([127, 0, 0, 1], port)).into())
+}
+
+async fn failed_ask(upstream: &Rc<Upstream>) -> crate::Ask {
+    attempt(upstream).await.record(AttemptOutcome::Failure).expect("a failure asks")
+}
+
+/// Picks until a circuit that is open expires and asks.
+async fn ask(upstream: &Rc<Upstream>) -> crate::Ask {
+    loop {
+        match upstream.pick(&[], None).await {
+            Ok(Pick::Ask(ask)) => return ask,
+            Err(PickFailure::CircuitOpen { .. }) => {}
+            Ok(Pick::Attempt(_)) | Err(_) => panic!("the circuit is not open"),
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_goes_through_its_circuit() {
+    on_worker(async {
+        let (_worker, upstream) = worker(config(Protocol::Http1, [at(1)]));
+        let question = failed_ask(&upstream).await;
+        assert_eq!(question.circuit(), Circuit::Closed);
+        assert_eq!((question.service(), question.endpoint()), ("shop/pay:80", "127.0.0.1:1"));
+        assert_eq!(question.window().consecutive_failures, 1);
+        question.answer(Circuit::Open(60_000));
+        let Err(PickFailure::CircuitOpen { retry_in_ms }) = upstream.pick(&[], None).await else {
+            panic!("it is open")
+        };
+        assert!((1..=60_000).contains(&retry_in_ms));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_expired_circuit_asks_one_and_probes_are_counted() {
+    on_worker(async {
+        let (_worker, upstream) = worker(config(Protocol::Http1, [at(1)]));
+        failed_ask(&upstream).await.answer(Circuit::Open(1));
+        let question = ask(&upstream).await;
+        assert_eq!(question.circuit(), Circuit::Open(0));
+        assert!(
+            matches!(upstream.pick(&[], None).await, Err(PickFailure::CircuitOpen { .. })),
+            "one asks at a time"
+        );
+        question.answer(Circuit::HalfOpen(2));
+        let (mut one, other) = (attempt(&upstream).await, attempt(&upstream).await);
+        assert!(matches!(upstream.pick(&[], None).await, Err(PickFailure::CircuitOpen { .. })));
+        drop(other);
+        let mut other = attempt(&upstream).await;
+        let question = one.record(AttemptOutcome::Success).expect("each probe asks");
+        assert_eq!(question.window().successes, 1, "the window began anew");
+        let left = question.circuit();
+        assert_eq!(left, Circuit::HalfOpen(0));
+        question.answer(left);
+        other.record(AttemptOutcome::Success).expect("each probe asks").answer(Circuit::Closed);
+        drop(attempt(&upstream).await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn questions_nobody_answers_do_not_shut_an_endpoint_off() {
+    on_worker(async {
+        let (_worker, upstream) = worker(config(Protocol::Http1, [at(1)]));
+        failed_ask(&upstream).await.unanswered();
+        failed_ask(&upstream).await.answer(Circuit::Open(1));
+        drop(ask(&upstream).await);
+        let mut probe = attempt(&upstream).await;
+        drop(probe.record(AttemptOutcome::Success));
+        assert!(attempt(&upstream).await.record(AttemptOutcome::Success).is_none());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_attempt_given_up_counts_neither_way() {
+    on_worker(async {
+        let (_worker, upstream) = worker(config(Protocol::Http1, [at(1)]));
+        let question = {
+            drop(attempt(&upstream).await);
+            failed_ask(&upstream).await
+        };
+        let seen = question.window();
+        assert_eq!((seen.successes, seen.failures, seen.in_flight), (0, 1, 0));
+        drop(question);
+        let question = attempt(&upstream).await.record(AttemptOutcome::Timeout).unwrap();
+        assert_eq!((question.window().failures, question.window().timeouts), (2, 1));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn slow_answers_count_and_ask() {
+    on_worker(async {
+        let mut config = config(Protocol::Http1, [at(1)]);
+        config.policy.slow_call = Duration::ZERO;
+        let (_worker, upstream) = worker(config);
+        let question = attempt(&upstream).await.record(AttemptOutcome::Success).unwrap();
+        assert_eq!((question.window().successes, question.window().slow), (1, 1));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn endpoints_tried_are_avoided_while_there_is_another_that_passes() {
+    on_worker(async {
+        let (_worker, upstream) = worker(config(Protocol::Http1, [at(1), at(2)]));
+        let tried = ["127.0.0.1:1".to_owned()];
+        for _ in 0..20 {
+            let Ok(Pick::Attempt(attempt)) = upstream.pick(&tried, None).await else {
+                panic!("both pass")
+            };
+            assert_eq!(attempt.endpoint(), "127.0.0.1:2");
+        }
+        let Ok(Pick::Attempt(mut other)) = upstream.pick(&tried, None).await else { panic!() };
+        other.record(AttemptOutcome::Failure).unwrap().answer(Circuit::Open(60_000));
+        let Ok(Pick::Attempt(attempt)) = upstream.pick(&tried, None).await else { panic!() };
+        assert_eq!(attempt.endpoint(), "127.0.0.1:1", "better a tried one than none");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn requests_beyond_the_limit_are_refused() {
+    on_worker(async {
+        let mut config = config(Protocol::Http1, [at(1)]);
+        config.policy.max_requests = Some(2);
+        let (_worker, upstream) = worker(config);
+        let (one, _two) = (attempt(&upstream).await, attempt(&upstream).await);
+        let Err(PickFailure::Overloaded) = upstream.pick(&[], None).await else { panic!() };
+        drop(one);
+        drop(attempt(&upstream).await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_endpoints_there_is_nothing_to_pick() {
+    on_worker(async {
+        let (_worker, upstream) = worker(config(Protocol::Http1, []));
+        let Err(PickFailure::NoEndpoint) = upstream.pick(&[], None).await else { panic!() };
+        let mut weightless = config(Protocol::Http1, [at(1)]);
+        weightless.endpoints[0].weight = 0;
+        let (_worker, upstream) = worker(weightless);
+        let Err(PickFailure::NoEndpoint) = upstream.pick(&[], None).await else { panic!() };
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_retry_budget_is_shared_by_workers() {
+    on_worker(async {
+        let registry = Registry::new();
+        let workers = [Upstreams::new(registry.clone()), Upstreams::new(registry.clone())];
+        let mut config = config(Protocol::Http1, [at(1)]);
+        (config.policy.retry_percent, config.policy.retry_min_per_second) = (50, 0);
+        let [one, other] = [&workers[0], &workers[1]].map(|worker| apply(worker, config.clone()));
+        (0..4).for_each(|_| one.note_request());
+        assert_eq!(other.budget_left(), 2);
+        assert!(one.spend_retry() && other.spend_retry() && !one.spend_retry());
+        let seen = &registry.snapshot()[0];
+        assert_eq!((seen.retries, seen.retries_refused, seen.budget_left), (2, 1, 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_generation_takes_over_connections_that_stay_as_they_were() {
+    on_worker(async {
+        let (target, seen) = http1().await;
+        let config = config(Protocol::Http1, [target]);
+        let (worker, upstream) = worker(config.clone());
+        fetch(&upstream, get("/")).await.unwrap();
+        let upstream = apply(&worker, config.clone());
+        fetch(&upstream, get("/")).await.unwrap();
+        assert_eq!(seen.connections.get(), 1);
+        let mut changed = config;
+        changed.endpoints[0].tls_key = "other".to_owned();
+        let before = upstream;
+        let upstream = apply(&worker, changed);
+        eventually("idle connections are closed", || seen.open.get() == 0).await;
+        fetch(&upstream, get("/")).await.unwrap();
+        assert_eq!(seen.connections.get(), 2);
+        // A request that began before ends well, and leaves no connection behind.
+        fetch(&before, get("/")).await.unwrap();
+        eventually("its connection is closed", || seen.open.get() == 1).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn circuits_outlive_generations_and_go_with_their_endpoints() {
+    on_worker(async {
+        let registry = Registry::new();
+        let upstreams = Upstreams::new(registry.clone());
+        let (one, both) =
+            (config(Protocol::Http1, [at(1)]), config(Protocol::Http1, [at(1), at(2)]));
+        let upstream = apply(&upstreams, one.clone());
+        failed_ask(&upstream).await.answer(Circuit::Open(60_000));
+        // Other TLS settings, other connections: but the same endpoint.
+        let mut changed = one.clone();
+        changed.endpoints[0].tls_key = "other".to_owned();
+        drop(upstream);
+        let upstream = apply(&upstreams, changed.clone());
+        registry.retain(&[changed]);
+        let open = upstream.pick(&[], None).await;
+        assert!(matches!(open, Err(PickFailure::CircuitOpen { .. })), "it was forgotten");
+        let upstream = apply(&upstreams, both);
+        assert_eq!(attempt(&upstream).await.endpoint(), "127.0.0.1:2");
+        let names =
+            || registry.snapshot()[0].endpoints.iter().map(|one| one.name.clone()).collect();
+        let seen: Vec<String> = names();
+        assert_eq!(seen, ["127.0.0.1:1", "127.0.0.1:2"]);
+        drop(upstream);
+        let _upstream = apply(&upstreams, one.clone());
+        registry.retain(&[one]);
+        let seen: Vec<String> = names();
+        assert_eq!(seen, ["127.0.0.1:1"]);
+        registry.retain(&[]);
+        assert!(registry.snapshot().is_empty());
+    })
+    .await;
+}
