@@ -17,7 +17,9 @@ mod desync;
 mod gateway;
 mod gibibyte;
 mod grpc;
+mod h1spec;
 mod h2spec;
+mod websocket;
 
 /// What `conformance` takes.
 #[derive(clap::Args)]
@@ -32,15 +34,20 @@ pub(crate) struct Arguments {
 enum Name {
     /// HTTP/2 (RFC 9113) and HPACK, strict, in clear text and over TLS.
     H2spec,
+    /// HTTP/1.1 (RFC 9112), strict; needs a checkout in target/tools/h1spec.
+    H1spec,
     /// Requests that two parsers could read two ways: the corpus of http-desync-guardian.
     Desync,
+    /// Autobahn's WebSocket cases, with and without the gateway between; needs a Python 2.7.
+    Websocket,
     /// The interop cases of grpc-go through a gateway and two sidecars.
     Grpc,
     /// A body of 1 GiB both ways, and how much memory the gateway takes for it.
     Gibibyte,
 }
 
-const ALL: [Name; 4] = [Name::H2spec, Name::Desync, Name::Grpc, Name::Gibibyte];
+const ALL: [Name; 6] =
+    [Name::H2spec, Name::H1spec, Name::Desync, Name::Websocket, Name::Grpc, Name::Gibibyte];
 
 /// What a suite came to.
 struct Outcome {
@@ -63,7 +70,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     for name in names {
         let (suites, _) = match name {
             Name::H2spec => shell::step("h2spec", h2spec::run)?,
+            Name::H1spec if arguments.names.is_empty() && h1spec::checkout()?.is_none() => {
+                println!(
+                    "==> h1spec\n    NOT RUN: there is no checkout of it in target/tools/h1spec"
+                );
+                continue;
+            }
+            Name::H1spec => shell::step("h1spec", h1spec::run)?,
             Name::Desync => shell::step("desync", desync::run)?,
+            Name::Websocket => shell::step("websocket", websocket::run)?,
             Name::Grpc => shell::step("grpc", grpc::run)?,
             Name::Gibibyte => shell::step("gibibyte", gibibyte::run)?,
         };

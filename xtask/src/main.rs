@@ -65,7 +65,7 @@ enum Command {
     /// Build the API documentation and check that the generated references are current.
     #[command(after_help = "Example:\n  cargo xtask docs")]
     Docs,
-    /// Run outside suites against the gateway: h2spec, desync, grpc, gibibyte.
+    /// Run outside suites against the gateway: h2spec, h1spec, desync, websocket, grpc, gibibyte.
     #[command(after_help = "Example:\n  cargo xtask conformance h2spec")]
     Conformance(conformance::Arguments),
     /// Write the reference pages of docs/reference from the contract and the program.

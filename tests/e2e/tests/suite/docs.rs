@@ -45,7 +45,7 @@ fn checkout() -> (TempDir, Vec<(String, String)>) {
     let mut ports: Vec<(String, String)> = Vec::new();
     for entry in std::fs::read_dir(root().join("examples/shop")).unwrap() {
         let path = entry.unwrap().path();
-        if !path.extension().is_some_and(|ending| ending == "yaml") {
+        if path.extension().is_none_or(|ending| ending != "yaml") {
             continue;
         }
         let mut text = std::fs::read_to_string(&path).unwrap();
