@@ -117,15 +117,15 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let (node, reload) = Node::start(&shared, options)?;
     let node = Arc::new(node);
     told(&reload, output);
-    output::event(output, &ready(&node), || {
-        let admin = node.proxy().admin_address().map(|address| format!(", admin {address}"));
-        format!("{} serves{}", node.name(), admin.unwrap_or_default())
-    });
     let watch = if arguments.no_watch {
         None
     } else {
         Some(Watch::start(Arc::clone(&node), &node.folders(), move |reload| told(reload, output))?)
     };
+    output::event(output, &ready(&node), || {
+        let admin = node.proxy().admin_address().map(|address| format!(", admin {address}"));
+        format!("{} serves{}", node.name(), admin.unwrap_or_default())
+    });
     wait(&mut signals, &node);
     drop(watch);
     node.proxy().drain();

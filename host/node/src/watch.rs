@@ -40,6 +40,12 @@ impl Watch {
             watcher.watch(folder, RecursiveMode::Recursive)?;
         }
         let run = move || {
+            // A change after the node read its documents and before the watch began was seen by neither.
+            let before = node.proxy().status();
+            let reload = node.reload();
+            if reload.changed || *before != *node.proxy().status() {
+                told(&reload);
+            }
             while receive.recv().is_ok() {
                 let mut waited = Duration::ZERO;
                 while waited < PATIENCE {

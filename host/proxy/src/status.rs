@@ -4,7 +4,7 @@ use crate::generation::Phase;
 use serde::Serialize;
 
 /// What became of the documents a proxy was last given; it may say more than the generation that serves.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     /// One for each attachment.
@@ -14,7 +14,7 @@ pub struct Status {
 }
 
 /// What a slot runs and why.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SlotStatus {
     /// Attachment name.
