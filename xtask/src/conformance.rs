@@ -10,6 +10,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
+use crate::process::Process;
 use crate::workspace::Workspace;
 use crate::{build, filters, setup, shell};
 
@@ -134,11 +135,11 @@ fn peer() -> Result<PathBuf> {
 }
 
 /// Starts a program that prints the address it listens on.
-fn listening(command: &mut Command) -> Result<(gateway::Process, String)> {
+fn listening(command: &mut Command) -> Result<(Process, String)> {
     use std::io::{BufRead as _, BufReader};
     let mut child = command.stdout(std::process::Stdio::piped()).spawn()?;
     let out = child.stdout.take().context("it has no output")?;
-    let process = gateway::Process(child);
+    let process = Process(child);
     let mut address = String::new();
     BufReader::new(out).read_line(&mut address)?;
     Ok((process, address.trim().to_owned()))

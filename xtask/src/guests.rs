@@ -68,6 +68,11 @@ struct Job {
     component: PathBuf,
 }
 
+/// Builds every one.
+pub(crate) fn all() -> Result<()> {
+    run(&Arguments { names: Vec::new() })
+}
+
 /// Builds the languages named, or all; goes on after one that fails, and names it at the end.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let workspace = Workspace::load()?;

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+mod bench;
 mod build;
 mod conformance;
 mod deny;
@@ -17,6 +18,7 @@ mod filters;
 mod fmt;
 mod guests;
 mod lint;
+mod process;
 mod reference;
 mod setup;
 mod shell;
@@ -68,6 +70,9 @@ enum Command {
     /// Run outside suites against the gateway: h2spec, h1spec, desync, websocket, grpc, gibibyte.
     #[command(after_help = "Example:\n  cargo xtask conformance h2spec")]
     Conformance(conformance::Arguments),
+    /// Measure cost per request, memory, start and swaps beside Envoy, nginx and HAProxy.
+    #[command(after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench cpu --rounds 9")]
+    Bench(bench::Arguments),
     /// Write the reference pages of docs/reference from the contract and the program.
     #[command(after_help = "Example:\n  cargo xtask reference")]
     Reference(reference::Arguments),
@@ -104,6 +109,7 @@ fn act() -> Result<()> {
         Some(Command::Deny) => deny::run(),
         Some(Command::Docs) => docs::run(),
         Some(Command::Conformance(arguments)) => conformance::run(&arguments),
+        Some(Command::Bench(arguments)) => bench::run(&arguments),
         Some(Command::Reference(arguments)) => reference::run(&arguments),
         Some(Command::Test | Command::Ci) => test::run(),
     }

@@ -9,7 +9,7 @@ use crate::shell;
 
 mod debian;
 pub(crate) mod deny_tool;
-mod packages;
+pub(crate) mod packages;
 mod wasm;
 
 pub(crate) use wasm::TARGET as WASM_TARGET;

@@ -1,7 +1,7 @@
 //! Prints the cost of one call into a component: path, two headers and an attribute in, a verdict out.
 //!
-//! `cargo run --release -p tamis-engine --example call_cost [COMPONENT [CONFIG_JSON]]`; without arguments the built-in
-//! route policy from `target/components`.
+//! `cargo run --release -p tamis-engine --example call_cost [--json] [COMPONENT [CONFIG_JSON]]`; without a component
+//! the built-in route policy from `target/components`.
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 
 use std::error::Error;
@@ -22,14 +22,16 @@ const ROUTES: &str = r#"{"routes":[{"name":"shop/pay","kind":"HTTPRoute","hostna
     "backendRefs":[{"service":"shop/pay:80","weight":1}]}]}]}"#;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments = std::env::args().skip(1);
+    let (flags, arguments): (Vec<_>, Vec<_>) =
+        std::env::args().skip(1).partition(|argument| argument == "--json");
+    let mut arguments = arguments.into_iter();
     let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/components/route.wasm");
     let component = arguments.next().map_or(built_in, Into::into);
     let config = arguments.next().unwrap_or_else(|| ROUTES.to_owned());
     let engine = Engine::new()?;
     let start = Instant::now();
     let compiled = engine.compile(&std::fs::read(&component)?, None)?;
-    println!("allocation {:?}, compiled in {:?}", engine.allocation(), start.elapsed());
+    let compiling = start.elapsed();
     let filter = Filter::new(
         &compiled,
         FilterOptions {
@@ -46,9 +48,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     )?;
     let start = Instant::now();
     let mut instance = filter.instantiate()?;
-    println!("instantiated and configured in {:?}", start.elapsed());
+    let instantiating = start.elapsed();
     let view = view(&filter);
-    println!("view of {} fields, {} octets", view.spans.len(), view.octets.len());
     let mut rounds = Vec::with_capacity(ROUNDS);
     for _ in 0..ROUNDS {
         let start = Instant::now();
@@ -58,7 +59,17 @@ fn main() -> Result<(), Box<dyn Error>> {
         rounds.push(start.elapsed() / CALLS);
     }
     rounds.sort_unstable();
-    println!("per call: median {:?}, best {:?}", rounds.get(ROUNDS / 2), rounds.first());
+    let at = |index: usize| rounds.get(index).copied().unwrap_or_default();
+    let (median, best) = (at(ROUNDS / 2), at(0));
+    if !flags.is_empty() {
+        let (median, best) = (median.as_nanos(), best.as_nanos());
+        println!("{}", serde_json::json!({ "medianNs": median, "bestNs": best }));
+        return Ok(());
+    }
+    println!("allocation {:?}, compiled in {compiling:?}", engine.allocation());
+    println!("instantiated and configured in {instantiating:?}");
+    println!("view of {} fields, {} octets", view.spans.len(), view.octets.len());
+    println!("per call: median {median:?}, best {best:?}");
     Ok(())
 }
 

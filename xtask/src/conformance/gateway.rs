@@ -2,27 +2,17 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
+use crate::process::{Process, free_port};
 use crate::shell;
 use crate::workspace::Workspace;
-
-/// A process that ends when this is dropped.
-pub(super) struct Process(pub(super) Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// A gateway that sends everything to one backend.
 pub(super) struct Gateway {
@@ -32,11 +22,6 @@ pub(super) struct Gateway {
     pub(super) http: String,
     /// TLS.
     pub(super) https: String,
-}
-
-/// A port of loopback nobody listens on.
-pub(super) fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// How a gateway reaches its backend.

@@ -3,8 +3,9 @@
 use anyhow::Result;
 use serde_json::json;
 
-use super::gateway::{Gateway, Process, Way, free_port};
+use super::gateway::{Gateway, Way};
 use super::{Outcome, go_program};
+use crate::process::{Process, free_port};
 use crate::shell;
 
 const VERSION: &str = "v1.85.0";

