@@ -75,7 +75,9 @@ fn config(pool: Option<&PoolingAllocationConfig>) -> Config {
         .epoch_interruption(true)
         .memory_init_cow(true)
         .cranelift_opt_level(OptLevel::Speed)
-        .compiler_inlining(Inlining::Yes)
+        // The guests' own compilers inlined already. Doing it again costs gigabytes for an interpreter's component
+        // (all of its functions are kept at once), twice the code, and no call becomes faster by it.
+        .compiler_inlining(Inlining::No)
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .max_wasm_stack(512 * 1024);
     if let Some(pool) = pool {
