@@ -46,6 +46,9 @@ pub struct GateLimits {
     pub idle_timeout: Duration,
     /// Between two pieces of a body somebody waits for; 60 s.
     pub body_timeout: Duration,
+    /// How long a response may take to begin once its client has ended its side; 1 s. Whether it left or only has
+    /// nothing more to say cannot be told apart without writing to it.
+    pub left_timeout: Duration,
     /// Whether `CONNECT` opens tunnels here; it does not.
     pub connect: ConnectMethod,
 }
@@ -53,7 +56,7 @@ pub struct GateLimits {
 /// What a listener does with `CONNECT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectMethod {
-    /// Refuse it with 405.
+    /// Refuse it with 501.
     Refuse,
     /// Show it to the handler.
     Allow,
@@ -67,6 +70,7 @@ impl Default for GateLimits {
             head_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(60),
+            left_timeout: Duration::from_secs(1),
             connect: ConnectMethod::Refuse,
         }
     }
@@ -149,6 +153,8 @@ enum Wait {
     Idle,
     Head,
     Body,
+    /// For the response of a client that ended its side.
+    Left,
 }
 
 /// A stream whose reader sees unambiguous HTTP/1 requests only. Writes pass untouched.
@@ -167,6 +173,8 @@ pub struct Gate<IO> {
     waiting: Option<Wait>,
     ended: bool,
     peer_ended: bool,
+    /// A head was shown.
+    asked: bool,
     replied: bool,
 }
 
@@ -184,6 +192,7 @@ impl<IO> Gate<IO> {
             waiting: None,
             ended: false,
             peer_ended: false,
+            asked: false,
             replied: false,
         }
     }
@@ -229,7 +238,7 @@ impl<IO> Gate<IO> {
                 Ok(framer::Step::Skip(bytes)) => self.buffer.advance(bytes.min(pending.len())),
                 Ok(framer::Step::Head(bytes)) => {
                     self.cleared = self.cleared.saturating_add(bytes);
-                    self.replied = false;
+                    (self.asked, self.replied) = (true, false);
                     self.waiting = None;
                     if !self.framer.in_body() {
                         break;
@@ -266,8 +275,7 @@ impl<IO> Gate<IO> {
     }
 
     /// Ready when the peer kept us waiting for too long.
-    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let (wait, limit) = self.wait();
+    fn poll_deadline(&mut self, cx: &mut Context<'_>, (wait, limit): (Wait, Duration)) -> Poll<()> {
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         if self.waiting != Some(wait) {
             self.waiting = Some(wait);
@@ -279,6 +287,7 @@ impl<IO> Gate<IO> {
             Wait::Idle => self.ended = true,
             Wait::Head => self.refuse(GateRefusal::HeadTimeout),
             Wait::Body => self.refuse(GateRefusal::BodyTimeout),
+            Wait::Left => self.ended = true,
         }
         Poll::Ready(())
     }
@@ -312,14 +321,48 @@ impl<IO> Gate<IO> {
 }
 
 impl<IO: AsyncRead + Unpin> Gate<IO> {
+    /// Reads once, and remembers the end.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.peer_ended {
+            return Poll::Ready(Ok(0));
+        }
+        self.buffer.reserve(READ_CHUNK);
+        let read = ready!(std::pin::pin!(self.io.read_buf(&mut self.buffer)).poll(cx))?;
+        self.peer_ended = read == 0;
+        Poll::Ready(Ok(read))
+    }
+
+    /// Whether a whole request was shown and nothing has been said to it yet.
+    fn is_owing(&self) -> bool {
+        let shown = self.asked && self.cleared == 0 && !self.framer.in_body();
+        shown && !self.replied && !self.ended && !self.framer.is_passing()
+    }
+
+    /// Fails once the peer that waits for its response is taken to be gone: its connection broke, or it ended its side
+    /// and nothing was said to it for too long. Once a response has begun, writing tells. What comes meanwhile is kept
+    /// and judged later.
+    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        if !self.buffer.is_empty() {
+            return Poll::Pending;
+        }
+        match ready!(self.poll_more(cx)) {
+            Err(error) => return Poll::Ready(error),
+            Ok(0) => {}
+            Ok(_) => return Poll::Pending,
+        }
+        ready!(self.poll_deadline(cx, (Wait::Left, self.limits.left_timeout)));
+        let left = "the peer ended its side and waits no longer";
+        Poll::Ready(io::Error::new(io::ErrorKind::ConnectionAborted, left))
+    }
+
     /// Reads once; ready when there is something new to judge or nothing will come.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.buffer.reserve(READ_CHUNK);
-        let read = std::pin::pin!(self.io.read_buf(&mut self.buffer)).poll(cx);
-        match read {
-            Poll::Pending => self.poll_deadline(cx).map(Ok),
+        match self.poll_more(cx) {
+            Poll::Pending => {
+                let wait = self.wait();
+                self.poll_deadline(cx, wait).map(Ok)
+            }
             Poll::Ready(Ok(0)) => {
-                self.peer_ended = true;
                 if self.wait().0 == Wait::Head {
                     self.refuse(GateRefusal::Incomplete);
                 }
@@ -371,7 +414,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Gate<IO> {
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Gate<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gate<IO> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -398,8 +441,16 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Gate<IO> {
         self.io.is_write_vectored()
     }
 
+    /// Also watches the peer: hyper calls this whenever the connection's task runs, and reads nothing while an exchange
+    /// is under way.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+        let this = self.get_mut();
+        if this.is_owing()
+            && let Poll::Ready(gone) = this.poll_left(cx)
+        {
+            return Poll::Ready(Err(gone));
+        }
+        Pin::new(&mut this.io).poll_flush(cx)
     }
 
     /// Only flushes unless the protocol changed: whoever serves the connection still has a refusal

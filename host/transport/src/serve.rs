@@ -91,7 +91,12 @@ pub enum ServeError {
 /// With ALPN the negotiated protocol is spoken; without, HTTP/2 by prior knowledge is recognised
 /// by its preface. HTTP/1 goes through the [`Gate`]. The handler runs on the current thread and
 /// need not be `Send`; it is dropped when its peer resets the stream. On HTTP/1 a peer may end its
-/// side after the last request and still gets its reply, so a peer that left is noticed on writing.
+/// side after the last request and still gets its reply if that begins soon
+/// ([`GateLimits::left_timeout`]); after that it counts as gone, and the handler is dropped too.
+///
+/// Interim responses (1xx) of a handler cannot be sent: hyper's server (1.12) takes one response for
+/// a request and has no door for others; it sends 100 by itself when a handler reads a body that
+/// waits for it.
 ///
 /// Must run inside a `LocalSet`.
 ///
@@ -203,6 +208,7 @@ where
         }
     });
     let mut connection = http1::Builder::new()
+        // How long a peer that ended its side is waited for is the gate's to say.
         .half_close(true)
         .header_read_timeout(None)
         .timer(TokioTimer::new())

@@ -16,11 +16,8 @@ use crate::workspace::Workspace;
 const VERSION: &str = "d8f6918";
 const CASES: usize = 33;
 
-/// Cases that fail, and why that is right.
-const MISSED: [(&str, &str); 1] = [(
-    "CONNECT authority-form accepted",
-    "a gateway forwards to the services declared, and opens no tunnel to a host that the client names",
-)];
+/// Cases that fail, and why that is right. None does.
+const MISSED: [(&str, &str); 0] = [];
 
 /// Where the checkout is, if there is one.
 pub(super) fn checkout() -> Result<Option<PathBuf>> {
@@ -67,6 +64,7 @@ mod tests {
     #[test]
     fn a_case_is_named_without_mark_and_number() {
         let line = "  \u{1b}[31m✗\u{1b}[0m 5. CONNECT authority-form accepted";
-        assert_eq!(super::case(line), super::MISSED[0].0);
+        assert_eq!(super::case(line), "CONNECT authority-form accepted");
+        assert_eq!(super::case("no number at all"), "no number at all");
     }
 }

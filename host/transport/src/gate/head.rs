@@ -38,7 +38,7 @@ pub fn judge(head: &[u8], limits: &GateLimits) -> Result<Framing, GateRefusal> {
         let (name, value) = split_field(line)?;
         fields.take(name, value, request.minor)?;
     }
-    request.check_host(fields.host)?;
+    request.check_host(fields.host, limits)?;
     frame(&request, &fields, limits)
 }
 
@@ -118,14 +118,19 @@ impl<'a> RequestLine<'a> {
         rest.get(..end)
     }
 
-    fn check_host(&self, host: Option<&[u8]>) -> Result<(), GateRefusal> {
+    fn check_host(&self, host: Option<&[u8]>, limits: &GateLimits) -> Result<(), GateRefusal> {
         let Some(host) = host else {
             return if self.minor == 0 { Ok(()) } else { Err(GateRefusal::Host) };
         };
         if !is_host(host) {
             return Err(GateRefusal::Host);
         }
-        let named = if self.method == b"CONNECT" { Some(self.target) } else { self.authority() };
+        let named = match (self.method == b"CONNECT", limits.connect) {
+            (false, _) => self.authority(),
+            (true, ConnectMethod::Allow) => Some(self.target),
+            // Whatever it names is not connected to: the method is what is refused.
+            (true, ConnectMethod::Refuse) => None,
+        };
         match named {
             Some(named) if !same_authority(named, host) => Err(GateRefusal::HostMismatch),
             _ => Ok(()),

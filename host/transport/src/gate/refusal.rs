@@ -31,7 +31,7 @@ pub enum GateRefusal {
     BothLengths,
     /// A body where servers disagree whether there can be one.
     UnexpectedBody,
-    /// `CONNECT` on a listener that opens no tunnels.
+    /// `CONNECT` on a listener that opens no tunnels: well formed, and not implemented there (RFC 9110 §9.1).
     Connect,
     /// A chunk size line, chunk end or chunk extension is malformed.
     Chunk,
@@ -84,7 +84,7 @@ impl GateRefusal {
             Self::HeadTooLarge => Some("431 Request Header Fields Too Large"),
             Self::HeadTimeout | Self::BodyTimeout => Some("408 Request Timeout"),
             Self::Version => Some("505 HTTP Version Not Supported"),
-            Self::Connect => Some("405 Method Not Allowed"),
+            Self::Connect => Some("501 Not Implemented"),
             Self::RequestLine
             | Self::Target
             | Self::LineEnd
@@ -107,14 +107,9 @@ impl GateRefusal {
     #[must_use]
     pub fn reply(self) -> String {
         let Some(status) = self.status() else { return String::new() };
-        let allow = if self == Self::Connect {
-            "allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
-        } else {
-            ""
-        };
         let code = self.code();
         format!(
-            "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n{allow}x-tamis-reason: {code}\r\n\r\n"
+            "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\nx-tamis-reason: {code}\r\n\r\n"
         )
     }
 }

@@ -143,6 +143,15 @@ fn requests_with_two_readings_are_never_seen() {
             R::UnexpectedBody,
         ),
         ("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n".into(), R::Connect),
+        ("CONNECT a:1 HTTP/1.1\r\nHost: b\r\n\r\n".into(), R::Connect),
+        ("CONNECT a:1 HTTP/1.0\r\n\r\n".into(), R::Connect),
+        ("CONNECT a:1 HTTP/1.1\r\n\r\n".into(), R::Host),
+        ("CONNECT a:1 HTTP/1.1\r\nHost: a b\r\n\r\n".into(), R::Host),
+        (line("CONNECT a HTTP/1.1"), R::Target),
+        (line("CONNECT a:b HTTP/1.1"), R::Target),
+        (line("CONNECT http://a:1/ HTTP/1.1"), R::Target),
+        (line("CONNECT /a HTTP/1.1"), R::Target),
+        (line("CONNECT u@a:1 HTTP/1.1"), R::Target),
         (host(&format!("Host: a\r\n{}", "X: 1\r\n".repeat(100))), R::HeadTooLarge),
         (host(&format!("Host: a\r\nX: {}\r\n", "1".repeat(65_536))), R::HeadTooLarge),
         ("G".repeat(65_536), R::HeadTooLarge),
@@ -278,24 +287,6 @@ async fn a_reply_that_has_begun_is_known_and_a_continue_is_none() {
     assert!(gate.replied());
 }
 
-#[test]
-#[ignore = "a measurement: run with --release --ignored --nocapture"]
-fn judging_a_head_is_cheap() {
-    let head = b"GET /api/v1/items/4711?expand=prices&lang=en HTTP/1.1\r\nHost: shop.example:8080\r\n\
-        User-Agent: Mozilla/5.0 (X11; Linux x86_64) Browser/130.0\r\nAccept: application/json\r\n\
-        Accept-Encoding: gzip, br\r\nAuthorization: Bearer aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n\
-        X-Request-Id: 0123456789abcdef\r\nCookie: session=abcdef0123456789\r\n\r\n";
-    let limits = GateLimits::default();
-    let rounds = 1_000_000_u32;
-    let begun = std::time::Instant::now();
-    for _ in 0..rounds {
-        let mut framer = Framer::default();
-        let step = framer.step(std::hint::black_box(head), &limits);
-        assert!(matches!(step, Ok(framer::Step::Head(_))));
-    }
-    println!("{} bytes: {:?} a head", head.len(), begun.elapsed() / rounds);
-}
-
 /// Streams made of pieces that matter to the framing, so that random ones get deep.
 fn stream() -> impl Strategy<Value = Vec<u8>> {
     let whole = (0..GOOD.len()).prop_map(|index| GOOD[index].as_bytes().to_vec());
@@ -352,4 +343,22 @@ proptest! {
             prop_assert_eq!(end, ours);
         }
     }
+}
+
+#[test]
+fn connect_is_well_formed_and_not_implemented() {
+    let reply = GateRefusal::Connect.reply();
+    assert!(reply.starts_with("HTTP/1.1 501 Not Implemented\r\n"), "{reply}");
+    assert!(reply.contains("\r\nconnection: close\r\n"), "{reply}");
+}
+
+#[test]
+fn where_connect_is_allowed_its_target_and_host_agree() {
+    let limits = GateLimits { connect: ConnectMethod::Allow, ..GateLimits::default() };
+    let judge = |host: &str| {
+        let head = format!("CONNECT a:1 HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        head::judge(head.as_bytes(), &limits)
+    };
+    assert_eq!(judge("A:1"), Ok(head::Framing::Tunnel));
+    assert_eq!(judge("b:1"), Err(GateRefusal::HostMismatch));
 }

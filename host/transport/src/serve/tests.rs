@@ -18,6 +18,14 @@ async fn echo(request: Request<Incoming>, _info: &ConnInfo) -> Reply {
     let line = format!("{} {} ", request.method(), request.uri().path());
     match request.uri().path() {
         "/ignore" => ok("ignored"),
+        "/slow" => {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            ok("slow")
+        }
+        "/never" => {
+            let _gone = Gone;
+            std::future::pending().await
+        }
         "/upgrade" => {
             tokio::task::spawn_local(async move {
                 let tunnel = hyper::upgrade::on(request).await.unwrap();
@@ -41,6 +49,19 @@ async fn echo(request: Request<Incoming>, _info: &ConnInfo) -> Reply {
                 response
             }
         },
+    }
+}
+
+thread_local! {
+    /// Handlers of `/never` that were dropped.
+    static GONE: Cell<u32> = const { Cell::new(0) };
+}
+
+struct Gone;
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        GONE.set(GONE.get() + 1);
     }
 }
 
@@ -85,6 +106,48 @@ async fn read_all(io: &mut TcpStream) -> String {
 async fn a_client_that_ends_its_side_still_gets_its_reply() {
     let reply = exchange(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert!(reply.starts_with("HTTP/1.1 200 OK\r\n") && reply.ends_with("GET /a "), "{reply}");
+}
+
+#[tokio::test]
+async fn a_client_that_ends_its_side_gets_a_reply_that_comes_soon() {
+    let reply = exchange(
+        b"GET /a HTTP/1.1\r\nHost: a\r\n\r\nGET /slow HTTP/1.1\r\nHost: a\r\n\r\n\
+          GET /b HTTP/1.1\r\nHost: a\r\n\r\n",
+    )
+    .await;
+    assert!(reply.contains("GET /a ") && reply.contains("slow"), "{reply}");
+    assert!(reply.ends_with("GET /b "), "{reply}");
+}
+
+#[tokio::test]
+async fn the_handler_of_a_client_that_left_is_dropped() {
+    for abort in [false, true] {
+        let before = GONE.get();
+        with_server(async |mut io, _stop| {
+            io.write_all(b"GET /never HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert_eq!(GONE.get(), before, "it is still there");
+            if abort {
+                io.set_zero_linger().unwrap();
+            }
+            drop(io);
+        })
+        .await;
+        // The connection has ended, which it does not before its handler.
+        assert_eq!(GONE.get(), before + 1);
+    }
+}
+
+#[tokio::test]
+async fn what_follows_a_request_under_way_waits_for_its_response() {
+    let reply = exchange(
+        b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\nPOST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi\
+          GET /c HTTP/1.1\r\n\r\n",
+    )
+    .await;
+    assert_eq!(reply.matches("HTTP/1.1 200").count(), 2, "{reply}");
+    assert!(reply.contains("slow") && reply.contains("POST /b hi"), "{reply}");
+    assert!(reply.contains("x-tamis-reason: http.host\r\n"), "{reply}");
 }
 
 #[tokio::test]
