@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering;
 use tamis_engine::{BreakerStatus, Filter};
 use tamis_exchange::Circuit;
 use tamis_transport::{Address, ConnInfo, ServeLimits, Shutdown, bind, serve_connection};
+use tamis_upstream::ServiceSnapshot;
 use tokio::task::LocalSet;
 
 /// Serves the admin listener on a thread of its own until `stop`; gives its real address.
@@ -213,6 +214,9 @@ fn upstreams(inner: &Inner) -> Value {
             "budgetLeft": service.budget_left,
             "retries": service.retries,
             "retriesRefused": service.retries_refused,
+            "hedges": service.hedges,
+            "hedgesWon": service.hedges_won,
+            "hedgesRefused": service.hedges_refused,
             "endpoints": endpoints.collect::<Vec<_>>(),
         })
     });
@@ -220,7 +224,7 @@ fn upstreams(inner: &Inner) -> Value {
 }
 
 /// The host's own metrics: name, type, help. Filters define theirs themselves.
-pub const METRICS: [(&str, &str, &str); 12] = [
+pub const METRICS: [(&str, &str, &str); 15] = [
     ("tamis_generation", "gauge", "Generation in use."),
     ("tamis_connections", "gauge", "Open connections."),
     ("tamis_connections_total", "counter", "Connections accepted."),
@@ -238,6 +242,21 @@ pub const METRICS: [(&str, &str, &str); 12] = [
         "tamis_upstream_retries_refused_total",
         "counter",
         "Retries the budget did not allow, by service.",
+    ),
+    (
+        "tamis_upstream_hedges_total",
+        "counter",
+        "Second attempts started beside a first that took long, by service.",
+    ),
+    (
+        "tamis_upstream_hedges_won_total",
+        "counter",
+        "Second attempts that answered first, by service.",
+    ),
+    (
+        "tamis_upstream_hedges_refused_total",
+        "counter",
+        "Second attempts the retry budget did not allow, by service.",
     ),
     ("tamis_circuit_state", "gauge", "0 closed, 1 half-open, 2 open, by service and endpoint."),
     ("tamis_circuit_opened_total", "counter", "Times a circuit opened, by service and endpoint."),
@@ -296,12 +315,18 @@ pub(crate) fn metrics(inner: &Inner) -> String {
         });
     }
     let services = shared.registry.snapshot();
-    for (name, refused) in
-        [("tamis_upstream_retries_total", false), ("tamis_upstream_retries_refused_total", true)]
-    {
+    type Count = fn(&ServiceSnapshot) -> u64;
+    let counts: [(&str, Count); 5] = [
+        ("tamis_upstream_retries_total", |service| service.retries),
+        ("tamis_upstream_retries_refused_total", |service| service.retries_refused),
+        ("tamis_upstream_hedges_total", |service| service.hedges),
+        ("tamis_upstream_hedges_won_total", |service| service.hedges_won),
+        ("tamis_upstream_hedges_refused_total", |service| service.hedges_refused),
+    ];
+    for (name, count) in counts {
         page.family(name);
         for service in &services {
-            let value = if refused { service.retries_refused } else { service.retries };
+            let value = count(service);
             page.series(name, &[("service", &service.name)], value);
         }
     }

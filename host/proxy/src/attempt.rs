@@ -1,26 +1,27 @@
 //! Sends the request: pick, circuit, send, and after a failure what the retry filter says.
 
+use crate::circuit::{answer, pick};
 use crate::course::Course;
+use crate::hedge;
 use crate::local::Local;
 use crate::outgoing::{self, Template};
 use crate::refuse::is_grpc;
-use http::{HeaderMap, Response, StatusCode, header};
+use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use tamis_exchange::{
-    Cause, Circuit, Failure, Fault, NameKind, Outcome, Refusal, RetryVerdict, Selection,
-};
-use tamis_upstream::{Ask, Attempt, AttemptOutcome, Pick, PickFailure, Upstream};
+use tamis_exchange::{Body, Cause, Failure, Fault, Outcome, Refusal, RetryVerdict, Selection};
+use tamis_upstream::{Attempt, AttemptOutcome, SendFailure, Upstream};
+use tokio::time::error::Elapsed;
 
 /// An attempt that did not succeed, and what there is to show for it.
-struct Failed {
-    cause: Cause,
-    response: Option<Response<Incoming>>,
-    refusal: Refusal,
+pub(crate) struct Failed {
+    pub(crate) cause: Cause,
+    pub(crate) response: Option<Box<Response<Incoming>>>,
+    pub(crate) refusal: Refusal,
     /// The request never left, or the upstream said that it did not look at it.
-    untouched: bool,
+    pub(crate) untouched: bool,
 }
 
 /// Octets read from a failed response so that its connection can be used again.
@@ -29,8 +30,26 @@ const DRAIN_MAX_BYTES: u64 = 64 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 /// An attempt without any timeout ends here, so that nothing waits for ever on a silent upstream.
 const ATTEMPT_MAX: Duration = Duration::from_secs(3600);
-/// Questions to the breaker for one attempt.
-const ASKS_MAX: usize = 8;
+
+/// What all attempts of an exchange aim at.
+pub(crate) struct Aim<'a> {
+    pub(crate) local: &'a Rc<Local>,
+    pub(crate) chain: usize,
+    pub(crate) selection: &'a Selection,
+    pub(crate) upstream: &'a Rc<Upstream>,
+    pub(crate) template: &'a Template<'a>,
+    deadline: Option<Instant>,
+}
+
+/// What came of sending: a head, a failure, or nothing in time.
+pub(crate) type Sent = Result<Result<Response<Incoming>, SendFailure>, Elapsed>;
+
+/// An attempt with its request, not sent yet.
+pub(crate) struct Ready {
+    pub(crate) attempt: Attempt,
+    pub(crate) request: Request<Body>,
+    pub(crate) limit: Duration,
+}
 
 /// Sends the request until there is a response or nothing more to try.
 pub(crate) async fn send(
@@ -43,31 +62,38 @@ pub(crate) async fn send(
     upstream.note_request();
     let deadline = (selection.request_timeout_ms > 0)
         .then(|| course.started + Duration::from_millis(selection.request_timeout_ms.into()));
+    let aim = Aim { local, chain: course.chain, selection, upstream, template, deadline };
     let mut tried: Vec<String> = Vec::new();
+    let first = Instant::now();
+    let mut began = first;
     loop {
         course.attempts += 1;
-        let began = Instant::now();
-        let outcome = once(local, course, selection, upstream, template, &tried, deadline).await;
+        let outcome = once(&aim, course, &tried).await;
         course.upstream += began.elapsed();
         let failed = match outcome {
-            Ok(response) => return Ok(response),
+            Ok(response) => {
+                if let Some(hedges) = local.hedges(course.chain) {
+                    hedges.note(selection.rule, first.elapsed());
+                }
+                return Ok(response);
+            }
             Err(failed) => failed,
         };
         if failed.refusal.fault == Fault::Client {
             return Err(failed.refusal);
         }
-        match retry(local, course, selection, upstream, template, &failed, deadline) {
+        match retry(&aim, course, &failed) {
             None => {
                 if failed.cause == Cause::Timeout {
                     course.outcome.insert(Outcome::TIMED_OUT);
                 }
                 course.outcome.insert(Outcome::UPSTREAM_FAILED);
-                return failed.response.ok_or(failed.refusal);
+                return failed.response.map(|response| *response).ok_or(failed.refusal);
             }
             Some((delay, elsewhere)) => {
                 course.outcome.insert(Outcome::RETRIED);
                 if let Some(response) = failed.response {
-                    drain(response);
+                    drain(*response);
                 }
                 match course.endpoint.take() {
                     Some(endpoint) if elsewhere => tried.push(endpoint),
@@ -76,22 +102,35 @@ pub(crate) async fn send(
                 tokio::time::sleep(delay).await;
             }
         }
+        began = Instant::now();
     }
 }
 
-/// One attempt, to its response head.
+/// One attempt, to its response head; with a second beside it where the hedge filter says so.
 async fn once(
-    local: &Rc<Local>,
+    aim: &Aim<'_>,
     course: &mut Course,
-    selection: &Selection,
-    upstream: &Rc<Upstream>,
-    template: &Template<'_>,
     tried: &[String],
-    deadline: Option<Instant>,
 ) -> Result<Response<Incoming>, Failed> {
-    let mut attempt = pick(local, course, selection, upstream, tried).await?;
+    let attempt = pick(aim.local, aim.chain, aim.upstream, tried, aim.selection.hash).await?;
+    let ready = prepare(aim, course, attempt)?;
+    if let Some(delay) = hedge::delay(aim, course) {
+        return hedge::race(aim, course, ready, delay, tried).await;
+    }
+    let Ready { mut attempt, request, limit } = ready;
+    let upgrade = aim.template.upgrade.is_some();
+    let sent = tokio::time::timeout(limit, attempt.send(request, upgrade)).await;
+    judge(aim, course, attempt, limit, sent)
+}
+
+/// Puts the request of an attempt together.
+pub(crate) fn prepare(
+    aim: &Aim<'_>,
+    course: &mut Course,
+    attempt: Attempt,
+) -> Result<Ready, Failed> {
     let endpoint = attempt.endpoint().to_owned();
-    let request = outgoing::request(course, template, attempt.is_secure(), &endpoint);
+    let request = outgoing::request(course, aim.template, attempt.is_secure(), &endpoint);
     course.endpoint = Some(endpoint);
     let request = request.map_err(|refusal| Failed {
         cause: Cause::Other,
@@ -99,11 +138,22 @@ async fn once(
         refusal,
         untouched: true,
     })?;
-    let limit = time_limit(selection.attempt_timeout_ms, deadline);
-    let sent = tokio::time::timeout(limit, attempt.send(request, template.upgrade.is_some()));
-    match sent.await {
+    let limit = time_limit(aim.selection.attempt_timeout_ms, aim.deadline);
+    Ok(Ready { attempt, request, limit })
+}
+
+/// Counts what came of an attempt, and says whether it is worth sending on.
+pub(crate) fn judge(
+    aim: &Aim<'_>,
+    course: &mut Course,
+    mut attempt: Attempt,
+    limit: Duration,
+    sent: Sent,
+) -> Result<Response<Incoming>, Failed> {
+    let Aim { local, chain, upstream, template, .. } = *aim;
+    match sent {
         Err(_elapsed) => {
-            answer(local, course, upstream, attempt.record(AttemptOutcome::Timeout));
+            answer(local, chain, upstream, attempt.record(AttemptOutcome::Timeout));
             let detail = format!("no response head within {} ms", limit.as_millis());
             Err(Failed {
                 cause: Cause::Timeout,
@@ -122,7 +172,7 @@ async fn once(
                     untouched: false,
                 });
             }
-            answer(local, course, upstream, attempt.record(AttemptOutcome::Failure));
+            answer(local, chain, upstream, attempt.record(AttemptOutcome::Failure));
             let code = match failure.cause {
                 Cause::ConnectFailure => "upstream.connect",
                 Cause::RefusedStream => "upstream.refused-stream",
@@ -145,20 +195,26 @@ async fn once(
         Ok(Ok(response)) => {
             let bad = is_failure(&response);
             let outcome = if bad { AttemptOutcome::Failure } else { AttemptOutcome::Success };
-            answer(local, course, upstream, attempt.record(outcome));
-            if !asks_about(local, course.chain, &response) {
+            answer(local, chain, upstream, attempt.record(outcome));
+            if !asks_about(local, chain, &response) {
                 course.hold(attempt);
                 return Ok(response);
             }
             let detail = format!("status {}", response.status());
             Err(Failed {
                 cause: Cause::Status,
-                response: Some(response),
+                response: Some(Box::new(response)),
                 refusal: Refusal::new("upstream.status", 502, Fault::Upstream, detail),
                 untouched: false,
             })
         }
     }
+}
+
+/// Whether a head came that nobody would rather have from elsewhere.
+pub(crate) fn is_good(aim: &Aim<'_>, sent: &Sent) -> bool {
+    matches!(sent, Ok(Ok(response))
+        if !is_failure(response) && !asks_about(aim.local, aim.chain, response))
 }
 
 fn time_limit(attempt_ms: u32, deadline: Option<Instant>) -> Duration {
@@ -168,75 +224,6 @@ fn time_limit(attempt_ms: u32, deadline: Option<Instant>) -> Duration {
     };
     let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
     left.map_or(own, |left| left.min(own))
-}
-
-/// Finds an endpoint whose circuit lets the attempt pass, asking the breaker filter where that is due.
-async fn pick(
-    local: &Rc<Local>,
-    course: &Course,
-    selection: &Selection,
-    upstream: &Rc<Upstream>,
-    tried: &[String],
-) -> Result<Attempt, Failed> {
-    let refuse = |code, status, cause, detail: String| Failed {
-        cause,
-        response: None,
-        refusal: Refusal::new(code, status, Fault::Upstream, detail),
-        untouched: true,
-    };
-    for _ in 0..ASKS_MAX {
-        match upstream.pick(tried, selection.hash).await {
-            Ok(Pick::Attempt(attempt)) => return Ok(attempt),
-            Ok(Pick::Ask(ask)) => answer(local, course, upstream, Some(ask)),
-            Err(PickFailure::CircuitOpen { retry_in_ms }) => {
-                let detail = format!("every circuit is open; the next opens in {retry_in_ms} ms");
-                return Err(refuse("circuit.open", 503, Cause::Other, detail));
-            }
-            Err(PickFailure::NoEndpoint) => {
-                let detail = format!("{} has no endpoint", upstream.name());
-                return Err(refuse("upstream.no-endpoint", 503, Cause::ConnectFailure, detail));
-            }
-            Err(PickFailure::Unresolved { host, cause }) => {
-                let detail = format!("{host} does not resolve: {cause}");
-                return Err(refuse("upstream.unresolved", 503, Cause::ConnectFailure, detail));
-            }
-            Err(PickFailure::Overloaded) => {
-                let detail = format!("{} has all the requests it takes", upstream.name());
-                return Err(refuse("upstream.overloaded", 503, Cause::Other, detail));
-            }
-        }
-    }
-    Err(refuse("circuit.open", 503, Cause::Other, "the breaker did not come to an end".to_owned()))
-}
-
-/// Puts a question of a circuit to the breaker filter. Without one circuits stay closed.
-fn answer(local: &Rc<Local>, course: &Course, upstream: &Upstream, ask: Option<Ask>) {
-    let Some(ask) = ask else { return };
-    let Some(breaker) = local.chain(course.chain).and_then(|chain| chain.breaker) else {
-        return ask.unanswered();
-    };
-    let service = local.intern(NameKind::Upstream, Some(upstream.name()));
-    let endpoint = local.intern(NameKind::Endpoint, Some(ask.endpoint()));
-    let (window, now) = (ask.window(), ask.circuit());
-    let said = local.call(breaker, |i| i.evaluate(service, Some(endpoint), &window, now));
-    match said {
-        Ok(circuit) => {
-            let changed = std::mem::discriminant(&circuit) != std::mem::discriminant(&now);
-            if changed {
-                let (service, endpoint) = (ask.service(), ask.endpoint());
-                match circuit {
-                    Circuit::Open(ms) => tracing::warn!(service, endpoint, ms, "circuit opened"),
-                    Circuit::HalfOpen(n) => tracing::info!(service, endpoint, n, "circuit probes"),
-                    Circuit::Closed => tracing::info!(service, endpoint, "circuit closed"),
-                }
-            }
-            ask.answer(circuit);
-        }
-        Err(fault) => {
-            tracing::warn!(service = ask.service(), kind = fault.kind(), "the breaker failed");
-            ask.unanswered();
-        }
-    }
 }
 
 /// Whether statistics count a response as failure: the server says that it could not (RFC 9110 §15.6), or gRPC does.
@@ -270,20 +257,13 @@ fn asks_about(local: &Local, chain: usize, response: &Response<Incoming>) -> boo
 }
 
 /// Whether to try again: after how long, and whether elsewhere.
-fn retry(
-    local: &Rc<Local>,
-    course: &mut Course,
-    selection: &Selection,
-    upstream: &Upstream,
-    template: &Template<'_>,
-    failed: &Failed,
-    deadline: Option<Instant>,
-) -> Option<(Duration, bool)> {
+fn retry(aim: &Aim<'_>, course: &mut Course, failed: &Failed) -> Option<(Duration, bool)> {
+    let Aim { local, selection, upstream, template, deadline, .. } = *aim;
     let index = local.chain(course.chain)?.retry?;
     let replayable = template.body.is_replayable();
     let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
     let millis = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
-    let response = failed.response.as_ref();
+    let response = failed.response.as_deref();
     let failure = Failure {
         rule: selection.rule,
         attempt: course.attempts,
@@ -337,7 +317,7 @@ fn retry_after(headers: &HeaderMap) -> Option<u32> {
 }
 
 /// Reads the rest of a response nobody wants, so that its connection can serve again.
-fn drain(response: Response<Incoming>) {
+pub(crate) fn drain(response: Response<Incoming>) {
     let mut body = response.into_body();
     if body.is_end_stream() {
         return;

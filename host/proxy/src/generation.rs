@@ -92,12 +92,18 @@ pub struct Chain {
     pub retry: Option<usize>,
     /// Moves circuits.
     pub breaker: Option<usize>,
+    /// Plans second attempts.
+    pub hedge: Option<usize>,
+    /// Weighs endpoints.
+    pub balancer: Option<usize>,
     /// See finished exchanges.
     pub telemetry: Vec<usize>,
     /// Decide about connections.
     pub connection: Vec<usize>,
     /// For each of the router's backends its index into [`Generation::services`].
     pub backends: Vec<Option<usize>>,
+    /// The same for the backends of each of [`Chain::connection`].
+    pub tunnels: Vec<Vec<Option<usize>>>,
 }
 
 /// Everything a worker needs to serve. Immutable; replaced as a whole.
@@ -142,7 +148,7 @@ impl Generation {
 impl Chain {
     /// Sorts `filters` (indices, already in attachment order) into their places.
     ///
-    /// With more than one router, retry policy or breaker in a chain the last one counts; the fold refuses such
+    /// With more than one router, retry policy, breaker, hedge or balancer in a chain the last one counts; the fold refuses such
     /// documents before they come here.
     pub fn build(filters: &[Attached], members: &[usize], services: &[ServiceConfig]) -> Self {
         use tamis_engine::Hook;
@@ -167,19 +173,26 @@ impl Chain {
                     Hook::Retry => chain.retry = Some(index),
                     Hook::CircuitBreaker => chain.breaker = Some(index),
                     Hook::Telemetry => chain.telemetry.push(index),
-                    Hook::Connection => chain.connection.push(index),
-                    Hook::Hedge | Hook::Balancer | Hook::Tick => {}
+                    Hook::Connection => {
+                        chain.connection.push(index);
+                        chain.tunnels.push(places(filter.connection_backends(), services));
+                    }
+                    Hook::Hedge => chain.hedge = Some(index),
+                    Hook::Balancer => chain.balancer = Some(index),
+                    Hook::Tick => {}
                 }
             }
         }
         let router = chain.router.and_then(|index| filters.get(index)).map(|one| &one.slot);
         if let Some(Slot::Running(router)) = router {
-            chain.backends = router
-                .backends()
-                .iter()
-                .map(|name| services.iter().position(|service| service.name == *name))
-                .collect();
+            chain.backends = places(router.backends(), services);
         }
         chain
     }
+}
+
+/// Where the services of those names are.
+fn places(names: &[String], services: &[ServiceConfig]) -> Vec<Option<usize>> {
+    let place = |name: &String| services.iter().position(|service| service.name == *name);
+    names.iter().map(place).collect()
 }

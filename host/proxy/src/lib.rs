@@ -6,16 +6,22 @@
 //! [`Generation`]; a new one is taken between two requests, and exchanges under way end on theirs.
 //!
 //! The crate refuses to hold policy: without a router filter it answers 404, without a retry filter a
-//! failure is final, without a breaker filter circuits stay closed.
+//! failure is final, without a breaker filter circuits stay closed, without a hedge filter nothing is sent twice at
+//! once, and without a balancer endpoints have the weights the operator gave them.
 
 mod admin;
 mod attempt;
+mod balance;
 mod body;
+mod circuit;
 mod connection;
 mod course;
 mod decide;
 mod decode;
+mod fields;
 mod generation;
+mod hedge;
+mod latencies;
 mod local;
 mod names;
 mod outgoing;
@@ -29,6 +35,8 @@ mod route;
 mod settle;
 mod shared;
 mod status;
+#[cfg(test)]
+mod tests;
 mod trace;
 mod tunnel;
 mod worker;

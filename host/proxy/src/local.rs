@@ -1,6 +1,8 @@
 //! One worker's view of a generation: an instance of every filter, the upstreams, the names.
 
+use crate::balance::{self, Balanced};
 use crate::generation::{Attached, Chain, Generation, Slot};
+use crate::hedge::Hedges;
 use crate::names::Names;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -85,6 +87,10 @@ pub(crate) struct Local {
     names: Rc<RefCell<Names>>,
     batches: Vec<RefCell<Vec<Summary>>>,
     view: RefCell<View>,
+    /// For each chain with a hedge filter what that planned.
+    hedges: Vec<Option<Rc<Hedges>>>,
+    /// Services that a balancer weighs.
+    pub(crate) balanced: Vec<Balanced>,
 }
 
 /// Exchanges told at once (contract: 64 or 100 ms, whichever first).
@@ -112,6 +118,9 @@ impl Local {
             before.map(|before| Rc::clone(&before.names)).unwrap_or_default();
         // A telemetry filter that is new here has heard no name yet.
         names.borrow_mut().forget_told();
+        let hedges = (0..generation.chains.len()).map(|chain| hedges(&generation, chain, before));
+        let hedges = hedges.collect();
+        let balanced = balance::plan(&generation);
         let batches = generation.chains.iter().map(|_| RefCell::default()).collect();
         Self {
             generation,
@@ -121,6 +130,26 @@ impl Local {
             names,
             batches,
             view: RefCell::default(),
+            hedges,
+            balanced,
+        }
+    }
+
+    /// What the hedge filter of that chain planned, if there is one.
+    pub(crate) fn hedges(&self, chain: usize) -> Option<&Hedges> {
+        self.hedges.get(chain)?.as_deref()
+    }
+
+    /// Lets filters that decide on statistics look at those that changed.
+    pub(crate) fn look(&self) {
+        for (index, hedges) in self.hedges.iter().enumerate() {
+            let filter = self.chain(index).and_then(|chain| chain.hedge);
+            if let (Some(hedges), Some(filter)) = (hedges, filter) {
+                hedges.plan(self, index, filter);
+            }
+        }
+        for balanced in &self.balanced {
+            balance::weigh(self, balanced);
         }
     }
 
@@ -279,4 +308,28 @@ impl Local {
             tracing::warn!(attachment, kind = fault.kind(), "a telemetry filter failed: {fault}");
         }
     }
+}
+
+/// Statistics of a chain's rules; those of `before` go on while router and hedge filter stay the same.
+fn hedges(generation: &Generation, chain: usize, before: Option<&Local>) -> Option<Rc<Hedges>> {
+    type Pair<'a> = (&'a Filter, &'a Attached);
+    fn parts(generation: &Generation, chain: usize) -> Option<Pair<'_>> {
+        let chain = generation.chains.get(chain)?;
+        let (router, hedge) = (chain.router?, generation.filters.get(chain.hedge?)?);
+        match &generation.filters.get(router)?.slot {
+            Slot::Running(router) => Some((router, hedge)),
+            Slot::Refused { .. } => None,
+        }
+    }
+    let (router, hedge) = parts(generation, chain)?;
+    let kept = before.and_then(|before| {
+        let (old_router, old_hedge) = parts(&before.generation, chain)?;
+        let same = match (&old_hedge.slot, &hedge.slot) {
+            (Slot::Running(old), Slot::Running(new)) => old.is_same(new),
+            _ => false,
+        };
+        let same = same && old_hedge.scope == hedge.scope && old_router.is_same(router);
+        if same { before.hedges.get(chain)?.clone() } else { None }
+    });
+    Some(kept.unwrap_or_else(|| Rc::new(Hedges::new(router.rules().len()))))
 }

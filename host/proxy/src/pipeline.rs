@@ -253,7 +253,7 @@ fn upgraded(
     let upstream = hyper::upgrade::on(&mut incoming);
     let protocol = incoming.headers().get(header::UPGRADE).cloned();
     let mut headers = std::mem::take(incoming.headers_mut());
-    crate::decode::remove_hop_by_hop(&mut headers);
+    crate::fields::remove_hop_by_hop(&mut headers);
     let mut response = Response::new(OutBody::plain(Body::Empty));
     if upgrade.extended {
         headers.remove(header::SEC_WEBSOCKET_ACCEPT);

@@ -3,7 +3,7 @@
 use crate::body::{OutBody, chunk_filters};
 use crate::course::{Course, Stop};
 use crate::decide::failed;
-use crate::decode::{remove_hop_by_hop, via};
+use crate::fields::{remove_hop_by_hop, via};
 use crate::local::Local;
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap};

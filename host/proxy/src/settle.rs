@@ -17,6 +17,8 @@ pub(crate) struct Settle {
     course: Option<Course>,
     status: u16,
     grpc_status: u16,
+    /// Octets that came through a tunnel; those of a request body are counted with it.
+    pub(crate) bytes_in: u64,
     /// Octets of the response body sent so far.
     pub(crate) bytes_out: u64,
     body: Option<crate::replay::Replay>,
@@ -37,6 +39,7 @@ impl Settle {
             course: Some(course),
             status: 0,
             grpc_status: NO_GRPC,
+            bytes_in: 0,
             bytes_out: 0,
             body,
         }
@@ -72,7 +75,8 @@ impl Settle {
         course.outcome.insert(outcome);
         let local = &self.local;
         let duration = course.started.elapsed();
-        let bytes_in = self.body.as_ref().map_or(0, crate::replay::Replay::bytes_in);
+        let read = self.body.as_ref().map_or(0, crate::replay::Replay::bytes_in);
+        let bytes_in = self.bytes_in + read;
         let service = course.service.and_then(|index| local.upstreams.get(index));
         let service = service.map(|upstream| upstream.name());
         if local.has_telemetry(course.chain) {

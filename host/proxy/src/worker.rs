@@ -1,11 +1,13 @@
 //! One thread, one core: its listeners, its connections, its view of the generation.
 
+use crate::balance;
 use crate::connection::Connection;
 use crate::generation::Generation;
 use crate::local::Local;
 use crate::pipeline::{Way, serve};
 use crate::refuse;
 use crate::shared::Shared;
+use crate::tunnel;
 use http::Request;
 use hyper::body::Incoming;
 use std::cell::{Cell, RefCell};
@@ -39,6 +41,8 @@ pub(crate) enum Command {
 
 /// How long a batch of summaries may wait (contract).
 const FLUSH: Duration = Duration::from_millis(100);
+/// Filters that decide on statistics look every so many flushes: each second.
+const LOOK_EVERY: u32 = 10;
 /// Exchange ids hold the worker above this bit, so that no two workers give the same.
 const ID_BITS: u32 = 48;
 
@@ -72,12 +76,17 @@ pub(crate) fn run(
             next_id: Cell::new((index << ID_BITS) | 1),
         });
         let mut flush = tokio::time::interval(FLUSH);
+        let mut flushes = 0_u32;
         loop {
             let command = tokio::select! {
                 command = commands.recv() => command,
                 _ = flush.tick() => {
                     let local = worker.local();
                     local.flush_all();
+                    flushes = flushes.wrapping_add(1);
+                    if flushes.is_multiple_of(LOOK_EVERY) {
+                        local.look();
+                    }
                     continue;
                 }
             };
@@ -107,6 +116,8 @@ impl Worker {
         let local = Rc::new(Local::new(generation, upstreams, Some(&before)));
         before.flush_all();
         self.local.replace(Rc::clone(&local));
+        local.look();
+        balance::begin(&local);
         self.listeners.borrow_mut().retain(|name, stop| {
             let stays = local.listeners.contains_key(name);
             if !stays {
@@ -201,8 +212,13 @@ impl Worker {
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let connection = Connection::new(name, &info);
-        if !self.admits(name, &connection) {
-            return;
+        match self.admit(name, &connection, &info) {
+            Admission::Serve => {}
+            Admission::Close => return,
+            Admission::Tunnel(forward, local) => {
+                let (shared, mut stop) = (Arc::clone(&self.shared), stop);
+                return tunnel::forward(io, *forward, &local, &shared, &mut stop).await;
+            }
         }
         let worker = Rc::clone(&self);
         let shutdown = stop.clone();
@@ -240,66 +256,101 @@ impl Worker {
         id
     }
 
-    /// Asks the connection hooks.
-    fn admits(&self, name: &str, connection: &Connection) -> bool {
+    /// Asks the connection hooks; without one nothing is made up for them.
+    fn admit(&self, name: &str, connection: &Connection, info: &ConnInfo) -> Admission {
         let local = self.local();
         let listener = local.listeners.get(name);
-        let chain = listener.and_then(|index| local.generation.listeners.get(*index));
-        let Some(chain) = chain.and_then(|listener| local.chain(listener.chain)) else {
-            return false;
+        let listener = listener.and_then(|index| local.generation.listeners.get(*index));
+        let Some((number, chain)) =
+            listener.and_then(|one| Some((one.chain, local.chain(one.chain)?)))
+        else {
+            return Admission::Close;
         };
         if chain.connection.is_empty() {
-            return true;
+            return Admission::Serve;
         }
-        let mut attributes = Attributes::default();
-        attributes.set("source.address", connection.peer_address.as_str());
-        attributes.set("listener.name", name);
-        if let Some(identity) = &connection.peer_identity {
-            attributes.set("peer.spiffe-id", identity.as_str());
-        }
-        if let Some(server_name) = &connection.server_name {
-            attributes.set("tls.sni", server_name.as_str());
-        }
-        let secure = connection.tls_version.is_some();
-        let facts = Exchange {
-            id: self.id(),
-            method: http::Method::CONNECT,
-            scheme: if secure { Scheme::Https } else { Scheme::Http },
-            authority: String::new(),
-            path: String::new(),
-            headers: http::HeaderMap::new(),
-            status: None,
-            response_headers: http::HeaderMap::new(),
-            attributes,
-        };
-        for &index in &chain.connection {
+        let facts = facts(self.id(), connection, info);
+        for (&index, backends) in chain.connection.iter().zip(&chain.tunnels) {
             let said =
                 local.call_request(index, &facts, |instance, view| instance.on_connection(view));
             let attachment = local.attached(index).map(|one| one.attachment.as_str());
-            match said {
-                Ok(decision) => match decision.verdict {
-                    ConnectionVerdict::Allow => {}
-                    verdict => {
-                        let reason = decision.reason;
-                        tracing::info!(
-                            listener = name,
-                            attachment,
-                            reason,
-                            ?verdict,
-                            "a connection is closed"
-                        );
-                        return false;
-                    }
-                },
+            let decision = match said {
+                Ok(decision) => decision,
                 Err(fault) => {
                     tracing::warn!(attachment, kind = fault.kind(), "a connection hook failed");
                     if local.attached(index).is_none_or(|one| one.failure == FailureMode::Closed) {
-                        return false;
+                        return Admission::Close;
                     }
+                    continue;
+                }
+            };
+            let reason = decision.reason;
+            match decision.verdict {
+                ConnectionVerdict::Allow => {}
+                ConnectionVerdict::Deny => {
+                    tracing::info!(listener = name, attachment, reason, "a connection is closed");
+                    return Admission::Close;
+                }
+                ConnectionVerdict::Tunnel(backend) => {
+                    let service = backends.get(backend as usize).copied().flatten();
+                    let Some(service) = service else {
+                        tracing::warn!(
+                            listener = name,
+                            attachment,
+                            backend,
+                            "a connection is closed: its hook chose a service this proxy does not know"
+                        );
+                        return Admission::Close;
+                    };
+                    let forward = tunnel::Forward { facts, chain: number, service, reason };
+                    let local = Rc::clone(&local);
+                    return Admission::Tunnel(Box::new(forward), local);
                 }
             }
         }
-        true
+        Admission::Serve
+    }
+}
+
+/// What becomes of a connection.
+enum Admission {
+    /// Its exchanges are served.
+    Serve,
+    /// It is closed without a word.
+    Close,
+    /// Its octets go to a service, under the generation that said so.
+    Tunnel(Box<tunnel::Forward>, Rc<Local>),
+}
+
+/// A connection in the form hooks see: attributes alone.
+fn facts(id: u64, connection: &Connection, info: &ConnInfo) -> Exchange {
+    let mut attributes = Attributes::default();
+    attributes.set("source.address", connection.peer_address.as_str());
+    attributes.set("listener.name", connection.listener.as_str());
+    if let Some(identity) = &connection.peer_identity {
+        attributes.set("peer.spiffe-id", identity.as_str());
+    }
+    if let Some(version) = connection.tls_version {
+        attributes.set("tls.version", version);
+    }
+    if let Some(server_name) = &connection.server_name {
+        attributes.set("tls.sni", server_name.as_str());
+    }
+    let alpn = info.identity.as_ref().and_then(|identity| identity.alpn.as_deref());
+    if let Some(Ok(alpn)) = alpn.map(std::str::from_utf8) {
+        attributes.set("tls.alpn", alpn);
+    }
+    let secure = connection.tls_version.is_some();
+    Exchange {
+        id,
+        method: http::Method::CONNECT,
+        scheme: if secure { Scheme::Https } else { Scheme::Http },
+        authority: String::new(),
+        path: String::new(),
+        headers: http::HeaderMap::new(),
+        status: None,
+        response_headers: http::HeaderMap::new(),
+        attributes,
     }
 }
 

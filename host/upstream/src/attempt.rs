@@ -4,6 +4,7 @@ use crate::ask::Ask;
 use crate::circuit::Ticket;
 use crate::config::Protocol;
 use crate::endpoints::Endpoint;
+use crate::place::{Place, Placed};
 use crate::registry::{EndpointState, ServiceState};
 use crate::window::Sample;
 use crate::{http1, http2};
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tamis_exchange::{Body, Cause};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Counted in flight until dropped. Dropped without a record it was cancelled: that counts neither way.
 pub struct Attempt {
@@ -110,6 +112,26 @@ impl Attempt {
             }
             Protocol::Http1 | Protocol::Http2 => http1::send(&self.pool, request).await,
         }
+    }
+
+    /// Opens a connection of its own for bytes that are no HTTP; it keeps its place among the endpoint's connections
+    /// until it is dropped.
+    ///
+    /// # Errors
+    /// Says why there is none; nothing was sent.
+    pub async fn connect(
+        &mut self,
+    ) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + use<>, SendFailure> {
+        let place = Place::take(&self.pool).ok_or_else(|| {
+            let detail = format!("{} has all its connections in use", self.pool.address);
+            SendFailure::untouched(Cause::Other, detail)
+        })?;
+        self.pool.open_raw().await.map(|stream| Placed::new(stream, place))
+    }
+
+    /// Another attempt answered while this one had not: says about its endpoint that it is no faster than this.
+    pub fn overtaken(self) {
+        self.endpoint.overtaken(self.began.elapsed());
     }
 
     /// How it ended; only the first counts. Gives a question when the breaker filter should look.

@@ -5,7 +5,7 @@ use crate::pool::Pool;
 use crate::registry::{EndpointState, ServiceState};
 use crate::resolve::{Name, Names};
 use crate::upstreams::Pools;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use tamis_transport::Address;
@@ -13,7 +13,10 @@ use tamis_transport::Address;
 /// One address to send to.
 pub(crate) struct Endpoint {
     pub(crate) state: Arc<EndpointState>,
-    pub(crate) weight: u32,
+    /// As the balancer said last; as configured before.
+    pub(crate) weight: Cell<u32>,
+    /// As the operator said.
+    pub(crate) configured: u32,
     pub(crate) pool: Rc<Pool>,
 }
 
@@ -46,6 +49,11 @@ impl Endpoints {
         Self { names: names.collect(), current: RefCell::default() }
     }
 
+    /// Endpoints as they were listed last; none before the first time.
+    pub(crate) fn known(&self) -> Rc<Vec<Endpoint>> {
+        Rc::clone(&self.current.borrow().list)
+    }
+
     /// Endpoints of now. Waits for names that were never resolved; those that do not are left out as long as there
     /// are others.
     pub(crate) async fn list(
@@ -61,6 +69,7 @@ impl Endpoints {
                 return Ok(Rc::clone(&current.list));
             }
         }
+        let before = self.known();
         let mut list = Vec::new();
         let mut unresolved = None;
         // Of each name as it was read: another may change while one is awaited.
@@ -82,7 +91,12 @@ impl Endpoints {
             for address in addresses {
                 let shared = state.endpoint(&address.to_string(), name.is_some());
                 let pool = pools.pool(&address, endpoint, config, &shared);
-                list.push(Endpoint { state: shared, weight: endpoint.weight, pool });
+                let configured = endpoint.weight;
+                // What the balancer said goes on for those that stay, until it is asked again.
+                let said = before.iter().find(|one| Arc::ptr_eq(&one.state, &shared));
+                let weight = said.map_or(configured, |one| one.weight.get());
+                let weight = Cell::new(weight);
+                list.push(Endpoint { state: shared, weight, configured, pool });
             }
         }
         if let (true, Some(unresolved)) = (list.is_empty(), unresolved) {

@@ -21,6 +21,7 @@ mod resolve;
 #[cfg(test)]
 mod tests;
 mod upstreams;
+mod weigh;
 mod window;
 
 pub use ask::Ask;
@@ -29,3 +30,4 @@ pub use config::{Algorithm, EndpointConfig, Policy, Protocol, ServiceConfig, Tar
 pub use pick::{Pick, PickFailure};
 pub use registry::{EndpointSnapshot, Registry, ServiceSnapshot};
 pub use upstreams::{Upstream, Upstreams};
+pub use weigh::{Seen, WeightsRefused};

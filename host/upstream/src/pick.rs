@@ -63,7 +63,7 @@ pub(crate) fn choose(
     turn: u64,
 ) -> Option<usize> {
     if let [one] = endpoints {
-        return (one.weight > 0 && may(0)).then_some(0);
+        return (one.weight.get() > 0 && may(0)).then_some(0);
     }
     if let Some(hash) = hash {
         return rendezvous(endpoints, &may, hash);
@@ -107,14 +107,15 @@ fn second(
 /// circuit breaker to judge, which needs requests to see them by.
 fn is_better(other: &Endpoint, one: &Endpoint) -> bool {
     let (a, b) = (other.state.load(), one.state.load());
-    let weights = u128::from(other.weight) + u128::from(one.weight);
+    let (there, here) = (other.weight.get(), one.weight.get());
+    let weights = u128::from(there) + u128::from(here);
     let cost = |load: Load, latency_us: Option<u32>, weight: u32| {
         let in_flight =
             1024 * u128::from(load.in_flight) * weights / (2 * u128::from(weight.max(1)));
         (in_flight + 1024) * u128::from(latency_us.unwrap_or(1))
     };
-    let there = cost(a, a.latency_us.or(b.latency_us), other.weight);
-    let here = cost(b, b.latency_us.or(a.latency_us), one.weight);
+    let there = cost(a, a.latency_us.or(b.latency_us), there);
+    let here = cost(b, b.latency_us.or(a.latency_us), here);
     let new = !a.tried && b.tried;
     there < here || (new && there == here)
 }
@@ -144,7 +145,7 @@ fn weights<'a>(
     may: &'a impl Fn(usize) -> bool,
 ) -> impl Iterator<Item = (usize, u64)> + 'a {
     let all = endpoints.iter().enumerate();
-    all.filter(|(index, _)| may(*index)).map(|(index, one)| (index, u64::from(one.weight)))
+    all.filter(|(index, _)| may(*index)).map(|(index, one)| (index, u64::from(one.weight.get())))
 }
 
 /// The endpoint that holds place `at` on the line of weights.
@@ -168,9 +169,10 @@ fn rendezvous(endpoints: &[Endpoint], may: &impl Fn(usize) -> bool, hash: u64) -
         // Logarithmic weights: the share of keys is the share of weight.
         #[expect(clippy::cast_precision_loss, reason = "a score needs no 64 bits")]
         let unit = (mix(hash ^ name) >> 11) as f64 / (1_u64 << 53) as f64;
-        f64::from(one.weight) / -unit.max(f64::MIN_POSITIVE).ln()
+        f64::from(one.weight.get()) / -unit.max(f64::MIN_POSITIVE).ln()
     };
-    let open = (0..endpoints.len())
-        .filter(|index| may(*index) && endpoints.get(*index).is_some_and(|one| one.weight > 0));
+    let open = (0..endpoints.len()).filter(|index| {
+        may(*index) && endpoints.get(*index).is_some_and(|one| one.weight.get() > 0)
+    });
     open.max_by(|a, b| score(*a).total_cmp(&score(*b)))
 }

@@ -26,6 +26,8 @@ pub(crate) struct Pool {
     tls_http1: Option<ClientTls>,
     /// Offers HTTP/2 alone.
     tls_http2: Option<ClientTls>,
+    /// Offers nothing: for bytes that are no HTTP.
+    tls_raw: Option<ClientTls>,
     pub(crate) policy: RefCell<Policy>,
     pub(crate) state: Arc<EndpointState>,
     pub(crate) idle: RefCell<Vec<http1::Idle>>,
@@ -45,8 +47,8 @@ impl Pool {
         config: &ServiceConfig,
         state: &Arc<EndpointState>,
     ) -> Self {
-        let offer = |protocol: &[u8]| {
-            endpoint.tls.as_ref().map(|tls| ClientTls::clone(tls).with_alpn(&[protocol]))
+        let offer = |protocols: &[&[u8]]| {
+            endpoint.tls.as_ref().map(|tls| ClientTls::clone(tls).with_alpn(protocols))
         };
         let alternate = match &endpoint.target {
             Target::Dns { host, port } if is_localhost(host) => {
@@ -58,8 +60,9 @@ impl Pool {
             address: address.clone(),
             alternate,
             protocol: config.protocol,
-            tls_http1: offer(b"http/1.1"),
-            tls_http2: offer(b"h2"),
+            tls_http1: offer(&[b"http/1.1"]),
+            tls_http2: offer(&[b"h2"]),
+            tls_raw: offer(&[]),
             policy: RefCell::new(config.policy.clone()),
             state: Arc::clone(state),
             idle: RefCell::default(),
@@ -81,6 +84,20 @@ impl Pool {
             Protocol::Http1 => self.tls_http1.as_ref(),
             Protocol::Http2 => self.tls_http2.as_ref(),
         };
+        let stream = self.connect(tls).await?;
+        if protocol == Protocol::Http2 && tls.is_some() && !stream.is_http2() {
+            let detail = format!("{} agreed on another protocol than HTTP/2", self.address);
+            return Err(SendFailure::untouched(Cause::ConnectFailure, detail));
+        }
+        Ok(stream)
+    }
+
+    /// Opens a connection for bytes that are no HTTP.
+    pub(crate) async fn open_raw(&self) -> Result<Stream, SendFailure> {
+        self.connect(self.tls_raw.as_ref()).await
+    }
+
+    async fn connect(&self, tls: Option<&ClientTls>) -> Result<Stream, SendFailure> {
         let timeout = self.policy.borrow().connect_timeout;
         let mut connected = connect(&self.address, tls, timeout).await;
         if let (Err(ConnectError::Connect { .. }), Some(alternate)) = (&connected, &self.alternate)
@@ -88,13 +105,8 @@ impl Pool {
         {
             connected = Ok(stream);
         }
-        let stream = connected
-            .map_err(|error| SendFailure::untouched(Cause::ConnectFailure, with_causes(&error)))?;
-        if protocol == Protocol::Http2 && tls.is_some() && !stream.is_http2() {
-            let detail = format!("{} agreed on another protocol than HTTP/2", self.address);
-            return Err(SendFailure::untouched(Cause::ConnectFailure, detail));
-        }
-        Ok(stream)
+        connected
+            .map_err(|error| SendFailure::untouched(Cause::ConnectFailure, with_causes(&error)))
     }
 
     /// Takes no new connection in and closes what is idle.

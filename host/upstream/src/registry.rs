@@ -25,6 +25,12 @@ pub struct ServiceSnapshot {
     pub retries: u64,
     /// Retries the budget refused.
     pub retries_refused: u64,
+    /// Second attempts started beside a first.
+    pub hedges: u64,
+    /// Second attempts that answered first.
+    pub hedges_won: u64,
+    /// Second attempts the budget refused.
+    pub hedges_refused: u64,
     /// Its endpoints.
     pub endpoints: Vec<EndpointSnapshot>,
 }
@@ -108,6 +114,9 @@ pub(crate) struct ServiceState {
     pub(crate) in_flight: AtomicU32,
     retries: AtomicU64,
     retries_refused: AtomicU64,
+    hedges: AtomicU64,
+    hedges_won: AtomicU64,
+    hedges_refused: AtomicU64,
     endpoints: Mutex<HashMap<String, Arc<EndpointState>>>,
 }
 
@@ -122,6 +131,9 @@ impl ServiceState {
             in_flight: AtomicU32::default(),
             retries: AtomicU64::default(),
             retries_refused: AtomicU64::default(),
+            hedges: AtomicU64::default(),
+            hedges_won: AtomicU64::default(),
+            hedges_refused: AtomicU64::default(),
             endpoints: Mutex::default(),
         };
         state.set_policy(policy);
@@ -163,8 +175,21 @@ impl ServiceState {
     }
 
     pub(crate) fn spend_retry(&self) -> bool {
+        self.spend(&self.retries, &self.retries_refused)
+    }
+
+    /// A hedge is load that nobody asked for, as a retry is: both come out of one budget.
+    pub(crate) fn spend_hedge(&self) -> bool {
+        self.spend(&self.hedges, &self.hedges_refused)
+    }
+
+    pub(crate) fn note_hedge_won(&self) {
+        self.hedges_won.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn spend(&self, granted: &AtomicU64, refused: &AtomicU64) -> bool {
         let spent = lock(&self.budget).spend(self.percent(), self.floor(), Instant::now());
-        let counter = if spent { &self.retries } else { &self.retries_refused };
+        let counter = if spent { granted } else { refused };
         counter.fetch_add(1, Ordering::Relaxed);
         spent
     }
@@ -185,6 +210,9 @@ impl ServiceState {
             budget_left: self.budget_left(),
             retries: self.retries.load(Ordering::Relaxed),
             retries_refused: self.retries_refused.load(Ordering::Relaxed),
+            hedges: self.hedges.load(Ordering::Relaxed),
+            hedges_won: self.hedges_won.load(Ordering::Relaxed),
+            hedges_refused: self.hedges_refused.load(Ordering::Relaxed),
             endpoints: endpoints.iter().map(|endpoint| endpoint.snapshot()).collect(),
         }
     }
@@ -250,6 +278,19 @@ impl EndpointState {
         let mut breaker = lock(&self.breaker);
         change(&mut breaker, Instant::now());
         self.troubled.store(!breaker.is_closed(), Ordering::Relaxed);
+    }
+
+    /// An attempt was given up for another that was faster: it would have taken at least so long.
+    pub(crate) fn overtaken(&self, elapsed: Duration) {
+        let least = u32::try_from(elapsed.as_micros()).unwrap_or(u32::MAX);
+        if least > self.latency_parts().0 {
+            self.add_latency(elapsed, false);
+        }
+    }
+
+    /// How long ago it was first seen.
+    pub(crate) fn age(&self) -> Duration {
+        self.born.elapsed()
     }
 
     /// Exponentially weighted average, in microseconds. A failure never makes an endpoint look faster.

@@ -7,6 +7,7 @@ mod queue;
 mod server;
 mod service;
 mod tls;
+mod weights;
 
 use crate::{Attempt, AttemptOutcome, Upstream, Upstreams};
 use crate::{EndpointConfig, Pick, Policy, Protocol, Registry, SendFailure, ServiceConfig, Target};

@@ -9,6 +9,7 @@ use crate::pick::{Pick, PickFailure, calm, choose};
 use crate::pool::Pool;
 use crate::registry::{EndpointState, Registry, ServiceState};
 use crate::resolve::Names;
+use crate::weigh::{Seen, WeightsRefused};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -158,6 +159,62 @@ impl Upstream {
         self.state.spend_retry()
     }
 
+    /// Takes a second attempt beside a first out of the same budget; false when it is spent.
+    pub fn spend_hedge(&self) -> bool {
+        self.state.spend_hedge()
+    }
+
+    /// Counts a second attempt that answered first.
+    pub fn note_hedge_won(&self) {
+        self.state.note_hedge_won();
+    }
+
+    /// Lists the endpoints, names resolved, so that they can be [weighed](Self::endpoints) before the first request.
+    ///
+    /// # Errors
+    /// When a name was never resolved.
+    pub async fn resolve(&self) -> Result<(), PickFailure> {
+        let config = self.config().ok_or(PickFailure::NoEndpoint)?;
+        self.list(config).await.map(drop)
+    }
+
+    /// Endpoints as they were listed last, for a balancer to weigh.
+    pub fn endpoints(&self) -> Vec<Seen> {
+        self.endpoints.known().iter().map(Seen::of).collect()
+    }
+
+    /// Sets the weights picking goes by, in the order of [`Upstream::endpoints`], until the next time. What the
+    /// operator gave no weight gets none.
+    ///
+    /// # Errors
+    /// When they are not one for each endpoint, or would leave none: then the weights stay as they are.
+    pub fn set_weights(&self, weights: &[u32]) -> Result<(), WeightsRefused> {
+        let endpoints = self.endpoints.known();
+        if endpoints.len() != weights.len() {
+            return Err(WeightsRefused::Count {
+                endpoints: endpoints.len(),
+                weights: weights.len(),
+            });
+        }
+        let of = |(one, weight): (&Endpoint, &u32)| if one.configured == 0 { 0 } else { *weight };
+        let weights: Vec<u32> = endpoints.iter().zip(weights).map(of).collect();
+        if !endpoints.is_empty() && weights.iter().all(|weight| *weight == 0) {
+            return Err(WeightsRefused::None);
+        }
+        for (one, weight) in endpoints.iter().zip(weights) {
+            one.weight.set(weight);
+        }
+        Ok(())
+    }
+
+    async fn list(&self, config: &ServiceConfig) -> Result<Rc<Vec<Endpoint>>, PickFailure> {
+        let endpoints = self.endpoints.list(config, &self.state, &self.pools).await;
+        endpoints.map_err(|unresolved| PickFailure::Unresolved {
+            host: unresolved.host,
+            cause: unresolved.cause,
+        })
+    }
+
     /// Chooses an endpoint, one not `tried` if its circuit lets the attempt pass. Waits only for a name that was never
     /// resolved.
     ///
@@ -169,16 +226,12 @@ impl Upstream {
         hash: Option<u64>,
     ) -> Result<Pick, PickFailure> {
         let config = self.config().ok_or(PickFailure::NoEndpoint)?;
-        let endpoints = self.endpoints.list(config, &self.state, &self.pools).await;
-        let endpoints = endpoints.map_err(|unresolved| PickFailure::Unresolved {
-            host: unresolved.host,
-            cause: unresolved.cause,
-        })?;
+        let endpoints = self.list(config).await?;
         let limit = config.policy.max_requests;
         if limit.is_some_and(|limit| self.state.in_flight.load(Ordering::Relaxed) >= limit) {
             return Err(PickFailure::Overloaded);
         }
-        if !endpoints.iter().any(|endpoint| endpoint.weight > 0) {
+        if !endpoints.iter().any(|endpoint| endpoint.weight.get() > 0) {
             return Err(PickFailure::NoEndpoint);
         }
         let turn = self.turn.get();

@@ -7,6 +7,7 @@ use crate::pick::choose;
 use crate::pool::Pool;
 use crate::registry::EndpointState;
 use proptest::prelude::*;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -20,7 +21,7 @@ fn endpoints(weights: &[u32]) -> Vec<Endpoint> {
         let target = Target::Address(SocketAddr::from(([127, 0, 0, 1], port)).into());
         let config = config(Protocol::Http1, []);
         let pool = Rc::new(Pool::new(&address, &endpoint(target), &config, &state));
-        Endpoint { state, weight: *weight, pool }
+        Endpoint { state, weight: Cell::new(*weight), configured: *weight, pool }
     });
     made.collect()
 }

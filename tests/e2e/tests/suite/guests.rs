@@ -1,6 +1,6 @@
 //! Guests for these tests, built once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use tamis_e2e::{Folder, root, tamis};
@@ -8,27 +8,36 @@ use tamis_e2e::{Folder, root, tamis};
 /// The guest that does what its configuration says, as a component on disk.
 pub(crate) fn behaviour() -> &'static PathBuf {
     static FILE: OnceLock<PathBuf> = OnceLock::new();
-    FILE.get_or_init(|| {
-        let target = root().join("target/guests");
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--release", "--target", "wasm32-unknown-unknown"])
-            .arg("--target-dir")
-            .arg(&target)
-            .current_dir(root().join("tests/guests/rust/behaviour"))
-            .status()
-            .unwrap();
-        assert!(built.success(), "the guest does not build; is the wasm32 target installed?");
-        let module = target.join("wasm32-unknown-unknown/release/guest_behaviour.wasm");
-        let component = wit_component::ComponentEncoder::default()
-            .validate(true)
-            .module(&std::fs::read(module).unwrap())
-            .unwrap()
-            .encode()
-            .unwrap();
-        let file = target.join(format!("behaviour-{}.wasm", std::process::id()));
-        std::fs::write(&file, component).unwrap();
-        file
-    })
+    FILE.get_or_init(|| component("behaviour"))
+}
+
+/// The guest that hedges, weighs and tunnels.
+pub(crate) fn traffic() -> &'static PathBuf {
+    static FILE: OnceLock<PathBuf> = OnceLock::new();
+    FILE.get_or_init(|| component("traffic"))
+}
+
+/// Builds a guest of `tests/guests/rust`.
+fn component(name: &str) -> PathBuf {
+    let target = root().join("target/guests");
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--release", "--target", "wasm32-unknown-unknown"])
+        .arg("--target-dir")
+        .arg(&target)
+        .current_dir(root().join("tests/guests/rust").join(name))
+        .status()
+        .unwrap();
+    assert!(built.success(), "the guest does not build; is the wasm32 target installed?");
+    let module = target.join(format!("wasm32-unknown-unknown/release/guest_{name}.wasm"));
+    let component = wit_component::ComponentEncoder::default()
+        .validate(true)
+        .module(&std::fs::read(module).unwrap())
+        .unwrap()
+        .encode()
+        .unwrap();
+    let file = target.join(format!("{name}-{}.wasm", std::process::id()));
+    std::fs::write(&file, component).unwrap();
+    file
 }
 
 /// What the guest imports.
@@ -37,7 +46,12 @@ pub(crate) const GRANT: &str = "  request: { readHeaders: [\"*\"], writeHeaders:
 
 /// Signs the guest with the folder's key and pins it.
 pub(crate) fn sign(folder: &Folder, version: &str) {
-    let file = behaviour().display().to_string();
+    sign_as(folder, behaviour(), "test/guest", version);
+}
+
+/// Signs a component with the folder's key and pins it.
+pub(crate) fn sign_as(folder: &Folder, component: &Path, name: &str, version: &str) {
+    let file = component.display().to_string();
     let done = tamis(
         folder.path(),
         &[
@@ -45,7 +59,7 @@ pub(crate) fn sign(folder: &Folder, version: &str) {
             "sign",
             &file,
             "--name",
-            "test/guest",
+            name,
             "--version",
             version,
             "--key",

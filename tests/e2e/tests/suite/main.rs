@@ -7,6 +7,7 @@
 )]
 
 mod bad_input;
+mod connections;
 mod docs;
 mod filters;
 mod guests;
@@ -16,3 +17,4 @@ mod retries;
 mod shop;
 mod swap;
 mod tokens;
+mod traffic;

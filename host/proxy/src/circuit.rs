@@ -1,0 +1,79 @@
+//! An endpoint whose circuit lets an attempt pass, and the breaker filter's say in that.
+
+use crate::attempt::Failed;
+use crate::local::Local;
+use std::rc::Rc;
+use tamis_exchange::{Cause, Circuit, Fault, NameKind, Refusal};
+use tamis_upstream::{Ask, Attempt, Pick, PickFailure, Upstream};
+
+/// Questions to the breaker for one attempt.
+const ASKS_MAX: usize = 8;
+
+/// Finds an endpoint whose circuit lets the attempt pass, asking the breaker filter where that is due.
+pub(crate) async fn pick(
+    local: &Rc<Local>,
+    chain: usize,
+    upstream: &Rc<Upstream>,
+    tried: &[String],
+    hash: Option<u64>,
+) -> Result<Attempt, Failed> {
+    let refuse = |code, status, cause, detail: String| Failed {
+        cause,
+        response: None,
+        refusal: Refusal::new(code, status, Fault::Upstream, detail),
+        untouched: true,
+    };
+    for _ in 0..ASKS_MAX {
+        match upstream.pick(tried, hash).await {
+            Ok(Pick::Attempt(attempt)) => return Ok(attempt),
+            Ok(Pick::Ask(ask)) => answer(local, chain, upstream, Some(ask)),
+            Err(PickFailure::CircuitOpen { retry_in_ms }) => {
+                let detail = format!("every circuit is open; the next opens in {retry_in_ms} ms");
+                return Err(refuse("circuit.open", 503, Cause::Other, detail));
+            }
+            Err(PickFailure::NoEndpoint) => {
+                let detail = format!("{} has no endpoint", upstream.name());
+                return Err(refuse("upstream.no-endpoint", 503, Cause::ConnectFailure, detail));
+            }
+            Err(PickFailure::Unresolved { host, cause }) => {
+                let detail = format!("{host} does not resolve: {cause}");
+                return Err(refuse("upstream.unresolved", 503, Cause::ConnectFailure, detail));
+            }
+            Err(PickFailure::Overloaded) => {
+                let detail = format!("{} has all the requests it takes", upstream.name());
+                return Err(refuse("upstream.overloaded", 503, Cause::Other, detail));
+            }
+        }
+    }
+    Err(refuse("circuit.open", 503, Cause::Other, "the breaker did not come to an end".to_owned()))
+}
+
+/// Puts a question of a circuit to the breaker filter. Without one circuits stay closed.
+pub(crate) fn answer(local: &Rc<Local>, chain: usize, upstream: &Upstream, ask: Option<Ask>) {
+    let Some(ask) = ask else { return };
+    let Some(breaker) = local.chain(chain).and_then(|chain| chain.breaker) else {
+        return ask.unanswered();
+    };
+    let service = local.intern(NameKind::Upstream, Some(upstream.name()));
+    let endpoint = local.intern(NameKind::Endpoint, Some(ask.endpoint()));
+    let (window, now) = (ask.window(), ask.circuit());
+    let said = local.call(breaker, |i| i.evaluate(service, Some(endpoint), &window, now));
+    match said {
+        Ok(circuit) => {
+            let changed = std::mem::discriminant(&circuit) != std::mem::discriminant(&now);
+            if changed {
+                let (service, endpoint) = (ask.service(), ask.endpoint());
+                match circuit {
+                    Circuit::Open(ms) => tracing::warn!(service, endpoint, ms, "circuit opened"),
+                    Circuit::HalfOpen(n) => tracing::info!(service, endpoint, n, "circuit probes"),
+                    Circuit::Closed => tracing::info!(service, endpoint, "circuit closed"),
+                }
+            }
+            ask.answer(circuit);
+        }
+        Err(fault) => {
+            tracing::warn!(service = ask.service(), kind = fault.kind(), "the breaker failed");
+            ask.unanswered();
+        }
+    }
+}

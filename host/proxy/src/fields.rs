@@ -1,0 +1,276 @@
+//! Fields that belong to one connection and go, and those every hop adds to.
+
+use crate::connection::Connection;
+use crate::generation::Direction;
+use http::Version;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use tamis_exchange::Scheme;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// What `connection` names.
+pub(crate) fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+}
+
+/// Removes what belongs to one connection, the fields that `connection` names included (RFC 9110 §7.6.1).
+pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let named: Vec<HeaderName> = connection_options(headers)
+            .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
+            // A client must not be able to take a field away that says who it is.
+            .filter(|name| !is_protected(name))
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+        headers.remove(header::CONNECTION);
+    }
+    for name in [
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        header::TE,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        HTTP2_SETTINGS,
+    ] {
+        headers.remove(name);
+    }
+}
+
+fn is_protected(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "host"
+            | "content-length"
+            | "authorization"
+            | "cookie"
+            | "traceparent"
+            | "tracestate"
+            | "via"
+            | "forwarded"
+    ) || name.as_str().starts_with("x-forwarded-")
+}
+
+/// `X-Forwarded-*` and `Forwarded` (RFC 7239). A gateway believes nothing of what a client says there; inside the
+/// mesh a sidecar adds the peer it was called by.
+pub(crate) fn forwarded(
+    headers: &mut HeaderMap,
+    connection: &Connection,
+    direction: Direction,
+    scheme: Scheme,
+    authority: &str,
+) {
+    match direction {
+        Direction::Gateway => {
+            headers.insert(X_FORWARDED_FOR, connection.peer_value.clone());
+            headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme.as_str()));
+            match HeaderValue::from_str(authority) {
+                Ok(host) if !authority.is_empty() => headers.insert(X_FORWARDED_HOST, host),
+                _ => headers.remove(X_FORWARDED_HOST),
+            };
+            let element = format!("for={};proto={}", connection.forwarded_for, scheme.as_str());
+            match HeaderValue::from_str(&element) {
+                Ok(value) => headers.insert(header::FORWARDED, value),
+                Err(_) => headers.remove(header::FORWARDED),
+            };
+        }
+        Direction::Inbound => {
+            append(headers, X_FORWARDED_FOR, connection.peer_value.as_bytes());
+            if headers.contains_key(header::FORWARDED) {
+                let element = format!("for={}", connection.forwarded_for);
+                append(headers, header::FORWARDED, element.as_bytes());
+            }
+        }
+        Direction::Outbound => {}
+    }
+}
+
+/// Adds to a comma-separated field.
+fn append(headers: &mut HeaderMap, name: HeaderName, element: &[u8]) {
+    let mut joined = Vec::with_capacity(64);
+    for value in headers.get_all(&name) {
+        joined.extend_from_slice(value.as_bytes());
+        joined.extend_from_slice(b", ");
+    }
+    joined.extend_from_slice(element);
+    if let Ok(value) = HeaderValue::from_bytes(&joined) {
+        headers.insert(name, value);
+    }
+}
+
+/// Adds this proxy to `via` (RFC 9110 §7.6.3).
+pub(crate) fn via(headers: &mut HeaderMap, version: Version) {
+    let element: &'static str = match version {
+        Version::HTTP_10 => "1.0 tamis",
+        Version::HTTP_2 => "2 tamis",
+        _ => "1.1 tamis",
+    };
+    if headers.contains_key(header::VIA) {
+        append(headers, header::VIA, element.as_bytes());
+    } else {
+        headers.insert(header::VIA, HeaderValue::from_static(element));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+        lines
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn fields_named_by_connection_go_and_protected_ones_stay() {
+        let mut map = headers(&[
+            ("connection", "close, X-Mine , authorization, x-forwarded-for"),
+            ("x-mine", "1"),
+            ("authorization", "Bearer a"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("accept", "*/*"),
+        ]);
+        remove_hop_by_hop(&mut map);
+        let mut left: Vec<_> = map.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["accept", "authorization", "x-forwarded-for"]);
+    }
+
+    #[test]
+    fn via_grows_by_one_element() {
+        let mut map = headers(&[("via", "1.1 a")]);
+        via(&mut map, Version::HTTP_2);
+        assert_eq!(map["via"], "1.1 a, 2 tamis");
+    }
+
+    fn connection(peer: &str) -> Connection {
+        let local = tamis_transport::Address::Unix("test".into());
+        let peer = peer.parse().ok();
+        Connection::new("in", &tamis_transport::ConnInfo { peer, local, identity: None })
+    }
+
+    fn forward(map: &mut HeaderMap, peer: &str, direction: Direction) {
+        forwarded(map, &connection(peer), direction, Scheme::Https, "shop.example");
+    }
+
+    #[test]
+    fn a_gateway_believes_nothing_and_a_sidecar_adds() {
+        let said = [("x-forwarded-for", "6.6.6.6"), ("forwarded", "for=6.6.6.6")];
+        let mut map = headers(&said);
+        forward(&mut map, "[2001:db8::1]:5", Direction::Gateway);
+        assert_eq!(map["x-forwarded-for"], "2001:db8::1");
+        assert_eq!(map["forwarded"], "for=\"[2001:db8::1]\";proto=https");
+        assert_eq!(map["x-forwarded-proto"], "https");
+        assert_eq!(map["x-forwarded-host"], "shop.example");
+        let mut map = headers(&said);
+        forward(&mut map, "10.0.0.1:5", Direction::Inbound);
+        assert_eq!(map["x-forwarded-for"], "6.6.6.6, 10.0.0.1");
+        assert_eq!(map["forwarded"], "for=6.6.6.6, for=10.0.0.1");
+        let mut map = headers(&said);
+        forward(&mut map, "unix", Direction::Outbound);
+        assert_eq!(map, headers(&said));
+        let mut map = HeaderMap::new();
+        forward(&mut map, "unix", Direction::Gateway);
+        assert_eq!(
+            (&map["x-forwarded-for"], &map["forwarded"]),
+            (&HeaderValue::from_static("unix"), &HeaderValue::from_static("for=_unix;proto=https"),)
+        );
+    }
+
+    const NAMES: [&str; 14] = [
+        "x-a",
+        "x-b",
+        "accept",
+        "cookie",
+        "authorization",
+        "forwarded",
+        "via",
+        "x-forwarded-for",
+        "te",
+        "upgrade",
+        "keep-alive",
+        "proxy-connection",
+        "transfer-encoding",
+        "http2-settings",
+    ];
+
+    fn fields() -> impl Strategy<Value = Vec<(&'static str, String)>> {
+        let field = (prop::sample::select(NAMES.as_slice()), "[a-z0-9=;]{1,8}");
+        prop::collection::vec(field, 0..20)
+    }
+
+    fn map_of(fields: &[(&'static str, String)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(HeaderName::from_static(name), value.parse().unwrap());
+        }
+        map
+    }
+
+    proptest! {
+        #[test]
+        fn what_belongs_to_one_connection_goes_and_the_rest_stays_in_order(
+            fields in fields(),
+            named in prop::collection::vec(prop::sample::select(NAMES.as_slice()), 0..4),
+            separator in prop::sample::select([",", " , ", ",,", ",\t"].as_slice()),
+        ) {
+            let mut map = map_of(&fields);
+            if !named.is_empty() {
+                map.append(header::CONNECTION, named.join(separator).to_uppercase().parse().unwrap());
+            }
+            remove_hop_by_hop(&mut map);
+            let always = &NAMES[8..];
+            let protected = &NAMES[3..8];
+            let goes = |name: &str| {
+                always.contains(&name) || (named.contains(&name) && !protected.contains(&name))
+            };
+            let mut kept = map_of(&fields);
+            for name in NAMES.iter().filter(|name| goes(name)) {
+                kept.remove(*name);
+            }
+            prop_assert_eq!(map, kept);
+        }
+
+        #[test]
+        fn every_hop_adds_one_element_at_the_end(
+            fields in fields(), hops in 1_usize..5, ip in any::<std::net::IpAddr>(),
+        ) {
+            let mut map = map_of(&fields);
+            let before = |map: &HeaderMap, name: &str| -> Vec<String> {
+                let values = map.get_all(name).iter().map(|value| value.to_str().unwrap().to_owned());
+                values.collect()
+            };
+            let (via_before, for_before) = (before(&map, "via"), before(&map, "x-forwarded-for"));
+            let peer = std::net::SocketAddr::new(ip, 1).to_string();
+            for _ in 0..hops {
+                via(&mut map, Version::HTTP_11);
+                forward(&mut map, &peer, Direction::Inbound);
+            }
+            let joined = |mut list: Vec<String>, element: &str| {
+                list.extend(std::iter::repeat_n(element.to_owned(), hops));
+                vec![list.join(", ")]
+            };
+            prop_assert_eq!(before(&map, "via"), joined(via_before, "1.1 tamis"));
+            prop_assert_eq!(before(&map, "x-forwarded-for"), joined(for_before, &ip.to_string()));
+            forward(&mut map, &peer, Direction::Gateway);
+            prop_assert_eq!(before(&map, "x-forwarded-for"), vec![ip.to_string()]);
+            prop_assert_eq!(before(&map, "forwarded").len(), 1);
+        }
+    }
+}

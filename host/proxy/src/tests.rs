@@ -1,0 +1,123 @@
+//! Pieces of the way with filters that run: a guest built once, and chains of it.
+
+mod bodies;
+mod decide;
+mod hedges;
+mod outgoing;
+
+use crate::course::{Course, Routed, Stop};
+use crate::generation::{Attached, Chain, Generation, Phase, Slot};
+use crate::local::Local;
+use http::HeaderMap;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::Command;
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
+use tamis_engine::{
+    Compiled, Engine, FailureMode, Filter, FilterOptions, FilterState, Grant, Isolation,
+};
+use tamis_exchange::{Attributes, Exchange, Refusal, Scheme};
+use tamis_observe::Metrics;
+
+/// The guest `tests/guests/rust/walk`, compiled.
+fn walk() -> &'static Compiled {
+    static COMPILED: OnceLock<Compiled> = OnceLock::new();
+    COMPILED.get_or_init(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let target = root.join("target/guests");
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--release", "--target", "wasm32-unknown-unknown"])
+            .arg("--target-dir")
+            .arg(&target)
+            .current_dir(root.join("tests/guests/rust/walk"))
+            .status()
+            .unwrap();
+        assert!(built.success(), "the guest does not build; is the wasm32 target installed?");
+        let module = target.join("wasm32-unknown-unknown/release/guest_walk.wasm");
+        let component = wit_component::ComponentEncoder::default()
+            .validate(true)
+            .module(&std::fs::read(module).unwrap())
+            .unwrap()
+            .encode()
+            .unwrap();
+        Engine::new().unwrap().compile(&component, None).unwrap()
+    })
+}
+
+fn filter(config: &Value) -> Filter {
+    let options = FilterOptions {
+        name: "test/walk".into(),
+        digest: "sha256:00".into(),
+        version: "0.1.0".into(),
+        config_json: config.to_string(),
+        grant: Grant::everything(),
+        state: Arc::new(FilterState::new(Arc::new(Metrics::new()))),
+        fetch: None,
+        failure: FailureMode::Closed,
+        isolation: Isolation::Worker,
+    };
+    Filter::new(walk(), options).unwrap()
+}
+
+fn attached(config: &Value, scope: Option<&str>, failure: FailureMode) -> Attached {
+    Attached {
+        attachment: "test/walk".into(),
+        slot: Slot::Running(filter(config)),
+        phase: Phase::Transform,
+        scope: scope.map(|scope| vec![scope.to_owned()]),
+        failure,
+    }
+}
+
+/// A router with these prefixes of paths and names of rules.
+fn router(rules: &[(&str, &str)]) -> Attached {
+    attached(&json!({ "reads": [":path"], "rules": rules }), None, FailureMode::Closed)
+}
+
+/// A worker's view of `filters`, the last of which routes.
+fn local(filters: Vec<Attached>, chain: Chain) -> Rc<Local> {
+    let generation = Generation { filters, chains: vec![chain], ..Generation::empty() };
+    Rc::new(Local::new(Arc::new(generation), Vec::new(), None))
+}
+
+fn course(path: &str) -> Course {
+    let exchange = Exchange {
+        id: 1,
+        method: http::Method::POST,
+        scheme: Scheme::Http,
+        authority: "shop.example".to_owned(),
+        path: path.to_owned(),
+        headers: HeaderMap::new(),
+        status: None,
+        response_headers: HeaderMap::new(),
+        attributes: Attributes::default(),
+    };
+    Course::new(exchange, 0)
+}
+
+fn refused<T>(result: Result<T, Stop>) -> Refusal {
+    match result {
+        Err(Stop::Refused(refusal)) => refusal,
+        Err(Stop::Answered(..)) => panic!("a filter answered"),
+        Ok(_) => panic!("it went on"),
+    }
+}
+
+/// Status and reason of a filter's answer.
+fn answered<T>(result: Result<T, Stop>) -> (u16, Option<String>) {
+    match result {
+        Err(Stop::Answered(_, reply, reason)) => (reply.status, reason),
+        Err(Stop::Refused(refusal)) => panic!("the host refused: {refusal:?}"),
+        Ok(_) => panic!("it went on"),
+    }
+}
+
+fn forwarded(result: Result<Routed, Stop>) -> u32 {
+    match result {
+        Ok(Routed::Forward(selection)) => selection.rule,
+        Ok(Routed::Answer(..)) => panic!("the router answered"),
+        Ok(Routed::Unmatched) => panic!("nothing matched"),
+        Err(_) => panic!("it stopped"),
+    }
+}

@@ -1,0 +1,201 @@
+//! Body hooks, whole and chunk by chunk, in both directions.
+
+use super::*;
+use crate::body::OutBody;
+use crate::pump::{buffered, chunks};
+use bytes::Bytes;
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
+use proptest::prelude::*;
+use tamis_exchange::{Body, BodyError};
+use tokio::task::LocalSet;
+
+fn one(config: &Value, failure: FailureMode) -> Rc<Local> {
+    local(vec![attached(config, None, failure)], Chain::default())
+}
+
+/// A body that comes in these pieces, with trailers.
+fn pieces(pieces: &[&[u8]]) -> Body {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-sum", "7".parse().unwrap());
+    let frames = pieces.iter().map(|piece| Frame::data(Bytes::copy_from_slice(piece)));
+    let frames: Vec<_> =
+        frames.chain([Frame::trailers(trailers)]).map(Ok::<_, BodyError>).collect();
+    Body::stream(StreamBody::new(futures_util::stream::iter(frames)))
+}
+
+async fn read(body: impl http_body::Body<Data = Bytes, Error = BodyError>) -> (String, bool) {
+    let collected = body.collect().await.unwrap();
+    let trailers = collected.trailers().is_some_and(|trailers| trailers.contains_key("x-sum"));
+    (String::from_utf8(collected.to_bytes().to_vec()).unwrap(), trailers)
+}
+
+fn run<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, test)
+}
+
+fn whole(body: &str, limit: u32) -> Value {
+    json!({ "body": body, "whole_up_to": limit })
+}
+
+const CLOSED: FailureMode = FailureMode::Closed;
+
+#[test]
+fn a_whole_body_is_replaced_before_the_head_goes_on() {
+    run(async {
+        let local = one(&whole("capitals", 100), CLOSED);
+        let mut course = course("/");
+        course.exchange.headers.insert("content-length", "5".parse().unwrap());
+        let body = buffered(&local, &mut course, &[0], pieces(&[b"he", b"", b"llo"])).await;
+        assert_eq!(read(body.ok().unwrap()).await, ("HELLO".to_owned(), true));
+        assert!(!course.exchange.headers.contains_key("content-length"), "it no longer holds");
+    });
+}
+
+#[test]
+fn a_body_that_passes_stays_as_it_was() {
+    run(async {
+        let local = one(&whole("", 5), CLOSED);
+        let mut course = course("/");
+        course.exchange.headers.insert("content-length", "5".parse().unwrap());
+        let body = buffered(&local, &mut course, &[0], pieces(&[b"hello"])).await;
+        assert_eq!(read(body.ok().unwrap()).await, ("hello".to_owned(), true));
+        assert!(course.exchange.headers.contains_key("content-length"));
+    });
+}
+
+#[test]
+fn a_body_longer_than_a_filter_judges_is_refused() {
+    run(async {
+        let local = one(&whole("", 4), CLOSED);
+        let body = buffered(&local, &mut course("/"), &[0], pieces(&[b"hel", b"lo"])).await;
+        let refusal = refused(body);
+        assert_eq!((refusal.code, refusal.status), ("request.too-large", 413));
+    });
+}
+
+#[test]
+fn the_tightest_limit_of_several_filters_counts() {
+    run(async {
+        let filters = vec![
+            attached(&whole("capitals", 100), None, CLOSED),
+            attached(&whole("", 4), None, CLOSED),
+        ];
+        let local = local(filters, Chain::default());
+        let body = buffered(&local, &mut course("/"), &[0, 1], pieces(&[b"hello"])).await;
+        assert_eq!(refused(body).code, "request.too-large");
+        let body = buffered(&local, &mut course("/"), &[0, 1], pieces(&[b"hell"])).await;
+        assert_eq!(read(body.ok().unwrap()).await.0, "HELL");
+    });
+}
+
+#[test]
+fn answers_and_faults_of_whole_bodies() {
+    run(async {
+        let local = one(&whole("answer", 100), CLOSED);
+        let mut course = course("/");
+        let body = buffered(&local, &mut course, &[0], pieces(&[b"hello"])).await;
+        assert_eq!(answered(body), (418, Some("walk.body".to_owned())));
+        assert_eq!(course.reason.as_deref(), Some("walk.body"));
+        let trap = json!({ "trap": true, "whole_up_to": 100 });
+        let body = buffered(&one(&trap, CLOSED), &mut course, &[0], pieces(&[b"hello"])).await;
+        assert_eq!(refused(body).code, "filter.failed");
+        let open = one(&trap, FailureMode::Open);
+        let body = buffered(&open, &mut course, &[0], pieces(&[b"hello"])).await;
+        assert_eq!(read(body.ok().unwrap()).await.0, "hello");
+    });
+}
+
+#[test]
+fn chunks_are_shown_on_their_way_and_the_end_once() {
+    run(async {
+        let local = one(&json!({ "body": "capitals" }), CLOSED);
+        let mut course = course("/");
+        course.exchange.headers.insert("content-length", "5".parse().unwrap());
+        let (body, verdicts) = chunks(&local, &mut course, vec![0], pieces(&[b"he", b"llo"]));
+        assert_eq!(read(body).await, ("HELLO!".to_owned(), true));
+        assert!(verdicts.borrow().is_none());
+        assert!(!course.exchange.headers.contains_key("content-length"));
+    });
+}
+
+#[test]
+fn what_a_filter_swallows_leaves_the_trailers() {
+    run(async {
+        let local = one(&json!({ "body": "swallow" }), CLOSED);
+        let (body, _) = chunks(&local, &mut course("/"), vec![0], pieces(&[b"he", b"llo"]));
+        assert_eq!(read(body).await, (String::new(), true));
+    });
+}
+
+#[test]
+fn an_answer_to_a_chunk_breaks_the_body_off_and_is_kept() {
+    run(async {
+        let local = one(&json!({ "body": "answer" }), CLOSED);
+        let (body, verdicts) = chunks(&local, &mut course("/"), vec![0], pieces(&[b"hello"]));
+        assert!(body.collect().await.is_err());
+        let (index, reply, reason) = verdicts.take().unwrap();
+        assert_eq!((index, reply.status, reason.as_deref()), (0, 418, Some("walk.body")));
+    });
+}
+
+#[test]
+fn a_fault_on_a_chunk_is_treated_as_its_attachment_says() {
+    run(async {
+        let trap = json!({ "trap": true });
+        let (body, _) = chunks(&one(&trap, CLOSED), &mut course("/"), vec![0], pieces(&[b"a"]));
+        assert!(body.collect().await.is_err());
+        let open = one(&trap, FailureMode::Open);
+        let (body, _) = chunks(&open, &mut course("/"), vec![0], pieces(&[b"a"]));
+        assert_eq!(read(body).await, ("a".to_owned(), true));
+    });
+}
+
+#[test]
+fn response_chunks_are_shown_too_and_an_answer_comes_too_late() {
+    run(async {
+        let out = |config: &Value, failure| {
+            let local = one(config, failure);
+            OutBody::plain(pieces(&[b"he", b"llo"])).filtered(&local, 1, vec![0])
+        };
+        let capitals = out(&json!({ "body": "capitals" }), CLOSED);
+        assert_eq!(read(capitals).await, ("HELLO!".to_owned(), true));
+        assert_eq!(read(out(&json!({ "body": "swallow" }), CLOSED)).await, (String::new(), true));
+        assert!(out(&json!({ "body": "answer" }), CLOSED).collect().await.is_err());
+        assert!(out(&json!({ "trap": true }), CLOSED).collect().await.is_err());
+        let open = out(&json!({ "trap": true }), FailureMode::Open);
+        assert_eq!(read(open).await, ("hello".to_owned(), true));
+    });
+}
+
+#[test]
+fn a_response_that_takes_longer_than_its_exchange_is_broken_off() {
+    run(async {
+        let never = Body::stream(StreamBody::new(futures_util::stream::pending::<
+            Result<Frame<Bytes>, BodyError>,
+        >()));
+        let soon = tokio::time::Instant::now() + std::time::Duration::from_millis(20);
+        assert!(OutBody::plain(never).until(Some(soon)).collect().await.is_err());
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    #[test]
+    fn cutting_a_body_up_changes_nothing(
+        cut in prop::collection::vec(prop::collection::vec(0x61_u8..0x7b, 0..20), 0..8),
+    ) {
+        let parts: Vec<&[u8]> = cut.iter().map(Vec::as_slice).collect();
+        let joined = String::from_utf8(cut.concat()).unwrap().to_ascii_uppercase();
+        run(async {
+            let local = one(&json!({ "body": "capitals" }), CLOSED);
+            let (body, _) = chunks(&local, &mut course("/"), vec![0], pieces(&parts));
+            prop_assert_eq!(read(body).await, (format!("{joined}!"), true));
+            let local = one(&whole("capitals", 200), CLOSED);
+            let body = buffered(&local, &mut course("/"), &[0], pieces(&parts)).await;
+            prop_assert_eq!(read(body.ok().unwrap()).await, (joined.clone(), true));
+            Ok(())
+        })?;
+    }
+}

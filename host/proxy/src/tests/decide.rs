@@ -1,0 +1,175 @@
+//! Request hooks in their order, scopes, failure modes, and what the router looks at.
+
+use super::*;
+use crate::decide::decide;
+use crate::route::{self, looks_at};
+use tamis_exchange::{Edit, FieldLine};
+
+/// Sets `x-NAME`, and a path if one is given.
+fn sets(name: &str, path: Option<&str>) -> Value {
+    let header = format!("x-{name}");
+    json!({ "writes": [header, ":path"], "set": [[header, "1"]], "path": path })
+}
+
+fn chain(filters: &[Attached]) -> Chain {
+    let router = filters.len() - 1;
+    Chain { request: (0..router).collect(), router: Some(router), ..Chain::default() }
+}
+
+fn world(filters: Vec<Attached>) -> Rc<Local> {
+    let chain = chain(&filters);
+    local(filters, chain)
+}
+
+fn set_by(course: &Course) -> Vec<&str> {
+    let names = course.exchange.headers.keys().map(http::HeaderName::as_str);
+    let mut names: Vec<_> = names.collect();
+    names.sort_unstable();
+    names
+}
+
+const CLOSED: FailureMode = FailureMode::Closed;
+const RULES: [(&str, &str); 2] = [("/a", "ns/a/0"), ("/b", "ns/b/0")];
+
+#[tokio::test(flavor = "current_thread")]
+async fn filters_of_a_route_have_their_say_only_there() {
+    let filters = vec![
+        attached(&sets("all", None), None, CLOSED),
+        attached(&sets("a", None), Some("ns/a/"), CLOSED),
+        attached(&sets("b", None), Some("ns/b/0"), CLOSED),
+        router(&RULES),
+    ];
+    let local = world(filters);
+    let mut course = course("/a/1");
+    assert_eq!(forwarded(decide(&local, &mut course).await), 0);
+    assert_eq!(set_by(&course), ["x-a", "x-all"]);
+    assert_eq!(course.exchange.attributes.find("route.name"), Some("ns/a/0"));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn an_edit_that_moves_the_exchange_brings_the_filters_of_its_new_route_in() {
+    let filters = vec![
+        attached(&sets("b", None), Some("ns/b/"), CLOSED),
+        attached(&sets("a", Some("/b/2")), Some("ns/a/"), CLOSED),
+        router(&RULES),
+    ];
+    let local = world(filters);
+    let mut course = course("/a/1");
+    assert_eq!(forwarded(decide(&local, &mut course).await), 1);
+    assert_eq!(set_by(&course), ["x-a", "x-b"]);
+    assert_eq!(course.exchange.path, "/b/2");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_never_settles_is_refused() {
+    let names: Vec<(String, String)> =
+        (0..7).map(|n| (format!("/{n}"), format!("ns/{n}/0"))).collect();
+    let rules: Vec<(&str, &str)> =
+        names.iter().map(|(path, rule)| (path.as_str(), rule.as_str())).collect();
+    // Each route's filter sends the exchange on to the next route, whose filter stands before it.
+    let mut filters: Vec<Attached> = (0..6)
+        .rev()
+        .map(|n| {
+            let to = format!("/{}", n + 1);
+            attached(&sets(&n.to_string(), Some(&to)), Some(&format!("ns/{n}/")), CLOSED)
+        })
+        .collect();
+    filters.push(router(&rules));
+    let local = world(filters);
+    assert_eq!(refused(decide(&local, &mut course("/0")).await).code, "route.unstable");
+    assert_eq!(forwarded(decide(&local, &mut course("/3")).await), 6);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn an_answer_ends_the_way_and_names_its_rule() {
+    let filters = vec![
+        attached(&sets("first", None), None, CLOSED),
+        attached(&json!({ "answer": 403 }), None, CLOSED),
+        attached(&sets("never", None), None, CLOSED),
+        router(&RULES),
+    ];
+    let mut course = course("/a");
+    let said = answered(decide(&world(filters), &mut course).await);
+    assert_eq!(said, (403, Some("walk.answer".to_owned())));
+    assert_eq!(set_by(&course), ["x-first"]);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_fault_is_treated_as_its_attachment_says() {
+    let undeclared = json!({ "writes": [], "set": [["x-sly", "1"]] });
+    for broken in [json!({ "trap": true }), undeclared] {
+        for mode in [FailureMode::Closed, FailureMode::Open, FailureMode::SkipAndAlert] {
+            let filters = vec![attached(&broken, None, mode), router(&RULES)];
+            let mut course = course("/a");
+            let decided = decide(&world(filters), &mut course).await;
+            if mode == CLOSED {
+                let refusal = refused(decided);
+                assert_eq!((refusal.code, refusal.status), ("filter.failed", 503));
+                assert_eq!(course.answered_by, Some(0));
+            } else {
+                assert_eq!(forwarded(decided), 0, "{mode:?}");
+            }
+            assert!(set_by(&course).is_empty(), "edits apply all or none");
+        }
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_filter_that_may_not_run_lets_nothing_pass_in_its_scope() {
+    let refused_slot = |scope: Option<&str>| Attached {
+        slot: Slot::Refused { code: "trust.altered".into(), detail: "its digest differs".into() },
+        ..attached(&json!({}), scope, CLOSED)
+    };
+    let local = world(vec![refused_slot(Some("ns/b/")), router(&RULES)]);
+    assert_eq!(forwarded(decide(&local, &mut course("/a")).await), 0);
+    let refusal = refused(decide(&local, &mut course("/b")).await);
+    assert_eq!(refusal.code, "filter.refused");
+    assert!(refusal.detail.starts_with("trust.altered: "), "{}", refusal.detail);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn without_a_router_or_a_rule_nothing_is_matched() {
+    let local = local(vec![router(&RULES)], Chain::default());
+    assert!(matches!(decide(&local, &mut course("/a")).await, Ok(Routed::Unmatched)));
+    assert_eq!(route::unmatched(&local, 0).code, "route.none");
+    let local = world(vec![router(&RULES)]);
+    assert!(matches!(decide(&local, &mut course("/c")).await, Ok(Routed::Unmatched)));
+    assert_eq!(route::unmatched(&local, 0).code, "route.unmatched");
+    let gone = decide(&local, &mut Course::new(course("/a").exchange, 9)).await;
+    assert_eq!(refused(gone).code, "listener.unknown");
+}
+
+#[test]
+fn the_router_is_asked_again_for_what_it_reads_and_nothing_else() {
+    let line = |name: &str| FieldLine { name: name.into(), value: b"1".to_vec() };
+    let edits = [
+        ("path", Edit::SetPath("/b".into())),
+        ("authority", Edit::SetAuthority("b".into())),
+        ("set x-a", Edit::SetHeader(line("x-a"))),
+        ("add x-a", Edit::AddHeader(line("x-a"))),
+        ("remove x-a", Edit::RemoveHeader("x-a".into())),
+        ("set x-b", Edit::SetHeader(line("x-b"))),
+        ("attribute", Edit::SetAttribute { name: "tier".into(), value: "1".into() }),
+    ];
+    let rows: [(&[&str], &[&str]); 6] = [
+        (&[":path"], &["path"]),
+        (&[":authority"], &["authority"]),
+        (&["x-a"], &["set x-a", "add x-a", "remove x-a"]),
+        (&["*"], &["set x-a", "add x-a", "remove x-a", "set x-b"]),
+        (&["@tier"], &["attribute"]),
+        (&[":method", "@other"], &[]),
+    ];
+    for (reads, touched) in rows {
+        let routing = json!({ "reads": reads, "rules": [["/", "ns/all/0"]] });
+        let local = world(vec![attached(&routing, None, CLOSED)]);
+        let found: Vec<&str> = edits
+            .iter()
+            .filter(|(_, edit)| looks_at(&local, 0, std::slice::from_ref(edit)))
+            .map(|(name, _)| *name)
+            .collect();
+        assert_eq!(found, touched, "{reads:?}");
+        assert!(!looks_at(&local, 0, &[]));
+    }
+    let nobody = local(vec![router(&RULES)], Chain::default());
+    assert!(!looks_at(&nobody, 0, &[Edit::SetPath("/b".into())]));
+}

@@ -1,0 +1,127 @@
+//! What goes to an upstream, and bodies that are sent again.
+
+use super::*;
+use crate::decode::Upgrade;
+use crate::outgoing::{Template, request};
+use crate::replay::{REPLAY_MAX_BYTES, Replay};
+use bytes::Bytes;
+use http::header;
+use http_body::{Body as _, Frame};
+use http_body_util::{BodyExt as _, StreamBody};
+use proptest::prelude::*;
+use tamis_exchange::{Body, BodyError};
+
+fn outgoing(course: &Course, trailers: bool, secure: bool, endpoint: &str) -> http::Request<Body> {
+    let body = Replay::new(Body::Empty, 10);
+    let template = Template { upgrade: None, trailers, body: &body };
+    request(course, &template, secure, endpoint).unwrap()
+}
+
+#[test]
+fn the_target_is_absolute_and_the_host_is_what_the_client_asked_for() {
+    let mut course = course("/a?b=c");
+    course.exchange.headers.append("x-a", "1".parse().unwrap());
+    course.exchange.headers.append("x-a", "2".parse().unwrap());
+    let sent = outgoing(&course, false, false, "10.0.0.1:80");
+    assert_eq!(sent.method(), http::Method::POST);
+    assert_eq!(sent.uri(), "http://shop.example/a?b=c");
+    assert_eq!(sent.headers()[header::HOST], "shop.example");
+    let all: Vec<_> = sent.headers().get_all("x-a").iter().collect();
+    assert_eq!(all, ["1", "2"], "in their order");
+    assert!(!sent.headers().contains_key(header::TE));
+    let sent = outgoing(&course, true, true, "10.0.0.1:80");
+    assert_eq!(sent.uri().scheme_str(), Some("https"));
+    assert_eq!(sent.headers()[header::TE], "trailers");
+}
+
+#[test]
+fn without_an_authority_the_endpoint_stands_in() {
+    let mut course = course("*");
+    course.exchange.authority.clear();
+    course.exchange.method = http::Method::OPTIONS;
+    let sent = outgoing(&course, false, false, "10.0.0.1:80");
+    assert_eq!(sent.uri().authority().unwrap(), "10.0.0.1:80");
+    assert_eq!(sent.uri().path(), "*");
+    assert!(!sent.headers().contains_key(header::HOST), "nobody asked for one");
+    let sent = outgoing(&course, false, false, "unix:/run/app.sock");
+    assert_eq!(sent.uri().authority().unwrap(), "localhost");
+}
+
+#[test]
+fn what_cannot_be_sent_is_the_clients_fault() {
+    let course = course("/a b");
+    let body = Replay::new(Body::Empty, 10);
+    let template = Template { upgrade: None, trailers: false, body: &body };
+    let refusal = request(&course, &template, false, "a:1").unwrap_err();
+    assert_eq!((refusal.code, refusal.status), ("request.target", 400));
+}
+
+/// The client's side of an upgrade, which nobody takes.
+fn upgrade(extended: bool) -> Upgrade {
+    let client = hyper::upgrade::on(http::Request::new(()));
+    Upgrade { protocol: "websocket".parse().unwrap(), client, extended }
+}
+
+#[test]
+fn a_websocket_of_http2_gets_the_key_that_http1_asks_for() {
+    let body = Replay::new(Body::Empty, 10);
+    let sent = |extended: bool, key: Option<&str>| {
+        let upgrade = upgrade(extended);
+        let mut course = course("/chat");
+        if let Some(key) = key {
+            course.exchange.headers.insert(header::SEC_WEBSOCKET_KEY, key.parse().unwrap());
+        }
+        let template = Template { upgrade: Some(&upgrade), trailers: false, body: &body };
+        let sent = request(&course, &template, false, "a:1").unwrap();
+        assert_eq!(sent.headers()[header::CONNECTION], "upgrade");
+        assert_eq!(sent.headers()[header::UPGRADE], "websocket");
+        sent.headers().get(header::SEC_WEBSOCKET_KEY).cloned()
+    };
+    assert_eq!(sent(false, None), None, "not every upgrade is a WebSocket");
+    assert_eq!(sent(false, Some("mine")).unwrap(), "mine");
+    // RFC 6455 §4.1: 16 octets in base64.
+    assert_eq!(sent(true, None).unwrap().len(), 24);
+    assert_eq!(sent(true, Some("mine")).unwrap(), "mine");
+}
+
+fn cut(pieces: &[usize]) -> Body {
+    let frames = pieces.iter().enumerate();
+    let frames: Vec<_> = frames
+        .map(|(n, length)| Ok::<_, BodyError>(Frame::data(Bytes::from(vec![n as u8; *length]))))
+        .collect();
+    Body::stream(StreamBody::new(futures_util::stream::iter(frames)))
+}
+
+proptest! {
+    #[test]
+    fn a_body_is_sent_whole_and_again_if_it_was_kept(
+        pieces in prop::collection::vec(0_usize..20_000, 0..8), limit in 0_u64..150_000,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let wanted: Vec<u8> = pieces
+                .iter()
+                .enumerate()
+                .flat_map(|(n, length)| std::iter::repeat_n(n as u8, *length))
+                .collect();
+            let replay = Replay::new(cut(&pieces), limit);
+            let first = replay.body().collect().await;
+            if wanted.len() as u64 > limit {
+                prop_assert!(first.is_err());
+                prop_assert_eq!(replay.refusal().unwrap().status, 413);
+                prop_assert!(!replay.is_replayable());
+                return Ok(());
+            }
+            prop_assert_eq!(first.unwrap().to_bytes(), wanted.as_slice());
+            prop_assert_eq!(replay.bytes_in(), wanted.len() as u64);
+            prop_assert!(replay.has_ended() && replay.refusal().is_none());
+            prop_assert_eq!(replay.is_replayable(), wanted.len() <= REPLAY_MAX_BYTES);
+            if replay.is_replayable() {
+                let again = replay.body();
+                prop_assert_eq!(again.size_hint().exact(), Some(wanted.len() as u64));
+                prop_assert_eq!(again.collect().await.unwrap().to_bytes(), wanted.as_slice());
+            }
+            Ok(())
+        })?;
+    }
+}

@@ -1,0 +1,207 @@
+//! Connections and what becomes of them: methods that open tunnels, interim responses, clients that leave.
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+use tamis_e2e::{Backend, Folder, exchange};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+/// A backend by hand: each connection's request head goes to `serve` with the connection.
+fn raw(serve: impl Fn(TcpStream, String) + Clone + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let serve = serve.clone();
+            std::thread::spawn(move || {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let mut octet = [0];
+                    if stream.read_exact(&mut octet).is_err() {
+                        return;
+                    }
+                    head.push(octet[0]);
+                }
+                serve(stream, String::from_utf8_lossy(&head).into_owned());
+            });
+        }
+    });
+    address
+}
+
+/// Runs what needs an HTTP/2 connection to `address`, by prior knowledge.
+fn over_http2<T>(
+    address: &str,
+    test: impl AsyncFnOnce(http2::SendRequest<Empty<Bytes>>) -> T,
+) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let io = TokioIo::new(stream);
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+        tokio::spawn(connection);
+        tokio::time::timeout(Duration::from_secs(60), test(sender)).await.unwrap()
+    })
+}
+
+#[test]
+fn connect_is_not_implemented_and_says_so() {
+    let backend = Backend::start();
+    let folder = Folder::gateway(&[backend.address]);
+    let _gateway = folder.start(&[]);
+    let said = |head: &str| {
+        let octets = exchange(&folder.http, format!("{head}\r\n\r\n").as_bytes());
+        String::from_utf8_lossy(&octets).into_owned()
+    };
+    for host in ["example.com:443", "example.com", "localhost"] {
+        let reply = said(&format!("CONNECT example.com:443 HTTP/1.1\r\nHost: {host}"));
+        assert!(reply.starts_with("HTTP/1.1 501 "), "{reply}");
+        assert!(reply.contains("\r\nconnection: close\r\n"), "{reply}");
+        assert!(reply.contains("\r\nx-tamis-reason: http.connect\r\n"), "{reply}");
+    }
+    for target in ["example.com", "/", "http://example.com/", "*", "example.com:port", "a b:1"] {
+        let reply = said(&format!("CONNECT {target} HTTP/1.1\r\nHost: example.com:443"));
+        assert!(reply.starts_with("HTTP/1.1 400 "), "{target}: {reply}");
+    }
+    let status = over_http2(&folder.http, async |mut sender| {
+        let request = Request::builder().method(Method::CONNECT).uri("example.com:443");
+        let response = sender.send_request(request.body(Empty::new()).unwrap()).await.unwrap();
+        (response.status(), response.headers()["x-tamis-reason"].clone())
+    });
+    assert_eq!(status, (StatusCode::NOT_IMPLEMENTED, "request.connect".parse().unwrap()));
+    assert_eq!(backend.count(), 0);
+}
+
+#[test]
+fn interim_responses_of_an_upstream_stay_behind_and_the_last_one_comes() {
+    let address = raw(|mut stream, _head| {
+        let interim = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\n";
+        stream.write_all(format!("{interim}HTTP/1.1 102 Processing\r\n\r\n").as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        let last = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nlast";
+        stream.write_all(last.as_bytes()).unwrap();
+    });
+    let folder = Folder::gateway(&[address]);
+    let _gateway = folder.start(&[]);
+    let octets = exchange(&folder.http, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    let text = String::from_utf8_lossy(&octets).into_owned();
+    assert!(text.starts_with("HTTP/1.1 200 OK") && text.ends_with("last"), "{text}");
+    assert!(!text.contains("preload"), "an interim field is not one of the last head: {text}");
+    let body = over_http2(&folder.http, async |mut sender| {
+        let request = Request::get("http://a/").body(Empty::new()).unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        assert_eq!(response.status(), 200);
+        response.into_body().collect().await.unwrap().to_bytes()
+    });
+    assert_eq!(body, "last");
+}
+
+/// A backend that never answers and tells when its request is given up.
+fn patient() -> (SocketAddr, mpsc::Receiver<&'static str>) {
+    let (send, receive) = mpsc::channel();
+    let address = raw(move |mut stream, _head| {
+        send.send("asked").unwrap();
+        // Nothing more comes; it ends when the gateway gives up.
+        let _ = stream.read(&mut [0]);
+        send.send("given up").unwrap();
+    });
+    (address, receive)
+}
+
+#[test]
+fn a_client_that_leaves_is_noticed_while_the_upstream_is_waited_for() {
+    let (address, told) = patient();
+    let folder = Folder::gateway(&[address]);
+    let _gateway = folder.start(&[]);
+    let wait = Duration::from_secs(20);
+    for method in ["GET", "POST"] {
+        let mut stream = TcpStream::connect(&folder.http).unwrap();
+        let head = format!("{method} /{method} HTTP/1.1\r\nHost: a\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        assert_eq!(told.recv_timeout(wait), Ok("asked"));
+        assert!(told.recv_timeout(Duration::from_millis(300)).is_err(), "the client is there");
+        let left = Instant::now();
+        drop(stream);
+        assert_eq!(told.recv_timeout(wait), Ok("given up"), "{method}");
+        assert!(left.elapsed() < Duration::from_secs(10), "{:?}", left.elapsed());
+        let path = format!("/{method}");
+        let record = folder.record("the end", |record| record["path"] == path.as_str());
+        assert_eq!(record["outcome"], serde_json::json!(["client-gone"]), "{record}");
+    }
+    // Over HTTP/2 the stream is reset.
+    over_http2(&folder.http, async |mut sender| {
+        let hears = async |what: &str| {
+            while told.try_recv() != Ok(what) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let request = Request::get("http://a/h2").body(Empty::new()).unwrap();
+        tokio::select! {
+            answer = sender.send_request(request) => panic!("nobody answers: {answer:?}"),
+            () = hears("asked") => {}
+        }
+        hears("given up").await;
+    });
+    let record = folder.record("the end", |record| record["path"] == "/h2");
+    assert_eq!(record["outcome"], serde_json::json!(["client-gone"]), "{record}");
+}
+
+#[test]
+fn a_websocket_over_http2_is_a_tunnel_to_an_http1_upstream() {
+    let address = raw(|mut stream, head| {
+        let asked = ["GET /chat?room=1 HTTP/1.1", "upgrade: websocket", "connection: upgrade"];
+        let missing: Vec<_> = asked.iter().filter(|line| !head.contains(**line)).collect();
+        if !missing.is_empty() || !head.contains("sec-websocket-key: ") {
+            let bad = format!("HTTP/1.1 400 Bad Request\r\nx-missing: {missing:?}\r\n\r\n");
+            return stream.write_all(bad.as_bytes()).unwrap();
+        }
+        let answer = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
+             upgrade: websocket\r\nsec-websocket-accept: x\r\nsec-websocket-protocol: chat\r\n\r\n";
+        stream.write_all(answer.as_bytes()).unwrap();
+        let mut octets = [0; 64];
+        while let Ok(length @ 1..) = stream.read(&mut octets) {
+            stream.write_all(&octets[..length].to_ascii_uppercase()).unwrap();
+        }
+    });
+    let folder = Folder::gateway(&[address]);
+    let _gateway = folder.start(&[]);
+    over_http2(&folder.http, async |mut sender| {
+        // The listener's SETTINGS must have arrived, or the client may not ask (RFC 8441 §3).
+        let probe = Request::get("http://a/probe").body(Empty::new()).unwrap();
+        let probe = sender.send_request(probe).await.unwrap();
+        assert_eq!(probe.status(), 400);
+        let request = Request::builder()
+            .method(Method::CONNECT)
+            .uri("http://a/chat?room=1")
+            .extension(hyper::ext::Protocol::from_static("websocket"))
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-protocol", "chat")
+            .body(Empty::new())
+            .unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        assert_eq!(response.status(), 200, "{:?}", response.headers());
+        assert_eq!(response.headers()["sec-websocket-protocol"], "chat");
+        for name in ["connection", "upgrade", "sec-websocket-accept"] {
+            assert!(!response.headers().contains_key(name), "{name} is of HTTP/1.1");
+        }
+        let mut tunnel = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+        for word in ["hello", "again"] {
+            tunnel.write_all(word.as_bytes()).await.unwrap();
+            let mut back = [0; 5];
+            tunnel.read_exact(&mut back).await.unwrap();
+            assert_eq!(back, word.to_ascii_uppercase().as_bytes());
+        }
+        tunnel.shutdown().await.unwrap();
+        let mut rest = Vec::new();
+        tunnel.read_to_end(&mut rest).await.unwrap();
+        assert!(rest.is_empty(), "the other side's close arrives");
+    });
+    let record = folder.record("the tunnel", |record| record["path"] == "/chat?room=1");
+    assert_eq!((&record["bytes_in"], &record["bytes_out"]), (&10.into(), &10.into()), "{record}");
+}

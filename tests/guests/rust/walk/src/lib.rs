@@ -1,0 +1,137 @@
+//! A filter that changes and judges requests and bodies, and routes them, as its configuration says.
+
+use tamis_sdk::types::Edit;
+use tamis_sdk::{
+    BodyMode, ConfigError, Filter, Hedge, Interest, Request, RequestBody, ResponseBody, Router,
+    View, hedge, reply, request, request_body, response_body, router,
+};
+
+#[derive(serde::Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Walk {
+    reads: Vec<String>,
+    writes: Vec<String>,
+    /// Header to set, to what.
+    set: Vec<(String, String)>,
+    /// Path to set.
+    path: Option<String>,
+    /// Answer requests with this status.
+    answer: Option<u16>,
+    /// Fail on requests and bodies, but in the host's self-test.
+    trap: bool,
+    /// Judge bodies whole, up to so many octets.
+    whole_up_to: Option<u32>,
+    /// `capitals`, `swallow`, `answer` or nothing.
+    body: String,
+    /// Hedge after so many microseconds for each exchange that was seen, and one more.
+    hedge_us: Option<u32>,
+    /// Prefixes of paths and the names of their rules.
+    rules: Vec<(String, String)>,
+}
+
+impl Filter for Walk {
+    type Settings = Self;
+    const SCHEMA: &'static str = r#"{"type":"object"}"#;
+
+    fn configure(settings: Self) -> Result<(Self, Interest), Vec<ConfigError>> {
+        let interest = Interest::reading(settings.reads.iter().map(String::as_str))
+            .writing(settings.writes.iter().map(String::as_str));
+        let interest = match settings.whole_up_to {
+            Some(limit) => interest.buffering(BodyMode::Buffered, BodyMode::Buffered, limit),
+            None => interest.buffering(BodyMode::Chunks, BodyMode::Chunks, 0),
+        };
+        Ok((settings, interest))
+    }
+}
+
+impl Walk {
+    fn fail(&self, exchange: u64) {
+        assert!(!self.trap || exchange == 0, "told to");
+    }
+}
+
+impl Request for Walk {
+    fn on_request(&mut self, seen: View<'_>) -> request::Decision {
+        self.fail(seen.exchange());
+        if let Some(status) = self.answer {
+            return request::Decision::answer(reply(status).text("no")).because("walk.answer");
+        }
+        let set = self.set.iter().map(|(name, value)| Edit::set(name, value.as_str()));
+        let path = self.path.iter().map(|path| Edit::path(path));
+        request::Decision::change(set.chain(path).collect())
+    }
+}
+
+impl RequestBody for Walk {
+    fn on_request_body(
+        &mut self,
+        exchange: u64,
+        octets: &[u8],
+        last: bool,
+    ) -> request_body::Decision {
+        self.fail(exchange);
+        match self.body.as_str() {
+            "capitals" if last && self.whole_up_to.is_none() => {
+                request_body::Decision::replace("!")
+            }
+            "capitals" => request_body::Decision::replace(octets.to_ascii_uppercase()),
+            "swallow" => request_body::Decision::replace(""),
+            "answer" => request_body::Decision::answer(reply(418).text("no")).because("walk.body"),
+            _ => request_body::Decision::pass(),
+        }
+    }
+}
+
+impl ResponseBody for Walk {
+    fn on_response_body(
+        &mut self,
+        exchange: u64,
+        octets: &[u8],
+        last: bool,
+    ) -> response_body::Decision {
+        self.fail(exchange);
+        match self.body.as_str() {
+            "capitals" if last && self.whole_up_to.is_none() => {
+                response_body::Decision::replace("!")
+            }
+            "capitals" => response_body::Decision::replace(octets.to_ascii_uppercase()),
+            "swallow" => response_body::Decision::replace(""),
+            "answer" => response_body::Decision::answer(reply(418).text("no")),
+            _ => response_body::Decision::pass(),
+        }
+    }
+}
+
+impl Router for Walk {
+    fn backends(&self) -> Vec<String> {
+        vec!["test/app:80".into()]
+    }
+
+    fn rules(&self) -> Vec<String> {
+        self.rules.iter().map(|(_, rule)| rule.clone()).collect()
+    }
+
+    fn on_route(&mut self, seen: View<'_>) -> router::Choice {
+        let path = seen.path().unwrap_or_default();
+        let matched = self.rules.iter().position(|(prefix, _)| path.starts_with(prefix.as_str()));
+        let Some(rule) = matched else { return router::Choice::Unmatched };
+        router::Choice::Forward(router::Selection {
+            rule: rule as u32,
+            backend: 0,
+            request_timeout_ms: 0,
+            attempt_timeout_ms: 0,
+            hash: None,
+            request_edits: Vec::new(),
+            response_edits: Vec::new(),
+            mirrors: Vec::new(),
+        })
+    }
+}
+
+impl Hedge for Walk {
+    fn plan(&mut self, seen: hedge::Latencies) -> Option<u32> {
+        self.hedge_us.map(|micros| micros * (seen.samples + 1))
+    }
+}
+
+tamis_sdk::export!(Walk: request, request_body, response_body, router, hedge);
