@@ -1,7 +1,7 @@
 //! `tamis check`: what is wrong with a folder of resources.
 
 use crate::output::{self, Output};
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail};
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use serde_json::json;
 use std::fmt::Write as _;
@@ -25,7 +25,10 @@ pub(crate) struct Arguments {
 /// Prints every problem with its place; fails if there is one.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let source = Source::folder(&arguments.folder);
-    let read = source.read()?;
+    let read = source.read().context("no resources to check; name their folder")?;
+    if read.documents.is_empty() && read.problems.is_empty() && read.unreadable.is_empty() {
+        bail!("{} has no documents: no *.yaml, no *.yml", arguments.folder.display());
+    }
     let mut problems = read.problems;
     let nodes = match &arguments.node {
         Some(node) => vec![node.clone()],
@@ -48,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         "documents": read.documents.len(),
         "nodes": nodes.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "problems": problems,
-        "unreadable": read.unreadable,
+        "unreadable": read.unreadable.iter().map(ToString::to_string).collect::<Vec<_>>(),
     });
     output::result(output, &value, || {
         let mut text = problems.iter().map(render).collect::<String>();
@@ -102,3 +105,6 @@ pub(crate) fn render(problem: &Problem) -> String {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

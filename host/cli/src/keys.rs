@@ -3,9 +3,9 @@
 use crate::output::{self, Output};
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
-use std::fs::OpenOptions;
+use std::fs::{OpenOptions, Permissions};
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tamis_trust::{PrivateKey, PublicKey};
@@ -55,25 +55,38 @@ pub(crate) fn generate(name: &Path) -> Result<Pair> {
     };
     let (key, public) = (with(".key"), with(".pub"));
     if key.exists() || public.exists() {
-        bail!("{} or its .pub is there already; a key is never overwritten", key.display());
+        bail!(
+            "{} or its .pub is there already and a key is never overwritten; choose another name",
+            key.display()
+        );
     }
     let made = PrivateKey::generate()?;
-    private(&key, made.to_pem()?.as_bytes())?;
+    fresh(&key, made.to_pem()?.as_bytes())?;
     std::fs::write(&public, made.public_key().to_pem())
         .with_context(|| format!("{} cannot be written", public.display()))?;
     Ok(Pair { key, public, id: made.public_key().id().to_string() })
 }
 
-/// Writes a file only its owner can read.
-pub(crate) fn private(path: &Path, content: &[u8]) -> Result<()> {
+/// Writes a file only its owner can read, which was not there.
+fn fresh(path: &Path, content: &[u8]) -> Result<()> {
     OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o600)
         .open(path)
         .and_then(|mut file| file.write_all(content))
         .with_context(|| format!("{} cannot be written", path.display()))
+}
+
+/// Writes a file only its owner can read, whoever could read what was there before.
+pub(crate) fn private(path: &Path, content: &[u8]) -> Result<()> {
+    let write = || {
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        file.set_permissions(Permissions::from_mode(0o600))?;
+        file.write_all(content)
+    };
+    write().with_context(|| format!("{} cannot be written", path.display()))
 }
 
 /// Reads a private key.
@@ -90,3 +103,6 @@ pub(crate) fn read_public(path: &Path) -> Result<PublicKey> {
         .with_context(|| format!("the key {} cannot be read", path.display()))?;
     PublicKey::from_pem(&text).with_context(|| format!("{} is no public key", path.display()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 mod builtin;
 mod check;
+mod ending;
 mod filter;
 mod keys;
 mod log;
@@ -11,6 +12,7 @@ mod reference;
 mod schema;
 mod up;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use output::Output;
 use std::process::ExitCode;
@@ -54,9 +56,15 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let tamis = Tamis::parse();
+    let tamis = match Tamis::try_parse() {
+        Ok(tamis) => tamis,
+        Err(error) => return misused(&error, std::env::args().skip(1)),
+    };
     log::start();
-    let output = tamis.output;
+    let output = match &tamis.command {
+        Some(Command::Filter(arguments)) => arguments.output(tamis.output),
+        _ => tamis.output,
+    };
     let done = match tamis.command {
         None => Tamis::command().print_help().map_err(Into::into).map(|()| ExitCode::SUCCESS),
         Some(Command::Up(arguments)) => up::run(&arguments, output),
@@ -68,9 +76,50 @@ fn main() -> ExitCode {
         Some(Command::Reference(arguments)) => reference::run(&arguments, Tamis::command()),
     };
     done.unwrap_or_else(|error| {
-        output::failed(output, &error);
+        output::failed(output, &tamis_node::causes(error.as_ref()));
         ExitCode::FAILURE
     })
+}
+
+/// Exit code of a command line that makes no sense.
+const MISUSED: u8 = 2;
+
+/// A command line that makes no sense, or one that asks for help.
+fn misused(error: &clap::Error, arguments: impl Iterator<Item = String>) -> ExitCode {
+    let arguments: Vec<String> = arguments.collect();
+    let json = arguments.iter().any(|one| one == "--output=json")
+        || arguments.windows(2).any(|two| two == ["--output", "json"]);
+    let output = if json { Output::Json } else { Output::Text };
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {}
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if output == Output::Text => {}
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            output::failed(output, "a subcommand is missing; `--help` lists them");
+            return ExitCode::from(MISUSED);
+        }
+        _ => {
+            output::failed(output, &misuse(&error.render().to_string()));
+            return ExitCode::from(MISUSED);
+        }
+    }
+    // Fails when nobody reads, which is as good.
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(MISUSED))
+}
+
+/// What is wrong with a command line, in one line: the paragraphs of the parser, without its headings.
+fn misuse(text: &str) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for paragraph in text.split("\n\n") {
+        let words = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+        let words = words.trim_start_matches("error: ");
+        if words.starts_with("For more information") {
+            parts.push("`--help` says more".to_owned());
+        } else if !words.is_empty() {
+            parts.push(words.replace("Usage:", "usage:"));
+        }
+    }
+    parts.join("; ")
 }
 
 #[cfg(test)]
@@ -83,6 +132,27 @@ mod tests {
             let path = format!("{path} {}", one.get_name());
             seen.push((path.clone(), one.clone()));
             every(one, &path, seen);
+        }
+    }
+
+    #[test]
+    fn a_command_line_that_makes_no_sense_is_told_in_one_line() {
+        let said = |line: &str| {
+            let error = Tamis::try_parse_from(line.split(' ')).err().unwrap();
+            misuse(&error.render().to_string())
+        };
+        for (line, parts) in [
+            ("tamis frobnicate", &["'frobnicate'", "usage: tamis"][..]),
+            ("tamis filtr", &["'filtr'", "'filter'"]),
+            ("tamis proxy", &["--node <NODE>", "usage: tamis proxy --node <NODE>"]),
+            ("tamis proxy --node nobody", &["gateway:namespace/name"]),
+            ("tamis check --output xml", &["'xml'", "text, json"]),
+            ("tamis filter verify a.wasm", &["--key", "--policy"]),
+            ("tamis keys generate", &["<NAME>"]),
+        ] {
+            let said = said(line);
+            assert!(!said.contains('\n') && said.ends_with("`--help` says more"), "{said}");
+            assert!(parts.iter().all(|part| said.contains(part)), "{line}: {said}");
         }
     }
 

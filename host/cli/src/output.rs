@@ -1,8 +1,8 @@
 //! How commands speak: text for people, JSON for programs, errors in one line.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one place that prints")]
-
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use std::time::Duration;
 
 /// How results are printed.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -39,13 +39,38 @@ pub(crate) fn line(text: &str) {
 
 /// Prints something beside the result.
 pub(crate) fn note(text: &str) {
-    eprintln!("{}", text.trim_end_matches('\n'));
+    use std::io::Write as _;
+    // Nobody is there to be told that nobody reads.
+    let _ = writeln!(std::io::stderr().lock(), "{}", text.trim_end_matches('\n'));
 }
 
-/// Prints why a command failed: the error and its causes, in one line.
-pub(crate) fn failed(output: Output, error: &anyhow::Error) {
+/// Prints why a command failed, in one line.
+pub(crate) fn failed(output: Output, why: &str) {
+    // What a tool or the system said may have line breaks of its own.
+    let why = why.split('\n').map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>();
+    let why = why.join("; ");
     match output {
-        Output::Text => eprintln!("error: {error:#}"),
-        Output::Json => println!("{}", serde_json::json!({ "error": format!("{error:#}") })),
+        Output::Text => note(&format!("error: {why}")),
+        Output::Json => line(&serde_json::json!({ "error": why }).to_string()),
+    }
+}
+
+/// Says on a terminal what takes a while, until it is dropped.
+pub(crate) struct Busy(ProgressBar);
+
+/// Shows on a terminal that something is under way; silent elsewhere.
+pub(crate) fn busy(what: impl Into<String>) -> Busy {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
+        bar.set_style(style);
+    }
+    bar.set_message(what.into());
+    bar.enable_steady_tick(Duration::from_millis(200));
+    Busy(bar)
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
     }
 }

@@ -1,11 +1,10 @@
 //! `tamis proxy`: one proxy in the foreground.
 
 use crate::check;
+use crate::ending::Ending;
 use crate::output::{self, Output};
 use anyhow::{Context as _, Result};
 use serde_json::json;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::num::NonZeroUsize;
@@ -113,8 +112,11 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         secrets: HashMap::new(),
         proxy,
     };
-    let mut signals = Signals::new([SIGINT, SIGTERM]).context("signals cannot be listened to")?;
+    let busy = output::busy(format!("starting {}", arguments.node));
     let (node, reload) = Node::start(&shared, options)?;
+    drop(busy);
+    // Until here Ctrl-C ends the process at once: nothing is under way that could be finished.
+    let ending = Ending::new()?;
     let node = Arc::new(node);
     told(&reload, output);
     let watch = if arguments.no_watch {
@@ -126,7 +128,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         let admin = node.proxy().admin_address().map(|address| format!(", admin {address}"));
         format!("{} serves{}", node.name(), admin.unwrap_or_default())
     });
-    wait(&mut signals, &node);
+    wait(&ending, &node);
     drop(watch);
     node.proxy().drain();
     node.proxy().wait_idle(Duration::from_secs(arguments.drain_seconds));
@@ -134,15 +136,11 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
 }
 
 /// Until a signal, or until somebody asked it to drain and it has.
-fn wait(signals: &mut Signals, node: &Node) {
-    loop {
-        if signals.pending().next().is_some() {
-            return;
-        }
+fn wait(ending: &Ending, node: &Node) {
+    while !ending.within(Duration::from_millis(50)) {
         if node.proxy().is_draining() && node.proxy().connections() == 0 {
             return;
         }
-        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

@@ -53,8 +53,8 @@ const MADE: &str = "<!-- Made by `cargo xtask reference`; change the source inst
 fn cli(mut program: Command) -> String {
     program.build();
     let mut text = format!(
-        "{MADE}# Commands\n\nEvery command takes `--output json` for programs, prints errors in one line, and exits \
-         with 0 when it did what it was asked and with 1 when it did not (2 when the command line makes no sense). \
+        "{MADE}# Commands\n\nEvery command takes `--output json` for programs, prints errors in one line (with \
+         `--output json` an object with `error` on standard output), and exits with 0 when it did what it was asked and with 1 when it did not (2 when the command line makes no sense). \
          `TAMIS_LOG=debug` shows what goes on.\n"
     );
     each(&program, "tamis", &mut text);

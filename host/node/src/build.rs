@@ -324,3 +324,6 @@ fn status(
         detail,
     }
 }
+
+#[cfg(test)]
+mod tests;

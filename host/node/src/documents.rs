@@ -1,6 +1,7 @@
 //! Reads documents from folders and files.
 
 use crate::NodeError;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use tamis_resources::{Document, Problem, parse};
 
@@ -20,8 +21,23 @@ pub struct Documents {
     pub documents: Vec<Document>,
     /// What is wrong with the others.
     pub problems: Vec<Problem>,
-    /// Files that could not be read, and why.
-    pub unreadable: Vec<String>,
+    /// Files and folders that could not be read.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A file or folder that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Its path below the root.
+    pub path: String,
+    /// Why, and the way out.
+    pub why: String,
+}
+
+impl std::fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.path, self.why)
+    }
 }
 
 /// A longer document is none that a person wrote.
@@ -43,26 +59,31 @@ impl Source {
         if let Err(source) = std::fs::read_dir(&self.root) {
             return Err(NodeError::Read { path: self.root.clone(), source });
         }
-        let mut files = Vec::new();
+        let mut found = Found::default();
         for path in &self.paths {
             if path.is_dir() {
-                collect(path, 0, &mut files);
+                found.collect(path, 0);
             } else if path.exists() {
-                files.push(path.clone());
+                found.files.push(path.clone());
             }
         }
-        files.sort();
-        files.dedup();
+        found.files.sort();
+        found.files.dedup();
+        let below =
+            |path: &Path| path.strip_prefix(&self.root).unwrap_or(path).display().to_string();
         let mut read = Documents::default();
-        for file in files {
-            let name = file.strip_prefix(&self.root).unwrap_or(&file).display().to_string();
+        for (folder, why) in found.unreadable {
+            read.unreadable.push(Unreadable { path: below(&folder), why });
+        }
+        for file in found.files {
+            let name = below(&file);
             match text(&file) {
                 Ok(text) => {
                     let (documents, problems) = parse(&name, &text);
                     read.documents.extend(documents);
                     read.problems.extend(problems);
                 }
-                Err(error) => read.unreadable.push(format!("{name}: {error}")),
+                Err(why) => read.unreadable.push(Unreadable { path: name, why }),
             }
         }
         Ok(read)
@@ -71,7 +92,7 @@ impl Source {
     /// Reads a file that a document names.
     pub(crate) fn file(&self, name: &str) -> Result<Vec<u8>, String> {
         let path = self.path(name);
-        std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))
+        octets(&path, MAX_BYTES).map_err(|why| format!("{}: {why}", path.display()))
     }
 
     /// The path a document means.
@@ -81,26 +102,56 @@ impl Source {
 }
 
 fn text(file: &Path) -> Result<String, String> {
-    let length = std::fs::metadata(file).map_err(|error| error.to_string())?.len();
-    if length > MAX_BYTES {
-        return Err(format!("{length} bytes are too many; split it below {MAX_BYTES}"));
-    }
-    std::fs::read_to_string(file).map_err(|error| error.to_string())
+    String::from_utf8(octets(file, MAX_BYTES)?)
+        .map_err(|error| format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
 }
 
-fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        let path = entry.path();
-        if entry.file_name().to_string_lossy().starts_with('.') {
-            continue;
-        }
-        if path.is_dir() {
-            if depth < MAX_DEPTH {
-                collect(&path, depth + 1, files);
+/// Reads a file of at most `limit` bytes. What is no file (a pipe, say) could keep a reader waiting for ever.
+pub(crate) fn octets(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
+    let said = |error: std::io::Error| error.to_string();
+    if !std::fs::metadata(path).map_err(said)?.is_file() {
+        return Err("this is no file".to_owned());
+    }
+    let mut octets = Vec::new();
+    let file = std::fs::File::open(path).map_err(said)?;
+    file.take(limit.saturating_add(1)).read_to_end(&mut octets).map_err(said)?;
+    if octets.len() as u64 > limit {
+        return Err(format!("longer than {limit} bytes, which are read at most; split it"));
+    }
+    Ok(octets)
+}
+
+/// What a walk through folders came upon.
+#[derive(Default)]
+struct Found {
+    files: Vec<PathBuf>,
+    unreadable: Vec<(PathBuf, String)>,
+}
+
+impl Found {
+    fn collect(&mut self, folder: &Path, depth: usize) {
+        let entries = match std::fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) => return self.unreadable.push((folder.to_owned(), error.to_string())),
+        };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            if entry.file_name().to_string_lossy().starts_with('.') {
+                continue;
             }
-        } else if path.extension().is_some_and(|e| e == "yaml" || e == "yml") {
-            files.push(path);
+            if path.is_dir() {
+                if depth < MAX_DEPTH {
+                    self.collect(&path, depth + 1);
+                } else {
+                    let why = format!("folders are read to a depth of {MAX_DEPTH}; move it up");
+                    self.unreadable.push((path, why));
+                }
+            } else if path.extension().is_some_and(|e| e == "yaml" || e == "yml") {
+                self.files.push(path);
+            }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

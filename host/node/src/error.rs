@@ -21,6 +21,14 @@ pub enum NodeError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The folder for compiled code cannot be used.
+    #[error("{path} cannot keep compiled code; name a folder that can be written", path = path.display())]
+    Cache {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The engine cannot run here.
     #[error(transparent)]
     Engine(#[from] tamis_engine::EngineError),

@@ -107,3 +107,6 @@ fn authorities(host: &str) -> Result<ClientTls, FetchFailure> {
         .map(|tls| tls.with_alpn(&[b"http/1.1"]))
         .map_err(|error| FetchFailure::Connect(crate::sockets::causes(&error)))
 }
+
+#[cfg(test)]
+mod tests;

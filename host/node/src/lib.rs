@@ -12,11 +12,14 @@ mod fetch;
 mod node;
 mod sockets;
 mod store;
+#[cfg(test)]
+mod testing;
 mod ticks;
 mod watch;
 
-pub use documents::{Documents, Source};
+pub use documents::{Documents, Source, Unreadable};
 pub use error::NodeError;
 pub use node::{Node, NodeOptions, Reload, Shared};
+pub use sockets::causes;
 pub use store::{Artifact, Store};
 pub use watch::Watch;

@@ -9,7 +9,7 @@ use crate::store::Store;
 use crate::ticks::Ticks;
 use serde_json::json;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tamis_engine::{Cache, Engine, Exporter, FilterSpan};
@@ -32,9 +32,9 @@ impl Shared {
     ///
     /// # Errors
     /// When the engine cannot run here or the cache cannot be opened.
-    pub fn new(cache: Option<&std::path::Path>) -> Result<Self, NodeError> {
-        let open = |path: &std::path::Path| {
-            Cache::open(path).map_err(|source| NodeError::Read { path: path.to_owned(), source })
+    pub fn new(cache: Option<&Path>) -> Result<Self, NodeError> {
+        let open = |path: &Path| {
+            Cache::open(path).map_err(|source| NodeError::Cache { path: path.to_owned(), source })
         };
         let cache = cache.map(open).transpose()?.map(Arc::new);
         Ok(Self { engine: Engine::new()?, cache, code: Code::default() })
@@ -243,8 +243,10 @@ impl Node {
 impl Staging {
     fn stage(&mut self, source: &Source, name: &NodeName) -> Result<Staged, NodeError> {
         let Documents { documents, mut problems, unreadable } = source.read()?;
-        let mut notes = unreadable;
-        let documents = self.keep_good(documents, &problems, &mut notes);
+        let mut notes: Vec<String> = unreadable.iter().map(ToString::to_string).collect();
+        let mut broken: Vec<&str> = problems.iter().map(|one| one.place.source.as_str()).collect();
+        broken.extend(unreadable.iter().map(|one| one.path.as_str()));
+        let documents = self.keep_good(documents, &broken, &mut notes);
         let folded = fold(&documents, name, &|file| source.file(file));
         problems.extend(folded.problems);
         let Some(plan) = folded.plan else {
@@ -310,21 +312,19 @@ impl Staging {
     fn keep_good(
         &mut self,
         documents: Vec<Document>,
-        problems: &[Problem],
+        broken: &[&str],
         notes: &mut Vec<String>,
     ) -> Vec<Document> {
         let mut files: HashMap<String, Vec<Document>> = HashMap::new();
         for document in documents {
             files.entry(document.source.clone()).or_default().push(document);
         }
-        let mut broken: Vec<&str> = problems.iter().map(|one| one.place.source.as_str()).collect();
-        let unreadable: Vec<String> = notes.clone();
-        broken.extend(unreadable.iter().filter_map(|note| note.split(": ").next()));
-        broken.sort_unstable();
-        broken.dedup();
-        for file in broken {
-            let Some(good) = self.good.get(file) else { continue };
-            let now = files.entry(file.to_owned()).or_default();
+        // What lies in a folder that cannot be read is as good as broken.
+        let is_broken = |file: &str| broken.iter().any(|one| Path::new(file).starts_with(one));
+        let mut kept: Vec<_> = self.good.iter().filter(|(file, _)| is_broken(file)).collect();
+        kept.sort_by_key(|(file, _)| *file);
+        for (file, good) in kept {
+            let now = files.entry(file.clone()).or_default();
             for document in good {
                 let same =
                     |one: &Document| one.kind() == document.kind() && one.key() == document.key();
@@ -361,3 +361,6 @@ fn why(problems: &[Problem], notes: &[String]) -> String {
         lines.join("; ")
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

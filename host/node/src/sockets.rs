@@ -186,12 +186,15 @@ impl Sockets {
     }
 }
 
-/// An error with all its causes.
-pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+/// An error with all its causes, in one line; a cause that its error quotes already is not said twice.
+pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
-        text = format!("{text}: {cause}");
+        let said = cause.to_string();
+        if !text.ends_with(&said) {
+            text = format!("{text}: {said}");
+        }
         next = cause.source();
     }
     text
@@ -243,3 +246,6 @@ fn policy(plan: &PolicyPlan) -> Policy {
         keep_alive: plan.keep_alive_ms.map(millis),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 //! `NAME.wasm` is the component, `NAME.wasm.manifest.json` its OCI manifest, `NAME.wasm.sigstore.json` one Sigstore
 //! bundle a line. Nothing in a store is believed: [`crate::Node`] verifies what it takes from it.
 
+use crate::documents::octets;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use tamis_trust::Digest;
@@ -88,10 +89,8 @@ impl Artifact {
 }
 
 fn read(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
-    let said = |error: std::io::Error| format!("{}: {error}", path.display());
-    let length = std::fs::metadata(path).map_err(said)?.len();
-    if length > limit {
-        return Err(format!("{}: {length} bytes, at most {limit} are read", path.display()));
-    }
-    std::fs::read(path).map_err(said)
+    octets(path, limit).map_err(|why| format!("{}: {why}", path.display()))
 }
+
+#[cfg(test)]
+mod tests;

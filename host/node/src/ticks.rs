@@ -89,3 +89,6 @@ async fn work(start: Start) {
         _ = stop => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,3 +65,6 @@ impl Watch {
         Ok(Self { _watcher: watcher })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,17 +25,27 @@ pub(crate) struct Arguments {
     config: String,
     /// The same as `--output json`.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// Reads the component, configures it in a sandbox, and says what it found.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
+    let (value, inspection) = inspect(arguments)?;
+    output::result(output, &value, || text(&value, &inspection));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn inspect(arguments: &Arguments) -> Result<(Value, Inspection)> {
     let path = &arguments.component;
+    serde_json::from_str::<serde::de::IgnoredAny>(&arguments.config)
+        .context("--config is no JSON")?;
     let octets = std::fs::read(path)
         .with_context(|| format!("the component {} cannot be read", path.display()))?;
     let inspection =
         tamis_engine::inspect(&octets).with_context(|| format!("{}", path.display()))?;
+    let busy = output::busy(format!("compiling {}", path.display()));
     let declared = declared(&octets, &arguments.config);
+    drop(busy);
     let signed = Artifact::read(path).ok().map(|artifact| signed(&artifact));
     let value = json!({
         "file": path,
@@ -44,12 +54,10 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         "hooks": inspection.hooks.iter().map(|hook| hook.as_str()).collect::<Vec<_>>(),
         "imports": inspection.imports,
         "wasi": inspection.wasi,
-        "declared": match &declared { Ok(value) => value.clone(), Err(why) => json!({ "error": why }) },
+        "declared": match declared { Ok(value) => value, Err(why) => json!({ "error": why }) },
         "artifact": signed,
     });
-    let form = if arguments.json { Output::Json } else { output };
-    output::result(form, &value, || text(&value, &inspection));
-    Ok(ExitCode::SUCCESS)
+    Ok((value, inspection))
 }
 
 /// What it declares when it is configured, with every capability granted and nobody reachable.
@@ -160,3 +168,6 @@ fn text(value: &Value, inspection: &Inspection) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

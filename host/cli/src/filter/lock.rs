@@ -51,3 +51,6 @@ pub(crate) fn pin(path: &Path, pin: Pin) -> Result<()> {
     }
     write(path, &lock)
 }
+
+#[cfg(test)]
+mod tests;

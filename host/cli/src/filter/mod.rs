@@ -46,6 +46,16 @@ enum Command {
     Verify(verify::Arguments),
 }
 
+impl Arguments {
+    /// The form of results: `inspect --json` is one more way to ask for JSON.
+    pub(crate) fn output(&self, output: Output) -> Output {
+        match &self.command {
+            Command::Inspect(arguments) if arguments.json => Output::Json,
+            _ => output,
+        }
+    }
+}
+
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     match &arguments.command {

@@ -7,6 +7,7 @@ use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use tamis_trust::Name;
 
 /// What `new` takes.
 #[derive(clap::Args)]
@@ -29,11 +30,8 @@ const README: &str = include_str!("new/README.md.in");
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let folder = &arguments.folder;
     let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let fits = name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-    if !fits {
-        bail!("`{name}` names no filter; use lower-case letters, digits and `-`, a letter first");
-    }
+    named(name)?;
+    format!("{}/{name}", arguments.namespace).parse::<Name>().context("--namespace")?;
     if folder.exists() {
         bail!("{} is there already; choose another name or remove it", folder.display());
     }
@@ -69,6 +67,93 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Longest name of a filter: names of files are made of it.
+const NAME_MAX: usize = 64;
+/// What `cargo` or the compiler means something else by.
+const TAKEN: [&str; 59] = [
+    "abstract",
+    "alloc",
+    "as",
+    "async",
+    "await",
+    "become",
+    "box",
+    "break",
+    "const",
+    "continue",
+    "core",
+    "crate",
+    "do",
+    "dyn",
+    "else",
+    "enum",
+    "extern",
+    "false",
+    "final",
+    "fn",
+    "for",
+    "gen",
+    "if",
+    "impl",
+    "in",
+    "let",
+    "loop",
+    "macro",
+    "match",
+    "mod",
+    "move",
+    "mut",
+    "override",
+    "priv",
+    "proc-macro",
+    "pub",
+    "ref",
+    "return",
+    "self",
+    "serde",
+    "static",
+    "std",
+    "struct",
+    "super",
+    "tamis-sdk",
+    "test",
+    "trait",
+    "true",
+    "try",
+    "type",
+    "typeof",
+    "unsafe",
+    "unsized",
+    "use",
+    "virtual",
+    "where",
+    "while",
+    "wit-bindgen",
+    "yield",
+];
+
+/// Whether a crate and a filter may be called so.
+fn named(name: &str) -> Result<()> {
+    let shown: String = name.chars().take(NAME_MAX).collect();
+    let fits = name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        && !name.ends_with('-');
+    if !fits {
+        bail!(
+            "`{shown}` names no filter; use lower-case letters, digits and `-`, a letter first and no `-` last"
+        );
+    }
+    if name.len() > NAME_MAX {
+        bail!("`{shown}…` has {} characters; a filter's name has at most {NAME_MAX}", name.len());
+    }
+    if TAKEN.contains(&name) {
+        bail!(
+            "`{name}` means something else to Rust; choose another name, such as `{name}-filter`"
+        );
+    }
+    Ok(())
+}
+
 fn write(path: &Path, text: &str) -> Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)
@@ -76,3 +161,6 @@ fn write(path: &Path, text: &str) -> Result<()> {
     }
     fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))
 }
+
+#[cfg(test)]
+mod tests;

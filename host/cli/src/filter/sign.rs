@@ -3,11 +3,11 @@
 use super::{artifact, lock};
 use crate::keys;
 use crate::output::{self, Output};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tamis_resources::Pin;
+use tamis_resources::{NodeName, Pin};
 use tamis_trust::Digest;
 
 /// What `sign` takes.
@@ -38,6 +38,11 @@ pub(crate) struct Arguments {
 /// Signs, stores, pins.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let Arguments { component, name, version, key, store, pin, service } = arguments;
+    // What would stop the pinning stops the signing: half of it helps nobody.
+    if let Some(path) = pin {
+        pinned_for(service)?;
+        lock::read(path).context("it cannot be pinned, so nothing is signed")?;
+    }
     let octets = std::fs::read(component)
         .with_context(|| format!("the component {} cannot be read", component.display()))?;
     let manifest = artifact::manifest(&octets, name, version)
@@ -68,3 +73,14 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     });
     Ok(ExitCode::SUCCESS)
 }
+
+/// Whether a pin may name this service.
+fn pinned_for(service: &str) -> Result<()> {
+    if service != "*" && format!("gateway:{service}").parse::<NodeName>().is_err() {
+        bail!("--service `{service}` is no service; write NAMESPACE/NAME, or * for all");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -38,7 +38,9 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     if cases.is_empty() {
         bail!("{} has no table of cases; write tests/cases.yaml", arguments.folder.display());
     }
-    let compiled = Engine::new()?.compile(&component, None)?;
+    let from = arguments.component.as_ref().unwrap_or(&arguments.folder).display().to_string();
+    let busy = output::busy(format!("compiling and testing {from}"));
+    let compiled = Engine::new()?.compile(&component, None).context(from)?;
     let (mut failed, mut values, mut text) = (0, Vec::new(), String::new());
     for path in &cases {
         let table = std::fs::read_to_string(path)
@@ -49,6 +51,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         text.push_str(&report.to_string());
         values.push(serde_json::to_value(&report)?);
     }
+    drop(busy);
     output::result(output, &json!({ "failed": failed, "tables": values }), || text);
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

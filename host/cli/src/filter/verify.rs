@@ -8,18 +8,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tamis_node::Artifact;
-use tamis_trust::{Digest, Policy, Request, bundle_lines, verify};
+use tamis_trust::{Digest, Policy, Refused, Request, Verified, bundle_lines, verify};
 
 /// What `verify` takes.
 #[derive(clap::Args)]
+#[command(group(clap::ArgGroup::new("whom").required(true).multiple(true)))]
 pub(crate) struct Arguments {
     /// The component; its manifest and signatures lie beside it.
     component: PathBuf,
     /// Public key to believe; may be repeated, and then all must have signed.
-    #[arg(long, required_unless_present = "policy")]
+    #[arg(long, group = "whom")]
     key: Vec<PathBuf>,
     /// Trust policy to judge by (JSON); may be repeated.
-    #[arg(long)]
+    #[arg(long, group = "whom")]
     policy: Vec<PathBuf>,
     /// Digest that is pinned; that of the manifest at hand when not said.
     #[arg(long)]
@@ -31,9 +32,43 @@ pub(crate) struct Arguments {
 
 /// Says whether it may run; fails with the rule if it may not.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
+    match judge(arguments)? {
+        Ok(verified) => {
+            let signers: Vec<&str> = verified.signers.iter().map(|one| one.0.as_str()).collect();
+            let (name, version) = (&verified.name, &verified.version);
+            let digest = verified.digest.to_string();
+            let value = json!({
+                "verified": true, "name": name.to_string(), "signers": signers,
+                "version": version.to_string(), "digest": digest,
+            });
+            output::result(output, &value, || {
+                format!("{name} {version} may run\n{digest}\nsigned by {}", signers.join(", "))
+            });
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(refused) => {
+            let value = json!({
+                "verified": false, "code": refused.code, "rule": refused.rule,
+                "setBy": refused.set_by, "remedy": refused.remedy,
+            });
+            output::result(output, &value, || {
+                format!(
+                    "refused: {}\n{} (set by {})\n{}",
+                    refused.code, refused.rule, refused.set_by, refused.remedy
+                )
+            });
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// What the policies say of the artifact.
+fn judge(arguments: &Arguments) -> Result<Result<Verified, Refused>> {
     let artifact = match Artifact::read(&arguments.component) {
         Ok(artifact) => artifact,
-        Err(why) => bail!("{why}; a signed filter has its manifest and signatures beside it"),
+        Err(why) => bail!(
+            "{why}; a signed filter has its manifest and signatures beside it, `tamis filter sign` makes them"
+        ),
     };
     let mut policies = Vec::new();
     for path in &arguments.policy {
@@ -55,33 +90,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         policies: &policies,
         now: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
     };
-    match verify(&request, &artifact.component) {
-        Ok(verified) => {
-            let signers: Vec<&str> = verified.signers.iter().map(|one| one.0.as_str()).collect();
-            let value = json!({
-                "verified": true, "name": verified.name.to_string(), "signers": signers,
-                "version": verified.version.to_string(), "digest": verified.digest.to_string(),
-            });
-            output::result(output, &value, || {
-                let (name, version) = (&verified.name, &verified.version);
-                format!("{name} {version} may run\n{digest}\nsigned by {}", signers.join(", "))
-            });
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(refused) => {
-            let value = json!({
-                "verified": false, "code": refused.code, "rule": refused.rule,
-                "setBy": refused.set_by, "remedy": refused.remedy,
-            });
-            output::result(output, &value, || {
-                format!(
-                    "refused: {}\n{} (set by {})\n{}",
-                    refused.code, refused.rule, refused.set_by, refused.remedy
-                )
-            });
-            Ok(ExitCode::FAILURE)
-        }
-    }
+    Ok(verify(&request, &artifact.component))
 }
 
 /// A policy that asks for all of these keys.
@@ -95,4 +104,47 @@ fn of_keys(paths: &[PathBuf]) -> Result<Policy> {
         "name": "the keys given", "namespaces": ["*"], "threshold": paths.len(), "keys": keys,
     });
     Ok(Policy::from_json(policy.to_string().as_bytes())?)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use clap::Parser;
+    use std::path::Path;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    /// Code with which `verify` refuses a component under these arguments.
+    pub(crate) fn refusal(component: &Path, arguments: &[&str]) -> Option<String> {
+        let line = [&["verify", component.to_str().unwrap()], arguments].concat();
+        let line = Line::try_parse_from(line).unwrap_or_else(|error| panic!("{error}"));
+        judge(&line.arguments).unwrap().err().map(|refused| refused.code.to_owned())
+    }
+
+    #[test]
+    fn somebody_has_to_be_believed_and_files_that_lack_are_named() {
+        assert!(Line::try_parse_from(["verify", "a.wasm"]).is_err());
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let said = |policy: &str| {
+            let (component, policy) = (path("a.wasm"), path(policy));
+            let line = Line::try_parse_from(["verify", &component, "--policy", &policy]).unwrap();
+            format!("{:#}", judge(&line.arguments).unwrap_err())
+        };
+        assert!(said("p.json").contains("a.wasm") && said("p.json").contains("tamis filter sign"));
+        for name in ["a.wasm", "a.wasm.manifest.json"] {
+            std::fs::write(path(name), "{}").unwrap();
+        }
+        assert!(said("p.json").contains("p.json cannot be read"), "{}", said("p.json"));
+        std::fs::write(path("p.json"), "{ \"name\": 1 }").unwrap();
+        assert!(
+            said("p.json").contains("the policy") && said("p.json").contains("expected a string"),
+            "{}",
+            said("p.json")
+        );
+    }
 }

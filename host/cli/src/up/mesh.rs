@@ -2,7 +2,7 @@
 
 use super::prepare::Prepared;
 use crate::check;
-use crate::output::Output;
+use crate::output::{self, Output};
 use crate::proxy::told;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
@@ -30,10 +30,18 @@ pub(crate) fn start(
     output: Output,
 ) -> Result<Mesh> {
     let names = check::nodes(&prepared.documents);
+    if prepared.documents.is_empty() && prepared.wrong.is_none() {
+        bail!(
+            "{} has no documents: no *.yaml, no *.yml; `examples/shop` of the sources is a mesh to start from",
+            folder.display()
+        );
+    }
     if names.is_empty() {
         bail!(
-            "{} plans no proxy: it has neither a Gateway nor a Service with a sidecar",
-            folder.display()
+            "{folder} plans no proxy: it has neither a Gateway nor a Service with a sidecar{why}; \
+             `tamis check {folder}` says more",
+            folder = folder.display(),
+            why = prepared.wrong.as_deref().map(|why| format!(" ({why})")).unwrap_or_default(),
         );
     }
     let shared = Shared::new(Some(&folder.join(".tamis/cache")))?;
@@ -65,8 +73,10 @@ pub(crate) fn start(
             secrets: Default::default(),
             proxy,
         };
+        let busy = output::busy(format!("starting {name}"));
         let (node, reload) =
             Node::start(&shared, options).with_context(|| format!("{name} does not start"))?;
+        drop(busy);
         let first = mesh.nodes.is_empty();
         let node = Arc::new(node);
         // Problems of documents are the same for all; the first tells them.

@@ -6,11 +6,10 @@ mod prepare;
 mod token;
 mod view;
 
+use crate::ending::Ending;
 use crate::output::{self, Output};
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde_json::json;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -43,11 +42,17 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let folder = &arguments.folder;
     let prepared = prepare::run(folder, output)?;
     if arguments.prepare {
+        let value = json!({ "event": "prepared", "folder": folder, "store": prepared.store, "token": prepared.token });
+        let shown = folder.display();
+        output::event(output, &value, || {
+            format!("{shown} is prepared; `tamis up {shown}` runs it")
+        });
         return Ok(ExitCode::SUCCESS);
     }
-    let mut signals = Signals::new([SIGINT, SIGTERM]).context("signals cannot be listened to")?;
     let apps = if arguments.no_apps { None } else { Some(apps::start(&prepared.documents)?) };
     let mesh = mesh::start(folder, &prepared, arguments.name_generation, output)?;
+    // Until here Ctrl-C ends the process at once: nothing is under way that could be finished.
+    let ending = Ending::new()?;
     let took = began.elapsed();
     let tries = tries(folder, &prepared, &mesh);
     let event = json!({
@@ -59,33 +64,21 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     });
     output::event(output, &event, || view::banner(&mesh, took, &tries));
     let mut view = view::View::new(output);
-    while !stopped(&mut signals, PICTURE) {
+    while !ending.within(PICTURE) {
         view.show(&mesh, &tries);
     }
     if output == Output::Text {
-        output::note("\nending …");
+        output::note("\nending; Ctrl-C again ends it at once");
     }
     mesh.end(DRAIN);
     drop(apps);
     Ok(ExitCode::SUCCESS)
 }
 
-/// Waits for a while; true when somebody asked to end.
-fn stopped(signals: &mut Signals, time: Duration) -> bool {
-    let until = Instant::now() + time;
-    loop {
-        if signals.pending().next().is_some() {
-            return true;
-        }
-        let Some(left) = until.checked_duration_since(Instant::now()) else { return false };
-        std::thread::sleep(left.min(Duration::from_millis(20)));
-    }
-}
-
 /// What a person may try now: what it shows, and the command.
 fn tries(folder: &Path, prepared: &prepare::Prepared, mesh: &mesh::Mesh) -> Vec<(String, String)> {
     let tamis = std::env::current_exe().ok();
-    let tamis = tamis.map_or_else(|| "tamis".to_owned(), |path| path.display().to_string());
+    let tamis = quoted(&tamis.unwrap_or_else(|| "tamis".into()));
     let (dot, mut tries) = (folder.join(".tamis"), Vec::new());
     if let Some(address) = mesh.entrance() {
         tries.push((
@@ -99,15 +92,15 @@ fn tries(folder: &Path, prepared: &prepare::Prepared, mesh: &mesh::Mesh) -> Vec<
             format!("{name} upgraded to {next} while traffic runs"),
             format!(
                 "{tamis} filter sign {file} --name {name} --version {next} --key {key} --store {store} --pin {lock}",
-                file = file.display(),
-                key = dot.join("keys/local-dev.key").display(),
-                store = dot.join("store").display(),
-                lock = dot.join("filters.lock.yaml").display(),
+                file = quoted(&file),
+                key = quoted(&dot.join("keys/local-dev.key")),
+                store = quoted(&dot.join("store")),
+                lock = quoted(&dot.join("filters.lock.yaml")),
             ),
         ));
         tries.push((
             format!("{name} tampered with: refused, and the last good version serves"),
-            format!("printf '\\0' >> {}", file.display()),
+            format!("printf '\\0' >> {}", quoted(&file)),
         ));
     }
     tries
@@ -120,3 +113,13 @@ fn next(version: &str) -> String {
         _ => format!("{version}.1"),
     }
 }
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,8 @@ use tamis_trust::{Digest, PrivateKey};
 pub(crate) struct Prepared {
     /// Its documents.
     pub(crate) documents: Vec<Document>,
+    /// What is wrong with the first document that cannot be used.
+    pub(crate) wrong: Option<String>,
     /// Where signed filters are.
     pub(crate) store: PathBuf,
     /// A token of the sample issuer, if a filter asks for tokens.
@@ -42,7 +44,12 @@ impl Prepared {
 /// Makes what is missing.
 pub(crate) fn run(folder: &Path, output: Output) -> Result<Prepared> {
     let source = Source::folder(folder);
-    let read = source.read()?;
+    let read = source.read().context("no resources to run; name their folder")?;
+    let wrong = read.problems.first().map(|problem| {
+        let place = &problem.place;
+        format!("{}:{}:{}: {}", place.source, place.line, place.column, problem.message)
+    });
+    let wrong = wrong.or_else(|| read.unreadable.first().map(ToString::to_string));
     let made = Maker { folder, output };
     let documents = read.documents;
     made.certificates(&documents)?;
@@ -53,7 +60,7 @@ pub(crate) fn run(folder: &Path, output: Output) -> Result<Prepared> {
         Some(key) => made.filters(&documents, &store, &key)?,
         None => Vec::new(),
     };
-    Ok(Prepared { documents: source.read()?.documents, store, token, filters })
+    Ok(Prepared { documents: source.read()?.documents, wrong, store, token, filters })
 }
 
 struct Maker<'a> {
@@ -310,3 +317,6 @@ fn days(days: i64) -> time::Duration {
 fn rcgen_now() -> time::OffsetDateTime {
     time::OffsetDateTime::now_utc()
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,3 +74,6 @@ impl Key {
         Ok(format!("{signed}.{}", BASE64URL.encode(signature.as_ref())))
     }
 }
+
+#[cfg(test)]
+mod tests;

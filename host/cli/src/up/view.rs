@@ -71,37 +71,65 @@ impl View {
         }
         let seconds = self.at.elapsed().as_secs_f64().max(0.001);
         self.at = Instant::now();
-        // Clear, home: the picture replaces the one before.
-        let mut text = String::from("\x1b[2J\x1b[H");
-        let _ = writeln!(
-            text,
-            "{:<28} {:>8} {:>8} {:>8} {:>8}  filters",
-            "proxy", "req/s", "success", "p50", "p99"
-        );
+        let mut rows = Vec::new();
         for node in mesh.nodes() {
             let name = node.name().to_string();
             let now = seen(&node.proxy().metrics());
             let since = now.since(self.last.get(&name));
-            let success =
-                if since.requests > 0.0 { 100.0 * since.good / since.requests } else { 100.0 };
-            let _ = writeln!(
-                text,
-                "{name:<28} {:>8.1} {success:>7.1}% {:>8} {:>8}  {}",
-                since.requests / seconds,
-                since.quantile(0.5),
-                since.quantile(0.99),
-                filters(node),
-            );
+            rows.push(Row {
+                name: name.clone(),
+                rate: since.requests / seconds,
+                success: since.success(),
+                p50: since.quantile(0.5),
+                p99: since.quantile(0.99),
+                filters: filters(node),
+                addresses: addresses(node),
+            });
             self.last.insert(name, now);
         }
-        text.push('\n');
-        for node in mesh.nodes() {
-            let _ = writeln!(text, "{:<28} {}", node.name().to_string(), addresses(node));
-        }
-        text.push('\n');
-        text.push_str(&try_this(tries));
-        output::line(&text);
+        let (_, width) = console::Term::stdout().size();
+        // Clear, home: the picture replaces the one before.
+        output::line(&format!("\x1b[2J\x1b[H{}", picture(&rows, tries, width.into())));
     }
+}
+
+/// What is shown of a proxy.
+struct Row {
+    name: String,
+    /// Requests a second.
+    rate: f64,
+    /// Percent that did not end as a 5xx.
+    success: f64,
+    p50: String,
+    p99: String,
+    filters: String,
+    addresses: String,
+}
+
+/// The table, the addresses, and what to try. Lines of the first two never wrap; commands do, to be copied whole.
+fn picture(rows: &[Row], tries: &[(String, String)], width: usize) -> String {
+    let names = rows.iter().map(|row| console::measure_text_width(&row.name)).max();
+    let names = names.unwrap_or_default().clamp(5, 48);
+    let mut lines = vec![format!(
+        "{:<names$} {:>8} {:>8} {:>8} {:>8}  filters",
+        "proxy", "req/s", "success", "p50", "p99"
+    )];
+    for row in rows {
+        let Row { name, rate, success, p50, p99, filters, .. } = row;
+        lines.push(format!(
+            "{name:<names$} {rate:>8.1} {success:>7.1}% {p50:>8} {p99:>8}  {filters}"
+        ));
+    }
+    lines.push(String::new());
+    lines.extend(rows.iter().map(|row| format!("{:<names$} {}", row.name, row.addresses)));
+    let mut text = String::new();
+    for line in lines {
+        // What documents name must not move the cursor.
+        let line: String = line.chars().filter(|c| !c.is_control()).collect();
+        let _ = writeln!(text, "{}", console::truncate_str(&line, width, "…"));
+    }
+    text.push('\n');
+    text + &try_this(tries)
 }
 
 fn filters(node: &Node) -> String {
@@ -117,6 +145,11 @@ fn filters(node: &Node) -> String {
 }
 
 impl Seen {
+    /// Percent of requests that did not end as a 5xx; all of none.
+    fn success(&self) -> f64 {
+        if self.requests > 0.0 { 100.0 * self.good / self.requests } else { 100.0 }
+    }
+
     fn since(&self, before: Option<&Self>) -> Self {
         let Some(before) = before else { return self.clone() };
         Self {
@@ -179,17 +212,4 @@ fn label<'a>(series: &'a str, name: &str) -> Option<&'a str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counters_of_the_telemetry_filter_are_read() {
-        let text = "tamis_requests_total{route=\"a\",status_class=\"2xx\"} 9\n\
-            tamis_requests_total{route=\"a\",status_class=\"5xx\"} 1\n\
-            tamis_request_duration_ms_bucket{route=\"a\",le=\"5\"} 9\n\
-            tamis_request_duration_ms_bucket{route=\"a\",le=\"+Inf\"} 10\n";
-        let seen = seen(text);
-        assert!((seen.requests - 10.0).abs() < 0.1 && (seen.good - 9.0).abs() < 0.1);
-        assert_eq!((seen.quantile(0.5), seen.quantile(0.99)), ("≤5ms".into(), "more".into()));
-    }
-}
+mod tests;

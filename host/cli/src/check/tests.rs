@@ -1,0 +1,57 @@
+//! What a folder plans and what is wrong with it.
+
+use super::*;
+use std::path::Path;
+use tempfile::TempDir;
+
+fn run_on(files: &[(&str, &str)], node: Option<&str>) -> Result<ExitCode> {
+    let folder = TempDir::new().unwrap();
+    for (name, text) in files {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    let node = node.map(|node| node.parse().unwrap());
+    run(&Arguments { folder: folder.path().to_owned(), node }, Output::Json)
+}
+
+const SERVICE: &str = "kind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: app, namespace: test }\n\
+    spec: { ports: [{ port: 80, protocol: http }], endpoints: [{ address: 127.0.0.1:9 }] }\n";
+
+#[test]
+fn sound_folders_pass_and_others_fail() {
+    let code = |files: &[(&str, &str)]| format!("{:?}", run_on(files, None).unwrap());
+    let (pass, fail) = (format!("{:?}", ExitCode::SUCCESS), format!("{:?}", ExitCode::FAILURE));
+    assert_eq!(code(&[("a.yaml", SERVICE)]), pass);
+    assert_eq!(code(&[("a.yaml", SERVICE), ("b.yaml", "kind: [\n")]), fail);
+    assert_eq!(code(&[("a.yaml", &SERVICE.replace("ports", "prts"))]), fail);
+}
+
+#[test]
+fn a_folder_without_documents_is_a_mistake_and_not_sound() {
+    let said = format!("{:#}", run_on(&[("README.md", "hello")], None).unwrap_err());
+    assert!(said.contains("has no documents"), "{said}");
+}
+
+#[test]
+fn every_gateway_and_every_endpoint_with_a_sidecar_is_a_proxy() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shop");
+    let read = Source::folder(&source).read().unwrap();
+    let nodes: Vec<String> = nodes(&read.documents).iter().map(ToString::to_string).collect();
+    for node in [
+        "gateway:shop/edge",
+        "sidecar:shop/payments/0",
+        "sidecar:shop/payments/1",
+        "sidecar:shop/catalog/0",
+    ] {
+        assert!(nodes.contains(&node.to_owned()), "{node} in {nodes:?}");
+    }
+    assert_eq!(nodes.len(), 5);
+}
+
+#[test]
+fn a_problem_shows_its_file_line_and_way_out() {
+    let (_, problems) =
+        tamis_resources::parse("mesh.yaml", &SERVICE.replace("endpoints", "endpoint"));
+    let text = render(&problems[0]);
+    assert!(text.contains("mesh.yaml:4:") && text.contains("endpoints"), "{text}");
+    assert!(!text.contains('\x1b'), "no colours where nobody sees them");
+}

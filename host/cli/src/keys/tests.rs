@@ -1,0 +1,66 @@
+//! Keys on disk.
+
+use super::*;
+use tempfile::TempDir;
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn a_pair_can_be_read_again_and_its_secret_half_by_nobody_else() {
+    let folder = TempDir::new().unwrap();
+    // A dot in a name is part of the name.
+    let pair = generate(&folder.path().join("release.2026")).unwrap();
+    assert_eq!(pair.key, folder.path().join("release.2026.key"));
+    assert_eq!(mode(&pair.key), 0o600);
+    let public = read_public(&pair.public).unwrap();
+    assert_eq!(read_private(&pair.key).unwrap().public_key().id(), public.id());
+    assert_eq!(public.id().to_string(), pair.id);
+}
+
+#[test]
+fn neither_half_is_ever_overwritten() {
+    let folder = TempDir::new().unwrap();
+    let name = folder.path().join("release");
+    let pair = generate(&name).unwrap();
+    let before = std::fs::read(&pair.key).unwrap();
+    for gone in [None, Some(&pair.public), Some(&pair.key)] {
+        if let Some(gone) = gone {
+            std::fs::remove_file(gone).unwrap();
+        }
+        let said = format!("{:#}", generate(&name).err().unwrap());
+        assert!(said.contains("release.key") && said.contains("never overwritten"), "{said}");
+        if gone == Some(&pair.public) {
+            std::fs::write(&pair.public, "put back").unwrap();
+        } else if gone.is_none() {
+            assert_eq!(std::fs::read(&pair.key).unwrap(), before);
+        }
+    }
+    assert_eq!(std::fs::read(&pair.public).unwrap(), b"put back");
+}
+
+#[test]
+fn a_secret_takes_the_place_of_a_file_everybody_could_read() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("token");
+    std::fs::write(&path, "a longer text than the next").unwrap();
+    std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+    private(&path, b"secret").unwrap();
+    assert_eq!((std::fs::read(&path).unwrap().as_slice(), mode(&path)), (&b"secret"[..], 0o600));
+}
+
+#[test]
+fn the_wrong_half_and_what_is_no_key_are_named() {
+    let folder = TempDir::new().unwrap();
+    let pair = generate(&folder.path().join("release")).unwrap();
+    let said = |error: anyhow::Error| format!("{error:#}");
+    let wrong = said(read_private(&pair.public).err().unwrap());
+    assert!(wrong.contains("release.pub is no key to sign with"), "{wrong}");
+    let wrong = said(read_public(&pair.key).err().unwrap());
+    assert!(wrong.contains("release.key is no public key"), "{wrong}");
+    let missing = said(read_public(&folder.path().join("nobody.pub")).err().unwrap());
+    assert!(missing.contains("nobody.pub cannot be read"), "{missing}");
+    let unwritable = said(generate(&folder.path().join("no/such/folder")).err().unwrap());
+    assert!(unwritable.contains("folder.key cannot be written"), "{unwritable}");
+}

@@ -1,0 +1,202 @@
+//! A slot at a time: what runs in it, what is said of it, and what else it touches.
+
+use super::*;
+use crate::testing::{Signed, code, plan};
+use serde_json::json;
+use tamis_resources::plan::RefusedPlan;
+
+fn running(built: &Built) -> &Filter {
+    match &built.attached.as_ref().unwrap().slot {
+        Slot::Running(filter) => filter,
+        Slot::Refused { code, detail } => panic!("{code}: {detail}"),
+    }
+}
+
+fn refused(built: &Built) -> &str {
+    match &built.attached.as_ref().unwrap().slot {
+        Slot::Running(filter) => panic!("{filter:?} runs"),
+        Slot::Refused { code, .. } => code,
+    }
+}
+
+fn detail(built: &Built) -> &str {
+    built.status.detail.as_deref().unwrap_or_default()
+}
+
+fn only(mut built: Vec<Built>) -> Built {
+    assert_eq!(built.len(), 1);
+    built.remove(0)
+}
+
+#[test]
+fn a_signed_and_granted_filter_serves_and_says_who_signed_it() {
+    let signed = Signed::new();
+    let plan = plan("retry", &signed.add("retry", "1.0.0"));
+    let built =
+        only(signed.builder().build(std::slice::from_ref(&plan), &[signed.policy(&json!({}))]));
+    assert_eq!(running(&built).version(), "1.0.0");
+    let status = &built.status;
+    assert_eq!((status.state.as_str(), status.detail.as_deref()), ("serving", None));
+    assert_eq!(
+        (status.signers.as_slice(), status.hooks.as_slice()),
+        (&["release".to_owned()][..], &["retry".to_owned()][..])
+    );
+}
+
+#[test]
+fn the_same_digest_and_configuration_is_one_filter_and_one_compilation() {
+    let signed = Signed::new();
+    let policies = [signed.policy(&json!({}))];
+    let digest = signed.add("retry", "1.0.0");
+    let (one, mut two) = (plan("retry", &digest), plan("retry", &digest));
+    two.attachment = "test/second".to_owned();
+    two.config = json!({ "attempts": 2 });
+    let mut builder = signed.builder();
+    let first = builder.build(&[one.clone(), two.clone()], &policies);
+    let key = Digest::of(&crate::testing::component("retry")).to_string();
+    assert!(code().0.lock().unwrap().contains_key(&key), "compiled code is shared by digest");
+
+    let again = builder.build(&[one.clone(), two.clone()], &policies);
+    for (before, now) in first.iter().zip(&again) {
+        assert!(running(before).is_same(running(now)), "nothing changed, so nothing is built");
+    }
+    assert!(!running(&again[0]).is_same(running(&again[1])), "each attachment has its own state");
+
+    two.config = json!({ "attempts": 4 });
+    let changed = builder.build(&[one, two], &policies);
+    assert!(running(&changed[0]).is_same(running(&again[0])));
+    assert!(!running(&changed[1]).is_same(running(&again[1])));
+    let (old, new) = (running(&again[1]).state(), running(&changed[1]).state());
+    assert!(Arc::ptr_eq(old, new), "what an attachment keeps outlives its configuration");
+}
+
+#[test]
+fn a_capability_that_is_not_granted_refuses_its_slot_alone() {
+    let signed = Signed::new();
+    let (retry, breaker) = (signed.add("retry", "1.0.0"), signed.add("circuit-breaker", "1.0.0"));
+    let mut bad = plan("retry", &retry);
+    bad.grant.imports.clear();
+    let plans = [bad.clone(), plan("circuit-breaker", &breaker)];
+    let built = signed.builder().build(&plans, &[signed.policy(&json!({}))]);
+    assert_eq!(built[0].status.state, "refused:grant.import");
+    assert!(detail(&built[0]).contains("random"), "{}", detail(&built[0]));
+    assert_eq!(refused(&built[0]), "grant.import");
+    assert_eq!(built[1].status.state, "serving");
+
+    bad.on_failure = OnFailure::Open;
+    let left_out = only(signed.builder().build(&[bad], &[signed.policy(&json!({}))]));
+    assert!(left_out.attached.is_none() && detail(&left_out).ends_with("it is left out"));
+}
+
+#[test]
+fn what_ran_before_goes_on_when_its_successor_may_not_run() {
+    let signed = Signed::new();
+    let policies = [signed.policy(&json!({}))];
+    let good = plan("retry", &signed.add("retry", "1.0.0"));
+    let mut builder = signed.builder();
+    let first = only(builder.build(std::slice::from_ref(&good), &policies));
+    let mut cases = Vec::new();
+    let mut case = |code: &'static str, change: &dyn Fn(&mut FilterPlan)| {
+        let mut plan = good.clone();
+        change(&mut plan);
+        cases.push((code, plan));
+    };
+    case("grant.import", &|plan| plan.grant.imports.clear());
+    case("filter.configure", &|plan| plan.config = json!({ "attempt": 1 }));
+    case("artifact.missing", &|plan| plan.digest = Digest::of(b"another").to_string());
+    case("pin.missing", &|plan| plan.digest = String::new());
+    case("grant.missing", &|plan| {
+        plan.refused = Some(RefusedPlan { code: "grant.missing".into(), reason: "none".into() });
+    });
+    case("trust.wrong-name", &|plan| plan.filter = "tamis/route".to_owned());
+    case("trust.threshold", &|plan| {
+        plan.signed_by = Some(SignedByPlan { keys: vec!["security".into()], threshold: 1 });
+    });
+    for (code, plan) in cases {
+        let wrong_name = code == "trust.wrong-name";
+        let built = only(builder.build(&[plan], &policies));
+        assert_eq!(built.status.state, format!("refused:{code}"));
+        if wrong_name {
+            // Another filter is asked for: the old one is not its predecessor.
+            assert_eq!(refused(&built), code);
+            continue;
+        }
+        assert!(running(&built).is_same(running(&first)), "{code}");
+        assert!(detail(&built).ends_with("version 1.0.0 keeps serving"), "{}", detail(&built));
+    }
+    let back = only(builder.build(&[good], &policies));
+    assert!(running(&back).is_same(running(&first)) && back.status.state == "serving");
+}
+
+#[test]
+fn altered_octets_are_refused_and_put_right_they_serve() {
+    let signed = Signed::new();
+    let policies = [signed.policy(&json!({}))];
+    let plans = [plan("retry", &signed.add("retry", "1.0.0"))];
+    let file = signed.file("retry");
+    let whole = std::fs::read(&file).unwrap();
+    let altered = [whole.as_slice(), b"\0"].concat();
+
+    std::fs::write(&file, &altered).unwrap();
+    let mut builder = signed.builder();
+    let never = only(builder.build(&plans, &policies));
+    assert_eq!(refused(&never), "trust.altered");
+    std::fs::write(&file, &whole).unwrap();
+    let first = only(builder.build(&plans, &policies));
+    assert_eq!(first.status.state, "serving");
+    std::fs::write(&file, &altered).unwrap();
+    let kept = only(builder.build(&plans, &policies));
+    assert_eq!(kept.status.state, "refused:trust.altered");
+    assert!(running(&kept).is_same(running(&first)));
+}
+
+#[test]
+fn an_artifact_nobody_signed_or_without_component_is_refused_by_its_own_rule() {
+    let signed = Signed::new();
+    let plans = [plan("retry", &signed.add("retry", "1.0.0"))];
+    let policies = [signed.policy(&json!({}))];
+    std::fs::remove_file(signed.folder.path().join("retry.wasm.sigstore.json")).unwrap();
+    assert_eq!(refused(&only(signed.builder().build(&plans, &policies))), "trust.unsigned");
+    std::fs::remove_file(signed.file("retry")).unwrap();
+    let built = only(signed.builder().build(&plans, &policies));
+    assert_eq!(refused(&built), "artifact.unreadable");
+    assert!(detail(&built).contains("retry.wasm"), "{}", detail(&built));
+    let elsewhere = Signed::new();
+    let built = only(elsewhere.builder().build(&plans, &policies));
+    assert_eq!(refused(&built), "artifact.missing");
+    let folder = elsewhere.folder.path().display().to_string();
+    assert!(detail(&built).contains(&folder), "{}", detail(&built));
+}
+
+#[test]
+fn what_is_revoked_stops_serving_though_it_ran_before() {
+    let signed = Signed::new();
+    let digest = signed.add("retry", "1.0.0");
+    let plans = [plan("retry", &digest)];
+    let mut builder = signed.builder();
+    let trusting = [signed.policy(&json!({}))];
+    for (code, more) in [
+        ("trust.revoked-digest", json!({ "revokedDigests": [digest.to_string()] })),
+        ("trust.revoked-key", json!({ "revokedKeys": ["release"] })),
+    ] {
+        assert_eq!(only(builder.build(&plans, &trusting)).status.state, "serving");
+        let built = only(builder.build(&plans, &[signed.policy(&more)]));
+        assert_eq!(refused(&built), code, "{}", detail(&built));
+        assert!(detail(&built).ends_with("exchanges in its scope are refused"));
+    }
+    let nobody = only(builder.build(&plans, &[]));
+    assert!(refused(&nobody).starts_with("trust."), "without a policy nobody is trusted");
+}
+
+#[test]
+fn an_attachment_that_is_gone_leaves_nothing_behind() {
+    let signed = Signed::new();
+    let policies = [signed.policy(&json!({}))];
+    let plans = [plan("retry", &signed.add("retry", "1.0.0"))];
+    let mut builder = signed.builder();
+    let first = only(builder.build(&plans, &policies));
+    assert!(builder.build(&[], &policies).is_empty());
+    assert!(builder.good.is_empty() && builder.states.is_empty());
+    let second = only(builder.build(&plans, &policies));
+    assert!(!Arc::ptr_eq(running(&first).state(), running(&second).state()));
+}

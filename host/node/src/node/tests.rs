@@ -1,0 +1,179 @@
+//! A node and its folder.
+
+use super::*;
+use crate::testing::engine;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::num::NonZeroUsize;
+use tempfile::TempDir;
+
+/// A port nobody listens on.
+pub(crate) fn free() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+pub(crate) fn gateway(port: u16) -> String {
+    format!(
+        "kind: Gateway\napiVersion: gateway.networking.k8s.io/v1\nmetadata: {{ name: edge, namespace: test }}\n\
+         spec:\n  addresses: [{{ type: IPAddress, value: 127.0.0.1 }}]\n  listeners: [{{ name: http, port: {port}, protocol: HTTP }}]\n"
+    )
+}
+
+pub(crate) fn service(name: &str) -> String {
+    format!(
+        "kind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: {name}, namespace: test }}\n\
+         spec: {{ ports: [{{ port: 80, protocol: http }}], endpoints: [{{ address: 127.0.0.1:9 }}] }}\n"
+    )
+}
+
+/// A folder with a gateway on a port of its own.
+pub(crate) fn folder() -> (TempDir, SocketAddr) {
+    let (folder, address) = (TempDir::new().unwrap(), free());
+    std::fs::write(folder.path().join("edge.yaml"), gateway(address.port())).unwrap();
+    (folder, address)
+}
+
+pub(crate) fn start(folder: &Path) -> Result<(Node, Reload), NodeError> {
+    let shared = Shared { engine: engine().clone(), cache: None, code: Code::default() };
+    let options = NodeOptions {
+        name: "gateway:test/edge".parse().unwrap(),
+        source: Source::folder(folder),
+        store: Store::new(vec![folder.join("store")]),
+        secrets: HashMap::new(),
+        proxy: ProxyOptions { workers: NonZeroUsize::new(1), ..ProxyOptions::default() },
+    };
+    Node::start(&shared, options)
+}
+
+fn says(error: &NodeError) -> String {
+    crate::sockets::causes(error)
+}
+
+#[test]
+fn it_serves_what_its_documents_plan_and_a_reload_without_change_is_none() {
+    let (folder, address) = folder();
+    let (node, reload) = start(folder.path()).unwrap();
+    assert!(reload.changed && reload.problems.is_empty() && reload.notes.is_empty());
+    assert_eq!((reload.node.as_str(), reload.generation), ("gateway:test/edge", 1));
+    assert!(TcpStream::connect(address).is_ok());
+    let again = node.reload();
+    assert_eq!((again.changed, again.generation), (false, 1));
+    node.shutdown(Duration::ZERO);
+    assert!(TcpStream::connect(address).is_err());
+}
+
+#[test]
+fn a_port_in_use_is_an_error_with_listener_address_and_way_out() {
+    let (folder, address) = folder();
+    let _taken = TcpListener::bind(address).unwrap();
+    let said = says(&start(folder.path()).err().unwrap());
+    let address = address.to_string();
+    assert!(
+        said.contains("`http`") && said.contains(&address) && said.matches("ss -lptn").count() == 1,
+        "{said}"
+    );
+}
+
+#[test]
+fn no_plan_says_what_is_wrong_with_the_documents_or_that_there_is_none() {
+    let folder = TempDir::new().unwrap();
+    let said = says(&start(folder.path()).err().unwrap());
+    assert!(said.contains("gateway:test/edge") && said.contains("no Gateway"), "{said}");
+    std::fs::write(folder.path().join("edge.yaml"), "kind: Gateway\n  bad: [\n").unwrap();
+    let said = says(&start(folder.path()).err().unwrap());
+    assert!(said.contains("edge.yaml:2:") && !said.contains('\n'), "{said}");
+}
+
+#[test]
+fn a_listener_that_moves_to_a_port_in_use_stays_where_it_was() {
+    let (folder, address) = folder();
+    let (node, _) = start(folder.path()).unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    std::fs::write(folder.path().join("edge.yaml"), gateway(port)).unwrap();
+    let reload = node.reload();
+    assert!(!reload.changed && reload.generation == 1);
+    assert!(reload.notes[0].ends_with("nothing changed"), "{:?}", reload.notes);
+    assert!(TcpStream::connect(address).is_ok());
+
+    drop(taken);
+    let reload = node.reload();
+    assert!(reload.changed && reload.generation == 2, "{reload:?}");
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_ok());
+    assert!(TcpStream::connect(address).is_err(), "the old address is given back");
+}
+
+#[test]
+fn a_document_that_breaks_stays_as_it_was_and_one_that_is_removed_is_gone() {
+    let (folder, _) = folder();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("app.yaml", &service("app"));
+    let (node, _) = start(folder.path()).unwrap();
+    let plan = || node.proxy().generation().config.to_string();
+    let before = plan();
+
+    write("edge.yaml", "kind: [\n");
+    let reload = node.reload();
+    assert_eq!(reload.problems[0].place.source, "edge.yaml");
+    assert!(
+        reload.notes.iter().any(|note| note.contains("Gateway test/edge stays as it was")),
+        "{:?}",
+        reload.notes
+    );
+    assert_eq!(plan(), before);
+    assert!(!node.proxy().status().problems.is_empty(), "the admin listener tells it too");
+
+    std::fs::write(folder.path().join("edge.yaml"), [0xff, 0xfe]).unwrap();
+    let reload = node.reload();
+    assert!(
+        reload.notes.iter().any(|note| note.starts_with("edge.yaml: not UTF-8")),
+        "{:?}",
+        reload.notes
+    );
+    assert!(reload.notes.iter().any(|note| note.contains("stays as it was")), "twice in a row");
+
+    std::fs::remove_file(folder.path().join("edge.yaml")).unwrap();
+    let reload = node.reload();
+    assert!(!reload.changed);
+    assert!(
+        reload.notes.iter().any(|note| note.contains("plan this proxy no more")),
+        "{:?}",
+        reload.notes
+    );
+}
+
+#[test]
+fn what_lies_in_a_folder_that_can_no_longer_be_read_stays() {
+    let (folder, address) = folder();
+    let deep = folder.path().join("1/2/3/4/5/6/7/8");
+    std::fs::create_dir_all(&deep).unwrap();
+    std::fs::rename(folder.path().join("edge.yaml"), deep.join("edge.yaml")).unwrap();
+    let (node, _) = start(folder.path()).unwrap();
+    // One folder deeper than is read: the document is out of reach, not gone.
+    let staging = &mut *node.staging.lock().unwrap();
+    let (good, mut notes) = (staging.good.clone(), Vec::new());
+    assert!(good.contains_key("1/2/3/4/5/6/7/8/edge.yaml"));
+    let kept = staging.keep_good(Vec::new(), &["1/2/3"], &mut notes);
+    assert_eq!((kept.len(), notes.len()), (1, 1));
+    assert!(staging.keep_good(Vec::new(), &["1/2/33"], &mut notes).is_empty());
+    assert!(TcpStream::connect(address).is_ok());
+}
+
+#[test]
+fn folders_to_follow_are_those_that_are_there_each_once() {
+    let (folder, _) = folder();
+    let root = folder.path().to_owned();
+    let (node, _) = start(&root).unwrap();
+    assert_eq!(node.folders(), std::slice::from_ref(&root));
+    std::fs::create_dir_all(root.join(".tamis")).unwrap();
+    std::fs::create_dir_all(root.join("store")).unwrap();
+    assert_eq!(node.folders(), [root], "what is in a followed folder is followed with it");
+}
+
+#[test]
+fn a_cache_that_is_no_folder_is_an_error_that_says_what_it_is_for() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let said = says(&Shared::new(Some(&file)).err().unwrap());
+    assert!(said.contains("file cannot keep compiled code"), "{said}");
+}

@@ -1,0 +1,169 @@
+//! Addresses and certificates: what is wrong is named, and what was good before stays.
+
+use super::*;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use tamis_resources::plan::ChainPlan;
+use tempfile::TempDir;
+
+const PEER: &str = "spiffe://test.example/ns/test/service/app";
+
+/// A folder with an authority `ca.crt` and a pair `own.crt`, `own.key` it signed.
+fn certified() -> (TempDir, Source) {
+    let folder = TempDir::new().unwrap();
+    let source = Source::folder(folder.path());
+    renew(&source);
+    (folder, source)
+}
+
+fn renew(source: &Source) {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.subject_alt_names.push(SanType::URI(PEER.try_into().unwrap()));
+    let key = KeyPair::generate().unwrap();
+    let own = params.signed_by(&key, &ca).unwrap();
+    std::fs::write(source.path("ca.crt"), ca.pem()).unwrap();
+    std::fs::write(source.path("own.crt"), own.pem()).unwrap();
+    std::fs::write(source.path("own.key"), key.serialize_pem()).unwrap();
+}
+
+fn listener(name: &str, address: AddressPlan, tls: bool) -> ListenerPlan {
+    ListenerPlan {
+        name: name.to_owned(),
+        address,
+        tls: tls.then(|| TlsPlan {
+            certificate: "own.crt".to_owned(),
+            key: "own.key".to_owned(),
+            client_ca: Some("ca.crt".to_owned()),
+        }),
+        direction: DirectionPlan::Gateway,
+        chain: ChainPlan { attachments: Vec::new() },
+    }
+}
+
+fn tcp(text: &str) -> AddressPlan {
+    AddressPlan::Tcp(text.to_owned())
+}
+
+fn service(endpoints: Vec<EndpointPlan>) -> ServicePlan {
+    ServicePlan {
+        name: "test/app:80".to_owned(),
+        protocol: ProtocolPlan::Http1,
+        endpoints,
+        policy: PolicyPlan::default(),
+    }
+}
+
+fn endpoint(address: AddressPlan, identity: Option<&str>) -> EndpointPlan {
+    let tls = identity.map(|identity| UpstreamTlsPlan {
+        certificate: "own.crt".to_owned(),
+        key: "own.key".to_owned(),
+        ca: "ca.crt".to_owned(),
+        expect_identity: identity.to_owned(),
+        server_name: "app".to_owned(),
+    });
+    EndpointPlan { address, weight: 1, tls }
+}
+
+#[test]
+fn a_listener_that_cannot_be_had_is_named_and_the_others_listen() {
+    let (_folder, source) = certified();
+    let plans = [
+        listener("name", AddressPlan::Dns("app.example:80".to_owned()), false),
+        listener("text", tcp("somewhere"), false),
+        listener("tls", tcp("127.0.0.1:1"), true),
+        listener("unix", AddressPlan::Unix("/run/app.sock".to_owned()), false),
+    ];
+    let mut notes = Vec::new();
+    let listeners = Sockets::default().listeners(&source, &plans, &mut notes);
+    let names: Vec<_> = listeners.iter().map(|one| (one.name.as_str(), one.chain)).collect();
+    assert_eq!(names, [("tls", 2), ("unix", 3)], "chains are numbered as in the plan");
+    assert_eq!(notes.len(), 2);
+    assert_eq!(notes[0], "listener `name`: `app.example:80` is a name; write an IP address");
+    assert!(notes[1].starts_with("listener `text`: "), "{}", notes[1]);
+}
+
+#[test]
+fn a_certificate_that_is_not_there_keeps_its_listener_closed() {
+    let (_folder, source) = certified();
+    std::fs::remove_file(source.path("own.crt")).unwrap();
+    let mut notes = Vec::new();
+    let plans = [listener("https", tcp("127.0.0.1:1"), true)];
+    assert!(Sockets::default().listeners(&source, &plans, &mut notes).is_empty());
+    assert!(notes[0].contains("own.crt") && notes[0].ends_with("it does not listen"), "{notes:?}");
+}
+
+#[test]
+fn a_broken_certificate_leaves_the_one_in_use_and_a_new_one_replaces_it() {
+    let (_folder, source) = certified();
+    let plans = [listener("https", tcp("127.0.0.1:1"), true)];
+    let mut sockets = Sockets::default();
+    let mut tls = |notes: &mut Vec<String>| {
+        let mut listeners = sockets.listeners(&source, &plans, notes);
+        let stamp = sockets.stamp().join("");
+        (listeners.remove(0).tls.unwrap(), stamp)
+    };
+    let mut notes = Vec::new();
+    let (first, stamp) = tls(&mut notes);
+    let (same, same_stamp) = tls(&mut notes);
+    assert!(Arc::ptr_eq(&first, &same) && stamp == same_stamp);
+
+    std::fs::write(source.path("own.key"), "no key").unwrap();
+    let (kept, kept_stamp) = tls(&mut notes);
+    assert!(Arc::ptr_eq(&first, &kept) && stamp == kept_stamp);
+    assert!(notes[0].contains("own.key") && notes[0].contains("stays in use"), "{notes:?}");
+
+    notes.clear();
+    renew(&source);
+    let (renewed, new_stamp) = tls(&mut notes);
+    assert!(!Arc::ptr_eq(&first, &renewed) && stamp != new_stamp && notes.is_empty());
+}
+
+#[test]
+fn an_endpoint_that_cannot_be_reached_safely_is_left_out_of_its_service() {
+    let (_folder, source) = certified();
+    let plan = service(vec![
+        endpoint(AddressPlan::Dns("app.example:8080".to_owned()), None),
+        endpoint(AddressPlan::Dns("no-port".to_owned()), None),
+        endpoint(AddressPlan::Dns("app.example:99999".to_owned()), None),
+        endpoint(tcp("127.0.0.1:2"), Some("https://no.spiffe")),
+        endpoint(tcp("127.0.0.1:3"), Some(PEER)),
+    ]);
+    let mut notes = Vec::new();
+    let services = Sockets::default().services(&source, &[plan], &mut notes);
+    let endpoints = &services[0].endpoints;
+    assert_eq!(endpoints.len(), 2);
+    assert!(
+        matches!(&endpoints[0].target, Target::Dns { host, port: 8080 } if host == "app.example")
+    );
+    assert!(endpoints[0].tls.is_none() && endpoints[1].tls.is_some());
+    assert_eq!(notes.len(), 3);
+    assert!(notes.iter().all(|note| note.starts_with("service `test/app:80`: ")), "{notes:?}");
+    assert!(notes[0].contains("`no-port` names no port"));
+}
+
+#[test]
+fn connections_are_kept_while_the_certificate_is_the_same_and_never_in_clear_text_without_one() {
+    let (_folder, source) = certified();
+    let plans = [service(vec![endpoint(tcp("127.0.0.1:3"), Some(PEER))])];
+    let mut sockets = Sockets::default();
+    let mut key = |notes: &mut Vec<String>| {
+        let services = sockets.services(&source, &plans, notes);
+        services[0].endpoints.first().map(|one| one.tls_key.clone())
+    };
+    let mut notes = Vec::new();
+    let first = key(&mut notes).unwrap();
+    assert_eq!(key(&mut notes).unwrap(), first);
+    std::fs::write(source.path("ca.crt"), "no certificate").unwrap();
+    assert_eq!(key(&mut notes).unwrap(), first, "the one read before stays in use");
+    assert!(notes[0].contains("ca.crt") && notes[0].contains("stays in use"), "{notes:?}");
+    renew(&source);
+    assert_ne!(key(&mut notes).unwrap(), first);
+
+    std::fs::remove_file(source.path("own.key")).unwrap();
+    notes.clear();
+    let services = Sockets::default().services(&source, &plans, &mut notes);
+    assert!(services[0].endpoints.is_empty(), "no certificate, no connection");
+    assert!(notes[0].ends_with("its endpoint is not used"), "{notes:?}");
+}

@@ -1,0 +1,127 @@
+//! What tests of this crate share: the built-in filters, signed on the spot.
+
+use crate::build::{Builder, Code};
+use crate::fetch::Fetcher;
+use crate::store::Store;
+use crate::ticks::Ticks;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use tamis_engine::{Engine, Exporter, FilterSpan};
+use tamis_observe::Metrics;
+use tamis_resources::plan::{FilterPlan, GrantPlan, Isolation, LimitsPlan, OnFailure, Phase};
+use tamis_trust::{BuildInput, Digest, Policy, PrivateKey};
+use tempfile::TempDir;
+
+/// One engine for all tests, as in a process.
+pub(crate) fn engine() -> &'static Engine {
+    static ENGINE: OnceLock<Engine> = OnceLock::new();
+    ENGINE.get_or_init(|| Engine::new().unwrap())
+}
+
+/// Machine code of all tests, so that each component is compiled once.
+pub(crate) fn code() -> Code {
+    static CODE: OnceLock<Code> = OnceLock::new();
+    CODE.get_or_init(Code::default).clone()
+}
+
+/// A built-in filter, as `cargo xtask filters` left it.
+pub(crate) fn component(name: &str) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/components");
+    let path = folder.join(format!("{name}.wasm"));
+    let read = std::fs::read(&path);
+    read.unwrap_or_else(|error| panic!("{}: {error}; run cargo xtask filters", path.display()))
+}
+
+struct Nowhere;
+
+impl Exporter for Nowhere {
+    fn record(&self, _: &str, _: &str) {}
+    fn span(&self, _: &str, _: &FilterSpan) {}
+}
+
+/// A store of its own, and the key its artifacts are signed with.
+pub(crate) struct Signed {
+    pub(crate) folder: TempDir,
+    pub(crate) key: PrivateKey,
+}
+
+impl Signed {
+    pub(crate) fn new() -> Self {
+        Self { folder: TempDir::new().unwrap(), key: PrivateKey::generate().unwrap() }
+    }
+
+    /// Where the component of a built-in filter is.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(format!("{name}.wasm"))
+    }
+
+    /// Signs a built-in filter as `tamis/NAME`.
+    pub(crate) fn add(&self, name: &str, version: &str) -> Digest {
+        let component = component(name);
+        let input = BuildInput::new(&format!("tamis/{name}"), version);
+        let manifest = tamis_trust::build(&component, &input).unwrap();
+        let bundle = tamis_trust::sign(&self.key, &manifest).unwrap();
+        let file = self.file(name).display().to_string();
+        std::fs::write(&file, component).unwrap();
+        std::fs::write(format!("{file}.manifest.json"), &manifest).unwrap();
+        std::fs::write(format!("{file}.sigstore.json"), bundle).unwrap();
+        Digest::of(&manifest)
+    }
+
+    /// A policy that trusts the key, with `more` of the document's fields.
+    pub(crate) fn policy(&self, more: &Value) -> Policy {
+        let mut policy = json!({
+            "name": "tests", "namespaces": ["*"], "threshold": 1,
+            "keys": [{ "name": "release", "publicKey": self.key.public_key().to_pem() }],
+        });
+        for (name, value) in more.as_object().unwrap() {
+            policy[name] = value.clone();
+        }
+        Policy::from_json(policy.to_string().as_bytes()).unwrap()
+    }
+
+    pub(crate) fn builder(&self) -> Builder {
+        Builder::new(
+            engine().clone(),
+            None,
+            code(),
+            Store::new(vec![self.folder.path().to_owned()]),
+            Arc::new(Metrics::new()),
+            Arc::new(Nowhere),
+            Arc::new(Fetcher),
+            HashMap::new(),
+            Ticks::new().unwrap(),
+        )
+    }
+}
+
+/// A place for `tamis/NAME` with what it needs, closed when it fails.
+pub(crate) fn plan(name: &str, digest: &Digest) -> FilterPlan {
+    let imports: BTreeMap<String, Value> = match name {
+        "retry" => BTreeMap::from([("random".to_owned(), json!({}))]),
+        _ => BTreeMap::new(),
+    };
+    FilterPlan {
+        attachment: format!("test/{name}"),
+        filter: format!("tamis/{name}"),
+        version: "1.0.0".to_owned(),
+        digest: digest.to_string(),
+        phase: Phase::Traffic,
+        order: 10,
+        config: json!({}),
+        on_failure: OnFailure::Closed,
+        isolation: Isolation::Worker,
+        scope: None,
+        signed_by: None,
+        grant: GrantPlan {
+            imports,
+            reads: vec!["*".to_owned(), "@*".to_owned()],
+            writes: vec!["*".to_owned()],
+            limits: LimitsPlan { time_us: 500_000, ..LimitsPlan::default() },
+            ..GrantPlan::default()
+        },
+        refused: None,
+    }
+}

@@ -1,0 +1,75 @@
+//! With the filter that needs it: `jwt` fetches its keys in the background.
+
+use super::*;
+use crate::testing::{component, engine};
+use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+use tamis_engine::{
+    FailureMode, FetchFailure, Fetching, FilterOptions, FilterState, HttpFetch, Isolation, Outgoing,
+};
+use tamis_observe::Metrics;
+
+/// Nobody to reach, counted.
+#[derive(Default)]
+struct Counted(AtomicUsize);
+
+impl HttpFetch for Counted {
+    fn fetch(&self, request: Outgoing) -> Fetching {
+        assert_eq!(request.url, "https://idp.example/keys");
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async { Err(FetchFailure::Connect("nobody is there".to_owned())) })
+    }
+}
+
+fn jwt(fetch: Arc<Counted>) -> Filter {
+    let config = json!({ "issuers": [{
+        "issuer": "https://idp.example", "audiences": ["test"], "algorithms": ["ES256"],
+        "jwks": { "url": "https://idp.example/keys", "refresh": "5m" },
+    }]});
+    let grant = json!({
+        "imports": { "clock": {}, "crypto": {}, "log": {}, "kv": {}, "http-client": { "hosts": ["idp.example"] } },
+        "reads": ["*", "@*"], "writes": ["*", "@*"],
+        "limits": { "timeUs": 1_000_000, "configureUs": 5_000_000, "memoryBytes": 16 << 20 },
+    });
+    let options = FilterOptions {
+        name: "tamis/jwt".to_owned(),
+        digest: String::new(),
+        version: "1.0.0".to_owned(),
+        config_json: config.to_string(),
+        grant: serde_json::from_value(grant).unwrap(),
+        state: Arc::new(FilterState::new(Arc::new(Metrics::new()))),
+        fetch: Some(fetch),
+        failure: FailureMode::Closed,
+        isolation: Isolation::Worker,
+    };
+    Filter::new(&engine().compile(&component("jwt"), None).unwrap(), options).unwrap()
+}
+
+#[test]
+fn the_first_tick_is_done_when_a_filter_is_staged_and_its_work_ends_with_it() {
+    let fetch = Arc::new(Counted::default());
+    let filter = jwt(Arc::clone(&fetch));
+    assert_eq!(fetch.0.load(Ordering::SeqCst), 0, "the self-test calls nobody");
+    let ticks = Ticks::new().unwrap();
+    let ticking = ticks.start(&filter);
+    assert!(fetch.0.load(Ordering::SeqCst) >= 1, "keys are fetched before the first exchange");
+
+    drop((ticking, filter));
+    let until = Instant::now() + Duration::from_secs(10);
+    while Arc::strong_count(&fetch) > 1 {
+        assert!(Instant::now() < until, "its instance goes when nobody holds it any more");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn filters_that_work_in_the_background_do_not_hold_each_other_up() {
+    let (one, two) = (Arc::new(Counted::default()), Arc::new(Counted::default()));
+    let ticks = Ticks::new().unwrap();
+    let first = ticks.start(&jwt(Arc::clone(&one)));
+    let second = ticks.clone().start(&jwt(Arc::clone(&two)));
+    assert!(one.0.load(Ordering::SeqCst) >= 1 && two.0.load(Ordering::SeqCst) >= 1);
+    drop((first, second));
+}

@@ -1,0 +1,90 @@
+//! What is seen, and how often.
+
+use super::*;
+use crate::node::tests::{folder, service, start};
+use std::path::Path;
+use std::sync::mpsc::Receiver;
+
+fn watched(folder: &Path, node: &Arc<Node>) -> (Watch, Receiver<Reload>) {
+    let (send, receive) = channel();
+    let told = move |reload: &Reload| drop(send.send(reload.clone()));
+    (Watch::start(Arc::clone(node), &[folder.to_owned()], told).unwrap(), receive)
+}
+
+fn node(folder: &Path) -> Arc<Node> {
+    Arc::new(start(folder).unwrap().0)
+}
+
+/// A route that changes the plan of the gateway.
+fn route(service: &str) -> String {
+    format!(
+        "kind: HTTPRoute\napiVersion: gateway.networking.k8s.io/v1\nmetadata: {{ name: all, namespace: test }}\n\
+         spec:\n  parentRefs: [{{ kind: Gateway, name: edge }}]\n  rules: [{{ backendRefs: [{{ name: {service}, port: 80 }}] }}]\n"
+    )
+}
+
+const LONG: Duration = Duration::from_secs(20);
+
+#[test]
+fn a_change_between_the_start_and_the_watch_is_seen() {
+    let (folder, _) = folder();
+    let node = node(folder.path());
+    std::fs::write(folder.path().join("app.yaml"), service("app") + "---\n" + &route("app"))
+        .unwrap();
+    let (_watch, told) = watched(folder.path(), &node);
+    let reload = told.recv_timeout(LONG).unwrap();
+    assert!(reload.changed && reload.generation == 2, "{reload:?}");
+}
+
+#[test]
+fn a_problem_is_told_and_its_mending_too() {
+    let (folder, _) = folder();
+    let node = node(folder.path());
+    let (_watch, told) = watched(folder.path(), &node);
+    let bad = folder.path().join("bad.yaml");
+    std::fs::write(&bad, "kind: [\n").unwrap();
+    while told.recv_timeout(LONG).unwrap().problems.is_empty() {}
+    std::fs::remove_file(&bad).unwrap();
+    while !told.recv_timeout(LONG).unwrap().problems.is_empty() {}
+}
+
+#[test]
+fn a_burst_of_changes_is_few_reloads_of_which_the_last_has_seen_all() {
+    let (folder, _) = folder();
+    let node = node(folder.path());
+    let (_watch, told) = watched(folder.path(), &node);
+    const FILES: usize = 60;
+    for index in 0..FILES {
+        let name = format!("bad-{index}.yaml");
+        std::fs::write(folder.path().join(name), "kind: [\n").unwrap();
+    }
+    let mut reloads = 1;
+    while told.recv_timeout(LONG).unwrap().problems.len() < FILES {
+        reloads += 1;
+    }
+    assert!(reloads <= FILES / 4, "{reloads} reloads for {FILES} changes");
+}
+
+#[test]
+fn a_watch_that_is_dropped_holds_its_node_no_longer() {
+    let (folder, _) = folder();
+    let node = node(folder.path());
+    let (watch, told) = watched(folder.path(), &node);
+    drop(watch);
+    // The thread ends, and what it held goes with it: the channel closes.
+    while told.recv_timeout(LONG).is_ok() {}
+    let until = std::time::Instant::now() + LONG;
+    while Arc::strong_count(&node) > 1 {
+        assert!(std::time::Instant::now() < until, "the thread holds the node");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_folder_that_is_not_there_cannot_be_watched_and_the_error_says_so() {
+    let (folder, _) = folder();
+    let node = node(folder.path());
+    let gone = folder.path().join("gone");
+    let error = Watch::start(node, &[gone], |_| {}).err().unwrap();
+    assert!(error.to_string().contains("cannot be watched"), "{error}");
+}
