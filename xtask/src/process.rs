@@ -1,9 +1,6 @@
 //! Programs that run beside this one, and end with it.
 
-use std::net::TcpListener;
 use std::process::Child;
-
-use anyhow::Result;
 
 /// A process that ends when this is dropped.
 pub(crate) struct Process(pub(crate) Child);
@@ -14,9 +11,4 @@ impl Drop for Process {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// A port of loopback nobody listens on.
-pub(crate) fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

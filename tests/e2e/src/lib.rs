@@ -20,8 +20,8 @@ pub use backend::{Answer, Backend, Seen};
 pub use client::{Reply, exchange, get, request};
 pub use folder::Folder;
 pub use process::{Running, tamis, up};
+pub use tamis_ports::free as free_port;
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -30,14 +30,12 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
-/// A port of loopback nobody listens on.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
+/// How long a test waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Asks again and again until it is so; fails with `what` after three minutes.
 pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + Duration::from_secs(180);
+    let until = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = ask() {
             return found;

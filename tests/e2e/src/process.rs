@@ -1,11 +1,13 @@
 //! The binary under test, and processes of it.
 
-use crate::{eventually, root};
+use crate::{PATIENCE, eventually, root};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// The binary, built if it is not up to date.
 fn binary() -> &'static Path {
@@ -34,9 +36,10 @@ pub fn tamis(folder: &Path, arguments: &[&str]) -> Output {
 
 /// A process of the binary that goes on; killed when dropped.
 pub struct Running {
-    child: Child,
+    child: Mutex<Child>,
     events: Arc<Mutex<Vec<Value>>>,
     errors: Arc<Mutex<String>>,
+    readers: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// Starts `tamis up` in a folder and waits until everything serves.
@@ -63,28 +66,60 @@ impl Running {
         let errors = Arc::new(Mutex::new(String::new()));
         let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let (to, errs) = (Arc::clone(&events), Arc::clone(&errors));
-        std::thread::spawn(move || {
+        let out_reader = std::thread::spawn(move || {
             for line in BufReader::new(out).lines().map_while(Result::ok) {
                 if let Ok(event) = serde_json::from_str(&line) {
                     to.lock().unwrap().push(event);
                 }
             }
         });
-        std::thread::spawn(move || {
+        let err_reader = std::thread::spawn(move || {
             for line in BufReader::new(err).lines().map_while(Result::ok) {
                 let mut errors = errs.lock().unwrap();
                 errors.push_str(&line);
                 errors.push('\n');
             }
         });
-        Self { child, events, errors }
+        Self {
+            child: Mutex::new(child),
+            events,
+            errors,
+            readers: Mutex::new(vec![out_reader, err_reader]),
+        }
     }
 
     /// Waits for an event it prints.
     pub fn event(&self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
-        eventually(&format!("{what}; it said {}", self.errors()), || {
-            self.events.lock().unwrap().iter().rev().find(|event| is(event)).cloned()
-        })
+        let until = Instant::now() + PATIENCE;
+        loop {
+            // Asked first: what it printed before its end counts.
+            let ended = self.ended();
+            if let Some(event) = self.events.lock().unwrap().iter().rev().find(|event| is(event)) {
+                return event.clone();
+            }
+            let late = Instant::now() >= until;
+            assert!(
+                !late,
+                "not within {PATIENCE:?}: {what}; it said {:?} {}",
+                self.events(),
+                self.errors()
+            );
+            assert!(
+                ended.is_none(),
+                "it ended ({ended:?}) before: {what}; it said {}",
+                self.errors()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// How it ended, if it has; everything it printed is read by then.
+    fn ended(&self) -> Option<ExitStatus> {
+        let ended = self.child.lock().unwrap().try_wait().unwrap()?;
+        for reader in self.readers.lock().unwrap().drain(..) {
+            reader.join().unwrap();
+        }
+        Some(ended)
     }
 
     /// Everything it printed so far.
@@ -99,29 +134,28 @@ impl Running {
 
     /// Its process id.
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.child.lock().unwrap().id()
     }
 
     /// Sends a signal and waits for the end.
-    pub fn end(mut self, signal: &str) -> ExitStatus {
-        let id = self.child.id().to_string();
+    pub fn end(self, signal: &str) -> ExitStatus {
+        let id = self.id().to_string();
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
-        eventually("the process ends", || self.child.try_wait().unwrap())
+        eventually("the process ends", || self.ended())
     }
 
     /// Waits for the end it comes to by itself.
-    pub fn wait(mut self) -> (ExitStatus, String) {
-        let status = eventually("the process ends", || self.child.try_wait().unwrap());
-        // The reader may still have a line in hand.
-        let errors = self.errors();
-        (status, errors)
+    pub fn wait(self) -> (ExitStatus, String) {
+        let status = eventually("the process ends", || self.ended());
+        (status, self.errors())
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let mut child = self.child.lock().unwrap();
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }

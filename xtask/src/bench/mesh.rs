@@ -10,7 +10,6 @@ use tempfile::TempDir;
 use super::Bench;
 use super::running::Running;
 use super::steady;
-use crate::process::free_port;
 use crate::shell;
 
 /// Which policies a mesh has.
@@ -36,7 +35,7 @@ impl Mesh {
     pub(super) fn new(bench: &Bench, backend: &str, policies: Policies) -> Result<Self> {
         let mut ports = [0; 5];
         for port in &mut ports {
-            *port = free_port()?;
+            *port = tamis_ports::free();
         }
         let [http, admin, sidecar, outbound, sidecar_admin] = ports;
         let address = |port: u16| format!("127.0.0.1:{port}");

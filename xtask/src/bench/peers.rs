@@ -9,7 +9,6 @@ use tempfile::TempDir;
 use super::Bench;
 use super::mesh::template;
 use super::running::Running;
-use crate::process::free_port;
 use crate::setup::packages;
 use crate::shell;
 use crate::workspace::Workspace;
@@ -62,7 +61,7 @@ impl Peers {
 
     /// The upstream.
     pub(super) fn backend(&self, bench: &Bench) -> Result<Running> {
-        let address = format!("127.0.0.1:{}", free_port()?);
+        let address = format!("127.0.0.1:{}", tamis_ports::free());
         let config = self.config("backend.conf", &[("@BACKEND@", &address)])?;
         let mut command = bench.cores.other("nginx");
         command.arg("-c").arg(config);
@@ -71,7 +70,7 @@ impl Peers {
 
     /// nginx as a proxy.
     pub(super) fn nginx(&self, bench: &Bench, backend: &str) -> Result<Running> {
-        let address = format!("127.0.0.1:{}", free_port()?);
+        let address = format!("127.0.0.1:{}", tamis_ports::free());
         let config =
             self.config("nginx.conf", &[("@BACKEND@", backend), ("@LISTEN@", &address)])?;
         let mut command = bench.cores.proxy("nginx");
@@ -81,7 +80,7 @@ impl Peers {
 
     /// HAProxy.
     pub(super) fn haproxy(&self, bench: &Bench, backend: &str) -> Result<Running> {
-        let address = format!("127.0.0.1:{}", free_port()?);
+        let address = format!("127.0.0.1:{}", tamis_ports::free());
         let config =
             self.config("haproxy.cfg", &[("@BACKEND@", backend), ("@LISTEN@", &address)])?;
         let mut command = bench.cores.proxy("haproxy");
@@ -91,7 +90,7 @@ impl Peers {
 
     /// Envoy with so many proxy-wasm filters before its router.
     pub(super) fn envoy(&self, bench: &Bench, backend: &str, filters: usize) -> Result<Running> {
-        let port = free_port()?;
+        let port = tamis_ports::free();
         let component = self.proxy_wasm.display().to_string();
         let filter = template("envoy-filter.yaml")?.replace("@COMPONENT@", &component);
         let chain: String = (0..filters).map(|n| filter.replace("@N@", &n.to_string())).collect();

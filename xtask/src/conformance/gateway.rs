@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
-use crate::process::{Process, free_port};
+use crate::process::Process;
 use crate::shell;
 use crate::workspace::Workspace;
 
@@ -37,7 +37,7 @@ impl Gateway {
     /// Starts one in front of `backend`.
     pub(super) fn start(backend: &str, way: Way) -> Result<Self> {
         let folder = TempDir::new()?;
-        let (http, https, admin) = (free_port()?, free_port()?, free_port()?);
+        let (http, https, admin) = (tamis_ports::free(), tamis_ports::free(), tamis_ports::free());
         let mut documents = FILTERS.to_owned()
             + &GATEWAY
                 .replace("@HTTP@", &http.to_string())
@@ -47,12 +47,12 @@ impl Gateway {
         match way {
             Way::Http1 => documents.push_str(&DIRECT.replace("@BACKEND@", backend)),
             Way::GrpcThroughSidecars => {
-                let outbound = format!("127.0.0.1:{}", free_port()?);
+                let outbound = format!("127.0.0.1:{}", tamis_ports::free());
                 documents.push_str(&service("front", &outbound, &outbound)?);
                 documents.push_str(&service(
                     "back",
                     backend,
-                    &format!("127.0.0.1:{}", free_port()?),
+                    &format!("127.0.0.1:{}", tamis_ports::free()),
                 )?);
                 documents.push_str(RELAY);
                 nodes.extend(["sidecar:test/front/0", "sidecar:test/back/0"].map(str::to_owned));
@@ -132,8 +132,8 @@ fn service(name: &str, address: &str, outbound: &str) -> Result<String> {
         .replace("@NAME@", name)
         .replace("@ADDRESS@", address)
         .replace("@OUTBOUND@", outbound)
-        .replace("@SIDECAR@", &format!("127.0.0.1:{}", free_port()?))
-        .replace("@ADMIN@", &format!("127.0.0.1:{}", free_port()?)))
+        .replace("@SIDECAR@", &format!("127.0.0.1:{}", tamis_ports::free()))
+        .replace("@ADMIN@", &format!("127.0.0.1:{}", tamis_ports::free())))
 }
 
 const GATEWAY: &str = "\

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::gateway::{Gateway, Way};
 use super::{Outcome, go_program};
-use crate::process::{Process, free_port};
+use crate::process::Process;
 use crate::shell;
 
 const VERSION: &str = "v1.85.0";
@@ -39,7 +39,7 @@ const CASES: [&str; 17] = [
 pub(super) fn run() -> Result<Vec<Outcome>> {
     let client = go_program("google.golang.org/grpc/interop/client", VERSION)?;
     let server = go_program("google.golang.org/grpc/interop/server", VERSION)?;
-    let port = free_port()?;
+    let port = tamis_ports::free();
     let mut command = shell::command(server);
     command.args(["-port", &port.to_string()]).stderr(std::process::Stdio::null());
     let _server = Process(command.spawn()?);

@@ -104,7 +104,11 @@ fn plan(documents: &[Document]) -> Vec<App> {
 async fn serve(app: Rc<App>, listener: TcpListener) {
     let count = Rc::new(AtomicU64::new(0));
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of descriptors, say: trying again at once would only spin.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
         // Only delays answers when it fails.
         let _ = stream.set_nodelay(true);
         let (app, count) = (Rc::clone(&app), Rc::clone(&count));

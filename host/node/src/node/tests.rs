@@ -6,11 +6,6 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroUsize;
 use tempfile::TempDir;
 
-/// A port nobody listens on.
-pub(crate) fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 pub(crate) fn gateway(port: u16) -> String {
     format!(
         "kind: Gateway\napiVersion: gateway.networking.k8s.io/v1\nmetadata: {{ name: edge, namespace: test }}\n\
@@ -27,7 +22,7 @@ pub(crate) fn service(name: &str) -> String {
 
 /// A folder with a gateway on a port of its own.
 pub(crate) fn folder() -> (TempDir, SocketAddr) {
-    let (folder, address) = (TempDir::new().unwrap(), free());
+    let (folder, address) = (TempDir::new().unwrap(), tamis_ports::address());
     std::fs::write(folder.path().join("edge.yaml"), gateway(address.port())).unwrap();
     (folder, address)
 }
