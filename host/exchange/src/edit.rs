@@ -212,7 +212,7 @@ pub fn apply(edits: &[Edit], exchange: &mut Exchange, side: HeadSide) {
             Edit::SetPath(path) => exchange.path = normalise_path(path).into_owned(),
             Edit::SetAuthority(authority) => exchange.authority.clone_from(authority),
             Edit::SetAttribute { name, value } => {
-                exchange.attributes.set(name.clone(), value.clone());
+                exchange.attributes.set(name.clone(), value.as_str());
             }
         }
     }

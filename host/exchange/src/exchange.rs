@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, StatusCode};
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// How the client spoke to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,18 +25,19 @@ impl Scheme {
 
 /// Named values that are no headers: `peer.spiffe-id`, `source.address`, `route.name` …
 ///
-/// Names carry no `@` here; in `interest.reads` they do. Few and short-lived, so a list beats a map.
+/// Names carry no `@` here; in `interest.reads` they do. Few and short-lived, so a list beats a map. Values are shared:
+/// most are the same for all exchanges of a connection.
 #[derive(Debug, Clone, Default)]
-pub struct Attributes(Vec<(Cow<'static, str>, String)>);
+pub struct Attributes(Vec<(Cow<'static, str>, Arc<str>)>);
 
 impl Attributes {
     /// The value of `name`.
     pub fn find(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.0.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_ref())
     }
 
     /// Sets `name`, replacing an earlier value.
-    pub fn set(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) {
+    pub fn set(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Arc<str>>) {
         let (name, value) = (name.into(), value.into());
         match self.0.iter_mut().find(|(n, _)| *n == name) {
             Some(slot) => slot.1 = value,
@@ -45,7 +47,7 @@ impl Attributes {
 
     /// All of them in the order they were first set.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(n, v)| (n.as_ref(), v.as_str()))
+        self.0.iter().map(|(n, v)| (n.as_ref(), v.as_ref()))
     }
 }
 

@@ -4,7 +4,7 @@ use crate::circuit::{answer, pick};
 use crate::course::Course;
 use crate::hedge;
 use crate::local::Local;
-use crate::outgoing::{self, Template};
+use crate::outgoing::{self, Template, Wire};
 use crate::refuse::is_grpc;
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body::Body as _;
@@ -115,12 +115,26 @@ async fn once(
     let attempt = pick(aim.local, aim.chain, aim.upstream, tried, aim.selection.hash).await?;
     let ready = prepare(aim, course, attempt)?;
     if let Some(delay) = hedge::delay(aim, course) {
-        return hedge::race(aim, course, ready, delay, tried).await;
+        return Box::pin(hedge::race(aim, course, ready, delay, tried)).await;
     }
     let Ready { mut attempt, request, limit } = ready;
     let upgrade = aim.template.upgrade.is_some();
-    let sent = tokio::time::timeout(limit, attempt.send(request, upgrade)).await;
+    let again = again(aim, course, &attempt);
+    let sent = tokio::time::timeout(limit, attempt.send(request, upgrade, again)).await;
     judge(aim, course, attempt, limit, sent)
+}
+
+/// Makes the request of an attempt once more.
+pub(crate) fn again<'a>(
+    aim: &Aim<'a>,
+    course: &'a Course,
+    attempt: &Attempt,
+) -> impl FnOnce() -> Option<Request<Body>> + use<'a> {
+    let (template, wire) = (aim.template, Wire::of(attempt));
+    move || {
+        let endpoint = course.endpoint.as_deref()?;
+        outgoing::request(course, template, wire, endpoint).ok()
+    }
 }
 
 /// Puts the request of an attempt together.
@@ -130,7 +144,7 @@ pub(crate) fn prepare(
     attempt: Attempt,
 ) -> Result<Ready, Failed> {
     let endpoint = attempt.endpoint().to_owned();
-    let request = outgoing::request(course, aim.template, attempt.is_secure(), &endpoint);
+    let request = outgoing::request(course, aim.template, Wire::of(&attempt), &endpoint);
     course.endpoint = Some(endpoint);
     let request = request.map_err(|refusal| Failed {
         cause: Cause::Other,

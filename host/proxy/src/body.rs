@@ -15,7 +15,7 @@ use tokio::time::Sleep;
 /// What a connection sends as the body of a response.
 pub(crate) struct OutBody {
     inner: Body,
-    settle: Option<Settle>,
+    settle: Option<Box<Settle>>,
     hooks: Option<Hooks>,
     deadline: Option<Pin<Box<Sleep>>>,
 }
@@ -37,7 +37,7 @@ impl OutBody {
     }
 
     /// Tells `settle` how it ended.
-    pub(crate) fn settled(mut self, settle: Settle) -> Self {
+    pub(crate) fn settled(mut self, settle: Box<Settle>) -> Self {
         self.settle = Some(settle);
         self
     }

@@ -1,24 +1,31 @@
 //! What is known of a connection, made once for all its exchanges.
 
+use bytes::Bytes;
 use http::HeaderValue;
+use std::sync::Arc;
+use tamis_exchange::Scheme;
 use tamis_transport::ConnInfo;
 
 /// Facts about the peer in the forms its exchanges need.
 pub(crate) struct Connection {
     /// Name of the listener it came through.
-    pub(crate) listener: String,
+    pub(crate) listener: Arc<str>,
     /// Address of the peer; `unix` on a unix socket.
-    pub(crate) peer_address: String,
+    pub(crate) peer_address: Arc<str>,
     /// The same as a header value.
     pub(crate) peer_value: HeaderValue,
-    /// The peer's element of `Forwarded` (RFC 7239 §6): IPv6 in brackets and quotes.
+    /// The peer's `for` in `Forwarded` (RFC 7239 §6): IPv6 in brackets and quotes.
     pub(crate) forwarded_for: String,
+    /// The whole element of a gateway: `for` and `proto`.
+    pub(crate) forwarded: HeaderValue,
     /// SPIFFE id the peer proved.
-    pub(crate) peer_identity: Option<String>,
+    pub(crate) peer_identity: Option<Arc<str>>,
+    /// What the client spoke.
+    pub(crate) scheme: Scheme,
     /// TLS version; none is clear text.
     pub(crate) tls_version: Option<&'static str>,
     /// Server name the client asked for.
-    pub(crate) server_name: Option<String>,
+    pub(crate) server_name: Option<Arc<str>>,
 }
 
 impl Connection {
@@ -31,17 +38,29 @@ impl Connection {
             None => "_unix".to_owned(),
         };
         let identity = info.identity.as_ref();
+        let scheme = if identity.is_some() { Scheme::Https } else { Scheme::Http };
+        let forwarded = format!("for={forwarded_for};proto={}", scheme.as_str());
+        let shared = |text: &str| shared_value(text).unwrap_or(HeaderValue::from_static("unknown"));
         Self {
-            listener: listener.to_owned(),
-            peer_value: HeaderValue::from_str(&peer_address)
-                .unwrap_or_else(|_| HeaderValue::from_static("unknown")),
-            peer_address,
+            listener: listener.into(),
+            peer_value: shared(&peer_address),
+            peer_address: peer_address.into(),
+            forwarded: shared(&forwarded),
             forwarded_for,
             peer_identity: identity
                 .and_then(|identity| identity.spiffe_id.as_ref())
-                .map(|id| id.as_str().to_owned()),
+                .map(|id| id.as_str().into()),
+            scheme,
             tls_version: identity.map(|identity| identity.tls_version),
-            server_name: identity.and_then(|identity| identity.sni.clone()),
+            server_name: identity.and_then(|identity| identity.sni.as_deref().map(Into::into)),
         }
     }
+}
+
+/// A value whose copies share its octets from the first on.
+fn shared_value(text: &str) -> Option<HeaderValue> {
+    let octets = Bytes::copy_from_slice(text.as_bytes());
+    // The first copy of fresh octets moves them under a count; it is made here, once.
+    drop(octets.clone());
+    HeaderValue::from_maybe_shared(octets).ok()
 }

@@ -8,7 +8,8 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use tamis_exchange::{Attributes, Body, Exchange, Fault, Refusal, Scheme, normalise_path};
+use std::sync::Arc;
+use tamis_exchange::{Attributes, Body, Exchange, Fault, Refusal, normalise_path};
 
 /// A request as the pipeline takes it.
 pub(crate) struct Decoded {
@@ -41,7 +42,7 @@ pub(crate) fn decode(
     let upgrade = upgrade(&mut request);
     let (head, incoming) = request.into_parts();
     let mut headers = head.headers;
-    let authority = authority(&head.uri, &mut headers)?;
+    let (authority, host) = authority(&head.uri, &mut headers)?;
     let extended = upgrade.as_ref().is_some_and(|upgrade| upgrade.extended);
     if head.method == Method::CONNECT && !extended {
         return Err(refuse("request.connect", 501, "CONNECT opens no tunnel here"));
@@ -56,24 +57,22 @@ pub(crate) fn decode(
     remove_hop_by_hop(&mut headers);
     // The host itself meets the expectation: hyper sends 100 when somebody reads the body.
     headers.remove(header::EXPECT);
-    let secure = connection.tls_version.is_some();
-    let scheme = if secure { Scheme::Https } else { Scheme::Http };
-    forwarded(&mut headers, connection, direction, scheme, &authority);
+    forwarded(&mut headers, connection, direction, host);
     via(&mut headers, head.version);
     trace::ensure(&mut headers);
 
     let mut attributes = Attributes::default();
-    attributes.set("source.address", connection.peer_address.as_str());
+    attributes.set("source.address", Arc::clone(&connection.peer_address));
     if let Some(identity) = &connection.peer_identity {
-        attributes.set("peer.spiffe-id", identity.as_str());
+        attributes.set("peer.spiffe-id", Arc::clone(identity));
     }
     if let Some(version) = connection.tls_version {
         attributes.set("tls.version", version);
     }
     if let Some(name) = &connection.server_name {
-        attributes.set("tls.sni", name.as_str());
+        attributes.set("tls.sni", Arc::clone(name));
     }
-    attributes.set("listener.name", connection.listener.as_str());
+    attributes.set("listener.name", Arc::clone(&connection.listener));
 
     let length = headers
         .get(header::CONTENT_LENGTH)
@@ -85,7 +84,7 @@ pub(crate) fn decode(
         exchange: Exchange {
             id,
             method,
-            scheme,
+            scheme: connection.scheme,
             authority,
             path,
             headers,
@@ -104,12 +103,16 @@ fn refuse(code: &'static str, status: u16, detail: &str) -> Refusal {
     Refusal::new(code, status, Fault::Client, detail)
 }
 
-/// Host and port the client asked for: of the target if it names one, else of `host` (RFC 9112 §3.2.2).
-fn authority(uri: &http::Uri, headers: &mut HeaderMap) -> Result<String, Refusal> {
-    let host = headers.remove(header::HOST);
+/// Host and port the client asked for: of the target if it names one, else of `host` (RFC 9112 §3.2.2); and the same as
+/// a field's value, unless it named none.
+fn authority(
+    uri: &http::Uri,
+    headers: &mut HeaderMap,
+) -> Result<(String, Option<HeaderValue>), Refusal> {
+    let value = headers.remove(header::HOST);
     let named = uri.authority().map(http::uri::Authority::as_str);
     let invalid = || refuse("request.host", 400, "the host is no HOST or HOST:PORT");
-    let host = match &host {
+    let host = match &value {
         None => None,
         Some(value) => Some(value.to_str().map_err(|_| invalid())?),
     };
@@ -120,13 +123,18 @@ fn authority(uri: &http::Uri, headers: &mut HeaderMap) -> Result<String, Refusal
             return Err(refuse("request.host", 400, "`host` and the target name two hosts"));
         }
         (Some(named), _) => named,
-        (None, Some("") | None) => return Ok(String::new()),
+        (None, Some("") | None) => return Ok((String::new(), None)),
         (None, Some(host)) => host,
     };
     if authority.contains('@') || http::uri::Authority::try_from(authority).is_err() {
         return Err(invalid());
     }
-    Ok(authority.to_ascii_lowercase())
+    let authority = authority.to_ascii_lowercase();
+    let value = match value {
+        Some(value) if value == *authority => Some(value),
+        _ => Some(HeaderValue::from_str(&authority).map_err(|_| invalid())?),
+    };
+    Ok((authority, value))
 }
 
 fn upgrade(request: &mut Request<Incoming>) -> Option<Upgrade> {
@@ -165,8 +173,8 @@ mod tests {
             headers.insert(header::HOST, host.parse().unwrap());
             authority(&uri.parse().unwrap(), &mut headers)
         };
-        assert_eq!(of("/a", "Shop.Example:80").unwrap(), "shop.example:80");
-        assert_eq!(of("http://a.example/", "A.example").unwrap(), "a.example");
+        assert_eq!(of("/a", "Shop.Example:80").unwrap().1.unwrap(), "shop.example:80");
+        assert_eq!(of("http://a.example/", "A.example").unwrap().0, "a.example");
         assert_eq!(of("http://a.example/", "b.example").unwrap_err().code, "request.host");
         assert!(of("/a", "me@a.example").is_err());
         assert!(of("/a", "a b").is_err());

@@ -4,7 +4,6 @@ use crate::connection::Connection;
 use crate::generation::Direction;
 use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use tamis_exchange::Scheme;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -12,6 +11,16 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Fields of one connection beside `connection` itself.
+const HOP_BY_HOP: [HeaderName; 6] = [
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    HTTP2_SETTINGS,
+];
 
 /// What `connection` names.
 pub(crate) fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
@@ -25,6 +34,10 @@ pub(crate) fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &s
 
 /// Removes what belongs to one connection, the fields that `connection` names included (RFC 9110 §7.6.1).
 pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    // Looking at each name once is cheaper than looking for each of the names, and most messages have none of them.
+    if !headers.keys().any(is_hop_by_hop) {
+        return;
+    }
     if headers.contains_key(header::CONNECTION) {
         let named: Vec<HeaderName> = connection_options(headers)
             .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
@@ -36,16 +49,13 @@ pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
         }
         headers.remove(header::CONNECTION);
     }
-    for name in [
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        header::TE,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        HTTP2_SETTINGS,
-    ] {
+    for name in &HOP_BY_HOP {
         headers.remove(name);
     }
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    name == header::CONNECTION || HOP_BY_HOP.contains(name)
 }
 
 fn is_protected(name: &HeaderName) -> bool {
@@ -68,22 +78,17 @@ pub(crate) fn forwarded(
     headers: &mut HeaderMap,
     connection: &Connection,
     direction: Direction,
-    scheme: Scheme,
-    authority: &str,
+    host: Option<HeaderValue>,
 ) {
     match direction {
         Direction::Gateway => {
             headers.insert(X_FORWARDED_FOR, connection.peer_value.clone());
-            headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme.as_str()));
-            match HeaderValue::from_str(authority) {
-                Ok(host) if !authority.is_empty() => headers.insert(X_FORWARDED_HOST, host),
-                _ => headers.remove(X_FORWARDED_HOST),
+            headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(connection.scheme.as_str()));
+            match host {
+                Some(host) => headers.insert(X_FORWARDED_HOST, host),
+                None => headers.remove(X_FORWARDED_HOST),
             };
-            let element = format!("for={};proto={}", connection.forwarded_for, scheme.as_str());
-            match HeaderValue::from_str(&element) {
-                Ok(value) => headers.insert(header::FORWARDED, value),
-                Err(_) => headers.remove(header::FORWARDED),
-            };
+            headers.insert(header::FORWARDED, connection.forwarded.clone());
         }
         Direction::Inbound => {
             append(headers, X_FORWARDED_FOR, connection.peer_value.as_bytes());
@@ -162,11 +167,19 @@ mod tests {
     fn connection(peer: &str) -> Connection {
         let local = tamis_transport::Address::Unix("test".into());
         let peer = peer.parse().ok();
-        Connection::new("in", &tamis_transport::ConnInfo { peer, local, identity: None })
+        let identity = tamis_transport::PeerIdentity {
+            spiffe_id: None,
+            alpn: None,
+            sni: None,
+            tls_version: "TLSv1.3",
+        };
+        let identity = Some(identity);
+        Connection::new("in", &tamis_transport::ConnInfo { peer, local, identity })
     }
 
     fn forward(map: &mut HeaderMap, peer: &str, direction: Direction) {
-        forwarded(map, &connection(peer), direction, Scheme::Https, "shop.example");
+        let host = Some(HeaderValue::from_static("shop.example"));
+        forwarded(map, &connection(peer), direction, host);
     }
 
     #[test]

@@ -10,11 +10,11 @@ use crate::circuit::pick;
 use crate::course::{Course, covers};
 use crate::latencies::Recent;
 use crate::local::Local;
-use http::Response;
+use http::{Request, Response};
 use hyper::body::Incoming;
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
-use tamis_exchange::Outcome;
+use tamis_exchange::{Body, Outcome};
 
 /// Delays of a chain's rules, and what they are planned from.
 pub(crate) struct Hedges(RefCell<Vec<Rule>>);
@@ -95,7 +95,9 @@ pub(crate) async fn race(
     tried: &[String],
 ) -> Result<Response<Incoming>, Failed> {
     let Ready { attempt: mut one, request, limit } = first;
-    let mut sending = Box::pin(tokio::time::timeout(limit, one.send(request, false)));
+    let spare = copy(&request);
+    let again = || Some(spare);
+    let mut sending = Box::pin(tokio::time::timeout(limit, one.send(request, false, again)));
     if let Ok(sent) = tokio::time::timeout(delay, sending.as_mut()).await {
         drop(sending);
         return judge(aim, course, one, limit, sent);
@@ -111,7 +113,10 @@ pub(crate) async fn race(
     course.outcome.insert(Outcome::HEDGED);
     let second_endpoint = course.endpoint.clone();
     let Ready { attempt: mut other, request, limit: other_limit } = second;
-    let mut beside = Box::pin(tokio::time::timeout(other_limit, other.send(request, false)));
+    let spare = copy(&request);
+    let again = || Some(spare);
+    let sending_beside = other.send(request, false, again);
+    let mut beside = Box::pin(tokio::time::timeout(other_limit, sending_beside));
     let (sent, is_first) = tokio::select! {
         sent = sending.as_mut() => (sent, true),
         sent = beside.as_mut() => (sent, false),
@@ -161,6 +166,15 @@ pub(crate) async fn race(
         Err(failed) => drop(failed.response.map(|response| drain(*response))),
     }
     last
+}
+
+/// The same request without a body, for the case that it goes over a connection that was closed meanwhile.
+fn copy(request: &Request<Body>) -> Request<Body> {
+    let mut copy = Request::new(Body::Empty);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    copy
 }
 
 /// A second attempt, if one may be made, elsewhere.

@@ -217,7 +217,8 @@ impl Local {
                 let mut view = View::default();
                 view.fill_request(filter.reads(), exchange);
                 match self.instances.get(index) {
-                    Some(Some(instances)) => instances.request_waiting(&view).await,
+                    // Boxed: no room for it in exchanges whose filters do not wait.
+                    Some(Some(instances)) => Box::pin(instances.request_waiting(&view)).await,
                     _ => Err(CallFault::Instantiate("the filter was refused".to_owned())),
                 }
             }

@@ -7,6 +7,7 @@ use http::Request;
 use http::header::{self, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use tamis_exchange::{Body, Exchange, Fault, Refusal};
+use tamis_upstream::Attempt;
 
 /// What stays the same over the attempts of an exchange.
 pub(crate) struct Template<'a> {
@@ -15,14 +16,28 @@ pub(crate) struct Template<'a> {
     pub(crate) body: &'a Replay,
 }
 
-/// Puts the request together. The target is absolute; the connection decides what goes on the wire.
+/// What of the connection the request depends on.
+#[derive(Clone, Copy)]
+pub(crate) struct Wire {
+    pub(crate) secure: bool,
+    pub(crate) http2: bool,
+}
+
+impl Wire {
+    /// That of an attempt.
+    pub(crate) fn of(attempt: &Attempt) -> Self {
+        Self { secure: attempt.is_secure(), http2: attempt.is_http2() }
+    }
+}
+
+/// Puts the request together.
 pub(crate) fn request(
     course: &Course,
     template: &Template<'_>,
-    secure: bool,
+    wire: Wire,
     endpoint: &str,
 ) -> Result<Request<Body>, Refusal> {
-    request_of(&course.exchange, template, template.body.body(), secure, endpoint)
+    request_of(&course.exchange, template, template.body.body(), wire, endpoint)
 }
 
 /// The same for any exchange and body.
@@ -30,12 +45,12 @@ pub(crate) fn request_of(
     exchange: &Exchange,
     template: &Template<'_>,
     body: Body,
-    secure: bool,
+    wire: Wire,
     endpoint: &str,
 ) -> Result<Request<Body>, Refusal> {
     let mut request = Request::new(body);
     request.method_mut().clone_from(&exchange.method);
-    *request.uri_mut() = target(exchange, secure, endpoint)?;
+    *request.uri_mut() = target(exchange, wire, endpoint)?;
     let headers = request.headers_mut();
     headers.clone_from(&exchange.headers);
     if !exchange.authority.is_empty()
@@ -61,17 +76,22 @@ pub(crate) fn request_of(
     Ok(request)
 }
 
-fn target(exchange: &Exchange, secure: bool, endpoint: &str) -> Result<Uri, Refusal> {
+/// Absolute where the connection needs that: HTTP/2 carries scheme and authority in pseudo-headers, HTTP/1.1 the path
+/// alone, with the host as a field.
+fn target(exchange: &Exchange, wire: Wire, endpoint: &str) -> Result<Uri, Refusal> {
     let bad = |what: &str| {
         let detail = format!("{what} cannot be sent");
         Refusal::new("request.target", 400, Fault::Client, detail)
     };
+    let path = PathAndQuery::try_from(exchange.path.as_str()).map_err(|_| bad("the path"))?;
+    if !wire.http2 && !exchange.authority.is_empty() {
+        return Ok(Uri::from(path));
+    }
     let authority = if exchange.authority.is_empty() { endpoint } else { &exchange.authority };
     // A unix socket is no authority.
     let authority =
         Authority::try_from(authority).unwrap_or_else(|_| Authority::from_static("localhost"));
-    let path = PathAndQuery::try_from(exchange.path.as_str()).map_err(|_| bad("the path"))?;
-    let scheme = if secure { Scheme::HTTPS } else { Scheme::HTTP };
+    let scheme = if wire.secure { Scheme::HTTPS } else { Scheme::HTTP };
     Uri::builder()
         .scheme(scheme)
         .authority(authority)

@@ -44,10 +44,7 @@ pub(crate) struct Way<'a> {
 
 /// Serves one request.
 pub(crate) async fn serve(way: Way<'_>, request: Request<Incoming>) -> Response<OutBody> {
-    let mut response = match decode(request, way.connection, way.direction, way.id) {
-        Ok(decoded) => exchange(&way, decoded).await,
-        Err(refusal) => refuse::response(&refusal, None),
-    };
+    let mut response = exchange(&way, request).await;
     if way.shared.name_generation {
         let number = HeaderValue::from(way.local.generation.number);
         response.headers_mut().insert(GENERATION_HEADER, number);
@@ -55,7 +52,11 @@ pub(crate) async fn serve(way: Way<'_>, request: Request<Incoming>) -> Response<
     response
 }
 
-async fn exchange(way: &Way<'_>, decoded: Decoded) -> Response<OutBody> {
+async fn exchange(way: &Way<'_>, request: Request<Incoming>) -> Response<OutBody> {
+    let decoded = match decode(request, way.connection, way.direction, way.id) {
+        Ok(decoded) => decoded,
+        Err(refusal) => return refuse::response(&refusal, None),
+    };
     let Decoded { exchange, body, upgrade, trailers, length } = decoded;
     let course = Course::new(exchange, way.chain);
     let limit = way.shared.max_body_bytes;
@@ -65,10 +66,9 @@ async fn exchange(way: &Way<'_>, decoded: Decoded) -> Response<OutBody> {
     // From here on the end is told whatever happens, a client that goes away included.
     let mut settle = Settle::new(way.local, way.shared, course, Some(replay.clone()));
     let walk = Walk { way, upgrade: upgrade.as_ref(), trailers };
-    let walked = match (early, settle.course()) {
-        (Some(refusal), _) => Err(Stop::Refused(refusal)),
-        (None, Some(course)) => walk.go(course, replay).await,
-        (None, None) => Err(Stop::Refused(Refusal::new("host.ended", 500, Fault::Host, ""))),
+    let walked = match early {
+        Some(refusal) => Err(Stop::Refused(refusal)),
+        None => walk.go(settle.course(), replay).await,
     };
     let (response, deadline) = match walked {
         Ok(Walked::Response(response, deadline)) => (response, deadline),
@@ -82,10 +82,7 @@ async fn exchange(way: &Way<'_>, decoded: Decoded) -> Response<OutBody> {
 }
 
 /// The answer of a way that ended early.
-fn stopped(course: Option<&mut Course>, stop: Stop) -> Response<OutBody> {
-    let Some(course) = course else {
-        return refuse::response(&Refusal::new("host.ended", 500, Fault::Host, ""), None);
-    };
+fn stopped(course: &mut Course, stop: Stop) -> Response<OutBody> {
     match stop {
         Stop::Refused(refusal) => {
             if refusal.fault == Fault::Filter {
@@ -222,13 +219,13 @@ impl Walk<'_> {
             drop(tokio::task::spawn_local(async move {
                 let Ok(Pick::Attempt(mut attempt)) = upstream.pick(&[], None).await else { return };
                 let template = Template { upgrade: None, trailers: false, body: &body };
-                let secure = attempt.is_secure();
+                let to = outgoing::Wire::of(&attempt);
                 let endpoint = attempt.endpoint().to_owned();
                 let octets = body.body();
-                let request = outgoing::request_of(&exchange, &template, octets, secure, &endpoint);
+                let request = outgoing::request_of(&exchange, &template, octets, to, &endpoint);
                 let Ok(request) = request else { return };
                 let sending = tokio::time::timeout(Duration::from_secs(60), async {
-                    let response = attempt.send(request, false).await?;
+                    let response = attempt.send(request, false, || None).await?;
                     drop(http_body_util::BodyExt::collect(response.into_body()).await);
                     Ok::<_, tamis_upstream::SendFailure>(())
                 });
@@ -243,7 +240,7 @@ fn upgraded(
     way: &Way<'_>,
     upgrade: Option<Upgrade>,
     mut incoming: Response<Incoming>,
-    mut settle: Settle,
+    mut settle: Box<Settle>,
 ) -> Response<OutBody> {
     let Some(upgrade) = upgrade else {
         let refusal =

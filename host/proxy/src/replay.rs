@@ -4,16 +4,17 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use tamis_exchange::{Body, BodyError, Fault, Refusal};
 
 /// A body is kept for another attempt up to this many octets (64 KiB, as Envoy's default buffer at the edge is 32 KiB).
 pub(crate) const REPLAY_MAX_BYTES: usize = 64 * 1024;
 
-/// The body as it comes from the client, shared by the attempts that send it.
+/// The body as it comes from the client, shared by the attempts that send it; none when there is no body, as with nearly
+/// every request.
 #[derive(Clone)]
-pub(crate) struct Replay(Arc<Mutex<Shared>>);
+pub(crate) struct Replay(Option<Arc<Mutex<Shared>>>);
 
 struct Shared {
     source: Body,
@@ -31,34 +32,39 @@ struct Shared {
 impl Replay {
     /// Wraps what the client sends; more than `limit_bytes` is an error to the reader.
     pub(crate) fn new(source: Body, limit_bytes: u64) -> Self {
-        let ended = source.is_end_stream();
-        Self(Arc::new(Mutex::new(Shared {
+        if source.is_end_stream() {
+            return Self(None);
+        }
+        Self(Some(Arc::new(Mutex::new(Shared {
             source,
             kept: Vec::new(),
             kept_bytes: 0,
             trailers: None,
             overflowed: false,
-            ended,
+            ended: false,
             broken: None,
             bytes_in: 0,
             limit_bytes,
-        })))
+        }))))
+    }
+
+    fn shared(&self) -> Option<MutexGuard<'_, Shared>> {
+        Some(self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether another attempt can send the body from its first octet.
     pub(crate) fn is_replayable(&self) -> bool {
-        let shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        !shared.overflowed && shared.broken.is_none()
+        self.shared().is_none_or(|shared| !shared.overflowed && shared.broken.is_none())
     }
 
     /// Whether every octet has come.
     pub(crate) fn has_ended(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).ended
+        self.shared().is_none_or(|shared| shared.ended)
     }
 
     /// What to answer when the body broke off on the client's side, if it did.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
-        let shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = self.shared()?;
         shared.broken.map(|broken| match broken {
             Broken::Peer => {
                 Refusal::new("request.broken", 400, Fault::Client, "the client broke off its body")
@@ -70,18 +76,13 @@ impl Replay {
 
     /// Octets received so far.
     pub(crate) fn bytes_in(&self) -> u64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).bytes_in
+        self.shared().map_or(0, |shared| shared.bytes_in)
     }
 
     /// A body for one attempt.
     pub(crate) fn body(&self) -> Body {
-        {
-            let shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if shared.ended && shared.kept.is_empty() && shared.trailers.is_none() {
-                return Body::Empty;
-            }
-        }
-        Body::stream(Attempt { shared: self.0.clone(), next: 0, done: false })
+        let Some(shared) = &self.0 else { return Body::Empty };
+        Body::stream(Attempt { shared: Arc::clone(shared), next: 0, done: false })
     }
 }
 

@@ -14,7 +14,8 @@ use tamis_observe::AccessRecord;
 pub(crate) struct Settle {
     local: Rc<Local>,
     shared: Arc<Shared>,
-    course: Option<Course>,
+    course: Course,
+    told: bool,
     status: u16,
     grpc_status: u16,
     /// Octets that came through a tunnel; those of a request body are counted with it.
@@ -32,22 +33,24 @@ impl Settle {
         shared: &Arc<Shared>,
         course: Course,
         body: Option<crate::replay::Replay>,
-    ) -> Self {
-        Self {
+    ) -> Box<Self> {
+        // Boxed: it goes with the response through several hands, and is large.
+        Box::new(Self {
             local: Rc::clone(local),
             shared: Arc::clone(shared),
-            course: Some(course),
+            course,
+            told: false,
             status: 0,
             grpc_status: NO_GRPC,
             bytes_in: 0,
             bytes_out: 0,
             body,
-        }
+        })
     }
 
     /// The exchange while it is under way.
-    pub(crate) fn course(&mut self) -> Option<&mut Course> {
-        self.course.as_mut()
+    pub(crate) fn course(&mut self) -> &mut Course {
+        &mut self.course
     }
 
     /// The head that is sent.
@@ -66,12 +69,15 @@ impl Settle {
     }
 
     /// It ended like this.
-    pub(crate) fn end(mut self, outcome: Outcome) {
+    pub(crate) fn end(mut self: Box<Self>, outcome: Outcome) {
         self.tell(outcome);
     }
 
     fn tell(&mut self, outcome: Outcome) {
-        let Some(mut course) = self.course.take() else { return };
+        if std::mem::replace(&mut self.told, true) {
+            return;
+        }
+        let course = &mut self.course;
         course.outcome.insert(outcome);
         let local = &self.local;
         let duration = course.started.elapsed();

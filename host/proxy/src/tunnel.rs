@@ -20,7 +20,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 const TRIES_MAX: u32 = 3;
 
 /// Joins client and upstream until either is done or the proxy drains, then settles.
-pub(crate) fn join(upgrade: Upgrade, upstream: OnUpgrade, settle: Settle, mut shutdown: Shutdown) {
+pub(crate) fn join(
+    upgrade: Upgrade,
+    upstream: OnUpgrade,
+    settle: Box<Settle>,
+    mut shutdown: Shutdown,
+) {
     drop(tokio::task::spawn_local(async move {
         let (client, upstream) = match tokio::try_join!(upgrade.client, upstream) {
             Ok(both) => both,
@@ -60,9 +65,8 @@ pub(crate) async fn forward<IO: AsyncRead + AsyncWrite + Unpin>(
     course.reason = reason.map(Into::into);
     // From here on the end is told whatever happens.
     let mut settle = Settle::new(local, shared, course, None);
-    let (Some(course), Some(upstream)) = (settle.course(), local.upstreams.get(service)) else {
-        return;
-    };
+    let Some(upstream) = local.upstreams.get(service) else { return };
+    let course = settle.course();
     let connected = connect(local, course, upstream).await;
     course.upstream = course.started.elapsed();
     match connected {
@@ -121,7 +125,7 @@ async fn connect(
 async fn copy(
     mut client: impl AsyncRead + AsyncWrite + Unpin,
     mut upstream: impl AsyncRead + AsyncWrite + Unpin,
-    mut settle: Settle,
+    mut settle: Box<Settle>,
     shutdown: &mut Shutdown,
 ) {
     let copied = tokio::select! {

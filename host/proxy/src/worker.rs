@@ -189,10 +189,11 @@ impl Worker {
         let info = ConnInfo { peer, local: address, identity: None };
         match tls {
             None => self.exchanges(name, plain, info, stop).await,
-            Some(tls) => match tls.accept(plain).await {
+            // Boxed, both: a connection in clear text need not carry their room.
+            Some(tls) => match Box::pin(tls.accept(plain)).await {
                 Ok((stream, identity)) => {
                     let info = ConnInfo { identity: Some(identity), ..info };
-                    self.exchanges(name, stream, info, stop).await;
+                    Box::pin(self.exchanges(name, stream, info, stop)).await;
                 }
                 Err(error) => {
                     self.shared.handshakes_failed.fetch_add(1, Ordering::Relaxed);
@@ -217,14 +218,15 @@ impl Worker {
             Admission::Close => return,
             Admission::Tunnel(forward, local) => {
                 let (shared, mut stop) = (Arc::clone(&self.shared), stop);
-                return tunnel::forward(io, *forward, &local, &shared, &mut stop).await;
+                let forward = tunnel::forward(io, *forward, &local, &shared, &mut stop);
+                return Box::pin(forward).await;
             }
         }
         let worker = Rc::clone(&self);
         let shutdown = stop.clone();
         let handler = async move |request: Request<Incoming>, _: &ConnInfo| {
             let local = worker.local();
-            let listener = local.listeners.get(&connection.listener);
+            let listener = local.listeners.get(&*connection.listener);
             let listener = listener.and_then(|index| local.generation.listeners.get(*index));
             let Some((direction, chain)) = listener.map(|one| (one.direction, one.chain)) else {
                 let refusal =
@@ -325,16 +327,16 @@ enum Admission {
 /// A connection in the form hooks see: attributes alone.
 fn facts(id: u64, connection: &Connection, info: &ConnInfo) -> Exchange {
     let mut attributes = Attributes::default();
-    attributes.set("source.address", connection.peer_address.as_str());
-    attributes.set("listener.name", connection.listener.as_str());
+    attributes.set("source.address", Arc::clone(&connection.peer_address));
+    attributes.set("listener.name", Arc::clone(&connection.listener));
     if let Some(identity) = &connection.peer_identity {
-        attributes.set("peer.spiffe-id", identity.as_str());
+        attributes.set("peer.spiffe-id", Arc::clone(identity));
     }
     if let Some(version) = connection.tls_version {
         attributes.set("tls.version", version);
     }
     if let Some(server_name) = &connection.server_name {
-        attributes.set("tls.sni", server_name.as_str());
+        attributes.set("tls.sni", Arc::clone(server_name));
     }
     let alpn = info.identity.as_ref().and_then(|identity| identity.alpn.as_deref());
     if let Some(Ok(alpn)) = alpn.map(std::str::from_utf8) {

@@ -98,7 +98,8 @@ pub enum ServeError {
 /// a request and has no door for others; it sends 100 by itself when a handler reads a body that
 /// waits for it.
 ///
-/// Must run inside a `LocalSet`.
+/// Must run inside a `LocalSet`. What a connection does once, or only some do, is boxed: an idle connection keeps the
+/// room of the largest state it may ever be in.
 ///
 /// # Errors
 /// [`ServeError`] when the connection did not end in order. A refusal by the gate is in order.
@@ -118,7 +119,8 @@ where
     let negotiated = info.identity.as_ref().and_then(|identity| identity.alpn.as_deref());
     match negotiated {
         Some(b"h2") => {
-            serve_http2(Rewound::new(io, BytesMut::new()), info, limits, handler, shutdown).await
+            let io = Rewound::new(io, BytesMut::new());
+            Box::pin(serve_http2(io, info, limits, handler, shutdown)).await
         }
         Some(_) => {
             let gate = Gate::new(io, BytesMut::new(), limits.gate.clone());
@@ -138,10 +140,11 @@ where
                     serve_http1(gate, info, handler, shutdown).await
                 }
                 Protocol::Http2 => {
-                    serve_http2(Rewound::new(io, seen), info, limits, handler, shutdown).await
+                    let io = Rewound::new(io, seen);
+                    Box::pin(serve_http2(io, info, limits, handler, shutdown)).await
                 }
                 Protocol::Neither => {
-                    linger::close(io, b"").await;
+                    Box::pin(linger::close(io, b"")).await;
                     Err(ServeError::Preface)
                 }
             }
@@ -224,7 +227,7 @@ where
     };
     // None when the protocol changed: then the socket belongs to the tunnel.
     if let Some(parts) = connection.into_parts() {
-        finish_http1(parts.io.into_inner()).await;
+        Box::pin(finish_http1(parts.io.into_inner())).await;
     }
     match outcome {
         Err(error) if control.refused().is_none() => Err(ServeError::Http(error)),

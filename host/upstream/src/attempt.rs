@@ -86,6 +86,11 @@ impl Attempt {
         &self.endpoint.name
     }
 
+    /// Whether requests without upgrade go over HTTP/2.
+    pub fn is_http2(&self) -> bool {
+        self.pool.protocol == Protocol::Http2
+    }
+
     /// Whether it goes over TLS.
     pub fn is_secure(&self) -> bool {
         self.pool.is_secure()
@@ -97,20 +102,25 @@ impl Attempt {
     /// `hyper::upgrade::on`.
     /// Keep the attempt until the response body has ended.
     ///
+    /// A connection that was idle may turn out to be closed when the request is already on it. A request without a
+    /// body and of an idempotent method then goes once more, over another connection, if `again` makes it anew.
+    ///
     /// # Errors
     /// Says why, in the retry filter's terms.
     pub async fn send(
         &mut self,
         request: Request<Body>,
         upgrade: bool,
+        again: impl FnOnce() -> Option<Request<Body>>,
     ) -> Result<Response<Incoming>, SendFailure> {
         match self.pool.protocol {
             Protocol::Http2 if !upgrade => {
-                let (response, stream) = http2::send(&self.pool, request).await?;
+                // Of another size than the other arm: boxed, so that HTTP/1 need not carry its room.
+                let (response, stream) = Box::pin(http2::send(&self.pool, request)).await?;
                 self.stream = Some(stream);
                 Ok(response)
             }
-            Protocol::Http1 | Protocol::Http2 => http1::send(&self.pool, request).await,
+            Protocol::Http1 | Protocol::Http2 => http1::send(&self.pool, request, again).await,
         }
     }
 

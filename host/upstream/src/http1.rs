@@ -39,17 +39,19 @@ pub(crate) enum Turn {
 /// How often places other workers gave back are looked for while somebody waits.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Sends on an idle connection or a new one. A connection that was upgraded belongs to whoever upgraded it.
+/// Sends on an idle connection or a new one. A connection that was upgraded belongs to whoever upgraded it. `again`
+/// makes the request once more; that is asked for only when a connection broke that may be broken for long.
 pub(crate) async fn send(
     pool: &Rc<Pool>,
     request: Request<Body>,
+    again: impl FnOnce() -> Option<Request<Body>>,
 ) -> Result<Response<Incoming>, SendFailure> {
     let mut request = on_the_wire(request);
     let connect = request.method() == Method::CONNECT;
-    let mut repeated = false;
+    let repeatable = is_repeatable(&request);
+    let mut again = Some(again);
     loop {
         let (mut sender, reused) = take(pool).await?;
-        let spare = if reused && !repeated { spare(&request) } else { None };
         match sender.try_send_request(request).await {
             Ok(response) => {
                 let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS
@@ -59,43 +61,32 @@ pub(crate) async fn send(
                 }
                 return Ok(response);
             }
-            Err(mut error) => match (error.take_message(), spare) {
+            Err(mut error) => match error.take_message() {
                 // The other side had closed it meanwhile and nothing was sent: nobody needs to know.
-                (Some(unsent), _) if reused => request = unsent,
-                (Some(_), _) => {
+                Some(unsent) if reused => request = unsent,
+                Some(_) => {
                     return Err(SendFailure::untouched(Cause::Reset, with_causes(error.error())));
                 }
-                // It closed it while the request was on its way (RFC 9112 §9.3.1). Those idle for longer are no
-                // better.
-                (None, Some(spare)) if is_broken(error.error()) => {
+                None => {
+                    // It closed it while the request was on its way (RFC 9112 §9.3.1). Those idle for longer are no
+                    // better.
+                    let stale = reused && repeatable && is_broken(error.error());
+                    let again = if stale { again.take().and_then(|again| again()) } else { None };
+                    let Some(again) = again else {
+                        return Err(SendFailure::new(Cause::Reset, with_causes(error.error())));
+                    };
                     pool.idle.borrow_mut().clear();
-                    repeated = true;
-                    request = spare;
-                }
-                (None, _) => {
-                    return Err(SendFailure::new(Cause::Reset, with_causes(error.error())));
+                    request = on_the_wire(again);
                 }
             },
         }
     }
 }
 
-/// The request once more, if it may be sent twice: without a body, and of a method for which twice is the same as
-/// once (RFC 9110 §9.2.2).
-fn spare(request: &Request<Body>) -> Option<Request<Body>> {
-    let idempotent = matches!(
-        *request.method(),
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
-    );
-    if !idempotent || !request.body().is_end_stream() {
-        return None;
-    }
-    let mut spare = Request::new(Body::Empty);
-    *spare.method_mut() = request.method().clone();
-    *spare.uri_mut() = request.uri().clone();
-    *spare.version_mut() = request.version();
-    *spare.headers_mut() = request.headers().clone();
-    Some(spare)
+/// Whether the request may be sent twice: without a body, and of a method for which twice is the same as once
+/// (RFC 9110 §9.2.2).
+fn is_repeatable(request: &Request<Body>) -> bool {
+    request.method().is_idempotent() && request.body().is_end_stream()
 }
 
 /// Whether the connection ended without a whole response head.
@@ -136,19 +127,20 @@ fn on_the_wire(mut request: Request<Body>) -> Request<Body> {
     request
 }
 
-/// A connection, and whether it was used before.
+/// A connection, and whether it was used before. What seldom happens is boxed: the state of every exchange would carry
+/// the room for it, and is moved more than once.
 async fn take(pool: &Rc<Pool>) -> Result<(SendRequest<Body>, bool), SendFailure> {
     if pool.nobody_waits() {
         if let Some(sender) = last_used(pool) {
             return Ok((sender, true));
         }
         if let Some(place) = Place::take(pool) {
-            return open(pool, place).await.map(|sender| (sender, false));
+            return Box::pin(open(pool, place)).await.map(|sender| (sender, false));
         }
     }
-    match wait(pool).await? {
+    match Box::pin(wait(pool)).await? {
         Turn::Connection(sender) => Ok((sender, true)),
-        Turn::Place(place) => open(pool, place).await.map(|sender| (sender, false)),
+        Turn::Place(place) => Box::pin(open(pool, place)).await.map(|sender| (sender, false)),
     }
 }
 

@@ -120,7 +120,7 @@ async fn take(pool: &Pool) -> Result<(SendRequest<Body>, Stream, bool), SendFail
     {
         return Err(failure.clone());
     }
-    match open(pool).await {
+    match Box::pin(open(pool)).await {
         Ok((sender, stream)) => Ok((sender, stream, true)),
         Err(failure) => {
             pool.failed.replace(Some((Instant::now(), failure.clone())));

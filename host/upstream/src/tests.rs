@@ -79,7 +79,13 @@ async fn text(response: Response<Incoming>) -> String {
 /// One request by itself, to the end of its response.
 async fn fetch(upstream: &Rc<Upstream>, request: Request<Body>) -> Result<String, SendFailure> {
     let mut attempt = attempt(upstream).await;
-    let sent = attempt.send(request, false).await;
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let again = || {
+        let mut again = Request::new(Body::Empty);
+        (*again.method_mut(), *again.uri_mut()) = (method, uri);
+        Some(again)
+    };
+    let sent = attempt.send(request, false, again).await;
     let outcome = if sent.is_ok() { AttemptOutcome::Success } else { AttemptOutcome::Failure };
     drop(attempt.record(outcome));
     Ok(text(sent?).await)

@@ -37,7 +37,11 @@ fn parse(text: &str) -> Option<Result<Turn>> {
             return Some(failed(line));
         }
     }
-    let latency = |part: &str| micros(line(part)?.split_whitespace().nth(1)?);
+    // At the start of its line: shares of other kinds stand elsewhere in the text.
+    let latency = |part: &str| {
+        let rest = text.lines().find_map(|line| line.trim_start().strip_prefix(part))?;
+        micros(rest.trim())
+    };
     Some(Ok(Turn {
         requests: line(" requests in ")?.split(' ').next()?.parse().ok()?,
         p50_us: latency("50%")?,
@@ -68,6 +72,8 @@ mod tests {
 
     const TEXT: &str = "Running 1s test @ http://127.0.0.1:1/
   1 threads and 32 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Req/Sec    30.20k     4.97k   36.48k    52.50%
   Latency Distribution
      50%    1.05ms
      99%  730.00us

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::decode::Upgrade;
-use crate::outgoing::{Template, request};
+use crate::outgoing::{Template, Wire, request};
 use crate::replay::{REPLAY_MAX_BYTES, Replay};
 use bytes::Bytes;
 use http::header;
@@ -11,26 +11,29 @@ use http_body_util::{BodyExt as _, StreamBody};
 use proptest::prelude::*;
 use tamis_exchange::{Body, BodyError};
 
-fn outgoing(course: &Course, trailers: bool, secure: bool, endpoint: &str) -> http::Request<Body> {
+const PLAIN: Wire = Wire { secure: false, http2: false };
+const TLS_HTTP2: Wire = Wire { secure: true, http2: true };
+
+fn outgoing(course: &Course, trailers: bool, wire: Wire, endpoint: &str) -> http::Request<Body> {
     let body = Replay::new(Body::Empty, 10);
     let template = Template { upgrade: None, trailers, body: &body };
-    request(course, &template, secure, endpoint).unwrap()
+    request(course, &template, wire, endpoint).unwrap()
 }
 
 #[test]
-fn the_target_is_absolute_and_the_host_is_what_the_client_asked_for() {
+fn the_target_is_what_the_connection_needs_and_the_host_what_the_client_asked_for() {
     let mut course = course("/a?b=c");
     course.exchange.headers.append("x-a", "1".parse().unwrap());
     course.exchange.headers.append("x-a", "2".parse().unwrap());
-    let sent = outgoing(&course, false, false, "10.0.0.1:80");
+    let sent = outgoing(&course, false, PLAIN, "10.0.0.1:80");
     assert_eq!(sent.method(), http::Method::POST);
-    assert_eq!(sent.uri(), "http://shop.example/a?b=c");
+    assert_eq!(sent.uri(), "/a?b=c");
     assert_eq!(sent.headers()[header::HOST], "shop.example");
     let all: Vec<_> = sent.headers().get_all("x-a").iter().collect();
     assert_eq!(all, ["1", "2"], "in their order");
     assert!(!sent.headers().contains_key(header::TE));
-    let sent = outgoing(&course, true, true, "10.0.0.1:80");
-    assert_eq!(sent.uri().scheme_str(), Some("https"));
+    let sent = outgoing(&course, true, TLS_HTTP2, "10.0.0.1:80");
+    assert_eq!(sent.uri(), "https://shop.example/a?b=c");
     assert_eq!(sent.headers()[header::TE], "trailers");
 }
 
@@ -39,11 +42,11 @@ fn without_an_authority_the_endpoint_stands_in() {
     let mut course = course("*");
     course.exchange.authority.clear();
     course.exchange.method = http::Method::OPTIONS;
-    let sent = outgoing(&course, false, false, "10.0.0.1:80");
+    let sent = outgoing(&course, false, PLAIN, "10.0.0.1:80");
     assert_eq!(sent.uri().authority().unwrap(), "10.0.0.1:80");
     assert_eq!(sent.uri().path(), "*");
     assert!(!sent.headers().contains_key(header::HOST), "nobody asked for one");
-    let sent = outgoing(&course, false, false, "unix:/run/app.sock");
+    let sent = outgoing(&course, false, PLAIN, "unix:/run/app.sock");
     assert_eq!(sent.uri().authority().unwrap(), "localhost");
 }
 
@@ -52,7 +55,7 @@ fn what_cannot_be_sent_is_the_clients_fault() {
     let course = course("/a b");
     let body = Replay::new(Body::Empty, 10);
     let template = Template { upgrade: None, trailers: false, body: &body };
-    let refusal = request(&course, &template, false, "a:1").unwrap_err();
+    let refusal = request(&course, &template, PLAIN, "a:1").unwrap_err();
     assert_eq!((refusal.code, refusal.status), ("request.target", 400));
 }
 
@@ -72,7 +75,7 @@ fn a_websocket_of_http2_gets_the_key_that_http1_asks_for() {
             course.exchange.headers.insert(header::SEC_WEBSOCKET_KEY, key.parse().unwrap());
         }
         let template = Template { upgrade: Some(&upgrade), trailers: false, body: &body };
-        let sent = request(&course, &template, false, "a:1").unwrap();
+        let sent = request(&course, &template, PLAIN, "a:1").unwrap();
         assert_eq!(sent.headers()[header::CONNECTION], "upgrade");
         assert_eq!(sent.headers()[header::UPGRADE], "websocket");
         sent.headers().get(header::SEC_WEBSOCKET_KEY).cloned()

@@ -34,7 +34,7 @@ async fn a_body_dropped_halfway_takes_its_connection_with_it() {
         let (_worker, upstream) = worker(config(Protocol::Http1, [target]));
         for _ in 0..2 {
             let mut attempt = attempt(&upstream).await;
-            drop(attempt.send(get("/"), false).await.unwrap());
+            drop(attempt.send(get("/"), false, || None).await.unwrap());
         }
         assert_eq!(seen.connections.get(), 2, "half a body is left on the first");
     })
@@ -51,7 +51,7 @@ async fn a_truncated_body_is_an_error() {
         .await;
         let (_worker, upstream) = worker(config(Protocol::Http1, [target]));
         let mut attempt = attempt(&upstream).await;
-        let response = attempt.send(get("/"), false).await.unwrap();
+        let response = attempt.send(get("/"), false, || None).await.unwrap();
         assert!(response.into_body().collect().await.is_err());
     })
     .await;
@@ -180,7 +180,7 @@ async fn an_upgraded_connection_belongs_to_its_request_and_keeps_its_place() {
             for (name, value) in [("connection", "upgrade"), ("upgrade", "echo")] {
                 wanted.headers_mut().insert(name, value.parse().unwrap());
             }
-            let mut response = attempt.send(wanted, true).await.unwrap();
+            let mut response = attempt.send(wanted, true, || None).await.unwrap();
             assert_eq!(response.status(), 101);
             let upgraded = hyper::upgrade::on(&mut response).await.unwrap();
             let mut io = TokioIo::new(upgraded);
@@ -207,7 +207,7 @@ async fn an_upgrade_that_was_declined_gives_its_connection_back() {
         let (target, seen) = http1().await;
         let (_worker, upstream) = worker(config(Protocol::Http1, [target]));
         let mut attempt = attempt(&upstream).await;
-        let response = attempt.send(get("/no"), true).await.unwrap();
+        let response = attempt.send(get("/no"), true, || None).await.unwrap();
         assert_eq!(text(response).await, "/no");
         fetch(&upstream, get("/")).await.unwrap();
         assert_eq!(seen.connections.get(), 1);

@@ -75,14 +75,14 @@ async fn each_protocol_is_agreed_on_and_an_upgrade_is_always_http1() {
         let (_two, multiplexed) = worker(secure(Protocol::Http2, target, &client));
         let mut attempt = attempt(&multiplexed).await;
         assert!(attempt.is_secure());
-        let response = attempt.send(get("/2"), false).await.unwrap();
+        let response = attempt.send(get("/2"), false, || None).await.unwrap();
         assert_eq!(response.version(), http::Version::HTTP_2);
         assert_eq!(seen.connections.get(), 1);
         let mut wanted = get("/upgrade");
         for (name, value) in [("connection", "upgrade"), ("upgrade", "echo")] {
             wanted.headers_mut().insert(name, value.parse().unwrap());
         }
-        assert_eq!(attempt.send(wanted, true).await.unwrap().status(), 101);
+        assert_eq!(attempt.send(wanted, true, || None).await.unwrap().status(), 101);
         assert_eq!(seen.connections.get(), 2);
     })
     .await;
