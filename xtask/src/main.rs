@@ -16,6 +16,7 @@ mod deny;
 mod docs;
 mod filters;
 mod fmt;
+mod fuzz;
 mod guests;
 mod lint;
 mod process;
@@ -73,6 +74,9 @@ enum Command {
     /// Measure cost per request, memory, start and swaps beside Envoy, nginx and HAProxy.
     #[command(after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench cpu --rounds 9")]
     Bench(bench::Arguments),
+    /// Let libFuzzer look for inputs that break a parser or the engine.
+    #[command(after_help = "Examples:\n  cargo xtask fuzz\n  cargo xtask fuzz hooks --seconds 600")]
+    Fuzz(fuzz::Arguments),
     /// Write the reference pages of docs/reference from the contract and the program.
     #[command(after_help = "Example:\n  cargo xtask reference")]
     Reference(reference::Arguments),
@@ -110,6 +114,7 @@ fn act() -> Result<()> {
         Some(Command::Docs) => docs::run(),
         Some(Command::Conformance(arguments)) => conformance::run(&arguments),
         Some(Command::Bench(arguments)) => bench::run(&arguments),
+        Some(Command::Fuzz(arguments)) => fuzz::run(&arguments),
         Some(Command::Reference(arguments)) => reference::run(&arguments),
         Some(Command::Test | Command::Ci) => test::run(),
     }

@@ -1,10 +1,4 @@
-//! Resource documents on arbitrary text: parsing ends, and never panics.
+//! libFuzzer's door to `tamis_fuzzed::resources`.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|data: &[u8]| {
-    if let Ok(text) = std::str::from_utf8(data) {
-        let _ = tamis_resources::parse("fuzz.yaml", text);
-    }
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| tamis_fuzzed::resources(data));

@@ -1,0 +1,52 @@
+//! The verifier on arbitrary bytes.
+
+use std::sync::LazyLock;
+use tamis_trust::{
+    BuildInput, Digest, Manifest, Policy, PrivateKey, Request, build, bundle_lines, verify,
+};
+
+const COMPONENT: &[u8] = b"\0asm";
+
+static SCENE: LazyLock<(Vec<u8>, Policy)> = LazyLock::new(|| {
+    let manifest = build(COMPONENT, &BuildInput::new("acme/retry", "1.0.0")).expect("valid input");
+    let key = PrivateKey::generate().expect("randomness").public_key().to_pem();
+    let policy = serde_json::json!({
+        "name": "fuzz", "namespaces": ["*"], "threshold": 1,
+        "keys": [{ "name": "nobody", "publicKey": key }],
+    });
+    let policy = Policy::from_json(policy.to_string().as_bytes()).expect("valid policy");
+    (manifest, policy)
+});
+
+/// Never accepts, for no key of the policy ever signed anything. The first byte says what the rest is: bundles, a
+/// manifest, or a policy.
+pub fn bundle(data: &[u8]) {
+    let Some((kind, rest)) = data.split_first() else { return };
+    let (manifest, policy) = &*SCENE;
+    match kind % 3 {
+        0 => refused(manifest, &bundle_lines(rest), policy),
+        1 => {
+            // What it is does not matter: a manifest of anybody's is refused like any other.
+            let _ = Manifest::parse(rest);
+            refused(rest, &[], policy);
+        }
+        _ => {
+            if let Err(error) = Policy::from_json(rest) {
+                assert!(!error.to_string().is_empty());
+            }
+        }
+    }
+}
+
+fn refused(manifest: &[u8], bundles: &[&[u8]], policy: &Policy) {
+    let request = Request {
+        pinned: &Digest::of(manifest),
+        name: None,
+        manifest,
+        bundles,
+        policies: std::slice::from_ref(policy),
+        now: 0,
+    };
+    let refused = verify(&request, COMPONENT).expect_err("nobody signed this");
+    assert!(refused.code.starts_with("trust."));
+}

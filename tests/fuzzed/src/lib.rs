@@ -1,0 +1,84 @@
+//! Foreign bytes and what must hold for all of them: the bodies of the fuzz targets in `tests/fuzz`.
+//!
+//! Here they run over the committed corpus, over altered entries of it and over random bytes, in every test run;
+//! `cargo xtask fuzz` lets libFuzzer look for more.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a panic is how a fuzz target says that something does not hold"
+)]
+
+mod bundle;
+mod hooks;
+mod resources;
+
+pub use bundle::bundle;
+pub use hooks::hooks;
+pub use resources::resources;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::test_runner::{Config, TestRunner};
+    use std::path::Path;
+
+    fn corpus(name: &str) -> Vec<Vec<u8>> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(name);
+        let mut files: Vec<_> = std::fs::read_dir(&folder)
+            .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        files.sort();
+        assert!(files.len() >= 3, "{} holds hardly anything", folder.display());
+        files.iter().map(|file| std::fs::read(file).unwrap()).collect()
+    }
+
+    /// Every entry, then entries with some octets changed, cut off or repeated, then anything.
+    fn holds(name: &str, cases: u32, body: fn(&[u8])) {
+        let entries = corpus(name);
+        for entry in &entries {
+            body(entry);
+        }
+        let altered = (
+            prop::sample::select(entries),
+            prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+            any::<prop::sample::Index>(),
+        );
+        let altered = altered.prop_map(|(mut bytes, changes, cut)| {
+            for (at, to) in changes {
+                if !bytes.is_empty() {
+                    let at = at.index(bytes.len());
+                    bytes[at] = to;
+                }
+            }
+            let keep = cut.index(bytes.len() * 4 + 1);
+            bytes.truncate(keep.max(1));
+            bytes
+        });
+        let anything = prop::collection::vec(any::<u8>(), 0..200);
+        let mut runner = TestRunner::new(Config::with_cases(cases));
+        runner
+            .run(&prop_oneof![4 => altered, 1 => anything], |bytes| {
+                body(&bytes);
+                Ok(())
+            })
+            .unwrap();
+    }
+
+    #[test]
+    fn resource_documents() {
+        holds("resources", 300, super::resources);
+    }
+
+    #[test]
+    fn bundles_manifests_and_policies() {
+        holds("bundle", 300, super::bundle);
+    }
+
+    #[test]
+    fn values_of_hostile_components() {
+        holds("hooks", 300, super::hooks);
+    }
+}

@@ -1,0 +1,25 @@
+//! Resource documents on arbitrary text.
+
+use tamis_resources::{Place, parse};
+
+/// Parsing ends, every problem says what is wrong at a place that is in the text, and what has no problem says so again.
+pub fn resources(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let (documents, problems) = parse("fuzz.yaml", text);
+    for problem in &problems {
+        assert!(!problem.message.is_empty() && !problem.code.is_empty());
+        for place in std::iter::once(&problem.place).chain(&problem.also) {
+            in_text(place, text);
+        }
+    }
+    let again = parse("fuzz.yaml", text);
+    assert_eq!((documents.len(), problems.len()), (again.0.len(), again.1.len()));
+}
+
+fn in_text(place: &Place, text: &str) {
+    let octets = text.get(place.start..place.end);
+    assert!(octets.is_some(), "{place:?} is no piece of the text");
+    let lines = text.get(..place.start).unwrap_or_default().matches('\n').count();
+    assert_eq!(place.line, lines + 1, "{place:?}");
+    assert!(place.column >= 1);
+}

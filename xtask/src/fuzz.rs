@@ -1,0 +1,188 @@
+//! `cargo xtask fuzz`: libFuzzer looks for inputs that break what `tests/fuzzed` asserts.
+//!
+//! The stable compiler instruments the code as `cargo fuzz` does with a nightly one, without the address sanitizer; there
+//! is hardly any unsafe code for it to watch.
+
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::json;
+
+use crate::shell;
+use crate::workspace::Workspace;
+
+/// The targets; each has a file in `tests/fuzz/fuzz_targets` and a folder in `tests/fuzz/corpus`.
+const TARGETS: [&str; 3] = ["resources", "bundle", "hooks"];
+
+/// Coverage by inline counters and comparisons, which is what libFuzzer reads.
+const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+    -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Cdebug-assertions -Ccodegen-units=1";
+
+/// What `fuzz` takes.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Targets; all when none is named.
+    #[arg(value_parser = TARGETS)]
+    targets: Vec<String>,
+    /// For how long each runs.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: u32,
+    /// A line of JSON for each target.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Builds the targets, then runs them one after the other.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let folder = shell::root().join("tests/fuzz");
+    let target = Workspace::load()?.target_directory.join("fuzz");
+    let mut build = shell::cargo();
+    build
+        .args(["build", "--release", "--bins", "--target-dir"])
+        .arg(&target)
+        // With a target named, build scripts and macros are compiled without the flags.
+        .args(["--target", &host()?])
+        .env("RUSTFLAGS", FLAGS)
+        .current_dir(&folder);
+    println!("==> building the fuzz targets; the first time takes minutes");
+    shell::run(&mut build)?;
+    let named = arguments.targets.iter().map(String::as_str);
+    let targets: Vec<&str> =
+        if arguments.targets.is_empty() { TARGETS.to_vec() } else { named.collect() };
+    let mut broken = Vec::new();
+    for name in targets {
+        let found = one(name, arguments, &folder, &target)?;
+        if let Some(input) = found {
+            broken.push(format!(
+                "{name} (repeat it: cargo xtask fuzz {name} --seconds 1, input {input})"
+            ));
+        }
+    }
+    if broken.is_empty() {
+        return Ok(());
+    }
+    bail!("an input breaks {}", broken.join(", "));
+}
+
+/// Runs a target; gives the input that breaks it, if one does.
+fn one(name: &str, arguments: &Arguments, folder: &Path, target: &Path) -> Result<Option<String>> {
+    let (found, artifacts) =
+        (target.join("corpus").join(name), target.join("artifacts").join(name));
+    for folder in [&found, &artifacts] {
+        fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
+    }
+    // Inputs that broke it before go first: what is not mended yet breaks again at once.
+    let program = target.join(host()?).join("release").join(name);
+    let mut command = shell::command(&program);
+    command
+        .arg(format!("-max_total_time={}", arguments.seconds))
+        .arg(format!("-artifact_prefix={}/", artifacts.display()))
+        .args(["-print_final_stats=1", "-timeout=10", "-rss_limit_mb=4096"])
+        .args([&found, &folder.join("corpus").join(name), &artifacts]);
+    if !arguments.json {
+        println!("==> {name}, for {} s", arguments.seconds);
+    }
+    let began = Instant::now();
+    let said = command.output().with_context(|| format!("{} does not start", program.display()))?;
+    // libFuzzer reports on stderr.
+    let text = String::from_utf8_lossy(&said.stderr);
+    let report = Report::read(&text);
+    if arguments.json {
+        let line = json!({
+            "target": name,
+            "seconds": began.elapsed().as_secs_f64(),
+            "executions": report.executions,
+            "coverage": report.coverage,
+            "corpus": report.corpus,
+            "broken": !said.status.success(),
+            "input": report.input,
+        });
+        println!("{line}");
+    } else {
+        println!(
+            "    {} executions, {} edges and comparisons covered, {} inputs kept",
+            report.executions, report.coverage, report.corpus
+        );
+    }
+    if said.status.success() {
+        return Ok(None);
+    }
+    let tail: Vec<&str> = text.lines().rev().take(40).collect();
+    println!("{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
+    Ok(Some(report.input.unwrap_or_else(|| artifacts.display().to_string())))
+}
+
+/// The platform's own target triple.
+fn host() -> Result<String> {
+    let said = shell::read(shell::command("rustc").arg("-vV"))?;
+    let host = said.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned).context("rustc -vV names no host")
+}
+
+/// What libFuzzer said in the end.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Report {
+    executions: u64,
+    coverage: u64,
+    corpus: u64,
+    input: Option<String>,
+}
+
+impl Report {
+    fn read(text: &str) -> Self {
+        let mut report = Self::default();
+        for line in text.lines() {
+            let after = |part: &str| line.split_once(part).map(|(_, rest)| rest.trim_start());
+            let number = |rest: &str| {
+                let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+                rest.get(..end)?.parse().ok()
+            };
+            if let Some(count) = after("stat::number_of_executed_units:").and_then(number) {
+                report.executions = count;
+            }
+            if let Some(count) = after(" cov: ").and_then(number) {
+                report.coverage = count;
+            }
+            if let Some(count) = after(" corp: ").and_then(number) {
+                report.corpus = count;
+            }
+            if let Some(path) = after("Test unit written to ") {
+                report.input = Some(path.to_owned());
+            }
+        }
+        report
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_figures_count() {
+        let text = "#2\tINITED cov: 10 ft: 11 corp: 1/1b exec/s: 0 rss: 30Mb
+#9\tNEW    cov: 12 ft: 14 corp: 3/19b lim: 4 exec/s: 0 rss: 30Mb L: 4/4 MS: 1 ShuffleBytes-
+stat::number_of_executed_units: 512
+artifact_prefix='a/'; Test unit written to a/crash-1";
+        let report = Report::read(text);
+        let expected = Report {
+            executions: 512,
+            coverage: 12,
+            corpus: 3,
+            input: Some("a/crash-1".to_owned()),
+        };
+        assert_eq!(report, expected);
+    }
+
+    #[test]
+    fn every_target_has_its_file_and_its_corpus() {
+        for name in TARGETS {
+            let folder = shell::root().join("tests/fuzz");
+            assert!(folder.join(format!("fuzz_targets/{name}.rs")).is_file());
+            assert!(folder.join("corpus").join(name).is_dir());
+        }
+    }
+}
