@@ -1,0 +1,1 @@
+//! What runs where: pins, rollouts and assignments, folded from the journal. Pure functions: no I/O, no clock.
