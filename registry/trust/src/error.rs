@@ -67,6 +67,12 @@ pub enum Error {
     /// A bundle breaks a rule of the format.
     #[error("bundle: {0}")]
     Bundle(String),
+    /// An assignment breaks a rule of its format.
+    #[error("assignment: {0}")]
+    Assignment(String),
+    /// The director's keys contradict themselves.
+    #[error("director keys: {0}")]
+    DirectorKeys(String),
     /// A policy contradicts itself.
     #[error("trust policy {name:?}: {reason}")]
     Policy {

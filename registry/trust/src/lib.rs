@@ -5,6 +5,10 @@
 //! [`Refused`] that names the rule, who set it and what would satisfy it. There is no third answer:
 //! no fallback to another format, no "allow when no policy exists".
 //!
+//! That says *what* may run. *Where* it runs, with which configuration and until when, is the
+//! director's word: a signed [`Assignment`], checked by [`verify_assignment`] with keys of their own. A
+//! node that is told what to run asks both.
+//!
 //! This crate opens no file and no socket and has no clock: bytes and the time (`now`, seconds since
 //! the Unix epoch) are arguments, so that the CLI, the registry and the proxy decide alike.
 //!
@@ -33,7 +37,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod assign;
 mod bundle;
+mod canonical;
 mod digest;
 mod error;
 mod json;
@@ -47,7 +53,12 @@ mod sign;
 mod time;
 mod verify;
 
+pub use assign::{
+    Assigned, Assignment, CLOCK_SKEW_SECONDS, DirectorKeys, Mode, PLACE_BYTES, Seen,
+    sign_assignment, verify_assignment,
+};
 pub use bundle::{MAX_BUNDLE_BYTES, MAX_BUNDLES, bundle_lines};
+pub use canonical::config_digest;
 pub use digest::Digest;
 pub use error::Error;
 pub use keys::{KeyId, PrivateKey, PublicKey};

@@ -8,9 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use crate::name::is_component;
 use crate::{Digest, Error, KeyId, Name, PublicKey, Timestamp, Version, json};
 
-const MAX_POLICY_BYTES: usize = 1024 * 1024;
+pub(crate) const MAX_POLICY_BYTES: usize = 1024 * 1024;
 /// Bounds the work of a refusal: keys × bundles signature checks.
-const MAX_KEYS: usize = 64;
+pub(crate) const MAX_KEYS: usize = 64;
 
 /// A checked trust policy.
 ///
@@ -61,7 +61,7 @@ struct Document {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct KeyDocument {
+pub(crate) struct KeyDocument {
     name: String,
     public_key: String,
     #[serde(default)]
@@ -117,7 +117,20 @@ impl TryFrom<Document> for Policy {
     }
 }
 
-fn trusted_keys(documents: &[KeyDocument]) -> Result<Vec<TrustedKey>, String> {
+impl TrustedKey {
+    /// Whether the key is within its time; if not, why.
+    pub(crate) fn in_time(&self, now: u64) -> Result<(), String> {
+        if let Some(expires) = self.expires.filter(|expires| Timestamp(now) >= *expires) {
+            return Err(format!("key {:?} expired at {expires}", self.name));
+        }
+        if let Some(from) = self.not_before.filter(|from| Timestamp(now) < *from) {
+            return Err(format!("key {:?} is not valid before {from}", self.name));
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn trusted_keys(documents: &[KeyDocument]) -> Result<Vec<TrustedKey>, String> {
     let mut keys: Vec<TrustedKey> = Vec::new();
     for document in documents {
         let name = document.name.clone();

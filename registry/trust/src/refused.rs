@@ -16,7 +16,8 @@ pub struct Refused {
     pub remedy: String,
 }
 
-/// The codes a refusal may carry. Stable: status, metrics and documentation name them.
+/// The codes a refusal may carry: `trust.*` about the artifact, `assign.*` about its assignment.
+/// Stable: status, metrics and documentation name them.
 pub mod code {
     /// No signature at all.
     pub const UNSIGNED: &str = "trust.unsigned";
@@ -40,4 +41,23 @@ pub mod code {
     pub const EXPIRED: &str = "trust.expired";
     /// Not the format, or beyond its limits.
     pub const FORMAT: &str = "trust.format";
+
+    /// No director's signature at all.
+    pub const ASSIGN_MISSING: &str = "assign.missing";
+    /// No envelope at hand is an assignment signed by a key of the director.
+    pub const ASSIGN_SIGNATURE: &str = "assign.signature";
+    /// Assigned by too few distinct keys of the director.
+    pub const ASSIGN_THRESHOLD: &str = "assign.threshold";
+    /// Assigned to another service.
+    pub const ASSIGN_OTHER_SERVICE: &str = "assign.other-service";
+    /// Assigned to another slot of the service.
+    pub const ASSIGN_OTHER_SLOT: &str = "assign.other-slot";
+    /// Another manifest is assigned.
+    pub const ASSIGN_OTHER_DIGEST: &str = "assign.other-digest";
+    /// Another configuration is assigned.
+    pub const ASSIGN_OTHER_CONFIG: &str = "assign.other-config";
+    /// A higher version was seen before.
+    pub const ASSIGN_ROLLBACK: &str = "assign.rollback";
+    /// The assignment holds no more, or not yet.
+    pub const ASSIGN_EXPIRED: &str = "assign.expired";
 }

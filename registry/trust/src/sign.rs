@@ -9,7 +9,7 @@ use crate::bundle::{
     BUNDLE_TYPE, PAYLOAD_TYPE, PREDICATE_TYPE, STATEMENT_TYPE, Statement, Subject, SubjectDigest,
     pre_authentication_encoding,
 };
-use crate::{Error, Manifest, PrivateKey, TITLE, VERSION};
+use crate::{Error, KeyId, Manifest, PrivateKey, TITLE, VERSION};
 
 /// Signs a manifest: its digest, and the name and version it carries. The result is one line of JSON
 /// without a line end. The payload is a pure function of the manifest; the signature is randomised.
@@ -44,16 +44,26 @@ pub(crate) fn bundle(
     payload: &[u8],
 ) -> Result<String, Error> {
     let signature = key.sign(&pre_authentication_encoding(payload_type, payload))?;
+    Ok(written(&key.public_key().id(), payload_type, payload, &signature))
+}
+
+/// The one way we write a bundle.
+pub(crate) fn written(
+    hint: &KeyId,
+    payload_type: &str,
+    payload: &[u8],
+    signature: &[u8],
+) -> String {
     let value: Value = json!({
         "mediaType": BUNDLE_TYPE,
-        "verificationMaterial": { "publicKey": { "hint": key.public_key().id().to_string() } },
+        "verificationMaterial": { "publicKey": { "hint": hint.to_string() } },
         "dsseEnvelope": {
             "payload": STANDARD.encode(payload),
             "payloadType": payload_type,
             "signatures": [{ "sig": STANDARD.encode(signature) }],
         },
     });
-    Ok(value.to_string())
+    value.to_string()
 }
 
 pub(crate) fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {

@@ -11,7 +11,7 @@ use std::fmt;
 use crate::bundle::{Envelope, MAX_BUNDLES, PREDICATE_TYPE, STATEMENT_TYPE, Statement};
 use crate::policy::TrustedKey;
 use crate::refused::{Refused, code};
-use crate::{Digest, Error, KeyId, Manifest, Name, Policy, TITLE, Timestamp, VERSION, Version};
+use crate::{Digest, Error, KeyId, Manifest, Name, Policy, TITLE, VERSION, Version};
 
 /// What is to be verified, by whose rules, and when.
 #[derive(Debug, Clone, Copy)]
@@ -382,16 +382,7 @@ fn usable(key: &TrustedKey, revoked: &dyn Fn(&KeyId) -> bool, now: u64) -> Resul
     if revoked(&key.id) {
         return Err(Miss::new(code::REVOKED_KEY, format!("key {:?} is revoked", key.name)));
     }
-    if let Some(expires) = key.expires.filter(|expires| Timestamp(now) >= *expires) {
-        return Err(Miss::new(code::EXPIRED, format!("key {:?} expired at {expires}", key.name)));
-    }
-    if let Some(from) = key.not_before.filter(|from| Timestamp(now) < *from) {
-        return Err(Miss::new(
-            code::EXPIRED,
-            format!("key {:?} is not valid before {from}", key.name),
-        ));
-    }
-    Ok(())
+    key.in_time(now).map_err(|why| Miss::new(code::EXPIRED, why))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::bundle::{PAYLOAD_TYPE, bundle_lines};
 use crate::sign::{bundle, sign, statement, to_json};
-use crate::{BuildInput, PrivateKey, build};
+use crate::{BuildInput, PrivateKey, Timestamp, build};
 
 const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0 a component";
 const NOW: u64 = 1_800_000_000;

@@ -1,0 +1,172 @@
+//! The second signature: what the director lets run where, with which configuration, until when.
+//!
+//! An author says "these bytes are my filter"; the director says "this slot of this service runs it". Both are
+//! statements of in-toto in an envelope of DSSE, told apart by their predicate type, so that neither
+//! ever counts as the other, whoever's key signed it. An assignment is written in one way only, byte for
+//! byte: nobody but the director writes them, and what has one spelling cannot be altered unnoticed.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::bundle::{PAYLOAD_TYPE, STATEMENT_TYPE, Statement, Subject, SubjectDigest};
+use crate::sign::{bundle, to_json};
+use crate::{Digest, Error, Name, PrivateKey};
+
+mod keys;
+mod seen;
+mod verify;
+
+pub use keys::DirectorKeys;
+pub use seen::Seen;
+pub use verify::{Assigned, CLOCK_SKEW_SECONDS, verify_assignment};
+
+const ASSIGNMENT_TYPE: &str = "https://tamis.dev/assignment/v1";
+/// The most bytes the name of a service or slot may have.
+pub const PLACE_BYTES: usize = 511;
+
+/// What the director lets run in a slot of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assignment {
+    /// The service it runs for, as the node calls it: `shop/checkout`.
+    pub service: String,
+    /// The slot, which is the attachment's name: `shop/retries`.
+    pub slot: String,
+    /// The filter's name. Ask the author's verifier for this name: the director does not vouch for it.
+    pub filter: Name,
+    /// The digest of the filter's manifest.
+    pub manifest: Digest,
+    /// The digest of the configuration, by [`config_digest`](crate::config_digest).
+    pub config: Digest,
+    /// Counts from 1 and only ever rises for a service and slot. A rollback is a higher version that
+    /// names an older manifest.
+    pub version: u64,
+    /// When it was made; seconds since the Unix epoch.
+    pub issued: u64,
+    /// Holds before this moment only; seconds since the Unix epoch, later than `issued`.
+    pub expires: u64,
+    /// Whether its verdicts count.
+    pub mode: Mode,
+}
+
+/// Whether the verdicts of an assigned filter count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// They do.
+    Serve,
+    /// It is asked beside the one that serves and its verdicts are only compared.
+    Shadow,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Serve => "serve",
+            Self::Shadow => "shadow",
+        })
+    }
+}
+
+/// The predicate: all of an assignment but its subject.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Predicate {
+    service: String,
+    slot: String,
+    config: Digest,
+    version: u64,
+    issued: u64,
+    expires: u64,
+    mode: Mode,
+}
+
+/// Signs an assignment with one key of the director. The result is one line of JSON without a line end;
+/// where several keys must sign, each makes a line of its own. The payload is a pure function of the
+/// assignment; the signature is randomised.
+///
+/// # Errors
+/// When the assignment is one no verifier would accept (a service or slot that is empty, longer than
+/// [`PLACE_BYTES`] or not one line; version 0; an end before its beginning), or the cryptographic
+/// library fails.
+pub fn sign_assignment(key: &PrivateKey, assignment: &Assignment) -> Result<String, Error> {
+    assignment.check()?;
+    bundle(key, PAYLOAD_TYPE, &to_json(&assignment.statement()?)?)
+}
+
+impl Assignment {
+    fn check(&self) -> Result<(), Error> {
+        let broken = |reason: String| Err(Error::Assignment(reason));
+        for (what, text) in [("service", &self.service), ("slot", &self.slot)] {
+            let one_line = !text.chars().any(char::is_control);
+            if text.is_empty() || text.len() > PLACE_BYTES || !one_line {
+                return broken(format!("{what} must be one line of 1 to {PLACE_BYTES} bytes"));
+            }
+        }
+        if self.version == 0 {
+            return broken("version must be 1 or more".to_owned());
+        }
+        if self.expires <= self.issued {
+            return broken("expires must lie after issued".to_owned());
+        }
+        Ok(())
+    }
+
+    fn statement(&self) -> Result<Statement, Error> {
+        let predicate = Predicate {
+            service: self.service.clone(),
+            slot: self.slot.clone(),
+            config: self.config,
+            version: self.version,
+            issued: self.issued,
+            expires: self.expires,
+            mode: self.mode,
+        };
+        let Ok(Value::Object(predicate)) = serde_json::to_value(predicate) else {
+            return Err(Error::Assignment("the predicate is no JSON object".to_owned()));
+        };
+        Ok(Statement {
+            statement_type: STATEMENT_TYPE.to_owned(),
+            subject: vec![Subject {
+                name: self.filter.to_string(),
+                digest: SubjectDigest { sha256: self.manifest.hex() },
+                annotations: Map::new(),
+            }],
+            predicate_type: ASSIGNMENT_TYPE.to_owned(),
+            predicate,
+        })
+    }
+
+    /// Reads what a statement says; whoever calls has checked its signature.
+    fn of(statement: Statement) -> Result<Self, Error> {
+        let broken = |reason: &str| Error::Assignment(reason.to_owned());
+        if statement.statement_type != STATEMENT_TYPE {
+            return Err(broken("the statement is not in-toto v1"));
+        }
+        if statement.predicate_type != ASSIGNMENT_TYPE {
+            return Err(broken("the statement has another predicate type: it assigns nothing"));
+        }
+        let [subject] = statement.subject.as_slice() else {
+            return Err(broken("there must be exactly one subject"));
+        };
+        let manifest = Digest::from_hex(&subject.digest.sha256)
+            .ok_or_else(|| broken("the subject's sha256 is not 64 lower-case hex digits"))?;
+        let filter: Name = subject.name.parse()?;
+        let predicate: Predicate = serde_json::from_value(Value::Object(statement.predicate))
+            .map_err(|error| Error::Assignment(one_line(&error.to_string())))?;
+        let Predicate { service, slot, config, version, issued, expires, mode } = predicate;
+        let assignment =
+            Self { service, slot, filter, manifest, config, version, issued, expires, mode };
+        assignment.check()?;
+        Ok(assignment)
+    }
+}
+
+/// Foreign text as part of a message.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! Whom a node believes about assignments.
+
+use serde::Deserialize;
+
+use crate::policy::{KeyDocument, MAX_KEYS, MAX_POLICY_BYTES, trusted_keys};
+use crate::{Error, TrustedKey, json};
+
+/// The keys of the director and how many of them must sign. A key that was lost is taken out of the
+/// list: assignments end soon, so there is nothing of the past to keep.
+///
+/// Invariants: keys and their names are each distinct; 1 ≤ threshold ≤ number of keys ≤ 64.
+#[derive(Debug, Clone)]
+pub struct DirectorKeys {
+    keys: Vec<TrustedKey>,
+    threshold: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Document {
+    keys: Vec<KeyDocument>,
+    threshold: usize,
+}
+
+impl DirectorKeys {
+    /// Keys that are at hand already.
+    ///
+    /// # Errors
+    /// When an invariant would not hold.
+    pub fn new(keys: Vec<TrustedKey>, threshold: usize) -> Result<Self, Error> {
+        let broken = |reason: String| Err(Error::DirectorKeys(reason));
+        if keys.len() > MAX_KEYS {
+            return broken(format!("more than {MAX_KEYS} keys"));
+        }
+        for (at, key) in keys.iter().enumerate() {
+            let same = |other: &TrustedKey| other.name == key.name || other.key == key.key;
+            if key.id != key.key.id() || keys.iter().take(at).any(same) {
+                return broken(format!("key {:?}: keys and names must be distinct", key.name));
+            }
+        }
+        if threshold == 0 || threshold > keys.len() {
+            return broken(format!(
+                "threshold {threshold} must lie between 1 and the number of keys, {}",
+                keys.len()
+            ));
+        }
+        Ok(Self { keys, threshold })
+    }
+
+    /// Reads strict JSON: `{"keys":[{"name","publicKey","notBefore"?,"expires"?}],"threshold":N}`, a
+    /// key written as in a trust policy.
+    ///
+    /// # Errors
+    /// When it is malformed, has an unknown or duplicate member, or contradicts itself.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, Error> {
+        let document: Document = json::read("director keys", bytes, MAX_POLICY_BYTES)?;
+        if document.keys.len() > MAX_KEYS {
+            return Err(Error::DirectorKeys(format!("more than {MAX_KEYS} keys")));
+        }
+        let keys = trusted_keys(&document.keys).map_err(Error::DirectorKeys)?;
+        Self::new(keys, document.threshold)
+    }
+
+    /// The keys, in the order written; those out of their time included.
+    #[must_use]
+    pub fn keys(&self) -> &[TrustedKey] {
+        &self.keys
+    }
+
+    /// How many distinct keys must have signed one and the same assignment.
+    #[must_use]
+    pub fn threshold(&self) -> usize {
+        self.threshold
+    }
+}

@@ -1,0 +1,32 @@
+//! What a node remembers of assignments, so that it is never led back.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Assignment;
+
+/// The highest version seen of each slot of each service. A node keeps it on disk and passes
+/// [`Seen::floor`] to the verifier; the file is `{"SERVICE":{"SLOT":VERSION}}`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Seen(BTreeMap<String, BTreeMap<String, u64>>);
+
+impl Seen {
+    /// The highest version seen; 0 when none was.
+    #[must_use]
+    pub fn floor(&self, service: &str, slot: &str) -> u64 {
+        self.0.get(service).and_then(|slots| slots.get(slot)).copied().unwrap_or(0)
+    }
+
+    /// Remembers a verified assignment. Says whether that changed anything and the file must be written;
+    /// a version below the one remembered never does.
+    pub fn take(&mut self, assignment: &Assignment) -> bool {
+        if assignment.version <= self.floor(&assignment.service, &assignment.slot) {
+            return false;
+        }
+        let slots = self.0.entry(assignment.service.clone()).or_default();
+        slots.insert(assignment.slot.clone(), assignment.version);
+        true
+    }
+}

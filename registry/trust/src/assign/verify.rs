@@ -1,0 +1,233 @@
+//! Whether the director lets this run here.
+//!
+//! As with artifacts, an envelope that does not hold is set aside and never fatal by itself. Signatures
+//! are counted for each assignment apart: two keys that signed two assignments are one key each.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{Assignment, DirectorKeys};
+use crate::bundle::{Envelope, MAX_BUNDLES, PAYLOAD_TYPE};
+use crate::policy::TrustedKey;
+use crate::refused::{Refused, code};
+use crate::{Digest, Timestamp, config_digest, sign};
+
+/// How far the director's clock may be ahead of the node's, in seconds. It widens the beginning alone:
+/// an assignment ends when it says.
+pub const CLOCK_SKEW_SECONDS: u64 = 300;
+
+/// What a node is about to run, and what it was given to show that it may.
+#[derive(Debug, Clone, Copy)]
+pub struct Assigned<'a> {
+    /// The service, as the node calls it.
+    pub service: &'a str,
+    /// The slot.
+    pub slot: &'a str,
+    /// The digest of the manifest that is to run.
+    pub manifest: &'a Digest,
+    /// The configuration it is to run with.
+    pub config: &'a Value,
+    /// The envelopes at hand, one each, from anywhere; at most [`MAX_BUNDLES`].
+    pub envelopes: &'a [&'a [u8]],
+    /// Whom to believe.
+    pub director: &'a DirectorKeys,
+    /// The highest version seen of this slot, by [`Seen::floor`](super::Seen::floor); 0 when none was.
+    /// That version itself is accepted again: nodes restart.
+    pub floor: u64,
+    /// Seconds since the Unix epoch.
+    pub now: u64,
+}
+
+/// Finds the assignment that lets this run; the highest version when several do.
+///
+/// # Errors
+/// [`Refused`] with a code `assign.*`, always with the rule, who set it and the way out.
+pub fn verify_assignment(request: &Assigned<'_>) -> Result<Assignment, Refused> {
+    let threshold = request.director.threshold();
+    let (count, place) = (request.envelopes.len(), place(request));
+    if count == 0 {
+        let wanted = keys(threshold);
+        let rule =
+            format!("{place} must be assigned by {wanted} of the director, nothing assigns it");
+        return Err(unsigned(request, code::ASSIGN_MISSING, rule));
+    }
+    if count > MAX_BUNDLES {
+        let rule = format!("there must be at most {MAX_BUNDLES} envelopes, there are {count}");
+        return Err(unsigned(request, code::ASSIGN_SIGNATURE, rule));
+    }
+    let (signed, misses) = signed(request);
+    let mut judged: Vec<&Signed<'_>> =
+        signed.iter().filter(|one| one.keys.len() >= threshold).collect();
+    // Newest first; what comes after the version only makes the choice the same on every node.
+    judged.sort_by_key(|one| {
+        let it = &one.assignment;
+        std::cmp::Reverse((it.version, it.issued, it.expires, it.mode))
+    });
+    let mut nearest: Option<(usize, Refused)> = None;
+    for one in judged {
+        match admits(request, &one.assignment) {
+            Ok(()) => return Ok(one.assignment.clone()),
+            Err(miss) if nearest.as_ref().is_none_or(|(passed, _)| miss.0 > *passed) => {
+                nearest = Some(miss);
+            }
+            Err(_) => {}
+        }
+    }
+    Err(nearest.map_or_else(|| too_few(request, &signed, &misses), |(_, refused)| refused))
+}
+
+fn place(request: &Assigned<'_>) -> String {
+    format!("slot {:?} of {:?}", request.slot, request.service)
+}
+
+fn keys(count: usize) -> String {
+    if count == 1 { "1 key".to_owned() } else { format!("{count} distinct keys") }
+}
+
+fn unsigned(request: &Assigned<'_>, code: &'static str, rule: String) -> Refused {
+    let set_by = "the director's keys this node trusts".to_owned();
+    Refused { code, rule, set_by, remedy: who_may_assign(request) }
+}
+
+/// With some good signature the count is at fault, with none the signatures.
+fn too_few(request: &Assigned<'_>, signed: &[Signed<'_>], misses: &[String]) -> Refused {
+    let wanted = keys(request.director.threshold());
+    let why = if misses.is_empty() {
+        String::new()
+    } else {
+        format!("; not counted: {}", misses.join("; "))
+    };
+    let Some(best) = signed.iter().max_by_key(|one| one.keys.len()) else {
+        let rule = format!("{wanted} of the director must have signed, none did{why}");
+        return unsigned(request, code::ASSIGN_SIGNATURE, rule);
+    };
+    let did: Vec<&str> = best.keys.iter().copied().collect();
+    let did = did.join(", ");
+    let rule = format!("{wanted} must have signed one assignment, only {did} did{why}");
+    unsigned(request, code::ASSIGN_THRESHOLD, rule)
+}
+
+/// An assignment and the names of the keys that signed it.
+struct Signed<'a> {
+    assignment: Assignment,
+    keys: BTreeSet<&'a str>,
+}
+
+/// The assignments that carry a good signature, and why other envelopes do not count.
+fn signed<'a>(request: &Assigned<'a>) -> (Vec<Signed<'a>>, Vec<String>) {
+    let (mut signed, mut misses) = (Vec::<Signed<'_>>::new(), Vec::new());
+    for envelope in request.envelopes {
+        match read(envelope, request.director, request.now) {
+            Ok((assignment, key)) => {
+                match signed.iter_mut().find(|one| one.assignment == assignment) {
+                    Some(one) => drop(one.keys.insert(&key.name)),
+                    None => signed.push(Signed { assignment, keys: BTreeSet::from([&*key.name]) }),
+                }
+            }
+            Err(why) => misses.push(why),
+        }
+    }
+    (signed, misses)
+}
+
+/// The assignment in an envelope and the key that signed it; the signature is checked before the payload
+/// is parsed.
+fn read<'a>(
+    bytes: &[u8],
+    director: &'a DirectorKeys,
+    now: u64,
+) -> Result<(Assignment, &'a TrustedKey), String> {
+    let envelope = Envelope::parse(bytes).map_err(|error| error.to_string())?;
+    let signed = envelope.signed_bytes();
+    let mut keys = director.keys().iter();
+    let key = keys.find(|key| key.key.verifies(&signed, &envelope.signature)).ok_or_else(|| {
+        match &envelope.hint {
+            Some(hint) => {
+                format!("a signature that claims key {hint} is by no key of the director")
+            }
+            None => "a signature is by no key of the director".to_owned(),
+        }
+    })?;
+    let statement = envelope.statement().map_err(|error| error.to_string())?;
+    let assignment = Assignment::of(statement).map_err(|error| error.to_string())?;
+    // All that is not signed has one spelling, so that no altered envelope is ever accepted.
+    let spelled = sign::written(&key.id, PAYLOAD_TYPE, &envelope.payload, &envelope.signature);
+    if spelled.as_bytes() != bytes {
+        return Err(
+            "an envelope is not spelled as the director writes it; it was altered".to_owned()
+        );
+    }
+    key.in_time(now)?;
+    Ok((assignment, key))
+}
+
+/// Whether a signed assignment is the one for this place, these bytes and this moment; if not, how many
+/// rules it passed, so that the one that came nearest is told.
+fn admits(request: &Assigned<'_>, assignment: &Assignment) -> Result<(), (usize, Refused)> {
+    let Assignment { service, slot, manifest, config, version, issued, expires, .. } = assignment;
+    let asked_config = config_digest(request.config);
+    let remedy = format!("have the director assign {} again, as it is to run now", place(request));
+    let latest_start = request.now.saturating_add(CLOCK_SKEW_SECONDS);
+    let rules = [
+        (
+            service == request.service,
+            code::ASSIGN_OTHER_SERVICE,
+            format!("the assignment is for {service:?}, this is {:?}", request.service),
+        ),
+        (
+            slot == request.slot,
+            code::ASSIGN_OTHER_SLOT,
+            format!("the assignment is for slot {slot:?}, this is {:?}", request.slot),
+        ),
+        (
+            manifest == request.manifest,
+            code::ASSIGN_OTHER_DIGEST,
+            format!("{manifest} is assigned, {} is to run", request.manifest),
+        ),
+        (
+            *config == asked_config,
+            code::ASSIGN_OTHER_CONFIG,
+            format!("the configuration {config} is assigned, {asked_config} is to run"),
+        ),
+        (
+            *version >= request.floor,
+            code::ASSIGN_ROLLBACK,
+            format!(
+                "versions only rise: {} was seen, this is {version}; a rollback is a new, higher version",
+                request.floor
+            ),
+        ),
+        (
+            request.now < *expires && *issued <= latest_start,
+            code::ASSIGN_EXPIRED,
+            format!(
+                "it holds from {} to {}, now is {}",
+                Timestamp(*issued),
+                Timestamp(*expires),
+                Timestamp(request.now)
+            ),
+        ),
+    ];
+    for (passed, (holds, code, rule)) in rules.into_iter().enumerate() {
+        if !holds {
+            let set_by = format!("the director, in version {version} of {slot:?} of {service:?}");
+            return Err((passed, Refused { code, rule, set_by, remedy }));
+        }
+    }
+    Ok(())
+}
+
+/// What would make the count, naming only keys that count at this moment.
+fn who_may_assign(request: &Assigned<'_>) -> String {
+    let usable = request.director.keys().iter().filter(|key| key.in_time(request.now).is_ok());
+    let names: Vec<&str> = usable.map(|key| key.name.as_str()).collect();
+    let wanted = request.director.threshold();
+    if names.len() < wanted {
+        return format!(
+            "give the node other keys of the director: {wanted} must sign, {} can count now",
+            names.len()
+        );
+    }
+    format!("have the assignment signed by {wanted} of {}, an envelope each", names.join(", "))
+}
