@@ -2,3 +2,44 @@
 //!
 //! Everything the control plane knows is folded from the journal's entries; big things (manifests, components,
 //! documents) are blobs named by digest. The crate knows no kind of record: whoever writes one owns its meaning.
+//!
+//! An entry's bytes are canonical JSON, its leaf is the RFC 6962 leaf hash of these bytes, and its hash links the leaf to
+//! the entry before: see [`Entry`]. A blob is visible only whole, durable and verified; an upload that nobody finished is
+//! never one.
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! use tamis_journal::{BlobDigest, Blobs, Journal, Record};
+//!
+//! let folder = tempfile::tempdir()?;
+//! let blobs = Blobs::files(folder.path()).await?;
+//! let digest = BlobDigest::of(b"\0asm");
+//! blobs.put(&digest, "\0asm".into()).await?;
+//!
+//! let journal = Journal::sqlite(folder.path()).await?;
+//! let record = Record { kind: "publish".into(), body: serde_json::json!({ "digest": digest }) };
+//! let head = journal.append(Some(0), 1_800_000_000_000, "ada", &[record]).await?;
+//! assert_eq!(head.revision, 1);
+//! assert_eq!(journal.check().await?, head);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod blobs;
+mod canonical;
+mod digest;
+mod entry;
+mod error;
+mod hash;
+mod hex;
+mod journal;
+mod upload;
+
+pub use blobs::{Blobs, Stored};
+pub use digest::{Algorithm, BlobDigest, Hasher};
+pub use entry::{Entry, Head, MAX_ACTOR_BYTES, MAX_ENTRY_BYTES, MAX_KIND_BYTES, Record};
+pub use error::{BlobError, JournalError};
+pub use hash::Hash;
+pub use journal::{Journal, MAX_READ};
+pub use upload::UploadId;

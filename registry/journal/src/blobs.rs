@@ -1,0 +1,226 @@
+//! Blobs: bytes named by their digest, visible only whole.
+
+use std::ops::Range;
+use std::path::Path;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::TryStreamExt as _;
+use futures_util::stream::BoxStream;
+
+use crate::{BlobDigest, BlobError, UploadId};
+
+mod files;
+
+/// A store of blobs. A clone is another handle on the same store.
+#[derive(Debug, Clone)]
+pub struct Blobs {
+    storage: Storage,
+}
+
+#[derive(Debug, Clone)]
+enum Storage {
+    Files(files::Files),
+}
+
+/// A blob in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Its name.
+    pub digest: BlobDigest,
+    /// Its bytes.
+    pub size: u64,
+    /// When it was last put or finished, in milliseconds since the Unix epoch by the storage's clock.
+    pub written_ms: u64,
+}
+
+impl Blobs {
+    /// Blobs as files of `folder`: `blobs/ALGORITHM/XX/DIGITS`, uploads in `uploads/`. Other processes may use it.
+    ///
+    /// # Errors
+    /// [`BlobError::Storage`] when the folders cannot be made.
+    pub async fn files(folder: &Path) -> Result<Self, BlobError> {
+        Ok(Self { storage: Storage::Files(files::Files::open(folder).await?) })
+    }
+
+    /// Begins an upload of no bytes.
+    ///
+    /// # Errors
+    /// [`BlobError::Storage`].
+    pub async fn begin(&self) -> Result<UploadId, BlobError> {
+        match &self.storage {
+            Storage::Files(files) => files.begin().await,
+        }
+    }
+
+    /// How many bytes the upload has: where the next chunk begins.
+    ///
+    /// # Errors
+    /// [`BlobError::UnknownUpload`], [`BlobError::Storage`].
+    pub async fn size(&self, upload: &UploadId) -> Result<u64, BlobError> {
+        match &self.storage {
+            Storage::Files(files) => files.size(upload).await,
+        }
+    }
+
+    /// Appends a chunk that begins at `offset` and returns the upload's new size.
+    ///
+    /// After a failure, ask for [`Blobs::size`] and go on from there: a part of the chunk may have been kept.
+    ///
+    /// # Errors
+    /// [`BlobError::OutOfOrder`] unless the upload ends at `offset`; [`BlobError::UnknownUpload`];
+    /// [`BlobError::Storage`].
+    pub async fn append(
+        &self,
+        upload: &UploadId,
+        offset: u64,
+        chunk: Bytes,
+    ) -> Result<u64, BlobError> {
+        match &self.storage {
+            Storage::Files(files) => files.append(upload, offset, chunk).await,
+        }
+    }
+
+    /// Makes the upload a blob, if its bytes have the digest, and returns its size. Durable when it returns; the upload
+    /// is gone then. Finishing what is stored already is fine and makes it young again for [`Blobs::older_than`].
+    ///
+    /// # Errors
+    /// [`BlobError::DigestMismatch`], after which the upload is still there; [`BlobError::UnknownUpload`];
+    /// [`BlobError::Storage`].
+    pub async fn finish(&self, upload: &UploadId, digest: &BlobDigest) -> Result<u64, BlobError> {
+        match &self.storage {
+            Storage::Files(files) => files.finish(upload, digest).await,
+        }
+    }
+
+    /// Throws an upload away.
+    ///
+    /// # Errors
+    /// [`BlobError::UnknownUpload`], [`BlobError::Storage`].
+    pub async fn cancel(&self, upload: &UploadId) -> Result<(), BlobError> {
+        match &self.storage {
+            Storage::Files(files) => files.cancel(upload).await,
+        }
+    }
+
+    /// Stores bytes at once. Durable when it returns. Storing what is there already makes it young again.
+    ///
+    /// # Errors
+    /// [`BlobError::DigestMismatch`] when the bytes are not of this digest; [`BlobError::Storage`].
+    pub async fn put(&self, digest: &BlobDigest, bytes: Bytes) -> Result<(), BlobError> {
+        verify(digest, &bytes)?;
+        match &self.storage {
+            Storage::Files(files) => files.put(digest, bytes).await,
+        }
+    }
+
+    /// The blob's size; none: it is not here.
+    ///
+    /// # Errors
+    /// [`BlobError::Storage`].
+    pub async fn stat(&self, digest: &BlobDigest) -> Result<Option<u64>, BlobError> {
+        match &self.storage {
+            Storage::Files(files) => files.stat(digest).await,
+        }
+    }
+
+    /// The blob's bytes, or those of `range` (its end not included; an end behind the blob's is the blob's), as they come
+    /// from storage: whoever relies on them hashes them, as [`Blobs::read`] does.
+    ///
+    /// # Errors
+    /// [`BlobError::NotFound`]; [`BlobError::Range`] when the range is empty or begins behind the end;
+    /// [`BlobError::Storage`], also within the stream.
+    pub async fn get(
+        &self,
+        digest: &BlobDigest,
+        range: Option<Range<u64>>,
+    ) -> Result<BoxStream<'static, Result<Bytes, BlobError>>, BlobError> {
+        match &self.storage {
+            Storage::Files(files) => files.get(digest, range).await,
+        }
+    }
+
+    /// The whole blob, hashed again, so that damage in storage is never handed on. Holds at most `limit` bytes.
+    ///
+    /// # Errors
+    /// [`BlobError::NotFound`], [`BlobError::TooLarge`], [`BlobError::Corrupt`], [`BlobError::Storage`].
+    pub async fn read(&self, digest: &BlobDigest, limit: u64) -> Result<Bytes, BlobError> {
+        let size = self.stat(digest).await?.ok_or_else(|| BlobError::NotFound(digest.clone()))?;
+        let too_large = |size| BlobError::TooLarge { digest: digest.clone(), size, limit };
+        if size > limit {
+            return Err(too_large(size));
+        }
+        let mut stream = self.get(digest, None).await?;
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = stream.try_next().await? {
+            bytes.extend_from_slice(&chunk);
+            // A file that grew since is damaged, and must not grow in memory either.
+            if length(&bytes) > limit {
+                return Err(BlobError::Corrupt(digest.clone()));
+            }
+        }
+        verify(digest, &bytes).map_err(|_| BlobError::Corrupt(digest.clone()))?;
+        Ok(bytes.freeze())
+    }
+
+    /// Removes the blob. One that is not here is removed already.
+    ///
+    /// # Errors
+    /// [`BlobError::Storage`].
+    pub async fn delete(&self, digest: &BlobDigest) -> Result<(), BlobError> {
+        match &self.storage {
+            Storage::Files(files) => files.delete(digest).await,
+        }
+    }
+
+    /// The blobs last written before `before_ms` (milliseconds since the Unix epoch), sorted by digest: what garbage
+    /// collection may look at. Costs a look at every blob.
+    ///
+    /// # Errors
+    /// [`BlobError::Storage`].
+    pub async fn older_than(&self, before_ms: u64) -> Result<Vec<Stored>, BlobError> {
+        let mut stored = match &self.storage {
+            Storage::Files(files) => files.older_than(before_ms).await?,
+        };
+        stored.sort_unstable_by(|one, other| one.digest.cmp(&other.digest));
+        Ok(stored)
+    }
+
+    /// The uploads that got no bytes since `before_ms` (milliseconds since the Unix epoch), sorted; also what a crash
+    /// left of a [`Blobs::put`]. To be cancelled by garbage collection.
+    ///
+    /// # Errors
+    /// [`BlobError::Storage`].
+    pub async fn stale_uploads(&self, before_ms: u64) -> Result<Vec<UploadId>, BlobError> {
+        let mut stale = match &self.storage {
+            Storage::Files(files) => files.stale_uploads(before_ms).await?,
+        };
+        stale.sort_unstable();
+        Ok(stale)
+    }
+}
+
+fn verify(digest: &BlobDigest, bytes: &[u8]) -> Result<(), BlobError> {
+    let mut hasher = digest.hasher();
+    hasher.update(bytes);
+    same(digest, hasher.finish())
+}
+
+fn same(expected: &BlobDigest, actual: BlobDigest) -> Result<(), BlobError> {
+    if actual == *expected {
+        return Ok(());
+    }
+    Err(BlobError::DigestMismatch { expected: expected.clone(), actual })
+}
+
+/// The part of a blob of `size` bytes that was asked for.
+fn within(range: Option<Range<u64>>, size: u64) -> Result<Range<u64>, BlobError> {
+    let Some(Range { start, end }) = range else { return Ok(0..size) };
+    if start >= size || end <= start {
+        return Err(BlobError::Range { start, end, size });
+    }
+    Ok(start..end.min(size))
+}
+
+fn length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}

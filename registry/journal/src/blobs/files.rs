@@ -1,0 +1,352 @@
+//! Blobs as files. Every file under way is an upload; a rename makes it a blob.
+//!
+//! Order at the end: bytes, fsync of the file, rename, fsync of the folder. A crash before the rename leaves an upload
+//! that [`super::Blobs::stale_uploads`] lists, never a part of a blob.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::{self, BoxStream, StreamExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+
+use super::{Stored, length, same, within};
+use crate::digest::Algorithm;
+use crate::{BlobDigest, BlobError, UploadId};
+
+/// What one read takes from a file, in bytes.
+const CHUNK: usize = 128 * 1024;
+
+#[derive(Debug, Clone)]
+pub(super) struct Files {
+    folder: PathBuf,
+}
+
+impl Files {
+    pub(super) async fn open(folder: &Path) -> Result<Self, BlobError> {
+        let files = Self { folder: folder.to_owned() };
+        let (blobs, uploads) = (files.blobs(), files.folder.join("uploads"));
+        blocking("make its folders", move || {
+            make_folder(&uploads)?;
+            Ok(make_folder(&blobs)?)
+        })
+        .await?;
+        Ok(files)
+    }
+
+    pub(super) async fn begin(&self) -> Result<UploadId, BlobError> {
+        let upload = UploadId::random()?;
+        let path = self.upload(&upload);
+        blocking("begin an upload", move || Ok(create(&path).map(drop)?)).await?;
+        Ok(upload)
+    }
+
+    pub(super) async fn size(&self, upload: &UploadId) -> Result<u64, BlobError> {
+        let (path, upload) = (self.upload(upload), upload.clone());
+        blocking("look at an upload", move || match fs::metadata(&path) {
+            Ok(metadata) => Ok(metadata.len()),
+            Err(error) => Err(unknown(error, &upload)),
+        })
+        .await
+    }
+
+    pub(super) async fn append(
+        &self,
+        upload: &UploadId,
+        offset: u64,
+        chunk: Bytes,
+    ) -> Result<u64, BlobError> {
+        let (path, upload) = (self.upload(upload), upload.clone());
+        blocking("write a chunk", move || {
+            let mut file = locked(&path, &upload)?;
+            let expected = file.seek(SeekFrom::End(0))?;
+            if offset != expected {
+                return Err(BlobError::OutOfOrder { expected }.into());
+            }
+            if let Err(error) = file.write_all(&chunk) {
+                // A disk that was full takes the whole chunk later, or nothing.
+                file.set_len(offset)?;
+                return Err(error.into());
+            }
+            Ok(expected.saturating_add(length(&chunk)))
+        })
+        .await
+    }
+
+    pub(super) async fn finish(
+        &self,
+        upload: &UploadId,
+        digest: &BlobDigest,
+    ) -> Result<u64, BlobError> {
+        let (from, to) = (self.upload(upload), self.blob(digest));
+        let (upload, digest) = (upload.clone(), digest.clone());
+        blocking("finish an upload", move || {
+            let mut file = locked(&from, &upload)?;
+            let size = hashed(&mut file, &digest)?;
+            publish(&file, &from, &to)?;
+            Ok(size)
+        })
+        .await
+    }
+
+    pub(super) async fn cancel(&self, upload: &UploadId) -> Result<(), BlobError> {
+        let (path, upload) = (self.upload(upload), upload.clone());
+        blocking("cancel an upload", move || {
+            fs::remove_file(&path).map_err(|error| unknown(error, &upload))
+        })
+        .await
+    }
+
+    /// The bytes were verified by the caller.
+    pub(super) async fn put(&self, digest: &BlobDigest, bytes: Bytes) -> Result<(), BlobError> {
+        let (from, to) = (self.upload(&UploadId::random()?), self.blob(digest));
+        blocking("store a blob", move || {
+            let mut file = create(&from)?;
+            let stored = file.write_all(&bytes).and_then(|()| publish(&file, &from, &to));
+            if stored.is_err() {
+                // What cannot be removed now is stale later.
+                let _ = fs::remove_file(&from);
+            }
+            Ok(stored?)
+        })
+        .await
+    }
+
+    pub(super) async fn stat(&self, digest: &BlobDigest) -> Result<Option<u64>, BlobError> {
+        let path = self.blob(digest);
+        blocking("look at a blob", move || match fs::metadata(&path) {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        })
+        .await
+    }
+
+    pub(super) async fn get(
+        &self,
+        digest: &BlobDigest,
+        range: Option<Range<u64>>,
+    ) -> Result<BoxStream<'static, Result<Bytes, BlobError>>, BlobError> {
+        let act = "read a blob";
+        let storage = |error: io::Error| match error.kind() {
+            ErrorKind::NotFound => BlobError::NotFound(digest.clone()),
+            _ => BlobError::storage(act)(error),
+        };
+        let mut file = tokio::fs::File::open(self.blob(digest)).await.map_err(storage)?;
+        let range = within(range, file.metadata().await.map_err(storage)?.len())?;
+        file.seek(SeekFrom::Start(range.start)).await.map_err(storage)?;
+        let left = range.end.saturating_sub(range.start);
+        let chunks = stream::try_unfold((file, left), move |(mut file, left)| async move {
+            if left == 0 {
+                return Ok(None);
+            }
+            let wanted = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
+            let mut chunk = BytesMut::with_capacity(wanted);
+            let mut part = (&mut file).take(u64::try_from(wanted).unwrap_or(left));
+            let read = part.read_buf(&mut chunk).await.map_err(BlobError::storage(act))?;
+            if read == 0 {
+                return Err(BlobError::storage(act)(io::Error::from(ErrorKind::UnexpectedEof)));
+            }
+            let left = left.saturating_sub(length(&chunk));
+            Ok(Some((chunk.freeze(), (file, left))))
+        });
+        Ok(chunks.boxed())
+    }
+
+    pub(super) async fn delete(&self, digest: &BlobDigest) -> Result<(), BlobError> {
+        let path = self.blob(digest);
+        blocking("delete a blob", move || match fs::remove_file(&path) {
+            Ok(()) => Ok(sync_folder_of(&path)?),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error.into()),
+        })
+        .await
+    }
+
+    pub(super) async fn older_than(&self, before_ms: u64) -> Result<Vec<Stored>, BlobError> {
+        let blobs = self.blobs();
+        blocking("list the blobs", move || {
+            let mut found = Vec::new();
+            for algorithm in Algorithm::ALL {
+                for (folder, _) in listed(&blobs.join(algorithm.name()))? {
+                    for (path, name) in listed(&folder)? {
+                        let name = format!("{}:{name}", algorithm.name());
+                        // Not named by a digest: not a blob, and not ours to remove.
+                        let Ok(digest) = BlobDigest::parse(&name) else { continue };
+                        let Some((size, written_ms)) = looked_at(&path)? else { continue };
+                        if written_ms < before_ms {
+                            found.push(Stored { digest, size, written_ms });
+                        }
+                    }
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    pub(super) async fn stale_uploads(&self, before_ms: u64) -> Result<Vec<UploadId>, BlobError> {
+        let uploads = self.folder.join("uploads");
+        blocking("list the uploads", move || {
+            let mut found = Vec::new();
+            for (path, name) in listed(&uploads)? {
+                let Ok(upload) = UploadId::parse(&name) else { continue };
+                if looked_at(&path)?.is_some_and(|(_, written_ms)| written_ms < before_ms) {
+                    found.push(upload);
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    fn blobs(&self) -> PathBuf {
+        self.folder.join("blobs")
+    }
+
+    /// Digests are letters and digits alone, so no path leads out of the folder.
+    fn blob(&self, digest: &BlobDigest) -> PathBuf {
+        let algorithm = self.blobs().join(digest.algorithm().name());
+        algorithm.join(digest.spread()).join(digest.encoded())
+    }
+
+    fn upload(&self, upload: &UploadId) -> PathBuf {
+        self.folder.join("uploads").join(upload.as_str())
+    }
+}
+
+/// What goes wrong inside a blocking call: an answer, or the system.
+enum Failure {
+    Answer(BlobError),
+    System(io::Error),
+}
+
+impl From<BlobError> for Failure {
+    fn from(error: BlobError) -> Self {
+        Self::Answer(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    act: &'static str,
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, BlobError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(Failure::Answer(error))) => Err(error),
+        Ok(Err(Failure::System(source))) => Err(BlobError::storage(act)(source)),
+        Err(stopped) => Err(BlobError::storage(act)(stopped)),
+    }
+}
+
+fn unknown(error: io::Error, upload: &UploadId) -> Failure {
+    match error.kind() {
+        ErrorKind::NotFound => BlobError::UnknownUpload(upload.clone()).into(),
+        _ => error.into(),
+    }
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).open(path)
+}
+
+/// The upload's file, this caller's alone until it is dropped.
+fn locked(path: &Path, upload: &UploadId) -> Result<File, Failure> {
+    let open = OpenOptions::new().read(true).write(true).open(path);
+    let file = open.map_err(|error| unknown(error, upload))?;
+    file.lock()?;
+    // Whoever held the lock before may have made the file a blob, and a blob takes no more bytes.
+    let now = fs::metadata(path).map_err(|error| unknown(error, upload))?;
+    let held = file.metadata()?;
+    if (now.dev(), now.ino()) != (held.dev(), held.ino()) {
+        return Err(BlobError::UnknownUpload(upload.clone()).into());
+    }
+    Ok(file)
+}
+
+/// The size of a file whose bytes have the digest.
+fn hashed(file: &mut File, digest: &BlobDigest) -> Result<u64, Failure> {
+    let mut hasher = digest.hasher();
+    let mut buffer = vec![0; CHUNK];
+    let mut size = 0_u64;
+    file.rewind()?;
+    loop {
+        let read = file.read(&mut buffer)?;
+        let bytes = buffer.get(..read).unwrap_or_default();
+        if bytes.is_empty() {
+            break;
+        }
+        hasher.update(bytes);
+        size = size.saturating_add(length(bytes));
+    }
+    same(digest, hasher.finish())?;
+    Ok(size)
+}
+
+/// Makes a complete file durable, then visible, then durably visible.
+fn publish(file: &File, from: &Path, to: &Path) -> io::Result<()> {
+    // Its age counts from now, not from its last chunk.
+    file.set_modified(SystemTime::now())?;
+    file.sync_all()?;
+    if let Some(folder) = to.parent() {
+        make_folder(folder)?;
+    }
+    fs::rename(from, to)?;
+    sync_folder_of(to)
+}
+
+/// Makes a folder and those above it, each durable in the one above.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    // The folder above a relative path's first part is the one we are in.
+    if folder.as_os_str().is_empty() || folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = folder.parent() {
+        make_folder(above)?;
+    }
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        _ => sync_folder_of(folder),
+    }
+}
+
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// What is in a folder, with names; nothing when the folder is not there.
+fn listed(folder: &Path) -> io::Result<Vec<(PathBuf, String)>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if let Ok(name) = entry.file_name().into_string() {
+            found.push((entry.path(), name));
+        }
+    }
+    Ok(found)
+}
+
+/// A file's size and when it was last written; none: it went meanwhile.
+fn looked_at(path: &Path) -> io::Result<Option<(u64, u64)>> {
+    let metadata = match fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        metadata => metadata?,
+    };
+    let since = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(Some((metadata.len(), u64::try_from(since.as_millis()).unwrap_or(u64::MAX))))
+}

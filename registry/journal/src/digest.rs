@@ -1,0 +1,213 @@
+//! Digests that name blobs, and hashing while bytes pass.
+
+use std::fmt;
+use std::str::FromStr;
+
+use aws_lc_rs::digest::{Context, SHA256, SHA512};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::{BlobError, hex};
+
+/// The hash functions of digests, the registered ones of the OCI image specification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Algorithm {
+    /// SHA-256: 64 hex digits.
+    Sha256,
+    /// SHA-512: 128 hex digits.
+    Sha512,
+}
+
+impl Algorithm {
+    /// How a digest begins.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha256",
+            Self::Sha512 => "sha512",
+        }
+    }
+
+    fn digits(self) -> usize {
+        match self {
+            Self::Sha256 => 64,
+            Self::Sha512 => 128,
+        }
+    }
+
+    /// Every algorithm there is.
+    pub(crate) const ALL: [Self; 2] = [Self::Sha256, Self::Sha512];
+}
+
+/// `sha256:` and 64 or `sha512:` and 128 lower-case hex digits. As a string in JSON.
+///
+/// Made of nothing else, it is safe as part of a path.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlobDigest {
+    algorithm: Algorithm,
+    encoded: String,
+}
+
+impl BlobDigest {
+    /// The SHA-256 digest of bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        hasher.update(bytes);
+        hasher.finish()
+    }
+
+    /// The strict grammar of the two algorithms: no capitals, no other length.
+    ///
+    /// # Errors
+    /// [`BlobError::Digest`].
+    pub fn parse(text: &str) -> Result<Self, BlobError> {
+        let parsed = text.split_once(':').and_then(|(name, encoded)| {
+            let algorithm = Algorithm::ALL.into_iter().find(|one| one.name() == name)?;
+            let right = encoded.len() == algorithm.digits() && hex::decode(encoded).is_some();
+            right.then(|| Self { algorithm, encoded: encoded.to_owned() })
+        });
+        parsed.ok_or_else(|| BlobError::Digest(text.chars().take(160).collect()))
+    }
+
+    /// Its hash function.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The hex digits behind the colon.
+    #[must_use]
+    pub fn encoded(&self) -> &str {
+        &self.encoded
+    }
+
+    /// The first two digits: blobs are spread over folders by them.
+    pub(crate) fn spread(&self) -> &str {
+        self.encoded.get(..2).unwrap_or_default()
+    }
+
+    /// Something to pass the bytes through that ought to have this digest.
+    #[must_use]
+    pub fn hasher(&self) -> Hasher {
+        Hasher::new(self.algorithm)
+    }
+}
+
+impl fmt::Display for BlobDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.algorithm.name(), self.encoded)
+    }
+}
+
+impl fmt::Debug for BlobDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for BlobDigest {
+    type Err = BlobError;
+
+    fn from_str(text: &str) -> Result<Self, BlobError> {
+        Self::parse(text)
+    }
+}
+
+impl Serialize for BlobDigest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for BlobDigest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+/// Hashes bytes as they pass.
+#[derive(Clone)]
+pub struct Hasher {
+    algorithm: Algorithm,
+    context: Context,
+}
+
+impl Hasher {
+    /// One that has seen nothing.
+    #[must_use]
+    pub fn new(algorithm: Algorithm) -> Self {
+        let function = match algorithm {
+            Algorithm::Sha256 => &SHA256,
+            Algorithm::Sha512 => &SHA512,
+        };
+        Self { algorithm, context: Context::new(function) }
+    }
+
+    /// Takes the next bytes in.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.context.update(bytes);
+    }
+
+    /// The digest of all that passed.
+    #[must_use]
+    pub fn finish(self) -> BlobDigest {
+        let encoded = hex::encode(self.context.finish().as_ref());
+        BlobDigest { algorithm: self.algorithm, encoded }
+    }
+}
+
+impl fmt::Debug for Hasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hasher").field("algorithm", &self.algorithm).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn both_algorithms_give_the_values_of_fips_180_4() {
+        let digest = |algorithm| {
+            let mut hasher = Hasher::new(algorithm);
+            hasher.update(b"a");
+            hasher.update(b"bc");
+            hasher.finish().to_string()
+        };
+        assert_eq!(
+            digest(Algorithm::Sha256),
+            "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        assert!(digest(Algorithm::Sha512).starts_with("sha512:ddaf35a193617abacc417349ae204131"));
+    }
+
+    #[test]
+    fn only_the_strict_spelling_is_a_digest() {
+        let good = BlobDigest::of(b"").to_string();
+        assert_eq!(BlobDigest::parse(&good).unwrap().to_string(), good);
+        let hex = &good[7..];
+        for bad in [
+            String::new(),
+            hex.to_owned(),
+            format!("sha256:{}", hex.to_uppercase()),
+            format!("sha256:{hex}0"),
+            format!("sha512:{hex}"),
+            format!("md5:{hex}"),
+            format!("sha256:../{}", &hex[3..]),
+            format!(" {good}"),
+        ] {
+            assert!(BlobDigest::parse(&bad).is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_parser_panic_and_what_it_takes_it_gives_back(text in ".{0,140}") {
+            if let Ok(digest) = BlobDigest::parse(&text) {
+                prop_assert_eq!(digest.to_string(), text);
+            }
+        }
+    }
+}

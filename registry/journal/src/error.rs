@@ -1,0 +1,164 @@
+//! What can go wrong, with the evidence and the way out.
+
+use std::error::Error as StdError;
+
+use thiserror::Error;
+
+use crate::{BlobDigest, Head, UploadId};
+
+/// What a library or the system said.
+pub(crate) type Source = Box<dyn StdError + Send + Sync>;
+
+/// Why the journal did not do what it was asked.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum JournalError {
+    /// Somebody else wrote first: nothing was written.
+    #[error(
+        "the journal is at revision {} by now, not where the caller expected it; read on from there and decide again",
+        head.revision
+    )]
+    Conflict {
+        /// Where the journal is.
+        head: Head,
+    },
+    /// A kind does not follow the grammar.
+    #[error(
+        "kind {0:?} is not kebab case: words of lower-case letters and digits joined by '-', a letter first, at most 64 bytes"
+    )]
+    Kind(String),
+    /// An actor's name does not follow the grammar.
+    #[error("actor {0:?} is not 1 to 1,024 bytes of text without control characters")]
+    Actor(String),
+    /// A body has no canonical form.
+    #[error("the body of a {kind:?} record {reason}")]
+    Body {
+        /// The record's kind.
+        kind: String,
+        /// The rule it breaks and the way out.
+        reason: &'static str,
+    },
+    /// An entry would be larger than the transparency log can carry.
+    #[error(
+        "a {kind:?} record makes an entry of {bytes} bytes, more than 65,535 (C2SP tlog-tiles); put the large part into \
+         a blob and record its digest"
+    )]
+    TooLarge {
+        /// The record's kind.
+        kind: String,
+        /// The canonical bytes the entry would have.
+        bytes: usize,
+    },
+    /// A time is beyond what storage can hold.
+    #[error("time {0} ms is later than storage can hold (2^63 - 1)")]
+    Time(u64),
+    /// An entry is not what was written.
+    #[error(
+        "revision {revision} of the journal was tampered with: {what}; restore the journal from a copy that passes its check"
+    )]
+    Tampered {
+        /// The first revision that does not hold.
+        revision: u64,
+        /// What does not hold.
+        what: &'static str,
+    },
+    /// Storage failed. Of an append it may be unknown whether it happened: read the head before trying again.
+    #[error("the journal could not {act}")]
+    Storage {
+        /// What was tried.
+        act: &'static str,
+        /// What storage said.
+        source: Source,
+    },
+}
+
+impl JournalError {
+    pub(crate) fn storage(act: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
+        move |source| Self::Storage { act, source: source.into() }
+    }
+
+    pub(crate) fn other(act: &'static str, source: impl Into<Source>) -> Self {
+        Self::Storage { act, source: source.into() }
+    }
+}
+
+/// Why the blobs did not do what they were asked.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BlobError {
+    /// Text is no digest.
+    #[error(
+        "digest {0:?} is neither \"sha256:\" with 64 nor \"sha512:\" with 128 lower-case hex digits"
+    )]
+    Digest(String),
+    /// Text is no upload id.
+    #[error("upload id {0:?} is not 64 lower-case hex digits")]
+    UploadId(String),
+    /// There is no blob of this digest.
+    #[error("there is no blob {0}")]
+    NotFound(BlobDigest),
+    /// There is no such upload: never begun, finished, or cancelled.
+    #[error("there is no upload {0}; begin a new one")]
+    UnknownUpload(UploadId),
+    /// A chunk does not begin where the upload ends. Nothing was written.
+    #[error("the upload has {expected} bytes: the next chunk must begin there")]
+    OutOfOrder {
+        /// Where the next chunk must begin.
+        expected: u64,
+    },
+    /// The bytes are not of the digest they were said to have. No blob was made.
+    #[error("the bytes have the digest {actual}, not {expected}; send them again")]
+    DigestMismatch {
+        /// What the caller said.
+        expected: BlobDigest,
+        /// What the bytes have.
+        actual: BlobDigest,
+    },
+    /// A range begins behind the blob's end, or ends before it begins.
+    #[error("the range {start}..{end} is not within the blob's {size} bytes")]
+    Range {
+        /// The first byte wanted.
+        start: u64,
+        /// The byte behind the last one wanted.
+        end: u64,
+        /// What the blob has.
+        size: u64,
+    },
+    /// A blob is larger than the caller is willing to hold.
+    #[error("the blob {digest} has {size} bytes, more than the limit of {limit}")]
+    TooLarge {
+        /// Which blob.
+        digest: BlobDigest,
+        /// What it has.
+        size: u64,
+        /// What the caller takes.
+        limit: u64,
+    },
+    /// A stored blob no longer has its digest.
+    #[error(
+        "the stored blob {0} is damaged: its bytes have another digest; delete it and push it again"
+    )]
+    Corrupt(BlobDigest),
+    /// An object store's address or options cannot be used.
+    #[error("the object store {url:?} cannot be used: {reason}")]
+    Address {
+        /// The address given.
+        url: String,
+        /// The rule it breaks and the way out.
+        reason: String,
+    },
+    /// Storage failed.
+    #[error("the blob store could not {act}")]
+    Storage {
+        /// What was tried.
+        act: &'static str,
+        /// What storage said.
+        source: Source,
+    },
+}
+
+impl BlobError {
+    pub(crate) fn storage<E: Into<Source>>(act: &'static str) -> impl FnOnce(E) -> Self {
+        move |source| Self::Storage { act, source: source.into() }
+    }
+}

@@ -1,0 +1,195 @@
+//! The journal: append, read, wait, check; the same promises on SQLite and on PostgreSQL.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::entry::{Tail, check};
+use crate::{Entry, Hash, Head, JournalError, Record};
+
+mod sqlite;
+
+/// How many entries one [`Journal::read`] hands out at most.
+pub const MAX_READ: usize = 10_000;
+
+/// How long [`Journal::wait`] sleeps at most between two looks: a doorbell that did not ring costs this much.
+const POLL: Duration = Duration::from_secs(1);
+/// How many entries [`Journal::check`] holds at a time.
+const CHECK_PAGE: usize = 1_000;
+
+/// An append-only sequence of entries with one total order. A clone is another handle on the same journal.
+///
+/// Readers see entries in the order of their revisions and never skip one: when an entry is visible, so is all before it.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    storage: Storage,
+}
+
+#[derive(Debug, Clone)]
+enum Storage {
+    Sqlite(sqlite::Sqlite),
+}
+
+impl Journal {
+    /// Opens the journal in `folder`, or begins one there (`journal.sqlite`). Other processes may have it open.
+    ///
+    /// What was appended survives a loss of power: WAL with `synchronous=FULL`.
+    ///
+    /// # Errors
+    /// [`JournalError::Storage`] when the folder or the file cannot be made or opened.
+    pub async fn sqlite(folder: &Path) -> Result<Self, JournalError> {
+        Ok(Self { storage: Storage::Sqlite(sqlite::Sqlite::open(folder).await?) })
+    }
+
+    /// Appends all records or none and returns the new head. Durable when it returns.
+    ///
+    /// With `expect`, only if the head is still at that revision. `time_ms` is milliseconds since the Unix epoch; a time
+    /// before that of the last entry counts as that one. No records: only `expect` is compared. A future dropped before it
+    /// returned may or may not have appended.
+    ///
+    /// # Errors
+    /// [`JournalError::Conflict`] when the head is elsewhere; [`JournalError::Kind`], [`JournalError::Actor`],
+    /// [`JournalError::Body`], [`JournalError::TooLarge`] and [`JournalError::Time`] for what cannot be written;
+    /// [`JournalError::Storage`], after which it may be unknown whether the append happened.
+    pub async fn append(
+        &self,
+        expect: Option<u64>,
+        time_ms: u64,
+        actor: &str,
+        records: &[Record],
+    ) -> Result<Head, JournalError> {
+        if i64::try_from(time_ms).is_err() {
+            return Err(JournalError::Time(time_ms));
+        }
+        let request =
+            Append { expect, time_ms, actor: actor.to_owned(), records: check(actor, records)? };
+        match &self.storage {
+            Storage::Sqlite(sqlite) => sqlite.append(request).await,
+        }
+    }
+
+    /// The entries behind revision `after`, in order, at most `limit` and [`MAX_READ`]. Empty: there are none yet.
+    ///
+    /// # Errors
+    /// [`JournalError::Tampered`] for an entry that does not have its hash; [`JournalError::Storage`].
+    pub async fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, JournalError> {
+        let limit = limit.min(MAX_READ);
+        let rows = match &self.storage {
+            Storage::Sqlite(sqlite) => sqlite.read(after, limit).await?,
+        };
+        let mut entries = Vec::with_capacity(rows.len());
+        let mut expected = after;
+        for row in rows {
+            expected = expected.saturating_add(1);
+            if u64::try_from(row.revision).ok() != Some(expected) {
+                return Err(missing(expected));
+            }
+            entries.push(row.entry()?);
+        }
+        Ok(entries)
+    }
+
+    /// Where the journal ends.
+    ///
+    /// # Errors
+    /// [`JournalError::Tampered`] when the last row is no entry; [`JournalError::Storage`].
+    pub async fn head(&self) -> Result<Head, JournalError> {
+        match &self.storage {
+            Storage::Sqlite(sqlite) => sqlite.head().await,
+        }
+    }
+
+    /// Returns when the head may have passed `after`, at once if it has. May return early: look and wait again.
+    ///
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// As [`Journal::head`].
+    pub async fn wait(&self, after: u64) -> Result<(), JournalError> {
+        loop {
+            // The bell is taken before the look: an append between look and sleep rings it.
+            let mut bell = match &self.storage {
+                Storage::Sqlite(sqlite) => sqlite.bell(),
+            };
+            if self.head().await?.revision > after {
+                return Ok(());
+            }
+            // Silence is no news: another process may have appended, so look again all the same.
+            let _ = tokio::time::timeout(POLL, bell.changed()).await;
+        }
+    }
+
+    /// Recomputes every hash from the first entry on and returns the head they lead to.
+    ///
+    /// An end cut off cannot be seen from the rest: compare the head with a checkpoint somebody else kept.
+    ///
+    /// # Errors
+    /// [`JournalError::Tampered`] with the first revision that does not hold; [`JournalError::Storage`].
+    pub async fn check(&self) -> Result<Head, JournalError> {
+        let mut tail = Tail::default();
+        loop {
+            let page = self.read(tail.head.revision, CHECK_PAGE).await?;
+            if page.is_empty() {
+                break;
+            }
+            for entry in page {
+                tail = follow(&tail, &entry)?;
+            }
+        }
+        // Rows that no reading from the start would meet.
+        let head = self.head().await?;
+        if head.revision < tail.head.revision {
+            return Err(missing(head.revision.saturating_add(1)));
+        }
+        Ok(tail.head)
+    }
+}
+
+fn missing(revision: u64) -> JournalError {
+    JournalError::Tampered { revision, what: "it is missing" }
+}
+
+/// The tail behind `entry`, if the entry belongs there.
+fn follow(tail: &Tail, entry: &Entry) -> Result<Tail, JournalError> {
+    let tampered = |what| JournalError::Tampered { revision: entry.revision, what };
+    if entry.previous != tail.head.hash {
+        return Err(tampered("it does not link to the entry before"));
+    }
+    if entry.time_ms < tail.time_ms {
+        return Err(tampered("it is earlier than the entry before"));
+    }
+    Ok(Tail { head: Head { revision: entry.revision, hash: entry.hash }, time_ms: entry.time_ms })
+}
+
+/// An append on its way to storage.
+#[derive(Debug, Clone)]
+struct Append {
+    expect: Option<u64>,
+    time_ms: u64,
+    actor: String,
+    records: Vec<crate::entry::Checked>,
+}
+
+impl Append {
+    /// What to write behind `tail`, or why not.
+    fn place(&self, tail: Tail) -> Result<Vec<crate::entry::Written>, JournalError> {
+        if self.expect.is_some_and(|expect| expect != tail.head.revision) {
+            return Err(JournalError::Conflict { head: tail.head });
+        }
+        crate::entry::place(tail, self.time_ms, &self.actor, &self.records)
+    }
+}
+
+/// The tail that a last row's columns say.
+fn tail(revision: i64, time_ms: i64, hash: Vec<u8>) -> Result<Tail, JournalError> {
+    let found = u64::try_from(revision).ok().zip(u64::try_from(time_ms).ok());
+    let hash = hash.try_into().ok().map(Hash);
+    match (found, hash) {
+        (Some((revision, time_ms)), Some(hash)) => {
+            Ok(Tail { head: Head { revision, hash }, time_ms })
+        }
+        _ => Err(JournalError::Tampered {
+            revision: u64::try_from(revision).unwrap_or(0),
+            what: "the last row is no entry",
+        }),
+    }
+}

@@ -1,0 +1,14 @@
+//! The promises of the journal and the blobs, each kept on every storage there is.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod blobs;
+mod files;
+mod journal;
+mod sqlite;
+mod store;
