@@ -5,7 +5,7 @@ use crate::ticks::{Ticking, Ticks};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tamis_engine::{
     Cache, Compiled, Engine, EngineError, Exporter, FailureMode, Filter, FilterOptions,
     FilterState, Grant, Hook, HttpFetch, Isolation,
@@ -262,7 +262,18 @@ fn request<'a>(
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| {
         Refusal::new("trust.clock", "the clock stands before 1970; set it, expiry depends on it")
     })?;
-    Ok(Request { pinned, name, manifest, bundles, policies, now: now.as_secs() })
+    Ok(Request {
+        pinned,
+        name,
+        manifest,
+        bundles,
+        // No log is at hand beside a folder: what a key signed that is revoked from an index on is refused.
+        logged: &[],
+        policies,
+        // The policies were read from their files for this very generation.
+        policy_age: Duration::ZERO,
+        now: now.as_secs(),
+    })
 }
 
 /// Whether enough of the keys a grant names signed.

@@ -30,7 +30,9 @@
 //!     name: Some("acme/retry"),
 //!     manifest: &manifest,
 //!     bundles: &[bundle.as_bytes()],
+//!     logged: &[],
 //!     policies: &[policy],
+//!     policy_age: std::time::Duration::ZERO,
 //!     now: 1_800_000_000,
 //! }, component)?;
 //! assert_eq!(verified.version.to_string(), "1.4.2");
@@ -49,6 +51,7 @@ mod name;
 mod pem;
 mod policy;
 mod refused;
+mod revoke;
 mod sign;
 mod time;
 mod verify;
@@ -66,6 +69,7 @@ pub use manifest::{BuildInput, MAX_MANIFEST_BYTES, Manifest, TITLE, VERSION, bui
 pub use name::{Name, Version};
 pub use policy::{Pattern, Policy, TrustedKey};
 pub use refused::{Refused, code};
+pub use revoke::Revocation;
 pub use sign::sign;
 pub use time::Timestamp;
 pub use verify::{Request, SignerName, Verified, verify, verify_manifest};

@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::name::is_component;
+use crate::revoke::{Revocation, RevokedKey};
+use crate::time::Span;
 use crate::{Digest, Error, KeyId, Name, PublicKey, Timestamp, Version, json};
 
 pub(crate) const MAX_POLICY_BYTES: usize = 1024 * 1024;
@@ -25,7 +28,8 @@ pub struct Policy {
     threshold: usize,
     floor_versions: BTreeMap<Name, Version>,
     revoked_digests: BTreeSet<Digest>,
-    revoked_keys: BTreeSet<KeyId>,
+    revoked_keys: BTreeMap<KeyId, Revocation>,
+    staleness_bound: Option<Duration>,
 }
 
 /// A key a policy trusts.
@@ -56,7 +60,9 @@ struct Document {
     #[serde(default)]
     revoked_digests: Vec<Digest>,
     #[serde(default)]
-    revoked_keys: Vec<String>,
+    revoked_keys: Vec<RevokedKey>,
+    #[serde(default)]
+    staleness_bound: Option<Span>,
 }
 
 #[derive(Deserialize)]
@@ -95,15 +101,11 @@ impl TryFrom<Document> for Policy {
                 keys.len()
             )));
         }
-        let mut revoked_keys = BTreeSet::new();
-        for text in &document.revoked_keys {
-            let named = keys.iter().find(|key| key.name == *text).map(|key| key.id);
-            let id = named.or_else(|| text.parse().ok()).ok_or_else(|| {
-                broken(format!(
-                    "revokedKeys: {text:?} is neither a key of this policy nor a key id"
-                ))
-            })?;
-            revoked_keys.insert(id);
+        let revoked_keys = revoked_keys(&document.revoked_keys, &keys).map_err(broken)?;
+        if document.staleness_bound == Some(Span(Duration::ZERO)) {
+            return Err(broken(
+                "stalenessBound must be more than 0s; leave it out to have none".to_owned(),
+            ));
         }
         Ok(Self {
             name: document.name,
@@ -113,8 +115,28 @@ impl TryFrom<Document> for Policy {
             floor_versions: document.floor_versions,
             revoked_digests: document.revoked_digests.into_iter().collect(),
             revoked_keys,
+            staleness_bound: document.staleness_bound.map(|span| span.0),
         })
     }
+}
+
+/// Of two entries for one key the one that takes away more holds.
+fn revoked_keys(
+    documents: &[RevokedKey],
+    keys: &[TrustedKey],
+) -> Result<BTreeMap<KeyId, Revocation>, String> {
+    let mut revoked = BTreeMap::new();
+    for RevokedKey { key: text, since } in documents {
+        let named = keys.iter().find(|key| key.name == *text).map(|key| key.id);
+        let id = named.or_else(|| text.parse().ok()).ok_or_else(|| {
+            format!("revokedKeys: {text:?} is neither a key of this policy nor a key id")
+        })?;
+        revoked
+            .entry(id)
+            .and_modify(|old: &mut Revocation| *old = (*old).min(*since))
+            .or_insert(*since);
+    }
+    Ok(revoked)
 }
 
 impl TrustedKey {
@@ -197,10 +219,16 @@ impl Policy {
         self.revoked_digests.contains(digest)
     }
 
-    /// Whether this key was withdrawn.
+    /// Since when this key is withdrawn; none when it is not.
     #[must_use]
-    pub fn revokes_key(&self, id: &KeyId) -> bool {
-        self.revoked_keys.contains(id)
+    pub fn revocation(&self, id: &KeyId) -> Option<Revocation> {
+        self.revoked_keys.get(id).copied()
+    }
+
+    /// How old the policies at hand may be for something new to be activated; none: however old.
+    #[must_use]
+    pub fn staleness_bound(&self) -> Option<Duration> {
+        self.staleness_bound
     }
 }
 
@@ -268,9 +296,32 @@ mod tests {
         assert_eq!(covers("beta/x"), Some(7));
         assert_eq!(covers("beta/y"), None);
         assert_eq!(covers("acmes/a"), None);
-        assert!(
-            policy.revokes_key(&policy.keys()[1].id) && !policy.revokes_key(&policy.keys()[0].id)
-        );
+        assert_eq!(policy.revocation(&policy.keys()[1].id), Some(Revocation::Ever));
+        assert_eq!(policy.revocation(&policy.keys()[0].id), None);
+        assert_eq!(policy.staleness_bound(), None);
+    }
+
+    #[test]
+    fn a_key_is_revoked_by_name_or_id_and_the_wider_of_two_revocations_holds() {
+        let mut document = document();
+        let id = read(&document).unwrap().keys()[0].id;
+        for (entries, since) in [
+            (json!([{ "key": "k0", "fromIndex": 9 }]), Some(Revocation::From(9))),
+            (json!([{ "key": id.to_string(), "fromIndex": 9 }]), Some(Revocation::From(9))),
+            (
+                json!([{ "key": "k0", "fromIndex": 9 }, { "key": "k0", "fromIndex": 4 }]),
+                Some(Revocation::From(4)),
+            ),
+            (json!([{ "key": "k0", "fromIndex": 0 }, "k0"]), Some(Revocation::Ever)),
+            (json!(["k0", { "key": "k0", "fromIndex": 9 }]), Some(Revocation::Ever)),
+            (json!(["k1"]), None),
+        ] {
+            document["revokedKeys"] = entries;
+            assert_eq!(read(&document).unwrap().revocation(&id), since, "{document}");
+        }
+        document["stalenessBound"] = json!("1h30m");
+        let bound = read(&document).unwrap().staleness_bound();
+        assert_eq!(bound, Some(Duration::from_secs(5400)));
     }
 
     #[test]
@@ -285,6 +336,13 @@ mod tests {
             ("keys", json!([])),
             ("treshold", json!(1)),
             ("revokedKeys", json!(["nobody"])),
+            ("revokedKeys", json!([{ "key": "k0" }])),
+            ("revokedKeys", json!([{ "key": "k0", "fromIndex": -1 }])),
+            ("revokedKeys", json!([{ "key": "k0", "fromIndex": 1, "until": 2 }])),
+            ("revokedKeys", json!([7])),
+            ("stalenessBound", json!("1d")),
+            ("stalenessBound", json!("0s")),
+            ("stalenessBound", json!(24)),
             ("revokedDigests", json!(["sha256:1"])),
             ("floorVersions", json!({ "acme/a": "1" })),
             ("name", json!("")),

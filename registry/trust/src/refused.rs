@@ -39,6 +39,10 @@ pub mod code {
     pub const REVOKED_KEY: &str = "trust.revoked-key";
     /// Signed by a key outside its time.
     pub const EXPIRED: &str = "trust.expired";
+    /// The policies at hand are older than one of them lets them be.
+    pub const STALE: &str = "trust.stale";
+    /// The manifest claims other imports or exports than the component has.
+    pub const CLAIMS: &str = "trust.claims";
     /// Not the format, or beyond its limits.
     pub const FORMAT: &str = "trust.format";
 

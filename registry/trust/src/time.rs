@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -92,9 +93,55 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
+/// A length of time as the Gateway API writes it (GEP-2257): one to four of `NUMBER(h|m|s|ms)`, up to
+/// five digits each, such as `24h` or `1h30m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span(pub(crate) Duration);
+
+fn span(text: &str) -> Option<Span> {
+    let (mut rest, mut total, mut parts) = (text, Duration::ZERO, 0_u8);
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit()).filter(|end| (1..=5).contains(end))?;
+        let (digits, tail) = rest.split_at(end);
+        let end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(end);
+        let number: u64 = digits.parse().ok()?;
+        let part = match unit {
+            "h" => Duration::from_secs(number.checked_mul(3600)?),
+            "m" => Duration::from_secs(number.checked_mul(60)?),
+            "s" => Duration::from_secs(number),
+            "ms" => Duration::from_millis(number),
+            _ => return None,
+        };
+        total = total.checked_add(part)?;
+        parts = parts.checked_add(1)?;
+        rest = tail;
+    }
+    (1..=4).contains(&parts).then_some(Span(total))
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        span(&text).ok_or_else(|| de::Error::custom("a duration is like 250ms, 10s or 1h30m"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_are_those_of_the_gateway_api() {
+        for (text, ms) in
+            [("0s", 0), ("24h", 86_400_000), ("1h30m", 5_400_000), ("1m1s1ms", 61_001)]
+        {
+            assert_eq!(span(text), Some(Span(Duration::from_millis(ms))), "{text}");
+        }
+        for text in ["", "1", "1d", "100000s", "1.5s", "-1s", "s", "1s1s1s1s1s", "é"] {
+            assert_eq!(span(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn known_moments_are_right_both_ways() {

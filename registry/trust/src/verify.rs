@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::time::Duration;
 
 use crate::bundle::{Envelope, MAX_BUNDLES, PREDICATE_TYPE, STATEMENT_TYPE, Statement};
 use crate::policy::TrustedKey;
@@ -24,9 +25,17 @@ pub struct Request<'a> {
     pub manifest: &'a [u8],
     /// The bundles at hand, one each, from anywhere.
     pub bundles: &'a [&'a [u8]],
+    /// Where the log recorded each bundle: the index of its `sign-seen` record, in the order of `bundles`.
+    /// None, or an entry that lacks: not recorded, as far as the caller can prove. It is only asked about
+    /// keys that are revoked from an index on.
+    pub logged: &'a [Option<u64>],
     /// The policies in force. The one that speaks of the name most closely decides; the revocations and
     /// floors of all that speak of it hold.
     pub policies: &'a [Policy],
+    /// How long ago the policies were last known to be the ones in force. Zero for who just read them at
+    /// their source, and for the question whether what runs already may go on: staleness keeps new
+    /// things out and stops nothing.
+    pub policy_age: Duration,
     /// Seconds since the Unix epoch.
     pub now: u64,
 }
@@ -85,6 +94,7 @@ fn check(request: &Request<'_>) -> Result<(Manifest, Verified), Refused> {
     let manifest = pinned_manifest(request)?;
     let policy = policy_for(&manifest, request.policies)?;
     withdrawn(&manifest, request.policies)?;
+    fresh(&manifest, request)?;
     let signers = signers(&manifest, policy, request)?;
     let verified = Verified {
         digest: manifest.digest(),
@@ -178,6 +188,43 @@ fn withdrawn(manifest: &Manifest, policies: &[Policy]) -> Result<(), Refused> {
     Ok(())
 }
 
+/// The strictest bound counts: a closer policy must not make room for what a wider one wants to hear of
+/// sooner.
+fn fresh(manifest: &Manifest, request: &Request<'_>) -> Result<(), Refused> {
+    let name = manifest.name();
+    let speaking = request.policies.iter().filter(|policy| policy.covers(name).is_some());
+    let bounds = speaking.filter_map(|policy| Some((policy.staleness_bound()?, policy)));
+    match bounds.min_by_key(|(bound, _)| *bound) {
+        Some((bound, policy)) if request.policy_age > bound => Err(Refused {
+            code: code::STALE,
+            rule: format!(
+                "stalenessBound lets nothing new run under policies older than {bound:?}, these are \
+                 {:?} old: a revocation may have been missed",
+                request.policy_age
+            ),
+            set_by: set_by(policy),
+            remedy: "let the node reach its registry again; what runs goes on".to_owned(),
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The revocations of all policies that speak of the filter.
+struct Revocations<'a>(Vec<&'a Policy>);
+
+impl<'a> Revocations<'a> {
+    fn of(manifest: &Manifest, policies: &'a [Policy]) -> Self {
+        let speaking = policies.iter().filter(|policy| policy.covers(manifest.name()).is_some());
+        Self(speaking.collect())
+    }
+
+    /// Why what this key signed does not count, if it was recorded at `logged`.
+    fn refuse(&self, id: &KeyId, logged: Option<u64>) -> Option<String> {
+        let widest = self.0.iter().filter_map(|policy| policy.revocation(id)).min();
+        widest.and_then(|revocation| revocation.refuses(logged))
+    }
+}
+
 fn set_by(policy: &Policy) -> String {
     format!("trust policy {:?}", policy.name())
 }
@@ -200,11 +247,7 @@ fn signers(
     request: &Request<'_>,
 ) -> Result<Vec<SignerName>, Refused> {
     let bundles = request.bundles;
-    let revoked = |id: &KeyId| {
-        let speaking =
-            request.policies.iter().filter(|policy| policy.covers(manifest.name()).is_some());
-        speaking.into_iter().any(|policy| policy.revokes_key(id))
-    };
+    let revoked = Revocations::of(manifest, request.policies);
     let remedy = || who_may_sign(policy, &revoked, request.now);
     if bundles.is_empty() {
         return Err(Refused {
@@ -232,8 +275,9 @@ fn signers(
     let mut keys = BTreeSet::new();
     let mut signers = BTreeSet::new();
     let mut misses = Vec::new();
-    for bundle in bundles {
-        match signer(bundle, manifest, policy, &revoked, request.now) {
+    for (at, bundle) in bundles.iter().enumerate() {
+        let logged = request.logged.get(at).copied().flatten();
+        match signer(bundle, logged, manifest, policy, &revoked, request.now) {
             Ok(key) => {
                 keys.insert(key.id);
                 signers.insert(SignerName(key.name.clone()));
@@ -248,8 +292,10 @@ fn signers(
 }
 
 /// What would make the count, naming only keys that count at this moment.
-fn who_may_sign(policy: &Policy, revoked: &dyn Fn(&KeyId) -> bool, now: u64) -> String {
-    let usable = policy.keys().iter().filter(|key| usable(key, revoked, now).is_ok());
+fn who_may_sign(policy: &Policy, revoked: &Revocations<'_>, now: u64) -> String {
+    // A signature made now is recorded late, if at all.
+    let counts = |key: &&TrustedKey| usable(key, None, revoked, now).is_ok();
+    let usable = policy.keys().iter().filter(counts);
     let names: Vec<&str> = usable.map(|key| key.name.as_str()).collect();
     let wanted = policy.threshold();
     if names.len() < wanted {
@@ -301,16 +347,17 @@ fn too_few(
 /// The trusted key that signed this bundle about this manifest.
 fn signer<'a>(
     bundle: &[u8],
+    logged: Option<u64>,
     manifest: &Manifest,
     policy: &'a Policy,
-    revoked: &dyn Fn(&KeyId) -> bool,
+    revoked: &Revocations<'_>,
     now: u64,
 ) -> Result<&'a TrustedKey, Miss> {
     let envelope = Envelope::parse(bundle).map_err(|error| format_miss(&error))?;
-    let key = key_of(&envelope, policy, revoked)?;
+    let key = key_of(&envelope, logged, policy, revoked)?;
     let statement = envelope.statement().map_err(|error| format_miss(&error))?;
     about(&statement, manifest)?;
-    usable(key, revoked, now)?;
+    usable(key, logged, revoked, now)?;
     Ok(key)
 }
 
@@ -321,26 +368,29 @@ fn format_miss(error: &Error) -> Miss {
 /// The policy's key under which the signature holds; the hint only says which to try first.
 fn key_of<'a>(
     envelope: &Envelope,
+    logged: Option<u64>,
     policy: &'a Policy,
-    revoked: &dyn Fn(&KeyId) -> bool,
+    revoked: &Revocations<'_>,
 ) -> Result<&'a TrustedKey, Miss> {
     let signed = envelope.signed_bytes();
     let hinted = |key: &&TrustedKey| envelope.hint == Some(key.id);
     let first = policy.keys().iter().filter(hinted);
     let rest = policy.keys().iter().filter(|key| !hinted(key));
     let found = first.chain(rest).find(|key| key.key.verifies(&signed, &envelope.signature));
-    found.ok_or_else(|| match &envelope.hint {
-        Some(hint) if revoked(hint) => {
-            Miss::new(code::REVOKED_KEY, format!("the key {hint} is revoked"))
+    found.ok_or_else(|| {
+        let Some(hint) = &envelope.hint else {
+            return Miss::new(code::UNKNOWN_KEY, "a signature is by no trusted key");
+        };
+        if let Some(why) = revoked.refuse(hint, logged) {
+            return Miss::new(code::REVOKED_KEY, format!("the key {hint} {why}"));
         }
-        Some(hint) => match policy.keys().iter().find(|key| key.id == *hint) {
+        match policy.keys().iter().find(|key| key.id == *hint) {
             Some(key) => Miss::new(
                 code::BAD_SIGNATURE,
                 format!("the signature that claims key {:?} does not hold", key.name),
             ),
             None => Miss::new(code::UNKNOWN_KEY, format!("the key {hint} is not trusted")),
-        },
-        None => Miss::new(code::UNKNOWN_KEY, "a signature is by no trusted key"),
+        }
     })
 }
 
@@ -378,9 +428,14 @@ fn about(statement: &Statement, manifest: &Manifest) -> Result<(), Miss> {
     Ok(())
 }
 
-fn usable(key: &TrustedKey, revoked: &dyn Fn(&KeyId) -> bool, now: u64) -> Result<(), Miss> {
-    if revoked(&key.id) {
-        return Err(Miss::new(code::REVOKED_KEY, format!("key {:?} is revoked", key.name)));
+fn usable(
+    key: &TrustedKey,
+    logged: Option<u64>,
+    revoked: &Revocations<'_>,
+    now: u64,
+) -> Result<(), Miss> {
+    if let Some(why) = revoked.refuse(&key.id, logged) {
+        return Err(Miss::new(code::REVOKED_KEY, format!("key {:?} {why}", key.name)));
     }
     key.in_time(now).map_err(|why| Miss::new(code::EXPIRED, why))
 }

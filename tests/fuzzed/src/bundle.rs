@@ -44,7 +44,9 @@ fn refused(manifest: &[u8], bundles: &[&[u8]], policy: &Policy) {
         name: None,
         manifest,
         bundles,
+        logged: &[],
         policies: std::slice::from_ref(policy),
+        policy_age: std::time::Duration::ZERO,
         now: 0,
     };
     let refused = verify(&request, COMPONENT).expect_err("nobody signed this");

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tamis_node::Artifact;
 use tamis_trust::{Digest, Policy, Refused, Request, Verified, bundle_lines, verify};
 
@@ -87,7 +87,10 @@ fn judge(arguments: &Arguments) -> Result<Result<Verified, Refused>> {
         name: arguments.name.as_deref(),
         manifest: &artifact.manifest,
         bundles: &bundle_lines(&artifact.bundles),
+        // There is no log to ask; what needs one is refused.
+        logged: &[],
         policies: &policies,
+        policy_age: Duration::ZERO,
         now: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
     };
     Ok(verify(&request, &artifact.component))

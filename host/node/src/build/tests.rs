@@ -178,6 +178,8 @@ fn what_is_revoked_stops_serving_though_it_ran_before() {
     for (code, more) in [
         ("trust.revoked-digest", json!({ "revokedDigests": [digest.to_string()] })),
         ("trust.revoked-key", json!({ "revokedKeys": ["release"] })),
+        // There is no log beside a folder: nobody can say that it was signed before.
+        ("trust.revoked-key", json!({ "revokedKeys": [{ "key": "release", "fromIndex": 9 }] })),
     ] {
         assert_eq!(only(builder.build(&plans, &trusting)).status.state, "serving");
         let built = only(builder.build(&plans, &[signed.policy(&more)]));

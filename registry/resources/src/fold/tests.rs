@@ -277,3 +277,30 @@ fn a_lost_key_leaves_the_policy_in_force() {
     assert_eq!(codes(&folded.problems), ["trust.key"]);
     assert_eq!(folded.plan.unwrap().trust[0]["keys"], json!([]));
 }
+
+#[test]
+fn what_a_policy_revokes_and_how_stale_it_may_be_reaches_the_plan_as_written() {
+    let more = "\n  revokedKeys: [local-dev, { key: local-dev, fromIndex: 40 }]\n  stalenessBound: 24h\n  threshold: 1";
+    let text = example().replace("\n  threshold: 1", more);
+    let folded = folded(&text, "gateway:shop/edge");
+    assert_eq!(codes(&folded.problems), [""; 0]);
+    let trust = &folded.plan.unwrap().trust[0];
+    assert_eq!(trust["revokedKeys"], json!(["local-dev", { "key": "local-dev", "fromIndex": 40 }]));
+    assert_eq!(trust["stalenessBound"], "24h");
+    assert_eq!(plan("gateway:shop/edge").trust[0].get("stalenessBound"), None);
+}
+
+#[test]
+fn a_revocation_that_is_misspelled_has_its_place() {
+    for (entry, code) in [
+        ("{ key: a, fromIndx: 1 }", "field.unknown"),
+        ("{ key: a }", "field.missing"),
+        ("{ key: a, fromIndex: -1 }", "field.range"),
+        ("7", "field.type"),
+    ] {
+        let text = example()
+            .replace("\n  threshold: 1", &format!("\n  revokedKeys: [{entry}]\n  threshold: 1"));
+        let problems = parse("trust.yaml", &text).1;
+        assert!(codes(&problems).contains(&code), "{entry}: {problems:#?}");
+    }
+}

@@ -18,7 +18,7 @@ impl Fold<'_> {
                 .enumerate()
                 .filter_map(|(at, key)| self.trust_key(document, at, key))
                 .collect();
-            policies.push(json!({
+            let mut policy = json!({
                 "name": document.key(),
                 "namespaces": spec.namespaces,
                 "keys": keys,
@@ -26,7 +26,11 @@ impl Fold<'_> {
                 "floorVersions": spec.floor_versions,
                 "revokedDigests": spec.revoked_digests,
                 "revokedKeys": spec.revoked_keys,
-            }));
+            });
+            if let (Some(bound), Some(map)) = (spec.staleness_bound, policy.as_object_mut()) {
+                map.insert("stalenessBound".to_owned(), json!(bound));
+            }
+            policies.push(policy);
         }
         policies
     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::format::Millis;
+
 shapes! {
     /// Whose signatures are believed.
     pub struct TrustPolicySpec {
@@ -21,9 +23,19 @@ shapes! {
         #[serde(default)]
         #[schemars(extend("items" = { "type": "string", "format": "digest" }))]
         pub revoked_digests: Vec<String>,
-        /// Keys that are believed no more, by name or id.
+        /// Keys that are believed no more: by name or id, which means from ever, or `key` and `fromIndex`.
         #[serde(default)]
-        pub revoked_keys: Vec<String>,
+        pub revoked_keys: Vec<RevokedKey>,
+        /// How old the policy at hand may be for something new to be activated; none: however old. What runs goes on.
+        pub staleness_bound: Option<Millis>,
+    }
+    /// A key that is believed no more from a moment on.
+    pub struct RevokedFrom {
+        /// Its name or id.
+        #[schemars(length(min = 1))]
+        pub key: String,
+        /// Index of the log: what it signed counts only if the log recorded it before.
+        pub from_index: u64,
     }
     /// A key; one of `publicKey` and `publicKeyFile` is set.
     pub struct TrustKey {
@@ -39,4 +51,14 @@ shapes! {
         /// Not believed from this moment on (RFC 3339).
         pub expires: Option<String>,
     }
+}
+
+/// A key that is believed no more.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(untagged)]
+pub enum RevokedKey {
+    /// Its name or id: nothing it ever signed counts.
+    Ever(String),
+    /// What it signed counts only if the log recorded it before an index.
+    From(RevokedFrom),
 }

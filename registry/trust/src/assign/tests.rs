@@ -210,7 +210,9 @@ fn author_and_director_never_pass_for_each_other_even_with_one_key() {
             name: None,
             manifest: &manifest,
             bundles: &[bundle.as_bytes()],
+            logged: &[],
             policies: std::slice::from_ref(&policy),
+            policy_age: std::time::Duration::ZERO,
             now: NOW,
         })
     };

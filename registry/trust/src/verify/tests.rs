@@ -1,6 +1,8 @@
 //! Promises of the verifier: what it accepts, what it refuses and with which code, and that no
 //! altered byte is ever accepted as a different statement.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -49,10 +51,21 @@ impl Scene {
     }
 
     fn verify_under(&self, bundles: &[&[u8]], policies: &[Policy]) -> Result<Verified, Refused> {
-        let pinned = Digest::of(&self.manifest);
-        let manifest = &self.manifest;
-        let name = Some("acme/retry");
-        verify(&Request { pinned: &pinned, name, manifest, bundles, policies, now: NOW }, COMPONENT)
+        self.verify_logged(bundles, &[], policies, Duration::ZERO)
+    }
+
+    fn verify_logged(
+        &self,
+        bundles: &[&[u8]],
+        logged: &[Option<u64>],
+        policies: &[Policy],
+        policy_age: Duration,
+    ) -> Result<Verified, Refused> {
+        let (pinned, manifest) = (&Digest::of(&self.manifest), &self.manifest);
+        let (name, now) = (Some("acme/retry"), NOW);
+        let request =
+            Request { pinned, name, manifest, bundles, logged, policies, policy_age, now };
+        verify(&request, COMPONENT)
     }
 
     fn refusal(&self, bundles: &[String]) -> &'static str {
@@ -341,7 +354,9 @@ fn the_pinned_name_is_the_manifests() {
         name: Some("acme/other"),
         manifest: &scene.manifest,
         bundles: &[good.as_bytes()],
+        logged: &[],
         policies: &[scene.policy()],
+        policy_age: Duration::ZERO,
         now: NOW,
     };
     assert_eq!(verify(&request, COMPONENT).unwrap_err().code, code::WRONG_NAME);
@@ -365,7 +380,18 @@ fn no_changed_byte_is_accepted_as_a_different_statement() {
     let run = |manifest: &[u8], bundle: &[u8], policies: &[Policy], component: &[u8]| {
         let bundles = &[bundle];
         let name = Some("acme/retry");
-        verify(&Request { pinned: &pinned, name, manifest, bundles, policies, now: NOW }, component)
+        let (logged, policy_age) = (&[], Duration::ZERO);
+        let request = Request {
+            pinned: &pinned,
+            name,
+            manifest,
+            bundles,
+            logged,
+            policies,
+            policy_age,
+            now: NOW,
+        };
+        verify(&request, component)
     };
     for flip in [0x01, 0x20, 0x80] {
         for at in 0..scene.manifest.len() {
@@ -401,6 +427,67 @@ fn no_changed_byte_is_accepted_as_a_different_statement() {
             }
         }
     }
+}
+
+#[test]
+fn a_key_revoked_from_an_index_on_still_counts_for_what_was_recorded_before() {
+    let mut scene = scene(1);
+    let (bundle, id) = (scene.sign(0), scene.keys[0].public_key().id());
+    let verify = |scene: &Scene, logged: &[Option<u64>]| {
+        let policies = [scene.policy()];
+        scene.verify_logged(&[bundle.as_bytes()], logged, &policies, Duration::ZERO)
+    };
+    for key in ["k0".to_owned(), id.to_string()] {
+        scene.policy["revokedKeys"] = json!([{ "key": key, "fromIndex": 40 }]);
+        assert!(verify(&scene, &[Some(39)]).is_ok());
+        for (logged, evidence) in [
+            (&[Some(40)][..], "recorded at 40"),
+            (&[Some(u64::MAX)], "recorded at 18446744073709551615"),
+            (&[None], "did not record"),
+            (&[], "did not record"),
+        ] {
+            let refused = verify(&scene, logged).unwrap_err();
+            assert_eq!(refused.code, code::REVOKED_KEY);
+            assert!(refused.rule.contains(evidence), "{refused}");
+            assert!(refused.remedy.ends_with("1 of the keys k1, k2, one bundle each"), "{refused}");
+        }
+    }
+    // A digest is revoked at once, whenever its signature was recorded.
+    scene.policy["revokedDigests"] = json!([Digest::of(&scene.manifest).to_string()]);
+    assert_eq!(verify(&scene, &[Some(0)]).unwrap_err().code, code::REVOKED_DIGEST);
+}
+
+#[test]
+fn each_bundle_has_its_own_place_in_the_log() {
+    let mut scene = scene(2);
+    scene.policy["revokedKeys"] = json!([{ "key": "k0", "fromIndex": 40 }]);
+    let (one, other) = (scene.sign(0), scene.sign(1));
+    let (bundles, policies) = ([one.as_bytes(), other.as_bytes()], [scene.policy()]);
+    let verify = |logged| scene.verify_logged(&bundles, logged, &policies, Duration::ZERO);
+    assert!(verify(&[Some(7), None]).is_ok(), "k1 is not revoked, it needs no log");
+    assert_eq!(verify(&[None, Some(7)]).unwrap_err().code, code::THRESHOLD);
+}
+
+#[test]
+fn a_policy_older_than_its_bound_lets_nothing_new_run_and_says_so() {
+    let scene = scene(1);
+    let bundle = scene.sign(0);
+    let verify = |policies: &[Policy], hours: u64| {
+        let age = Duration::from_secs(hours * 3600);
+        scene.verify_logged(&[bundle.as_bytes()], &[], policies, age)
+    };
+    let unbounded = scene.policy();
+    assert!(verify(std::slice::from_ref(&unbounded), 10_000).is_ok());
+    let mut wide = scene.policy.clone();
+    wide["stalenessBound"] = json!("24h");
+    wide["namespaces"] = json!(["*"]);
+    wide["name"] = json!("wide");
+    let policies = [unbounded, Policy::from_json(wide.to_string().as_bytes()).unwrap()];
+    assert!(verify(&policies, 24).is_ok());
+    let refused = verify(&policies, 25).unwrap_err();
+    assert_eq!(refused.code, code::STALE);
+    assert!(refused.set_by.contains("wide"), "a wider policy's bound holds too: {refused}");
+    assert!(refused.remedy.contains("what runs goes on"), "{refused}");
 }
 
 fn flipped(bytes: &[u8], at: usize, flip: u8) -> Vec<u8> {
