@@ -314,6 +314,7 @@ mod tests {
             hooks: vec![],
             imports: vec!["log".into(), "http-client".into()],
             wasi: vec![],
+            others: vec![],
             size: 0,
         };
         let imports = Imports { log: Some(LogGrant::default()), ..Imports::default() };

@@ -82,6 +82,17 @@ pub enum BodyMode {
     Chunks,
 }
 
+impl BodyMode {
+    /// The word for it in the WIT.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Buffered => "buffered",
+            Self::Chunks => "chunks",
+        }
+    }
+}
+
 /// An endpoint as a balancer sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EndpointState {

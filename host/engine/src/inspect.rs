@@ -22,6 +22,8 @@ pub struct Inspection {
     pub imports: Vec<String>,
     /// WASI interfaces it imports; the host links them to an empty world.
     pub wasi: Vec<String>,
+    /// What else it exports; the host never calls it.
+    pub others: Vec<String>,
     /// Size in octets.
     pub size: usize,
 }
@@ -39,7 +41,7 @@ impl Inspection {
 }
 
 /// Interfaces of the contract a component may import without a grant, because they carry types alone.
-const TYPES_ONLY: [&str; 1] = ["types"];
+pub(crate) const TYPES_ONLY: [&str; 1] = ["types"];
 
 /// Reads and validates a component without running or compiling anything.
 ///
@@ -67,8 +69,13 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, EngineError> {
             "a core module; wrap it with `wasm-tools component new` or build a component".into(),
         );
     }
-    let mut found =
-        Inspection { hooks: Vec::new(), imports: Vec::new(), wasi: Vec::new(), size: bytes.len() };
+    let mut found = Inspection {
+        hooks: Vec::new(),
+        imports: Vec::new(),
+        wasi: Vec::new(),
+        others: Vec::new(),
+        size: bytes.len(),
+    };
     let mut lifecycle = false;
     read(bytes, |name, outward| -> Result<(), String> {
         if outward { export(name, &mut found, &mut lifecycle) } else { import(name, &mut found) }
@@ -134,7 +141,10 @@ fn read(
 }
 
 fn export(name: &str, found: &mut Inspection, lifecycle: &mut bool) -> Result<(), String> {
-    let Some(interface) = ours(name)? else { return Ok(()) };
+    let Some(interface) = ours(name)? else {
+        found.others.push(name.to_owned());
+        return Ok(());
+    };
     if interface == "lifecycle" {
         *lifecycle = true;
     } else if let Some(hook) = Hook::from_name(interface) {
@@ -165,7 +175,7 @@ fn import(name: &str, found: &mut Inspection) -> Result<(), String> {
 }
 
 /// The interface of a name in our package and track, such as `lifecycle` of `tamis:filter/lifecycle@0.1.0`.
-fn ours(name: &str) -> Result<Option<&str>, String> {
+pub(crate) fn ours(name: &str) -> Result<Option<&str>, String> {
     let Some(rest) = name.strip_prefix(PACKAGE) else { return Ok(None) };
     let Some((interface, version)) = rest.split_once('@') else {
         return Err(format!("`{name}` names no version; expected `@{TRACK}0`"));

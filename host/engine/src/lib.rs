@@ -6,7 +6,9 @@
 //! What outlives instances is in [`FilterState`].
 
 mod abi;
+mod authority;
 mod breaker;
+mod claims;
 mod compile;
 mod deadline;
 mod engine;
@@ -24,6 +26,7 @@ mod native;
 mod selftest;
 mod state;
 
+pub use authority::{Authority, Declaration, Declared, Growth, GrowthKind};
 pub use breaker::BreakerStatus;
 pub use compile::Cache;
 pub use engine::{Allocation, Compiled, Engine, MAX_MEMORY_BYTES};

@@ -5,6 +5,7 @@
 
 use crate::Exchange;
 use http::{HeaderMap, HeaderName};
+use std::fmt;
 
 /// A view never holds more octets than this; fields that do not fit are left out and the view says so.
 pub const MAX_VIEW_OCTETS: usize = 256 * 1024;
@@ -63,6 +64,22 @@ pub enum Selector {
     Attribute(Box<str>),
     /// `*`: every header of the message at hand.
     AllHeaders,
+}
+
+/// As it is declared.
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path => f.write_str(":path"),
+            Self::Authority => f.write_str(":authority"),
+            Self::Scheme => f.write_str(":scheme"),
+            Self::Method => f.write_str(":method"),
+            Self::Header(name) => f.write_str(name.as_str()),
+            Self::RequestHeader(name) => write!(f, "request:{name}"),
+            Self::Attribute(name) => write!(f, "@{name}"),
+            Self::AllHeaders => f.write_str("*"),
+        }
+    }
 }
 
 /// A declared field that cannot be.
@@ -243,6 +260,14 @@ mod tests {
             response_headers: HeaderMap::new(),
             attributes,
         }
+    }
+
+    #[test]
+    fn a_selector_reads_as_it_was_declared() {
+        let names =
+            [":path", ":authority", ":scheme", ":method", "cookie", "request:cookie", "@a.b", "*"];
+        let reads = Reads::parse(&names).unwrap();
+        assert_eq!(reads.selectors().iter().map(ToString::to_string).collect::<Vec<_>>(), names);
     }
 
     fn text(view: &View, span: &Span) -> String {

@@ -1,0 +1,333 @@
+//! What a filter may do, as sets: so that "may the new one do more?" is a question of arithmetic.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::{BodyMode, Filter, Hook, Inspection};
+
+/// What a component may do, derived from its octets and from what it declares when it is configured,
+/// never from what somebody says of it.
+///
+/// Its imports of WASI are no part of it: the host links them to an empty world. What its grant allows
+/// is none either: a grant bounds a filter, this is what the filter asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authority {
+    /// When it is asked.
+    pub hooks: BTreeSet<Hook>,
+    /// Capabilities of the host it can call.
+    pub imports: BTreeSet<String>,
+    /// What it sees and touches.
+    pub declaration: Declaration,
+}
+
+/// What a component declares when it is configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Declaration {
+    /// This.
+    Known(Declared),
+    /// Nobody knows: it refuses the configuration at hand, for this reason.
+    Unknown(String),
+}
+
+/// What a configured filter sees and touches.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Declared {
+    /// Fields its hooks see, as declared: `cookie`, `:path`, `request:cookie`, `@attribute`, `*`.
+    pub reads: BTreeSet<String>,
+    /// Fields its edits touch, as declared: `x-a`, `:path`, `@attribute`, `*`.
+    pub writes: BTreeSet<String>,
+    /// How it sees request bodies.
+    pub request_body: BodyMode,
+    /// How it sees response bodies.
+    pub response_body: BodyMode,
+    /// Longest buffered body it sees.
+    pub body_limit_bytes: u32,
+    /// Services its router may choose.
+    pub backends: BTreeSet<String>,
+    /// Services its connection hook may tunnel to.
+    pub tunnels: BTreeSet<String>,
+}
+
+/// One thing a filter may do that another may not.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Growth {
+    /// Of which kind.
+    pub kind: GrowthKind,
+    /// The hook, capability, field, mode or service; for an unknown declaration, why it is unknown.
+    pub what: String,
+}
+
+/// In which respect authority grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GrowthKind {
+    /// It is asked in a hook.
+    Hook,
+    /// It can call a capability.
+    Import,
+    /// It sees a field.
+    Read,
+    /// It touches a field.
+    Write,
+    /// It sees more of request bodies, or otherwise.
+    RequestBody,
+    /// It sees more of response bodies, or otherwise.
+    ResponseBody,
+    /// It may send a request to a service.
+    Backend,
+    /// It may tunnel a connection to a service.
+    Tunnel,
+    /// One of the two declares nothing anybody knows, so nobody can say that it may do no more.
+    Unknown,
+}
+
+impl GrowthKind {
+    /// The word for it, as in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hook => "hook",
+            Self::Import => "import",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::RequestBody => "request-body",
+            Self::ResponseBody => "response-body",
+            Self::Backend => "backend",
+            Self::Tunnel => "tunnel",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for Growth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind.as_str(), self.what)
+    }
+}
+
+impl Declared {
+    /// What this filter declared.
+    pub fn of(filter: &Filter) -> Self {
+        let names = |names: &[String]| names.iter().cloned().collect();
+        Self {
+            reads: filter.reads().selectors().iter().map(ToString::to_string).collect(),
+            writes: names(filter.writes().names()),
+            request_body: filter.request_body(),
+            response_body: filter.response_body(),
+            body_limit_bytes: filter.body_limit_bytes(),
+            backends: names(filter.backends()),
+            tunnels: names(filter.connection_backends()),
+        }
+    }
+}
+
+impl Authority {
+    /// From the two ways to learn of it.
+    pub fn new(inspection: &Inspection, declaration: Declaration) -> Self {
+        Self {
+            hooks: inspection.hooks.iter().copied().collect(),
+            imports: inspection.imports.iter().cloned().collect(),
+            declaration,
+        }
+    }
+
+    /// What this one may do and `other` may not, sorted; nothing, if it may do nothing more. What lies
+    /// the other way round is what was lost.
+    ///
+    /// Errs towards growth: two ways to see a body are never the same, `request:NAME` is covered by
+    /// itself alone, and an unknown declaration on either side is a growth.
+    pub fn grows_beyond(&self, other: &Self) -> Vec<Growth> {
+        let mut grown = Vec::new();
+        let mut add = |kind, what: &str| grown.push(Growth { kind, what: what.to_owned() });
+        for hook in self.hooks.difference(&other.hooks) {
+            add(GrowthKind::Hook, hook.as_str());
+        }
+        for import in self.imports.difference(&other.imports) {
+            add(GrowthKind::Import, import);
+        }
+        match (&self.declaration, &other.declaration) {
+            (Declaration::Known(this), Declaration::Known(that)) => declared(this, that, add),
+            (Declaration::Unknown(why), _) | (_, Declaration::Unknown(why)) => {
+                add(GrowthKind::Unknown, why);
+            }
+        }
+        grown.sort();
+        grown
+    }
+}
+
+fn declared(this: &Declared, that: &Declared, mut add: impl FnMut(GrowthKind, &str)) {
+    for read in this.reads.iter().filter(|read| !covers(&that.reads, read)) {
+        add(GrowthKind::Read, read);
+    }
+    for write in this.writes.iter().filter(|write| !covers(&that.writes, write)) {
+        add(GrowthKind::Write, write);
+    }
+    let bodies = [
+        (GrowthKind::RequestBody, this.request_body, that.request_body),
+        (GrowthKind::ResponseBody, this.response_body, that.response_body),
+    ];
+    for (kind, mode, before) in bodies {
+        let longer = this.body_limit_bytes > that.body_limit_bytes;
+        match (mode, before) {
+            (BodyMode::None, _) | (BodyMode::Chunks, BodyMode::Chunks) => {}
+            (BodyMode::Buffered, BodyMode::Buffered) if !longer => {}
+            (BodyMode::Buffered, BodyMode::Buffered) => {
+                add(kind, &format!("buffered up to {} bytes", this.body_limit_bytes));
+            }
+            (BodyMode::Buffered | BodyMode::Chunks, _) => add(kind, mode.as_str()),
+        }
+    }
+    for backend in this.backends.difference(&that.backends) {
+        add(GrowthKind::Backend, backend);
+    }
+    for tunnel in this.tunnels.difference(&that.tunnels) {
+        add(GrowthKind::Tunnel, tunnel);
+    }
+}
+
+/// Whether these declared fields hold `field`. A star stands for the headers of the message at hand, `@*`
+/// for attributes; neither for pseudo-headers, nor for a request's headers seen with the response.
+fn covers(fields: &BTreeSet<String>, field: &str) -> bool {
+    let star = match field.chars().next() {
+        Some('@') => Some("@*"),
+        Some(':') | None => None,
+        Some(_) if field.starts_with("request:") => None,
+        Some(_) => Some("*"),
+    };
+    fields.contains(field) || star.is_some_and(|star| fields.contains(star))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn set<T: Ord + From<&'static str>>(names: &[&'static str]) -> BTreeSet<T> {
+        names.iter().map(|name| T::from(name)).collect()
+    }
+
+    fn declaring(change: impl FnOnce(&mut Declared)) -> Authority {
+        let mut declared = Declared {
+            reads: set(&["cookie", ":path", "@peer.spiffe-id"]),
+            writes: set(&["x-a"]),
+            request_body: BodyMode::Buffered,
+            body_limit_bytes: 1000,
+            ..Declared::default()
+        };
+        change(&mut declared);
+        Authority {
+            hooks: BTreeSet::from([Hook::Request]),
+            imports: set(&["log"]),
+            declaration: Declaration::Known(declared),
+        }
+    }
+
+    fn grown(new: &Authority, old: &Authority) -> Vec<String> {
+        new.grows_beyond(old).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_a_filter_may_newly_do_is_named_and_what_it_lost_is_no_growth() {
+        let old = declaring(|_| {});
+        let mut new = declaring(|it| {
+            it.reads = set(&["*", ":path", "request:cookie"]);
+            it.writes = set(&["x-a", ":path"]);
+            it.response_body = BodyMode::Chunks;
+            it.body_limit_bytes = 1001;
+            it.backends = set(&["shop/cart:80"]);
+            it.tunnels = set(&["shop/db:5432"]);
+        });
+        new.hooks = BTreeSet::from([Hook::Request, Hook::Tick]);
+        new.imports = set(&["http-client"]);
+        assert_eq!(
+            grown(&new, &old),
+            [
+                "hook tick",
+                "import http-client",
+                "read *",
+                "read request:cookie",
+                "write :path",
+                "request-body buffered up to 1001 bytes",
+                "response-body chunks",
+                "backend shop/cart:80",
+                "tunnel shop/db:5432",
+            ]
+        );
+        assert_eq!(grown(&old, &new), ["import log", "read @peer.spiffe-id"]);
+    }
+
+    #[test]
+    fn a_star_covers_headers_and_nothing_else() {
+        let old = declaring(|it| {
+            it.reads = set(&["*"]);
+            it.writes = set(&["*", "@*"]);
+        });
+        let new = declaring(|it| {
+            it.reads = set(&["a", ":path", "@x", "request:a"]);
+            it.writes = set(&["a", "@x", ":authority"]);
+        });
+        assert_eq!(
+            grown(&new, &old),
+            ["read :path", "read @x", "read request:a", "write :authority"]
+        );
+    }
+
+    #[test]
+    fn another_way_to_see_bodies_is_a_growth_and_none_is_not() {
+        use BodyMode::{Buffered, Chunks, None};
+        for (mode, before, grows) in [
+            (None, Buffered, false),
+            (Buffered, Buffered, false),
+            (Chunks, Chunks, false),
+            (Buffered, None, true),
+            (Chunks, Buffered, true),
+            (Buffered, Chunks, true),
+        ] {
+            let of = |mode| declaring(|it| it.response_body = mode);
+            assert_eq!(!grown(&of(mode), &of(before)).is_empty(), grows, "{mode:?} {before:?}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_knows_counts_as_growth() {
+        let known = declaring(|_| {});
+        let unknown =
+            Authority { declaration: Declaration::Unknown("no rutes".into()), ..known.clone() };
+        for (new, old) in [(&known, &unknown), (&unknown, &known), (&unknown, &unknown)] {
+            assert_eq!(grown(new, old), ["unknown no rutes"]);
+        }
+    }
+
+    fn fields() -> impl Strategy<Value = BTreeSet<String>> {
+        let field = prop::sample::select(vec!["*", "a", "b", ":path", "@x", "@*", "request:a"]);
+        prop::collection::btree_set(field.prop_map(str::to_owned), 0..5)
+    }
+
+    proptest! {
+        #[test]
+        fn growth_is_empty_for_itself_and_for_any_part_of_itself(
+            reads in fields(), writes in fields(), fewer in fields(),
+        ) {
+            let of = |reads: BTreeSet<String>, writes| declaring(|it| {
+                it.reads = reads;
+                it.writes = writes;
+            });
+            let whole = of(reads.clone(), writes.clone());
+            prop_assert_eq!(whole.grows_beyond(&whole), vec![]);
+            let part = of(reads.intersection(&fewer).cloned().collect(), writes);
+            prop_assert_eq!(part.grows_beyond(&whole), vec![]);
+        }
+
+        #[test]
+        fn growth_adds_up(a in fields(), b in fields(), c in fields()) {
+            let of = |reads| declaring(|it| it.reads = reads);
+            let (a, b, c) = (of(a), of(b), of(c));
+            // Two steps without growth are none together: reviews can be made one release at a time.
+            if b.grows_beyond(&a).is_empty() && c.grows_beyond(&b).is_empty() {
+                prop_assert_eq!(c.grows_beyond(&a), vec![]);
+            }
+        }
+    }
+}
