@@ -1,5 +1,6 @@
 //! A plan's filters become filters that run: verified, compiled, granted, configured, self-tested.
 
+use crate::claims::check_claims;
 use crate::store::{Artifact, Store};
 use crate::ticks::{Ticking, Ticks};
 use std::collections::HashMap;
@@ -13,7 +14,9 @@ use tamis_engine::{
 use tamis_observe::Metrics;
 use tamis_proxy::{Attached, Phase, Slot, SlotStatus};
 use tamis_resources::plan::{self, FilterPlan, OnFailure, SignedByPlan};
-use tamis_trust::{Digest, Policy, Request, Verified, bundle_lines, verify, verify_manifest};
+use tamis_trust::{
+    Digest, Manifest, Policy, Request, Verified, bundle_lines, verify, verify_manifest,
+};
 
 /// Machine code by digest of the component, shared by the nodes of a process.
 #[derive(Clone, Default)]
@@ -194,6 +197,9 @@ impl Builder {
             return Ok(Good { verified, ..good.clone() });
         }
         let compiled = self.compile(&artifact)?;
+        let manifest = Manifest::parse(&artifact.manifest)
+            .map_err(|error| Refusal::new("trust.format", error.to_string()))?;
+        check_claims(&manifest, compiled.inspection())?;
         let grant: Grant = serde_json::from_str(&grant)
             .map_err(|error| Refusal::new("grant.format", error.to_string()))?;
         let state = self.state(&plan.attachment);

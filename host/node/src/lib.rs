@@ -6,6 +6,7 @@
 //! broke, and what ran there before goes on; other slots are not held up.
 
 mod build;
+mod claims;
 mod documents;
 mod error;
 mod fetch;
@@ -17,6 +18,7 @@ mod testing;
 mod ticks;
 mod watch;
 
+pub use claims::check_claims;
 pub use documents::{Documents, Source, Unreadable};
 pub use error::NodeError;
 pub use node::{Node, NodeOptions, Reload, Shared};

@@ -59,8 +59,25 @@ impl Signed {
 
     /// Signs a built-in filter as `tamis/NAME`.
     pub(crate) fn add(&self, name: &str, version: &str) -> Digest {
+        self.add_claiming(name, version, |_| {})
+    }
+
+    /// Signs a built-in filter with claims that were changed.
+    pub(crate) fn add_claiming(
+        &self,
+        name: &str,
+        version: &str,
+        change: impl FnOnce(&mut BuildInput),
+    ) -> Digest {
         let component = component(name);
-        let input = BuildInput::new(&format!("tamis/{name}"), version);
+        let found = tamis_engine::inspect(&component).unwrap();
+        let interface = |name: &str| format!("tamis:filter/{name}@0.1.0");
+        let mut input = BuildInput::new(&format!("tamis/{name}"), version);
+        input.imports = found.imports.iter().map(|import| interface(import)).collect();
+        input.imports.extend(found.wasi);
+        input.exports = found.hooks.iter().map(|hook| interface(hook.as_str())).collect();
+        input.exports.push(interface("lifecycle"));
+        change(&mut input);
         let manifest = tamis_trust::build(&component, &input).unwrap();
         let bundle = tamis_trust::sign(&self.key, &manifest).unwrap();
         let file = self.file(name).display().to_string();

@@ -7,8 +7,10 @@ use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tamis_node::Artifact;
-use tamis_trust::{Digest, Policy, Refused, Request, Verified, bundle_lines, verify};
+use tamis_node::{Artifact, check_claims};
+use tamis_trust::{
+    Digest, Manifest, Policy, Refused, Request, Verified, bundle_lines, code, verify,
+};
 
 /// What `verify` takes.
 #[derive(clap::Args)]
@@ -93,7 +95,23 @@ fn judge(arguments: &Arguments) -> Result<Result<Verified, Refused>> {
         policy_age: Duration::ZERO,
         now: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
     };
-    Ok(verify(&request, &artifact.component))
+    Ok(verify(&request, &artifact.component)
+        .and_then(|verified| truthful(&artifact).map(|()| verified)))
+}
+
+/// Whether the manifest says of the component what it is.
+fn truthful(artifact: &Artifact) -> Result<(), Refused> {
+    let broken = |why: String| Refused {
+        code: code::FORMAT,
+        rule: format!("the component must be a filter ({why})"),
+        set_by: "the artifact format".to_owned(),
+        remedy: "build and sign it again; `tamis filter inspect` says what it is".to_owned(),
+    };
+    let manifest =
+        Manifest::parse(&artifact.manifest).map_err(|error| broken(error.to_string()))?;
+    let inspection =
+        tamis_engine::inspect(&artifact.component).map_err(|error| broken(error.to_string()))?;
+    check_claims(&manifest, &inspection)
 }
 
 /// A policy that asks for all of these keys.
@@ -126,6 +144,25 @@ pub(crate) mod tests {
         let line = [&["verify", component.to_str().unwrap()], arguments].concat();
         let line = Line::try_parse_from(line).unwrap_or_else(|error| panic!("{error}"));
         judge(&line.arguments).unwrap().err().map(|refused| refused.code.to_owned())
+    }
+
+    #[test]
+    fn a_manifest_that_lies_about_its_component_is_refused_though_it_is_signed() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let retry = crate::builtin::all().unwrap().into_iter().find(|it| it.name == "tamis/retry");
+        let component = retry.unwrap().component;
+        let key = tamis_trust::PrivateKey::generate().unwrap();
+        std::fs::write(path("release.pub"), key.public_key().to_pem()).unwrap();
+        let said = |manifest: &[u8]| {
+            crate::filter::artifact::write(&path("a.wasm"), component, manifest, &[&key]).unwrap();
+            refusal(&path("a.wasm"), &["--key", path("release.pub").to_str().unwrap()])
+        };
+        let honest = crate::filter::artifact::manifest(component, "acme/a", "1.0.0").unwrap();
+        assert_eq!(said(&honest), None);
+        let lies = tamis_trust::BuildInput::new("acme/a", "1.0.0");
+        let lies = tamis_trust::build(component, &lies).unwrap();
+        assert_eq!(said(&lies).as_deref(), Some("trust.claims"));
     }
 
     #[test]

@@ -202,3 +202,21 @@ fn an_attachment_that_is_gone_leaves_nothing_behind() {
     let second = only(builder.build(&plans, &policies));
     assert!(!Arc::ptr_eq(running(&first).state(), running(&second).state()));
 }
+
+#[test]
+fn a_manifest_that_claims_what_its_component_is_not_is_refused_though_it_is_signed() {
+    let signed = Signed::new();
+    let policies = [signed.policy(&json!({}))];
+    let less = signed.add_claiming("retry", "1.0.0", |claims| claims.imports.clear());
+    let built = only(signed.builder().build(&[plan("retry", &less)], &policies));
+    assert_eq!(refused(&built), "trust.claims");
+    assert!(detail(&built).contains("`random`, which is not claimed"), "{}", detail(&built));
+    let more = signed.add_claiming("retry", "1.0.1", |claims| {
+        claims.exports.push("tamis:filter/request@0.1.0".to_owned());
+    });
+    let built = only(signed.builder().build(&[plan("retry", &more)], &policies));
+    assert_eq!(refused(&built), "trust.claims");
+    let honest = signed.add("retry", "1.0.2");
+    let built = only(signed.builder().build(&[plan("retry", &honest)], &policies));
+    assert_eq!(built.status.state, "serving");
+}
