@@ -8,9 +8,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tamis_engine::{
-    BodyMode, Engine, FailureMode, Filter, FilterOptions, FilterState, Grant, Inspection, Isolation,
+    Engine, FailureMode, Filter, FilterOptions, FilterState, Grant, Inspection, Isolation,
 };
-use tamis_exchange::Selector;
 use tamis_node::Artifact;
 use tamis_observe::Metrics;
 use tamis_trust::{Digest, Manifest};
@@ -60,8 +59,8 @@ fn inspect(arguments: &Arguments) -> Result<(Value, Inspection)> {
     Ok((value, inspection))
 }
 
-/// What it declares when it is configured, with every capability granted and nobody reachable.
-fn declared(octets: &[u8], config: &str) -> Result<Value, String> {
+/// The component configured with every capability granted and nobody reachable.
+pub(super) fn configured(octets: &[u8], config: &str) -> Result<Filter, String> {
     let engine = Engine::new().map_err(|error| error.to_string())?;
     let compiled = engine.compile(octets, None).map_err(|error| error.to_string())?;
     let options = FilterOptions {
@@ -75,36 +74,20 @@ fn declared(octets: &[u8], config: &str) -> Result<Value, String> {
         failure: FailureMode::Closed,
         isolation: Isolation::Worker,
     };
-    let filter = Filter::new(&compiled, options).map_err(|error| error.to_string())?;
-    let reads: Vec<String> = filter.reads().selectors().iter().map(selector).collect();
+    Filter::new(&compiled, options).map_err(|error| error.to_string())
+}
+
+/// What it declares when it is configured.
+fn declared(octets: &[u8], config: &str) -> Result<Value, String> {
+    let filter = configured(octets, config)?;
+    let reads: Vec<String> = filter.reads().selectors().iter().map(ToString::to_string).collect();
     Ok(json!({
         "reads": reads,
         "writes": filter.writes().names(),
-        "requestBody": mode(filter.request_body()),
-        "responseBody": mode(filter.response_body()),
+        "requestBody": filter.request_body().as_str(),
+        "responseBody": filter.response_body().as_str(),
         "configSchema": serde_json::from_str::<Value>(filter.config_schema()).ok(),
     }))
-}
-
-fn selector(selector: &Selector) -> String {
-    match selector {
-        Selector::Path => ":path".to_owned(),
-        Selector::Authority => ":authority".to_owned(),
-        Selector::Scheme => ":scheme".to_owned(),
-        Selector::Method => ":method".to_owned(),
-        Selector::Header(name) => name.to_string(),
-        Selector::RequestHeader(name) => format!("request:{name}"),
-        Selector::Attribute(name) => format!("@{name}"),
-        Selector::AllHeaders => "*".to_owned(),
-    }
-}
-
-fn mode(mode: BodyMode) -> &'static str {
-    match mode {
-        BodyMode::None => "none",
-        BodyMode::Buffered => "buffered",
-        BodyMode::Chunks => "chunks",
-    }
 }
 
 /// What its manifest and signatures say; who they are is not checked here.

@@ -1,7 +1,8 @@
-//! `tamis filter`: write, build, test, inspect, sign, verify.
+//! `tamis filter`: write, build, test, inspect, compare, sign, verify.
 
 pub(crate) mod artifact;
 mod build;
+mod diff;
 mod inspect;
 pub(crate) mod lock;
 mod new;
@@ -34,6 +35,11 @@ enum Command {
     /// Show what a component is and may do: hooks, imports, declared fields, size, digest, signers.
     #[command(after_help = "Example:\n  tamis filter inspect my-filter/target/my-filter.wasm")]
     Inspect(inspect::Arguments),
+    /// Say what a second component may do that a first may not, from their bytes: exits with 0 if nothing, with 3 if anything.
+    #[command(
+        after_help = "Example:\n  tamis filter diff store/acme-my-filter-0.1.0.wasm my-filter/target/my-filter.wasm"
+    )]
+    Diff(diff::Arguments),
     /// Sign a component: writes it with manifest and signature into a store, and pins it if asked to.
     #[command(
         after_help = "Example:\n  tamis filter sign my-filter.wasm --name acme/my-filter --version 0.1.0 --key release.key --store store"
@@ -63,6 +69,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         Command::Build(arguments) => build::run(arguments, output),
         Command::Test(arguments) => test::run(arguments, output),
         Command::Inspect(arguments) => inspect::run(arguments, output),
+        Command::Diff(arguments) => diff::run(arguments, output),
         Command::Sign(arguments) => sign::run(arguments, output),
         Command::Verify(arguments) => verify::run(arguments, output),
     }

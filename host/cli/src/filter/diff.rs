@@ -1,0 +1,169 @@
+//! `tamis filter diff`.
+
+use super::inspect::configured;
+use crate::output::{self, Output};
+use anyhow::{Context as _, Result, anyhow};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use tamis_engine::{Authority, Declaration, Declared, Growth, GrowthKind, Inspection};
+use tamis_node::{Artifact, check_claims};
+use tamis_trust::{Digest, Manifest};
+
+/// Exit code when the second component may do more than the first.
+const GROWS: u8 = 3;
+
+/// What `diff` takes.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The component that is trusted now.
+    a: PathBuf,
+    /// The component that is to take its place.
+    b: PathBuf,
+    /// File with the configuration (JSON) with which both say what they read and write; `{}` when not said.
+    #[arg(long)]
+    config: Option<PathBuf>,
+}
+
+/// Says what the second may do that the first may not; exits with 3 if that is anything.
+pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
+    let compared = compare(arguments)?;
+    output::result(output, &compared.json(), || compared.text());
+    let grows = !compared.gained.is_empty();
+    Ok(if grows { ExitCode::from(GROWS) } else { ExitCode::SUCCESS })
+}
+
+/// A component as it is compared.
+struct Side {
+    file: PathBuf,
+    inspection: Inspection,
+    authority: Authority,
+    digest: Digest,
+    /// Name and version, if a manifest is beside it.
+    called: Option<(String, String)>,
+}
+
+struct Compared {
+    a: Side,
+    b: Side,
+    gained: Vec<Growth>,
+    lost: Vec<Growth>,
+}
+
+fn compare(arguments: &Arguments) -> Result<Compared> {
+    let config = match &arguments.config {
+        Some(path) => std::fs::read_to_string(path)
+            .with_context(|| format!("the configuration {} cannot be read", path.display()))?,
+        None => "{}".to_owned(),
+    };
+    serde_json::from_str::<serde::de::IgnoredAny>(&config)
+        .context("the configuration is no JSON")?;
+    let (a, b) = (side(&arguments.a, &config)?, side(&arguments.b, &config)?);
+    let gained = b.authority.grows_beyond(&a.authority);
+    let mut lost = a.authority.grows_beyond(&b.authority);
+    // What nobody knows may be a gain; it is told as one and not as a loss as well.
+    lost.retain(|one| one.kind != GrowthKind::Unknown);
+    Ok(Compared { a, b, gained, lost })
+}
+
+fn side(path: &Path, config: &str) -> Result<Side> {
+    let octets = std::fs::read(path)
+        .with_context(|| format!("the component {} cannot be read", path.display()))?;
+    let inspection =
+        tamis_engine::inspect(&octets).with_context(|| format!("{}", path.display()))?;
+    // A manifest is not needed, but one that lies would make a reader believe another comparison.
+    let called = match Artifact::read(path) {
+        Ok(artifact) => Some(called(&artifact, &inspection).with_context(|| {
+            format!("the manifest beside {} is not this component's", path.display())
+        })?),
+        Err(_) => None,
+    };
+    let busy = output::busy(format!("compiling {}", path.display()));
+    let declaration = match configured(&octets, config) {
+        Ok(filter) => Declaration::Known(Declared::of(&filter)),
+        Err(why) => Declaration::Unknown(why),
+    };
+    drop(busy);
+    let authority = Authority::new(&inspection, declaration);
+    let digest = Digest::of(&octets);
+    Ok(Side { file: path.to_owned(), inspection, authority, digest, called })
+}
+
+fn called(artifact: &Artifact, inspection: &Inspection) -> Result<(String, String)> {
+    let manifest = Manifest::parse(&artifact.manifest)?;
+    manifest.check(&artifact.component)?;
+    check_claims(&manifest, inspection).map_err(|refused| anyhow!("{refused}"))?;
+    Ok((manifest.name().to_string(), manifest.version().to_string()))
+}
+
+impl Side {
+    fn json(&self) -> Value {
+        let called = |at: fn(&(String, String)) -> &String| self.called.as_ref().map(at);
+        json!({
+            "file": self.file,
+            "name": called(|it| &it.0),
+            "version": called(|it| &it.1),
+            "componentDigest": self.digest.to_string(),
+            "size": self.inspection.size,
+            "declares": match &self.authority.declaration {
+                Declaration::Known(_) => json!({ "known": true }),
+                Declaration::Unknown(why) => json!({ "known": false, "error": why }),
+            },
+        })
+    }
+
+    fn title(&self) -> String {
+        match &self.called {
+            Some((name, version)) => format!("{name} {version}"),
+            None => self.file.display().to_string(),
+        }
+    }
+}
+
+impl Compared {
+    fn json(&self) -> Value {
+        let (a, b) = (&self.a.inspection.wasi, &self.b.inspection.wasi);
+        json!({
+            "grows": !self.gained.is_empty(),
+            "gained": self.gained,
+            "lost": self.lost,
+            "wasi": { "gained": only(b, a), "lost": only(a, b) },
+            "a": self.a.json(),
+            "b": self.b.json(),
+        })
+    }
+
+    fn text(&self) -> String {
+        let (a, b) = (&self.a.inspection, &self.b.inspection);
+        let mut text = format!("{} -> {}\n", self.a.title(), self.b.title());
+        for growth in &self.gained {
+            let _ = writeln!(text, "+ {growth}");
+        }
+        for loss in &self.lost {
+            let _ = writeln!(text, "- {loss}");
+        }
+        for (sign, wasi) in [('+', only(&b.wasi, &a.wasi)), ('-', only(&a.wasi, &b.wasi))] {
+            for import in wasi {
+                let _ = writeln!(text, "{sign} {import} (inert: linked to an empty world)");
+            }
+        }
+        let _ = writeln!(text, "size {} -> {} bytes", a.size, b.size);
+        if self.gained.iter().any(|growth| growth.kind == GrowthKind::Unknown) {
+            text.push_str("what it declares cannot be compared; say how with --config\n");
+        }
+        text.push_str(match self.gained.len() {
+            0 => "it may do nothing that it could not do before",
+            _ => "it may do more than before",
+        });
+        text
+    }
+}
+
+/// Names of `these` that `those` lacks.
+fn only<'a>(these: &'a [String], those: &[String]) -> Vec<&'a String> {
+    these.iter().filter(|name| !those.contains(name)).collect()
+}
+
+#[cfg(test)]
+mod tests;
