@@ -34,6 +34,7 @@ mod error;
 mod hash;
 mod hex;
 mod journal;
+pub mod log;
 mod upload;
 
 pub use blobs::{Blobs, Stored};

@@ -10,5 +10,6 @@
 mod blobs;
 mod files;
 mod journal;
+mod log;
 mod sqlite;
 mod store;

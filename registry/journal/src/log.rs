@@ -1,0 +1,160 @@
+//! The journal as a transparency log: what anybody can check without believing whoever serves it.
+//!
+//! The leaves are the entries' canonical bytes in the order of their revisions, so revision `r` is leaf `r - 1`. Hashing
+//! is that of RFC 6962 §2.1; tiles and entry bundles are those of C2SP tlog-tiles, checkpoints those of C2SP
+//! tlog-checkpoint, signed as C2SP signed-note says.
+
+use tokio::sync::RwLock;
+
+use crate::{Hash, Head, Journal, JournalError};
+
+mod error;
+mod note;
+mod proof;
+mod tile;
+mod tree;
+
+pub use error::LogError;
+pub use note::{Checkpoint, NoteKey, NoteVerifier};
+pub use proof::{verify_consistency, verify_inclusion};
+pub use tile::{TILE_WIDTH, TilePath};
+pub use tree::Tree;
+
+/// How many entries are read at a time.
+const PAGE: usize = 1_000;
+
+/// The tree over a journal, kept in memory: 64 bytes an entry. It knows the entries up to the last
+/// [`Log::catch_up`] and reads bundles from the journal.
+#[derive(Debug)]
+pub struct Log {
+    journal: Journal,
+    known: RwLock<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    tree: Tree,
+    head: Head,
+}
+
+impl Log {
+    /// The log of a journal, with all its entries.
+    ///
+    /// # Errors
+    /// As [`Log::catch_up`].
+    pub async fn open(journal: Journal) -> Result<Self, LogError> {
+        let log = Self { journal, known: RwLock::default() };
+        log.catch_up().await?;
+        Ok(log)
+    }
+
+    /// Takes in what was appended since and returns the size of the tree, which is the journal's revision.
+    ///
+    /// Cancel-safe: what was taken in stays.
+    ///
+    /// # Errors
+    /// [`LogError::Journal`], also when an entry does not link to the one before.
+    pub async fn catch_up(&self) -> Result<u64, LogError> {
+        let mut known = self.known.write().await;
+        loop {
+            let page = self.journal.read(known.head.revision, PAGE).await?;
+            if page.is_empty() {
+                return Ok(known.tree.size());
+            }
+            for entry in page {
+                if entry.previous != known.head.hash {
+                    let what = "it does not link to the entry before";
+                    return Err(JournalError::Tampered { revision: entry.revision, what }.into());
+                }
+                known.tree.push(entry.leaf()?);
+                known.head = Head { revision: entry.revision, hash: entry.hash };
+            }
+        }
+    }
+
+    /// The root hash over the first `size` entries.
+    ///
+    /// # Errors
+    /// [`LogError::Size`] when the tree is smaller.
+    pub async fn root(&self, size: u64) -> Result<Hash, LogError> {
+        self.known.read().await.tree.root(size)
+    }
+
+    /// The proof that the entry of this revision is among the first `size` (RFC 6962 §2.1.1), for
+    /// [`verify_inclusion`] with the index `revision - 1`.
+    ///
+    /// # Errors
+    /// [`LogError::Size`] when the tree is smaller, [`LogError::Index`] when the revision is 0 or above `size`.
+    pub async fn inclusion(&self, revision: u64, size: u64) -> Result<Vec<Hash>, LogError> {
+        let Some(index) = revision.checked_sub(1) else {
+            return Err(LogError::Index { index: revision, size });
+        };
+        self.known.read().await.tree.inclusion(index, size)
+    }
+
+    /// The proof that the first `old` entries are the beginning of the first `new` (RFC 6962 §2.1.2), for
+    /// [`verify_consistency`].
+    ///
+    /// # Errors
+    /// [`LogError::Size`] when the tree is smaller than `new`, or `new` than `old`.
+    pub async fn consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>, LogError> {
+        self.known.read().await.tree.consistency(old, new)
+    }
+
+    /// The bytes of a tile or an entry bundle; none: the tree has not grown that far.
+    ///
+    /// # Errors
+    /// [`LogError::Journal`] when a bundle's entries cannot be read.
+    pub async fn tile(&self, path: TilePath) -> Result<Option<Vec<u8>>, LogError> {
+        let (TilePath::Hashes { width, .. } | TilePath::Entries { width, .. }) = path;
+        if !(1..=TILE_WIDTH).contains(&width) {
+            return Ok(None);
+        }
+        let tree_size = self.size().await;
+        match path {
+            TilePath::Hashes { level, index, width } => {
+                let known = self.known.read().await;
+                let hashes = known.tree.tile(level, index, width);
+                Ok(hashes.map(|hashes| hashes.iter().flat_map(|hash| hash.0).collect()))
+            }
+            TilePath::Entries { index, width } => {
+                let first = index.saturating_mul(u64::from(TILE_WIDTH));
+                if first.saturating_add(u64::from(width)) > tree_size {
+                    return Ok(None);
+                }
+                self.bundle(first, width).await.map(Some)
+            }
+        }
+    }
+
+    /// Each entry behind its length as a big-endian 16-bit number.
+    async fn bundle(&self, first: u64, width: u16) -> Result<Vec<u8>, LogError> {
+        let mut bundle = Vec::new();
+        for entry in self.journal.read(first, usize::from(width)).await? {
+            let bytes = entry.canonical()?;
+            let length = u16::try_from(bytes.len()).map_err(|_| JournalError::TooLarge {
+                kind: entry.record.kind.clone(),
+                bytes: bytes.len(),
+            })?;
+            bundle.extend_from_slice(&length.to_be_bytes());
+            bundle.extend_from_slice(&bytes);
+        }
+        Ok(bundle)
+    }
+
+    /// How many entries the tree has.
+    pub async fn size(&self) -> u64 {
+        self.known.read().await.tree.size()
+    }
+
+    /// A checkpoint of the whole tree, signed: a note whose origin is the key's name.
+    ///
+    /// # Errors
+    /// [`LogError::Size`] never, since the tree knows its own size; kept as an error rather than a panic.
+    pub async fn checkpoint(&self, key: &NoteKey) -> Result<String, LogError> {
+        let known = self.known.read().await;
+        let size = known.tree.size();
+        let root = known.tree.root(size)?;
+        Ok(key.sign(&Checkpoint { origin: key.name().to_owned(), size, root }))
+    }
+}

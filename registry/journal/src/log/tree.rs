@@ -1,0 +1,150 @@
+//! The Merkle tree of RFC 6962 §2.1, with the hash of every complete subtree kept.
+
+use super::LogError;
+use super::tile::TILE_WIDTH;
+use crate::Hash;
+
+/// A tree that only grows. Roots and proofs of any size up to its own cost a number of steps logarithmic in the size.
+///
+/// `levels[k][i]` is the hash over the leaves `i * 2^k .. (i + 1) * 2^k`, for every `i` whose leaves are all there.
+#[derive(Debug, Clone, Default)]
+pub struct Tree {
+    levels: Vec<Vec<Hash>>,
+}
+
+impl Tree {
+    /// A tree without leaves.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many leaves it has.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.levels.first().map_or(0, |leaves| count(leaves))
+    }
+
+    /// Adds a leaf, given its [`Hash::leaf`].
+    pub fn push(&mut self, leaf: Hash) {
+        let mut hash = leaf;
+        for level in 0.. {
+            if level == self.levels.len() {
+                self.levels.push(Vec::new());
+            }
+            let Some(hashes) = self.levels.get_mut(level) else { return };
+            hashes.push(hash);
+            match hashes.as_slice() {
+                [.., left, right] if hashes.len().is_multiple_of(2) => {
+                    hash = Hash::node(left, right);
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// The root over the first `size` leaves; of none it is the hash of no bytes.
+    ///
+    /// # Errors
+    /// [`LogError::Size`] when the tree is smaller.
+    pub fn root(&self, size: u64) -> Result<Hash, LogError> {
+        self.has(size)?;
+        if size == 0 { Ok(Hash::of(b"")) } else { self.over(0, size) }
+    }
+
+    /// `PATH(index, D[size])` of RFC 6962 §2.1.1: the siblings from the leaf up.
+    ///
+    /// # Errors
+    /// [`LogError::Size`] when the tree is smaller, [`LogError::Index`] when `index` is not below `size`.
+    pub fn inclusion(&self, index: u64, size: u64) -> Result<Vec<Hash>, LogError> {
+        self.has(size)?;
+        if index >= size {
+            return Err(LogError::Index { index, size });
+        }
+        let (mut start, mut end) = (0, size);
+        let mut path = Vec::new();
+        // From the root down, so the other way round.
+        while end - start > 1 {
+            let middle = start + split(end - start);
+            if index < middle {
+                path.push(self.over(middle, end)?);
+                end = middle;
+            } else {
+                path.push(self.over(start, middle)?);
+                start = middle;
+            }
+        }
+        path.reverse();
+        Ok(path)
+    }
+
+    /// `PROOF(old, D[new])` of RFC 6962 §2.1.2. Empty when both are equal or `old` is 0: then nothing is to be proven.
+    ///
+    /// # Errors
+    /// [`LogError::Size`] when the tree is smaller than `new`, or `new` than `old`.
+    pub fn consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>, LogError> {
+        self.has(new)?;
+        if old > new {
+            return Err(LogError::Size { asked: old, size: new });
+        }
+        let mut path = Vec::new();
+        if old == 0 || old == new {
+            return Ok(path);
+        }
+        let (mut start, mut end) = (0, new);
+        while end != old {
+            let middle = start + split(end - start);
+            if old <= middle {
+                path.push(self.over(middle, end)?);
+                end = middle;
+            } else {
+                path.push(self.over(start, middle)?);
+                start = middle;
+            }
+        }
+        // The verifier knows the old root: it is told only of what is not that.
+        if start != 0 {
+            path.push(self.over(start, end)?);
+        }
+        path.reverse();
+        Ok(path)
+    }
+
+    /// The hashes of a tile; none when the tree has not grown that far.
+    pub(super) fn tile(&self, level: u8, index: u64, width: u16) -> Option<&[Hash]> {
+        let hashes = self.levels.get(usize::from(level) * 8)?;
+        let first = usize::try_from(index).ok()?.checked_mul(usize::from(TILE_WIDTH))?;
+        hashes.get(first..first.checked_add(usize::from(width))?)
+    }
+
+    /// The hash over the leaves `start..end`, where `start` is a place a split leads to.
+    fn over(&self, start: u64, end: u64) -> Result<Hash, LogError> {
+        let width = end - start;
+        if width.is_power_of_two() {
+            let level = width.trailing_zeros();
+            let index = usize::try_from(start >> level).ok();
+            let hashes = self.levels.get(usize::try_from(level).unwrap_or(usize::MAX));
+            let hash = hashes.zip(index).and_then(|(hashes, index)| hashes.get(index));
+            return hash.copied().ok_or(LogError::Size { asked: end, size: self.size() });
+        }
+        let middle = start + split(width);
+        Ok(Hash::node(&self.over(start, middle)?, &self.over(middle, end)?))
+    }
+
+    fn has(&self, size: u64) -> Result<(), LogError> {
+        let there = self.size();
+        if size > there { Err(LogError::Size { asked: size, size: there }) } else { Ok(()) }
+    }
+}
+
+/// The largest power of two below `width`, which is at least 2.
+fn split(width: u64) -> u64 {
+    1 << (width - 1).ilog2()
+}
+
+fn count(hashes: &[Hash]) -> u64 {
+    u64::try_from(hashes.len()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
