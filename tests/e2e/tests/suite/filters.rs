@@ -116,3 +116,24 @@ fn keys_sign_and_verify_and_refusals_name_their_rule() {
         tamis(here, &["filter", "verify", file, "--key", "release.pub", "--name", "acme/else"]);
     assert!(String::from_utf8_lossy(&wrong.stdout).contains("trust.wrong-name"));
 }
+
+#[test]
+fn the_exit_code_says_whether_a_component_may_do_more_than_the_one_before() {
+    let folder = TempDir::new().unwrap();
+    let here = folder.path();
+    let before = crate::guests::behaviour().display().to_string();
+    let after = crate::guests::traffic().display().to_string();
+    std::fs::write(here.join("config.json"), r#"{"do":"edit","writes":["x-path"]}"#).unwrap();
+    let config = ["--config", "config.json"];
+    let said = run(here, &[&["filter", "diff", &before, &before][..], &config].concat());
+    assert!(said.contains("nothing that it could not do before"), "{said}");
+    let line = ["filter", "diff", &before, &after, "--output", "json"];
+    let done = tamis(here, &[&line[..], &config].concat());
+    assert_eq!(done.status.code(), Some(3));
+    let value: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(value["grows"], true);
+    let hedge = serde_json::json!({ "kind": "hook", "what": "hedge" });
+    assert!(value["gained"].as_array().unwrap().contains(&hedge), "{value}");
+    let failed = tamis(here, &["filter", "diff", &before, "nowhere.wasm"]);
+    assert_eq!(failed.status.code(), Some(1));
+}
