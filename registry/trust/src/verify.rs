@@ -12,7 +12,8 @@ use std::time::Duration;
 use crate::bundle::{Envelope, MAX_BUNDLES, PREDICATE_TYPE, STATEMENT_TYPE, Statement};
 use crate::policy::TrustedKey;
 use crate::refused::{Refused, code};
-use crate::{Digest, Error, KeyId, Manifest, Name, Policy, TITLE, VERSION, Version};
+use crate::verify::withdrawn::{Revocations, fresh, withdrawn};
+use crate::{Digest, Error, Manifest, Name, Policy, TITLE, VERSION, Version};
 
 /// What is to be verified, by whose rules, and when.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +63,8 @@ impl fmt::Display for SignerName {
         f.write_str(&self.0)
     }
 }
+
+mod withdrawn;
 
 const FORMAT_SETTER: &str = "the artifact format";
 
@@ -159,69 +162,6 @@ fn policy_for<'a>(manifest: &Manifest, policies: &'a [Policy]) -> Result<&'a Pol
             set_by: "default deny".to_owned(),
             remedy: format!("add a trust policy whose namespaces include {name}"),
         }),
-    }
-}
-
-/// A withdrawal anywhere counts: a closer policy must not bring back what a wider one took out.
-fn withdrawn(manifest: &Manifest, policies: &[Policy]) -> Result<(), Refused> {
-    let (name, digest, version) = (manifest.name(), manifest.digest(), manifest.version());
-    for policy in policies.iter().filter(|policy| policy.covers(name).is_some()) {
-        let refusal = |rule: String, remedy: String| Refused {
-            code: code::REVOKED_DIGEST,
-            rule,
-            set_by: set_by(policy),
-            remedy,
-        };
-        if policy.revokes_digest(&digest) {
-            return Err(refusal(
-                format!("revokedDigests lists {digest}"),
-                format!("pin another release of {name}"),
-            ));
-        }
-        if let Some(floor) = policy.floor(name).filter(|floor| version < *floor) {
-            return Err(refusal(
-                format!("floorVersions wants {name} {floor} or later, this is {version}"),
-                format!("pin {name} {floor} or later"),
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// The strictest bound counts: a closer policy must not make room for what a wider one wants to hear of
-/// sooner.
-fn fresh(manifest: &Manifest, request: &Request<'_>) -> Result<(), Refused> {
-    let name = manifest.name();
-    let speaking = request.policies.iter().filter(|policy| policy.covers(name).is_some());
-    let bounds = speaking.filter_map(|policy| Some((policy.staleness_bound()?, policy)));
-    match bounds.min_by_key(|(bound, _)| *bound) {
-        Some((bound, policy)) if request.policy_age > bound => Err(Refused {
-            code: code::STALE,
-            rule: format!(
-                "stalenessBound lets nothing new run under policies older than {bound:?}, these are \
-                 {:?} old: a revocation may have been missed",
-                request.policy_age
-            ),
-            set_by: set_by(policy),
-            remedy: "let the node reach its registry again; what runs goes on".to_owned(),
-        }),
-        Some(_) | None => Ok(()),
-    }
-}
-
-/// The revocations of all policies that speak of the filter.
-struct Revocations<'a>(Vec<&'a Policy>);
-
-impl<'a> Revocations<'a> {
-    fn of(manifest: &Manifest, policies: &'a [Policy]) -> Self {
-        let speaking = policies.iter().filter(|policy| policy.covers(manifest.name()).is_some());
-        Self(speaking.collect())
-    }
-
-    /// Why what this key signed does not count, if it was recorded at `logged`.
-    fn refuse(&self, id: &KeyId, logged: Option<u64>) -> Option<String> {
-        let widest = self.0.iter().filter_map(|policy| policy.revocation(id)).min();
-        widest.and_then(|revocation| revocation.refuses(logged))
     }
 }
 

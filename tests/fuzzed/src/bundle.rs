@@ -2,7 +2,8 @@
 
 use std::sync::LazyLock;
 use tamis_trust::{
-    BuildInput, Digest, Manifest, Policy, PrivateKey, Request, build, bundle_lines, verify,
+    Assigned, BuildInput, Digest, DirectorKeys, Manifest, Policy, PrivateKey, Request, build,
+    bundle_lines, verify, verify_assignment,
 };
 
 const COMPONENT: &[u8] = b"\0asm";
@@ -18,13 +19,16 @@ static SCENE: LazyLock<(Vec<u8>, Policy)> = LazyLock::new(|| {
     (manifest, policy)
 });
 
-/// Never accepts, for no key of the policy ever signed anything. The first byte says what the rest is: bundles, a
-/// manifest, or a policy.
+/// Never accepts, for no key of the policy ever signed anything. The first byte says what the rest is: bundles (or
+/// envelopes of assignments, which look alike), a manifest, or a policy.
 pub fn bundle(data: &[u8]) {
     let Some((kind, rest)) = data.split_first() else { return };
     let (manifest, policy) = &*SCENE;
     match kind % 3 {
-        0 => refused(manifest, &bundle_lines(rest), policy),
+        0 => {
+            refused(manifest, &bundle_lines(rest), policy);
+            unassigned(&bundle_lines(rest), policy);
+        }
         1 => {
             // What it is does not matter: a manifest of anybody's is refused like any other.
             let _ = Manifest::parse(rest);
@@ -51,4 +55,20 @@ fn refused(manifest: &[u8], bundles: &[&[u8]], policy: &Policy) {
     };
     let refused = verify(&request, COMPONENT).expect_err("nobody signed this");
     assert!(refused.code.starts_with("trust."));
+}
+
+fn unassigned(envelopes: &[&[u8]], policy: &Policy) {
+    let director = DirectorKeys::new(policy.keys().to_vec(), 1).expect("one key");
+    let asked = Assigned {
+        service: "shop/checkout",
+        slot: "shop/retries",
+        manifest: &Digest::of(b""),
+        config: &serde_json::Value::Null,
+        envelopes,
+        director: &director,
+        floor: 0,
+        now: 0,
+    };
+    let refused = verify_assignment(&asked).expect_err("nobody signed this");
+    assert!(refused.code.starts_with("assign."));
 }

@@ -41,6 +41,45 @@ pub struct Assigned<'a> {
 
 /// Finds the assignment that lets this run; the highest version when several do.
 ///
+/// ```
+/// use serde_json::json;
+/// use tamis_trust::{
+///     Assigned, Assignment, Digest, DirectorKeys, Mode, PrivateKey, Seen, config_digest,
+///     sign_assignment, verify_assignment,
+/// };
+///
+/// let key = PrivateKey::generate()?;
+/// let (manifest, config) = (Digest::of(b"a manifest"), json!({ "attempts": 3 }));
+/// let envelope = sign_assignment(&key, &Assignment {
+///     service: "shop/checkout".to_owned(),
+///     slot: "shop/retries".to_owned(),
+///     filter: "acme/retry".parse()?,
+///     manifest,
+///     config: config_digest(&config),
+///     version: 7,
+///     issued: 1_800_000_000,
+///     expires: 1_800_086_400,
+///     mode: Mode::Serve,
+/// })?;
+///
+/// let keys = json!({ "threshold": 1,
+///     "keys": [{ "name": "director", "publicKey": key.public_key().to_pem() }] });
+/// let director = DirectorKeys::from_json(keys.to_string().as_bytes())?;
+/// let mut seen = Seen::default();
+/// let assignment = verify_assignment(&Assigned {
+///     service: "shop/checkout",
+///     slot: "shop/retries",
+///     manifest: &manifest,
+///     config: &config,
+///     envelopes: &[envelope.as_bytes()],
+///     director: &director,
+///     floor: seen.floor("shop/checkout", "shop/retries"),
+///     now: 1_800_000_060,
+/// })?;
+/// assert!(seen.take(&assignment));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// [`Refused`] with a code `assign.*`, always with the rule, who set it and the way out.
 pub fn verify_assignment(request: &Assigned<'_>) -> Result<Assignment, Refused> {

@@ -1,0 +1,70 @@
+//! What policies take away: digests, versions, keys, and everything new once they are too old.
+//!
+//! All policies that speak of a filter count here, not only the one that decides whose signature it needs.
+
+use super::{Request, set_by};
+use crate::refused::{Refused, code};
+use crate::{KeyId, Manifest, Policy};
+
+/// A withdrawal anywhere counts: a closer policy must not bring back what a wider one took out.
+pub(super) fn withdrawn(manifest: &Manifest, policies: &[Policy]) -> Result<(), Refused> {
+    let (name, digest, version) = (manifest.name(), manifest.digest(), manifest.version());
+    for policy in policies.iter().filter(|policy| policy.covers(name).is_some()) {
+        let refusal = |rule: String, remedy: String| Refused {
+            code: code::REVOKED_DIGEST,
+            rule,
+            set_by: set_by(policy),
+            remedy,
+        };
+        if policy.revokes_digest(&digest) {
+            return Err(refusal(
+                format!("revokedDigests lists {digest}"),
+                format!("pin another release of {name}"),
+            ));
+        }
+        if let Some(floor) = policy.floor(name).filter(|floor| version < *floor) {
+            return Err(refusal(
+                format!("floorVersions wants {name} {floor} or later, this is {version}"),
+                format!("pin {name} {floor} or later"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The strictest bound counts: a closer policy must not make room for what a wider one wants to hear of
+/// sooner.
+pub(super) fn fresh(manifest: &Manifest, request: &Request<'_>) -> Result<(), Refused> {
+    let name = manifest.name();
+    let speaking = request.policies.iter().filter(|policy| policy.covers(name).is_some());
+    let bounds = speaking.filter_map(|policy| Some((policy.staleness_bound()?, policy)));
+    match bounds.min_by_key(|(bound, _)| *bound) {
+        Some((bound, policy)) if request.policy_age > bound => Err(Refused {
+            code: code::STALE,
+            rule: format!(
+                "stalenessBound lets nothing new run under policies older than {bound:?}, these are \
+                 {:?} old: a revocation may have been missed",
+                request.policy_age
+            ),
+            set_by: set_by(policy),
+            remedy: "let the node reach its registry again; what runs goes on".to_owned(),
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The revocations of all policies that speak of the filter.
+pub(super) struct Revocations<'a>(Vec<&'a Policy>);
+
+impl<'a> Revocations<'a> {
+    pub(super) fn of(manifest: &Manifest, policies: &'a [Policy]) -> Self {
+        let speaking = policies.iter().filter(|policy| policy.covers(manifest.name()).is_some());
+        Self(speaking.collect())
+    }
+
+    /// Why what this key signed does not count, if it was recorded at `logged`.
+    pub(super) fn refuse(&self, id: &KeyId, logged: Option<u64>) -> Option<String> {
+        let widest = self.0.iter().filter_map(|policy| policy.revocation(id)).min();
+        widest.and_then(|revocation| revocation.refuses(logged))
+    }
+}
