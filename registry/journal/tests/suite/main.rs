@@ -2,6 +2,7 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     reason = "a test that cannot go on has failed"
@@ -11,5 +12,6 @@ mod blobs;
 mod files;
 mod journal;
 mod log;
+mod postgres;
 mod sqlite;
 mod store;

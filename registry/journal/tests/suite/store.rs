@@ -1,13 +1,18 @@
 //! The storages that the promises are kept on, each fresh for one test.
 
+use std::sync::Arc;
+
 use tamis_journal::{Blobs, Journal};
 use tempfile::TempDir;
+
+use crate::postgres::{self, Server};
 
 /// A journal, blobs, and what must live as long as they do.
 pub(crate) struct Store {
     pub(crate) journal: Journal,
     pub(crate) blobs: Blobs,
     _folder: TempDir,
+    _server: Option<Arc<Server>>,
 }
 
 /// SQLite and files.
@@ -17,16 +22,35 @@ pub(crate) async fn embedded() -> Store {
         journal: Journal::sqlite(folder.path()).await.unwrap(),
         blobs: Blobs::files(folder.path()).await.unwrap(),
         _folder: folder,
+        _server: None,
     }
 }
 
-/// One test for each promise and storage: `embedded::NAME`.
+/// PostgreSQL, and files as well.
+pub(crate) async fn shared() -> Store {
+    let folder = TempDir::new().unwrap();
+    let server = postgres::server().await;
+    Store {
+        journal: Journal::postgres(&server.database().await).await.unwrap(),
+        blobs: Blobs::files(folder.path()).await.unwrap(),
+        _folder: folder,
+        _server: Some(server),
+    }
+}
+
+/// One test for each promise and storage: `embedded::NAME` and `shared::NAME`.
 macro_rules! on_every_store {
     ($($promise:ident),+ $(,)?) => {
         mod embedded {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $promise() {
                 super::$promise(crate::store::embedded().await).await;
+            })+
+        }
+        mod shared {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                super::$promise(crate::store::shared().await).await;
             })+
         }
     };
