@@ -10,6 +10,7 @@ use futures_util::stream::BoxStream;
 use crate::{BlobDigest, BlobError, UploadId};
 
 mod files;
+mod objects;
 
 /// A store of blobs. A clone is another handle on the same store.
 #[derive(Debug, Clone)]
@@ -20,6 +21,7 @@ pub struct Blobs {
 #[derive(Debug, Clone)]
 enum Storage {
     Files(files::Files),
+    Objects(objects::Objects),
 }
 
 /// A blob in a listing.
@@ -42,6 +44,21 @@ impl Blobs {
         Ok(Self { storage: Storage::Files(files::Files::open(folder).await?) })
     }
 
+    /// Blobs as objects of a bucket, below the prefix of `url` (`s3://BUCKET/PREFIX`). The store must know conditional
+    /// puts (`If-None-Match`); a lifecycle rule should expire incomplete multipart uploads, which a crash may leave.
+    ///
+    /// The options are named as in `object_store`, such as `aws_endpoint`, `aws_region`, `aws_access_key_id`,
+    /// `aws_secret_access_key`, `allow_http`. Nothing is read from the environment, and nothing is asked of the store yet.
+    ///
+    /// # Errors
+    /// [`BlobError::Address`] for another kind of address or an option there is none of.
+    pub async fn objects(
+        url: &str,
+        options: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, BlobError> {
+        Ok(Self { storage: Storage::Objects(objects::Objects::open(url, options)?) })
+    }
+
     /// Begins an upload of no bytes.
     ///
     /// # Errors
@@ -49,6 +66,7 @@ impl Blobs {
     pub async fn begin(&self) -> Result<UploadId, BlobError> {
         match &self.storage {
             Storage::Files(files) => files.begin().await,
+            Storage::Objects(objects) => objects.begin().await,
         }
     }
 
@@ -59,6 +77,7 @@ impl Blobs {
     pub async fn size(&self, upload: &UploadId) -> Result<u64, BlobError> {
         match &self.storage {
             Storage::Files(files) => files.size(upload).await,
+            Storage::Objects(objects) => objects.size(upload).await,
         }
     }
 
@@ -77,6 +96,7 @@ impl Blobs {
     ) -> Result<u64, BlobError> {
         match &self.storage {
             Storage::Files(files) => files.append(upload, offset, chunk).await,
+            Storage::Objects(objects) => objects.append(upload, offset, chunk).await,
         }
     }
 
@@ -89,6 +109,7 @@ impl Blobs {
     pub async fn finish(&self, upload: &UploadId, digest: &BlobDigest) -> Result<u64, BlobError> {
         match &self.storage {
             Storage::Files(files) => files.finish(upload, digest).await,
+            Storage::Objects(objects) => objects.finish(upload, digest).await,
         }
     }
 
@@ -99,6 +120,7 @@ impl Blobs {
     pub async fn cancel(&self, upload: &UploadId) -> Result<(), BlobError> {
         match &self.storage {
             Storage::Files(files) => files.cancel(upload).await,
+            Storage::Objects(objects) => objects.cancel(upload).await,
         }
     }
 
@@ -110,6 +132,7 @@ impl Blobs {
         verify(digest, &bytes)?;
         match &self.storage {
             Storage::Files(files) => files.put(digest, bytes).await,
+            Storage::Objects(objects) => objects.put(digest, bytes).await,
         }
     }
 
@@ -120,6 +143,7 @@ impl Blobs {
     pub async fn stat(&self, digest: &BlobDigest) -> Result<Option<u64>, BlobError> {
         match &self.storage {
             Storage::Files(files) => files.stat(digest).await,
+            Storage::Objects(objects) => objects.stat(digest).await,
         }
     }
 
@@ -136,6 +160,7 @@ impl Blobs {
     ) -> Result<BoxStream<'static, Result<Bytes, BlobError>>, BlobError> {
         match &self.storage {
             Storage::Files(files) => files.get(digest, range).await,
+            Storage::Objects(objects) => objects.get(digest, range).await,
         }
     }
 
@@ -169,6 +194,7 @@ impl Blobs {
     pub async fn delete(&self, digest: &BlobDigest) -> Result<(), BlobError> {
         match &self.storage {
             Storage::Files(files) => files.delete(digest).await,
+            Storage::Objects(objects) => objects.delete(digest).await,
         }
     }
 
@@ -180,6 +206,7 @@ impl Blobs {
     pub async fn older_than(&self, before_ms: u64) -> Result<Vec<Stored>, BlobError> {
         let mut stored = match &self.storage {
             Storage::Files(files) => files.older_than(before_ms).await?,
+            Storage::Objects(objects) => objects.older_than(before_ms).await?,
         };
         stored.sort_unstable_by(|one, other| one.digest.cmp(&other.digest));
         Ok(stored)
@@ -193,6 +220,7 @@ impl Blobs {
     pub async fn stale_uploads(&self, before_ms: u64) -> Result<Vec<UploadId>, BlobError> {
         let mut stale = match &self.storage {
             Storage::Files(files) => files.stale_uploads(before_ms).await?,
+            Storage::Objects(objects) => objects.stale_uploads(before_ms).await?,
         };
         stale.sort_unstable();
         Ok(stale)

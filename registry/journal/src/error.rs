@@ -158,7 +158,7 @@ pub enum BlobError {
 }
 
 impl BlobError {
-    pub(crate) fn storage<E: Into<Source>>(act: &'static str) -> impl FnOnce(E) -> Self {
+    pub(crate) fn storage<E: Into<Source>>(act: &'static str) -> impl Fn(E) -> Self {
         move |source| Self::Storage { act, source: source.into() }
     }
 }

@@ -12,6 +12,7 @@ mod blobs;
 mod files;
 mod journal;
 mod log;
+mod objects;
 mod postgres;
 mod sqlite;
 mod store;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tamis_journal::{Blobs, Journal};
 use tempfile::TempDir;
 
+use crate::objects;
 use crate::postgres::{self, Server};
 
 /// A journal, blobs, and what must live as long as they do.
@@ -26,13 +27,13 @@ pub(crate) async fn embedded() -> Store {
     }
 }
 
-/// PostgreSQL, and files as well.
+/// PostgreSQL and an object store.
 pub(crate) async fn shared() -> Store {
     let folder = TempDir::new().unwrap();
     let server = postgres::server().await;
     Store {
         journal: Journal::postgres(&server.database().await).await.unwrap(),
-        blobs: Blobs::files(folder.path()).await.unwrap(),
+        blobs: objects::bucket(folder.path()).await,
         _folder: folder,
         _server: Some(server),
     }
