@@ -46,7 +46,8 @@ impl Journal {
     /// number of servers may have it open; a lost connection is made again.
     ///
     /// `url` is a connection string of libpq, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`. TLS is not spoken: reach the
-    /// server over loopback, a Unix socket or a mesh that encrypts. Behind a pooler it must be one that pools sessions.
+    /// server over loopback, a Unix socket or a mesh that encrypts. A server that does not answer for 20 seconds is given up
+    /// unless the address sets `connect_timeout` and `tcp_user_timeout`. Behind a pooler it must be one that pools sessions.
     ///
     /// # Errors
     /// [`JournalError::Storage`] when the server cannot be reached or the table cannot be made.

@@ -5,6 +5,7 @@
 
 use std::str::FromStr as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::{Mutex, MutexGuard, watch};
@@ -17,6 +18,9 @@ use crate::{Head, JournalError};
 
 /// The advisory lock of appends: any number that nobody else of this database takes.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7881702169121)";
+
+/// How long a server may be silent before the connection counts as lost, unless the address says otherwise.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The lock comes first: two servers that begin at once would both make the table.
 const SCHEMA: &str = "
@@ -66,7 +70,13 @@ impl From<JournalError> for Failure {
 impl Postgres {
     pub(super) async fn open(url: &str) -> Result<Self, JournalError> {
         let act = "connect to PostgreSQL";
-        let config = Config::from_str(url).map_err(|error| JournalError::other(act, error))?;
+        let mut config = Config::from_str(url).map_err(|error| JournalError::other(act, error))?;
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(PATIENCE);
+        }
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(PATIENCE);
+        }
         let bell = watch::Sender::new(0);
         let journal = Self { config: Arc::new(config), client: Arc::default(), bell };
         let storage = |error| JournalError::other("make its table", error);
