@@ -1,1 +1,0 @@
-//! HTTP around the control plane.
