@@ -1,0 +1,96 @@
+//! What happened, and proof of it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// A part of the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LogPage {
+    /// Entries in their order.
+    pub entries: Vec<LogEntry>,
+    /// The last revision there is.
+    pub head: u64,
+}
+
+/// An entry of the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LogEntry {
+    /// Its revision, from 1.
+    pub revision: u64,
+    /// When.
+    pub time_ms: u64,
+    /// Who.
+    pub actor: String,
+    /// Kind of its record.
+    pub kind: String,
+    /// The record.
+    pub body: Value,
+    /// Its hash, which links it to the entry before.
+    pub hash: String,
+}
+
+/// What ran for a service at a moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WhoRan {
+    /// The service.
+    pub service: String,
+    /// The moment.
+    pub at_ms: u64,
+    /// By proxy and slot.
+    pub runs: Vec<Ran>,
+    /// That the reports this is told from are in the log.
+    pub proof: Proof,
+}
+
+/// What ran in a slot of a proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Ran {
+    /// The proxy.
+    pub node: String,
+    /// The slot.
+    pub slot: String,
+    /// The filter's name.
+    pub filter: String,
+    /// Digest of its manifest.
+    pub digest: String,
+    /// Version of the artifact.
+    pub version: String,
+    /// From this moment on.
+    pub from_ms: u64,
+    /// Until just before this moment; none: to the last report at least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<u64>,
+    /// When the proxy last said so.
+    pub seen_ms: u64,
+    /// The journal's revision of the report that first said so.
+    pub revision: u64,
+}
+
+/// That entries are in the log, to be checked offline with nothing but the log's public key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Proof {
+    /// The log's key, as a verifier line of signed-note. Whoever checks compares it with the one known from elsewhere.
+    pub key: String,
+    /// A signed checkpoint (C2SP tlog-checkpoint).
+    pub checkpoint: String,
+    /// The entries.
+    pub entries: Vec<ProvenEntry>,
+}
+
+/// An entry and its place in the log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProvenEntry {
+    /// Its revision; its index in the log is one less.
+    pub revision: u64,
+    /// The bytes of its leaf: canonical JSON.
+    pub canonical: String,
+    /// The inclusion proof (RFC 6962), from the leaf up, each 64 hexadecimal digits.
+    pub hashes: Vec<String>,
+}

@@ -1,0 +1,66 @@
+//! What the REST API of the control plane takes and answers.
+//!
+//! The server answers with these types and the command line reads them, so both speak of one thing in one way. JSON names
+//! are camelCase. Times are milliseconds since the Unix epoch. Digests are `sha256:` and 64 hexadecimal digits. A field
+//! that is not there is none.
+//!
+//! Requests refuse fields that they do not know; answers may gain fields.
+
+mod audit;
+mod change;
+mod error;
+mod pin;
+mod resource;
+mod rollout;
+mod status;
+
+pub use audit::{LogEntry, LogPage, Proof, ProvenEntry, Ran, WhoRan};
+pub use change::{
+    Applied, ApplyRequest, Diff, Emptied, FileText, Planned, Side, SlotChange, SlotDiff, SourceText,
+};
+pub use error::{DocumentProblem, Problem, Refusal};
+pub use pin::{
+    ApproveRequest, Approved, Grown, HistoryItem, Pin, PinRequest, Pinned, RevokeRequest, Revoked,
+    RollbackRequest, UnpinRequest,
+};
+pub use resource::{Condition, Programmed, Resource, ResourceList, ResourceSummary};
+pub use rollout::{
+    DifferenceView, Gates, MoveRequest, OnBreach, RolloutMove, RolloutRequest, RolloutView, Shadow,
+    Side as RolloutSide, Wave,
+};
+pub use status::{AssignedView, ProxyStatus, RunningView, SlotState, SlotStatus, Status};
+
+/// Where each question goes, below the address of the registry.
+pub mod paths {
+    /// `POST` [`ApplyRequest`](crate::ApplyRequest): what it would do.
+    pub const PLAN: &str = "/v1/plan";
+    /// `POST` [`ApplyRequest`](crate::ApplyRequest): do it.
+    pub const APPLY: &str = "/v1/apply";
+    /// `GET`: [`ResourceList`](crate::ResourceList); below it `/{kind}/{namespace}/{name}`: [`Resource`](crate::Resource).
+    pub const RESOURCES: &str = "/v1/resources";
+    /// `GET`: pins in force; `POST` [`PinRequest`](crate::PinRequest); `DELETE` [`UnpinRequest`](crate::UnpinRequest).
+    pub const PINS: &str = "/v1/pins";
+    /// `POST` [`RollbackRequest`](crate::RollbackRequest).
+    pub const ROLLBACK: &str = "/v1/rollback";
+    /// `POST` [`ApproveRequest`](crate::ApproveRequest).
+    pub const APPROVALS: &str = "/v1/approvals";
+    /// `GET`: what is revoked; `POST` [`RevokeRequest`](crate::RevokeRequest).
+    pub const REVOCATIONS: &str = "/v1/revocations";
+    /// `GET` with `service` and perhaps `filter`: what happened, oldest first.
+    pub const HISTORY: &str = "/v1/history";
+    /// `GET`: all; `POST` [`RolloutRequest`](crate::RolloutRequest); below it `/{name}`, and `/{name}/move` for
+    /// `POST` [`MoveRequest`](crate::MoveRequest).
+    pub const ROLLOUTS: &str = "/v1/rollouts";
+    /// `GET`: [`Status`](crate::Status), perhaps of one `service`.
+    pub const STATUS: &str = "/v1/status";
+    /// `GET` with `after` and `limit`: [`LogPage`](crate::LogPage).
+    pub const LOG: &str = "/v1/log";
+    /// `GET` with `service` and `atMs`: [`WhoRan`](crate::WhoRan).
+    pub const WHO_RAN: &str = "/v1/who-ran";
+    /// `GET`: the document that describes all this.
+    pub const OPENAPI: &str = "/v1/openapi.json";
+    /// `GET`: the newest checkpoint of the transparency log (C2SP tlog-tiles); tiles are below `/log/tile/`.
+    pub const CHECKPOINT: &str = "/log/checkpoint";
+    /// `GET`: the key that signs checkpoints, as a verifier line of signed-note.
+    pub const LOG_KEY: &str = "/log/key";
+}

@@ -1,0 +1,82 @@
+//! Documents in force.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::DocumentProblem;
+
+/// Documents in force, by kind, namespace and name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceList {
+    /// The journal's revision that this is of.
+    pub revision: u64,
+    /// The documents.
+    pub items: Vec<ResourceSummary>,
+}
+
+/// A document in force, without its text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceSummary {
+    /// Its kind.
+    pub kind: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Digest of its text.
+    pub digest: String,
+    /// The journal's revision that put it in force.
+    pub revision: u64,
+    /// When.
+    pub time_ms: u64,
+    /// Who.
+    pub actor: String,
+    /// Whether all its conditions hold.
+    pub ok: bool,
+}
+
+/// A document in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Resource {
+    /// Which, and since when.
+    #[serde(flatten)]
+    pub summary: ResourceSummary,
+    /// Its text.
+    pub text: String,
+    /// `Accepted` and `ResolvedRefs`.
+    pub conditions: Vec<Condition>,
+    /// Whether each proxy does what it says; proxies that it does not concern are left out.
+    pub programmed: Vec<Programmed>,
+    /// What is wrong with it.
+    pub problems: Vec<DocumentProblem>,
+}
+
+/// A condition of the Gateway API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Whether it holds.
+    pub status: bool,
+    /// One word.
+    pub reason: String,
+    /// In words.
+    pub message: String,
+}
+
+/// Whether a proxy does what a document says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Programmed {
+    /// The proxy.
+    pub node: String,
+    /// Whether it does.
+    pub status: bool,
+    /// One word or a code: `Programmed`, `Pending`, `Disconnected`, `trust.threshold`.
+    pub reason: String,
+}
