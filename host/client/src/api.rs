@@ -1,0 +1,194 @@
+//! The questions of the REST API, each a function.
+
+use http::{Method, header};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tamis_api::{
+    Applied, ApplyRequest, ApproveRequest, Approved, HistoryItem, LogPage, MoveRequest, Pin,
+    PinRequest, Pinned, Planned, Problem, Resource, ResourceList, RevokeRequest, Revoked,
+    RollbackRequest, RolloutRequest, RolloutView, Status, UnpinRequest, WhoRan, paths,
+};
+
+use crate::exchange::{Ask, Reply};
+use crate::{Client, ClientError};
+
+const JSON: &str = "application/json";
+
+/// What stays as it is in a path segment or a value of a query (RFC 3986 §2.3).
+const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// What the REST API answers. Errors are those of [`ClientError`]; a no of the control plane is
+/// [`ClientError::Refused`].
+#[expect(clippy::missing_errors_doc, reason = "all of them fail alike, as the block says")]
+impl Client {
+    /// What an apply would do. Writes nothing.
+    pub async fn plan(&self, request: &ApplyRequest) -> Result<Planned, ClientError> {
+        self.ask(Method::POST, paths::PLAN, Some(request)).await
+    }
+
+    /// Puts documents in force and takes them out, all or nothing.
+    pub async fn apply(&self, request: &ApplyRequest) -> Result<Applied, ClientError> {
+        self.ask(Method::POST, paths::APPLY, Some(request)).await
+    }
+
+    /// The documents in force.
+    pub async fn resources(&self) -> Result<ResourceList, ClientError> {
+        self.read(paths::RESOURCES).await
+    }
+
+    /// A document in force.
+    pub async fn resource(
+        &self,
+        kind: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Resource, ClientError> {
+        let [kind, namespace, name] = [kind, namespace, name].map(encoded);
+        self.read(&format!("{}/{kind}/{namespace}/{name}", paths::RESOURCES)).await
+    }
+
+    /// The pins in force.
+    pub async fn pins(&self) -> Result<Vec<Pin>, ClientError> {
+        self.read(paths::PINS).await
+    }
+
+    /// Pins a filter of a service, or says what that would do.
+    pub async fn pin(&self, request: &PinRequest) -> Result<Pinned, ClientError> {
+        self.ask(Method::POST, paths::PINS, Some(request)).await
+    }
+
+    /// Takes a pin out.
+    pub async fn unpin(&self, request: &UnpinRequest) -> Result<Pinned, ClientError> {
+        self.ask(Method::DELETE, paths::PINS, Some(request)).await
+    }
+
+    /// Back to what was pinned before.
+    pub async fn rollback(&self, request: &RollbackRequest) -> Result<Pinned, ClientError> {
+        self.ask(Method::POST, paths::ROLLBACK, Some(request)).await
+    }
+
+    /// Agrees to a change of somebody else.
+    pub async fn approve(&self, request: &ApproveRequest) -> Result<Approved, ClientError> {
+        self.ask(Method::POST, paths::APPROVALS, Some(request)).await
+    }
+
+    /// What is revoked.
+    pub async fn revocations(&self) -> Result<Vec<Revoked>, ClientError> {
+        self.read(paths::REVOCATIONS).await
+    }
+
+    /// Withdraws a digest or a key.
+    pub async fn revoke(&self, request: &RevokeRequest) -> Result<Revoked, ClientError> {
+        self.ask(Method::POST, paths::REVOCATIONS, Some(request)).await
+    }
+
+    /// What happened to the filters of a service, or to one of them; oldest first.
+    pub async fn history(
+        &self,
+        service: &str,
+        filter: Option<&str>,
+    ) -> Result<Vec<HistoryItem>, ClientError> {
+        let filter = filter.map(|filter| format!("&filter={}", encoded(filter)));
+        let query = format!("service={}{}", encoded(service), filter.unwrap_or_default());
+        self.read(&format!("{}?{query}", paths::HISTORY)).await
+    }
+
+    /// All rollouts.
+    pub async fn rollouts(&self) -> Result<Vec<RolloutView>, ClientError> {
+        self.read(paths::ROLLOUTS).await
+    }
+
+    /// One rollout.
+    pub async fn rollout(&self, name: &str) -> Result<RolloutView, ClientError> {
+        self.read(&format!("{}/{}", paths::ROLLOUTS, encoded(name))).await
+    }
+
+    /// Begins a rollout.
+    pub async fn start_rollout(
+        &self,
+        request: &RolloutRequest,
+    ) -> Result<RolloutView, ClientError> {
+        self.ask(Method::POST, paths::ROLLOUTS, Some(request)).await
+    }
+
+    /// Makes a move in a rollout.
+    pub async fn move_rollout(
+        &self,
+        name: &str,
+        request: &MoveRequest,
+    ) -> Result<RolloutView, ClientError> {
+        let path = format!("{}/{}/move", paths::ROLLOUTS, encoded(name));
+        self.ask(Method::POST, &path, Some(request)).await
+    }
+
+    /// Who runs what: every proxy, or those of one service.
+    pub async fn status(&self, service: Option<&str>) -> Result<Status, ClientError> {
+        let query = service.map(|service| format!("?service={}", encoded(service)));
+        self.read(&format!("{}{}", paths::STATUS, query.unwrap_or_default())).await
+    }
+
+    /// Entries of the journal behind a revision, at most so many.
+    pub async fn log(&self, after: u64, limit: usize) -> Result<LogPage, ClientError> {
+        self.read(&format!("{}?after={after}&limit={limit}", paths::LOG)).await
+    }
+
+    /// What ran for a service at a moment, in milliseconds since the Unix epoch, with proof.
+    pub async fn who_ran(&self, service: &str, at_ms: u64) -> Result<WhoRan, ClientError> {
+        let service = encoded(service);
+        self.read(&format!("{}?service={service}&atMs={at_ms}", paths::WHO_RAN)).await
+    }
+
+    /// The key that signs checkpoints, as the registry says: to be compared with one known from elsewhere.
+    pub async fn log_key(&self) -> Result<String, ClientError> {
+        let reply = self.send(Ask::new(Method::GET, paths::LOG_KEY).limit(64 * 1024)).await?;
+        let text = String::from_utf8(reply.body.to_vec());
+        match text {
+            Ok(text) if reply.status.is_success() => Ok(text.trim().to_owned()),
+            _ => Err(self.refused(paths::LOG_KEY, &reply)),
+        }
+    }
+
+    async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.ask::<(), T>(Method::GET, path, None).await
+    }
+
+    async fn ask<Q: Serialize, T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        question: Option<&Q>,
+    ) -> Result<T, ClientError> {
+        let mut ask = Ask::new(method, path).header(header::ACCEPT, JSON);
+        if let Some(question) = question {
+            let body = serde_json::to_vec(question);
+            let body = body.map_err(|error| ClientError::Artifact(error.to_string()))?;
+            ask = ask.body(JSON, body);
+        }
+        let reply = self.send(ask).await?;
+        if !reply.status.is_success() {
+            return Err(self.refused(path, &reply));
+        }
+        serde_json::from_slice(&reply.body).map_err(|error| ClientError::Strange {
+            server: self.server.clone(),
+            path: path.to_owned(),
+            status: reply.status,
+            what: format!("a body that cannot be read ({error})"),
+        })
+    }
+
+    /// An answer that is no success: the words of the control plane if they are there.
+    fn refused(&self, path: &str, reply: &Reply) -> ClientError {
+        match serde_json::from_slice::<Problem>(&reply.body) {
+            Ok(problem) => ClientError::Refused(Box::new(problem)),
+            Err(_) => self.oci_refusal(path, reply),
+        }
+    }
+}
+
+pub(crate) fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, KEPT).to_string()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,247 @@
+//! Filters in and out: component, manifest and signatures.
+//!
+//! The artifact is the CNCF's layout for Wasm; each signature is a manifest of its own that speaks about it, laid out as
+//! cosign 3 does (`application/vnd.dev.sigstore.bundle.v0.3+json` as artifact type and as layer, the empty config), so
+//! that `cosign verify --key` finds what is pushed here and what cosign signed is pulled here.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::json;
+use tamis_trust::{Digest, MAX_BUNDLE_BYTES, MAX_BUNDLES, Manifest};
+
+use crate::oci::{MANIFEST_TYPE, Reference};
+use crate::{Client, ClientError};
+
+/// Artifact type and media type of signatures.
+pub const BUNDLE_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+const PREDICATE_TYPE: &str = "https://sigstore.dev/cosign/sign/v1";
+const EMPTY_TYPE: &str = "application/vnd.oci.empty.v1+json";
+/// Bytes of a component; the engine refuses larger ones.
+const COMPONENT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// A filter as bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Artifact {
+    /// Its manifest, exactly.
+    pub manifest: Vec<u8>,
+    /// The component.
+    pub component: Vec<u8>,
+    /// Sigstore bundles, one a signature.
+    pub bundles: Vec<Vec<u8>>,
+}
+
+/// What a push did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pushed {
+    /// Digest of the manifest.
+    pub digest: Digest,
+    /// The tag it has now: its version.
+    pub tag: String,
+    /// Digests of the signatures' manifests.
+    pub signatures: Vec<Digest>,
+}
+
+/// What was pulled. Its digests hold; nobody has checked who signed it.
+#[derive(Debug, Clone)]
+pub struct Pulled {
+    /// Digest of the manifest.
+    pub digest: Digest,
+    /// The manifest, parsed.
+    pub parsed: Manifest,
+    /// The bytes.
+    pub artifact: Artifact,
+}
+
+#[derive(Deserialize)]
+struct WithConfig {
+    config: Config,
+}
+
+#[derive(Deserialize)]
+struct Config {
+    digest: Digest,
+    #[serde(default)]
+    data: Option<String>,
+}
+
+/// A manifest of a signature, as far as it is of interest.
+#[derive(Deserialize)]
+struct SignatureManifest {
+    layers: Vec<Layer>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Layer {
+    media_type: String,
+    digest: Digest,
+}
+
+impl Client {
+    /// Puts a filter into a repository and tags it with its version. What is there already is not sent again.
+    ///
+    /// The tag comes last: who finds it finds the signatures.
+    ///
+    /// # Errors
+    /// [`ClientError::Artifact`] when the manifest and the component are not one filter or the version is no tag,
+    /// [`ClientError::Oci`] when the registry refuses, such as a version that is another filter already.
+    pub async fn push(&self, repository: &str, artifact: &Artifact) -> Result<Pushed, ClientError> {
+        let repository = checked(repository)?;
+        let parsed = parsed(&artifact.manifest)?;
+        parsed.check(&artifact.component).map_err(|error| {
+            ClientError::Artifact(format!("the component is not the one of its manifest: {error}"))
+        })?;
+        let tag: Reference = parsed.version().to_string().parse().map_err(ClientError::Artifact)?;
+        let (config, bytes) = config(&artifact.manifest)?;
+        self.ensure(repository, &config, bytes).await?;
+        let component = parsed.component_digest();
+        self.ensure(repository, &component, Bytes::from(artifact.component.clone())).await?;
+        let digest = parsed.digest();
+        self.put_manifest(repository, &Reference::Digest(digest), &artifact.manifest).await?;
+        let mut signatures = Vec::new();
+        for bundle in &artifact.bundles {
+            signatures.push(self.sign(repository, &artifact.manifest, bundle).await?);
+        }
+        self.put_manifest(repository, &tag, &artifact.manifest).await?;
+        Ok(Pushed { digest, tag: tag.to_string(), signatures })
+    }
+
+    async fn ensure(
+        &self,
+        repository: &str,
+        digest: &Digest,
+        bytes: Bytes,
+    ) -> Result<(), ClientError> {
+        if self.has_blob(repository, digest).await? {
+            return Ok(());
+        }
+        self.put_blob(repository, digest, bytes).await
+    }
+
+    /// Puts a signature beside what it signs. Equal bundles give equal manifests, so that none is there twice.
+    async fn sign(
+        &self,
+        repository: &str,
+        subject: &[u8],
+        bundle: &[u8],
+    ) -> Result<Digest, ClientError> {
+        let (empty, signature) = (Digest::of(b"{}"), Digest::of(bundle));
+        self.ensure(repository, &empty, Bytes::from_static(b"{}")).await?;
+        self.ensure(repository, &signature, Bytes::copy_from_slice(bundle)).await?;
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPE,
+            "artifactType": BUNDLE_TYPE,
+            "config": { "mediaType": EMPTY_TYPE, "digest": empty.to_string(), "size": 2 },
+            "layers": [
+                { "mediaType": BUNDLE_TYPE, "digest": signature.to_string(), "size": bundle.len() },
+            ],
+            "subject": {
+                "mediaType": MANIFEST_TYPE,
+                "digest": Digest::of(subject).to_string(),
+                "size": subject.len(),
+            },
+            "annotations": {
+                "dev.sigstore.bundle.content": "dsse-envelope",
+                "dev.sigstore.bundle.predicateType": PREDICATE_TYPE,
+            },
+        });
+        let manifest = manifest.to_string().into_bytes();
+        let digest = Digest::of(&manifest);
+        self.put_manifest(repository, &Reference::Digest(digest), &manifest).await?;
+        Ok(digest)
+    }
+
+    /// Gets a filter out of a repository, with at most 32 signatures; others are left where they are.
+    ///
+    /// # Errors
+    /// [`ClientError::Artifact`] when it is no filter, [`ClientError::Tampered`] when bytes are not those of their digest,
+    /// [`ClientError::Oci`] when the registry refuses.
+    pub async fn pull(
+        &self,
+        repository: &str,
+        reference: &Reference,
+    ) -> Result<Pulled, ClientError> {
+        let repository = checked(repository)?;
+        let manifest = self.manifest(repository, reference).await?;
+        let parsed = parsed(&manifest)?;
+        let size = parsed.component_size();
+        if size > COMPONENT_BYTES {
+            let why = format!("its component has {size} bytes, more than {COMPONENT_BYTES}");
+            return Err(ClientError::Artifact(why));
+        }
+        let limit = usize::try_from(size).unwrap_or(usize::MAX);
+        let component = self.blob(repository, &parsed.component_digest(), limit).await?;
+        let digest = parsed.digest();
+        let mut bundles = Vec::new();
+        for one in self.referrers(repository, &digest, BUNDLE_TYPE).await? {
+            if bundles.len() == MAX_BUNDLES {
+                break;
+            }
+            bundles.extend(self.signature(repository, &one.digest).await?);
+        }
+        let (manifest, component) = (manifest.to_vec(), component.to_vec());
+        Ok(Pulled { digest, parsed, artifact: Artifact { manifest, component, bundles } })
+    }
+
+    /// The bundle of a signature's manifest; none when it is laid out in another way, which says nothing to us.
+    async fn signature(
+        &self,
+        repository: &str,
+        digest: &str,
+    ) -> Result<Option<Vec<u8>>, ClientError> {
+        let Ok(digest) = digest.parse() else { return Ok(None) };
+        let manifest = self.manifest(repository, &Reference::Digest(digest)).await?;
+        let Ok(manifest) = serde_json::from_slice::<SignatureManifest>(&manifest) else {
+            return Ok(None);
+        };
+        let [layer] = manifest.layers.as_slice() else { return Ok(None) };
+        if layer.media_type != BUNDLE_TYPE {
+            return Ok(None);
+        }
+        let bundle = self.blob(repository, &layer.digest, MAX_BUNDLE_BYTES).await?;
+        Ok(one_line(&bundle))
+    }
+}
+
+/// A bundle in one line, as files of several bundles have them; none when it is no JSON.
+fn one_line(bundle: &[u8]) -> Option<Vec<u8>> {
+    if !bundle.contains(&b'\n') {
+        return Some(bundle.to_vec());
+    }
+    // The envelope's payload is base64, so that white space around it is not signed.
+    let value: serde_json::Value = serde_json::from_slice(bundle).ok()?;
+    serde_json::to_vec(&value).ok()
+}
+
+/// A repository's name, as far as it decides about the path: the rest is for the registry to say.
+fn checked(repository: &str) -> Result<&str, ClientError> {
+    let sound =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-/".contains(&byte);
+    let parts = repository.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
+    if parts && repository.bytes().all(sound) {
+        return Ok(repository);
+    }
+    let why = format!(
+        "`{repository}` is no repository; write names of lower-case letters and digits, such as acme/retry"
+    );
+    Err(ClientError::Artifact(why))
+}
+
+fn parsed(manifest: &[u8]) -> Result<Manifest, ClientError> {
+    Manifest::parse(manifest)
+        .map_err(|error| ClientError::Artifact(format!("this is no filter: {error}")))
+}
+
+/// The config that the manifest carries.
+fn config(manifest: &[u8]) -> Result<(Digest, Bytes), ClientError> {
+    let lacks = || ClientError::Artifact("the manifest does not carry its config".to_owned());
+    let WithConfig { config } = serde_json::from_slice(manifest).map_err(|_| lacks())?;
+    let data = config.data.and_then(|data| STANDARD.decode(data).ok()).ok_or_else(lacks)?;
+    Ok((config.digest, Bytes::from(data)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! A server for tests: it answers with what a function says and keeps what it was asked.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tamis_transport::ServerTls;
+use tokio::net::{TcpListener, UnixListener};
+
+use crate::{Client, Options};
+
+/// A request as it came.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) token: Option<String>,
+    pub(crate) body: Bytes,
+}
+
+/// An answer.
+pub(crate) type Answer = Response<Full<Bytes>>;
+
+pub(crate) fn answer(status: u16, body: impl Into<Bytes>) -> Answer {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap();
+    response
+}
+
+type Says = Arc<dyn Fn(&Asked) -> Answer + Send + Sync>;
+
+/// The server.
+pub(crate) struct Fake {
+    pub(crate) address: String,
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+impl Fake {
+    pub(crate) async fn new(says: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let (says, asked): (Says, _) = (Arc::new(says), Arc::default());
+        let kept = Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                serve(TokioIo::new(stream), Arc::clone(&says), Arc::clone(&kept));
+            }
+        });
+        Self { address, asked }
+    }
+
+    pub(crate) async fn on_unix(
+        path: &std::path::Path,
+        says: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let listener = UnixListener::bind(path).unwrap();
+        let (says, asked): (Says, _) = (Arc::new(says), Arc::default());
+        let kept = Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                serve(TokioIo::new(stream), Arc::clone(&says), Arc::clone(&kept));
+            }
+        });
+        Self { address: format!("unix:{}", path.display()), asked }
+    }
+
+    /// With a certificate for `localhost` of an authority whose PEM goes to `ca`.
+    pub(crate) async fn on_tls(
+        folder: &std::path::Path,
+        says: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let tls = certificates(folder);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+        let (says, asked): (Says, _) = (Arc::new(says), Arc::default());
+        let kept = Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                // Clients that believe another authority leave here.
+                let Ok((stream, _)) = tls.accept(stream).await else { continue };
+                serve(TokioIo::new(stream), Arc::clone(&says), Arc::clone(&kept));
+            }
+        });
+        Self { address, asked }
+    }
+
+    pub(crate) fn options(&self) -> Options {
+        Options::new(self.address.parse().unwrap())
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::new(Options { token: Some("secret".into()), ..self.options() }).unwrap()
+    }
+
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+/// Writes `ca.pem`, and the files of a server that it stands for.
+fn certificates(folder: &std::path::Path) -> ServerTls {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let (key, names) = (KeyPair::generate().unwrap(), vec!["localhost".to_owned()]);
+    let leaf = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
+    let path = |name: &str| folder.join(name);
+    std::fs::write(path("ca.pem"), issuer.pem()).unwrap();
+    std::fs::write(path("server.pem"), leaf.pem()).unwrap();
+    std::fs::write(path("server.key"), key.serialize_pem()).unwrap();
+    ServerTls::from_files(&path("server.pem"), &path("server.key"), None).unwrap()
+}
+
+fn serve<IO>(io: IO, says: Says, kept: Arc<Mutex<Vec<Asked>>>)
+where
+    IO: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
+    tokio::spawn(async move {
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (says, kept) = (Arc::clone(&says), Arc::clone(&kept));
+            async move {
+                let (head, body) = request.into_parts();
+                let token = head.headers.get("authorization");
+                let asked = Asked {
+                    method: head.method,
+                    path: head.uri.to_string(),
+                    token: token.map(|token| token.to_str().unwrap().to_owned()),
+                    body: body.collect().await.unwrap().to_bytes(),
+                };
+                let said = says(&asked);
+                kept.lock().unwrap().push(asked);
+                Ok::<_, Infallible>(said)
+            }
+        });
+        // A client that went away is of no interest here.
+        let _ = http1::Builder::new().serve_connection(io, service).await;
+    });
+}
