@@ -1,0 +1,251 @@
+//! Access: who may do what where. Tokens are known by their hashes alone.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use aws_lc_rs::rand;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, header};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use tamis_journal::Hash;
+use thiserror::Error;
+
+use crate::name::{NameError, Repository};
+
+/// How a token begins, so that scanners for leaked secrets find it.
+const PREFIX: &str = "tamis_";
+/// The longest name of a token, in bytes.
+const MAX_NAME_BYTES: usize = 64;
+
+/// What may be done in a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verb {
+    /// Read.
+    Pull,
+    /// Write: blobs, manifests and tags.
+    Push,
+    /// Delete: blobs, manifests and tags.
+    Delete,
+}
+
+/// Which repositories a token is for: all (`*`), those below a prefix (`acme/*`), or one (`acme/limits`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern(Form);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Form {
+    All,
+    Below(Repository),
+    One(Repository),
+}
+
+impl Pattern {
+    /// Whether the repository is one of them.
+    #[must_use]
+    pub fn covers(&self, repository: &Repository) -> bool {
+        match &self.0 {
+            Form::All => true,
+            Form::Below(prefix) => {
+                let rest = repository.as_str().strip_prefix(prefix.as_str());
+                rest.is_some_and(|rest| rest.starts_with('/'))
+            }
+            Form::One(one) => one == repository,
+        }
+    }
+}
+
+impl FromStr for Pattern {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        Ok(Self(match text.strip_suffix("/*") {
+            _ if text == "*" => Form::All,
+            Some(prefix) => Form::Below(prefix.parse()?),
+            None => Form::One(text.parse()?),
+        }))
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Form::All => f.write_str("*"),
+            Form::Below(prefix) => write!(f, "{prefix}/*"),
+            Form::One(one) => write!(f, "{one}"),
+        }
+    }
+}
+
+impl Serialize for Pattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// What callers without a token may do, in every repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Anonymous {
+    /// Nothing.
+    #[default]
+    None,
+    /// Pull.
+    Pull,
+    /// Pull and push.
+    Push,
+}
+
+/// A token's secret: `tamis_` and 64 hex digits of 256 random bits. Shown once, kept nowhere.
+pub struct Secret(String);
+
+impl Secret {
+    /// A new one.
+    ///
+    /// # Errors
+    /// [`SecretError`] when the system has no randomness.
+    pub fn generate() -> Result<Self, SecretError> {
+        let mut bytes = [0; 32];
+        rand::fill(&mut bytes).map_err(|_| SecretError)?;
+        Ok(Self(format!("{PREFIX}{}", Hash(bytes))))
+    }
+
+    /// The text to hand to its owner.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// What the registry keeps of it. Unsalted: 256 random bits are in no dictionary.
+    pub(crate) fn hash(&self) -> Hash {
+        Hash::of(self.0.as_bytes())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// The system has no randomness to make a token of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("a token cannot be made: the system has no randomness")]
+pub struct SecretError;
+
+/// Whether text can be the name of a token: lower-case letters, digits and dashes, at most 64 bytes. Entries of the
+/// journal name their writer by it.
+pub(crate) fn is_token_name(text: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(legal)
+}
+
+/// What is known of a token.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Token {
+    pub(crate) name: String,
+    pub(crate) sha256: Hash,
+    pub(crate) repositories: Vec<Pattern>,
+    pub(crate) verbs: Vec<Verb>,
+}
+
+/// The tokens there are.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Tokens {
+    by_hash: BTreeMap<Hash, Token>,
+}
+
+impl Tokens {
+    /// A token of the same name is replaced.
+    pub(crate) fn insert(&mut self, token: Token) {
+        self.remove(&token.name);
+        self.by_hash.insert(token.sha256, token);
+    }
+
+    pub(crate) fn remove(&mut self, name: &str) {
+        self.by_hash.retain(|_, token| token.name != name);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_hash.is_empty()
+    }
+
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.by_hash.values().any(|token| token.name == name)
+    }
+
+    /// Found by hash, so that how long a look takes says nothing about the secret.
+    fn find(&self, secret: &str) -> Option<&Token> {
+        self.by_hash.get(&Hash::of(secret.as_bytes()))
+    }
+}
+
+/// Who makes a request.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Caller {
+    /// Nobody in particular.
+    Anonymous(Anonymous),
+    /// The bearer of a token.
+    Token(Token),
+}
+
+impl Caller {
+    /// Whose credentials a request carries: none at all, or those of a token. None: credentials nobody has.
+    ///
+    /// As `Authorization: Bearer TOKEN`, or `Basic` with any user and the token as password (RFC 7617, RFC 6750 §2.1).
+    pub(crate) fn of(headers: &HeaderMap, tokens: &Tokens, anonymous: Anonymous) -> Option<Self> {
+        let mut values = headers.get_all(header::AUTHORIZATION).iter();
+        let Some(value) = values.next() else { return Some(Self::Anonymous(anonymous)) };
+        if values.next().is_some() {
+            return None;
+        }
+        let (scheme, rest) = value.to_str().ok()?.split_once(' ')?;
+        let secret = if scheme.eq_ignore_ascii_case("bearer") {
+            rest.trim().to_owned()
+        } else if scheme.eq_ignore_ascii_case("basic") {
+            let pair = String::from_utf8(STANDARD.decode(rest.trim()).ok()?).ok()?;
+            pair.split_once(':')?.1.to_owned()
+        } else {
+            return None;
+        };
+        tokens.find(&secret).cloned().map(Self::Token)
+    }
+
+    /// Whether it may do that there.
+    pub(crate) fn may(&self, verb: Verb, repository: &Repository) -> bool {
+        match self {
+            Self::Anonymous(anonymous) => match verb {
+                Verb::Pull => *anonymous != Anonymous::None,
+                Verb::Push => *anonymous == Anonymous::Push,
+                Verb::Delete => false,
+            },
+            Self::Token(token) => {
+                token.verbs.contains(&verb)
+                    && token.repositories.iter().any(|pattern| pattern.covers(repository))
+            }
+        }
+    }
+
+    /// Whether it may see that there is a registry at all.
+    pub(crate) fn may_enter(&self) -> bool {
+        *self != Self::Anonymous(Anonymous::None)
+    }
+
+    /// The name that the journal's entries bear.
+    pub(crate) fn actor(&self) -> &str {
+        match self {
+            Self::Anonymous(_) => "anonymous",
+            Self::Token(token) => &token.name,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+use http::HeaderValue;
+
+use super::*;
+
+fn repository(text: &str) -> Repository {
+    text.parse().unwrap()
+}
+
+#[test]
+fn a_pattern_covers_what_it_says_and_nothing_beside() {
+    for (pattern, yes, no) in [
+        ("*", &["a", "a/b/c"][..], &[][..]),
+        ("acme/*", &["acme/a", "acme/a/b"], &["acme", "acme2/a", "b/acme/a"]),
+        ("acme/a", &["acme/a"], &["acme/a/b", "acme/ab", "acme"]),
+    ] {
+        let parsed: Pattern = pattern.parse().unwrap();
+        assert_eq!(parsed.to_string(), pattern);
+        assert!(yes.iter().all(|name| parsed.covers(&repository(name))), "{pattern}");
+        assert!(!no.iter().any(|name| parsed.covers(&repository(name))), "{pattern}");
+    }
+    for bad in ["", "/*", "a*", "*/a", "A", "a/*/*", "**"] {
+        assert!(bad.parse::<Pattern>().is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn both_schemes_lead_to_the_token_and_anything_else_to_nobody() {
+    let (secret, mut tokens) = (Secret::generate().unwrap(), Tokens::default());
+    let token = Token {
+        name: "ci".to_owned(),
+        sha256: secret.hash(),
+        repositories: vec!["acme/*".parse().unwrap()],
+        verbs: vec![Verb::Pull],
+    };
+    tokens.insert(token.clone());
+    let caller = |value: Option<String>| {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = value {
+            headers.insert(header::AUTHORIZATION, HeaderValue::from_str(&value).unwrap());
+        }
+        Caller::of(&headers, &tokens, Anonymous::None)
+    };
+    let text = secret.expose();
+    let basic = STANDARD.encode(format!("anyone:{text}"));
+    for good in [format!("Bearer {text}"), format!("bearer  {text}"), format!("Basic {basic}")] {
+        assert_eq!(caller(Some(good)), Some(Caller::Token(token.clone())));
+    }
+    assert_eq!(caller(None), Some(Caller::Anonymous(Anonymous::None)));
+    for bad in ["", "Bearer", "Bearer x", "Basic !", "Basic eDp5", "Digest x", text] {
+        assert_eq!(caller(Some(bad.to_owned())), None, "{bad}");
+    }
+}
+
+#[test]
+fn a_token_does_what_its_verbs_say_where_its_patterns_say() {
+    let token = Token {
+        name: "ci".to_owned(),
+        sha256: Hash::ZERO,
+        repositories: vec!["acme/*".parse().unwrap()],
+        verbs: vec![Verb::Pull, Verb::Push],
+    };
+    let caller = Caller::Token(token);
+    let (inside, outside) = (repository("acme/a"), repository("b"));
+    assert!(caller.may(Verb::Pull, &inside) && caller.may(Verb::Push, &inside));
+    assert!(!caller.may(Verb::Delete, &inside) && !caller.may(Verb::Pull, &outside));
+}
+
+#[test]
+fn anonymous_callers_never_delete() {
+    let somewhere = repository("a");
+    for (anonymous, pull, push) in [
+        (Anonymous::None, false, false),
+        (Anonymous::Pull, true, false),
+        (Anonymous::Push, true, true),
+    ] {
+        let caller = Caller::Anonymous(anonymous);
+        assert_eq!(caller.may(Verb::Pull, &somewhere), pull);
+        assert_eq!(caller.may(Verb::Push, &somewhere), push);
+        assert!(!caller.may(Verb::Delete, &somewhere));
+        assert_eq!(caller.may_enter(), pull);
+    }
+}
+
+#[test]
+fn a_secret_is_never_printed_by_accident() {
+    let secret = Secret::generate().unwrap();
+    assert_eq!(secret.expose().len(), 70);
+    assert!(!format!("{secret:?}").contains(secret.expose()));
+    assert_ne!(secret.expose(), Secret::generate().unwrap().expose());
+}

@@ -1,0 +1,108 @@
+//! Changes: what the registry writes into the journal, and reads back.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tamis_journal::{BlobDigest, Hash, Record};
+
+use crate::access::{Pattern, Verb};
+use crate::name::{Repository, Tag};
+
+/// What happened to the registry. As a record: the variant's name in kebab case is the kind, its fields are the body.
+///
+/// Fields may be added; one that is missing must have a default, since old entries stay as they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "body", rename_all = "kebab-case")]
+pub(crate) enum Change {
+    /// A blob can be pulled from a repository.
+    BlobLinked { repository: Repository, digest: BlobDigest, size: u64 },
+    /// No more.
+    BlobUnlinked { repository: Repository, digest: BlobDigest },
+    /// A manifest can be pulled; its bytes are a blob. Annotations are not repeated here: they may be large.
+    ManifestPut {
+        repository: Repository,
+        digest: BlobDigest,
+        media_type: String,
+        size: u64,
+        #[serde(default)]
+        tags: Vec<Tag>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subject: Option<BlobDigest>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        artifact_type: Option<String>,
+        #[serde(default)]
+        blobs: Vec<BlobDigest>,
+        #[serde(default)]
+        manifests: Vec<BlobDigest>,
+    },
+    /// No more, nor by any tag.
+    ManifestDeleted { repository: Repository, digest: BlobDigest },
+    /// A tag names a manifest.
+    TagPut { repository: Repository, tag: Tag, digest: BlobDigest },
+    /// A tag names nothing.
+    TagDeleted { repository: Repository, tag: Tag },
+    /// Blobs that nothing refers to are about to be removed from storage. Until they are collected nobody may refer to
+    /// them.
+    BlobsCondemned { digests: Vec<BlobDigest> },
+    /// They are removed.
+    BlobsCollected { digests: Vec<BlobDigest> },
+    /// A token may do this from now on. Of the token itself only the hash is known.
+    TokenCreated { name: String, sha256: Hash, repositories: Vec<Pattern>, verbs: Vec<Verb> },
+    /// It may do nothing any more.
+    TokenRevoked { name: String },
+}
+
+impl Change {
+    /// The record of it; none only if it cannot be JSON, which no change is.
+    pub(crate) fn record(&self) -> Option<Record> {
+        serde_json::from_value(serde_json::to_value(self).ok()?).ok()
+    }
+
+    /// The change a record tells of; none when it is of a kind, or in a form, that the registry does not know.
+    pub(crate) fn of(record: &Record) -> Option<Self> {
+        serde_json::from_value(json!({ "kind": record.kind, "body": record.body })).ok()
+    }
+}
+
+/// Every digest that a record of another kind speaks of.
+pub(crate) fn digests(body: &Value, found: &mut Vec<BlobDigest>) {
+    match body {
+        Value::String(text) => found.extend(BlobDigest::parse(text).ok()),
+        Value::Array(values) => values.iter().for_each(|value| digests(value, found)),
+        Value::Object(fields) => fields.values().for_each(|value| digests(value, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_comes_back_from_its_record() {
+        let change = Change::TagPut {
+            repository: "a/b".parse().unwrap(),
+            tag: "1.0.0".parse().unwrap(),
+            digest: BlobDigest::of(b"x"),
+        };
+        let record = change.record().unwrap();
+        assert_eq!(record.kind, "tag-put");
+        assert_eq!(record.body["repository"], "a/b");
+        assert_eq!(Change::of(&record), Some(change));
+    }
+
+    #[test]
+    fn records_of_others_and_broken_ones_are_no_changes() {
+        let record = |kind: &str, body| Record { kind: kind.to_owned(), body };
+        assert_eq!(Change::of(&record("rollout-begun", json!({}))), None);
+        assert_eq!(Change::of(&record("tag-put", json!({ "repository": "A" }))), None);
+        assert_eq!(Change::of(&record("tag-put", Value::Null)), None);
+    }
+
+    #[test]
+    fn digests_are_found_at_any_depth() {
+        let digest = BlobDigest::of(b"x");
+        let mut found = Vec::new();
+        digests(&json!({ "a": [1, { "b": digest }], "c": "sha256:no" }), &mut found);
+        assert_eq!(found, [digest]);
+    }
+}

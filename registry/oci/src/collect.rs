@@ -1,0 +1,159 @@
+//! Garbage collection: uploads nobody goes on with, blobs no manifest needs, bytes nothing refers to.
+//!
+//! What is referred to is never taken, whatever runs at the same time, on this replica or another. Bytes are removed
+//! only between two entries of the journal: one that condemns them, which is written only if nothing refers to them at
+//! that revision, and one that says they are collected. In between nobody may refer to them (see `Store::commit`), and
+//! before, whoever refers to them moves the journal on, so that the first entry is not written.
+//!
+//! A collector that stopped half way leaves condemned blobs behind. Another one finishes its work after an hour; the
+//! first has given up long before that, if the clocks of the replicas agree within some minutes.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use tamis_journal::{BlobDigest, BlobError};
+
+use crate::change::Change;
+use crate::refusal::Refusal;
+use crate::store::{Decision, Store, now_ms};
+
+/// Who writes the entries.
+const ACTOR: &str = "collector";
+/// How many blobs one entry names.
+const BATCH: usize = 100;
+/// After this a collector takes nothing more of what it condemned.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// After this another collector takes it over: long enough for the slowest deletion begun within [`PATIENCE`].
+const TAKE_OVER: Duration = Duration::from_secs(3_600);
+
+/// What a collection came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Collected {
+    /// Uploads thrown away.
+    pub uploads: u64,
+    /// Blobs taken out of repositories that no manifest there refers to.
+    pub links: u64,
+    /// Blobs removed from storage.
+    pub blobs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Removes what nobody needs and nobody touched for `grace`.
+///
+/// `grace` must be longer than a push takes from its first blob to its manifest: blobs pushed within it are under way,
+/// and those older that no manifest refers to are leftovers of pushes that never ended. Blobs that entries of other
+/// kinds speak of are kept, whoever wrote those.
+///
+/// # Errors
+/// [`Refusal`] when journal or storage fail; what was done until then stays done.
+pub async fn collect(store: &Store, grace: Duration) -> Result<Collected, Refusal> {
+    let before_ms = now_ms().saturating_sub(milliseconds(grace));
+    let mut collected = Collected::default();
+    for upload in store.blobs.stale_uploads(before_ms).await? {
+        match store.blobs.cancel(&upload).await {
+            Ok(()) => collected.uploads += 1,
+            // Finished or cancelled since it was listed.
+            Err(BlobError::UnknownUpload(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    collected.links = unlink(store, before_ms).await?;
+    take_over(store).await?;
+    let old = store.blobs.older_than(before_ms).await?;
+    let sizes: BTreeMap<BlobDigest, u64> =
+        old.into_iter().map(|stored| (stored.digest, stored.size)).collect();
+    let candidates: Vec<BlobDigest> = sizes.keys().cloned().collect();
+    for batch in candidates.chunks(BATCH) {
+        for digest in remove(store, batch).await? {
+            collected.blobs += 1;
+            collected.bytes += sizes.get(&digest).copied().unwrap_or_default();
+        }
+    }
+    Ok(collected)
+}
+
+/// Takes blobs that no manifest refers to out of their repositories.
+async fn unlink(store: &Store, before_ms: u64) -> Result<u64, Refusal> {
+    let mut unlinked = 0;
+    loop {
+        let count = store
+            .commit(ACTOR, |view| {
+                let unused = view.unused_links(before_ms).take(BATCH);
+                let changes: Vec<Change> = unused
+                    .map(|(repository, digest)| Change::BlobUnlinked {
+                        repository: repository.clone(),
+                        digest: digest.clone(),
+                    })
+                    .collect();
+                let value = u64::try_from(changes.len()).unwrap_or(u64::MAX);
+                Ok(Decision { changes, present: Vec::new(), value })
+            })
+            .await?;
+        if count == 0 {
+            return Ok(unlinked);
+        }
+        unlinked += count;
+    }
+}
+
+/// Removes those of the blobs that nothing refers to, and says which.
+async fn remove(store: &Store, candidates: &[BlobDigest]) -> Result<Vec<BlobDigest>, Refusal> {
+    let begun = Instant::now();
+    let condemned = store
+        .commit(ACTOR, |view| {
+            let free = |digest: &&BlobDigest| {
+                !view.refers_to(digest) && !view.condemned().contains_key(*digest)
+            };
+            let digests: Vec<_> = candidates.iter().filter(free).cloned().collect();
+            let condemn = Change::BlobsCondemned { digests: digests.clone() };
+            let changes = if digests.is_empty() { Vec::new() } else { vec![condemn] };
+            Ok(Decision { changes, present: Vec::new(), value: digests })
+        })
+        .await?;
+    let mut removed = Vec::with_capacity(condemned.len());
+    for digest in condemned {
+        // Somebody else may believe that we stopped, later than this.
+        if begun.elapsed() > PATIENCE {
+            break;
+        }
+        store.blobs.delete(&digest).await?;
+        removed.push(digest);
+    }
+    collected(store, &removed).await?;
+    Ok(removed)
+}
+
+/// Finishes what a collector left that stopped half way.
+async fn take_over(store: &Store) -> Result<(), Refusal> {
+    let before_ms = now_ms().saturating_sub(milliseconds(TAKE_OVER));
+    let left: Vec<BlobDigest> = {
+        let view = store.view();
+        let left = view.condemned().iter().filter(|(_, since_ms)| **since_ms < before_ms);
+        left.map(|(digest, _)| digest.clone()).collect()
+    };
+    for batch in left.chunks(BATCH) {
+        for digest in batch {
+            store.blobs.delete(digest).await?;
+        }
+        collected(store, batch).await?;
+    }
+    Ok(())
+}
+
+async fn collected(store: &Store, digests: &[BlobDigest]) -> Result<(), Refusal> {
+    store
+        .commit(ACTOR, |_| {
+            let collected = Change::BlobsCollected { digests: digests.to_vec() };
+            let changes = if digests.is_empty() { Vec::new() } else { vec![collected] };
+            Ok(Decision { changes, present: Vec::new(), value: () })
+        })
+        .await
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,48 @@
+//! Artifacts in and out: the API of OCI Distribution 1.1 over a journal and blobs.
+//!
+//! Everything served is a view folded from the journal. A write is decided on the view and appended only if the
+//! journal is still where the view is; otherwise it is decided again. So any number of replicas share one journal, an
+//! answer is sent only after what it says is durable, and whoever wrote reads what was written.
+//!
+//! A push goes [`router`] → the endpoint → the blobs (bytes, durable, verified) → `Store::commit` (one entry of the
+//! journal) → the view → the answer. The crate opens no socket and knows nothing of what the artifacts are for.
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! use tamis_journal::{Blobs, Journal};
+//! use tamis_oci::{Limits, Secret, Store, Verb};
+//!
+//! let folder = tempfile::tempdir()?;
+//! let journal = Journal::sqlite(folder.path()).await?;
+//! let blobs = Blobs::files(folder.path()).await?;
+//! let store = Store::open(journal, blobs, Limits::default()).await?;
+//! let secret = Secret::generate()?;
+//! store.create_token("ci", &secret, &["acme/*".parse()?], &[Verb::Pull, Verb::Push]).await?;
+//! assert!(secret.expose().starts_with("tamis_"));
+//! let service = tamis_oci::router(store);
+//! # drop(service);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod access;
+mod change;
+mod collect;
+mod manifest;
+mod name;
+mod path;
+mod range;
+mod refusal;
+mod serve;
+mod store;
+mod view;
+
+pub use access::{Anonymous, Pattern, Secret, SecretError, Verb};
+pub use collect::{Collected, collect};
+pub use manifest::{Manifest, ManifestError, Target};
+pub use name::{MAX_REPOSITORY_BYTES, MAX_TAG_BYTES, NameError, Reference, Repository, Tag};
+pub use refusal::{Code, Refusal};
+pub use serve::router;
+pub use store::{Limits, Store, StoreError, Versions};
+pub use view::View;

@@ -1,0 +1,177 @@
+//! Manifests: what of them the registry has to know (OCI Image 1.1, "image manifest" and "image index").
+//!
+//! The bytes are kept and served as they came. Fields of other names are nobody's business here.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use tamis_journal::BlobDigest;
+use thiserror::Error;
+
+/// An OCI image manifest, which artifacts are as well.
+pub(crate) const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
+/// An OCI image index.
+pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// Docker's image manifest.
+const DOCKER_IMAGE: &str = "application/vnd.docker.distribution.manifest.v2+json";
+/// Docker's list of manifests.
+const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+/// Docker's layer that may not be handed on, and so is in no registry.
+const DOCKER_FOREIGN: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+/// The longest media type: two names of 127 bytes and the slash (RFC 6838 §4.2).
+const MAX_MEDIA_TYPE_BYTES: usize = 255;
+
+/// Why bytes are no manifest. Says the field, the rule and, where it is not plain, the way out.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("manifest: {0}")]
+pub struct ManifestError(String);
+
+/// What a manifest refers to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Its digest.
+    pub digest: BlobDigest,
+    /// Its bytes, as the manifest says.
+    pub size: u64,
+}
+
+/// What the registry knows of a manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    /// What it was pushed as, without parameters.
+    pub media_type: String,
+    /// The manifest it speaks about, which need not be here.
+    pub subject: Option<BlobDigest>,
+    /// Its `artifactType`, otherwise its config's media type.
+    pub artifact_type: Option<String>,
+    /// Config and layers that must be in the repository; each digest once.
+    pub blobs: Vec<Target>,
+    /// Manifests that must be in the repository; each digest once.
+    pub manifests: Vec<Target>,
+    /// Its own annotations.
+    pub annotations: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    schema_version: Option<u64>,
+    media_type: Option<String>,
+    artifact_type: Option<String>,
+    config: Option<Descriptor>,
+    layers: Option<Vec<Descriptor>>,
+    /// Of the artifact manifest that an earlier draft had.
+    blobs: Option<Vec<Descriptor>>,
+    manifests: Option<Vec<Descriptor>>,
+    subject: Option<Descriptor>,
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Descriptor {
+    media_type: String,
+    digest: BlobDigest,
+    size: u64,
+}
+
+impl Manifest {
+    /// Reads a manifest that was pushed with this `Content-Type`.
+    ///
+    /// The types of OCI and Docker must have the fields their specifications demand; of any other type the fields of
+    /// the same names count, so that nothing a manifest refers to is thrown away.
+    ///
+    /// # Errors
+    /// [`ManifestError`] when the bytes are no JSON object, a field has the wrong form or stands twice, a field is
+    /// missing, or the two media types differ.
+    pub fn parse(content_type: &str, bytes: &[u8]) -> Result<Self, ManifestError> {
+        let media_type = media_type(content_type)?;
+        let document: Document =
+            serde_json::from_slice(bytes).map_err(|error| ManifestError(error.to_string()))?;
+        document.check(&media_type)?;
+        let Document { artifact_type, config, layers, blobs, manifests, subject, .. } = document;
+        let artifact_type = artifact_type.filter(|text| !text.is_empty());
+        let artifact_type =
+            artifact_type.or_else(|| config.as_ref().map(|config| config.media_type.clone()));
+        if artifact_type.as_ref().is_some_and(|text| text.len() > MAX_MEDIA_TYPE_BYTES) {
+            return refused(format!("artifactType has more than {MAX_MEDIA_TYPE_BYTES} bytes"));
+        }
+        let layers = layers.into_iter().flatten().filter(Descriptor::is_kept_here);
+        let blobs = config.into_iter().chain(layers).chain(blobs.into_iter().flatten());
+        Ok(Self {
+            media_type,
+            subject: subject.map(|subject| subject.digest),
+            artifact_type,
+            blobs: targets(blobs)?,
+            manifests: targets(manifests.into_iter().flatten())?,
+            annotations: document.annotations.unwrap_or_default(),
+        })
+    }
+}
+
+impl Document {
+    /// What the specifications of the known types demand.
+    fn check(&self, media_type: &str) -> Result<(), ManifestError> {
+        if self.media_type.as_deref().is_some_and(|said| said != media_type) {
+            let said = self.media_type.as_deref().unwrap_or_default();
+            return refused(format!(
+                "mediaType is {said:?} but it was pushed as {media_type:?}; they must be the same"
+            ));
+        }
+        let demanded: &[(&str, bool)] = match media_type {
+            IMAGE | DOCKER_IMAGE => {
+                &[("config", self.config.is_some()), ("layers", self.layers.is_some())]
+            }
+            INDEX | DOCKER_LIST => &[("manifests", self.manifests.is_some())],
+            _ => return Ok(()),
+        };
+        if self.schema_version != Some(2) {
+            return refused("schemaVersion must be 2".to_owned());
+        }
+        match demanded.iter().find(|(_, there)| !there) {
+            Some((field, _)) => refused(format!("{field} is missing")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Descriptor {
+    /// Whether the registry is where this layer is kept: some may only be had from their owner.
+    fn is_kept_here(&self) -> bool {
+        !self.media_type.contains(".nondistributable.") && self.media_type != DOCKER_FOREIGN
+    }
+}
+
+/// Each digest once; one that stands twice must have one size.
+fn targets(descriptors: impl Iterator<Item = Descriptor>) -> Result<Vec<Target>, ManifestError> {
+    let mut sizes: BTreeMap<BlobDigest, u64> = BTreeMap::new();
+    for Descriptor { digest, size, .. } in descriptors {
+        if *sizes.entry(digest.clone()).or_insert(size) != size {
+            return refused(format!("{digest} stands there with two sizes"));
+        }
+    }
+    Ok(sizes.into_iter().map(|(digest, size)| Target { digest, size }).collect())
+}
+
+/// The media type of a `Content-Type`: its parameters say nothing about a manifest.
+fn media_type(content_type: &str) -> Result<String, ManifestError> {
+    let text = content_type.split(';').next().unwrap_or_default().trim();
+    let token = |part: &str| {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte);
+        !part.is_empty() && part.bytes().all(legal)
+    };
+    let two = text.split_once('/').is_some_and(|(kind, name)| token(kind) && token(name));
+    if two && text.len() <= MAX_MEDIA_TYPE_BYTES {
+        return Ok(text.to_owned());
+    }
+    refused(format!(
+        "Content-Type must be the manifest's media type, such as {IMAGE} (RFC 6838 §4.2)"
+    ))
+}
+
+fn refused<T>(why: String) -> Result<T, ManifestError> {
+    Err(ManifestError(why))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn descriptor(kind: &str, bytes: &[u8]) -> Value {
+    json!({ "mediaType": kind, "digest": BlobDigest::of(bytes), "size": bytes.len() })
+}
+
+fn image() -> Value {
+    json!({
+        "schemaVersion": 2,
+        "mediaType": IMAGE,
+        "config": descriptor("application/vnd.wasm.config.v0+json", b"config"),
+        "layers": [descriptor("application/wasm", b"layer")],
+        "annotations": { "a": "b" },
+        "unknown": [1],
+    })
+}
+
+fn parse(kind: &str, document: &Value) -> Result<Manifest, ManifestError> {
+    Manifest::parse(kind, document.to_string().as_bytes())
+}
+
+#[test]
+fn an_image_says_what_it_is_made_of() {
+    let manifest = parse(&format!("{IMAGE}; charset=utf-8"), &image()).unwrap();
+    assert_eq!(manifest.media_type, IMAGE);
+    assert_eq!(manifest.artifact_type.as_deref(), Some("application/vnd.wasm.config.v0+json"));
+    assert_eq!(manifest.subject, None);
+    assert_eq!(manifest.annotations["a"], "b");
+    let digests: Vec<_> = manifest.blobs.iter().map(|target| &target.digest).collect();
+    assert!(digests.contains(&&BlobDigest::of(b"config")));
+    assert!(digests.contains(&&BlobDigest::of(b"layer")));
+}
+
+#[test]
+fn its_own_artifact_type_goes_before_that_of_the_config() {
+    let mut document = image();
+    document["artifactType"] = json!("application/example");
+    document["subject"] = descriptor(IMAGE, b"subject");
+    let manifest = parse(IMAGE, &document).unwrap();
+    assert_eq!(manifest.artifact_type.as_deref(), Some("application/example"));
+    assert_eq!(manifest.subject, Some(BlobDigest::of(b"subject")));
+}
+
+#[test]
+fn an_index_refers_to_manifests_and_may_be_empty() {
+    let document = json!({ "schemaVersion": 2, "manifests": [descriptor(IMAGE, b"one"), descriptor(INDEX, b"two")] });
+    assert_eq!(parse(INDEX, &document).unwrap().manifests.len(), 2);
+    let empty = parse(INDEX, &json!({ "schemaVersion": 2, "manifests": [] })).unwrap();
+    assert!(empty.manifests.is_empty() && empty.blobs.is_empty());
+    assert_eq!(empty.artifact_type, None);
+}
+
+#[test]
+fn layers_that_are_kept_elsewhere_need_not_be_here() {
+    let mut document = image();
+    for kind in [
+        "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+    ] {
+        document["layers"] = json!([descriptor(kind, b"elsewhere")]);
+        assert_eq!(parse(IMAGE, &document).unwrap().blobs.len(), 1, "{kind}");
+    }
+}
+
+#[test]
+fn any_other_type_is_taken_and_what_it_refers_to_counts() {
+    let manifest = parse("application/vnd.example+json", &json!({ "hello": true })).unwrap();
+    assert_eq!(manifest.media_type, "application/vnd.example+json");
+    let draft = json!({ "blobs": [descriptor("a/b", b"x")] });
+    assert_eq!(parse("application/vnd.example+json", &draft).unwrap().blobs.len(), 1);
+}
+
+#[test]
+fn what_breaks_a_rule_is_refused_with_the_field() {
+    let change = |act: fn(&mut Value)| {
+        let mut document = image();
+        act(&mut document);
+        parse(IMAGE, &document).unwrap_err().to_string()
+    };
+    for (why, said) in [
+        (change(|m| m["schemaVersion"] = json!(1)), "schemaVersion"),
+        (change(|m| m["mediaType"] = json!(INDEX)), "mediaType"),
+        (change(|m| drop(m.as_object_mut().unwrap().remove("config"))), "config is missing"),
+        (change(|m| drop(m.as_object_mut().unwrap().remove("layers"))), "layers is missing"),
+        (change(|m| m["layers"] = json!({})), "invalid type"),
+        (change(|m| m["config"]["digest"] = json!("sha256:00")), "sha256:00"),
+        (change(|m| m["config"]["size"] = json!(-1)), "invalid value"),
+        (change(|m| m["annotations"] = json!({ "a": 1 })), "invalid type"),
+        (change(|m| m["artifactType"] = json!("a".repeat(256))), "artifactType"),
+        (
+            change(|m| {
+                m["layers"] = json!([descriptor("a/b", b"x"), descriptor("a/b", b"x")]);
+                m["layers"][1]["size"] = json!(7);
+            }),
+            "two sizes",
+        ),
+    ] {
+        assert!(why.contains(said), "{why}");
+    }
+    let twice = br#"{"schemaVersion":2,"manifests":[],"manifests":[]}"#;
+    assert!(Manifest::parse(INDEX, twice).unwrap_err().to_string().contains("duplicate field"));
+    for bad in ["", "json", "a/b/c", "a /b", "/", &format!("a/{}", "b".repeat(260))] {
+        assert!(Manifest::parse(bad, b"{}").is_err(), "{bad}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_parser_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Manifest::parse(IMAGE, &bytes);
+        let _ = Manifest::parse(INDEX, &bytes);
+    }
+
+    #[test]
+    fn no_change_of_a_byte_makes_the_parser_panic(at in 0_usize..400, byte in any::<u8>()) {
+        let mut bytes = image().to_string().into_bytes();
+        let at = at % bytes.len();
+        bytes[at] = byte;
+        let _ = Manifest::parse(IMAGE, &bytes);
+    }
+}

@@ -1,0 +1,212 @@
+//! Refusals: the answer no, as OCI Distribution 1.1 wants it ("Error Codes").
+
+use std::fmt;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use serde_json::json;
+use tamis_journal::{BlobError, JournalError};
+
+use crate::manifest::ManifestError;
+use crate::name::NameError;
+
+/// The codes of the specification, and one for failures of ours, which it has no code for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Code {
+    /// There is no such blob in the repository.
+    BlobUnknown,
+    /// The upload cannot go on like this.
+    BlobUploadInvalid,
+    /// There is no such upload.
+    BlobUploadUnknown,
+    /// No digest, or not that of the content.
+    DigestInvalid,
+    /// The manifest refers to something that is not in the repository.
+    ManifestBlobUnknown,
+    /// Not a manifest.
+    ManifestInvalid,
+    /// There is no such manifest in the repository.
+    ManifestUnknown,
+    /// No name of a repository.
+    NameInvalid,
+    /// There is no such repository.
+    NameUnknown,
+    /// Too large, or not of the length that was said.
+    SizeInvalid,
+    /// Credentials are missing, or nobody's.
+    Unauthorized,
+    /// These credentials do not suffice, or a rule of the registry is in the way.
+    Denied,
+    /// The registry does not do that.
+    Unsupported,
+    /// Later.
+    TooManyRequests,
+    /// The registry failed.
+    Unknown,
+}
+
+impl Code {
+    fn text(self) -> &'static str {
+        match self {
+            Self::BlobUnknown => "BLOB_UNKNOWN",
+            Self::BlobUploadInvalid => "BLOB_UPLOAD_INVALID",
+            Self::BlobUploadUnknown => "BLOB_UPLOAD_UNKNOWN",
+            Self::DigestInvalid => "DIGEST_INVALID",
+            Self::ManifestBlobUnknown => "MANIFEST_BLOB_UNKNOWN",
+            Self::ManifestInvalid => "MANIFEST_INVALID",
+            Self::ManifestUnknown => "MANIFEST_UNKNOWN",
+            Self::NameInvalid => "NAME_INVALID",
+            Self::NameUnknown => "NAME_UNKNOWN",
+            Self::SizeInvalid => "SIZE_INVALID",
+            Self::Unauthorized => "UNAUTHORIZED",
+            Self::Denied => "DENIED",
+            Self::Unsupported => "UNSUPPORTED",
+            Self::TooManyRequests => "TOOMANYREQUESTS",
+            Self::Unknown => "UNKNOWN",
+        }
+    }
+
+    /// The status that goes with it unless the endpoint says otherwise.
+    fn status(self) -> StatusCode {
+        match self {
+            Self::BlobUnknown
+            | Self::BlobUploadUnknown
+            | Self::ManifestBlobUnknown
+            | Self::ManifestUnknown
+            | Self::NameUnknown => StatusCode::NOT_FOUND,
+            Self::BlobUploadInvalid
+            | Self::DigestInvalid
+            | Self::ManifestInvalid
+            | Self::NameInvalid => StatusCode::BAD_REQUEST,
+            Self::SizeInvalid => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Denied => StatusCode::FORBIDDEN,
+            Self::Unsupported => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unknown => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+/// Why a request is refused.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    code: Code,
+    status: StatusCode,
+    message: String,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Refusal {
+    /// A refusal with the status of its code. The message names the rule and the way out.
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, status: code.status(), message: message.into(), headers: Vec::new() }
+    }
+
+    /// With another status.
+    pub(crate) fn status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// With one more header; one that cannot be is left out.
+    pub(crate) fn header(mut self, name: HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.push((name, value));
+        }
+        self
+    }
+
+    /// A failure of ours. The cause is for the log: it may name what no client should know.
+    pub(crate) fn failed(act: &'static str, error: &dyn std::error::Error) -> Self {
+        let mut causes = error.to_string();
+        let mut source = error.source();
+        while let Some(inner) = source {
+            causes.push_str(&format!(": {inner}"));
+            source = inner.source();
+        }
+        tracing::error!(act, error = causes, "the registry failed");
+        Self::new(Code::Unknown, format!("the registry could not {act}; its log says why"))
+    }
+
+    /// Something else is going on just there.
+    pub(crate) fn later(message: &'static str) -> Self {
+        Self::new(Code::TooManyRequests, message).header(header::RETRY_AFTER, "1")
+    }
+
+    /// Its code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        self.code
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "refused ({}): {}", self.code.text(), self.message)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let error = json!({ "code": self.code.text(), "message": self.message });
+        let body = json!({ "errors": [error] }).to_string();
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.extend(self.headers);
+        response
+    }
+}
+
+impl From<NameError> for Refusal {
+    fn from(error: NameError) -> Self {
+        let code = match &error {
+            NameError::Repository(_) => Code::NameInvalid,
+            NameError::Tag(_) => Code::ManifestInvalid,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<ManifestError> for Refusal {
+    fn from(error: ManifestError) -> Self {
+        Self::new(Code::ManifestInvalid, error.to_string())
+    }
+}
+
+impl From<BlobError> for Refusal {
+    fn from(error: BlobError) -> Self {
+        let code = match &error {
+            BlobError::Digest(_) | BlobError::DigestMismatch { .. } => Code::DigestInvalid,
+            BlobError::UploadId(_) | BlobError::UnknownUpload(_) => Code::BlobUploadUnknown,
+            // What the view has and storage has not is our fault, not an unknown blob.
+            _ => return Self::failed("use its storage", &error),
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<JournalError> for Refusal {
+    fn from(error: JournalError) -> Self {
+        Self::failed("use its journal", &error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inner_detail_is_not_sent() {
+        let inner = std::io::Error::other("/secret/path");
+        let refusal = Refusal::failed("read", &inner);
+        assert!(!refusal.to_string().contains("secret"));
+        assert_eq!(refusal.into_response().status(), StatusCode::INTERNAL_SERVER_ERROR);
+    }
+}

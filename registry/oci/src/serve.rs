@@ -1,0 +1,224 @@
+//! The API: from a request to the endpoint it is for, and the right to use it.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+
+use crate::access::{Caller, Verb};
+use crate::name::{Reference, Repository};
+use crate::path::{PathError, Route};
+use crate::refusal::{Code, Refusal};
+use crate::store::Store;
+
+mod blobs;
+mod lists;
+mod manifests;
+mod uploads;
+
+const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+/// The endpoints of OCI Distribution 1.1, and those its next version adds, on a store.
+///
+/// They hold a piece of a body at a time, whatever its size; a manifest is held whole.
+pub fn router(store: Store) -> Router {
+    Router::new().fallback(answer).with_state(store)
+}
+
+async fn answer(State(store): State<Store>, request: Request) -> Response {
+    let mut response = match handle(store, request).await {
+        Ok(response) => response,
+        Err(refusal) => refusal.into_response(),
+    };
+    // Older clients look for it to tell a registry from any other server.
+    response.headers_mut().insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
+    response
+}
+
+/// A request whose caller is known and may do what it asks for.
+struct Call {
+    store: Store,
+    caller: Caller,
+    query: Query,
+    headers: HeaderMap,
+}
+
+async fn handle(store: Store, request: Request) -> Result<Response, Refusal> {
+    let (parts, body) = request.into_parts();
+    let route = Route::parse(parts.uri.path()).map_err(|error| match error {
+        PathError::Unknown => Refusal::new(
+            Code::Unsupported,
+            "there is no such endpoint in OCI Distribution 1.1; it has no list of repositories",
+        )
+        .status(StatusCode::NOT_FOUND),
+        PathError::Name(error) => error.into(),
+    })?;
+    let caller = {
+        let anonymous = store.limits.anonymous;
+        let view = store.view();
+        Caller::of(&parts.headers, view.tokens(), anonymous)
+    };
+    let caller = caller.ok_or_else(|| unauthorized("nobody has these credentials"))?;
+    let query = Query::parse(parts.uri.query().unwrap_or_default());
+    let call = Call { store, caller, query, headers: parts.headers };
+    dispatch(&call, &parts.method, route, body).await
+}
+
+async fn dispatch(
+    call: &Call,
+    method: &Method,
+    route: Route,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let method = match *method {
+        // What differs is the body, which is left out of answers to HEAD.
+        Method::HEAD => Method::GET,
+        ref other => other.clone(),
+    };
+    match (route, method) {
+        (Route::Base, Method::GET) => call.base(),
+        (Route::Blob(name, digest), Method::GET) => {
+            call.allow(Verb::Pull, &name)?;
+            blobs::get(call, &name, &digest).await
+        }
+        (Route::Blob(name, digest), Method::DELETE) => {
+            call.allow(Verb::Delete, &name)?;
+            blobs::delete(call, name, &digest).await
+        }
+        (Route::Uploads(name), Method::POST) => {
+            call.allow(Verb::Push, &name)?;
+            uploads::begin(call, name, body).await
+        }
+        (Route::Upload(name, id), method) => {
+            call.allow(Verb::Push, &name)?;
+            match method {
+                Method::GET => uploads::status(call, &name, &id).await,
+                Method::PATCH => uploads::append(call, &name, &id, body).await,
+                Method::PUT => uploads::finish(call, name, &id, body).await,
+                Method::DELETE => uploads::cancel(call, &id).await,
+                _ => Err(not_allowed("GET, HEAD, PATCH, PUT, DELETE")),
+            }
+        }
+        (Route::Manifest(name, reference), Method::GET) => {
+            call.allow(Verb::Pull, &name)?;
+            manifests::get(call, &name, &reference).await
+        }
+        (Route::Manifest(name, reference), Method::PUT) => {
+            call.allow(Verb::Push, &name)?;
+            manifests::put(call, name, &reference, body).await
+        }
+        (Route::Manifest(name, reference), Method::DELETE) => {
+            call.allow(Verb::Delete, &name)?;
+            manifests::delete(call, name, &reference).await
+        }
+        (Route::Tags(name), Method::GET) => {
+            call.allow(Verb::Pull, &name)?;
+            lists::tags(call, &name).await
+        }
+        (Route::Referrers(name, digest), Method::GET) => {
+            call.allow(Verb::Pull, &name)?;
+            lists::referrers(call, &name, &digest).await
+        }
+        (Route::Blob(..), _) => Err(not_allowed("GET, HEAD, DELETE")),
+        (Route::Uploads(_), _) => Err(not_allowed("POST")),
+        (Route::Manifest(..), _) => Err(not_allowed("GET, HEAD, PUT, DELETE")),
+        (Route::Base | Route::Tags(_) | Route::Referrers(..), _) => Err(not_allowed("GET, HEAD")),
+    }
+}
+
+fn not_allowed(methods: &str) -> Refusal {
+    let message = format!("this endpoint takes {methods}");
+    Refusal::new(Code::Unsupported, message).header(header::ALLOW, methods)
+}
+
+/// Clients read the challenge to learn which credentials to send, and send none before they saw one.
+fn unauthorized(message: &str) -> Refusal {
+    let message = format!(
+        "{message}; send a token as the password of Basic, with any user, or as a Bearer token"
+    );
+    let challenge = "Basic realm=\"tamis\", charset=\"UTF-8\"";
+    Refusal::new(Code::Unauthorized, message).header(header::WWW_AUTHENTICATE, challenge)
+}
+
+impl Call {
+    fn base(&self) -> Result<Response, Refusal> {
+        if !self.caller.may_enter() {
+            return Err(unauthorized("this registry wants credentials"));
+        }
+        let mut response = Response::new(Body::from("{}"));
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        Ok(response)
+    }
+
+    /// Refuses before anything is said about what is there.
+    fn allow(&self, verb: Verb, repository: &Repository) -> Result<(), Refusal> {
+        if self.caller.may(verb, repository) {
+            return Ok(());
+        }
+        let verb = match verb {
+            Verb::Pull => "pull",
+            Verb::Push => "push",
+            Verb::Delete => "delete",
+        };
+        match &self.caller {
+            Caller::Anonymous(_) => Err(unauthorized(&format!("to {verb} here takes credentials"))),
+            Caller::Token(token) => Err(Refusal::new(
+                Code::Denied,
+                format!(
+                    "the token {:?} may not {verb} in {repository}; use one that was made for it",
+                    token.name
+                ),
+            )),
+        }
+    }
+
+    /// The text of a header; none when it is absent or not text.
+    fn header(&self, name: &HeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The number of bytes the body is said to have.
+    fn content_length(&self) -> Option<u64> {
+        self.header(&header::CONTENT_LENGTH)?.parse().ok()
+    }
+}
+
+/// The pairs of a query, decoded, in their order.
+struct Query(Vec<(String, String)>);
+
+impl Query {
+    fn parse(text: &str) -> Self {
+        Self(url::form_urlencoded::parse(text.as_bytes()).into_owned().collect())
+    }
+
+    fn first(&self, name: &str) -> Option<&str> {
+        self.all(name).next()
+    }
+
+    fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A digest has a colon, a tag has none.
+fn reference(text: &str) -> Result<Reference, Refusal> {
+    if text.contains(':') {
+        return Ok(Reference::Digest(text.parse()?));
+    }
+    Ok(Reference::Tag(text.parse()?))
+}
+
+/// A response without a body, with these headers; a value that cannot be one is left out.
+fn empty(status: StatusCode, headers: &[(HeaderName, &str)]) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    for (name, value) in headers {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            response.headers_mut().append(name, value);
+        }
+    }
+    response
+}

@@ -1,0 +1,88 @@
+//! Blobs out: `GET`, `HEAD` and `DELETE` of `/v2/NAME/blobs/DIGEST`.
+
+use axum::body::Body;
+use axum::response::Response;
+use http::{StatusCode, header};
+use tamis_journal::BlobDigest;
+
+use super::{CONTENT_DIGEST, Call, empty};
+use crate::change::Change;
+use crate::name::Repository;
+use crate::range::{Asked, asked};
+use crate::refusal::{Code, Refusal};
+use crate::store::Decision;
+
+pub(super) async fn get(
+    call: &Call,
+    repository: &Repository,
+    digest: &str,
+) -> Result<Response, Refusal> {
+    let digest: BlobDigest = digest.parse()?;
+    let link = call.store.seek(|view| view.link(repository, &digest)).await?;
+    let size = link.ok_or_else(|| unknown(&digest))?.size;
+    let tag = format!("\"{digest}\"");
+    // A range of another representation would be glued to what the client has (RFC 9110 §13.1.5).
+    let same = call.header(&header::IF_RANGE).is_none_or(|wanted| wanted == tag);
+    let range = call.header(&header::RANGE).filter(|_| same);
+    let (status, part) = match asked(range, size) {
+        Asked::Whole => (StatusCode::OK, 0..size),
+        Asked::Part(part) => (StatusCode::PARTIAL_CONTENT, part),
+        Asked::Unsatisfiable => {
+            let message = format!("the blob has {size} bytes, none of which were asked for");
+            return Err(Refusal::new(Code::SizeInvalid, message)
+                .status(StatusCode::RANGE_NOT_SATISFIABLE)
+                .header(header::CONTENT_RANGE, &format!("bytes */{size}")));
+        }
+    };
+    let length = part.end.saturating_sub(part.start).to_string();
+    let shown = format!("bytes {}-{}/{size}", part.start, part.end.saturating_sub(1));
+    let text = digest.to_string();
+    let mut headers = vec![
+        (CONTENT_DIGEST, text.as_str()),
+        (header::CONTENT_TYPE, "application/octet-stream"),
+        (header::CONTENT_LENGTH, length.as_str()),
+        (header::ACCEPT_RANGES, "bytes"),
+        (header::ETAG, tag.as_str()),
+        // What a digest names never changes.
+        (header::CACHE_CONTROL, "private, max-age=31536000, immutable"),
+        // Blobs are what strangers pushed: a browser must not take them for pages.
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    if status == StatusCode::PARTIAL_CONTENT {
+        headers.push((header::CONTENT_RANGE, shown.as_str()));
+    }
+    let mut response = empty(status, &headers);
+    let wanted = (status == StatusCode::PARTIAL_CONTENT).then_some(part);
+    // An answer to HEAD drops the stream before it is read.
+    *response.body_mut() = Body::from_stream(call.store.blobs.get(&digest, wanted).await?);
+    Ok(response)
+}
+
+/// Removes the blob from the repository. Its bytes stay until nothing refers to them any more.
+pub(super) async fn delete(
+    call: &Call,
+    repository: Repository,
+    digest: &str,
+) -> Result<Response, Refusal> {
+    let digest: BlobDigest = digest.parse()?;
+    call.store
+        .commit(call.caller.actor(), |view| {
+            let contents = view.contents(&repository).ok_or_else(|| unknown(&digest))?;
+            if !contents.blobs.contains_key(&digest) {
+                return Err(unknown(&digest));
+            }
+            if contents.uses(&digest) {
+                let message = "a manifest of the repository refers to the blob; delete that first";
+                return Err(Refusal::new(Code::Unsupported, message));
+            }
+            let (repository, digest) = (repository.clone(), digest.clone());
+            let changes = vec![Change::BlobUnlinked { repository, digest }];
+            Ok(Decision { changes, present: Vec::new(), value: () })
+        })
+        .await?;
+    Ok(empty(StatusCode::ACCEPTED, &[]))
+}
+
+fn unknown(digest: &BlobDigest) -> Refusal {
+    Refusal::new(Code::BlobUnknown, format!("the repository has no blob {digest}"))
+}

@@ -1,0 +1,300 @@
+//! Manifests: `/v2/NAME/manifests/REFERENCE`.
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+use futures_util::TryStreamExt as _;
+use http::{HeaderName, StatusCode, header};
+use tamis_journal::{BlobDigest, Hasher};
+
+use super::{CONTENT_DIGEST, Call, empty, reference};
+use crate::change::Change;
+use crate::manifest::{Manifest, Target};
+use crate::name::{Reference, Repository, Tag};
+use crate::refusal::{Code, Refusal};
+use crate::store::{Decision, Limits, Versions};
+use crate::view::{Contents, Kept, View};
+
+const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+const TAG: HeaderName = HeaderName::from_static("oci-tag");
+/// How many things a manifest may refer to, so that the entry that records them fits the journal.
+const MAX_REFERENCES: usize = 400;
+/// How many tags one push may set.
+const MAX_TAGS: usize = 32;
+
+pub(super) async fn get(
+    call: &Call,
+    repository: &Repository,
+    text: &str,
+) -> Result<Response, Refusal> {
+    let wanted = read_reference(text)?;
+    let look = |view: &View| {
+        find(view, repository, &wanted).map(|(digest, kept)| (digest.clone(), kept.clone()))
+    };
+    let found = call.store.seek(look).await?;
+    let (digest, kept) = found.ok_or_else(|| unknown(text))?;
+    // As it was pushed: what was taken once is served even if the limit is lower by now.
+    let bytes = call.store.blobs.read(&digest, kept.size).await?;
+    let text = digest.to_string();
+    let headers = [
+        (header::CONTENT_TYPE, kept.media_type.as_str()),
+        (header::CONTENT_LENGTH, &bytes.len().to_string()),
+        (CONTENT_DIGEST, text.as_str()),
+        (header::ETAG, &format!("\"{text}\"")),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    let mut response = empty(StatusCode::OK, &headers);
+    *response.body_mut() = Body::from(bytes);
+    Ok(response)
+}
+
+fn find<'a>(
+    view: &'a View,
+    repository: &Repository,
+    wanted: &'a Reference,
+) -> Option<(&'a BlobDigest, &'a Kept)> {
+    let contents = view.contents(repository)?;
+    let digest = match wanted {
+        Reference::Digest(digest) => digest,
+        Reference::Tag(tag) => contents.tags.get(tag)?,
+    };
+    contents.manifests.get_key_value(digest)
+}
+
+/// A reference to something that ought to be there: a tag that cannot be is not there.
+fn read_reference(text: &str) -> Result<Reference, Refusal> {
+    reference(text).map_err(|refusal| match refusal.code() {
+        Code::ManifestInvalid => unknown(text),
+        _ => refusal,
+    })
+}
+
+/// A manifest on its way in.
+struct Push {
+    repository: Repository,
+    digest: BlobDigest,
+    size: u64,
+    tags: Vec<Tag>,
+    manifest: Manifest,
+}
+
+pub(super) async fn put(
+    call: &Call,
+    repository: Repository,
+    text: &str,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let (wanted, store) = (reference(text)?, &call.store);
+    let tags = tags(call, &wanted)?;
+    let bytes = whole(body, call.content_length(), store.limits.max_manifest_bytes).await?;
+    let digest = match wanted {
+        Reference::Tag(_) => BlobDigest::of(&bytes),
+        Reference::Digest(digest) => verified(digest, &bytes)?,
+    };
+    let media_type = call.header(&header::CONTENT_TYPE).unwrap_or_default();
+    let manifest = Manifest::parse(media_type, &bytes)?;
+    let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    let push = Push { repository, digest, size, tags, manifest };
+    // Before anything is stored: what will be refused leaves nothing behind.
+    store.catch_up().await?;
+    push.changes(&store.view(), &store.limits)?;
+    store.blobs.put(&push.digest, bytes).await?;
+    store
+        .commit(call.caller.actor(), |view| {
+            let changes = push.changes(view, &store.limits)?;
+            Ok(Decision { changes, present: vec![push.digest.clone()], value: () })
+        })
+        .await?;
+    Ok(push.created(text))
+}
+
+/// The tags a push sets: its reference, or `?tag=` beside a digest.
+fn tags(call: &Call, wanted: &Reference) -> Result<Vec<Tag>, Refusal> {
+    let mut tags: Vec<Tag> = call.query.all("tag").map(str::parse).collect::<Result<_, _>>()?;
+    match wanted {
+        Reference::Digest(_) => {}
+        Reference::Tag(tag) if tags.is_empty() => tags.push(tag.clone()),
+        Reference::Tag(_) => {
+            let message = "?tag= goes with a push by digest; put the digest into the path";
+            return Err(Refusal::new(Code::ManifestInvalid, message));
+        }
+    }
+    if tags.len() > MAX_TAGS {
+        let message = format!("one push sets at most {MAX_TAGS} tags; push again for the others");
+        return Err(Refusal::new(Code::Unsupported, message).status(StatusCode::BAD_REQUEST));
+    }
+    Ok(tags)
+}
+
+async fn whole(body: Body, length: Option<u64>, limit: u64) -> Result<Bytes, Refusal> {
+    let too_large = || {
+        Refusal::new(Code::SizeInvalid, format!("a manifest may have at most {limit} bytes here"))
+    };
+    if length.is_some_and(|length| length > limit) {
+        return Err(too_large());
+    }
+    let (mut stream, mut bytes) = (body.into_data_stream(), BytesMut::new());
+    loop {
+        match stream.try_next().await {
+            Ok(Some(data)) => bytes.extend_from_slice(&data),
+            Ok(None) => return Ok(bytes.freeze()),
+            Err(error) => {
+                let message = format!("the body broke off ({error}); send it again");
+                return Err(Refusal::new(Code::ManifestInvalid, message));
+            }
+        }
+        if u64::try_from(bytes.len()).is_ok_and(|length| length > limit) {
+            return Err(too_large());
+        }
+    }
+}
+
+fn verified(digest: BlobDigest, bytes: &[u8]) -> Result<BlobDigest, Refusal> {
+    let mut hasher = Hasher::new(digest.algorithm());
+    hasher.update(bytes);
+    let actual = hasher.finish();
+    if actual == digest {
+        return Ok(digest);
+    }
+    let message = format!("the manifest has the digest {actual}, not {digest}");
+    Err(Refusal::new(Code::DigestInvalid, message))
+}
+
+impl Push {
+    /// What to write, if the repository has what the manifest refers to and no rule is in the way.
+    fn changes(&self, view: &View, limits: &Limits) -> Result<Vec<Change>, Refusal> {
+        let nothing = Contents::default();
+        let contents = view.contents(&self.repository).unwrap_or(&nothing);
+        self.check_references(contents)?;
+        self.check_subject(contents, limits)?;
+        self.check_versions(contents, limits)?;
+        let there = contents.manifests.get(&self.digest);
+        let same = there.is_some_and(|kept| kept.media_type == self.manifest.media_type);
+        if same && self.tags.iter().all(|tag| contents.tags.get(tag) == Some(&self.digest)) {
+            return Ok(Vec::new());
+        }
+        let digests = |targets: &[Target]| targets.iter().map(|one| one.digest.clone()).collect();
+        Ok(vec![Change::ManifestPut {
+            repository: self.repository.clone(),
+            digest: self.digest.clone(),
+            media_type: self.manifest.media_type.clone(),
+            size: self.size,
+            tags: self.tags.clone(),
+            subject: self.manifest.subject.clone(),
+            artifact_type: self.manifest.artifact_type.clone(),
+            blobs: digests(&self.manifest.blobs),
+            manifests: digests(&self.manifest.manifests),
+        }])
+    }
+
+    /// A manifest whose parts are missing could be pulled and not be used.
+    fn check_references(&self, contents: &Contents) -> Result<(), Refusal> {
+        let Manifest { blobs, manifests, .. } = &self.manifest;
+        if blobs.len().saturating_add(manifests.len()) > MAX_REFERENCES {
+            let message = format!("a manifest may refer to at most {MAX_REFERENCES} things here");
+            return Err(Refusal::new(Code::ManifestInvalid, message));
+        }
+        let blobs = blobs.iter().map(|target| {
+            ("blob", target, contents.blobs.get(&target.digest).map(|link| link.size))
+        });
+        let manifests = manifests.iter().map(|target| {
+            ("manifest", target, contents.manifests.get(&target.digest).map(|kept| kept.size))
+        });
+        for (what, Target { digest, size }, found) in blobs.chain(manifests) {
+            match found {
+                Some(actual) if actual == *size => {}
+                Some(actual) => {
+                    let message = format!("the {what} {digest} has {actual} bytes, not {size}");
+                    return Err(Refusal::new(Code::ManifestInvalid, message));
+                }
+                None => {
+                    let message = format!("the repository has no {what} {digest}; push it first");
+                    return Err(Refusal::new(Code::ManifestBlobUnknown, message));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever asks for the referrers of a subject reads them all: they are few and their annotations small.
+    fn check_subject(&self, contents: &Contents, limits: &Limits) -> Result<(), Refusal> {
+        let Some(subject) = &self.manifest.subject else { return Ok(()) };
+        let annotations = self.manifest.annotations.iter();
+        let bytes: usize = annotations.map(|(key, value)| key.len() + value.len()).sum();
+        let (most, referrers) = (limits.max_referrer_annotation_bytes, limits.max_referrers);
+        if bytes > most {
+            let message = format!(
+                "a manifest with a subject may have at most {most} bytes of annotations, not {bytes}; put the rest into \
+                 a blob"
+            );
+            return Err(Refusal::new(Code::ManifestInvalid, message));
+        }
+        let others = contents.referrers.get(subject);
+        let full = others.is_some_and(|all| all.len() >= referrers && !all.contains(&self.digest));
+        if full {
+            let message = format!(
+                "{referrers} manifests speak about {subject} already; delete one that is out of date first"
+            );
+            return Err(Refusal::new(Code::Denied, message));
+        }
+        Ok(())
+    }
+
+    fn check_versions(&self, contents: &Contents, limits: &Limits) -> Result<(), Refusal> {
+        if limits.versions == Versions::Mutable {
+            return Ok(());
+        }
+        let taken =
+            |tag: &&Tag| contents.versions.get(*tag).is_some_and(|digest| *digest != self.digest);
+        match self.tags.iter().find(taken) {
+            None => Ok(()),
+            Some(tag) => {
+                let message = format!(
+                    "the version {tag} of {} was pushed before and stays what it is; push another version",
+                    self.repository
+                );
+                Err(Refusal::new(Code::Denied, message).status(StatusCode::CONFLICT))
+            }
+        }
+    }
+
+    fn created(&self, reference: &str) -> Response {
+        let location = format!("/v2/{}/manifests/{reference}", self.repository);
+        let (digest, subject) =
+            (self.digest.to_string(), self.manifest.subject.as_ref().map(ToString::to_string));
+        let mut headers = vec![(header::LOCATION, location.as_str()), (CONTENT_DIGEST, &digest)];
+        if let Some(subject) = &subject {
+            headers.push((SUBJECT, subject));
+        }
+        headers.extend(self.tags.iter().map(|tag| (TAG, tag.as_str())));
+        empty(StatusCode::CREATED, &headers)
+    }
+}
+
+/// Deletes a tag, or a manifest and every tag that names it.
+pub(super) async fn delete(
+    call: &Call,
+    repository: Repository,
+    text: &str,
+) -> Result<Response, Refusal> {
+    let wanted = read_reference(text)?;
+    call.store
+        .commit(call.caller.actor(), |view| {
+            let _ = find(view, &repository, &wanted).ok_or_else(|| unknown(text))?;
+            let repository = repository.clone();
+            let change = match &wanted {
+                Reference::Tag(tag) => Change::TagDeleted { repository, tag: tag.clone() },
+                Reference::Digest(digest) => {
+                    Change::ManifestDeleted { repository, digest: digest.clone() }
+                }
+            };
+            Ok(Decision { changes: vec![change], present: Vec::new(), value: () })
+        })
+        .await?;
+    Ok(empty(StatusCode::ACCEPTED, &[]))
+}
+
+fn unknown(reference: &str) -> Refusal {
+    let shown: String = reference.chars().take(160).collect();
+    Refusal::new(Code::ManifestUnknown, format!("the repository has no manifest {shown:?}"))
+}

@@ -1,0 +1,278 @@
+//! Blobs in: everything below `/v2/NAME/blobs/uploads/`.
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::BytesMut;
+use futures_util::TryStreamExt as _;
+use http::{HeaderName, StatusCode, header};
+use tamis_journal::{BlobDigest, BlobError, Blobs, UploadId};
+
+use super::{CONTENT_DIGEST, Call, empty};
+use crate::access::Verb;
+use crate::change::Change;
+use crate::name::Repository;
+use crate::range;
+use crate::refusal::{Code, Refusal};
+use crate::store::{Decision, Store};
+
+const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
+/// How much of a body is gathered before it goes to storage, in bytes.
+const PIECE: usize = 1 << 20;
+
+/// `POST`: mounts a blob, takes a whole one, or begins an upload.
+pub(super) async fn begin(
+    call: &Call,
+    repository: Repository,
+    body: Body,
+) -> Result<Response, Refusal> {
+    if let Some(algorithm) = call.query.first("digest-algorithm")
+        && !matches!(algorithm, "sha256" | "sha512")
+    {
+        let message = format!("digests are sha256 or sha512 here, not {algorithm:?}");
+        return Err(Refusal::new(Code::DigestInvalid, message));
+    }
+    if let Some(digest) = call.query.first("mount") {
+        let digest = digest.parse()?;
+        if mount(call, &repository, &digest).await? {
+            return Ok(created(&repository, &digest));
+        }
+    }
+    let digest = call.query.first("digest").map(str::parse::<BlobDigest>).transpose()?;
+    let upload = call.store.blobs.begin().await?;
+    let Some(digest) = digest else {
+        return Ok(going_on(StatusCode::ACCEPTED, &repository, &upload, 0));
+    };
+    let chunk = Chunk { start: 0, length: call.content_length() };
+    receive(&call.store, &upload, chunk, body).await?;
+    link(call, repository, &upload, digest).await
+}
+
+/// Makes a blob of another repository one of this, if the caller may pull it there. Which other one is the caller's
+/// choice, or any that it may pull from.
+async fn mount(call: &Call, to: &Repository, digest: &BlobDigest) -> Result<bool, Refusal> {
+    let from: Option<Repository> = match call.query.first("from") {
+        None => None,
+        Some(text) => Some(text.parse()?),
+    };
+    call.store
+        .commit(call.caller.actor(), |view| {
+            let mut sources = view.holders(digest).filter(|holder| {
+                from.as_ref().is_none_or(|from| from == *holder)
+                    && call.caller.may(Verb::Pull, holder)
+            });
+            let Some(link) = sources.find_map(|source| view.link(source, digest)) else {
+                // The same as if there were none: who may not pull it does not learn that it is there.
+                return Ok(Decision { changes: Vec::new(), present: Vec::new(), value: false });
+            };
+            let (repository, digest) = (to.clone(), digest.clone());
+            let present = vec![digest.clone()];
+            let changes = vec![Change::BlobLinked { repository, digest, size: link.size }];
+            Ok(Decision { changes, present, value: true })
+        })
+        .await
+}
+
+/// `GET`: how far it is.
+pub(super) async fn status(
+    call: &Call,
+    repository: &Repository,
+    id: &str,
+) -> Result<Response, Refusal> {
+    let upload = id.parse()?;
+    let size = call.store.blobs.size(&upload).await?;
+    Ok(going_on(StatusCode::NO_CONTENT, repository, &upload, size))
+}
+
+/// `PATCH`: the next chunk, or all there is to come.
+pub(super) async fn append(
+    call: &Call,
+    repository: &Repository,
+    id: &str,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let upload = id.parse()?;
+    let chunk = chunk(call, repository, &upload).await?;
+    let size = receive(&call.store, &upload, chunk, body).await?;
+    Ok(going_on(StatusCode::ACCEPTED, repository, &upload, size))
+}
+
+/// `PUT`: the last chunk, or none, and the digest of it all.
+pub(super) async fn finish(
+    call: &Call,
+    repository: Repository,
+    id: &str,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let upload = id.parse()?;
+    let Some(digest) = call.query.first("digest") else {
+        let message = "the digest is missing; add ?digest=ALGORITHM:HEX of the whole content";
+        return Err(Refusal::new(Code::DigestInvalid, message));
+    };
+    let digest = digest.parse()?;
+    let chunk = chunk(call, &repository, &upload).await?;
+    receive(&call.store, &upload, chunk, body).await?;
+    link(call, repository, &upload, digest).await
+}
+
+/// `DELETE`: throws it away.
+pub(super) async fn cancel(call: &Call, id: &str) -> Result<Response, Refusal> {
+    call.store.blobs.cancel(&id.parse()?).await?;
+    Ok(empty(StatusCode::NO_CONTENT, &[]))
+}
+
+/// A piece of content on its way in.
+struct Chunk {
+    /// Where in the blob it begins.
+    start: u64,
+    /// How many bytes it must have; none: it ends where it ends.
+    length: Option<u64>,
+}
+
+/// What the request says of its chunk; it must begin where the upload ends.
+async fn chunk(call: &Call, repository: &Repository, upload: &UploadId) -> Result<Chunk, Refusal> {
+    let size = call.store.blobs.size(upload).await?;
+    let length = call.content_length();
+    let Some(field) = call.header(&header::CONTENT_RANGE) else {
+        return Ok(Chunk { start: size, length });
+    };
+    let Some((first, last)) = range::chunk(field) else {
+        let message = format!("Content-Range is {field:?}, not FIRST-LAST such as 0-1023");
+        return Err(Refusal::new(Code::BlobUploadInvalid, message));
+    };
+    if first != size {
+        let message = format!("the upload has {size} bytes: the next chunk must begin there");
+        return Err(Refusal::new(Code::BlobUploadInvalid, message)
+            .status(StatusCode::RANGE_NOT_SATISFIABLE)
+            .header(header::LOCATION, &location(repository, upload))
+            .header(header::RANGE, &held(size)));
+    }
+    let said = last.saturating_sub(first).saturating_add(1);
+    if length.is_some_and(|length| length != said) {
+        let message = format!("Content-Range says {said} bytes, Content-Length another number");
+        return Err(Refusal::new(Code::SizeInvalid, message).status(StatusCode::BAD_REQUEST));
+    }
+    Ok(Chunk { start: first, length: Some(said) })
+}
+
+/// Takes a body in, a piece at a time, and returns the size of the upload. What came before a failure is kept, so that
+/// the client may go on from there.
+async fn receive(
+    store: &Store,
+    upload: &UploadId,
+    chunk: Chunk,
+    body: Body,
+) -> Result<u64, Refusal> {
+    let limit = store.limits.max_blob_bytes;
+    if chunk.start.saturating_add(chunk.length.unwrap_or(0)) > limit {
+        return Err(too_large(&store.blobs, upload, limit).await);
+    }
+    let mut stream = body.into_data_stream();
+    let (mut size, mut buffer, mut received) = (chunk.start, BytesMut::new(), 0_u64);
+    let broken = loop {
+        match stream.try_next().await {
+            Ok(Some(data)) => {
+                received = received.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
+                if chunk.start.saturating_add(received) > limit {
+                    return Err(too_large(&store.blobs, upload, limit).await);
+                }
+                buffer.extend_from_slice(&data);
+            }
+            Ok(None) => break None,
+            Err(error) => break Some(error),
+        }
+        if buffer.len() >= PIECE {
+            size = write(&store.blobs, upload, size, &mut buffer).await?;
+        }
+    };
+    if !buffer.is_empty() {
+        size = write(&store.blobs, upload, size, &mut buffer).await?;
+    }
+    if let Some(error) = broken {
+        let message = format!("the body broke off ({error}); go on from what Range says");
+        return Err(Refusal::new(Code::BlobUploadInvalid, message));
+    }
+    match chunk.length {
+        Some(length) if length != received => {
+            let message = format!("{received} bytes came, not the {length} that were said");
+            Err(Refusal::new(Code::SizeInvalid, message).status(StatusCode::BAD_REQUEST))
+        }
+        _ => Ok(size),
+    }
+}
+
+async fn write(
+    blobs: &Blobs,
+    upload: &UploadId,
+    offset: u64,
+    buffer: &mut BytesMut,
+) -> Result<u64, Refusal> {
+    match blobs.append(upload, offset, buffer.split().freeze()).await {
+        Err(BlobError::OutOfOrder { expected }) => {
+            let message = "somebody else writes to the upload at the same time; ask where it is";
+            Err(Refusal::new(Code::BlobUploadInvalid, message)
+                .status(StatusCode::RANGE_NOT_SATISFIABLE)
+                .header(header::RANGE, &held(expected)))
+        }
+        other => Ok(other?),
+    }
+}
+
+/// The upload can never be finished, so it is thrown away.
+async fn too_large(blobs: &Blobs, upload: &UploadId, limit: u64) -> Refusal {
+    if let Err(error) = blobs.cancel(upload).await {
+        tracing::debug!(%error, "an upload that is too large stays until it is stale");
+    }
+    Refusal::new(Code::SizeInvalid, format!("a blob may have at most {limit} bytes here"))
+}
+
+/// Makes the upload a blob of the repository.
+async fn link(
+    call: &Call,
+    repository: Repository,
+    upload: &UploadId,
+    digest: BlobDigest,
+) -> Result<Response, Refusal> {
+    let store = &call.store;
+    let finished = store.blobs.finish(upload, &digest).await;
+    if let Err(BlobError::DigestMismatch { .. }) = &finished
+        && let Err(error) = store.blobs.cancel(upload).await
+    {
+        tracing::debug!(%error, "an upload of another digest stays until it is stale");
+    }
+    let size = finished?;
+    store
+        .commit(call.caller.actor(), |_| {
+            // Written even if it is there already: a blob pushed again is young again for the collection.
+            let (repository, digest) = (repository.clone(), digest.clone());
+            let present = vec![digest.clone()];
+            let changes = vec![Change::BlobLinked { repository, digest, size }];
+            Ok(Decision { changes, present, value: () })
+        })
+        .await?;
+    Ok(created(&repository, &digest))
+}
+
+fn created(repository: &Repository, digest: &BlobDigest) -> Response {
+    let location = format!("/v2/{repository}/blobs/{digest}");
+    let headers = [(header::LOCATION, location.as_str()), (CONTENT_DIGEST, &digest.to_string())];
+    empty(StatusCode::CREATED, &headers)
+}
+
+fn going_on(status: StatusCode, repository: &Repository, upload: &UploadId, size: u64) -> Response {
+    let location = location(repository, upload);
+    let headers = [
+        (header::LOCATION, location.as_str()),
+        (header::RANGE, &held(size)),
+        (UPLOAD_ID, upload.as_str()),
+    ];
+    empty(status, &headers)
+}
+
+fn location(repository: &Repository, upload: &UploadId) -> String {
+    format!("/v2/{repository}/blobs/uploads/{upload}")
+}
+
+/// First and last byte of what is there; the specification has no way to say that there is none.
+fn held(size: u64) -> String {
+    format!("0-{}", size.saturating_sub(1))
+}

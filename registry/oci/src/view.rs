@@ -1,0 +1,265 @@
+//! The view: everything the registry serves, folded from the journal.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tamis_journal::{BlobDigest, Entry};
+
+use crate::access::{Token, Tokens};
+use crate::change::{self, Change};
+use crate::name::{Repository, Tag};
+
+/// What the entries up to [`View::revision`] come to.
+///
+/// Always true:
+/// * A tag names a manifest of its repository.
+/// * `blob_holders` and `manifest_holders` have exactly the repositories that have the digest, and no empty sets.
+/// * `Contents::uses` counts, for each digest, the manifests of the repository that refer to it as a blob.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct View {
+    revision: u64,
+    repositories: BTreeMap<Repository, Contents>,
+    blob_holders: BTreeMap<BlobDigest, BTreeSet<Repository>>,
+    manifest_holders: BTreeMap<BlobDigest, BTreeSet<Repository>>,
+    /// Blobs about to be removed, and when that was written.
+    condemned: BTreeMap<BlobDigest, u64>,
+    /// Digests that records of other kinds speak of.
+    foreign: BTreeSet<BlobDigest>,
+    tokens: Tokens,
+}
+
+/// What a repository has.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Contents {
+    pub(crate) blobs: BTreeMap<BlobDigest, Link>,
+    pub(crate) manifests: BTreeMap<BlobDigest, Kept>,
+    pub(crate) tags: BTreeMap<Tag, BlobDigest>,
+    /// What each version was last, even if its tag is deleted by now.
+    pub(crate) versions: BTreeMap<Tag, BlobDigest>,
+    /// Manifests by the subject they speak about.
+    pub(crate) referrers: BTreeMap<BlobDigest, BTreeSet<BlobDigest>>,
+    uses: BTreeMap<BlobDigest, usize>,
+}
+
+/// A blob in a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) size: u64,
+    /// When it was last pushed, in milliseconds since the Unix epoch.
+    pub(crate) time_ms: u64,
+}
+
+/// A manifest in a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) media_type: String,
+    pub(crate) size: u64,
+    pub(crate) subject: Option<BlobDigest>,
+    pub(crate) artifact_type: Option<String>,
+    pub(crate) blobs: Vec<BlobDigest>,
+}
+
+impl View {
+    /// The last entry that counts in.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Takes the next entry in. An entry that is not the next one changes nothing; one of an unknown kind only keeps
+    /// the blobs it speaks of from being collected.
+    pub fn apply(&mut self, entry: &Entry) {
+        if entry.revision != self.revision.saturating_add(1) {
+            return;
+        }
+        self.revision = entry.revision;
+        match Change::of(&entry.record) {
+            Some(change) => self.change(change, entry.time_ms),
+            None => {
+                let mut found = Vec::new();
+                change::digests(&entry.record.body, &mut found);
+                self.foreign.extend(found);
+            }
+        }
+    }
+
+    /// The repository's contents; none when nobody pushed to it, or all was deleted.
+    pub(crate) fn contents(&self, repository: &Repository) -> Option<&Contents> {
+        self.repositories.get(repository).filter(|contents| !contents.is_empty())
+    }
+
+    /// The blob in a repository.
+    pub(crate) fn link(&self, repository: &Repository, digest: &BlobDigest) -> Option<Link> {
+        self.repositories.get(repository)?.blobs.get(digest).copied()
+    }
+
+    /// The repositories that have the blob.
+    pub(crate) fn holders(&self, digest: &BlobDigest) -> impl Iterator<Item = &Repository> {
+        self.blob_holders.get(digest).into_iter().flatten()
+    }
+
+    /// Whether anything at all refers to what storage has under this digest.
+    pub(crate) fn refers_to(&self, digest: &BlobDigest) -> bool {
+        self.blob_holders.contains_key(digest)
+            || self.manifest_holders.contains_key(digest)
+            || self.foreign.contains(digest)
+    }
+
+    /// Blobs that are about to be removed from storage, and since when.
+    pub(crate) fn condemned(&self) -> &BTreeMap<BlobDigest, u64> {
+        &self.condemned
+    }
+
+    /// The links no manifest needs, last pushed before that time.
+    pub(crate) fn unused_links(
+        &self,
+        before_ms: u64,
+    ) -> impl Iterator<Item = (&Repository, &BlobDigest)> {
+        self.repositories.iter().flat_map(move |(repository, contents)| {
+            let unused = contents.blobs.iter().filter(move |(digest, link)| {
+                link.time_ms < before_ms && !contents.uses.contains_key(*digest)
+            });
+            unused.map(move |(digest, _)| (repository, digest))
+        })
+    }
+
+    /// The tokens that may do something.
+    pub(crate) fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    fn change(&mut self, change: Change, time_ms: u64) {
+        match change {
+            Change::BlobLinked { repository, digest, size } => {
+                self.blob_holders.entry(digest.clone()).or_default().insert(repository.clone());
+                let contents = self.repositories.entry(repository).or_default();
+                contents.blobs.insert(digest, Link { size, time_ms });
+            }
+            Change::BlobUnlinked { repository, digest } => {
+                release(&mut self.blob_holders, &digest, &repository);
+                self.within(&repository, |contents| {
+                    contents.blobs.remove(&digest);
+                });
+            }
+            Change::ManifestPut {
+                repository,
+                digest,
+                media_type,
+                size,
+                tags,
+                subject,
+                artifact_type,
+                blobs,
+                ..
+            } => {
+                self.manifest_holders.entry(digest.clone()).or_default().insert(repository.clone());
+                let kept = Kept { media_type, size, subject, artifact_type, blobs };
+                self.repositories.entry(repository).or_default().put(digest, kept, tags);
+            }
+            Change::ManifestDeleted { repository, digest } => {
+                release(&mut self.manifest_holders, &digest, &repository);
+                self.within(&repository, |contents| contents.delete(&digest));
+            }
+            Change::TagPut { repository, tag, digest } => {
+                self.within(&repository, |contents| contents.tag(tag, digest));
+            }
+            Change::TagDeleted { repository, tag } => {
+                self.within(&repository, |contents| {
+                    contents.tags.remove(&tag);
+                });
+            }
+            Change::BlobsCondemned { digests } => {
+                self.condemned.extend(digests.into_iter().map(|digest| (digest, time_ms)));
+            }
+            Change::BlobsCollected { digests } => {
+                self.condemned.retain(|digest, _| !digests.contains(digest));
+            }
+            Change::TokenCreated { name, sha256, repositories, verbs } => {
+                self.tokens.insert(Token { name, sha256, repositories, verbs });
+            }
+            Change::TokenRevoked { name } => self.tokens.remove(&name),
+        }
+    }
+
+    fn within(&mut self, repository: &Repository, act: impl FnOnce(&mut Contents)) {
+        if let Some(contents) = self.repositories.get_mut(repository) {
+            act(contents);
+        }
+    }
+}
+
+impl Contents {
+    fn is_empty(&self) -> bool {
+        self.blobs.is_empty() && self.manifests.is_empty()
+    }
+
+    /// Whether a manifest of the repository refers to this blob.
+    pub(crate) fn uses(&self, digest: &BlobDigest) -> bool {
+        self.uses.contains_key(digest)
+    }
+
+    fn put(&mut self, digest: BlobDigest, kept: Kept, tags: Vec<Tag>) {
+        // The same bytes may have been pushed as another media type.
+        self.forget(&digest);
+        for blob in &kept.blobs {
+            *self.uses.entry(blob.clone()).or_default() += 1;
+        }
+        if let Some(subject) = &kept.subject {
+            self.referrers.entry(subject.clone()).or_default().insert(digest.clone());
+        }
+        self.manifests.insert(digest.clone(), kept);
+        for tag in tags {
+            self.tag(tag, digest.clone());
+        }
+    }
+
+    fn tag(&mut self, tag: Tag, digest: BlobDigest) {
+        if !self.manifests.contains_key(&digest) {
+            return;
+        }
+        if tag.is_version() {
+            self.versions.insert(tag.clone(), digest.clone());
+        }
+        self.tags.insert(tag, digest);
+    }
+
+    fn delete(&mut self, digest: &BlobDigest) {
+        self.forget(digest);
+        self.tags.retain(|_, named| named != digest);
+    }
+
+    fn forget(&mut self, digest: &BlobDigest) {
+        let Some(kept) = self.manifests.remove(digest) else { return };
+        for blob in &kept.blobs {
+            if let Some(count) = self.uses.get_mut(blob) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    self.uses.remove(blob);
+                }
+            }
+        }
+        if let Some(subject) = &kept.subject
+            && let Some(referrers) = self.referrers.get_mut(subject)
+        {
+            referrers.remove(digest);
+            if referrers.is_empty() {
+                self.referrers.remove(subject);
+            }
+        }
+    }
+}
+
+fn release(
+    holders: &mut BTreeMap<BlobDigest, BTreeSet<Repository>>,
+    digest: &BlobDigest,
+    repository: &Repository,
+) {
+    if let Some(set) = holders.get_mut(digest) {
+        set.remove(repository);
+        if set.is_empty() {
+            holders.remove(digest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
