@@ -29,6 +29,31 @@ pub enum Verb {
     Push,
     /// Delete: blobs, manifests and tags.
     Delete,
+    /// Look at what runs: status, documents, history, the log.
+    Observe,
+    /// Change what runs: apply, pin, roll out, roll back, revoke.
+    Operate,
+    /// Agree to changes of others.
+    Approve,
+}
+
+impl Verb {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Pull, Self::Push, Self::Delete, Self::Observe, Self::Operate, Self::Approve];
+
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Push => "push",
+            Self::Delete => "delete",
+            Self::Observe => "observe",
+            Self::Operate => "operate",
+            Self::Approve => "approve",
+        }
+    }
 }
 
 /// Which repositories a token is for: all (`*`), those below a prefix (`acme/*`), or one (`acme/limits`).
@@ -224,13 +249,24 @@ impl Caller {
             Self::Anonymous(anonymous) => match verb {
                 Verb::Pull => *anonymous != Anonymous::None,
                 Verb::Push => *anonymous == Anonymous::Push,
-                Verb::Delete => false,
+                Verb::Delete | Verb::Observe | Verb::Operate | Verb::Approve => false,
             },
             Self::Token(token) => {
                 token.verbs.contains(&verb)
                     && token.repositories.iter().any(|pattern| pattern.covers(repository))
             }
         }
+    }
+
+    /// Whether it may do that in some repository or another.
+    pub(crate) fn may_somewhere(&self, verb: Verb) -> bool {
+        matches!(self, Self::Token(token) if token.verbs.contains(&verb))
+    }
+
+    /// Whether it may do that in all there are and will be.
+    pub(crate) fn may_everywhere(&self, verb: Verb) -> bool {
+        matches!(self, Self::Token(token) if token.verbs.contains(&verb)
+            && token.repositories.iter().any(|pattern| pattern.0 == Form::All))
     }
 
     /// Whether it may see that there is a registry at all.

@@ -27,6 +27,7 @@
 //! ```
 
 mod access;
+mod ask;
 mod change;
 mod collect;
 mod manifest;
@@ -39,6 +40,7 @@ mod store;
 mod view;
 
 pub use access::{Anonymous, Pattern, Secret, SecretError, Verb};
+pub use ask::{Bearer, Referrer};
 pub use collect::{Collected, collect};
 pub use manifest::{Manifest, ManifestError, Target};
 pub use name::{MAX_REPOSITORY_BYTES, MAX_TAG_BYTES, NameError, Reference, Repository, Tag};

@@ -158,11 +158,7 @@ impl Call {
         if self.caller.may(verb, repository) {
             return Ok(());
         }
-        let verb = match verb {
-            Verb::Pull => "pull",
-            Verb::Push => "push",
-            Verb::Delete => "delete",
-        };
+        let verb = verb.as_str();
         match &self.caller {
             Caller::Anonymous(_) => Err(unauthorized(&format!("to {verb} here takes credentials"))),
             Caller::Token(token) => Err(Refusal::new(

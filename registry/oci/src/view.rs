@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tamis_journal::{BlobDigest, Entry};
 
 use crate::access::{Token, Tokens};
+use crate::ask::Referrer;
 use crate::change::{self, Change};
 use crate::name::{Repository, Tag};
 
@@ -24,6 +25,8 @@ pub struct View {
     condemned: BTreeMap<BlobDigest, u64>,
     /// Digests that records of other kinds speak of.
     foreign: BTreeSet<BlobDigest>,
+    /// The last revision that brought or took a manifest with a subject.
+    referrers_at: u64,
     tokens: Tokens,
 }
 
@@ -56,6 +59,8 @@ pub(crate) struct Kept {
     pub(crate) subject: Option<BlobDigest>,
     pub(crate) artifact_type: Option<String>,
     pub(crate) blobs: Vec<BlobDigest>,
+    /// The entry that has it.
+    pub(crate) revision: u64,
 }
 
 impl View {
@@ -122,6 +127,36 @@ impl View {
         })
     }
 
+    /// Whether any repository has the manifest.
+    pub(crate) fn has_manifest(&self, digest: &BlobDigest) -> bool {
+        self.manifest_holders.contains_key(digest)
+    }
+
+    /// The manifests of one type that speak about another, in whichever repositories, oldest first.
+    pub(crate) fn referrers_of(&self, subject: &BlobDigest, artifact_type: &str) -> Vec<Referrer> {
+        let mut found: BTreeMap<&BlobDigest, u64> = BTreeMap::new();
+        for contents in self.repositories.values() {
+            for digest in contents.referrers.get(subject).into_iter().flatten() {
+                let kept = contents.manifests.get(digest);
+                let kept = kept.filter(|one| one.artifact_type.as_deref() == Some(artifact_type));
+                if let Some(kept) = kept {
+                    let revision = found.entry(digest).or_insert(kept.revision);
+                    *revision = kept.revision.min(*revision);
+                }
+            }
+        }
+        let found = found.into_iter();
+        let mut found: Vec<Referrer> =
+            found.map(|(digest, revision)| Referrer { digest: digest.clone(), revision }).collect();
+        found.sort_by_key(|one| one.revision);
+        found
+    }
+
+    /// The last revision that brought or took a manifest with a subject.
+    pub(crate) fn referrers_seen(&self) -> u64 {
+        self.referrers_at
+    }
+
     /// The tokens that may do something.
     pub(crate) fn tokens(&self) -> &Tokens {
         &self.tokens
@@ -152,11 +187,16 @@ impl View {
                 ..
             } => {
                 self.manifest_holders.entry(digest.clone()).or_default().insert(repository.clone());
-                let kept = Kept { media_type, size, subject, artifact_type, blobs };
+                let revision = self.revision;
+                if subject.is_some() {
+                    self.referrers_at = revision;
+                }
+                let kept = Kept { media_type, size, subject, artifact_type, blobs, revision };
                 self.repositories.entry(repository).or_default().put(digest, kept, tags);
             }
             Change::ManifestDeleted { repository, digest } => {
                 release(&mut self.manifest_holders, &digest, &repository);
+                self.referrers_at = self.revision;
                 self.within(&repository, |contents| contents.delete(&digest));
             }
             Change::TagPut { repository, tag, digest } => {
@@ -197,7 +237,11 @@ impl Contents {
         self.uses.contains_key(digest)
     }
 
-    fn put(&mut self, digest: BlobDigest, kept: Kept, tags: Vec<Tag>) {
+    fn put(&mut self, digest: BlobDigest, mut kept: Kept, tags: Vec<Tag>) {
+        // Pushed again, it was there all the same since it was pushed first.
+        if let Some(before) = self.manifests.get(&digest) {
+            kept.revision = before.revision;
+        }
         // The same bytes may have been pushed as another media type.
         self.forget(&digest);
         for blob in &kept.blobs {

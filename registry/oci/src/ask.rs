@@ -1,0 +1,114 @@
+//! What the control plane asks the store, beside the API.
+
+use http::HeaderMap;
+use tamis_journal::{BlobDigest, Blobs, Journal, JournalError};
+
+use crate::access::{Caller, Verb};
+use crate::name::{Reference, Repository};
+use crate::store::{Limits, Store};
+
+/// A manifest that speaks about another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Referrer {
+    /// Its digest.
+    pub digest: BlobDigest,
+    /// The journal's revision that has it; the first, where several repositories have it.
+    pub revision: u64,
+}
+
+/// Somebody who makes a request, and what he may do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bearer(Caller);
+
+impl Bearer {
+    /// The name that the journal's entries bear.
+    #[must_use]
+    pub fn actor(&self) -> &str {
+        self.0.actor()
+    }
+
+    /// Whether he may do that somewhere at all.
+    #[must_use]
+    pub fn may(&self, verb: Verb) -> bool {
+        self.0.may_somewhere(verb)
+    }
+
+    /// Whether he may do that there; `place` is a repository, or a service or document as `namespace/name`, or `*` for
+    /// everything.
+    #[must_use]
+    pub fn may_at(&self, verb: Verb, place: &str) -> bool {
+        if place == "*" {
+            return self.0.may_everywhere(verb);
+        }
+        // Names of services and documents have the form of repositories; what has another form is nowhere.
+        place.parse::<Repository>().is_ok_and(|place| self.0.may(verb, &place))
+    }
+}
+
+impl Store {
+    /// The journal that everything is folded from.
+    #[must_use]
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Where manifests and blobs are.
+    #[must_use]
+    pub fn blobs(&self) -> &Blobs {
+        &self.blobs
+    }
+
+    /// What it takes.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Who makes a request; none: with credentials that nobody has.
+    #[must_use]
+    pub fn bearer(&self, headers: &HeaderMap) -> Option<Bearer> {
+        let view = self.view();
+        Caller::of(headers, view.tokens(), self.limits.anonymous).map(Bearer)
+    }
+
+    /// The digest of the manifest that a tag or digest names in a repository.
+    ///
+    /// # Errors
+    /// [`JournalError`] when the journal cannot be read.
+    pub async fn find(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Result<Option<BlobDigest>, JournalError> {
+        self.seek(|view| {
+            let contents = view.contents(repository)?;
+            match reference {
+                Reference::Tag(tag) => contents.tags.get(tag).cloned(),
+                Reference::Digest(digest) => {
+                    contents.manifests.contains_key(digest).then(|| digest.clone())
+                }
+            }
+        })
+        .await
+    }
+
+    /// Whether any repository has the manifest.
+    #[must_use]
+    pub fn has_manifest(&self, digest: &BlobDigest) -> bool {
+        self.view().has_manifest(digest)
+    }
+
+    /// The manifests of one type that speak about another, in whichever repositories; those the journal had first come
+    /// first.
+    #[must_use]
+    pub fn referrers_of(&self, subject: &BlobDigest, artifact_type: &str) -> Vec<Referrer> {
+        self.view().referrers_of(subject, artifact_type)
+    }
+
+    /// The last revision that brought or took a manifest which speaks about another: until it changes, the answers of
+    /// [`Store::referrers_of`] stay.
+    #[must_use]
+    pub fn referrers_seen(&self) -> u64 {
+        self.view().referrers_seen()
+    }
+}
