@@ -1,0 +1,54 @@
+//! The first token, without which nobody could make another from afar.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use tamis_oci::{Pattern, Secret, Store, StoreError, Verb};
+
+use crate::ServerError;
+
+const NAME: &str = "admin";
+const FILE: &str = "admin.token";
+
+/// Makes a token that may do everything, if there is no token at all, and says where it is kept.
+///
+/// The file is written before the token counts: a crash in between leaves a file that opens nothing and is written
+/// again, never a token that nobody has.
+pub(crate) async fn first_token(
+    store: &Store,
+    folder: &Path,
+) -> Result<Option<PathBuf>, ServerError> {
+    if store.has_tokens() {
+        return Ok(None);
+    }
+    let (secret, path) = (Secret::generate()?, folder.join(FILE));
+    let failed = |source| ServerError::Token { path: path.clone(), source };
+    keep(&path, secret.expose()).map_err(failed)?;
+    let everywhere: Pattern = "*".parse().map_err(|_| ServerError::Ended)?;
+    match store.create_token(NAME, &secret, &[everywhere], &Verb::ALL).await {
+        Ok(()) => Ok(Some(path)),
+        // Another replica began at the same time; its token is the one.
+        Err(StoreError::TokenExists(_)) => {
+            fs::remove_file(&path).map_err(failed)?;
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Writes it beside and renames it, so that a file of wider rights that is there already is not written into.
+fn keep(path: &Path, secret: &str) -> io::Result<()> {
+    // With journal and blobs elsewhere, nothing else made the folder.
+    path.parent().map_or(Ok(()), fs::create_dir_all)?;
+    let beside = path.with_extension("new");
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+    writeln!(file, "{secret}")?;
+    file.sync_all()?;
+    fs::rename(&beside, path)
+}

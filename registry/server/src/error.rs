@@ -1,0 +1,50 @@
+//! Why a registry does not start.
+
+use std::io;
+use std::path::PathBuf;
+
+use tamis_journal::{BlobError, JournalError};
+use tamis_oci::{SecretError, StoreError};
+use tamis_transport::{Address, ListenError};
+use thiserror::Error;
+
+/// What can go wrong before a registry serves.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// Tokens would travel in clear text.
+    #[error(
+        "{0} can be reached from other machines, and without TLS tokens travel in clear text: give a certificate and \
+         its key, or listen on loopback or a unix socket"
+    )]
+    ClearText(Address),
+    /// The journal cannot be opened, or was tampered with.
+    #[error("the journal cannot be opened")]
+    Journal(#[source] JournalError),
+    /// The blobs cannot be opened.
+    #[error("the blobs cannot be opened")]
+    Blobs(#[source] BlobError),
+    /// The journal cannot be folded, or the first token not be made.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No randomness for the first token.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The first token cannot be kept for its owner.
+    #[error("the admin token cannot be written to {}", path.display())]
+    Token {
+        /// Where it was to be.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The system has no thread or no timer left.
+    #[error("the registry cannot run")]
+    Run(#[source] io::Error),
+    /// The registry's thread ended before it served.
+    #[error("the registry ended before it served; its log says why")]
+    Ended,
+}

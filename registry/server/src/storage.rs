@@ -1,0 +1,59 @@
+//! Where a registry keeps everything.
+
+use std::path::{Path, PathBuf};
+
+use tamis_journal::{Blobs, Journal};
+use tamis_oci::{Limits, Store};
+
+use crate::ServerError;
+
+/// Where the journal and the blobs are.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    pub(crate) folder: PathBuf,
+    database: Option<String>,
+    blobs: Option<(String, Vec<(String, String)>)>,
+}
+
+impl Storage {
+    /// Both in a folder, which is made if it is not there.
+    #[must_use]
+    pub fn folder(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), database: None, blobs: None }
+    }
+
+    /// The journal in a PostgreSQL database instead, which any number of replicas may share.
+    #[must_use]
+    pub fn with_database(mut self, url: Option<String>) -> Self {
+        self.database = url;
+        self
+    }
+
+    /// The blobs in an object store instead: its `s3://BUCKET/PREFIX` and its options, named as in `object_store`.
+    #[must_use]
+    pub fn with_objects(mut self, objects: Option<(String, Vec<(String, String)>)>) -> Self {
+        self.blobs = objects;
+        self
+    }
+
+    /// Opens both, checks the journal from its first entry on, and folds it.
+    ///
+    /// A journal that was tampered with is not served: what runs is decided by it.
+    ///
+    /// # Errors
+    /// [`ServerError::Journal`], [`ServerError::Blobs`], [`ServerError::Store`].
+    pub async fn open(&self, limits: Limits) -> Result<Store, ServerError> {
+        let journal = match &self.database {
+            Some(url) => Journal::postgres(url).await,
+            None => Journal::sqlite(&self.folder).await,
+        };
+        let journal = journal.map_err(ServerError::Journal)?;
+        journal.check().await.map_err(ServerError::Journal)?;
+        let blobs = match &self.blobs {
+            Some((url, options)) => Blobs::objects(url, options.iter().cloned()).await,
+            None => Blobs::files(&self.folder).await,
+        };
+        let blobs = blobs.map_err(ServerError::Blobs)?;
+        Ok(Store::open(journal, blobs, limits).await?)
+    }
+}
