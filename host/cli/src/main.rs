@@ -9,6 +9,7 @@ mod log;
 mod output;
 mod proxy;
 mod reference;
+mod registry;
 mod schema;
 mod up;
 
@@ -50,6 +51,11 @@ enum Command {
     /// Write, build, test, inspect, sign and verify filters.
     #[command(after_help = "Example:\n  tamis filter new my-filter")]
     Filter(filter::Arguments),
+    /// Run a registry: filters and any other OCI artifact, kept and handed out.
+    #[command(
+        after_help = "Example:\n  tamis registry --data /var/lib/tamis --listen 127.0.0.1:5000"
+    )]
+    Registry(registry::Arguments),
     /// Write the reference pages that are made from the program.
     #[command(hide = true, after_help = "Example:\n  tamis reference docs/reference")]
     Reference(reference::Arguments),
@@ -73,6 +79,7 @@ fn main() -> ExitCode {
         Some(Command::Schema) => schema::run(),
         Some(Command::Keys(arguments)) => keys::run(&arguments, output),
         Some(Command::Filter(arguments)) => filter::run(&arguments, output),
+        Some(Command::Registry(arguments)) => registry::run(&arguments, output),
         Some(Command::Reference(arguments)) => reference::run(&arguments, Tamis::command()),
     };
     done.unwrap_or_else(|error| {
