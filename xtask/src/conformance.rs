@@ -1,10 +1,10 @@
-//! `cargo xtask conformance`: outside suites against the gateway.
+//! `cargo xtask conformance`: outside suites against the gateway and the registry.
 //!
-//! Each suite is installed at a pinned version in `target/tools`, talks to a gateway and backends of its own on free ports
-//! of loopback, and leaves what it saw in `target/conformance`.
+//! Each suite is installed at a pinned version in `target/tools`, talks to a gateway and backends, or a registry, of its own
+//! on free ports of loopback, and leaves what it saw in `target/conformance`.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
@@ -20,6 +20,9 @@ mod gibibyte;
 mod grpc;
 mod h1spec;
 mod h2spec;
+mod oci;
+mod oci_clients;
+mod registry;
 mod websocket;
 
 /// What `conformance` takes.
@@ -45,10 +48,22 @@ enum Name {
     Grpc,
     /// A body of 1 GiB both ways, and how much memory the gateway takes for it.
     Gibibyte,
+    /// The suite of OCI Distribution, 1.1 and dev, against a registry.
+    Oci,
+    /// Artifacts in and out of a registry with oras, crane, regctl and skopeo.
+    OciClients,
 }
 
-const ALL: [Name; 6] =
-    [Name::H2spec, Name::H1spec, Name::Desync, Name::Websocket, Name::Grpc, Name::Gibibyte];
+const ALL: [Name; 8] = [
+    Name::H2spec,
+    Name::H1spec,
+    Name::Desync,
+    Name::Websocket,
+    Name::Grpc,
+    Name::Gibibyte,
+    Name::Oci,
+    Name::OciClients,
+];
 
 /// What a suite came to.
 struct Outcome {
@@ -82,6 +97,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             Name::Websocket => shell::step("websocket", websocket::run)?,
             Name::Grpc => shell::step("grpc", grpc::run)?,
             Name::Gibibyte => shell::step("gibibyte", gibibyte::run)?,
+            Name::Oci => shell::step("oci", oci::run)?,
+            Name::OciClients => shell::step("oci-clients", oci_clients::run)?,
         };
         for outcome in suites {
             let file = folder.join(format!("{}.json", outcome.name.replace(' ', "-")));
@@ -120,6 +137,18 @@ fn go_program(package: &str, version: &str) -> Result<PathBuf> {
         shell::read(&mut go)?;
     }
     Ok(program)
+}
+
+/// A checkout in `target/tools`, if there is one; it must be at that commit.
+fn checked_out(folder: &Path, commit: &str) -> Result<Option<PathBuf>> {
+    if !folder.exists() {
+        return Ok(None);
+    }
+    let at = shell::read(shell::command("git").args(["rev-parse", "HEAD"]).current_dir(folder))?;
+    if !at.trim().starts_with(commit) {
+        bail!("{} is at {}; check out {commit}", folder.display(), at.trim());
+    }
+    Ok(Some(folder.to_owned()))
 }
 
 /// The peer of `tests/conformance/peer`, built.

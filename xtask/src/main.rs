@@ -68,8 +68,11 @@ enum Command {
     /// Build the API documentation and check that the generated references are current.
     #[command(after_help = "Example:\n  cargo xtask docs")]
     Docs,
-    /// Run outside suites against the gateway: h2spec, h1spec, desync, websocket, grpc, gibibyte.
-    #[command(after_help = "Example:\n  cargo xtask conformance h2spec")]
+    /// Run outside suites against the gateway (h2spec, h1spec, desync, websocket, grpc, gibibyte) and the registry (oci,
+    /// oci-clients).
+    #[command(
+        after_help = "Examples:\n  cargo xtask conformance h2spec\n  cargo xtask conformance oci"
+    )]
     Conformance(conformance::Arguments),
     /// Measure cost per request, memory, start and swaps beside Envoy, nginx and HAProxy.
     #[command(after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench cpu --rounds 9")]

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde_json::json;
 
 use super::gateway::{Gateway, Way};
-use super::{Outcome, go_program, listening, peer};
+use super::{Outcome, checked_out, go_program, listening, peer};
 use crate::shell;
 use crate::workspace::Workspace;
 
@@ -19,14 +19,10 @@ const COMMIT: (&str, &str) = ("af83a65f0b62", "147 tests, 147 passed, 0 skipped,
 /// version and what it says when all is well.
 fn suite() -> Result<(PathBuf, (&'static str, &'static str))> {
     let folder = Workspace::load()?.tools().join("h2spec");
-    if !folder.join("go.mod").exists() {
+    let Some(folder) = checked_out(&folder, COMMIT.0)? else {
         let program = go_program("github.com/summerwind/h2spec/cmd/h2spec", RELEASE.0)?;
         return Ok((program, RELEASE));
-    }
-    let at = shell::read(shell::command("git").args(["rev-parse", "HEAD"]).current_dir(&folder))?;
-    if !at.trim().starts_with(COMMIT.0) {
-        bail!("{} is at {}; check out {}", folder.display(), at.trim(), COMMIT.0);
-    }
+    };
     let program = folder.join("h2spec");
     let mut go = shell::command("go");
     go.args(["build", "-buildvcs=false", "-o"]).arg(&program).arg("./cmd/h2spec");
