@@ -1,0 +1,299 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+fn part(name: u8, value: u8) -> Part {
+    Part::new(format!("slot/{name}"), json!({ "value": value }))
+}
+
+fn parts(values: &BTreeMap<u8, u8>) -> Parts {
+    values.iter().map(|(name, value)| part(*name, *value)).collect()
+}
+
+fn report() -> NodeReported {
+    NodeReported {
+        node: "sidecar:shop/a/0".to_owned(),
+        slots: Vec::new(),
+        statistics: Vec::new(),
+        shadows: Vec::new(),
+    }
+}
+
+fn outcome(nonce: u64, taken: bool) -> Outcome {
+    Outcome { nonce, taken, why: None, report: report() }
+}
+
+fn hello(replica: &mut Replica) -> Hello {
+    replica.hello("sidecar:shop/a/0", "1.0.0")
+}
+
+/// Bytes on the wire.
+fn bytes(frames: &[Push]) -> usize {
+    frames.iter().map(|frame| serde_json::to_vec(frame).unwrap().len()).sum()
+}
+
+#[test]
+fn g7_a_push_costs_what_changed_and_not_what_there_is() {
+    let mut values: BTreeMap<u32, u32> = (0..10_000).map(|name| (name, 0)).collect();
+    let all = |values: &BTreeMap<u32, u32>| -> Parts {
+        let one = |(name, value): (&u32, &u32)| {
+            Part::new(format!("slot/shop/filter-{name}"), json!({ "config": { "value": value } }))
+        };
+        values.iter().map(one).collect()
+    };
+    let mut replica = Replica::new();
+    let mut session = Session::new(&hello(&mut replica));
+    let first = session.push(&all(&values), 1).unwrap();
+    let whole = bytes(&first);
+    session.answered(&outcome(first[0].nonce, true)).unwrap();
+    values.insert(4_711, 1);
+    let second = session.push(&all(&values), 2).unwrap();
+    let one = bytes(&second);
+    assert_eq!(second.iter().map(|frame| frame.upserts.len()).sum::<usize>(), 1);
+    assert!(one < 300 && whole > 1_000_000, "{one} of {whole} bytes");
+}
+
+#[test]
+fn g8_a_reconnect_sends_only_what_differs() {
+    let mut values: BTreeMap<u8, u8> = (0..100).map(|name| (name, 0)).collect();
+    let mut replica = Replica::new();
+    let mut session = Session::new(&hello(&mut replica));
+    for frame in session.push(&parts(&values), 1).unwrap() {
+        if let Some(change) = replica.take(frame).unwrap() {
+            replica.keep(change);
+        }
+    }
+    for cut in 0..1_000_u64 {
+        let mut session = Session::new(&hello(&mut replica));
+        if cut % 2 == 0 {
+            assert_eq!(session.push(&parts(&values), cut), None, "it has everything");
+            continue;
+        }
+        values.insert(u8::try_from(cut % 100).unwrap(), u8::try_from(cut % 251).unwrap());
+        for frame in session.push(&parts(&values), cut).into_iter().flatten() {
+            assert!(bytes(std::slice::from_ref(&frame)) < 300);
+            if let Some(change) = replica.take(frame).unwrap() {
+                replica.keep(change);
+            }
+        }
+    }
+    assert_eq!(replica.parts(), &parts(&values));
+}
+
+#[test]
+fn what_was_refused_is_not_sent_again_until_it_is_something_else() {
+    let mut values = BTreeMap::from([(1, 1)]);
+    let mut session = Session::new(&hello(&mut Replica::new()));
+    let nonce = session.push(&parts(&values), 1).unwrap()[0].nonce;
+    assert!(session.outstanding());
+    assert_eq!(session.push(&parts(&values), 1), None, "it has not answered");
+    session.answered(&outcome(nonce, false)).unwrap();
+    assert_eq!(session.push(&parts(&values), 1), None, "it refused that");
+    values.insert(2, 2);
+    assert!(session.push(&parts(&values), 2).is_some());
+}
+
+#[test]
+fn an_answer_to_what_was_not_sent_ends_the_stream() {
+    let mut session = Session::new(&hello(&mut Replica::new()));
+    assert_eq!(session.answered(&outcome(0, true)), Err(ProtocolError::Nonce(0)));
+    let nonce = session.push(&parts(&BTreeMap::from([(1, 1)])), 1).unwrap()[0].nonce;
+    assert!(session.answered(&outcome(nonce + 1, true)).is_err());
+    session.answered(&outcome(nonce, true)).unwrap();
+    assert!(session.answered(&outcome(nonce, true)).is_err(), "twice");
+}
+
+#[test]
+fn an_altered_part_is_never_taken() {
+    let mut session = Session::new(&hello(&mut Replica::new()));
+    let mut frames = session.push(&parts(&BTreeMap::from([(1, 1)])), 1).unwrap();
+    frames[0].upserts[0].body = json!({ "value": 2 });
+    let mut replica = Replica::new();
+    assert!(matches!(replica.take(frames.remove(0)), Err(ProtocolError::Altered(_))));
+    assert!(replica.parts().is_empty());
+}
+
+#[test]
+fn a_change_larger_than_a_frame_is_taken_when_its_last_frame_is_there() {
+    let long = "x".repeat(400_000);
+    let all: Parts =
+        (0..10).map(|name| Part::new(format!("slot/{name}"), json!({ "text": long }))).collect();
+    let mut session = Session::new(&hello(&mut Replica::new()));
+    let frames = session.push(&all, 1).unwrap();
+    assert!(frames.len() > 3);
+    let mut replica = Replica::new();
+    let count = frames.len();
+    for (at, frame) in frames.into_iter().enumerate() {
+        assert!(serde_json::to_vec(&frame).unwrap().len() < 2 << 20);
+        let change = replica.take(frame).unwrap();
+        assert_eq!(change.is_some(), at + 1 == count);
+        change.into_iter().for_each(|change| replica.keep(change));
+    }
+    assert_eq!(replica.parts(), &all);
+}
+
+#[test]
+fn a_damaged_file_gives_up_the_damaged_part_alone() {
+    let mut replica = Replica::new();
+    let mut session = Session::new(&hello(&mut replica));
+    for frame in session.push(&parts(&BTreeMap::from([(1, 1), (2, 2)])), 7).unwrap() {
+        replica.take(frame).unwrap().into_iter().for_each(|change| replica.keep(change));
+    }
+    let file = String::from_utf8(replica.to_json().unwrap()).unwrap();
+    let (same, bad) = Replica::from_json(file.as_bytes()).unwrap();
+    assert_eq!((same.parts(), same.revision(), bad.len()), (replica.parts(), 7, 0));
+    let damaged = file.replace("\"value\":2", "\"value\":3");
+    let (rest, bad) = Replica::from_json(damaged.as_bytes()).unwrap();
+    assert_eq!((rest.parts().len(), bad), (1, vec!["slot/2".to_owned()]));
+    assert!(Replica::from_json(b"rubbish").is_err());
+}
+
+#[test]
+fn waits_double_are_spread_and_honour_what_was_asked() {
+    use std::time::Duration;
+    let mut backoff = Backoff::default();
+    assert!(backoff.next(u64::MAX, None) <= Duration::from_millis(250));
+    for _ in 0..40 {
+        assert!(backoff.next(u64::MAX - 7, None) <= Duration::from_secs(30));
+    }
+    assert!(backoff.next(0, Some(Duration::from_secs(2))) >= Duration::from_secs(2));
+    assert_eq!(backoff.next(0, None), Duration::ZERO);
+    backoff.reset();
+    assert!(backoff.next(249, None) == Duration::from_millis(249));
+}
+
+/// What may happen between the two.
+#[derive(Debug, Clone)]
+enum Event {
+    /// Something else is wanted.
+    Want(u8, Option<u8>),
+    /// The director sends what there is to send.
+    Push,
+    /// The next frame arrives.
+    Deliver,
+    /// The frame arrives twice.
+    Twice,
+    /// The proxy's answer arrives.
+    Answer,
+    /// The stream is cut and made anew.
+    Cut,
+    /// The proxy starts again from its file.
+    Restart,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        3 => (0_u8..6, proptest::option::of(0_u8..3)).prop_map(|(name, to)| Event::Want(name, to)),
+        3 => Just(Event::Push),
+        4 => Just(Event::Deliver),
+        1 => Just(Event::Twice),
+        3 => Just(Event::Answer),
+        1 => Just(Event::Cut),
+        1 => Just(Event::Restart),
+    ]
+}
+
+struct World {
+    values: BTreeMap<u8, u8>,
+    ever: Vec<Parts>,
+    replica: Replica,
+    session: Session,
+    /// Frames and answers on their way.
+    down: std::collections::VecDeque<Push>,
+    up: std::collections::VecDeque<Outcome>,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut replica = Replica::new();
+        let session = Session::new(&hello(&mut replica));
+        Self {
+            values: BTreeMap::new(),
+            ever: vec![Parts::default()],
+            replica,
+            session,
+            down: Default::default(),
+            up: Default::default(),
+        }
+    }
+
+    fn cut(&mut self) {
+        self.down.clear();
+        self.up.clear();
+        self.session = Session::new(&hello(&mut self.replica));
+    }
+
+    /// Any breach of the protocol ends the stream, as in the real thing.
+    fn deliver(&mut self, frame: Push) {
+        let nonce = frame.nonce;
+        match self.replica.take(frame) {
+            Ok(None) => {}
+            Ok(Some(change)) => {
+                self.replica.keep(change);
+                self.up.push_back(outcome(nonce, true));
+            }
+            Err(_) => self.cut(),
+        }
+    }
+
+    fn happen(&mut self, event: &Event) {
+        match event {
+            Event::Want(name, Some(value)) => {
+                self.values.insert(*name, *value);
+                self.ever.push(parts(&self.values));
+            }
+            Event::Want(name, None) => {
+                self.values.remove(name);
+                self.ever.push(parts(&self.values));
+            }
+            Event::Push => {
+                let frames = self.session.push(&parts(&self.values), 1);
+                self.down.extend(frames.into_iter().flatten());
+            }
+            Event::Deliver => {
+                if let Some(frame) = self.down.pop_front() {
+                    self.deliver(frame);
+                }
+            }
+            Event::Twice => {
+                if let Some(frame) = self.down.pop_front() {
+                    self.deliver(frame.clone());
+                    self.deliver(frame);
+                }
+            }
+            Event::Answer => {
+                if let Some(answer) = self.up.pop_front()
+                    && self.session.answered(&answer).is_err()
+                {
+                    self.cut();
+                }
+            }
+            Event::Cut => self.cut(),
+            Event::Restart => {
+                let file = self.replica.to_json().unwrap();
+                self.replica = Replica::from_json(&file).unwrap().0;
+                self.cut();
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn g9_a_proxy_always_has_what_was_wanted_once_and_in_quiet_what_is_wanted(
+        events in proptest::collection::vec(event(), 0..80),
+    ) {
+        let mut world = World::new();
+        for event in &events {
+            world.happen(event);
+            prop_assert!(world.ever.contains(world.replica.parts()));
+        }
+        for event in [Event::Push, Event::Deliver, Event::Answer].iter().cycle().take(40) {
+            world.happen(event);
+        }
+        prop_assert_eq!(world.replica.parts(), &parts(&world.values));
+    }
+}
