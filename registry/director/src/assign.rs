@@ -1,0 +1,153 @@
+//! Who is assigned what: plans to assignments, with versions that only rise.
+//!
+//! A slot keeps its assignment as long as it says what is wanted. When nodes move from one assignment to
+//! another, the one they move to is the higher one, for a node refuses to be led back: into a rollout, out
+//! of it again, and to an older digest alike.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::refused::{Refused, code};
+use crate::state::State;
+use crate::wants::{Lane, Wanted, Wants, above, holds, places};
+
+mod draft;
+
+pub use draft::AssignmentDraft;
+
+/// How long assignments hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// In seconds; a week. It is how long a proxy can start with the director gone.
+    pub lifetime: u64,
+    /// An assignment with less than this left is made anew; half of that, in seconds.
+    pub renew: u64,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { lifetime: 7 * 86_400, renew: 7 * 43_200 }
+    }
+}
+
+/// What there is to assign for a service.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Assignments {
+    /// To be signed and appended in this order, at the head the state has: another entry in between may
+    /// have changed what is wanted.
+    pub drafts: Vec<AssignmentDraft>,
+    /// How many slots keep the assignment they have.
+    pub kept: usize,
+    /// Slots to which nothing is assigned in at least one proxy, and why.
+    pub refused: Vec<(String, Refused)>,
+}
+
+/// What there is to assign for a service at `now` (seconds since the Unix epoch). Without a change and
+/// long before an end there are no drafts.
+///
+/// Folds all documents for each of its proxies; [`Plans::drafts`](crate::Plans::drafts) says the same of
+/// all services and remembers.
+#[must_use]
+pub fn assign(state: &State, service: &str, now: u64, terms: &Terms) -> Assignments {
+    let mut folder = state.desired.folder();
+    let nodes = state.nodes();
+    let wants: Vec<Wants> = nodes
+        .iter()
+        .filter(|node| node.key() == service)
+        .map(|node| {
+            let places = folder.fold(node).plan.as_ref().map(places).unwrap_or_default();
+            Wants::of(&state.desired, node, &places)
+        })
+        .collect();
+    draft_all(state, service, wants.iter(), now, terms)
+}
+
+/// What there is to assign for a service whose proxies want that.
+pub(crate) fn draft_all<'a>(
+    state: &State,
+    service: &str,
+    wants: impl Iterator<Item = &'a Wants>,
+    now: u64,
+    terms: &Terms,
+) -> Assignments {
+    let (wants, refused) = join(service, wants);
+    let mut out = Assignments { refused: refused.into_iter().collect(), ..Assignments::default() };
+    // In order of slot, and within it those of no rollout first: rollouts have to be above them.
+    let mut base: BTreeMap<&str, u64> = BTreeMap::new();
+    for ((slot, lane), wanted) in &wants {
+        let known = state.ledger.slot(service, slot);
+        let alive = state.desired.rollout(service, &wanted.filter).map(|it| it.rollout.name());
+        let new_base = base.get(slot.as_str()).copied();
+        let above = above(known, alive, lane.as_deref(), new_base);
+        let had = known.and_then(|known| known.lane(lane.as_deref()));
+        let kept = had.filter(|had| holds(had, wanted, above, now.saturating_add(terms.renew)));
+        let version = if let Some(had) = kept {
+            out.kept += 1;
+            had.version
+        } else {
+            let at = u64::try_from(out.drafts.len()).unwrap_or(u64::MAX);
+            let next = state.head().saturating_add(1).saturating_add(at);
+            let highest = known.map_or(0, |known| known.highest);
+            let version =
+                next.max(highest.saturating_add(1)).max(new_base.unwrap_or(0).saturating_add(1));
+            let expires = now.saturating_add(terms.lifetime.max(1));
+            out.drafts.push(draft(service, (slot, lane), wanted, version, (now, expires)));
+            version
+        };
+        if lane.is_none() {
+            base.insert(slot, version);
+        }
+    }
+    out
+}
+
+/// What all proxies of a service want together. Where they disagree, nothing is assigned.
+fn join<'a>(
+    service: &str,
+    all: impl Iterator<Item = &'a Wants>,
+) -> (BTreeMap<&'a Lane, &'a Wanted>, BTreeMap<String, Refused>) {
+    let (mut wants, mut refused, mut torn) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+    for one in all {
+        refused.extend(one.refused.clone());
+        for (lane, wanted) in &one.lanes {
+            if *wants.entry(lane).or_insert(wanted) != wanted {
+                torn.insert(lane.0.as_str());
+            }
+        }
+    }
+    wants.retain(|lane, _| !torn.contains(lane.0.as_str()));
+    refused.extend(torn.into_iter().map(|slot| (slot.to_owned(), ambiguous(slot, service))));
+    (wants, refused)
+}
+
+fn draft(
+    service: &str,
+    (slot, rollout): (&str, &Option<String>),
+    wanted: &Wanted,
+    version: u64,
+    (issued, expires): (u64, u64),
+) -> AssignmentDraft {
+    AssignmentDraft {
+        service: service.to_owned(),
+        slot: slot.to_owned(),
+        filter: wanted.filter.clone(),
+        digest: wanted.digest,
+        config: wanted.config,
+        version,
+        issued,
+        expires,
+        mode: wanted.mode,
+        rollout: rollout.clone(),
+    }
+}
+
+fn ambiguous(slot: &str, service: &str) -> Refused {
+    Refused {
+        code: code::AMBIGUOUS,
+        rule: format!("proxies of {service} want different things in slot {slot}"),
+        set_by: "the rule that a slot of a service has one assignment".to_owned(),
+        remedy: "give a Gateway and a Service of one namespace different names".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

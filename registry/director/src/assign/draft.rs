@@ -1,0 +1,66 @@
+//! An assignment before it is signed.
+
+use serde::Serialize;
+use tamis_trust::{Assignment, Digest, Mode, Name};
+
+use crate::record::Assigned;
+
+/// An assignment to be signed and written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AssignmentDraft {
+    /// `namespace/name` of the service or gateway.
+    pub service: String,
+    /// Its slot.
+    pub slot: String,
+    /// The filter's name.
+    pub filter: Name,
+    /// Digest of the manifest.
+    pub digest: Digest,
+    /// Digest of the configuration.
+    pub config: Digest,
+    /// Higher than every one before it of this slot of this service.
+    pub version: u64,
+    /// Seconds since the Unix epoch.
+    pub issued: u64,
+    /// Seconds since the Unix epoch.
+    pub expires: u64,
+    /// Whether its verdicts count.
+    pub mode: Mode,
+    /// For the nodes of this rollout's waves only; none: for all others.
+    pub rollout: Option<String>,
+}
+
+impl AssignmentDraft {
+    /// What the director signs.
+    #[must_use]
+    pub fn assignment(&self) -> Assignment {
+        Assignment {
+            service: self.service.clone(),
+            slot: self.slot.clone(),
+            filter: self.filter.clone(),
+            manifest: self.digest,
+            config: self.config,
+            version: self.version,
+            issued: self.issued,
+            expires: self.expires,
+            mode: self.mode,
+        }
+    }
+
+    /// What the journal records, once it is signed.
+    #[must_use]
+    pub fn record(self, envelopes: Vec<String>) -> Assigned {
+        Assigned {
+            service: self.service,
+            slot: self.slot,
+            filter: self.filter,
+            digest: self.digest,
+            config: self.config,
+            version: self.version,
+            expires: self.expires,
+            mode: self.mode,
+            rollout: self.rollout,
+            envelopes,
+        }
+    }
+}

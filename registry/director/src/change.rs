@@ -1,0 +1,105 @@
+//! What somebody wants to change.
+
+use serde_json::json;
+use tamis_resources::Problem;
+use tamis_trust::{Digest, config_digest};
+use thiserror::Error;
+
+use crate::desired::Desired;
+use crate::documents::NotTaken;
+use crate::pins::{Pin, check, check_service};
+use crate::record::{Applied, Body, BodyError, Pinned, Unpinned, short};
+use crate::stamp::Stamp;
+use crate::state::State;
+
+/// A change of what is wanted. A rollback is a pin: that of [`State::rollback`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// Documents are put in force and taken out.
+    Apply(Applied),
+    /// A filter of a service is pinned.
+    Pin(Pinned),
+    /// A pin is taken out.
+    Unpin(Unpinned),
+}
+
+impl Change {
+    /// What approvals name: the digest of the whole change, so that consent to one is none to another.
+    #[must_use]
+    pub fn subject(&self) -> Digest {
+        config_digest(&match self {
+            Self::Apply(applied) => json!({ "applied": applied }),
+            Self::Pin(pinned) => json!({ "pinned": pinned }),
+            Self::Unpin(unpinned) => json!({ "unpinned": unpinned }),
+        })
+    }
+
+    /// The bodies that make it, to be appended all or none.
+    ///
+    /// # Errors
+    /// [`BodyError`] when a document fits into no record.
+    pub fn bodies(self) -> Result<Vec<Body>, BodyError> {
+        match self {
+            Self::Apply(applied) => Ok(applied.pack()?.into_iter().map(Body::from).collect()),
+            Self::Pin(pinned) => Ok(vec![pinned.into()]),
+            Self::Unpin(unpinned) => Ok(vec![unpinned.into()]),
+        }
+    }
+}
+
+/// A change that cannot be made, whoever asks.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// Documents are wrong; each problem has its place.
+    #[error("{} problems in the documents, the first: {}", .0.len(), first(.0))]
+    Documents(Vec<Problem>),
+    /// The change breaks a rule.
+    #[error("{0}")]
+    Rule(String),
+}
+
+fn first(problems: &[Problem]) -> String {
+    problems.first().map(ToString::to_string).unwrap_or_default()
+}
+
+/// What would be wanted after `change`.
+pub(crate) fn changed(
+    before: &Desired,
+    change: &Change,
+    state: &State,
+) -> Result<Desired, PlanError> {
+    let mut after = before.clone();
+    let stamp =
+        Stamp { revision: state.head() + 1, time_ms: state.time_ms(), actor: String::new() };
+    match change {
+        Change::Apply(applied) => {
+            let (mut problems, mut rules) = (Vec::new(), Vec::new());
+            for (_, why) in after.documents.apply(applied, &stamp) {
+                match why {
+                    NotTaken::Problems(found) => problems.extend(found),
+                    NotTaken::Rule(rule) => rules.push(rule),
+                }
+            }
+            if !problems.is_empty() {
+                return Err(PlanError::Documents(problems));
+            }
+            if let Some(rule) = rules.first() {
+                return Err(PlanError::Rule(short(rule)));
+            }
+        }
+        Change::Pin(pinned) => {
+            check(pinned).map_err(PlanError::Rule)?;
+            let Pinned { service, filter, version, digest, allow_older: _ } = pinned.clone();
+            after.pins.pin(Pin { service, filter, version, digest, stamp }, None);
+        }
+        Change::Unpin(unpinned) => {
+            check_service(&unpinned.service).map_err(PlanError::Rule)?;
+            if !after.pins.unpin(&unpinned.service, &unpinned.filter, &stamp) {
+                let Unpinned { service, filter } = unpinned;
+                return Err(PlanError::Rule(format!("{filter} has no pin for {service}")));
+            }
+        }
+    }
+    Ok(after)
+}

@@ -1,0 +1,169 @@
+//! What is wanted: documents, pins, rollouts and revocations, and the plans that follow from them.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tamis_resources::{Document, Folded, NodeName, fold, parse};
+use tamis_trust::{Digest, Name, Version};
+
+use crate::documents::Documents;
+use crate::pins::{ALL, Pins, lock};
+use crate::rollout::{Cohort, Rollout, Stage, Step, Tally};
+use crate::stamp::Stamp;
+
+/// A rollout and how far it is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RolloutState {
+    /// What is rolled out, where and how.
+    pub rollout: Rollout,
+    /// How far it is.
+    pub stage: Stage,
+    /// Who began it.
+    pub started: Stamp,
+    /// When the stage began; milliseconds since the Unix epoch.
+    pub began_ms: u64,
+    /// What was counted.
+    pub tally: Tally,
+    /// Why it is where it is, in words; empty at its beginning.
+    pub why: String,
+}
+
+/// A withdrawal in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Revocation {
+    /// What the log recorded before this index still counts; none: nothing. Always none of a digest.
+    pub from_index: Option<u64>,
+    /// Who withdrew it.
+    pub stamp: Stamp,
+    /// In words.
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Desired {
+    /// The last revision that may have changed something here, tallies aside.
+    pub(crate) revision: u64,
+    pub(crate) documents: Documents,
+    pub(crate) pins: Pins,
+    pub(crate) rollouts: BTreeMap<String, RolloutState>,
+    pub(crate) revoked_digests: BTreeMap<Digest, Revocation>,
+    pub(crate) revoked_keys: BTreeMap<String, Revocation>,
+}
+
+impl RolloutState {
+    /// The step it is at; none when it is over.
+    #[must_use]
+    pub fn step(&self) -> Option<Step> {
+        self.stage.step()
+    }
+}
+
+impl Desired {
+    pub(crate) fn is_revoked(&self, digest: &Digest) -> bool {
+        self.revoked_digests.contains_key(digest)
+    }
+
+    /// The rollout that is at work on a filter of a service: it names it, is not over, starts from what is
+    /// pinned, and its candidate is not revoked.
+    pub(crate) fn rollout(&self, service: &str, filter: &Name) -> Option<&RolloutState> {
+        let pinned = self.pins.effective(service, filter)?.digest;
+        self.rollouts.values().find(|one| {
+            let spec = one.rollout.spec();
+            one.step().is_some()
+                && spec.filter == *filter
+                && one.rollout.names(service)
+                && spec.from == pinned
+                && !self.is_revoked(&spec.to)
+        })
+    }
+
+    /// The rollout that lifts this node over the pin of a filter.
+    pub(crate) fn lift(&self, node: &NodeName, filter: &Name) -> Option<&RolloutState> {
+        let found = self.rollout(node.key(), filter)?;
+        found.rollout.moves(found.step()?, &node.to_string()).then_some(found)
+    }
+
+    /// Another rollout that is not over and whose places overlap with this one's.
+    pub(crate) fn overlapping(&self, rollout: &Rollout) -> Option<&RolloutState> {
+        let spec = rollout.spec();
+        self.rollouts.values().find(|one| {
+            one.step().is_some()
+                && one.rollout.spec().filter == spec.filter
+                && (spec
+                    .services
+                    .iter()
+                    .any(|service| service == ALL || one.rollout.names(service))
+                    || one.rollout.names(ALL))
+        })
+    }
+
+    /// Nodes that the step of a rollout moves and those that it leaves.
+    pub(crate) fn cohort(&self, state: &RolloutState) -> Cohort {
+        let (name, filter) = (state.rollout.name(), &state.rollout.spec().filter);
+        let mut cohort = Cohort { moved: 0, rest: 0 };
+        for node in self.documents.nodes() {
+            let here = self.rollout(node.key(), filter);
+            if here.is_none_or(|one| one.rollout.name() != name) {
+                continue;
+            }
+            match self.lift(&node, filter) {
+                Some(_) => cohort.moved += 1,
+                None => cohort.rest += 1,
+            }
+        }
+        cohort
+    }
+
+    /// What each filter resolves to for a node: its pin, or the candidate that lifts it over the pin.
+    pub(crate) fn resolve(&self, node: &NodeName) -> Vec<Resolved<'_>> {
+        let service = node.key();
+        let resolved = self.pins.filters().filter_map(|filter| {
+            let pin = self.pins.effective(service, filter)?;
+            let lifted = self.lift(node, filter).map(|state| state.rollout.spec());
+            let (version, digest) =
+                lifted.map_or((&pin.version, pin.digest), |spec| (&spec.version, spec.to));
+            Some(Resolved { filter, version, digest })
+        });
+        resolved.collect()
+    }
+
+    pub(crate) fn folder(&self) -> Folder<'_> {
+        Folder { desired: self, documents: self.documents.all() }
+    }
+}
+
+/// What a filter resolves to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Resolved<'a> {
+    pub(crate) filter: &'a Name,
+    pub(crate) version: &'a Version,
+    pub(crate) digest: Digest,
+}
+
+/// Folds the documents for one node after the other.
+pub(crate) struct Folder<'a> {
+    desired: &'a Desired,
+    documents: Vec<Document>,
+}
+
+impl Folder<'_> {
+    /// The plan of a node with its pins.
+    pub(crate) fn fold(&mut self, node: &NodeName) -> Folded {
+        fold_with(self.desired, &mut self.documents, node)
+    }
+}
+
+/// The plan of a node: `documents` are those of `desired`, and the same afterwards.
+pub(crate) fn fold_with(
+    desired: &Desired,
+    documents: &mut Vec<Document>,
+    node: &NodeName,
+) -> Folded {
+    let pins = desired.resolve(node).into_iter();
+    let lock = lock(pins.map(|it| (node.key(), it.filter, it.version, it.digest)));
+    let before = documents.len();
+    documents.extend(parse("pins", &lock).0);
+    let folded = fold(documents, node, &|path: &str| desired.documents.file(path));
+    documents.truncate(before);
+    folded
+}

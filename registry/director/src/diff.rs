@@ -1,0 +1,287 @@
+//! What would come of a change, in what proxies do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use tamis_push::{SlotPlan, slots};
+use tamis_resources::plan::NodePlan;
+use tamis_resources::{Folded, NodeName, Problem};
+use tamis_trust::Digest;
+
+use crate::change::{Change, PlanError, changed};
+use crate::state::State;
+
+/// What a change would change in what proxies do.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Diff {
+    /// Slots, by service, then slot.
+    pub slots: Vec<SlotDiff>,
+    /// What changes beside slots, by service, in words like `listener https` or `upstream shop/a:80`.
+    pub others: BTreeMap<String, BTreeSet<String>>,
+    /// Proxies that come.
+    pub nodes_added: Vec<String>,
+    /// Proxies that go.
+    pub nodes_removed: Vec<String>,
+    /// Node and listener of chains that have filters and would have none.
+    pub emptied: Vec<(String, String)>,
+    /// Problems that are new with the change.
+    pub problems: Vec<Problem>,
+    /// Services that have proxies now.
+    pub services: usize,
+    /// Those of them whose proxies would do something else: in slots, listeners, trust or identity. Where
+    /// upstreams are found changes with every endpoint and is not counted.
+    pub touched: BTreeSet<String>,
+}
+
+/// What changes in a slot of a service.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SlotDiff {
+    /// The service.
+    pub service: String,
+    /// Its slot.
+    pub slot: String,
+    /// Its proxies in which it changes.
+    pub nodes: Vec<String>,
+    /// What changes.
+    #[serde(flatten)]
+    pub change: SlotChange,
+}
+
+/// How a slot changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "change")]
+pub enum SlotChange {
+    /// It comes.
+    Added {
+        /// What is in it then.
+        after: Side,
+    },
+    /// It goes.
+    Removed {
+        /// What is in it now.
+        before: Side,
+    },
+    /// Something else is in it.
+    Changed {
+        /// What is in it now.
+        before: Side,
+        /// What is in it then.
+        after: Side,
+        /// What differs, at least one.
+        parts: Vec<Part>,
+    },
+}
+
+/// What a slot has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Side {
+    /// The filter's name.
+    pub filter: String,
+    /// Version of the artifact; empty when unknown.
+    pub version: String,
+    /// Digest of the manifest; none when nothing may run.
+    pub digest: Option<Digest>,
+    /// Digest of the configuration.
+    pub config: Digest,
+    /// Why nothing may run, as a code.
+    pub refused: Option<String>,
+}
+
+/// What differs in a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    /// Another filter.
+    Filter,
+    /// Another digest.
+    Digest,
+    /// Another configuration.
+    Config,
+    /// Its grant, or who must have signed.
+    Grant,
+    /// Its phase, order or scope.
+    Placement,
+    /// What its faults do, or how long instances live.
+    Faults,
+    /// Whether it may run, or why not.
+    Refused,
+}
+
+/// What `change` would change. It changes nothing itself.
+///
+/// Every proxy is folded as it is and as it would be, so the cost is that of folding the documents twice
+/// for each proxy.
+///
+/// # Errors
+/// [`PlanError`] when the change cannot be made at all. Problems that leave a slot refused or a document
+/// unused are part of the [`Diff`].
+pub fn plan(state: &State, change: &Change) -> Result<Diff, PlanError> {
+    let before = &state.desired;
+    let after = changed(before, change, state)?;
+    let (mut old, mut new) = (before.folder(), after.folder());
+    let (mut diff, mut known) = (Diff::default(), BTreeSet::new());
+    let (here, there) = (before.documents.nodes(), after.documents.nodes());
+    let services: BTreeSet<&str> = here.iter().map(NodeName::key).collect();
+    diff.services = services.len();
+    let fresh = there.iter().filter(|node| !here.contains(node));
+    let nodes: Vec<&NodeName> = here.iter().chain(fresh).collect();
+    let mut problems = Vec::new();
+    for node in nodes {
+        let was = here.contains(node).then(|| old.fold(node));
+        let will = there.contains(node).then(|| new.fold(node));
+        known.extend(was.iter().flat_map(|folded| &folded.problems).map(identity));
+        problems.extend(will.iter().flat_map(|folded| folded.problems.clone()));
+        diff.node(node, was.and_then(plan_of).as_ref(), will.and_then(plan_of).as_ref());
+    }
+    for problem in problems {
+        if known.insert(identity(&problem)) {
+            diff.problems.push(problem);
+        }
+    }
+    diff.touched.retain(|service| services.contains(service.as_str()));
+    diff.slots.sort_by(|one, other| (&one.service, &one.slot).cmp(&(&other.service, &other.slot)));
+    Ok(diff)
+}
+
+fn plan_of(folded: Folded) -> Option<NodePlan> {
+    folded.plan
+}
+
+fn identity(problem: &Problem) -> (String, String, String) {
+    (problem.code.clone(), problem.message.clone(), problem.place.source.clone())
+}
+
+impl Diff {
+    /// Whether nothing would change.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+            && self.others.is_empty()
+            && self.nodes_added.is_empty()
+            && self.nodes_removed.is_empty()
+    }
+
+    fn node(&mut self, node: &NodeName, before: Option<&NodePlan>, after: Option<&NodePlan>) {
+        match (before, after) {
+            (None, None) => return,
+            (None, Some(_)) => self.nodes_added.push(node.to_string()),
+            (Some(_), None) => self.nodes_removed.push(node.to_string()),
+            (Some(before), Some(after)) if before == after => return,
+            (Some(before), Some(after)) => self.beside(node, before, after),
+        }
+        let old = before.map(slots).unwrap_or_default();
+        let new = after.map(slots).unwrap_or_default();
+        let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        for name in names {
+            if let Some(change) = compare(old.get(name), new.get(name)) {
+                self.slot(node, name, change);
+            }
+        }
+        if before.is_some() && after.is_none() {
+            self.touched.insert(node.key().to_owned());
+        }
+    }
+
+    /// One entry for all proxies of a service in which a slot changes alike.
+    fn slot(&mut self, node: &NodeName, slot: &str, change: SlotChange) {
+        let service = node.key();
+        self.touched.insert(service.to_owned());
+        let same = self
+            .slots
+            .iter_mut()
+            .find(|one| one.service == service && one.slot == slot && one.change == change);
+        match same {
+            Some(same) => same.nodes.push(node.to_string()),
+            None => self.slots.push(SlotDiff {
+                service: service.to_owned(),
+                slot: slot.to_owned(),
+                nodes: vec![node.to_string()],
+                change,
+            }),
+        }
+    }
+
+    /// What changes in a proxy beside its slots.
+    fn beside(&mut self, node: &NodeName, before: &NodePlan, after: &NodePlan) {
+        let mut touching = BTreeSet::new();
+        let old: BTreeMap<_, _> = before.listeners.iter().map(|one| (&one.name, one)).collect();
+        let new: BTreeMap<_, _> = after.listeners.iter().map(|one| (&one.name, one)).collect();
+        for name in old.keys().chain(new.keys()) {
+            let (Some(old), Some(new)) = (old.get(name), new.get(name)) else {
+                touching.insert(format!("listener {name}"));
+                continue;
+            };
+            let socket =
+                (&old.address, &old.tls, old.direction) != (&new.address, &new.tls, new.direction);
+            if socket {
+                touching.insert(format!("listener {name}"));
+            }
+            if !old.chain.attachments.is_empty() && new.chain.attachments.is_empty() {
+                let emptied = (node.to_string(), (*name).clone());
+                if !self.emptied.contains(&emptied) {
+                    self.emptied.push(emptied);
+                }
+            }
+        }
+        if before.identity != after.identity {
+            touching.insert("identity".to_owned());
+        }
+        if before.trust != after.trust {
+            touching.insert("trust policies".to_owned());
+        }
+        let mut others = BTreeSet::new();
+        if before.admin != after.admin {
+            others.insert("admin listener".to_owned());
+        }
+        let old: BTreeMap<_, _> = before.services.iter().map(|one| (&one.name, one)).collect();
+        let new: BTreeMap<_, _> = after.services.iter().map(|one| (&one.name, one)).collect();
+        let moved = old.keys().chain(new.keys()).filter(|name| old.get(*name) != new.get(*name));
+        others.extend(moved.map(|name| format!("upstream {name}")));
+        if !touching.is_empty() {
+            self.touched.insert(node.key().to_owned());
+        }
+        others.append(&mut touching);
+        if !others.is_empty() {
+            self.others.entry(node.key().to_owned()).or_default().append(&mut others);
+        }
+    }
+}
+
+fn compare(before: Option<&SlotPlan>, after: Option<&SlotPlan>) -> Option<SlotChange> {
+    match (before, after) {
+        (None, None) => None,
+        (None, Some(after)) => Some(SlotChange::Added { after: side(after) }),
+        (Some(before), None) => Some(SlotChange::Removed { before: side(before) }),
+        (Some(before), Some(after)) => {
+            let parts = parts(before, after);
+            (!parts.is_empty()).then(|| SlotChange::Changed {
+                before: side(before),
+                after: side(after),
+                parts,
+            })
+        }
+    }
+}
+
+fn parts(before: &SlotPlan, after: &SlotPlan) -> Vec<Part> {
+    let rows = [
+        (Part::Filter, before.filter.filter != after.filter.filter),
+        (Part::Digest, before.digest != after.digest),
+        (Part::Config, before.config != after.config),
+        (Part::Grant, before.grant() != after.grant()),
+        (Part::Placement, before.placement() != after.placement()),
+        (Part::Faults, before.faults() != after.faults()),
+        (Part::Refused, before.refused() != after.refused()),
+    ];
+    rows.into_iter().filter(|(_, differs)| *differs).map(|(part, _)| part).collect()
+}
+
+fn side(slot: &SlotPlan) -> Side {
+    Side {
+        filter: slot.filter.filter.clone(),
+        version: slot.filter.version.clone(),
+        digest: slot.digest,
+        config: slot.config,
+        refused: slot.refused().map(str::to_owned),
+    }
+}

@@ -1,0 +1,187 @@
+//! Whether a change may be made: what somebody should look at twice.
+
+use serde::{Deserialize, Serialize};
+use tamis_trust::{Digest, Name};
+
+use crate::change::Change;
+use crate::diff::Diff;
+use crate::record::{Pinned, Unpinned};
+use crate::refused::{Refused, code};
+use crate::state::{State, revoked};
+
+/// What changes have to keep to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guards {
+    /// How many percent of the services one change may touch without consent; 25.
+    pub blast_radius_percent: u8,
+    /// How many services it may touch in any case; 2.
+    pub blast_radius_services: usize,
+    /// How many people beside the one who asks must have agreed; 0.
+    pub approvals: usize,
+    /// How long their agreement lasts, in milliseconds; a day.
+    pub approval_ms: u64,
+}
+
+impl Default for Guards {
+    fn default() -> Self {
+        Self {
+            blast_radius_percent: 25,
+            blast_radius_services: 2,
+            approvals: 0,
+            approval_ms: 24 * 3_600_000,
+        }
+    }
+}
+
+/// Who asks for a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked<'a> {
+    /// Who. His own approval does not count.
+    pub actor: &'a str,
+    /// When; milliseconds since the Unix epoch.
+    pub now_ms: u64,
+    /// Whether he knows what it does.
+    pub consent: Consent,
+}
+
+/// Whether whoever asks has seen what a change does and wants it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consent {
+    /// He was not asked yet.
+    NotGiven,
+    /// He confirmed it.
+    Given,
+}
+
+/// Whether `change`, which does `diff` by [`plan`](crate::plan), may be made.
+///
+/// Consent passes an emptied chain and a wide change. It passes nothing else.
+///
+/// # Errors
+/// Every rule that refuses, not only the first, each with its way out.
+pub fn guard(
+    state: &State,
+    change: &Change,
+    diff: &Diff,
+    guards: &Guards,
+    asked: &Asked<'_>,
+) -> Result<(), Vec<Refused>> {
+    let mut refused = match change {
+        Change::Apply(_) => Vec::new(),
+        Change::Pin(pinned) => pin(state, pinned),
+        Change::Unpin(unpinned) => {
+            rollout(state, &unpinned.service, &unpinned.filter).into_iter().collect()
+        }
+    };
+    refused.extend(approvals(state, change, guards, asked));
+    if asked.consent == Consent::NotGiven {
+        refused.extend(empty_chain(diff));
+        refused.extend(blast_radius(diff, guards));
+    }
+    if refused.is_empty() { Ok(()) } else { Err(refused) }
+}
+
+fn pin(state: &State, pinned: &Pinned) -> Vec<Refused> {
+    let mut refused = Vec::new();
+    if let Some(revocation) = state.revoked_digests().get(&pinned.digest) {
+        refused.push(revoked(&pinned.filter, &pinned.digest, revocation));
+    }
+    if !pinned.allow_older && state.is_older(pinned) {
+        refused.push(Refused {
+            code: code::PIN_OLDER,
+            rule: format!("{} {} is older than what is pinned", pinned.filter, pinned.version),
+            set_by: "the rule that versions do not fall unnoticed".to_owned(),
+            remedy: "roll back, or allow an older version".to_owned(),
+        });
+    }
+    refused.extend(rollout(state, &pinned.service, &pinned.filter));
+    refused
+}
+
+/// A pin that moves under a rollout would take away what it compares with.
+fn rollout(state: &State, service: &str, filter: &Name) -> Option<Refused> {
+    let at_work = state.rollouts().values().find(|one| {
+        let all = service == "*" || one.rollout.names(service);
+        one.step().is_some() && one.rollout.spec().filter == *filter && all
+    })?;
+    Some(Refused {
+        code: code::PIN_ROLLOUT,
+        rule: format!("rollout {} is at work on {filter}", at_work.rollout.name()),
+        set_by: format!("{} at revision {}", at_work.started.actor, at_work.started.revision),
+        remedy: "wait for its end, abort it, or kill it to go back at once".to_owned(),
+    })
+}
+
+/// Agreement counts only while what it is about has not changed since: to the same change made a second
+/// time, somebody has to agree a second time.
+fn approvals(
+    state: &State,
+    change: &Change,
+    guards: &Guards,
+    asked: &Asked<'_>,
+) -> Option<Refused> {
+    let since = match change {
+        Change::Apply(_) => state.desired.documents.changed,
+        Change::Pin(Pinned { filter, .. }) | Change::Unpin(Unpinned { filter, .. }) => {
+            state.desired.pins.revision(filter)
+        }
+    };
+    agreed(state, change.subject(), since, guards, asked)
+}
+
+fn agreed(
+    state: &State,
+    subject: Digest,
+    since: u64,
+    guards: &Guards,
+    asked: &Asked<'_>,
+) -> Option<Refused> {
+    let all = state.approvals.get(&subject);
+    let valid = all.into_iter().flatten().filter(|(actor, stamp)| {
+        actor.as_str() != asked.actor
+            && stamp.revision > since
+            && asked.now_ms.saturating_sub(stamp.time_ms) <= guards.approval_ms
+    });
+    let agreed: Vec<&str> = valid.map(|(actor, _)| actor.as_str()).collect();
+    (agreed.len() < guards.approvals).then(|| Refused {
+        code: code::APPROVALS,
+        rule: format!(
+            "{} people beside {} must agree to {subject}, {} did ({})",
+            guards.approvals,
+            asked.actor,
+            agreed.len(),
+            agreed.join(", ")
+        ),
+        set_by: "the policy about approvals".to_owned(),
+        remedy: format!("let {} more approve {subject}", guards.approvals - agreed.len()),
+    })
+}
+
+fn empty_chain(diff: &Diff) -> Option<Refused> {
+    let (node, listener) = diff.emptied.first()?;
+    let more = match diff.emptied.len() {
+        1 => String::new(),
+        many => format!(" (and {} more)", many - 1),
+    };
+    Some(Refused {
+        code: code::EMPTY_CHAIN,
+        rule: format!("listener {listener} of {node} would have no filter any more{more}"),
+        set_by: "the guard against emptied chains".to_owned(),
+        remedy: "leave an attachment, or confirm".to_owned(),
+    })
+}
+
+fn blast_radius(diff: &Diff, guards: &Guards) -> Option<Refused> {
+    let percent = usize::from(guards.blast_radius_percent.min(100));
+    let allowed = (diff.services.saturating_mul(percent) / 100).max(guards.blast_radius_services);
+    let touched = diff.touched.len();
+    (touched > allowed).then(|| Refused {
+        code: code::BLAST_RADIUS,
+        rule: format!(
+            "{touched} of {} services would change, {allowed} may at once",
+            diff.services
+        ),
+        set_by: format!("the blast radius of {percent} percent"),
+        remedy: "change fewer at once, take a rollout, or confirm".to_owned(),
+    })
+}

@@ -1,0 +1,70 @@
+//! What was assigned.
+
+use std::collections::BTreeMap;
+
+use crate::record::Assigned;
+
+/// Of each slot of each service, the newest assignment for every lane that somebody may still be in.
+///
+/// A lane is whom an assignment is for: the nodes of a rollout's waves, or all others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Ledger {
+    slots: BTreeMap<(String, String), Slot>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Slot {
+    /// The highest version of any lane, also of those that are forgotten.
+    pub(crate) highest: u64,
+    /// The highest version of lanes that are forgotten.
+    floor: u64,
+    lanes: BTreeMap<Option<String>, Assigned>,
+}
+
+impl Ledger {
+    /// Takes in an assignment.
+    ///
+    /// Fails, and changes nothing, when its version does not rise: nodes would refuse it.
+    pub(crate) fn take(&mut self, assigned: Assigned) -> Result<(), String> {
+        let slot = self.slots.entry((assigned.service.clone(), assigned.slot.clone())).or_default();
+        if assigned.version <= slot.highest {
+            return Err(format!(
+                "version {} of slot {} of {} does not rise above {}; draft it again",
+                assigned.version, assigned.slot, assigned.service, slot.highest
+            ));
+        }
+        slot.highest = assigned.version;
+        slot.lanes.insert(assigned.rollout.clone(), assigned);
+        Ok(())
+    }
+
+    pub(crate) fn slot(&self, service: &str, slot: &str) -> Option<&Slot> {
+        self.slots.get(&(service.to_owned(), slot.to_owned()))
+    }
+
+    /// Forgets the lanes of a rollout that is over. That its versions were given out is remembered.
+    pub(crate) fn forget(&mut self, rollout: &str) {
+        for slot in self.slots.values_mut() {
+            if let Some(lane) = slot.lanes.remove(&Some(rollout.to_owned())) {
+                slot.floor = slot.floor.max(lane.version);
+            }
+        }
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Assigned> {
+        self.slots.values().flat_map(|slot| slot.lanes.values())
+    }
+}
+
+impl Slot {
+    pub(crate) fn lane(&self, rollout: Option<&str>) -> Option<&Assigned> {
+        self.lanes.get(&rollout.map(str::to_owned))
+    }
+
+    /// The highest version of lanes nobody is in any more, when `alive` is the only rollout that lifts
+    /// nodes. Whoever was in one of them refuses what is not above.
+    pub(crate) fn dead(&self, alive: Option<&str>) -> u64 {
+        let dead = self.lanes.iter().filter(|(lane, _)| lane.is_some() && lane.as_deref() != alive);
+        dead.map(|(_, assigned)| assigned.version).fold(self.floor, u64::max)
+    }
+}

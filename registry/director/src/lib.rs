@@ -1,0 +1,75 @@
+//! What runs where: pins, rollouts, gates and assignments, as pure functions of the journal.
+//!
+//! [`State`] is the journal, folded. What somebody wants to change is a [`Change`]: [`plan`] says what it
+//! would do, [`guard`] whether it may be made, [`Change::bodies`] what to append. What follows by itself is
+//! [`State::judge`] and [`State::step`] for rollouts, and [`Plans::drafts`] for assignments, which somebody
+//! with the director's key signs. What a proxy is to run is [`Plans::node`].
+//!
+//! Nothing here reads a clock, a file or a key, and nothing writes: whoever calls appends at the head that
+//! the state has, or asks again. So every decision can be repeated from the journal alone.
+//!
+//! ```
+//! use tamis_director::{Body, Change, Pinned, State};
+//! use tamis_trust::Digest;
+//!
+//! let mut state = State::default();
+//! let change = Change::Pin(Pinned {
+//!     service: "shop/checkout".to_owned(),
+//!     filter: "acme/retry".parse()?,
+//!     version: "1.4.2".parse()?,
+//!     digest: Digest::of(b"its manifest"),
+//!     allow_older: false,
+//! });
+//! for (revision, body) in (1..).zip(change.bodies()?) {
+//!     state.apply(revision, 1_800_000_000_000, "ada", body.kind(), &body.to_body()?);
+//! }
+//! let pin = state.pin("shop/checkout", &"acme/retry".parse()?).map(|pin| pin.version.to_string());
+//! assert_eq!(pin.as_deref(), Some("1.4.2"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod assign;
+mod change;
+mod desired;
+mod diff;
+mod documents;
+mod drift;
+#[cfg(test)]
+mod fixture;
+mod guard;
+mod ledger;
+mod observed;
+mod pins;
+mod plans;
+mod ratio;
+mod record;
+mod refused;
+mod rollout;
+mod stamp;
+mod state;
+mod wants;
+
+pub use assign::{AssignmentDraft, Assignments, Terms, assign};
+pub use change::{Change, PlanError};
+pub use desired::{Revocation, RolloutState};
+pub use diff::{Diff, Part, Side, SlotChange, SlotDiff, plan};
+pub use documents::{DocumentInForce, FileInForce};
+pub use drift::{Drift, drift};
+pub use guard::{Asked, Consent, Guards, guard};
+pub use observed::{LastReport, Ran};
+pub use pins::{Happening, Pin, What};
+pub use plans::Plans;
+pub use record::{
+    Applied, AppliedDocument, AppliedFile, Approved, Assigned, Body, BodyError, MAX_BODY_BYTES,
+    MAX_TEXT_BYTES, Pinned, Revoked, RolloutEnded, RolloutMoved, RolloutStarted, Unpinned,
+    Withdrawn,
+};
+pub use refused::{Refused, code};
+pub use rollout::{
+    BadRollout, Cohort, Difference, Differences, Event, Gate, Gates, IllegalMove, Judgement,
+    MAX_BAKE_MS, MAX_CAUSES, MAX_EXAMPLES, MAX_WAVES, OnBreach, Outcome, Rollout, RolloutSpec,
+    SLICES, Shadow, Stage, Step, Tally, Wave, judge, share, slice,
+};
+pub use stamp::Stamp;
+pub use state::{Fault, MAX_FAULTS, State};
+pub use wants::{NodeWants, for_node};

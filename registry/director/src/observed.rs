@@ -1,0 +1,135 @@
+//! What ran where, by what proxies said.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tamis_resources::NodeName;
+use tamis_trust::{Digest, Name, Version};
+
+use crate::stamp::Stamp;
+use tamis_push::{NodeReported, Running, SlotReport};
+
+/// What ran in a slot of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Ran {
+    /// The node, like `sidecar:shop/a/0`.
+    pub node: String,
+    /// The slot.
+    pub slot: String,
+    /// The filter's name.
+    pub filter: Name,
+    /// Digest of its manifest.
+    pub digest: Digest,
+    /// Version of the artifact.
+    pub version: Version,
+    /// From this moment on; milliseconds since the Unix epoch.
+    pub from_ms: u64,
+    /// Until just before this moment; none: to the last report at least.
+    pub until_ms: Option<u64>,
+    /// When the node last said so.
+    pub seen_ms: u64,
+    /// The journal's revision of the report that said so first.
+    pub revision: u64,
+}
+
+/// What a node said last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LastReport {
+    /// When; milliseconds since the Unix epoch.
+    pub time_ms: u64,
+    /// Its slots.
+    pub slots: BTreeMap<String, SlotReport>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Observed {
+    /// By service, then node.
+    services: BTreeMap<String, BTreeMap<String, Node>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Node {
+    last: Option<LastReport>,
+    /// By slot, each in the order of time; only the last one may have no end.
+    runs: BTreeMap<String, Vec<Ran>>,
+}
+
+impl Observed {
+    /// Takes in a report that was written at `time_ms`. Reports come in the order of time.
+    pub(crate) fn report(&mut self, name: &NodeName, report: &NodeReported, stamp: &Stamp) {
+        let time_ms = stamp.time_ms;
+        let nodes = self.services.entry(name.key().to_owned()).or_default();
+        let node = nodes.entry(name.to_string()).or_default();
+        let before_ms = node.last.as_ref().map_or(0, |last| last.time_ms);
+        // Of two reports about one slot the first counts.
+        let mut slots: BTreeMap<String, SlotReport> = BTreeMap::new();
+        for slot in &report.slots {
+            slots.entry(slot.slot.clone()).or_insert_with(|| slot.clone());
+        }
+        for (slot, runs) in &mut node.runs {
+            let goes_on = slots.get(slot).is_some_and(|now| now.running.is_some());
+            if let (false, Some(open)) = (goes_on, open(runs)) {
+                open.until_ms = Some(time_ms);
+            }
+        }
+        for slot in slots.values() {
+            if let Some(running) = &slot.running {
+                let runs = node.runs.entry(slot.slot.clone()).or_default();
+                let now = ran(name, slot, running, before_ms, stamp);
+                go_on(runs, now);
+            }
+        }
+        for runs in node.runs.values_mut() {
+            runs.retain(|one| one.until_ms.is_none_or(|until| one.from_ms < until));
+        }
+        node.last = Some(LastReport { time_ms, slots });
+    }
+
+    pub(crate) fn last(&self, name: &NodeName) -> Option<&LastReport> {
+        self.services.get(name.key())?.get(&name.to_string())?.last.as_ref()
+    }
+
+    pub(crate) fn who_ran(&self, service: &str, at_ms: u64) -> Vec<&Ran> {
+        let nodes = self.services.get(service).into_iter().flat_map(BTreeMap::values);
+        let runs = nodes.flat_map(|node| node.runs.values().flatten());
+        runs.filter(|one| one.from_ms <= at_ms && one.until_ms.is_none_or(|until| at_ms < until))
+            .collect()
+    }
+}
+
+fn open(runs: &mut [Ran]) -> Option<&mut Ran> {
+    runs.last_mut().filter(|last| last.until_ms.is_none())
+}
+
+/// A node's clock is not the journal's: what it says it runs since when is believed only between its two
+/// reports.
+fn ran(
+    name: &NodeName,
+    slot: &SlotReport,
+    running: &Running,
+    before_ms: u64,
+    stamp: &Stamp,
+) -> Ran {
+    Ran {
+        node: name.to_string(),
+        slot: slot.slot.clone(),
+        filter: slot.filter.clone(),
+        digest: running.digest,
+        version: running.version.clone(),
+        from_ms: running.since_ms.clamp(before_ms, stamp.time_ms),
+        until_ms: None,
+        seen_ms: stamp.time_ms,
+        revision: stamp.revision,
+    }
+}
+
+fn go_on(runs: &mut Vec<Ran>, now: Ran) {
+    if let Some(open) = open(runs) {
+        if open.digest == now.digest && open.filter == now.filter {
+            open.seen_ms = now.seen_ms;
+            return;
+        }
+        open.until_ms = Some(now.from_ms);
+    }
+    runs.push(now);
+}

@@ -1,0 +1,223 @@
+//! Pins, and everything that ever happened to a filter.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tamis_resources::{NodeName, parse};
+use tamis_trust::{Digest, Name, Version};
+
+use crate::record::Pinned;
+use crate::rollout::{Outcome, Stage};
+use crate::stamp::Stamp;
+
+/// The service of pins that hold wherever there is no closer one.
+pub(crate) const ALL: &str = "*";
+
+/// A pin in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Pin {
+    /// `namespace/name` of a service or gateway, or `*`.
+    pub service: String,
+    /// The filter's name.
+    pub filter: Name,
+    /// Version of the artifact.
+    pub version: Version,
+    /// Digest of its manifest.
+    pub digest: Digest,
+    /// Who pinned it.
+    pub stamp: Stamp,
+}
+
+/// Something that happened to a filter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Happening {
+    /// Who wrote it.
+    pub stamp: Stamp,
+    /// The services it is about; `*` is all.
+    pub services: Vec<String>,
+    /// What it was.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// What happened to a filter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "what")]
+pub enum What {
+    /// It was pinned.
+    Pinned {
+        /// Version of the artifact.
+        version: Version,
+        /// Digest of its manifest.
+        digest: Digest,
+        /// The rollout that ended with this pin; none: somebody pinned it.
+        rollout: Option<String>,
+    },
+    /// Its pin was taken out.
+    Unpinned,
+    /// A rollout began.
+    RolloutStarted {
+        /// Its name.
+        rollout: String,
+        /// Digest that is to take the place of the pinned one.
+        to: Digest,
+    },
+    /// A rollout took a step.
+    RolloutMoved {
+        /// Its name.
+        rollout: String,
+        /// Where it is now.
+        stage: Stage,
+        /// In words.
+        why: String,
+    },
+    /// A rollout ended.
+    RolloutEnded {
+        /// Its name.
+        rollout: String,
+        /// How.
+        outcome: Outcome,
+        /// In words.
+        why: String,
+    },
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Pins {
+    /// By filter, then service.
+    in_force: BTreeMap<Name, BTreeMap<String, Pin>>,
+    history: BTreeMap<Name, Vec<Happening>>,
+}
+
+impl Pins {
+    pub(crate) fn pin(&mut self, pin: Pin, rollout: Option<&str>) {
+        self.note(
+            &pin.filter,
+            Happening {
+                stamp: pin.stamp.clone(),
+                services: vec![pin.service.clone()],
+                what: What::Pinned {
+                    version: pin.version.clone(),
+                    digest: pin.digest,
+                    rollout: rollout.map(str::to_owned),
+                },
+            },
+        );
+        self.in_force.entry(pin.filter.clone()).or_default().insert(pin.service.clone(), pin);
+    }
+
+    /// Says whether there was such a pin.
+    pub(crate) fn unpin(&mut self, service: &str, filter: &Name, stamp: &Stamp) -> bool {
+        let there = self.in_force.get_mut(filter).and_then(|pins| pins.remove(service)).is_some();
+        if there {
+            let (stamp, services) = (stamp.clone(), vec![service.to_owned()]);
+            self.note(filter, Happening { stamp, services, what: What::Unpinned });
+        }
+        there
+    }
+
+    pub(crate) fn note(&mut self, filter: &Name, happening: Happening) {
+        self.history.entry(filter.clone()).or_default().push(happening);
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Pin> {
+        self.in_force.values().flat_map(BTreeMap::values)
+    }
+
+    /// The pin of a service, else the one of all.
+    pub(crate) fn effective(&self, service: &str, filter: &Name) -> Option<&Pin> {
+        let pins = self.in_force.get(filter)?;
+        pins.get(service).or_else(|| pins.get(ALL))
+    }
+
+    pub(crate) fn filters(&self) -> impl Iterator<Item = &Name> {
+        self.in_force.keys()
+    }
+
+    /// Filters that ever had a pin or a rollout.
+    pub(crate) fn known(&self) -> impl Iterator<Item = &Name> {
+        self.history.keys()
+    }
+
+    /// The last revision at which something happened to a filter; 0 when nothing ever did.
+    pub(crate) fn revision(&self, filter: &Name) -> u64 {
+        let last = self.history.get(filter).and_then(|all| all.last());
+        last.map_or(0, |last| last.stamp.revision)
+    }
+
+    pub(crate) fn history(&self, service: &str, filter: &Name) -> Vec<&Happening> {
+        let all = self.history.get(filter).into_iter().flatten();
+        all.filter(|one| one.services.iter().any(|about| about == service || about == ALL))
+            .collect()
+    }
+
+    /// What was pinned for a service, one after the other: a digest is there again when it came back.
+    pub(crate) fn timeline(&self, service: &str, filter: &Name) -> Vec<(Version, Digest)> {
+        let (mut own, mut all) = (None, None);
+        let mut timeline: Vec<(Version, Digest)> = Vec::new();
+        for happening in self.history(service, filter) {
+            let pinned = match &happening.what {
+                What::Pinned { version, digest, .. } => Some((version.clone(), *digest)),
+                What::Unpinned => None,
+                What::RolloutStarted { .. }
+                | What::RolloutMoved { .. }
+                | What::RolloutEnded { .. } => continue,
+            };
+            for about in &happening.services {
+                if about == ALL {
+                    all.clone_from(&pinned);
+                }
+                if about == service {
+                    own.clone_from(&pinned);
+                }
+            }
+            if let Some(now) = own.clone().or_else(|| all.clone())
+                && timeline.last().is_none_or(|(_, digest)| *digest != now.1)
+            {
+                timeline.push(now);
+            }
+        }
+        timeline
+    }
+}
+
+/// What is wrong with a pin in itself.
+pub(crate) fn check(pinned: &Pinned) -> Result<(), String> {
+    check_service(&pinned.service)?;
+    // The lock of a proxy is read as one document: a pin it cannot hold would take the others with it.
+    let lock = lock(std::iter::once((
+        pinned.service.as_str(),
+        &pinned.filter,
+        &pinned.version,
+        pinned.digest,
+    )));
+    match parse("pin", &lock).1.first() {
+        Some(problem) => Err(format!("{} cannot be pinned: {problem}", pinned.filter)),
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn check_service(service: &str) -> Result<(), String> {
+    if service == ALL || format!("gateway:{service}").parse::<NodeName>().is_ok() {
+        return Ok(());
+    }
+    let service: String = service.chars().take(80).collect();
+    Err(format!("{service:?} is no service; write namespace/name or *"))
+}
+
+/// Pins as the document that proxies are folded with.
+pub(crate) fn lock<'a>(
+    pins: impl Iterator<Item = (&'a str, &'a Name, &'a Version, Digest)>,
+) -> String {
+    let filters = pins.map(|(service, filter, version, digest)| {
+        serde_json::json!({
+            "service": service, "filter": filter, "version": version, "digest": digest,
+        })
+    });
+    serde_json::json!({
+        "apiVersion": "tamis.dev/v1alpha1",
+        "kind": "FiltersLock",
+        "filters": filters.collect::<Vec<_>>(),
+    })
+    .to_string()
+}

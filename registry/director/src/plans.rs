@@ -1,0 +1,222 @@
+//! Plans and wants of all proxies, remembered from one question to the next.
+//!
+//! A plan follows from the documents and from what each filter resolves to. Folding the documents is what
+//! costs, so it is done once per proxy and change of the documents. Another pin only puts another digest
+//! into the plan there is: pins say nothing else.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use tamis_resources::plan::NodePlan;
+use tamis_resources::{Document, Folded, NodeName, Problem, ResourceStatus};
+use tamis_trust::{Digest, Name, Version};
+
+use crate::assign::{AssignmentDraft, Terms, draft_all};
+use crate::desired::{Desired, Resolved, fold_with};
+use crate::pins::ALL;
+use crate::state::State;
+use crate::wants::{NodeWants, Place, Wants, places};
+
+/// A cache over the states of one journal, in the order of their revisions.
+///
+/// It keeps a plan for each proxy that the documents speak of, and nothing for others: a name that
+/// somebody invents costs no memory. A state with a lower revision than one seen before is answered
+/// rightly too, and costs as if nothing were remembered.
+#[derive(Debug, Default)]
+pub struct Plans {
+    /// Revision of the documents that all below is about.
+    documents: u64,
+    /// The documents, ready to be folded.
+    parsed: Vec<Document>,
+    nodes: HashMap<NodeName, Known>,
+    /// The statuses of some fold; of other folds those count that are worse.
+    statuses: Vec<ResourceStatus>,
+    /// All problems and statuses, at this revision of what is wanted.
+    everything: Option<(u64, Arc<Folded>)>,
+}
+
+/// What is known of a proxy.
+#[derive(Debug)]
+struct Known {
+    /// Revision of what is wanted that this is right at.
+    revision: u64,
+    pins: BTreeMap<Name, (Version, Digest)>,
+    plan: Option<Arc<NodePlan>>,
+    places: BTreeMap<String, Place>,
+    wants: Wants,
+    problems: Vec<Problem>,
+    /// Statuses that are not all well.
+    unwell: Vec<ResourceStatus>,
+}
+
+impl Plans {
+    /// What a node is to run at `now` (seconds since the Unix epoch); the same as [`for_node`](crate::for_node).
+    pub fn node<'a>(&mut self, state: &'a State, node: &NodeName, now: u64) -> NodeWants<'a> {
+        match self.known(&state.desired, node) {
+            Some(known) => NodeWants::find(state, node, now, known.plan.clone(), &known.wants),
+            None => NodeWants::default(),
+        }
+    }
+
+    /// What there is to assign for all services at `now` (seconds since the Unix epoch); the same as
+    /// [`assign`](crate::assign) for one after the other, in the order of [`State::services`]. To be signed
+    /// and appended in this order, at the head the state has.
+    pub fn drafts(&mut self, state: &State, now: u64, terms: &Terms) -> Vec<AssignmentDraft> {
+        let mut services: BTreeMap<String, Vec<NodeName>> = BTreeMap::new();
+        for node in state.nodes() {
+            self.known(&state.desired, &node);
+            services.entry(node.key().to_owned()).or_default().push(node);
+        }
+        let mut drafts = Vec::new();
+        for (service, nodes) in services {
+            let known = nodes.iter().filter_map(|node| self.nodes.get(node));
+            let wants = known.map(|known| &known.wants);
+            drafts.extend(draft_all(state, &service, wants, now, terms).drafts);
+        }
+        drafts
+    }
+
+    /// What became of all documents, over all proxies: every problem once, and conditions that hold when
+    /// they hold for each of them. It has no plan.
+    pub fn everything(&mut self, state: &State) -> Arc<Folded> {
+        let revision = state.desired.revision;
+        self.follow(&state.desired);
+        if let Some((at, known)) = &self.everything
+            && *at == revision
+        {
+            return Arc::clone(known);
+        }
+        let nodes = state.nodes();
+        for node in &nodes {
+            self.known(&state.desired, node);
+        }
+        // Without proxies: what is wrong for whoever has the pins of all.
+        let nobody = NodeName::Gateway { key: ALL.to_owned() };
+        let nobody = nodes.is_empty().then(|| self.fold(&state.desired, &nobody));
+        let known = nodes.iter().filter_map(|node| self.nodes.get(node));
+        let everything = Arc::new(merge(&self.statuses, known.chain(&nobody)));
+        self.everything = Some((revision, Arc::clone(&everything)));
+        everything
+    }
+
+    fn known(&mut self, desired: &Desired, node: &NodeName) -> Option<&Known> {
+        self.follow(desired);
+        if !desired.documents.has(node) {
+            return None;
+        }
+        let now = self.nodes.remove(node);
+        let known = match now {
+            Some(known) if known.revision == desired.revision => known,
+            Some(mut known) => {
+                let pins = desired.resolve(node);
+                if known.has(&pins) {
+                    known.repin(&pins);
+                    known.wants = Wants::of(desired, node, &known.places);
+                    known.revision = desired.revision;
+                    known
+                } else {
+                    self.fold(desired, node)
+                }
+            }
+            None => self.fold(desired, node),
+        };
+        Some(self.nodes.entry(node.clone()).or_insert(known))
+    }
+
+    /// Forgets what other documents said.
+    fn follow(&mut self, desired: &Desired) {
+        if self.documents != desired.documents.changed {
+            self.nodes.clear();
+            self.statuses.clear();
+            self.everything = None;
+            self.parsed = desired.documents.all();
+            self.documents = desired.documents.changed;
+        }
+    }
+
+    fn fold(&mut self, desired: &Desired, node: &NodeName) -> Known {
+        let Folded { plan, problems, statuses } = fold_with(desired, &mut self.parsed, node);
+        let well = |one: &ResourceStatus| one.conditions.iter().all(|condition| condition.status);
+        let unwell = statuses.iter().filter(|one| !well(one)).cloned().collect();
+        if self.statuses.is_empty() {
+            self.statuses = statuses;
+        }
+        let places = plan.as_ref().map(places).unwrap_or_default();
+        let wants = Wants::of(desired, node, &places);
+        let pins = desired.resolve(node).into_iter();
+        let pins = pins.map(|it| (it.filter.clone(), (it.version.clone(), it.digest))).collect();
+        let (revision, plan) = (desired.revision, plan.map(Arc::new));
+        Known { revision, pins, plan, places, wants, problems, unwell }
+    }
+}
+
+impl Known {
+    /// Whether it was folded with pins of the same filters.
+    fn has(&self, pins: &[Resolved<'_>]) -> bool {
+        self.pins.len() == pins.len() && pins.iter().all(|pin| self.pins.contains_key(pin.filter))
+    }
+
+    /// Puts other versions of the same filters into the plan.
+    fn repin(&mut self, pins: &[Resolved<'_>]) {
+        let mut moved = BTreeSet::new();
+        for pin in pins {
+            if let Some(known) = self.pins.get_mut(pin.filter)
+                && (&known.0, known.1) != (pin.version, pin.digest)
+            {
+                *known = (pin.version.clone(), pin.digest);
+                moved.insert(pin.filter.as_str());
+            }
+        }
+        let pinned = |filter: &str| pins.iter().find(|pin| pin.filter.as_str() == filter);
+        let moves = |plan: &NodePlan| {
+            plan.filters
+                .iter()
+                .any(|it| moved.contains(it.filter.as_str()) && !it.digest.is_empty())
+        };
+        let Some(plan) = self.plan.as_mut().filter(|plan| moves(plan)) else { return };
+        for filter in &mut Arc::make_mut(plan).filters {
+            // Empty: refused before its pin was looked at.
+            let pin = pinned(&filter.filter).filter(|_| !filter.digest.is_empty());
+            if let Some(pin) = pin {
+                filter.version = pin.version.to_string();
+                filter.digest = pin.digest.to_string();
+            }
+        }
+        for place in self.places.values_mut() {
+            place.repin(|filter| pinned(filter).map(|pin| pin.digest));
+        }
+    }
+}
+
+fn merge<'a>(statuses: &[ResourceStatus], all: impl Iterator<Item = &'a Known>) -> Folded {
+    type Id = (String, String, String);
+    let id = |one: &ResourceStatus| -> Id {
+        (one.kind.clone(), one.namespace.clone(), one.name.clone())
+    };
+    // The lock is the director's own.
+    let documents = |one: &&ResourceStatus| one.kind != "FiltersLock";
+    let mut by_id: BTreeMap<Id, ResourceStatus> =
+        statuses.iter().filter(documents).map(|one| (id(one), one.clone())).collect();
+    let (mut problems, mut seen) = (Vec::new(), BTreeSet::new());
+    for known in all {
+        for problem in &known.problems {
+            let place = (problem.place.source.clone(), problem.message.clone());
+            if seen.insert((problem.code.clone(), place)) {
+                problems.push(problem.clone());
+            }
+        }
+        for one in &known.unwell {
+            let Some(status) = by_id.get_mut(&id(one)) else { continue };
+            for worse in one.conditions.iter().filter(|it| !it.status) {
+                let same = status.conditions.iter_mut().find(|it| it.kind == worse.kind);
+                if let Some(same) = same.filter(|it| it.status) {
+                    *same = worse.clone();
+                }
+            }
+        }
+    }
+    Folded { plan: None, problems, statuses: by_id.into_values().collect() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,190 @@
+//! Whether a rollout may go on, by what its nodes counted.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::{Differences, Gates, Rollout, Shadow, Stage, Step};
+use tamis_push::Counts;
+
+use crate::ratio::ratio;
+
+/// What was counted of a rollout.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Tally {
+    /// Of the candidate, since the step began.
+    pub candidate: Counts,
+    /// Of the current digest, since the rollout began.
+    pub current: Counts,
+    /// Node and slot of those that refused the candidate since the step began.
+    pub refusals: BTreeSet<(String, String)>,
+    /// How the shadow compared.
+    pub differences: Differences,
+}
+
+/// How many nodes a rollout concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Cohort {
+    /// Those the step moves.
+    pub moved: usize,
+    /// Those that stay.
+    pub rest: usize,
+}
+
+/// What stops a rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "named like the fields of the gates")]
+pub enum Gate {
+    MaxTrapRate,
+    #[serde(rename = "max-5xx-delta")]
+    Max5xxDelta,
+    MaxDenialDelta,
+    MaxAddedP99Ms,
+    MaxRefusals,
+    MaxDifferences,
+    /// The candidate was revoked.
+    Revoked,
+}
+
+/// What the gates say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "judgement")]
+pub enum Judgement {
+    /// Not yet.
+    Baking {
+        /// What is missing.
+        why: String,
+    },
+    /// The next step may come.
+    Passed {
+        /// What was seen.
+        why: String,
+    },
+    /// It must not go on.
+    Breached {
+        /// Which gate does not hold.
+        gate: Gate,
+        /// What was seen and what was allowed.
+        why: String,
+    },
+}
+
+/// Judges the step a rollout is at, which began at `began_ms`. A breach counts at once; to pass, every
+/// gate must have been able to judge, for the whole bake time. Once over, there is nothing to judge.
+#[must_use]
+pub fn judge(
+    rollout: &Rollout,
+    stage: Stage,
+    tally: &Tally,
+    cohort: Cohort,
+    (began_ms, now_ms): (u64, u64),
+) -> Judgement {
+    let gates = &rollout.spec().gates;
+    let at = match stage {
+        Stage::Ended(outcome) => return baking(format!("it is {outcome}")),
+        Stage::Running(Step::Shadow) | Stage::Paused(Step::Shadow) => {
+            return rollout.spec().shadow.map_or_else(
+                || passed("there is no shadow".to_owned()),
+                |shadow| shadowed(shadow, &tally.differences),
+            );
+        }
+        Stage::Running(Step::Wave(at)) | Stage::Paused(Step::Wave(at)) => at,
+    };
+    if let Some(breach) = refused(gates, tally).or_else(|| trapped(gates, &tally.candidate)) {
+        return breach;
+    }
+    let (candidate, current) = (&tally.candidate, &tally.current);
+    let enough = |counts: &Counts| counts.exchanges >= gates.min_exchanges;
+    if enough(candidate)
+        && enough(current)
+        && let Some(breach) = compared(gates, candidate, current)
+    {
+        return breach;
+    }
+    let bake_ms = rollout.spec().waves.get(at).map_or(0, |wave| wave.bake_ms);
+    let left_ms = began_ms.saturating_add(bake_ms).saturating_sub(now_ms);
+    if left_ms > 0 {
+        return baking(format!("{left_ms} ms of the bake time are left"));
+    }
+    if cohort.moved == 0 {
+        return passed("no node is in this wave".to_owned());
+    }
+    let seen = |what, counts: &Counts| {
+        baking(format!(
+            "{what} had {} of the {} exchanges that a rate needs",
+            counts.exchanges, gates.min_exchanges
+        ))
+    };
+    if !enough(candidate) {
+        return seen("the candidate", candidate);
+    }
+    if gates.compare() && !enough(current) {
+        return seen("the current digest", current);
+    }
+    passed(format!("all gates held over {} exchanges", candidate.exchanges))
+}
+
+fn baking(why: String) -> Judgement {
+    Judgement::Baking { why }
+}
+
+fn passed(why: String) -> Judgement {
+    Judgement::Passed { why }
+}
+
+fn shadowed(shadow: Shadow, seen: &Differences) -> Judgement {
+    let (samples, differ) = (seen.samples, seen.count());
+    if differ > shadow.max_differences {
+        let why = format!(
+            "{differ} of {samples} verdicts differ, {} are allowed",
+            shadow.max_differences
+        );
+        return Judgement::Breached { gate: Gate::MaxDifferences, why };
+    }
+    if samples < shadow.min_samples {
+        return baking(format!("{samples} of {} verdicts are compared", shadow.min_samples));
+    }
+    passed(format!("{differ} of {samples} verdicts differ"))
+}
+
+fn refused(gates: &Gates, tally: &Tally) -> Option<Judgement> {
+    let (most, seen) = (gates.max_refusals?, tally.refusals.len());
+    (u64::try_from(seen).unwrap_or(u64::MAX) > most).then(|| Judgement::Breached {
+        gate: Gate::MaxRefusals,
+        why: format!("{seen} slots refuse the candidate, {most} are allowed"),
+    })
+}
+
+/// Traps already too many for the least number of exchanges breach before there are so many: what traps
+/// on every call would else bake on for as long as traffic is thin.
+fn trapped(gates: &Gates, candidate: &Counts) -> Option<Judgement> {
+    let most = gates.max_trap_rate?;
+    let rate = ratio(candidate.traps, candidate.exchanges.max(gates.min_exchanges));
+    (rate > most).then(|| Judgement::Breached {
+        gate: Gate::MaxTrapRate,
+        why: format!(
+            "{} faults in {} exchanges, a rate of {most} is allowed",
+            candidate.traps, candidate.exchanges
+        ),
+    })
+}
+
+fn compared(gates: &Gates, candidate: &Counts, current: &Counts) -> Option<Judgement> {
+    let rate = |part: fn(&Counts) -> u64, of: &Counts| ratio(part(of), of.exchanges);
+    let delta = |part| rate(part, candidate) - rate(part, current);
+    let errors = delta(|counts| counts.server_errors);
+    let denials = delta(|counts| counts.denials).abs();
+    let added =
+        candidate.added.p99_ms().zip(current.added.p99_ms()).map(|(one, other)| one - other);
+    let rows = [
+        (Gate::Max5xxDelta, "share of 5xx", Some(errors), gates.max_5xx_delta),
+        (Gate::MaxDenialDelta, "share of denials", Some(denials), gates.max_denial_delta),
+        (Gate::MaxAddedP99Ms, "milliseconds at the 99th percentile", added, gates.max_added_p99_ms),
+    ];
+    rows.into_iter().find_map(|(gate, what, seen, most)| {
+        let (seen, most) = seen.zip(most).filter(|(seen, most)| seen > most)?;
+        let why = format!("the {what} is off by {seen:.4}, {most} is allowed");
+        Some(Judgement::Breached { gate, why })
+    })
+}

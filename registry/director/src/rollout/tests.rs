@@ -1,0 +1,188 @@
+use proptest::prelude::*;
+
+use super::*;
+use tamis_push::{Counts, DifferenceReport, ShadowReport};
+
+fn spec() -> RolloutSpec {
+    let wave = |percent| Wave { percent, bake_ms: 1_000 };
+    RolloutSpec {
+        name: "retry-1.5".to_owned(),
+        filter: "acme/retry".parse().unwrap(),
+        from: Digest::of(b"from"),
+        to: Digest::of(b"to"),
+        version: "1.5.0".parse().unwrap(),
+        services: vec!["shop/a".to_owned()],
+        waves: vec![wave(10), wave(50), wave(100)],
+        gates: Gates {
+            min_exchanges: 100,
+            max_trap_rate: Some(0.01),
+            max_5xx_delta: Some(0.02),
+            max_denial_delta: Some(0.05),
+            max_added_p99_ms: Some(2.0),
+            max_refusals: Some(0),
+        },
+        shadow: Some(Shadow { min_samples: 50, max_differences: 2 }),
+        on_breach: OnBreach::Return,
+    }
+}
+
+fn rollout() -> Rollout {
+    Rollout::try_from(spec()).unwrap()
+}
+
+type Break = fn(&mut RolloutSpec);
+
+#[test]
+fn a_rollout_whose_numbers_make_no_sense_is_refused() {
+    let rows: [(&str, Break); 15] = [
+        ("name", |it| it.name = String::new()),
+        ("name", |it| it.name = "a\nb".to_owned()),
+        ("digest", |it| it.to = it.from),
+        ("services", |it| it.services.clear()),
+        ("services", |it| it.services.push("shop/a".to_owned())),
+        ("waves", |it| it.waves.clear()),
+        ("waves", |it| it.waves = vec![Wave { percent: 100, bake_ms: 0 }; 17]),
+        ("rise", |it| it.waves[1].percent = 10),
+        ("rise", |it| it.waves[0].percent = 0),
+        ("rise", |it| it.waves[2].percent = 99),
+        ("bakes", |it| it.waves[2].bake_ms = MAX_BAKE_MS + 1),
+        ("rates", |it| it.gates.max_trap_rate = Some(f64::NAN)),
+        ("min_exchanges", |it| it.gates.min_exchanges = 0),
+        ("min_samples", |it| it.shadow = Some(Shadow { min_samples: 0, max_differences: 0 })),
+        ("compare", |it| it.waves = vec![Wave { percent: 100, bake_ms: 0 }]),
+    ];
+    for (part, break_it) in rows {
+        let mut broken = spec();
+        break_it(&mut broken);
+        let error = Rollout::try_from(broken).unwrap_err().to_string();
+        assert!(error.contains(part), "{part}: {error}");
+    }
+}
+
+#[test]
+fn a_record_cannot_smuggle_in_an_unchecked_rollout() {
+    let mut json = serde_json::to_value(rollout()).unwrap();
+    assert_eq!(serde_json::from_value::<Rollout>(json.clone()).unwrap(), rollout());
+    json["waves"][2]["percent"] = 80.into();
+    assert!(serde_json::from_value::<Rollout>(json).is_err());
+}
+
+#[test]
+fn a_rollout_goes_through_shadow_and_waves_to_its_end() {
+    let rollout = rollout();
+    let mut stage = Stage::first(&rollout);
+    let mut seen = vec![stage.to_string()];
+    while stage.step().is_some() {
+        stage = stage.next(Event::Passed, &rollout).unwrap();
+        seen.push(stage.to_string());
+    }
+    assert_eq!(seen, ["in the shadow", "in wave 1", "in wave 2", "in wave 3", "done"]);
+}
+
+#[test]
+fn a_breach_returns_or_holds_as_the_rollout_says() {
+    let wave = Stage::Running(Step::Wave(1));
+    assert_eq!(wave.next(Event::Breached, &rollout()), Ok(Stage::Ended(Outcome::Returned)));
+    let holding = Rollout::try_from(RolloutSpec { on_breach: OnBreach::Hold, ..spec() }).unwrap();
+    let held = wave.next(Event::Breached, &holding).unwrap();
+    assert_eq!(held, Stage::Paused(Step::Wave(1)));
+    assert!(held.next(Event::Passed, &holding).is_err());
+    assert_eq!(held.next(Event::Advance, &holding), Ok(Stage::Running(Step::Wave(2))));
+}
+
+fn judged(tally: &Tally, stage: Stage, now_ms: u64) -> Judgement {
+    judge(&rollout(), stage, tally, Cohort { moved: 1, rest: 9 }, (0, now_ms))
+}
+
+fn counts(exchanges: u64, traps: u64, server_errors: u64, denials: u64, us: u64) -> Counts {
+    let mut counts = Counts { exchanges, traps, server_errors, denials, ..Counts::default() };
+    (0..exchanges).for_each(|_| counts.added.count(us));
+    counts
+}
+
+const WAVE: Stage = Stage::Running(Step::Wave(0));
+
+#[test]
+fn each_gate_stops_what_it_is_for() {
+    let good = counts(1_000, 0, 10, 100, 100);
+    let rows = [
+        (counts(1_000, 11, 10, 100, 100), Gate::MaxTrapRate),
+        (counts(10, 2, 0, 0, 100), Gate::MaxTrapRate),
+        (counts(1_000, 0, 31, 100, 100), Gate::Max5xxDelta),
+        (counts(1_000, 0, 10, 151, 100), Gate::MaxDenialDelta),
+        (counts(1_000, 0, 10, 49, 100), Gate::MaxDenialDelta),
+        (counts(1_000, 0, 10, 100, 4_000), Gate::MaxAddedP99Ms),
+    ];
+    for (candidate, wanted) in rows {
+        let tally = Tally { candidate, current: good.clone(), ..Tally::default() };
+        let judgement = judged(&tally, WAVE, 0);
+        assert!(
+            matches!(judgement, Judgement::Breached { gate, .. } if gate == wanted),
+            "{wanted:?}: {judgement:?}"
+        );
+    }
+    let refusals = [("sidecar:shop/a/0".to_owned(), "shop/retry".to_owned())].into();
+    let tally = Tally { candidate: good.clone(), current: good, refusals, ..Tally::default() };
+    assert!(matches!(judged(&tally, WAVE, 0), Judgement::Breached { gate: Gate::MaxRefusals, .. }));
+}
+
+#[test]
+fn what_no_gate_could_judge_keeps_baking() {
+    let good = counts(1_000, 0, 10, 100, 100);
+    let tally = Tally { candidate: good.clone(), current: good.clone(), ..Tally::default() };
+    assert!(matches!(judged(&tally, WAVE, 999), Judgement::Baking { .. }));
+    assert!(matches!(judged(&tally, WAVE, 1_000), Judgement::Passed { .. }));
+    for (candidate, current) in [(Counts::default(), good.clone()), (good, Counts::default())] {
+        let tally = Tally { candidate, current, ..Tally::default() };
+        assert!(matches!(judged(&tally, WAVE, u64::MAX), Judgement::Baking { .. }));
+    }
+    let nobody =
+        judge(&rollout(), WAVE, &Tally::default(), Cohort { moved: 0, rest: 3 }, (0, 1_000));
+    assert!(matches!(nobody, Judgement::Passed { .. }));
+}
+
+#[test]
+fn the_shadow_passes_when_enough_verdicts_are_the_same() {
+    let shadow = Stage::Running(Step::Shadow);
+    let seen = |samples, count| {
+        let one = DifferenceReport { count, examples: vec!["deny instead of allow".to_owned()] };
+        let (slot, digest) = ("shop/retry".to_owned(), Digest::of(b"to"));
+        let differences = [("verdict".to_owned(), one)].into();
+        let mut tally = Tally::default();
+        tally.differences.add(&ShadowReport { slot, digest, samples, differences });
+        judged(&tally, shadow, 0)
+    };
+    assert!(matches!(seen(49, 2), Judgement::Baking { .. }));
+    assert!(matches!(seen(50, 2), Judgement::Passed { .. }));
+    assert!(matches!(seen(49, 3), Judgement::Breached { gate: Gate::MaxDifferences, .. }));
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    use Event::{Abort, Advance, Breached, Kill, Passed, Pause, Resume};
+    prop::sample::select(vec![Passed, Breached, Pause, Resume, Advance, Abort, Kill])
+}
+
+proptest! {
+    #[test]
+    fn no_order_of_events_skips_a_wave_or_comes_back_from_an_end(
+        events in prop::collection::vec(event(), 0..30),
+        hold in any::<bool>(),
+    ) {
+        let on_breach = if hold { OnBreach::Hold } else { OnBreach::Return };
+        let rollout = Rollout::try_from(RolloutSpec { on_breach, ..spec() }).unwrap();
+        let mut stage = Stage::first(&rollout);
+        for event in events {
+            let Ok(next) = stage.next(event, &rollout) else { continue };
+            prop_assert!(stage.step().is_some());
+            if let (Some(old), Some(new)) = (stage.step(), next.step()) {
+                prop_assert!(rollout.share(old) <= rollout.share(new));
+                let wave = |step| match step { Step::Shadow => 0, Step::Wave(at) => at + 1 };
+                prop_assert!(wave(new) - wave(old) <= 1);
+            }
+            if next == Stage::Ended(Outcome::Done) {
+                prop_assert_eq!(stage.step(), Some(Step::Wave(2)));
+            }
+            stage = next;
+        }
+    }
+}

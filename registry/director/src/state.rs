@@ -1,0 +1,176 @@
+//! The journal, folded.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::Value;
+use tamis_resources::NodeName;
+use tamis_trust::{Digest, Name};
+
+use crate::desired::{Desired, Revocation, RolloutState};
+use crate::documents::{DocumentInForce, FileInForce, NotTaken};
+use crate::ledger::Ledger;
+use crate::observed::{LastReport, Observed, Ran};
+use crate::pins::{Happening, Pin, What, check, check_service};
+use crate::record::{
+    Applied, Assigned, Body, Pinned, Revoked, RolloutEnded, RolloutMoved, Unpinned, Withdrawn,
+    short,
+};
+use crate::rollout::{Outcome, Rollout, Stage};
+use crate::stamp::Stamp;
+use tamis_push::NodeReported;
+
+mod ask;
+mod rollouts;
+
+pub(crate) use ask::revoked;
+
+/// Faults past this are counted only.
+pub const MAX_FAULTS: usize = 1_000;
+
+/// What the journal says, up to a revision.
+///
+/// A fold of entries in their order: the same entries give the same state, whether all at once or in
+/// parts. Nothing else goes in, neither a clock nor a file.
+///
+/// Invariants: of each slot of each service versions only rise; a filter of a service has at most one
+/// rollout that is not over; every document in force was parsed without a problem.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct State {
+    head: u64,
+    /// The last revision that may have changed what anybody is to run.
+    decided: u64,
+    time_ms: u64,
+    pub(crate) desired: Desired,
+    pub(crate) ledger: Ledger,
+    pub(crate) observed: Observed,
+    /// By subject, then actor: the last time.
+    pub(crate) approvals: BTreeMap<Digest, BTreeMap<String, Stamp>>,
+    faults: Vec<Fault>,
+    faults_total: u64,
+}
+
+/// An entry, or a part of one, that could not be taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// Who wrote it, and where it is.
+    pub stamp: Stamp,
+    /// Kind of the record.
+    pub kind: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl State {
+    /// Takes in an entry of the journal, whoever wrote it.
+    ///
+    /// Kinds of others change nothing but the head. A body that does not parse, or says what cannot be, is
+    /// remembered as a [`Fault`] and otherwise ignored: the journal stays as it is, so a reader that gave up
+    /// would never get past it. Entries up to the head were taken in before and are ignored.
+    pub fn apply(&mut self, revision: u64, time_ms: u64, actor: &str, kind: &str, body: &Value) {
+        if revision <= self.head {
+            return;
+        }
+        self.head = revision;
+        self.time_ms = self.time_ms.max(time_ms);
+        let stamp = Stamp { revision, time_ms: self.time_ms, actor: actor.to_owned() };
+        let whys = match Body::from_body(kind, body) {
+            Ok(None) => return,
+            Ok(Some(body)) => self.take(body, &stamp),
+            Err(error) => vec![error.to_string()],
+        };
+        if kind != "node-reported" {
+            self.decided = revision;
+        }
+        for why in whys {
+            self.faults_total = self.faults_total.saturating_add(1);
+            if self.faults.len() < MAX_FAULTS {
+                let (stamp, why) = (stamp.clone(), short(&why));
+                self.faults.push(Fault { stamp, kind: kind.to_owned(), why });
+            }
+        }
+    }
+
+    /// Takes in a body and says what was wrong with it.
+    fn take(&mut self, body: Body, stamp: &Stamp) -> Vec<String> {
+        if !matches!(body, Body::Approved(_) | Body::NodeReported(_) | Body::Assigned(_)) {
+            self.desired.revision = stamp.revision;
+        }
+        let taken = match body {
+            Body::Applied(applied) => return self.applied(&applied, stamp),
+            Body::Pinned(pinned) => self.pinned(pinned, stamp),
+            Body::Unpinned(unpinned) => self.unpinned(&unpinned, stamp),
+            Body::Approved(approved) => {
+                let approvals = self.approvals.entry(approved.subject).or_default();
+                approvals.insert(stamp.actor.clone(), stamp.clone());
+                Ok(())
+            }
+            Body::RolloutStarted(started) => self.rollout_started(started.rollout, stamp),
+            Body::RolloutMoved(moved) => self.rollout_moved(&moved, stamp),
+            Body::RolloutEnded(ended) => self.rollout_ended(&ended, stamp),
+            Body::Revoked(revoked) => {
+                self.revoked(revoked, stamp);
+                Ok(())
+            }
+            Body::NodeReported(report) => self.reported(&report, stamp),
+            Body::Assigned(assigned) => self.ledger.take(assigned),
+        };
+        taken.err().into_iter().collect()
+    }
+
+    fn applied(&mut self, applied: &Applied, stamp: &Stamp) -> Vec<String> {
+        let refused = self.desired.documents.apply(applied, stamp);
+        let whys = refused.into_iter().map(|(key, why)| match why {
+            NotTaken::Rule(why) => why,
+            NotTaken::Problems(problems) => {
+                let first = problems.first().map(ToString::to_string).unwrap_or_default();
+                format!("{key} is no document: {first}")
+            }
+        });
+        whys.collect()
+    }
+
+    fn pinned(&mut self, pinned: Pinned, stamp: &Stamp) -> Result<(), String> {
+        check(&pinned)?;
+        let Pinned { service, filter, version, digest, allow_older: _ } = pinned;
+        self.desired.pins.pin(Pin { service, filter, version, digest, stamp: stamp.clone() }, None);
+        Ok(())
+    }
+
+    fn unpinned(&mut self, unpinned: &Unpinned, stamp: &Stamp) -> Result<(), String> {
+        check_service(&unpinned.service)?;
+        if self.desired.pins.unpin(&unpinned.service, &unpinned.filter, stamp) {
+            return Ok(());
+        }
+        Err(format!("{} had no pin for {}", unpinned.filter, unpinned.service))
+    }
+
+    /// Of two revocations of one key the one that takes away more holds.
+    fn revoked(&mut self, revoked: Revoked, stamp: &Stamp) {
+        let (stamp, reason) = (stamp.clone(), revoked.reason);
+        match revoked.what {
+            Withdrawn::Digest { digest } => {
+                let revocation = Revocation { from_index: None, stamp, reason };
+                self.desired.revoked_digests.entry(digest).or_insert(revocation);
+            }
+            Withdrawn::Key { key, from_index } => {
+                let revocation = Revocation { from_index, stamp, reason };
+                let known = self.desired.revoked_keys.get(&key);
+                // None, from ever, sorts before every index.
+                if known.is_none_or(|known| from_index < known.from_index) {
+                    self.desired.revoked_keys.insert(key, revocation);
+                }
+            }
+        }
+    }
+
+    fn reported(&mut self, report: &NodeReported, stamp: &Stamp) -> Result<(), String> {
+        let node: NodeName = report.node.parse().map_err(|error| format!("{error}"))?;
+        self.count(&node, report);
+        self.observed.report(&node, report, stamp);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,256 @@
+//! What one may ask a state.
+
+use std::cmp::Ordering;
+
+use super::*;
+use crate::record::{RolloutStarted, short};
+use crate::refused::{Refused, code};
+use crate::rollout::{Cohort, Event, Judgement, judge};
+
+impl State {
+    /// The last revision taken in; 0 when none was.
+    #[must_use]
+    pub fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// The last revision that may have changed what any proxy is to run; reports never do.
+    #[must_use]
+    pub fn decided(&self) -> u64 {
+        self.decided
+    }
+
+    /// The time of the last entry; milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn time_ms(&self) -> u64 {
+        self.time_ms
+    }
+
+    /// The first [`MAX_FAULTS`] faults, oldest first, and how many there were in all.
+    #[must_use]
+    pub fn faults(&self) -> (&[Fault], u64) {
+        (&self.faults, self.faults_total)
+    }
+
+    /// Documents in force, by `Kind/namespace/name`.
+    #[must_use]
+    pub fn documents(&self) -> &BTreeMap<String, DocumentInForce> {
+        &self.desired.documents.by_key
+    }
+
+    /// Files in force, by path.
+    #[must_use]
+    pub fn files(&self) -> &BTreeMap<String, FileInForce> {
+        &self.desired.documents.files
+    }
+
+    /// All proxies that the documents speak of.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<NodeName> {
+        self.desired.documents.nodes()
+    }
+
+    /// All services and gateways that have a proxy, sorted.
+    #[must_use]
+    pub fn services(&self) -> BTreeSet<String> {
+        self.nodes().iter().map(|node| node.key().to_owned()).collect()
+    }
+
+    /// Pins in force, by filter, then service.
+    pub fn pins(&self) -> impl Iterator<Item = &Pin> {
+        self.desired.pins.all()
+    }
+
+    /// The pin of a filter for a service: its own, else that of all.
+    #[must_use]
+    pub fn pin(&self, service: &str, filter: &Name) -> Option<&Pin> {
+        self.desired.pins.effective(service, filter)
+    }
+
+    /// Filters to which anything ever happened, by name.
+    pub fn filters(&self) -> impl Iterator<Item = &Name> {
+        self.desired.pins.known()
+    }
+
+    /// Who agreed to a change, and when last; milliseconds since the Unix epoch.
+    pub fn approved(&self, subject: &Digest) -> impl Iterator<Item = (&str, u64)> {
+        let all = self.approvals.get(subject).into_iter().flatten();
+        all.map(|(actor, stamp)| (actor.as_str(), stamp.time_ms))
+    }
+
+    /// The proxies that the step of a rollout moves and those that it leaves; none when there is no such rollout.
+    #[must_use]
+    pub fn cohort(&self, rollout: &str) -> Option<Cohort> {
+        self.desired.rollouts.get(rollout).map(|state| self.desired.cohort(state))
+    }
+
+    /// What happened to a filter of a service, oldest first.
+    #[must_use]
+    pub fn history(&self, service: &str, filter: &Name) -> Vec<&Happening> {
+        self.desired.pins.history(service, filter)
+    }
+
+    /// All rollouts there ever were, by name.
+    #[must_use]
+    pub fn rollouts(&self) -> &BTreeMap<String, RolloutState> {
+        &self.desired.rollouts
+    }
+
+    /// Digests withdrawn.
+    #[must_use]
+    pub fn revoked_digests(&self) -> &BTreeMap<Digest, Revocation> {
+        &self.desired.revoked_digests
+    }
+
+    /// Keys withdrawn, by id.
+    #[must_use]
+    pub fn revoked_keys(&self) -> &BTreeMap<String, Revocation> {
+        &self.desired.revoked_keys
+    }
+
+    /// What ran for a service at a moment, by node and slot.
+    ///
+    /// It is what nodes reported: of the time between two reports the older one counts until the newer one
+    /// says since when something else runs.
+    #[must_use]
+    pub fn who_ran(&self, service: &str, at_ms: u64) -> Vec<&Ran> {
+        self.observed.who_ran(service, at_ms)
+    }
+
+    /// What a node said last; none when it never reported.
+    #[must_use]
+    pub fn last_report(&self, node: &NodeName) -> Option<&LastReport> {
+        self.observed.last(node)
+    }
+
+    /// The newest assignments, by service, slot and rollout; those that ended by themselves too.
+    pub fn assigned(&self) -> impl Iterator<Item = &Assigned> {
+        self.ledger.all()
+    }
+
+    /// The pin before the one in force, to be pinned again. It is a new entry, and what follows from it are
+    /// new, higher assignments: nothing is ever taken back. Asked twice in a row it goes back and forth.
+    ///
+    /// # Errors
+    /// [`code::ROLLBACK_NONE`] when nothing is pinned or nothing was before, [`code::PIN_REVOKED`] when what
+    /// was before is revoked.
+    pub fn rollback(&self, service: &str, filter: &Name) -> Result<Pinned, Refused> {
+        let timeline = self.desired.pins.timeline(service, filter);
+        let now = self.pin(service, filter).map(|pin| pin.digest);
+        let before = timeline.iter().rev().find(|(_, digest)| Some(*digest) != now);
+        let (Some(_), Some((version, digest))) = (now, before) else {
+            return Err(Refused {
+                code: code::ROLLBACK_NONE,
+                rule: format!("{filter} of {service} has no pin that another came before"),
+                set_by: "the journal".to_owned(),
+                remedy: format!("pin the version of {filter} that is to run"),
+            });
+        };
+        if let Some(revocation) = self.desired.revoked_digests.get(digest) {
+            return Err(revoked(filter, digest, revocation));
+        }
+        Ok(Pinned {
+            service: service.to_owned(),
+            filter: filter.clone(),
+            version: version.clone(),
+            digest: *digest,
+            allow_older: true,
+        })
+    }
+
+    /// The record that begins a rollout.
+    ///
+    /// # Errors
+    /// [`code::ROLLOUT_NAME`], [`code::ROLLOUT_BUSY`], [`code::ROLLOUT_FROM`] or [`code::PIN_REVOKED`].
+    pub fn start(&self, rollout: Rollout) -> Result<Body, Refused> {
+        let spec = rollout.spec();
+        let refuse = |code, rule: String, remedy: &str| {
+            let set_by = "the rules of rollouts".to_owned();
+            Err(Refused { code, rule, set_by, remedy: remedy.to_owned() })
+        };
+        if self.desired.rollouts.contains_key(&spec.name) {
+            let rule = format!("there was a rollout {} already", spec.name);
+            return refuse(code::ROLLOUT_NAME, rule, "take another name");
+        }
+        if let Some(other) = self.desired.overlapping(&rollout) {
+            let rule = format!("rollout {} is at work on {}", other.rollout.name(), spec.filter);
+            return refuse(code::ROLLOUT_BUSY, rule, "wait for its end, or end it");
+        }
+        if let Some(revocation) = self.desired.revoked_digests.get(&spec.to) {
+            return Err(revoked(&spec.filter, &spec.to, revocation));
+        }
+        let mut services = spec.services.iter().filter(|service| *service != crate::pins::ALL);
+        let other = services.find(|service| {
+            let pin = self.pin(service, &spec.filter);
+            pin.is_none_or(|pin| pin.digest != spec.from)
+        });
+        let nowhere = !self.pins().any(|pin| pin.filter == spec.filter && pin.digest == spec.from);
+        if let Some(service) = other.map(String::as_str).or(nowhere.then_some(crate::pins::ALL)) {
+            let rule = format!("{} of {service} is not pinned to {}", spec.filter, spec.from);
+            return refuse(code::ROLLOUT_FROM, rule, "name the digest that is pinned now");
+        }
+        Ok(RolloutStarted { rollout }.into())
+    }
+
+    /// The record that moves a rollout; it ends it where `event` leads to an end.
+    ///
+    /// # Errors
+    /// [`code::ROLLOUT_MOVE`] when there is no such rollout or it cannot move so, [`code::PIN_REVOKED`] when
+    /// it would pin what is revoked.
+    pub fn step(&self, name: &str, event: Event, why: &str) -> Result<Body, Refused> {
+        let refuse = |rule: String, remedy: String| {
+            let set_by = "the rules of rollouts".to_owned();
+            Err(Refused { code: code::ROLLOUT_MOVE, rule, set_by, remedy })
+        };
+        let (rollout, why) = (name.to_owned(), short(why));
+        let Some(state) = self.desired.rollouts.get(name) else {
+            return refuse(format!("there is no rollout {}", short(name)), "start it".to_owned());
+        };
+        match state.stage.next(event, &state.rollout) {
+            Err(illegal) => refuse(
+                format!("a rollout that is {} cannot take {event}", illegal.stage),
+                illegal.remedy.to_owned(),
+            ),
+            Ok(Stage::Ended(outcome)) => {
+                let spec = state.rollout.spec();
+                match self.desired.revoked_digests.get(&spec.to) {
+                    Some(revocation) if outcome == Outcome::Done => {
+                        Err(revoked(&spec.filter, &spec.to, revocation))
+                    }
+                    Some(_) | None => Ok(RolloutEnded { rollout, outcome, why }.into()),
+                }
+            }
+            Ok(Stage::Running(_) | Stage::Paused(_)) => {
+                Ok(RolloutMoved { rollout, event, why }.into())
+            }
+        }
+    }
+
+    /// What the gates of a rollout say; none when there is no such rollout. A revoked candidate breaches.
+    #[must_use]
+    pub fn judge(&self, name: &str, now_ms: u64) -> Option<Judgement> {
+        let state = self.desired.rollouts.get(name)?;
+        let to = &state.rollout.spec().to;
+        if state.step().is_some() && self.desired.is_revoked(to) {
+            let (gate, why) = (crate::rollout::Gate::Revoked, format!("{to} is revoked"));
+            return Some(Judgement::Breached { gate, why });
+        }
+        let cohort = self.desired.cohort(state);
+        Some(judge(&state.rollout, state.stage, &state.tally, cohort, (state.began_ms, now_ms)))
+    }
+
+    /// Whether a pin would lead back to an older version than the one in force.
+    pub(crate) fn is_older(&self, pinned: &Pinned) -> bool {
+        let pin = self.pin(&pinned.service, &pinned.filter);
+        pin.is_some_and(|pin| pinned.version.cmp(&pin.version) == Ordering::Less)
+    }
+}
+
+pub(crate) fn revoked(filter: &Name, digest: &Digest, revocation: &Revocation) -> Refused {
+    Refused {
+        code: code::PIN_REVOKED,
+        rule: format!("{digest} of {filter} is revoked ({})", short(&revocation.reason)),
+        set_by: format!("{} at revision {}", revocation.stamp.actor, revocation.stamp.revision),
+        remedy: format!("pin another version of {filter}"),
+    }
+}

@@ -1,0 +1,175 @@
+//! Rollouts in the fold: begun, moved, counted, ended.
+
+use super::*;
+
+impl State {
+    pub(super) fn rollout_started(
+        &mut self,
+        rollout: Rollout,
+        stamp: &Stamp,
+    ) -> Result<(), String> {
+        let name = rollout.name().to_owned();
+        if self.desired.rollouts.contains_key(&name) {
+            return Err(format!("there was a rollout {name} already; take another name"));
+        }
+        if let Some(other) = self.desired.overlapping(&rollout) {
+            let other = other.rollout.name();
+            return Err(format!("rollout {other} is at work on the same filter; end it first"));
+        }
+        for service in &rollout.spec().services {
+            check_service(service)?;
+        }
+        let what = What::RolloutStarted { rollout: name.clone(), to: rollout.spec().to };
+        self.note(&rollout, stamp, what);
+        let state = RolloutState {
+            stage: Stage::first(&rollout),
+            rollout,
+            started: stamp.clone(),
+            began_ms: stamp.time_ms,
+            tally: Default::default(),
+            why: String::new(),
+        };
+        self.desired.rollouts.insert(name, state);
+        Ok(())
+    }
+
+    pub(super) fn rollout_moved(
+        &mut self,
+        moved: &RolloutMoved,
+        stamp: &Stamp,
+    ) -> Result<(), String> {
+        let state = self.known(&moved.rollout)?;
+        let stage = state
+            .stage
+            .next(moved.event, &state.rollout)
+            .map_err(|illegal| format!("rollout {}: {illegal}", moved.rollout))?;
+        if let Stage::Ended(outcome) = stage {
+            let name = &moved.rollout;
+            return Err(format!("rollout {name} would be {outcome}; that is a record of its own"));
+        }
+        // Who resumes starts the bake time anew: nobody watched the gates while it was paused.
+        state.tally.candidate = Default::default();
+        state.tally.refusals.clear();
+        state.stage = stage;
+        state.began_ms = stamp.time_ms;
+        state.why.clone_from(&moved.why);
+        let (rollout, why) = (state.rollout.clone(), moved.why.clone());
+        let what = What::RolloutMoved { rollout: moved.rollout.clone(), stage, why };
+        self.note(&rollout, stamp, what);
+        Ok(())
+    }
+
+    pub(super) fn rollout_ended(
+        &mut self,
+        ended: &RolloutEnded,
+        stamp: &Stamp,
+    ) -> Result<(), String> {
+        let state = self.known(&ended.rollout)?;
+        if !state.stage.may_end(ended.outcome, &state.rollout) {
+            let (name, stage) = (&ended.rollout, state.stage);
+            return Err(format!("rollout {name} is {stage} and cannot be {}", ended.outcome));
+        }
+        let rollout = state.rollout.clone();
+        let done = ended.outcome == Outcome::Done;
+        if done && self.desired.is_revoked(&rollout.spec().to) {
+            return Err(format!("rollout {} cannot be done: its digest is revoked", ended.rollout));
+        }
+        let what = What::RolloutEnded {
+            rollout: ended.rollout.clone(),
+            outcome: ended.outcome,
+            why: ended.why.clone(),
+        };
+        self.note(&rollout, stamp, what);
+        if done {
+            self.pin_all(&rollout, stamp);
+        }
+        let state = self.known(&ended.rollout)?;
+        state.stage = Stage::Ended(ended.outcome);
+        state.began_ms = stamp.time_ms;
+        state.why.clone_from(&ended.why);
+        self.ledger.forget(&ended.rollout);
+        Ok(())
+    }
+
+    fn known(&mut self, name: &str) -> Result<&mut RolloutState, String> {
+        let name_shown = short(name);
+        self.desired.rollouts.get_mut(name).ok_or(format!("there is no rollout {name_shown}"))
+    }
+
+    fn note(&mut self, rollout: &Rollout, stamp: &Stamp, what: What) {
+        let (stamp, services) = (stamp.clone(), rollout.spec().services.clone());
+        self.desired.pins.note(&rollout.spec().filter, Happening { stamp, services, what });
+    }
+
+    /// Pins the candidate wherever the rollout was at work.
+    fn pin_all(&mut self, rollout: &Rollout, stamp: &Stamp) {
+        let spec = rollout.spec();
+        let mut services: BTreeSet<String> = BTreeSet::new();
+        for pin in self.desired.pins.all().filter(|pin| pin.filter == spec.filter) {
+            if pin.digest == spec.from && rollout.names(&pin.service) {
+                services.insert(pin.service.clone());
+            }
+        }
+        // A service it names may have had the pin of all.
+        for service in spec.services.iter().filter(|service| *service != crate::pins::ALL) {
+            let pin = self.desired.pins.effective(service, &spec.filter);
+            if pin.is_some_and(|pin| pin.digest == spec.from) {
+                services.insert(service.clone());
+            }
+        }
+        for service in services {
+            let pin = Pin {
+                service,
+                filter: spec.filter.clone(),
+                version: spec.version.clone(),
+                digest: spec.to,
+                stamp: stamp.clone(),
+            };
+            self.desired.pins.pin(pin, Some(&spec.name));
+        }
+    }
+
+    /// Adds what a node counted to the rollouts it takes part in.
+    pub(super) fn count(&mut self, node: &NodeName, report: &NodeReported) {
+        let names: Vec<String> = self
+            .desired
+            .rollouts
+            .values()
+            .filter(|one| one.step().is_some())
+            .filter(|one| {
+                let filter = &one.rollout.spec().filter;
+                let here = self.desired.rollout(node.key(), filter);
+                here.is_some_and(|here| here.rollout.name() == one.rollout.name())
+            })
+            .map(|one| one.rollout.name().to_owned())
+            .collect();
+        for name in names {
+            if let Some(state) = self.desired.rollouts.get_mut(&name) {
+                state.count(node, report);
+            }
+        }
+    }
+}
+
+impl RolloutState {
+    fn count(&mut self, node: &NodeName, report: &NodeReported) {
+        let Some(step) = self.step() else { return };
+        let (from, to, node) = (self.rollout.spec().from, self.rollout.spec().to, node.to_string());
+        let moved = self.rollout.moves(step, &node);
+        for one in report.statistics.iter().filter(|one| !one.slot.ends_with(tamis_push::SHADOW)) {
+            if one.digest == to && moved {
+                self.tally.candidate.add(&one.counts);
+            } else if one.digest == from {
+                self.tally.current.add(&one.counts);
+            }
+        }
+        for slot in &report.slots {
+            if moved && slot.refused.as_ref().is_some_and(|refused| refused.digest == to) {
+                self.tally.refusals.insert((node.clone(), slot.slot.clone()));
+            }
+        }
+        for shadow in report.shadows.iter().filter(|shadow| shadow.digest == to) {
+            self.tally.differences.add(shadow);
+        }
+    }
+}

@@ -1,0 +1,309 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::fixture::{
+    Entry, JWT, ROUTE, START_MS, World, applied, checked, digest, document, entry, name, pinned,
+    report, rollout, service, unpinned,
+};
+use crate::record::AppliedFile;
+use crate::refused::code;
+use crate::rollout::Event;
+
+fn fold(entries: &[Entry]) -> State {
+    let mut state = State::default();
+    feed(&mut state, entries, 0);
+    state
+}
+
+fn feed(state: &mut State, entries: &[Entry], from: u64) {
+    for (revision, entry) in (from + 1..).zip(entries) {
+        state.apply(revision, entry.time_ms, &entry.actor, &entry.kind, &entry.body);
+    }
+}
+
+#[test]
+fn a_mesh_folds_without_a_fault() {
+    let world = World::mesh();
+    world.is_well();
+    assert_eq!(world.state.head(), 3);
+    assert_eq!(world.state.documents().len(), 12);
+    let nodes: Vec<String> = world.state.nodes().iter().map(ToString::to_string).collect();
+    assert_eq!(nodes[..2], ["gateway:shop/edge", "sidecar:shop/a/0"]);
+    assert_eq!(nodes.len(), 7);
+    let services = ["shop/a", "shop/b", "shop/c", "shop/edge"].map(str::to_owned);
+    assert_eq!(world.state.services(), services.into());
+}
+
+#[test]
+fn kinds_of_others_move_the_head_and_nothing_else() {
+    let mut world = World::mesh();
+    let before = world.state.clone();
+    world.raw("oci", "tag-put", json!({ "service": 7 }));
+    assert_eq!(world.state.head(), 4);
+    assert_eq!(world.state.decided(), before.decided());
+    world.state.head = before.head;
+    assert_eq!(world.state, before);
+}
+
+#[test]
+fn a_body_that_does_not_parse_is_a_fault_and_changes_nothing() {
+    let mut world = World::mesh();
+    let desired = world.state.desired.clone();
+    world.raw("eve", "pinned", json!({ "service": "shop/a\n" }));
+    let (faults, total) = world.state.faults();
+    assert_eq!((faults.len(), total), (1, 1));
+    assert_eq!((faults[0].kind.as_str(), faults[0].stamp.actor.as_str()), ("pinned", "eve"));
+    assert_eq!(world.state.desired, desired);
+}
+
+#[test]
+fn a_document_that_is_not_what_its_record_says_leaves_the_one_in_force() {
+    let mut world = World::mesh();
+    let before = world.state.documents()["Service/shop/a"].clone();
+    let mut other = service("shop/a", 3);
+    other.text.push(' ');
+    let mut moved = service("shop/b", 1);
+    moved.key = "Service/shop/a".to_owned();
+    let broken = document("Service", "shop/a", &json!({ "prots": [] }));
+    let mut two = service("shop/a", 1);
+    two.text = format!("{}\n---\n{}", two.text, service("shop/b", 1).text);
+    two.digest = Digest::of(two.text.as_bytes());
+    let mut lock = document("Service", "shop/a", &json!({}));
+    lock.text = crate::pins::lock(std::iter::empty());
+    lock.digest = Digest::of(lock.text.as_bytes());
+    let rows = [
+        (other, "another digest"),
+        (moved, "holds Service/shop/b"),
+        (broken, "is no document"),
+        (two, "must be one document"),
+        (lock, "pins are made by pinning"),
+    ];
+    for (document, why) in rows {
+        world.append("eve", applied([document]));
+        let (faults, _) = world.state.faults();
+        assert!(faults.last().unwrap().why.contains(why), "{why}: {:?}", faults.last());
+    }
+    assert_eq!(world.state.documents()["Service/shop/a"], before);
+    assert_eq!(world.state.faults().1, 5);
+}
+
+#[test]
+fn faults_are_bounded_and_counted() {
+    let mut world = World::empty();
+    for _ in 0..MAX_FAULTS + 7 {
+        world.raw("eve", "pinned", json!("é".repeat(400)));
+    }
+    let (faults, total) = world.state.faults();
+    assert_eq!((faults.len(), total), (MAX_FAULTS, 1_007));
+    assert!(faults.iter().all(|fault| fault.why.chars().count() <= 400));
+}
+
+#[test]
+fn time_never_falls_and_an_entry_counts_once() {
+    let mut state = World::mesh().state;
+    let body = serde_json::to_value(pinned("shop/a", JWT, "1.1.0")).unwrap();
+    state.apply(4, 5, "ada", "pinned", &body);
+    assert_eq!(state.time_ms(), START_MS);
+    let before = state.clone();
+    state.apply(4, START_MS, "eve", "unpinned", &json!({ "service": "*", "filter": JWT }));
+    assert_eq!(state, before);
+}
+
+#[test]
+fn the_pin_of_a_service_wins_over_that_of_all() {
+    let mut world = World::mesh();
+    world.append("ada", pinned("shop/a", JWT, "1.1.0"));
+    let filter = JWT.parse().unwrap();
+    let version = |world: &World, service| {
+        world.state.pin(service, &filter).map(|pin| pin.version.to_string())
+    };
+    assert_eq!(version(&world, "shop/a").as_deref(), Some("1.1.0"));
+    assert_eq!(version(&world, "shop/b").as_deref(), Some("1.0.0"));
+    world.append("ada", unpinned("shop/a", JWT));
+    assert_eq!(version(&world, "shop/a").as_deref(), Some("1.0.0"));
+    world.append("ada", unpinned("*", JWT));
+    assert_eq!(version(&world, "shop/a"), None);
+    world.is_well();
+}
+
+#[test]
+fn a_pin_that_no_lock_could_hold_is_a_fault() {
+    let mut world = World::mesh();
+    for service in ["", "shop", "shop/a/b", "shop/a\n", "**"] {
+        world.append("eve", pinned(service, JWT, "1.1.0"));
+        world.append("eve", unpinned(service, JWT));
+    }
+    assert_eq!(world.state.faults().1, 10);
+    assert_eq!(world.state.pins().count(), 2);
+}
+
+#[test]
+fn of_two_revocations_of_a_key_the_one_that_takes_more_holds() {
+    let mut world = World::empty();
+    let revoked = |from_index| {
+        let what = Withdrawn::Key { key: "k".to_owned(), from_index };
+        Revoked { what, reason: "lost".to_owned() }
+    };
+    let rows = [(Some(9), Some(9)), (Some(12), Some(9)), (Some(3), Some(3)), (None, None)];
+    for (from_index, holds) in rows {
+        world.append("ada", revoked(from_index));
+        assert_eq!(world.state.revoked_keys()["k"].from_index, holds);
+    }
+    world.append("ada", revoked(Some(1)));
+    assert_eq!(world.state.revoked_keys()["k"].from_index, None);
+}
+
+#[test]
+fn a_rollback_goes_to_the_pin_before_and_back_again() {
+    let mut world = World::mesh();
+    let filter = JWT.parse().unwrap();
+    assert_eq!(world.state.rollback("shop/a", &filter).unwrap_err().code, code::ROLLBACK_NONE);
+    world.append("ada", pinned("shop/a", JWT, "1.1.0"));
+    let back = world.state.rollback("shop/a", &filter).unwrap();
+    assert_eq!((back.version.to_string().as_str(), back.allow_older), ("1.0.0", true));
+    world.append("ada", back);
+    let forth = world.state.rollback("shop/a", &filter).unwrap();
+    assert_eq!(forth.digest, digest(JWT, "1.1.0"));
+    let what = Withdrawn::Digest { digest: forth.digest };
+    world.append("ada", Revoked { what, reason: "stolen".to_owned() });
+    assert_eq!(world.state.rollback("shop/a", &filter).unwrap_err().code, code::PIN_REVOKED);
+}
+
+#[test]
+fn the_history_of_a_filter_has_everything_that_happened_to_it() {
+    let mut world = World::mesh();
+    world.start(checked(rollout("r", JWT, "1.0.0", "1.1.0")));
+    world.step("r", Event::Advance);
+    world.step("r", Event::Kill);
+    world.append("ada", unpinned("*", JWT));
+    let history = world.state.history("shop/a", &JWT.parse().unwrap());
+    let words: Vec<String> = history
+        .iter()
+        .map(|one| serde_json::to_value(one).unwrap()["what"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(words, ["pinned", "rollout-started", "rollout-moved", "rollout-ended", "unpinned"]);
+    assert!(history.iter().all(|one| one.stamp.actor == "ada"));
+    assert_eq!(world.state.filters().count(), 2);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_prefix_and_the_rest_fold_to_what_all_at_once_does(
+        entries in prop::collection::vec(entry(), 1..40),
+        at in any::<prop::sample::Index>(),
+    ) {
+        let entries = [World::mesh().entries, entries].concat();
+        let cut = at.index(entries.len());
+        let mut parts = fold(&entries[..cut]);
+        feed(&mut parts, &entries[cut..], u64::try_from(cut).unwrap());
+        // What was seen before does not count again.
+        feed(&mut parts, &entries, 0);
+        prop_assert_eq!(parts, fold(&entries));
+    }
+
+    #[test]
+    fn an_ended_rollout_that_is_not_done_leaves_exactly_the_pins_from_before(
+        entries in prop::collection::vec(entry(), 0..20),
+        events in prop::collection::vec(prop::sample::select(vec![Event::Advance, Event::Pause, Event::Resume]), 0..6),
+        end in prop::sample::select(vec![Event::Abort, Event::Kill]),
+    ) {
+        let mut world = World::mesh();
+        for entry in entries {
+            world.raw(&entry.actor, &entry.kind, entry.body);
+        }
+        let spec = rollout("last", JWT, "1.0.0", "1.9.0");
+        let Ok(start) = world.state.start(checked(spec)) else { return Ok(()) };
+        let before: Vec<Pin> = world.state.pins().cloned().collect();
+        let nodes = world.state.nodes();
+        let plan = |world: &mut World, node| {
+            let now = world.now();
+            world.plans.node(&world.state, node, now).plan
+        };
+        let planned: Vec<_> = nodes.iter().map(|node| plan(&mut world, node)).collect();
+        world.append("ada", start);
+        for event in events {
+            if let Ok(body) = world.state.step("last", event, "so") {
+                world.append("ada", body);
+            }
+        }
+        let Ok(end) = world.state.step("last", end, "so") else { return Ok(()) };
+        world.append("ada", end);
+        prop_assert_eq!(world.state.pins().cloned().collect::<Vec<_>>(), before);
+        let after: Vec<_> = nodes.iter().map(|node| plan(&mut world, node)).collect();
+        prop_assert_eq!(after, planned);
+    }
+}
+
+#[test]
+fn a_rollout_that_is_done_is_the_pin_everywhere_it_was_at_work() {
+    let mut world = World::mesh();
+    world.append("ada", pinned("shop/b", JWT, "0.9.0"));
+    world.start(checked(rollout("r", JWT, "1.0.0", "1.1.0")));
+    for _ in 0..3 {
+        world.step("r", Event::Advance);
+    }
+    world.is_well();
+    let pins = world.state.pins().filter(|pin| pin.filter.as_str() == JWT);
+    let pins: Vec<_> = pins.map(|pin| (pin.service.as_str(), pin.version.to_string())).collect();
+    // Another digest than the one it began from is somebody's decision, and stays.
+    assert_eq!(pins, [("*", "1.1.0".to_owned()), ("shop/b", "0.9.0".to_owned())]);
+}
+
+#[test]
+fn a_rollout_is_refused_where_it_would_not_start_from_what_is_pinned() {
+    let mut world = World::mesh();
+    let code_of = |world: &World, spec| world.state.start(checked(spec)).unwrap_err().code;
+    assert_eq!(code_of(&world, rollout("r", JWT, "0.1.0", "1.1.0")), code::ROLLOUT_FROM);
+    let mut elsewhere = rollout("r", JWT, "1.0.0", "1.1.0");
+    elsewhere.services = vec!["shop/a".to_owned()];
+    world.append("ada", pinned("shop/a", JWT, "1.0.1"));
+    assert_eq!(code_of(&world, elsewhere), code::ROLLOUT_FROM);
+    world.start(checked(rollout("r", JWT, "1.0.0", "1.1.0")));
+    assert_eq!(code_of(&world, rollout("r", JWT, "1.0.0", "1.2.0")), code::ROLLOUT_NAME);
+    assert_eq!(code_of(&world, rollout("s", JWT, "1.0.0", "1.2.0")), code::ROLLOUT_BUSY);
+    let what = Withdrawn::Digest { digest: digest(ROUTE, "1.1.0") };
+    world.append("ada", Revoked { what, reason: "stolen".to_owned() });
+    assert_eq!(code_of(&world, rollout("s", ROUTE, "1.0.0", "1.1.0")), code::PIN_REVOKED);
+}
+
+#[test]
+fn a_revoked_candidate_breaches_and_is_never_pinned() {
+    let mut world = World::mesh();
+    world.start(checked(rollout("r", JWT, "1.0.0", "1.1.0")));
+    world.step("r", Event::Advance);
+    world.step("r", Event::Advance);
+    let what = Withdrawn::Digest { digest: digest(JWT, "1.1.0") };
+    world.append("ada", Revoked { what, reason: "stolen".to_owned() });
+    let judged = serde_json::to_value(world.state.judge("r", world.now_ms)).unwrap();
+    assert_eq!((&judged["judgement"], &judged["gate"]), (&json!("breached"), &json!("revoked")));
+    let refused = world.state.step("r", Event::Advance, "so").unwrap_err();
+    assert_eq!(refused.code, code::PIN_REVOKED);
+    world.raw("eve", "rollout-ended", json!({ "rollout": "r", "outcome": "done", "why": "" }));
+    assert_eq!(world.state.faults().1, 1);
+    assert_eq!(world.state.cohort("r").map(|it| it.moved), Some(0));
+    world.step("r", Event::Breached);
+    assert_eq!(world.state.rollouts()["r"].stage, Stage::Ended(Outcome::Returned));
+}
+
+#[test]
+fn files_come_and_go_with_their_documents() {
+    let mut world = World::empty();
+    let file = AppliedFile { path: "k.pub".to_owned(), text: "PEM".to_owned() };
+    world.append("ada", Applied { files: vec![file], ..Applied::default() });
+    assert_eq!(world.state.desired.documents.file("k.pub").unwrap(), b"PEM");
+    let gone = vec!["k.pub".to_owned()];
+    world.append("ada", Applied { removed_files: gone, ..Applied::default() });
+    assert!(world.state.desired.documents.file("k.pub").is_err());
+}
+
+#[test]
+fn a_report_under_a_name_that_is_none_is_a_fault() {
+    let mut world = World::mesh();
+    world.append("proxies", report("nobody", &[]));
+    assert_eq!(world.state.faults().1, 1);
+    world.append("proxies", report("sidecar:shop/a", &[]));
+    assert!(world.state.last_report(&name("sidecar:shop/a/0")).is_some());
+}

@@ -1,0 +1,186 @@
+//! What a proxy is to run: of each slot the filter, its digest and its configuration, and for whom.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tamis_push::{SHADOW, SlotPlan, slots};
+use tamis_resources::NodeName;
+use tamis_resources::plan::NodePlan;
+use tamis_trust::{Digest, Mode, Name};
+
+use crate::desired::Desired;
+use crate::ledger::Slot;
+use crate::record::Assigned;
+use crate::refused::{Refused, code};
+use crate::rollout::Step;
+use crate::state::{State, revoked};
+
+/// What is wanted in a slot of a lane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) filter: Name,
+    pub(crate) digest: Digest,
+    pub(crate) config: Digest,
+    pub(crate) mode: Mode,
+}
+
+/// A slot, and the rollout whose nodes it is for.
+pub(crate) type Lane = (String, Option<String>);
+
+/// What a node wants.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Wants {
+    pub(crate) lanes: BTreeMap<Lane, Wanted>,
+    /// Slots that cannot be served, and why.
+    pub(crate) refused: BTreeMap<String, Refused>,
+}
+
+/// What a plan says of a slot, pins aside.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Place {
+    filter: String,
+    config: Digest,
+    refused: Option<String>,
+    digest: Option<Digest>,
+}
+
+impl Place {
+    /// The same slot with what is pinned now.
+    pub(crate) fn repin(&mut self, digest: impl Fn(&str) -> Option<Digest>) {
+        if self.digest.is_some() {
+            self.digest = digest(&self.filter).or(self.digest);
+        }
+    }
+}
+
+/// The slots of a plan, by name.
+pub(crate) fn places(plan: &NodePlan) -> BTreeMap<String, Place> {
+    slots(plan).into_iter().map(|(name, slot)| (name, place(slot))).collect()
+}
+
+fn place(slot: SlotPlan) -> Place {
+    let refused = slot.filter.refused.map(|why| format!("{}: {}", why.code, why.reason));
+    Place { filter: slot.filter.filter, config: slot.config, refused, digest: slot.digest }
+}
+
+impl Wants {
+    /// What `node` wants in its slots.
+    pub(crate) fn of(desired: &Desired, node: &NodeName, places: &BTreeMap<String, Place>) -> Self {
+        let mut wants = Self::default();
+        for (name, place) in places {
+            match wanted(desired, place) {
+                Err(why) => drop(wants.refused.insert(name.clone(), why)),
+                Ok(wanted) => {
+                    if let Some(shadow) = shadow(desired, node, &wanted) {
+                        wants.lanes.insert((format!("{name}{SHADOW}"), None), shadow);
+                    }
+                    let lifted = desired.lift(node, &wanted.filter);
+                    let lane = lifted.map(|it| it.rollout.name().to_owned());
+                    wants.lanes.insert((name.clone(), lane), wanted);
+                }
+            }
+        }
+        wants
+    }
+}
+
+fn wanted(desired: &Desired, place: &Place) -> Result<Wanted, Refused> {
+    let refuse = |rule: String| Refused {
+        code: code::SLOT_REFUSED,
+        rule,
+        set_by: "the documents in force".to_owned(),
+        remedy: "plan a change and read its problems".to_owned(),
+    };
+    let Some(digest) = place.digest else {
+        return Err(refuse(place.refused.clone().unwrap_or_default()));
+    };
+    let filter: Name = place.filter.parse().map_err(|error| refuse(format!("{error}")))?;
+    if let Some(revocation) = desired.revoked_digests.get(&digest) {
+        return Err(revoked(&filter, &digest, revocation));
+    }
+    Ok(Wanted { filter, digest, config: place.config, mode: Mode::Serve })
+}
+
+fn shadow(desired: &Desired, node: &NodeName, serving: &Wanted) -> Option<Wanted> {
+    let rollout = desired.rollout(node.key(), &serving.filter)?;
+    let to = rollout.rollout.spec().to;
+    let shadowed = rollout.step() == Some(Step::Shadow);
+    shadowed.then(|| Wanted { digest: to, mode: Mode::Shadow, ..serving.clone() })
+}
+
+/// What a node is to run now.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NodeWants<'a> {
+    /// Its plan with its pins; none when no document speaks of it.
+    pub plan: Option<Arc<NodePlan>>,
+    /// Its assignments, by slot. A slot whose name ends with `~shadow` is for verdicts that are compared only.
+    pub assigned: BTreeMap<String, &'a Assigned>,
+    /// Slots that want an assignment and have none that holds: [`assign`](crate::assign) drafts it. Until it
+    /// is written the node should keep what it has.
+    pub missing: Vec<String>,
+    /// Slots that get none, and why.
+    pub refused: BTreeMap<String, Refused>,
+}
+
+impl<'a> NodeWants<'a> {
+    /// Finds in the ledger what `wants` asks for at `now`.
+    pub(crate) fn find(
+        state: &'a State,
+        node: &NodeName,
+        now: u64,
+        plan: Option<Arc<NodePlan>>,
+        wants: &Wants,
+    ) -> Self {
+        let refused = wants.refused.clone();
+        let mut out = Self { plan, refused, ..Self::default() };
+        for ((slot, lane), wanted) in &wants.lanes {
+            let known = state.ledger.slot(node.key(), slot);
+            let alive = state.desired.rollout(node.key(), &wanted.filter);
+            let above = above(known, alive.map(|it| it.rollout.name()), lane.as_deref(), None);
+            match known.and_then(|known| known.lane(lane.as_deref())) {
+                Some(had) if holds(had, wanted, above, now) => {
+                    out.assigned.insert(slot.clone(), had);
+                }
+                Some(_) | None => out.missing.push(slot.clone()),
+            }
+        }
+        out
+    }
+}
+
+/// What an assignment must be above: whatever nodes of its lane may have had before it. `base` is what
+/// is about to be assigned to all others.
+pub(crate) fn above(
+    known: Option<&Slot>,
+    alive: Option<&str>,
+    lane: Option<&str>,
+    base: Option<u64>,
+) -> u64 {
+    let dead = known.map_or(0, |known| known.dead(alive));
+    if lane.is_none() {
+        return dead;
+    }
+    let current = known.and_then(|known| known.lane(None)).map_or(0, |lane| lane.version);
+    dead.max(current).max(base.unwrap_or(0))
+}
+
+/// Whether an assignment says what is wanted, is high enough, and holds past `until`.
+pub(crate) fn holds(had: &Assigned, wanted: &Wanted, above: u64, until: u64) -> bool {
+    let same = had.filter == wanted.filter
+        && had.digest == wanted.digest
+        && had.config == wanted.config
+        && had.mode == wanted.mode;
+    same && had.version > above && had.expires > until
+}
+
+/// What a node is to run at `now` (seconds since the Unix epoch), out of what was assigned. It is never
+/// below what the node had before, and never names what is revoked.
+///
+/// Folds all documents; [`Plans::node`](crate::Plans::node) says the same and remembers.
+#[must_use]
+pub fn for_node<'a>(state: &'a State, node: &NodeName, now: u64) -> NodeWants<'a> {
+    let plan = state.desired.folder().fold(node).plan;
+    let places = plan.as_ref().map(places).unwrap_or_default();
+    let wants = Wants::of(&state.desired, node, &places);
+    NodeWants::find(state, node, now, plan.map(Arc::new), &wants)
+}
