@@ -1,17 +1,31 @@
 //! The `tamis` binary: one program for whoever runs, writes, signs or looks at filters.
 
+mod audit;
 mod builtin;
+mod change;
 mod check;
+mod completions;
+mod consent;
 mod ending;
+mod failure;
 mod filter;
+mod get;
 mod keys;
 mod log;
+mod names;
 mod output;
+mod pin;
 mod proxy;
 mod reference;
 mod registry;
+mod remote;
+mod rollout;
 mod schema;
+mod status;
+mod table;
 mod up;
+mod watch;
+mod when;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -56,6 +70,55 @@ enum Command {
         after_help = "Example:\n  tamis registry --data /var/lib/tamis --listen 127.0.0.1:5000"
     )]
     Registry(registry::Arguments),
+    /// Show what applying a folder of resources would do, and which rules would refuse it: exits with 3 if any.
+    #[command(after_help = "Example:\n  tamis plan -f examples/shop")]
+    Plan(change::Plan),
+    /// Put a folder of resources in force and show what that did; all of it or nothing.
+    #[command(after_help = "Example:\n  tamis apply -f examples/shop --confirm")]
+    Apply(change::Apply),
+    /// List the documents in force, or print one.
+    #[command(after_help = "Example:\n  tamis get services -n shop")]
+    Get(get::Get),
+    /// Say everything about one document: conditions, and what each proxy makes of it.
+    #[command(after_help = "Example:\n  tamis describe service payments -n shop")]
+    Describe(get::Describe),
+    /// Pin a filter of a service to a digest.
+    #[command(after_help = "Example:\n  tamis pin shop/checkout acme/retry@1.4.2")]
+    Pin(pin::Arguments),
+    /// Take a pin out.
+    #[command(after_help = "Example:\n  tamis unpin shop/checkout acme/retry")]
+    Unpin(pin::Which),
+    /// List the pins in force.
+    #[command(after_help = "Example:\n  tamis pins")]
+    Pins(pin::All),
+    /// Pin again what was pinned before.
+    #[command(after_help = "Example:\n  tamis rollback shop/checkout acme/retry")]
+    Rollback(pin::Which),
+    /// Say what happened to the filters of a service.
+    #[command(after_help = "Example:\n  tamis history shop/checkout acme/retry")]
+    History(pin::History),
+    /// Agree to a change of somebody else.
+    #[command(
+        after_help = "Example:\n  tamis approve sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+    )]
+    Approve(consent::Approve),
+    /// Withdraw a filter or an author's key.
+    #[command(
+        after_help = "Example:\n  tamis revoke key release --from-index 4711 --reason 'laptop lost'"
+    )]
+    Revoke(consent::Revoke),
+    /// Put a digest in the place of another, wave by wave.
+    #[command(after_help = "Example:\n  tamis rollout status retry-1.4.2 --watch")]
+    Rollout(rollout::Arguments),
+    /// Say what every proxy runs, since when, and why not what it should.
+    #[command(after_help = "Example:\n  tamis status --service shop/checkout --watch")]
+    Status(status::Arguments),
+    /// Say what happened and who ran what, and check the proof of it.
+    #[command(after_help = "Example:\n  tamis audit who-ran shop/checkout --at 10m")]
+    Audit(audit::Arguments),
+    /// Print a script that makes a shell complete commands.
+    #[command(after_help = "Example:\n  tamis completions bash > /etc/bash_completion.d/tamis")]
+    Completions(completions::Arguments),
     /// Write the reference pages that are made from the program.
     #[command(hide = true, after_help = "Example:\n  tamis reference docs/reference")]
     Reference(reference::Arguments),
@@ -80,12 +143,24 @@ fn main() -> ExitCode {
         Some(Command::Keys(arguments)) => keys::run(&arguments, output),
         Some(Command::Filter(arguments)) => filter::run(&arguments, output),
         Some(Command::Registry(arguments)) => registry::run(&arguments, output),
+        Some(Command::Plan(arguments)) => change::plan(&arguments, output),
+        Some(Command::Apply(arguments)) => change::apply(&arguments, output),
+        Some(Command::Get(arguments)) => get::get(&arguments, output),
+        Some(Command::Describe(arguments)) => get::describe(&arguments, output),
+        Some(Command::Pin(arguments)) => pin::pin(&arguments, output),
+        Some(Command::Unpin(arguments)) => pin::unpin(&arguments, output),
+        Some(Command::Pins(arguments)) => pin::pins(&arguments, output),
+        Some(Command::Rollback(arguments)) => pin::rollback(&arguments, output),
+        Some(Command::History(arguments)) => pin::history(&arguments, output),
+        Some(Command::Approve(arguments)) => consent::approve(&arguments, output),
+        Some(Command::Revoke(arguments)) => consent::revoke(&arguments, output),
+        Some(Command::Rollout(arguments)) => rollout::run(&arguments, output),
+        Some(Command::Status(arguments)) => status::run(&arguments, output),
+        Some(Command::Audit(arguments)) => audit::run(&arguments, output),
+        Some(Command::Completions(arguments)) => completions::run(&arguments, Tamis::command()),
         Some(Command::Reference(arguments)) => reference::run(&arguments, Tamis::command()),
     };
-    done.unwrap_or_else(|error| {
-        output::failed(output, &tamis_node::causes(error.as_ref()));
-        ExitCode::FAILURE
-    })
+    done.unwrap_or_else(|error| failure::tell(output, &error))
 }
 
 /// Exit code of a command line that makes no sense.

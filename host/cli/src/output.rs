@@ -44,11 +44,15 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{}", text.trim_end_matches('\n'));
 }
 
+/// A text in one line: what a tool or the system said may have line breaks of its own.
+pub(crate) fn one_line(text: &str) -> String {
+    let lines = text.split('\n').map(str::trim).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join("; ")
+}
+
 /// Prints why a command failed, in one line.
 pub(crate) fn failed(output: Output, why: &str) {
-    // What a tool or the system said may have line breaks of its own.
-    let why = why.split('\n').map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>();
-    let why = why.join("; ");
+    let why = one_line(why);
     match output {
         Output::Text => note(&format!("error: {why}")),
         Output::Json => line(&serde_json::json!({ "error": why }).to_string()),

@@ -2,7 +2,7 @@
 
 use crate::output;
 use anyhow::{Context as _, Result};
-use clap::Command;
+use clap::{Arg, Command};
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -54,11 +54,37 @@ fn cli(mut program: Command) -> String {
     program.build();
     let mut text = format!(
         "{MADE}# Commands\n\nEvery command takes `--output json` for programs, prints errors in one line (with \
-         `--output json` an object with `error` on standard output), and exits with 0 when it did what it was asked and with 1 when it did not (2 when the command line makes no sense). \
+         `--output json` an object with `error` on standard output), and exits with\n\n\
+         | code | when |\n| --- | --- |\n\
+         | 0 | it did what it was asked |\n\
+         | 1 | it did not |\n\
+         | 2 | the command line makes no sense |\n\
+         | 3 | rules of the control plane refused (or would, for `plan`); a filter grew (`filter diff`) |\n\
+         | 4 | what was asked for is not there |\n\n\
          `TAMIS_LOG=debug` shows what goes on.\n"
     );
+    text.push_str(&registry(&program));
     each(&program, "tamis", &mut text);
     text
+}
+
+/// The arguments by which commands find their registry, told once.
+fn registry(program: &Command) -> String {
+    let with = program.get_subcommands().find(|one| one.get_name() == "status");
+    let mut text = format!(
+        "\n## The registry\n\nCommands that speak with a registry take these as well. The token goes over TLS, to loopback \
+         addresses and to unix sockets, and nowhere else.\n{HEAD}"
+    );
+    for one in with.into_iter().flat_map(Command::get_arguments).filter(of_registry) {
+        text.push_str(&row(one));
+    }
+    text
+}
+
+const HEAD: &str = "\n| argument | meaning |\n| --- | --- |\n";
+
+fn of_registry(argument: &&Arg) -> bool {
+    argument.get_help_heading() == Some(crate::remote::HEADING)
 }
 
 fn each(command: &Command, path: &str, text: &mut String) {
@@ -66,32 +92,15 @@ fn each(command: &Command, path: &str, text: &mut String) {
         let path = format!("{path} {}", one.get_name());
         let about = one.get_about().map(ToString::to_string).unwrap_or_default();
         let _ = write!(text, "\n## {path}\n\n{about}.\n");
-        let arguments: Vec<_> = one
-            .get_arguments()
-            .filter(|argument| !matches!(argument.get_id().as_str(), "help" | "output"))
-            .collect();
-        if !arguments.is_empty() {
-            text.push_str("\n| argument | meaning |\n| --- | --- |\n");
+        let own = |argument: &&Arg| !matches!(argument.get_id().as_str(), "help" | "output");
+        let (shared, own): (Vec<_>, Vec<_>) =
+            one.get_arguments().filter(own).partition(of_registry);
+        if !own.is_empty() {
+            text.push_str(HEAD);
         }
-        for argument in arguments {
-            let name = match argument.get_long() {
-                Some(long) if argument.get_action().takes_values() => {
-                    format!("--{long} {}", argument.get_id().as_str().to_uppercase())
-                }
-                Some(long) => format!("--{long}"),
-                None => argument.get_id().as_str().to_uppercase(),
-            };
-            let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
-            let default: Vec<_> =
-                argument.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
-            let default = match default.as_slice() {
-                [] => String::new(),
-                some if argument.get_action().takes_values() => {
-                    format!(" Default: `{}`.", some.join(" "))
-                }
-                _ => String::new(),
-            };
-            let _ = writeln!(text, "| `{name}` | {help}.{default} |");
+        own.into_iter().for_each(|argument| text.push_str(&row(argument)));
+        if !shared.is_empty() {
+            text.push_str("\nAnd [the registry](#the-registry).\n");
         }
         let example = one.get_after_help().map(ToString::to_string).unwrap_or_default();
         let example = example.trim_start_matches("Example:").trim_matches('\n');
@@ -99,6 +108,28 @@ fn each(command: &Command, path: &str, text: &mut String) {
         let _ = write!(text, "\n```sh\n{lines}\n```\n");
         each(one, &path, text);
     }
+}
+
+/// An argument, what it means, and what it is when nobody says so.
+fn row(argument: &Arg) -> String {
+    let name = match argument.get_long() {
+        Some(long) if argument.get_action().takes_values() => {
+            format!("--{long} {}", argument.get_id().as_str().to_uppercase())
+        }
+        Some(long) => format!("--{long}"),
+        None => argument.get_id().as_str().to_uppercase(),
+    };
+    let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+    let default: Vec<_> =
+        argument.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+    let default = match default.as_slice() {
+        [] => String::new(),
+        some if argument.get_action().takes_values() && some != [""] => {
+            format!(" Default: `{}`.", some.join(" "))
+        }
+        _ => String::new(),
+    };
+    format!("| `{name}` | {help}.{default} |\n")
 }
 
 /// Every kind of document with its fields.

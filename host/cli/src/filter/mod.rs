@@ -1,4 +1,4 @@
-//! `tamis filter`: write, build, test, inspect, compare, sign, verify.
+//! `tamis filter`: write, build, test, inspect, compare, sign, verify, push, pull.
 
 pub(crate) mod artifact;
 mod build;
@@ -6,6 +6,8 @@ mod diff;
 mod inspect;
 pub(crate) mod lock;
 mod new;
+mod pull;
+mod push;
 mod sign;
 mod test;
 mod verify;
@@ -50,6 +52,12 @@ enum Command {
         after_help = "Example:\n  tamis filter verify store/acme-my-filter-0.1.0.wasm --key release.pub"
     )]
     Verify(verify::Arguments),
+    /// Put a signed filter into a registry, with its signatures, tagged with its version.
+    #[command(after_help = "Example:\n  tamis filter push store/acme-my-filter-0.1.0.wasm")]
+    Push(push::Arguments),
+    /// Get a filter out of a registry, with its signatures, into a store.
+    #[command(after_help = "Example:\n  tamis filter pull acme/my-filter:0.1.0 --store store")]
+    Pull(pull::Arguments),
 }
 
 impl Arguments {
@@ -72,5 +80,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         Command::Diff(arguments) => diff::run(arguments, output),
         Command::Sign(arguments) => sign::run(arguments, output),
         Command::Verify(arguments) => verify::run(arguments, output),
+        Command::Push(arguments) => push::run(arguments, output),
+        Command::Pull(arguments) => pull::run(arguments, output),
     }
 }

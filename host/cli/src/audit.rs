@@ -1,0 +1,56 @@
+//! `tamis audit`: what happened, who ran what, and whether the proof holds.
+
+mod log;
+mod verify;
+mod who;
+
+use crate::output::{self, Output};
+use crate::remote::Where;
+use anyhow::Result;
+use serde_json::json;
+use std::process::ExitCode;
+
+/// What `audit` takes.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Print entries of the journal, oldest first.
+    #[command(after_help = "Example:\n  tamis audit log --since 1h --follow")]
+    Log(log::Arguments),
+    /// Say what ran for a service at a moment, by what its proxies reported.
+    #[command(
+        after_help = "Example:\n  tamis audit who-ran shop/checkout --at 2027-01-31T12:00:00Z --proof proof.json"
+    )]
+    WhoRan(who::Arguments),
+    /// Check proofs offline: signature of the checkpoint, place of every entry in the log, what the entries say.
+    #[command(after_help = "Example:\n  tamis audit verify proof.json --log-key log.pub")]
+    Verify(verify::Arguments),
+    /// Print the public key of the log, to be kept and compared before it is needed.
+    #[command(after_help = "Example:\n  tamis audit key > log.pub")]
+    Key(Key),
+}
+
+#[derive(clap::Args)]
+struct Key {
+    #[command(flatten)]
+    at: Where,
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
+    match &arguments.command {
+        Command::Log(arguments) => log::run(arguments, output),
+        Command::WhoRan(arguments) => who::run(arguments, output),
+        Command::Verify(arguments) => verify::run(arguments, output),
+        Command::Key(Key { at }) => {
+            let key = at.remote()?.ask("reading", async |client| client.log_key().await)?;
+            output::result(output, &json!({ "key": key }), || key.clone());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! `tamis audit verify`: proofs, offline.
+//!
+//! What holds afterwards: the log's key signed the checkpoint; every entry is in the log that it speaks of, at its place;
+//! and each run that the answer names was reported so by that proxy, in one of these entries. What no proof can say is
+//! that nothing was left out of the answer: that takes the whole log, whose tiles are below `/log/`.
+
+use crate::output::{self, Output};
+use anyhow::{Context as _, Result, anyhow, bail};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use tamis_api::{Proof, ProvenEntry, Ran, WhoRan};
+use tamis_journal::Hash;
+use tamis_journal::log::{NoteVerifier, verify_inclusion};
+use tamis_resources::NodeName;
+
+/// What `verify` takes.
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// Answers with proofs, as `tamis audit who-ran --proof` writes them.
+    #[arg(required = true)]
+    file: Vec<PathBuf>,
+    /// Public key of the log, or the file it is in (`tamis audit key` prints it): known from elsewhere, or the proof proves nothing.
+    #[arg(long, value_name = "KEY")]
+    log_key: String,
+}
+
+/// Bytes of a proof that are read at most.
+const MAX_BYTES: u64 = 64 * 1024 * 1024;
+
+/// What a proof was found to prove.
+#[derive(Debug)]
+pub(super) struct Proven {
+    /// Entries of the log that the checkpoint is about.
+    size: u64,
+    /// The entries, by revision.
+    entries: BTreeMap<u64, Value>,
+}
+
+/// Checks every file; the first that does not hold ends it.
+pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
+    let key = key(&arguments.log_key)?;
+    let mut told = Vec::new();
+    for path in &arguments.file {
+        let named = || format!("{} does not hold", path.display());
+        let value = read(path)?;
+        // An answer has its proof inside; a proof stands alone.
+        let (proven, ran) = if value.get("runs").is_some() {
+            let ran: WhoRan = serde_json::from_value(value).with_context(named)?;
+            (who_ran(&ran, &key).with_context(named)?, Some(ran))
+        } else {
+            let proof: Proof = serde_json::from_value(value).with_context(named)?;
+            (self::proof(&proof, &key).with_context(named)?, None)
+        };
+        let revisions: Vec<u64> = proven.entries.keys().copied().collect();
+        told.push(json!({
+            "file": path, "holds": true, "entries": revisions, "size": proven.size,
+            "service": ran.as_ref().map(|ran| &ran.service),
+            "runs": ran.as_ref().map(|ran| ran.runs.len()),
+        }));
+    }
+    output::result(output, &told, || text(&arguments.file, &told));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(files: &[PathBuf], told: &[Value]) -> String {
+    let mut text = String::new();
+    for (path, one) in files.iter().zip(told) {
+        let entries = one.get("entries").and_then(Value::as_array).map_or(0, Vec::len);
+        let size = one.get("size").and_then(Value::as_u64).unwrap_or_default();
+        let runs = match (one.get("runs").and_then(Value::as_u64), one.get("service")) {
+            (Some(runs), Some(service)) => format!(", and report the {runs} runs of {service}"),
+            _ => String::new(),
+        };
+        text.push_str(&format!(
+            "{} holds: {entries} entries are in the log of {size}{runs}\n",
+            path.display()
+        ));
+    }
+    text
+}
+
+fn read(path: &Path) -> Result<Value> {
+    let told = || format!("the proof {} cannot be read", path.display());
+    let length = std::fs::metadata(path).with_context(told)?.len();
+    if length > MAX_BYTES {
+        bail!("{} has {length} bytes; a proof has at most {MAX_BYTES}", path.display());
+    }
+    let octets = std::fs::read(path).with_context(told)?;
+    serde_json::from_slice(&octets).with_context(|| format!("{} is no proof", path.display()))
+}
+
+/// The key of a log: written out, or in a file.
+pub(super) fn key(text: &str) -> Result<NoteVerifier> {
+    let written = NoteVerifier::parse(text.trim());
+    if let Ok(key) = written {
+        return Ok(key);
+    }
+    let file = std::fs::read_to_string(text).with_context(|| {
+        format!("{text} is neither a key of a log (NAME+ID+BASE64) nor a file with one")
+    })?;
+    Ok(NoteVerifier::parse(file.trim())?)
+}
+
+/// Whether a proof holds.
+pub(super) fn proof(proof: &Proof, key: &NoteVerifier) -> Result<Proven> {
+    let checkpoint = key.verify(&proof.checkpoint)?;
+    let mut entries = BTreeMap::new();
+    for one in &proof.entries {
+        let entry = entry(one, checkpoint.size, &checkpoint.root)
+            .with_context(|| format!("entry {}", one.revision))?;
+        entries.insert(one.revision, entry);
+    }
+    Ok(Proven { size: checkpoint.size, entries })
+}
+
+fn entry(one: &ProvenEntry, size: u64, root: &Hash) -> Result<Value> {
+    let index = one.revision.checked_sub(1).context("revisions begin with 1")?;
+    let hashes = one.hashes.iter().map(|hash| hash.parse::<Hash>());
+    let hashes = hashes.collect::<Result<Vec<_>, _>>().map_err(|why| anyhow!("{why}"))?;
+    verify_inclusion(&Hash::leaf(one.canonical.as_bytes()), index, size, &hashes, root)?;
+    let entry: Value = serde_json::from_str(&one.canonical)?;
+    if entry.get("revision").and_then(Value::as_u64) != Some(one.revision) {
+        bail!("it says of itself that it is another");
+    }
+    Ok(entry)
+}
+
+/// Whether an answer holds: its proof, and each run in an entry of it.
+pub(super) fn who_ran(ran: &WhoRan, key: &NoteVerifier) -> Result<Proven> {
+    let proven = proof(&ran.proof, key)?;
+    for run in &ran.runs {
+        reported(ran, run, &proven).with_context(|| format!("{} {}", run.node, run.slot))?;
+    }
+    Ok(proven)
+}
+
+/// Whether a proxy reported a run as the answer tells it.
+fn reported(ran: &WhoRan, run: &Ran, proven: &Proven) -> Result<()> {
+    let entry = proven.entries.get(&run.revision);
+    let entry = entry.with_context(|| format!("entry {} is not in the proof", run.revision))?;
+    let text = |pointer: &str| entry.pointer(pointer).and_then(Value::as_str);
+    if text("/kind") != Some("node-reported") || text("/body/node") != Some(&run.node) {
+        bail!("entry {} is no report of this proxy", run.revision);
+    }
+    if run.node.parse::<NodeName>().ok().is_none_or(|node| node.key() != ran.service) {
+        bail!("this proxy is none of {}", ran.service);
+    }
+    let slots = entry.pointer("/body/slots").and_then(Value::as_array);
+    let says = |slot: &Value, pointer: &str, what: &str| {
+        slot.pointer(pointer).and_then(Value::as_str) == Some(what)
+    };
+    let found = slots.into_iter().flatten().any(|slot| {
+        says(slot, "/slot", &run.slot)
+            && says(slot, "/filter", &run.filter)
+            && says(slot, "/running/digest", &run.digest)
+            && says(slot, "/running/version", &run.version)
+    });
+    if !found {
+        bail!("entry {} does not report this", run.revision);
+    }
+    let time_ms = entry.get("time_ms").and_then(Value::as_u64).unwrap_or_default();
+    let covers = run.from_ms <= ran.at_ms && run.until_ms.is_none_or(|until| ran.at_ms < until);
+    if run.from_ms > time_ms || !covers {
+        bail!("its times are not those of the report and of the question");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

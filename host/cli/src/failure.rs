@@ -1,0 +1,56 @@
+//! How commands fail: one line, and an exit code that says what kind of no it was.
+
+use crate::output::{self, Output};
+use serde_json::json;
+use std::process::ExitCode;
+use tamis_client::ClientError;
+
+/// Rules of the control plane refused; another command line (`--confirm`), or somebody's approval, may pass them.
+pub(crate) const REFUSED: u8 = 3;
+/// What was asked for is not there.
+const NOT_FOUND: u8 = 4;
+
+/// Prints why a command failed and says how it exits.
+pub(crate) fn tell(output: Output, error: &anyhow::Error) -> ExitCode {
+    let why = output::one_line(&tamis_node::causes(error.as_ref()));
+    let said = error.chain().find_map(|cause| cause.downcast_ref::<ClientError>());
+    match (output, said.and_then(ClientError::problem)) {
+        (Output::Json, Some(problem)) => {
+            output::line(&json!({ "error": why, "problem": problem }).to_string());
+        }
+        _ => output::failed(output, &why),
+    }
+    code(said)
+}
+
+fn code(said: Option<&ClientError>) -> ExitCode {
+    match said {
+        Some(said) if said.is_refused_by_rule() => ExitCode::from(REFUSED),
+        Some(said) if said.is_not_found() => ExitCode::from(NOT_FOUND),
+        _ => ExitCode::FAILURE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tamis_api::{Problem, Refusal};
+
+    #[test]
+    fn refusals_and_missing_things_have_exit_codes_of_their_own() {
+        let problem = |status, refusals| {
+            let (code, title) = ("a".to_owned(), "b".to_owned());
+            let (remedy, subject, problems) = (None, None, Vec::new());
+            let problem = Problem { status, code, title, remedy, refusals, problems, subject };
+            ClientError::Refused(Box::new(problem))
+        };
+        let words = || "x".to_owned();
+        let refusal = Refusal { code: words(), rule: words(), set_by: words(), remedy: words() };
+        let said = |error: &ClientError| format!("{:?}", code(Some(error)));
+        let exits = |code: u8| format!("{:?}", ExitCode::from(code));
+        assert_eq!(said(&problem(409, vec![refusal])), exits(3));
+        assert_eq!(said(&problem(404, Vec::new())), exits(4));
+        assert_eq!(said(&problem(401, Vec::new())), exits(1));
+        assert_eq!(format!("{:?}", code(None)), exits(1));
+    }
+}

@@ -1,0 +1,60 @@
+//! `tamis filter push`.
+
+use crate::output::{self, Output};
+use crate::remote::Where;
+use anyhow::{Context as _, Result, bail};
+use serde_json::json;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tamis_client::Artifact;
+use tamis_trust::{Manifest, bundle_lines};
+
+/// What `push` takes.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The component; its manifest and signatures lie beside it.
+    component: PathBuf,
+    /// Repository; the filter's name when not said.
+    repository: Option<String>,
+    #[command(flatten)]
+    at: Where,
+}
+
+/// Pushes a signed filter and tags it with its version.
+pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
+    let path = &arguments.component;
+    let read = match tamis_node::Artifact::read(path) {
+        Ok(read) => read,
+        Err(why) => bail!(
+            "{why}; a signed filter has its manifest and signatures beside it, `tamis filter sign` makes them"
+        ),
+    };
+    let bundles: Vec<Vec<u8>> =
+        bundle_lines(&read.bundles).into_iter().map(<[u8]>::to_vec).collect();
+    if bundles.is_empty() {
+        bail!(
+            "{} is signed by nobody, and nothing unsigned runs; `tamis filter sign` signs",
+            path.display()
+        );
+    }
+    let manifest = Manifest::parse(&read.manifest)
+        .with_context(|| format!("the manifest of {}", path.display()))?;
+    let (name, version) = (manifest.name().to_string(), manifest.version().to_string());
+    let repository = arguments.repository.clone().unwrap_or_else(|| name.clone());
+    let artifact = Artifact { manifest: read.manifest, component: read.component, bundles };
+    let remote = arguments.at.remote()?;
+    let pushed = remote.ask(&format!("pushing {name} {version}"), async |client| {
+        client.push(&repository, &artifact).await
+    })?;
+    let value = json!({
+        "name": name, "version": version, "repository": repository, "tag": pushed.tag,
+        "digest": pushed.digest.to_string(), "signatures": pushed.signatures.len(),
+        "registry": remote.server().to_string(),
+    });
+    output::result(output, &value, || {
+        let (tag, digest) = (&pushed.tag, &pushed.digest);
+        let signatures = pushed.signatures.len();
+        format!("{repository}:{tag} with {signatures} signature(s)\n{digest}")
+    });
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,239 @@
+//! `tamis pin`, `unpin`, `rollback`, `pins`, `history`: which digest a filter of a service is.
+
+use crate::change::diff;
+use crate::get::items;
+use crate::names::{self, Release};
+use crate::output::{self, Output};
+use crate::remote::Where;
+use crate::table::{short, table};
+use crate::when::{ago, dated, now_ms};
+use anyhow::Result;
+use std::fmt::Write as _;
+use std::process::ExitCode;
+use tamis_api::{HistoryItem, Pin, PinRequest, Pinned, RollbackRequest, UnpinRequest};
+
+/// What `pin` takes.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Service or gateway, NAMESPACE/NAME; `*` is all that have no pin of their own.
+    #[arg(value_parser = names::service)]
+    service: String,
+    /// FILTER@VERSION, whose tag is resolved once, now; or FILTER@sha256:….
+    #[arg(value_parser = names::release, value_name = "FILTER@VERSION")]
+    release: Release,
+    /// Take an older version than the one that is pinned.
+    #[arg(long)]
+    allow_older: bool,
+    /// Only say what it would do.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    how: How,
+}
+
+/// What changes of pins have in common.
+#[derive(clap::Args)]
+struct How {
+    /// You have seen what it does and want it: passes the guards against emptied chains and wide changes.
+    #[arg(long)]
+    confirm: bool,
+    #[command(flatten)]
+    at: Where,
+}
+
+/// What `unpin` and `rollback` take.
+#[derive(clap::Args)]
+pub(crate) struct Which {
+    /// Service or gateway, NAMESPACE/NAME, or `*`, as it was pinned.
+    #[arg(value_parser = names::service)]
+    service: String,
+    /// NAMESPACE/NAME of the filter.
+    #[arg(value_parser = names::filter)]
+    filter: String,
+    #[command(flatten)]
+    how: How,
+}
+
+/// What `pins` takes.
+#[derive(clap::Args)]
+pub(crate) struct All {
+    #[command(flatten)]
+    at: Where,
+}
+
+/// What `history` takes.
+#[derive(clap::Args)]
+pub(crate) struct History {
+    /// Service or gateway, NAMESPACE/NAME.
+    #[arg(value_parser = names::service)]
+    service: String,
+    /// NAMESPACE/NAME of the filter; all of them when not said.
+    #[arg(value_parser = names::filter)]
+    filter: Option<String>,
+    #[command(flatten)]
+    at: Where,
+}
+
+/// Pins a filter of a service, or says what that would do.
+pub(crate) fn pin(arguments: &Arguments, output: Output) -> Result<ExitCode> {
+    let Arguments { service, release, allow_older, dry_run, how } = arguments;
+    let request = PinRequest {
+        service: service.clone(),
+        filter: release.filter.clone(),
+        version: release.version.clone(),
+        digest: release.digest.clone(),
+        allow_older: *allow_older,
+        confirm: how.confirm,
+        dry_run: *dry_run,
+    };
+    let remote = how.at.remote()?;
+    let pinned = remote.ask("pinning", async |client| client.pin(&request).await)?;
+    let done = if *dry_run { "would be pinned" } else { "pinned" };
+    output::result(output, &dated(&pinned), || told(&pinned, service, &release.filter, done));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Takes a pin out.
+pub(crate) fn unpin(arguments: &Which, output: Output) -> Result<ExitCode> {
+    let Which { service, filter, how } = arguments;
+    let (service, filter, confirm) = (service.clone(), filter.clone(), how.confirm);
+    let request = UnpinRequest { service, filter, confirm };
+    let remote = how.at.remote()?;
+    let pinned = remote.ask("unpinning", async |client| client.unpin(&request).await)?;
+    let told = || told(&pinned, &request.service, &request.filter, "unpinned");
+    output::result(output, &dated(&pinned), told);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Back to what was pinned before.
+pub(crate) fn rollback(arguments: &Which, output: Output) -> Result<ExitCode> {
+    let Which { service, filter, how } = arguments;
+    let (service, filter, confirm) = (service.clone(), filter.clone(), how.confirm);
+    let request = RollbackRequest { service, filter, confirm };
+    let remote = how.at.remote()?;
+    let pinned = remote.ask("rolling back", async |client| client.rollback(&request).await)?;
+    let told = || told(&pinned, &request.service, &request.filter, "rolled back");
+    output::result(output, &dated(&pinned), told);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a change of a pin did, and what the new digest may do that the one before could not.
+fn told(pinned: &Pinned, service: &str, filter: &str, done: &str) -> String {
+    let release = pinned.pin.as_ref().map(|pin| format!(" {}", pin.version)).unwrap_or_default();
+    let all = if service == "*" { "all services without a pin of their own" } else { service };
+    let mut text = format!("{filter}{release} {done} for {all}");
+    let _ = writeln!(text, " (revision {})", pinned.revision);
+    if let Some(pin) = &pinned.pin {
+        let _ = writeln!(text, "{}", pin.digest);
+    }
+    if !pinned.signers.is_empty() {
+        let _ = writeln!(text, "signed by {}", pinned.signers.join(", "));
+    }
+    for one in &pinned.grown {
+        let _ =
+            writeln!(text, "! it may do what the one before could not: {} {}", one.kind, one.what);
+    }
+    text.push('\n');
+    text.push_str(&diff::text(&pinned.diff));
+    text
+}
+
+/// Lists the pins in force.
+pub(crate) fn pins(arguments: &All, output: Output) -> Result<ExitCode> {
+    let remote = arguments.at.remote()?;
+    let pins = remote.ask("reading", async |client| client.pins().await)?;
+    output::result(output, &items(&pins), || listed(&pins, now_ms()));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn listed(pins: &[Pin], now: u64) -> String {
+    if pins.is_empty() {
+        return "nothing is pinned\n".to_owned();
+    }
+    let row = |pin: &Pin| {
+        let (digest, when) = (short(&pin.digest), ago(now, pin.time_ms));
+        let (service, filter) = (pin.service.clone(), pin.filter.clone());
+        [service, filter, pin.version.clone(), digest, when, pin.actor.clone()]
+    };
+    let rows: Vec<_> = pins.iter().map(row).collect();
+    table(["SERVICE", "FILTER", "VERSION", "DIGEST", "PINNED", "BY"], &rows)
+}
+
+/// Lists what happened to the filters of a service.
+pub(crate) fn history(arguments: &History, output: Output) -> Result<ExitCode> {
+    let History { service, filter, at } = arguments;
+    let remote = at.remote()?;
+    let happened =
+        remote.ask("reading", async |client| client.history(service, filter.as_deref()).await)?;
+    output::result(output, &items(&happened), || past(&happened, now_ms()));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn past(happened: &[HistoryItem], now: u64) -> String {
+    if happened.is_empty() {
+        return "nothing happened yet\n".to_owned();
+    }
+    let row = |one: &HistoryItem| {
+        let (revision, when) = (one.revision.to_string(), ago(now, one.time_ms));
+        let services = one.services.join(", ");
+        [revision, when, one.actor.clone(), one.filter.clone(), services, one.what.clone()]
+    };
+    let rows: Vec<_> = happened.iter().map(row).collect();
+    table(["REVISION", "WHEN", "BY", "FILTER", "SERVICES", "WHAT"], &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tamis_api::{Diff, Grown};
+
+    fn pinned() -> Pinned {
+        let pin = Pin {
+            service: "shop/a".into(),
+            filter: "acme/retry".into(),
+            version: "1.4.2".into(),
+            digest: "sha256:00".into(),
+            revision: 9,
+            time_ms: 60_000,
+            actor: "ada".into(),
+        };
+        Pinned {
+            revision: 9,
+            subject: "sha256:01".into(),
+            pin: Some(pin),
+            diff: Diff::default(),
+            grown: vec![Grown { kind: "import".into(), what: "http-client".into() }],
+            signers: vec!["release".into()],
+        }
+    }
+
+    #[test]
+    fn a_pin_tells_the_digest_the_signers_and_what_grew() {
+        assert_eq!(
+            told(&pinned(), "shop/a", "acme/retry", "pinned"),
+            "acme/retry 1.4.2 pinned for shop/a (revision 9)\nsha256:00\nsigned by release\n\
+             ! it may do what the one before could not: import http-client\n\nnothing changes\n"
+        );
+    }
+
+    #[test]
+    fn pins_and_history_are_tables_and_empty_ones_say_so() {
+        let text = listed(&[pinned().pin.unwrap()], 240_000);
+        assert!(text.contains("shop/a   acme/retry  1.4.2    sha256:00  3m ago  ada"), "{text}");
+        assert_eq!(listed(&[], 0), "nothing is pinned\n");
+        let one = HistoryItem {
+            revision: 9,
+            time_ms: 60_000,
+            actor: "ada".into(),
+            filter: "acme/retry".into(),
+            services: vec!["shop/a".into()],
+            what: "pinned 1.4.2 sha256:00".into(),
+        };
+        let text = past(&[one], 240_000);
+        assert!(
+            text.contains("9         3m ago  ada  acme/retry  shop/a    pinned 1.4.2"),
+            "{text}"
+        );
+        assert_eq!(past(&[], 0), "nothing happened yet\n");
+    }
+}

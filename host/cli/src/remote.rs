@@ -1,0 +1,149 @@
+//! The registry that commands speak with: where it is, and as whom.
+
+use crate::output;
+use anyhow::{Context as _, Result, bail};
+use std::path::PathBuf;
+use tamis_client::{Client, ClientError, Options, OwnFiles, Server};
+use tokio::runtime::Runtime;
+
+/// Heading of these arguments, under which the reference tells them once.
+pub(crate) const HEADING: &str = "Registry";
+/// Where a registry is when nobody says so.
+const DEFAULT: &str = "http://127.0.0.1:5000";
+
+/// Which registry, and as whom.
+#[derive(clap::Args, Clone)]
+pub(crate) struct Where {
+    /// The registry: http://HOST:PORT, https://HOST:PORT or unix:/absolute/path; TAMIS_REGISTRY says it too, and it is http://127.0.0.1:5000 when nobody does.
+    #[arg(long, value_name = "URL", help_heading = HEADING)]
+    registry: Option<Server>,
+    /// Authorities that its certificate may come from, in PEM; needed for https.
+    #[arg(long, value_name = "FILE", help_heading = HEADING)]
+    ca: Option<PathBuf>,
+    /// Certificate chain to show it, in PEM, leaf first.
+    #[arg(long, value_name = "FILE", requires = "client_key", help_heading = HEADING)]
+    client_certificate: Option<PathBuf>,
+    /// Key of that certificate, in PEM.
+    #[arg(long, value_name = "FILE", requires = "client_certificate", help_heading = HEADING)]
+    client_key: Option<PathBuf>,
+    /// File with the token; TAMIS_TOKEN holds one as well.
+    #[arg(long, value_name = "FILE", conflicts_with = "token", help_heading = HEADING)]
+    token_file: Option<PathBuf>,
+    /// The token; everybody on this machine can read it on a command line, so a file is better.
+    #[arg(long, value_name = "TOKEN", help_heading = HEADING)]
+    token: Option<String>,
+}
+
+/// A registry to ask.
+pub(crate) struct Remote {
+    client: Client,
+    runtime: Runtime,
+}
+
+impl Where {
+    /// Reads what is needed; connects to nothing yet.
+    pub(crate) fn remote(&self) -> Result<Remote> {
+        let server = match (&self.registry, set("TAMIS_REGISTRY")) {
+            (Some(server), _) => server.clone(),
+            (None, Some(text)) => text.parse().context("TAMIS_REGISTRY cannot be used")?,
+            (None, None) => DEFAULT.parse()?,
+        };
+        let own = match (&self.client_certificate, &self.client_key) {
+            (Some(certificate), Some(key)) => {
+                Some(OwnFiles { certificate: certificate.clone(), key: key.clone() })
+            }
+            _ => None,
+        };
+        let (token, ca) = (self.token()?, self.ca.clone());
+        let client = Client::new(Options { token, ca, own, ..Options::new(server) });
+        let client = client.map_err(|error| match error {
+            ClientError::NoAuthority { .. } => anyhow::Error::new(error).context("--ca is missing"),
+            other => other.into(),
+        })?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(Remote { client, runtime })
+    }
+
+    fn token(&self) -> Result<Option<String>> {
+        if let Some(path) = &self.token_file {
+            let text = std::fs::read_to_string(path);
+            let text =
+                text.with_context(|| format!("the token {} cannot be read", path.display()))?;
+            if text.trim().is_empty() {
+                bail!("{} holds no token; it is one line", path.display());
+            }
+            return Ok(Some(text));
+        }
+        Ok(self.token.clone().or_else(|| set("TAMIS_TOKEN")))
+    }
+}
+
+/// A variable of the environment; one that is empty is not set.
+fn set(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.trim().is_empty())
+}
+
+impl Remote {
+    /// Asks; says on a terminal what is under way when it takes a while.
+    pub(crate) fn ask<T>(
+        &self,
+        what: &str,
+        question: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
+    ) -> Result<T> {
+        let busy = output::busy(what);
+        let answer = self.runtime.block_on(question(&self.client));
+        drop(busy);
+        answer.map_err(|error| match error.problem().map(|problem| problem.status) {
+            Some(401) => anyhow::Error::new(error).context(
+                "the registry wants a token: --token-file, or TAMIS_TOKEN (the first is in admin.token of its folder)",
+            ),
+            _ => error.into(),
+        })
+    }
+
+    /// Where it is.
+    pub(crate) fn server(&self) -> &Server {
+        self.client.server()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        at: Where,
+    }
+
+    fn parsed(line: &[&str]) -> Where {
+        Line::try_parse_from([&["x"], line].concat()).unwrap_or_else(|error| panic!("{error}")).at
+    }
+
+    #[test]
+    fn the_address_on_the_command_line_is_the_one_asked() {
+        let at = parsed(&["--registry", "http://127.0.0.1:7"]);
+        assert_eq!(at.remote().unwrap().server().to_string(), "http://127.0.0.1:7");
+        assert!(Line::try_parse_from(["x", "--registry", "127.0.0.1:7"]).is_err());
+    }
+
+    #[test]
+    fn https_without_an_authority_names_the_missing_argument() {
+        let error = parsed(&["--registry", "https://a"]).remote().err().unwrap();
+        assert!(format!("{error:#}").starts_with("--ca is missing"), "{error:#}");
+    }
+
+    #[test]
+    fn a_token_comes_from_its_file_and_an_empty_file_is_told() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("t").display().to_string();
+        let at = parsed(&["--token-file", &path]);
+        assert!(at.token().unwrap_err().to_string().contains("cannot be read"));
+        std::fs::write(&path, "\n").unwrap();
+        assert!(at.token().unwrap_err().to_string().contains("no token"));
+        std::fs::write(&path, "secret\n").unwrap();
+        assert_eq!(at.token().unwrap().as_deref(), Some("secret\n"));
+    }
+}

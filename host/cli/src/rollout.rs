@@ -1,0 +1,121 @@
+//! `tamis rollout`: a digest in the place of another, wave by wave.
+
+mod request;
+mod view;
+
+use crate::get::items;
+use crate::output::{self, Output};
+use crate::remote::Where;
+use crate::watch::{Look, watch};
+use crate::when::{dated, now_ms};
+use anyhow::Result;
+use std::process::ExitCode;
+use tamis_api::{MoveRequest, RolloutMove};
+
+/// What `rollout` takes.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Begin a rollout, from arguments or from a file.
+    #[command(
+        after_help = "Example:\n  tamis rollout start retry-1.4.2 acme/retry@1.4.2 --service shop/checkout --wave 10:5m --wave 100:10m --max-trap-rate 0.001"
+    )]
+    Start(Box<request::Start>),
+    /// Leave every proxy as it is until somebody decides.
+    #[command(
+        after_help = "Example:\n  tamis rollout pause retry-1.4.2 --why 'looking at a spike'"
+    )]
+    Pause(Move),
+    /// Go on after a pause.
+    #[command(after_help = "Example:\n  tamis rollout resume retry-1.4.2")]
+    Resume(Move),
+    /// Take the next step now, whatever the gates say.
+    #[command(after_help = "Example:\n  tamis rollout advance retry-1.4.2")]
+    Advance(Move),
+    /// Give it up: all proxies go back to what is pinned.
+    #[command(after_help = "Example:\n  tamis rollout abort retry-1.4.2 --why 'not needed'")]
+    Abort(Move),
+    /// All proxies go back at once, from any step.
+    #[command(after_help = "Example:\n  tamis rollout kill retry-1.4.2 --why 'errors at checkout'")]
+    Kill(Move),
+    /// Show rollouts, or one of them with what it measured.
+    #[command(after_help = "Example:\n  tamis rollout status retry-1.4.2 --watch")]
+    Status(Status),
+}
+
+#[derive(clap::Args)]
+struct Move {
+    /// Name of the rollout.
+    name: String,
+    /// Why, for those who look later.
+    #[arg(long, default_value = "")]
+    why: String,
+    #[command(flatten)]
+    at: Where,
+}
+
+#[derive(clap::Args)]
+struct Status {
+    /// Name of the rollout; all of them when not said.
+    name: Option<String>,
+    /// Look again every two seconds, until it is over.
+    #[arg(long, requires = "name")]
+    watch: bool,
+    #[command(flatten)]
+    at: Where,
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
+    match &arguments.command {
+        Command::Start(start) => begin(start, output),
+        Command::Pause(it) => make(it, RolloutMove::Pause, output),
+        Command::Resume(it) => make(it, RolloutMove::Resume, output),
+        Command::Advance(it) => make(it, RolloutMove::Advance, output),
+        Command::Abort(it) => make(it, RolloutMove::Abort, output),
+        Command::Kill(it) => make(it, RolloutMove::Kill, output),
+        Command::Status(it) => status(it, output),
+    }
+}
+
+fn begin(start: &request::Start, output: Output) -> Result<ExitCode> {
+    let request = start.request()?;
+    let remote = start.at.remote()?;
+    let view = remote.ask("starting", async |client| client.start_rollout(&request).await)?;
+    output::result(output, &dated(&view), || view::text(&view, now_ms()));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn make(it: &Move, action: RolloutMove, output: Output) -> Result<ExitCode> {
+    let request = MoveRequest { action, why: it.why.clone() };
+    let remote = it.at.remote()?;
+    let view =
+        remote.ask("asking", async |client| client.move_rollout(&it.name, &request).await)?;
+    output::result(output, &dated(&view), || view::text(&view, now_ms()));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn status(it: &Status, output: Output) -> Result<ExitCode> {
+    let remote = it.at.remote()?;
+    let Some(name) = &it.name else {
+        let all = remote.ask("reading", async |client| client.rollouts().await)?;
+        output::result(output, &items(&all), || view::table_of(&all, now_ms()));
+        return Ok(ExitCode::SUCCESS);
+    };
+    let look = || remote.ask("reading", async |client| client.rollout(name).await);
+    if it.watch {
+        return watch(output, || {
+            let view = look()?;
+            let (value, over) = (dated(&view), view.ended);
+            Ok(Look { key: value.to_string(), value, text: view::text(&view, now_ms()), over })
+        });
+    }
+    let view = look()?;
+    output::result(output, &dated(&view), || view::text(&view, now_ms()));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,252 @@
+//! What a rollout is to be: from arguments, or from a file.
+
+use crate::names::{self, Release};
+use crate::remote::Where;
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use tamis_api::{Gates, OnBreach, RolloutRequest, Shadow, Wave};
+use tamis_resources::{Millis, TAMIS_API};
+use tamis_trust::Digest;
+
+/// What `start` takes.
+#[derive(clap::Args)]
+pub(crate) struct Start {
+    /// Name; every rollout has its own.
+    #[arg(required_unless_present = "file", requires = "release")]
+    name: Option<String>,
+    /// FILTER@VERSION, whose tag is resolved once, now; or FILTER@sha256:….
+    #[arg(value_parser = names::release, value_name = "FILTER@VERSION")]
+    release: Option<Release>,
+    /// File with the rollout (kind: Rollout), instead of arguments.
+    #[arg(short, long, conflicts_with_all = ["name", "release", "service", "wave", "from", "min_exchanges", "max_trap_rate", "max_5xx_delta", "max_denial_delta", "max_added_p99_ms", "max_refusals", "shadow_samples", "shadow_differences", "on_breach"])]
+    file: Option<PathBuf>,
+    /// Service or gateway, NAMESPACE/NAME; may be repeated; `*`, alone, is whatever has the old digest pinned.
+    #[arg(long, value_parser = names::service, required_unless_present = "file")]
+    service: Vec<String>,
+    /// PERCENT[:BAKE] of all proxies and how long gates must hold there, such as 10:5m; may be repeated, rises to 100.
+    #[arg(long, value_parser = wave, required_unless_present = "file")]
+    wave: Vec<Wave>,
+    /// Digest that is pinned now; looked up when not said.
+    #[arg(long)]
+    from: Option<Digest>,
+    /// Exchanges that a rate needs before it says anything; 100 when not said.
+    #[arg(long)]
+    min_exchanges: Option<u64>,
+    /// Gate: most faults per exchange, 0 to 1.
+    #[arg(long)]
+    max_trap_rate: Option<f64>,
+    /// Gate: how much its share of 5xx may be above that of the old digest, 0 to 1.
+    #[arg(long)]
+    max_5xx_delta: Option<f64>,
+    /// Gate: how far its share of denials may be from that of the old digest, up or down, 0 to 1.
+    #[arg(long)]
+    max_denial_delta: Option<f64>,
+    /// Gate: milliseconds it may add at the 99th percentile over the old digest.
+    #[arg(long)]
+    max_added_p99_ms: Option<f64>,
+    /// Gate: slots that may refuse it.
+    #[arg(long)]
+    max_refusals: Option<u64>,
+    /// Compare so many verdicts before any of its own counts.
+    #[arg(long)]
+    shadow_samples: Option<u64>,
+    /// How many of the compared verdicts may differ; 0 when not said.
+    #[arg(long, requires = "shadow_samples")]
+    shadow_differences: Option<u64>,
+    /// What a gate that does not hold does.
+    #[arg(long, value_enum, default_value_t = Breach::Return)]
+    on_breach: Breach,
+    #[command(flatten)]
+    pub(super) at: Where,
+}
+
+/// What a breach does.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Breach {
+    /// All proxies go back at once.
+    Return,
+    /// It stays where it is until somebody decides.
+    Hold,
+}
+
+/// `PERCENT[:BAKE]`.
+fn wave(text: &str) -> Result<Wave, String> {
+    let (percent, bake) = text.split_once(':').unwrap_or((text, "0s"));
+    let percent = percent.parse().ok().filter(|percent| (1..=100).contains(percent));
+    match (percent, Millis::parse(bake)) {
+        (Some(percent), Some(Millis(bake_ms))) => Ok(Wave { percent, bake_ms }),
+        _ => Err("a wave is PERCENT or PERCENT:BAKE, such as 10:5m".to_owned()),
+    }
+}
+
+impl Start {
+    /// What is asked of the control plane.
+    pub(super) fn request(&self) -> Result<RolloutRequest> {
+        if let Some(path) = &self.file {
+            return read(path);
+        }
+        let (Some(name), Some(release)) = (&self.name, &self.release) else {
+            bail!("a rollout needs a name and FILTER@VERSION, or a file")
+        };
+        let shadow = self.shadow_samples.map(|min_samples| Shadow {
+            min_samples,
+            max_differences: self.shadow_differences.unwrap_or(0),
+        });
+        Ok(RolloutRequest {
+            name: name.clone(),
+            filter: release.filter.clone(),
+            from: self.from.map(|digest| digest.to_string()),
+            version: release.version.clone(),
+            digest: release.digest.clone(),
+            services: self.service.clone(),
+            waves: self.wave.clone(),
+            gates: Gates {
+                min_exchanges: self.min_exchanges,
+                max_trap_rate: self.max_trap_rate,
+                max_5xx_delta: self.max_5xx_delta,
+                max_denial_delta: self.max_denial_delta,
+                max_added_p99_ms: self.max_added_p99_ms,
+                max_refusals: self.max_refusals,
+            },
+            shadow,
+            on_breach: match self.on_breach {
+                Breach::Return => OnBreach::Return,
+                Breach::Hold => OnBreach::Hold,
+            },
+        })
+    }
+}
+
+/// A rollout as a document.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Document {
+    kind: String,
+    api_version: String,
+    metadata: Metadata,
+    spec: Spec,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Metadata {
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Spec {
+    filter: String,
+    #[serde(default)]
+    from: Option<String>,
+    #[serde(default)]
+    version: Option<String>,
+    #[serde(default)]
+    digest: Option<String>,
+    services: Vec<String>,
+    waves: Vec<WaveSpec>,
+    #[serde(default)]
+    gates: Gates,
+    #[serde(default)]
+    shadow: Option<Shadow>,
+    #[serde(default)]
+    on_breach: OnBreach,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WaveSpec {
+    percent: u8,
+    #[serde(default)]
+    bake: Option<Millis>,
+}
+
+fn read(path: &Path) -> Result<RolloutRequest> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("the rollout {} cannot be read", path.display()))?;
+    parse(&text).with_context(|| format!("{}", path.display()))
+}
+
+fn parse(text: &str) -> Result<RolloutRequest> {
+    let document: Document = serde_norway::from_str(text)?;
+    if document.kind != "Rollout" || document.api_version != TAMIS_API {
+        bail!("this is no rollout: write `kind: Rollout` and `apiVersion: {TAMIS_API}`");
+    }
+    let Spec { filter, from, version, digest, services, waves, gates, shadow, on_breach } =
+        document.spec;
+    let waves = waves
+        .into_iter()
+        .map(|wave| Wave { percent: wave.percent, bake_ms: wave.bake.map_or(0, |bake| bake.0) });
+    let (name, waves) = (document.metadata.name, waves.collect());
+    Ok(RolloutRequest {
+        name,
+        filter,
+        from,
+        version,
+        digest,
+        services,
+        waves,
+        gates,
+        shadow,
+        on_breach,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        start: Start,
+    }
+
+    fn line(text: &str) -> Result<RolloutRequest, clap::Error> {
+        Line::try_parse_from(text.split(' ')).map(|line| line.start.request().unwrap())
+    }
+
+    const FILE: &str = "kind: Rollout\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: r }\nspec:\n  \
+        filter: acme/retry\n  version: 1.4.2\n  services: [shop/a]\n  \
+        waves: [{ percent: 10, bake: 5m }, { percent: 100 }]\n  gates: { maxTrapRate: 0.001 }\n  \
+        shadow: { minSamples: 50, maxDifferences: 0 }\n  onBreach: hold\n";
+
+    #[test]
+    fn arguments_and_a_file_say_the_same() {
+        let by_line = line(
+            "start r acme/retry@1.4.2 --service shop/a --wave 10:5m --wave 100 --max-trap-rate 0.001 \
+             --shadow-samples 50 --on-breach hold",
+        );
+        assert_eq!(by_line.unwrap(), parse(FILE).unwrap());
+    }
+
+    #[test]
+    fn a_rollout_without_what_it_needs_is_refused() {
+        for text in [
+            "start",
+            "start r",
+            "start r acme/retry --service a --wave 100",
+            "start r acme/retry@1.4.2 --wave 100",
+            "start r acme/retry@1.4.2 --service a",
+            "start r acme/retry@1.4.2 --service a --wave 0",
+            "start r acme/retry@1.4.2 --service a --wave 100:soon",
+            "start -f r.yaml r acme/retry@1.4.2",
+        ] {
+            assert!(line(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_told_what_is_wrong_with_it() {
+        let said = |from: &str, to: &str| {
+            let text = FILE.replace(from, to);
+            format!("{:#}", parse(&text).unwrap_err())
+        };
+        assert!(said("kind: Rollout", "kind: Rolout").contains("kind: Rollout"));
+        assert!(said("maxTrapRate", "maxTraps").contains("maxTraps"));
+        let said = said("5m", "soon");
+        assert!(said.contains("spec.waves[0]") && said.contains("1h30m"), "{said}");
+    }
+}
