@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use tamis_control::KeysError;
+use tamis_journal::log::LogError;
 use tamis_journal::{BlobError, JournalError};
 use tamis_oci::{SecretError, StoreError};
 use tamis_transport::{Address, ListenError};
@@ -38,6 +40,12 @@ pub enum ServerError {
         /// What the system said.
         source: io::Error,
     },
+    /// A key of the control plane cannot be read or made.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The journal does not hold: an entry was altered, or one is missing.
+    #[error("the journal does not hold")]
+    Log(#[from] LogError),
     /// The address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),

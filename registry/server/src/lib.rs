@@ -1,16 +1,36 @@
 //! HTTP around the control plane: the registry on a listener.
 //!
-//! A [`Registry`] is one replica: it opens the journal and the blobs of a [`Storage`], serves the OCI API of `tamis-oci`
-//! through the transport of the proxy, follows what other replicas write, and removes what nobody needs. It runs on a
-//! thread of its own until it is stopped.
+//! A [`Registry`] is one replica: it opens the journal and the blobs of a [`Storage`] and serves, through the transport of
+//! the proxy, the OCI API of `tamis-oci` (`/v2`), the REST API of the control plane (`/v1`) and the transparency log
+//! (`/log`); on a listener of their own, with mTLS, the streams of proxies. It follows what other replicas write and
+//! removes what nobody needs. It runs on a thread of its own until it is stopped.
 //!
 //! Without TLS it listens on loopback and on unix sockets only: tokens would be read by whoever is in between.
 //!
 //! ```
+//! use std::sync::Arc;
+//!
+//! use tamis_api::Grown;
+//! use tamis_control::Examine;
 //! use tamis_server::{Options, Registry, Storage};
+//! use tamis_trust::{Manifest, Refused};
+//!
+//! /// Whoever has no engine lets nothing be pinned.
+//! struct Nobody;
+//!
+//! impl Examine for Nobody {
+//!     fn claims(&self, _: &Manifest, _: &[u8]) -> Result<(), Refused> {
+//!         let (rule, remedy) = ("nobody can look into it".to_owned(), "have an engine".to_owned());
+//!         Err(Refused { code: "nobody", rule, set_by: "this example".to_owned(), remedy })
+//!     }
+//!
+//!     fn grown(&self, _: &[u8], _: &[u8], _: &[String]) -> Vec<Grown> {
+//!         Vec::new()
+//!     }
+//! }
 //!
 //! let folder = tempfile::tempdir()?;
-//! let options = Options::new(Storage::folder(folder.path()), "127.0.0.1:0".parse()?);
+//! let options = Options::new(Storage::folder(folder.path()), "127.0.0.1:0".parse()?, Arc::new(Nobody));
 //! let registry = Registry::start(options)?;
 //! assert!(registry.address().to_string().starts_with("127.0.0.1:"));
 //! assert!(registry.admin_token().is_some());
@@ -20,9 +40,13 @@
 
 mod admin;
 mod error;
+mod lines;
+mod proxies;
 mod registry;
+mod rest;
 mod storage;
 
 pub use error::ServerError;
 pub use registry::{Options, Registry};
+pub use rest::document as openapi;
 pub use storage::Storage;

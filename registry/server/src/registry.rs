@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use axum::Router;
 use axum::body::Body;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tamis_oci::{Limits, Store, collect, router};
+use tamis_control::{Control, Examine, Keys, Rules};
+use tamis_oci::{Limits, Store, collect};
 use tamis_transport::{
     Address, BoundListener, ConnInfo, Plain, ServeLimits, ServerTls, Shutdown, bind,
     serve_connection,
@@ -23,7 +24,8 @@ use tokio::task::{LocalSet, spawn_local};
 use tower::ServiceExt as _;
 
 use crate::admin::first_token;
-use crate::{ServerError, Storage};
+use crate::proxies::{self, Peer};
+use crate::{ServerError, Storage, rest};
 
 /// How a registry is run.
 #[derive(Clone)]
@@ -34,8 +36,16 @@ pub struct Options {
     pub listen: Address,
     /// How it speaks TLS; none: clear text, on loopback and unix sockets only.
     pub tls: Option<ServerTls>,
+    /// Where proxies connect, and with what; none: nowhere.
+    pub proxies: Option<(Address, ServerTls)>,
     /// What it takes.
     pub limits: Limits,
+    /// What changes and assignments have to keep to.
+    pub rules: Rules,
+    /// What the log is called, when its key is made.
+    pub log_origin: String,
+    /// Who looks into components.
+    pub examine: Arc<dyn Examine>,
     /// Connections at once; 1,024. More wait in the queue of the system.
     pub max_connections: usize,
     /// How often it looks for what nobody needs; every hour.
@@ -49,12 +59,16 @@ pub struct Options {
 impl Options {
     /// The defaults that the fields name.
     #[must_use]
-    pub fn new(storage: Storage, listen: Address) -> Self {
+    pub fn new(storage: Storage, listen: Address, examine: Arc<dyn Examine>) -> Self {
         Self {
             storage,
             listen,
             tls: None,
+            proxies: None,
             limits: Limits::default(),
+            rules: Rules::default(),
+            log_origin: "tamis-registry".to_owned(),
+            examine,
             max_connections: 1_024,
             collect_every: Duration::from_secs(3_600),
             grace: Duration::from_secs(24 * 3_600),
@@ -65,8 +79,7 @@ impl Options {
 
 /// A registry that serves. Dropping it stops it.
 pub struct Registry {
-    address: Address,
-    admin_token: Option<PathBuf>,
+    ready: Ready,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -74,7 +87,18 @@ pub struct Registry {
 /// What is known once it serves.
 struct Ready {
     address: Address,
+    proxies: Option<Address>,
     admin_token: Option<PathBuf>,
+    director: PathBuf,
+    log_key: String,
+}
+
+/// What it serves from.
+struct Opened {
+    store: Store,
+    control: Control,
+    socket: BoundListener,
+    proxies: Option<(BoundListener, Address, ServerTls)>,
 }
 
 impl Registry {
@@ -93,10 +117,10 @@ impl Registry {
         let run = move || {
             LocalSet::new().block_on(&runtime, async move {
                 match open(&options).await {
-                    Ok((ready, store, socket)) => {
+                    Ok((ready, opened)) => {
                         // Nobody hears it only if the starter is gone, which stops us below.
                         let _ = said.send(Ok(ready));
-                        serve(&options, store, socket, stopped).await;
+                        serve(&options, opened, stopped).await;
                     }
                     Err(error) => drop(said.send(Err(error))),
                 }
@@ -104,20 +128,38 @@ impl Registry {
         };
         let thread = std::thread::Builder::new().name("registry".to_owned()).spawn(run);
         let thread = Some(thread.map_err(ServerError::Run)?);
-        let Ready { address, admin_token } = hear.recv().map_err(|_| ServerError::Ended)??;
-        Ok(Self { address, admin_token, stop, thread })
+        let ready = hear.recv().map_err(|_| ServerError::Ended)??;
+        Ok(Self { ready, stop, thread })
     }
 
     /// Where it listens, with the port the system chose for port 0.
     #[must_use]
     pub fn address(&self) -> &Address {
-        &self.address
+        &self.ready.address
+    }
+
+    /// Where proxies connect, with the port the system chose for port 0; none: nowhere.
+    #[must_use]
+    pub fn proxies_address(&self) -> Option<&Address> {
+        self.ready.proxies.as_ref()
+    }
+
+    /// The file with the keys that proxies check assignments with.
+    #[must_use]
+    pub fn director_document(&self) -> &Path {
+        &self.ready.director
+    }
+
+    /// The key of the log, as others verify with it: `NAME+ID+BASE64`.
+    #[must_use]
+    pub fn log_key(&self) -> &str {
+        &self.ready.log_key
     }
 
     /// Where the token is kept that this start made because there was none; none: there are tokens already.
     #[must_use]
     pub fn admin_token(&self) -> Option<&Path> {
-        self.admin_token.as_deref()
+        self.ready.admin_token.as_deref()
     }
 
     /// Whether it ended by itself, which it never should.
@@ -150,55 +192,103 @@ fn is_private(address: &Address) -> bool {
     }
 }
 
-async fn open(options: &Options) -> Result<(Ready, Store, BoundListener), ServerError> {
+async fn open(options: &Options) -> Result<(Ready, Opened), ServerError> {
     let store = options.storage.open(options.limits.clone()).await?;
-    let mut sockets = bind(&options.listen, NonZeroUsize::MIN)?;
-    let socket = sockets.pop().ok_or(ServerError::Ended)?;
-    let address = socket.local_address().map_err(ServerError::Run)?;
+    let keys = Keys::open(&options.storage.folder, &options.log_origin)?;
+    let (director, log_key) = (keys.director_document().to_owned(), keys.log_verifier());
+    let examine = Arc::clone(&options.examine);
+    // Reads the whole journal and finds what does not hold.
+    let control = Control::open(store.clone(), keys, options.rules, examine).await?;
+    let (socket, address) = bound(&options.listen)?;
+    let proxies = match &options.proxies {
+        None => None,
+        Some((listen, tls)) => Some((bound(listen)?, tls.clone())),
+    };
     let admin_token = first_token(&store, &options.storage.folder).await?;
-    Ok((Ready { address, admin_token }, store, socket))
+    let proxies_address = proxies.as_ref().map(|((_, address), _)| address.clone());
+    let ready = Ready { address, proxies: proxies_address, admin_token, director, log_key };
+    let proxies = proxies.map(|((socket, address), tls)| (socket, address, tls));
+    Ok((ready, Opened { store, control, socket, proxies }))
 }
 
-async fn serve(options: &Options, store: Store, socket: BoundListener, mut stop: Shutdown) {
-    let listener = match socket.into_listener() {
-        Ok(listener) => listener,
-        Err(error) => return tracing::error!(%error, "the registry cannot listen"),
-    };
+fn bound(listen: &Address) -> Result<(BoundListener, Address), ServerError> {
+    let socket = bind(listen, NonZeroUsize::MIN)?.pop().ok_or(ServerError::Ended)?;
+    let address = socket.local_address().map_err(ServerError::Run)?;
+    Ok((socket, address))
+}
+
+async fn serve(options: &Options, opened: Opened, mut stop: Shutdown) {
+    let Opened { store, control, socket, proxies } = opened;
     let following = store.clone();
     let follow = spawn_local(async move { following.follow().await });
     let cleaning = spawn_local(clean(store.clone(), options.collect_every, options.grace));
+    let directing = control.clone();
+    let direct = spawn_local(async move { directing.run().await });
     let connections = Rc::new(Connections::default());
-    let router = router(store);
-    loop {
-        let accepted = async {
-            connections.below(options.max_connections).await;
-            listener.accept().await
-        };
-        let (plain, peer) = tokio::select! {
-            accepted = accepted => accepted,
-            // An error: nobody can stop us any more, so nobody wants us.
-            _ = stop.wait_for(|stop| *stop) => break,
-        };
-        let counted = Counted::new(&connections);
-        let connection = Connection {
-            router: router.clone(),
-            tls: options.tls.clone(),
-            local: options.listen.clone(),
-            peer,
-        };
-        let stop = stop.clone();
-        drop(spawn_local(async move {
-            connection.serve(plain, stop).await;
-            drop(counted);
-        }));
+    let listen = |socket, router, tls, local| Listening {
+        socket,
+        router,
+        tls,
+        local,
+        connections: Rc::clone(&connections),
+        most: options.max_connections,
+    };
+    let everybody = rest::router(control.clone(), store.clone())
+        .fallback_service(tamis_oci::router(store.clone()));
+    let everybody = listen(socket, everybody, options.tls.clone(), options.listen.clone());
+    let everybody = spawn_local(everybody.serve(stop.clone()));
+    if let Some((socket, local, tls)) = proxies {
+        let own = listen(socket, proxies::router(control, store), Some(tls), local);
+        drop(spawn_local(own.serve(stop.clone())));
     }
-    drop(listener);
+    // An error: nobody can stop us any more, so nobody wants us.
+    let _ = stop.wait_for(|stop| *stop).await;
+    drop(everybody.await);
     let ended = tokio::time::timeout(options.drain, connections.below(1)).await;
     if ended.is_err() {
         tracing::warn!("connections were cut off: they did not end in time");
     }
-    follow.abort();
-    cleaning.abort();
+    for task in [follow, cleaning, direct] {
+        task.abort();
+    }
+}
+
+/// A socket and what is served on it.
+struct Listening {
+    socket: BoundListener,
+    router: Router,
+    tls: Option<ServerTls>,
+    local: Address,
+    connections: Rc<Connections>,
+    most: usize,
+}
+
+impl Listening {
+    async fn serve(self, mut stop: Shutdown) {
+        let Self { socket, router, tls, local, connections, most } = self;
+        let listener = match socket.into_listener() {
+            Ok(listener) => listener,
+            Err(error) => return tracing::error!(%error, "the registry cannot listen"),
+        };
+        loop {
+            let accepted = async {
+                connections.below(most).await;
+                listener.accept().await
+            };
+            let (plain, peer) = tokio::select! {
+                accepted = accepted => accepted,
+                _ = stop.wait_for(|stop| *stop) => return,
+            };
+            let counted = Counted::new(&connections);
+            let connection =
+                Connection { router: router.clone(), tls: tls.clone(), local: local.clone(), peer };
+            let stop = stop.clone();
+            drop(spawn_local(async move {
+                connection.serve(plain, stop).await;
+                drop(counted);
+            }));
+        }
+    }
 }
 
 /// Looks for what nobody needs, now and then. The first look comes after the first pause, not at the start: a replica
@@ -230,8 +320,11 @@ struct Connection {
 impl Connection {
     async fn serve(self, plain: Plain, stop: Shutdown) {
         let Self { router, tls, local, peer } = self;
-        let handler = async move |request: Request<Incoming>, _: &ConnInfo| -> Response<Body> {
-            match router.clone().oneshot(request.map(Body::new)).await {
+        let handler = async move |request: Request<Incoming>, info: &ConnInfo| -> Response<Body> {
+            let mut request = request.map(Body::new);
+            let identity = info.identity.as_ref().and_then(|it| it.spiffe_id.as_ref());
+            request.extensions_mut().insert(Peer(identity.map(|id| id.as_str().to_owned())));
+            match router.clone().oneshot(request).await {
                 Ok(response) => response,
                 Err(never) => match never {},
             }

@@ -1,0 +1,16 @@
+//! What a component may do, told by somebody who can look into it.
+
+use tamis_api::Grown;
+use tamis_trust::{Manifest, Refused};
+
+/// Looks into components. It is asked off the way of other requests, on a thread that may block.
+pub trait Examine: Send + Sync + 'static {
+    /// Whether the manifest says of the component what it is.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    fn claims(&self, manifest: &Manifest, component: &[u8]) -> Result<(), Refused>;
+
+    /// What `after` may do that `before` could not, under each of these configurations.
+    fn grown(&self, before: &[u8], after: &[u8], configs: &[String]) -> Vec<Grown>;
+}

@@ -1,0 +1,261 @@
+//! What proxies ask: one stream each, and blobs by digest. Only on a listener that asks for certificates.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Router};
+use http::{HeaderValue, StatusCode, header};
+use tamis_api::Problem;
+use tamis_control::{Control, Membership};
+use tamis_journal::{BlobDigest, BlobError};
+use tamis_oci::Store;
+use tamis_push::{FromNode, Hello, Session, ToNode};
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::lines::{Lines, MAX_LINE_BYTES};
+use crate::rest::{Refused, problem};
+
+/// How long a proxy has to say who it is.
+const HELLO: Duration = Duration::from_secs(10);
+/// How often a silent stream is told that it is alive.
+const PING: Duration = Duration::from_secs(15);
+/// How long a proxy may say nothing: it reports every 10 seconds.
+const SILENCE: Duration = Duration::from_secs(60);
+/// How many proxies may be on their way to what they are to run at once; the others come back a little later. All of
+/// them do after a restart.
+const SETTLING: usize = 64;
+/// How much later, in milliseconds, at most.
+const LATER_MS: u64 = 2_000;
+/// Lines on their way to a proxy that does not read.
+const QUEUE: usize = 64;
+
+/// Who is at the other end of a connection: the SPIFFE id of its certificate, if it showed one.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer(pub(crate) Option<String>);
+
+#[derive(Clone)]
+struct Proxies {
+    control: Control,
+    store: Store,
+    settling: Arc<Semaphore>,
+}
+
+/// `POST /v1/nodes/{node}/stream` and `GET /v1/blobs/{digest}`.
+pub(crate) fn router(control: Control, store: Store) -> Router {
+    let settling = Arc::new(Semaphore::new(SETTLING));
+    Router::new()
+        .route("/v1/nodes/{node}/stream", post(stream))
+        .route("/v1/blobs/{digest}", get(blob))
+        .with_state(Proxies { control, store, settling })
+}
+
+/// Any blob, to any proxy: it has to name the digest, which only assignments and manifests do.
+async fn blob(
+    State(proxies): State<Proxies>,
+    Extension(Peer(peer)): Extension<Peer>,
+    Path(digest): Path<String>,
+) -> Result<Response, Refused> {
+    if peer.is_none() {
+        return Err(stranger());
+    }
+    let digest: BlobDigest = digest.parse().map_err(|_| {
+        problem(400, "bad-request", "that is no digest", "name it as the manifest does")
+    })?;
+    let blobs = proxies.store.blobs();
+    let failed = |error: BlobError| {
+        tracing::warn!(%error, %digest, "a blob cannot be read");
+        problem(503, "unavailable", "the blobs cannot be reached", "try again")
+    };
+    let Some(size) = blobs.stat(&digest).await.map_err(failed)? else {
+        return Err(problem(404, "not-found", "there is no such blob", "push the filter again"));
+    };
+    let body = blobs.get(&digest, None).await.map_err(failed)?;
+    let mut response = Response::new(Body::from_stream(body));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
+    let kind = HeaderValue::from_static("application/octet-stream");
+    headers.insert(header::CONTENT_TYPE, kind);
+    Ok(response)
+}
+
+fn stranger() -> Refused {
+    let title = "proxies show a certificate";
+    problem(401, "node.identity", title, "connect with the certificate of the proxy's service")
+}
+
+async fn stream(
+    State(proxies): State<Proxies>,
+    Extension(Peer(peer)): Extension<Peer>,
+    Path(node): Path<String>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let Some(peer) = peer else { return Err(stranger()) };
+    let mut lines = Lines::new(request.into_body());
+    let first = tokio::time::timeout(HELLO, lines.next()).await;
+    let hello = match first {
+        Ok(Ok(Some(line))) => hello(&line, &node)?,
+        Ok(Ok(None)) | Err(_) => {
+            return Err(problem(408, "node.hello", "nothing came", "say hello first"));
+        }
+        Ok(Err(why)) => return Err(problem(400, "node.line", why, "send lines of JSON")),
+    };
+    let Ok(settling) = Arc::clone(&proxies.settling).try_acquire_owned() else {
+        return Ok(later());
+    };
+    let membership = proxies.control.join(&hello, Some(&peer)).await?;
+    let (to_node, from_here) = mpsc::channel::<Result<Bytes, std::convert::Infallible>>(QUEUE);
+    let served = Served {
+        session: Session::new(&hello),
+        membership,
+        to_node,
+        settling: Some(settling),
+        pushed: Vec::new(),
+    };
+    drop(tokio::spawn(async move {
+        if let Err(why) = served.run(lines).await {
+            tracing::info!(node = hello.node, why, "a proxy's stream ended");
+        }
+    }));
+    let body = futures_util::stream::unfold(from_here, async |mut from_here| {
+        from_here.recv().await.map(|line| (line, from_here))
+    });
+    let mut response = Response::new(Body::from_stream(body));
+    let kind = HeaderValue::from_static("application/x-ndjson");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    Ok(response)
+}
+
+fn hello(line: &[u8], node: &str) -> Result<Hello, Refused> {
+    let said = serde_json::from_slice::<FromNode>(line).map_err(|error| {
+        let title = format!("the first line is no hello: {error}");
+        problem(400, "node.hello", title, "run a proxy of this release")
+    })?;
+    match said {
+        FromNode::Hello(hello) if hello.protocol != tamis_push::PROTOCOL => {
+            let title = format!(
+                "the proxy speaks protocol {}, the registry {}",
+                hello.protocol,
+                tamis_push::PROTOCOL
+            );
+            Err(problem(400, "node.protocol", title, "upgrade the older of the two"))
+        }
+        FromNode::Hello(hello) if hello.node == node => Ok(hello),
+        FromNode::Hello(hello) => {
+            let title = format!("{} says hello at the address of {node}", hello.node);
+            Err(problem(400, "node.hello", title, "use one name"))
+        }
+        FromNode::Outcome(_) | FromNode::Report(_) => {
+            Err(problem(400, "node.hello", "the first line is no hello", "say hello first"))
+        }
+    }
+}
+
+/// Spread out, so that they do not all come back at once.
+fn later() -> Response {
+    let mut response = Refused(Problem {
+        status: 503,
+        code: "busy".to_owned(),
+        title: "many proxies come at once".to_owned(),
+        remedy: Some("come back after Retry-After".to_owned()),
+        refusals: Vec::new(),
+        problems: Vec::new(),
+        subject: None,
+    })
+    .into_response();
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    let seconds = HeaderValue::from(LATER_MS.div_ceil(1_000));
+    response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    response
+}
+
+/// A stream under way.
+struct Served {
+    session: Session,
+    membership: Membership,
+    to_node: mpsc::Sender<Result<Bytes, std::convert::Infallible>>,
+    /// Held until it has what it is to run.
+    settling: Option<tokio::sync::OwnedSemaphorePermit>,
+    /// Nonces that are not answered, with the revision of what was pushed.
+    pushed: Vec<(u64, u64)>,
+}
+
+impl Served {
+    async fn run(mut self, mut lines: Lines) -> Result<(), String> {
+        let mut ping = tokio::time::interval(PING);
+        ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut heard = tokio::time::Instant::now();
+        loop {
+            self.push().await?;
+            tokio::select! {
+                line = lines.next() => match line? {
+                    Some(line) => {
+                        heard = tokio::time::Instant::now();
+                        self.said(&line)?;
+                    }
+                    None => return Ok(()),
+                },
+                changed = self.membership.wanted().changed() => {
+                    changed.map_err(|_| "another connection took its place".to_owned())?;
+                }
+                _ = ping.tick() => {
+                    if heard.elapsed() > SILENCE {
+                        return Err("it said nothing for a minute".to_owned());
+                    }
+                    self.send(&ToNode::Ping).await?;
+                }
+            }
+        }
+    }
+
+    /// Sends what the proxy lacks, unless it is still busy with what it was sent before.
+    async fn push(&mut self) -> Result<(), String> {
+        let wanted = Arc::clone(&self.membership.wanted().borrow_and_update());
+        if !wanted.is_known() {
+            return Ok(());
+        }
+        if let Some(frames) = self.session.push(&wanted.parts, wanted.revision) {
+            for frame in frames {
+                if frame.last {
+                    self.pushed.push((frame.nonce, wanted.revision));
+                }
+                self.send(&ToNode::Push(frame)).await?;
+            }
+        } else if !self.session.outstanding() {
+            self.membership.current(wanted.revision);
+            self.settling = None;
+        }
+        Ok(())
+    }
+
+    fn said(&mut self, line: &[u8]) -> Result<(), String> {
+        let said = serde_json::from_slice::<FromNode>(line);
+        match said.map_err(|error| format!("a line is not of the protocol: {error}"))? {
+            FromNode::Hello(_) => Err("it said hello twice".to_owned()),
+            FromNode::Outcome(outcome) => {
+                self.session.answered(&outcome).map_err(|error| error.to_string())?;
+                let answered = self.pushed.iter().find(|(nonce, _)| *nonce == outcome.nonce);
+                let revision = answered.map_or(0, |(_, revision)| *revision);
+                self.pushed.retain(|(nonce, _)| *nonce > outcome.nonce);
+                self.settling = None;
+                self.membership.outcome(outcome, revision).map_err(|problem| problem.title)
+            }
+            FromNode::Report(report) => {
+                self.membership.report(report).map_err(|problem| problem.title)
+            }
+        }
+    }
+
+    async fn send(&self, message: &ToNode) -> Result<(), String> {
+        let mut line = serde_json::to_vec(message).map_err(|error| error.to_string())?;
+        if line.len() >= MAX_LINE_BYTES {
+            return Err(format!("a line would have {} bytes", line.len()));
+        }
+        line.push(b'\n');
+        let sent = self.to_node.send(Ok(Bytes::from(line))).await;
+        sent.map_err(|_| "it is gone".to_owned())
+    }
+}

@@ -1,0 +1,74 @@
+//! The REST API of the control plane: JSON in, JSON out, every refusal a problem with its way out.
+
+#![expect(unused_qualifications, reason = "what the macros of the OpenAPI document write")]
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use tamis_api::{Problem, paths};
+use tamis_control::Control;
+use tamis_oci::Store;
+
+mod answer;
+mod audit;
+mod changes;
+mod extract;
+mod openapi;
+mod pins;
+mod resources;
+mod rollouts;
+
+pub(crate) use answer::{Refused, problem};
+pub use openapi::document;
+
+/// The largest body of a request, in bytes: a whole folder of documents.
+const MAX_BODY_BYTES: usize = 64 << 20;
+
+/// What every question is answered from.
+#[derive(Clone)]
+pub(crate) struct Api {
+    pub(crate) control: Control,
+    pub(crate) store: Store,
+}
+
+/// The endpoints below `/v1`, and the log below `/log`.
+pub(crate) fn router(control: Control, store: Store) -> Router {
+    Router::new()
+        .route(paths::PLAN, post(changes::plan))
+        .route(paths::APPLY, post(changes::apply))
+        .route(paths::RESOURCES, get(resources::list))
+        .route("/v1/resources/{kind}/{namespace}/{name}", get(resources::one))
+        .route(paths::STATUS, get(resources::status))
+        .route(paths::PINS, get(pins::list).post(pins::pin).delete(pins::unpin))
+        .route(paths::ROLLBACK, post(pins::rollback))
+        .route(paths::APPROVALS, post(pins::approve))
+        .route(paths::REVOCATIONS, get(pins::revocations).post(pins::revoke))
+        .route(paths::HISTORY, get(pins::history))
+        .route(paths::ROLLOUTS, get(rollouts::list).post(rollouts::start))
+        .route("/v1/rollouts/{name}", get(rollouts::one))
+        .route("/v1/rollouts/{name}/move", post(rollouts::change))
+        .route(paths::LOG, get(audit::log))
+        .route(paths::WHO_RAN, get(audit::who_ran))
+        .route(paths::OPENAPI, get(openapi::served))
+        .route(paths::CHECKPOINT, get(audit::checkpoint))
+        .route(paths::LOG_KEY, get(audit::key))
+        .route("/log/{*tile}", get(audit::tile))
+        .method_not_allowed_fallback(not_allowed)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(Api { control, store })
+}
+
+/// The address is there, the method is not.
+async fn not_allowed() -> Response {
+    Refused(Problem {
+        status: 405,
+        code: "method".to_owned(),
+        title: "this address does not take that method".to_owned(),
+        remedy: Some(format!("{} says what it takes", paths::OPENAPI)),
+        refusals: Vec::new(),
+        problems: Vec::new(),
+        subject: None,
+    })
+    .into_response()
+}

@@ -1,0 +1,50 @@
+//! The document that describes the API.
+
+use axum::response::Response;
+use http::StatusCode;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+use super::answer::typed;
+use super::{audit, changes, pins, resources, rollouts};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Tamis control plane",
+        description = "Documents, pins, rollouts, and who runs what. Every refusal names the rule and the way out.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    paths(
+        changes::plan, changes::apply, resources::list, resources::one, resources::status, pins::list, pins::pin,
+        pins::unpin, pins::rollback, pins::approve, pins::revocations, pins::revoke, pins::history, rollouts::list,
+        rollouts::start, rollouts::one, rollouts::change, audit::log, audit::who_ran, audit::checkpoint, audit::key,
+    ),
+    modifiers(&Tokens),
+    security(("token" = [])),
+)]
+struct Described;
+
+struct Tokens;
+
+impl Modify for Tokens {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        let components = document.components.get_or_insert_with(Default::default);
+        components.add_security_scheme("token", scheme);
+    }
+}
+
+/// The OpenAPI 3.1 document of the API, as JSON with a line break at its end.
+///
+/// # Errors
+/// When it cannot be written as JSON, which would be a defect.
+pub fn document() -> Result<String, serde_json::Error> {
+    serde_json::to_string_pretty(&Described::openapi()).map(|text| text + "\n")
+}
+
+/// Anybody may read it: it says nothing of what is there.
+pub(super) async fn served() -> Response {
+    let document = document().unwrap_or_default();
+    typed(StatusCode::OK, "application/json", document.into_bytes())
+}

@@ -1,0 +1,147 @@
+//! Pins, rollbacks, approvals, revocations, history.
+
+use axum::extract::State;
+use serde::Deserialize;
+use tamis_api::{
+    ApproveRequest, Approved, HistoryItem, Pin, PinRequest, Pinned, Problem, RevokeRequest,
+    Revoked, RollbackRequest, UnpinRequest,
+};
+use tamis_oci::Verb;
+use utoipa::IntoParams;
+
+use super::Api;
+use super::answer::{Answer, Json};
+use super::extract::{Asked, Caller, Sent};
+
+/// Which pins.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct OfService {
+    /// `namespace/name` of a service or gateway, or `*`; all when not said.
+    service: Option<String>,
+}
+
+/// Which history.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct OfFilter {
+    /// `namespace/name` of a service or gateway, or `*`.
+    service: String,
+    /// The filter's name; all when not said.
+    filter: Option<String>,
+}
+
+/// Pins in force.
+#[utoipa::path(get, path = "/v1/pins", tag = "pins", params(OfService), responses(
+    (status = 200, body = Vec<Pin>),
+    (status = "4XX", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn list(
+    State(api): State<Api>,
+    caller: Caller,
+    Asked(asked): Asked<OfService>,
+) -> Answer<Vec<Pin>> {
+    caller.must(Verb::Observe)?;
+    Ok(Json(api.control.pins(asked.service.as_deref())))
+}
+
+/// Pin a filter of a service: resolved once, verified as proxies will.
+#[utoipa::path(post, path = "/v1/pins", tag = "pins", request_body = PinRequest, responses(
+    (status = 200, body = Pinned),
+    (status = "4XX", body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn pin(
+    State(api): State<Api>,
+    caller: Caller,
+    Sent(request): Sent<PinRequest>,
+) -> Answer<Pinned> {
+    caller.must_at(Verb::Operate, &request.service)?;
+    Ok(Json(api.control.pin(caller.actor(), &request).await?))
+}
+
+/// Take a pin out.
+#[utoipa::path(delete, path = "/v1/pins", tag = "pins", request_body = UnpinRequest, responses(
+    (status = 200, body = Pinned),
+    (status = "4XX", body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn unpin(
+    State(api): State<Api>,
+    caller: Caller,
+    Sent(request): Sent<UnpinRequest>,
+) -> Answer<Pinned> {
+    caller.must_at(Verb::Operate, &request.service)?;
+    Ok(Json(api.control.unpin(caller.actor(), &request).await?))
+}
+
+/// Pin what was pinned before: a new, higher assignment of the older digest.
+#[utoipa::path(post, path = "/v1/rollback", tag = "pins", request_body = RollbackRequest, responses(
+    (status = 200, body = Pinned),
+    (status = "4XX", body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn rollback(
+    State(api): State<Api>,
+    caller: Caller,
+    Sent(request): Sent<RollbackRequest>,
+) -> Answer<Pinned> {
+    caller.must_at(Verb::Operate, &request.service)?;
+    Ok(Json(api.control.rollback(caller.actor(), &request).await?))
+}
+
+/// Agree to a change of somebody else.
+#[utoipa::path(post, path = "/v1/approvals", tag = "pins", request_body = ApproveRequest, responses(
+    (status = 200, body = Approved),
+    (status = "4XX", body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn approve(
+    State(api): State<Api>,
+    caller: Caller,
+    Sent(request): Sent<ApproveRequest>,
+) -> Answer<Approved> {
+    caller.must(Verb::Approve)?;
+    Ok(Json(api.control.approve(caller.actor(), &request).await?))
+}
+
+/// What is revoked.
+#[utoipa::path(get, path = "/v1/revocations", tag = "pins", responses(
+    (status = 200, body = Vec<Revoked>),
+    (status = "4XX", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn revocations(State(api): State<Api>, caller: Caller) -> Answer<Vec<Revoked>> {
+    caller.must(Verb::Observe)?;
+    Ok(Json(api.control.revocations()))
+}
+
+/// Withdraw a digest or a key, at once and everywhere.
+#[utoipa::path(post, path = "/v1/revocations", tag = "pins", request_body = RevokeRequest, responses(
+    (status = 200, body = Revoked),
+    (status = "4XX", body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn revoke(
+    State(api): State<Api>,
+    caller: Caller,
+    Sent(request): Sent<RevokeRequest>,
+) -> Answer<Revoked> {
+    caller.must_at(Verb::Operate, "*")?;
+    Ok(Json(api.control.revoke(caller.actor(), &request).await?))
+}
+
+/// What happened to the filters of a service, oldest first.
+#[utoipa::path(get, path = "/v1/history", tag = "audit", params(OfFilter), responses(
+    (status = 200, body = Vec<HistoryItem>),
+    (status = "4XX", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn history(
+    State(api): State<Api>,
+    caller: Caller,
+    Asked(asked): Asked<OfFilter>,
+) -> Answer<Vec<HistoryItem>> {
+    caller.must(Verb::Observe)?;
+    Ok(Json(api.control.history(&asked.service, asked.filter.as_deref())?))
+}
