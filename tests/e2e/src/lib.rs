@@ -14,11 +14,15 @@
 mod backend;
 mod client;
 mod folder;
+mod objects;
+mod postgres;
 mod process;
 
 pub use backend::{Answer, Backend, Seen};
 pub use client::{Reply, exchange, get, request};
 pub use folder::Folder;
+pub use objects::Objects;
+pub use postgres::Postgres;
 pub use process::{Running, tamis, up};
 pub use tamis_ports::free as free_port;
 

@@ -13,6 +13,7 @@ mod filters;
 mod guests;
 mod hostile;
 mod http;
+mod registry;
 mod retries;
 mod shop;
 mod swap;

@@ -1,0 +1,116 @@
+//! What is too much for a registry gets an answer that says so, and the next request is served.
+
+use serde_json::json;
+use tamis_e2e::Reply;
+use tempfile::TempDir;
+
+use super::{Caller, IMAGE, Registry, code, descriptor, image, sha256, token};
+
+/// A registry with small limits, and what every test of them wants of it.
+fn with_small_limits(test: impl FnOnce(Caller<'_>)) {
+    let folder = TempDir::new().unwrap();
+    let secret = token(folder.path(), &[], "ci", "*", &["pull", "push"]);
+    let limits = ["--max-blob-bytes", "65536", "--max-referrers", "2"];
+    let registry = Registry::start(folder.path(), &limits);
+    let caller = registry.caller(&secret);
+    assert!(caller.push("acme/filter", "edge", b"layer"));
+    test(caller);
+    assert!(caller.has("acme/filter", "edge", b"layer"));
+    let said = registry.running.errors();
+    assert!(!said.contains("panicked"), "{said}");
+    registry.stop();
+}
+
+fn refused(reply: &Reply, status: u16, expected: &str) {
+    assert_eq!((reply.status, code(reply).as_str()), (status, expected), "{reply:?}");
+    let message = reply.json()["errors"][0]["message"].as_str().unwrap().to_owned();
+    assert!(message.len() > 20, "that helps nobody: {message}");
+}
+
+#[test]
+fn g20_a_blob_that_is_too_large_is_refused_before_it_is_sent_and_while_it_is() {
+    with_small_limits(|caller| {
+        let path = format!("/v2/acme/filter/blobs/uploads/?digest={}", sha256(b"x"));
+        // Nothing follows the head: the answer does not wait for a body.
+        let said = caller.send("POST", &path, &[("content-length", "65537")], b"");
+        refused(&said, 413, "SIZE_INVALID");
+        let absurd = [("content-length", "18446744073709551615")];
+        assert!(matches!(caller.send("POST", &path, &absurd, b"").status, 400 | 413));
+
+        let begun = caller.send("POST", "/v2/acme/filter/blobs/uploads/", &[], b"");
+        let location = begun.header("location").unwrap();
+        let chunk = vec![b'a'; 40_000];
+        assert_eq!(caller.send("PATCH", location, &[], &chunk).status, 202);
+        refused(&caller.send("PATCH", location, &[], &chunk), 413, "SIZE_INVALID");
+        // What can never be finished is not kept.
+        refused(&caller.get(location), 404, "BLOB_UPLOAD_UNKNOWN");
+        assert!(caller.push_blob("acme/filter", &vec![b'a'; 65_536]));
+    });
+}
+
+#[test]
+fn g20_a_manifest_that_is_too_large_or_says_too_much_is_refused() {
+    with_small_limits(|caller| {
+        let path = "/v2/acme/filter/manifests/large";
+        let headers = [("content-type", IMAGE), ("content-length", "4194305")];
+        refused(&caller.send("PUT", path, &headers, b""), 413, "SIZE_INVALID");
+
+        let mut many = image(b"layer");
+        let layers = (0..400_u32).map(|n| descriptor("application/wasm", &n.to_le_bytes()));
+        many["layers"] = layers.collect();
+        let many = many.to_string();
+        refused(&caller.put("acme/filter", "many", &many), 400, "MANIFEST_INVALID");
+
+        let deep = "[".repeat(100_000);
+        refused(&caller.put("acme/filter", "deep", &deep), 400, "MANIFEST_INVALID");
+
+        let tags: String = (0..33).map(|number| format!("tag=t{number}&")).collect();
+        let digest = sha256(image(b"layer").to_string().as_bytes());
+        let reference = format!("{digest}?{tags}");
+        let reply = caller.put("acme/filter", &reference, &image(b"layer").to_string());
+        refused(&reply, 400, "UNSUPPORTED");
+    });
+}
+
+#[test]
+fn g20_a_subject_has_so_many_referrers_and_no_more() {
+    with_small_limits(|caller| {
+        let mut referrer = image(b"layer");
+        referrer["subject"] = descriptor(IMAGE, image(b"layer").to_string().as_bytes());
+        for number in 0..3 {
+            referrer["annotations"] = json!({ "number": number.to_string() });
+            let reply = caller.put("acme/filter", "about", &referrer.to_string());
+            match number {
+                0 | 1 => assert_eq!(reply.status, 201, "{reply:?}"),
+                _ => refused(&reply, 403, "DENIED"),
+            }
+        }
+    });
+}
+
+#[test]
+fn g20_names_and_numbers_that_cannot_be_are_refused() {
+    with_small_limits(|caller| {
+        let long = "a".repeat(300);
+        for name in [long.as_str(), "Acme/filter", "acme//filter", "acme/..", "acme/fil%00ter"] {
+            let path = format!("/v2/{name}/tags/list");
+            assert_eq!(caller.get(&path).status, 400, "{name}");
+        }
+        for tag in ["-edge", &"t".repeat(129), "t%20t"] {
+            let reply = caller.put("acme/filter", tag, &image(b"layer").to_string());
+            refused(&reply, 400, "MANIFEST_INVALID");
+        }
+        for number in ["-1", "many", "99999999999999999999999"] {
+            let path = format!("/v2/acme/filter/tags/list?n={number}");
+            refused(&caller.get(&path), 400, "UNSUPPORTED");
+        }
+        for digest in ["sha256:", "sha256:zz", "md5:d41d8cd98f00b204e9800998ecf8427e", "sha256"] {
+            let path = format!("/v2/acme/filter/blobs/{digest}");
+            refused(&caller.get(&path), 400, "DIGEST_INVALID");
+        }
+        // Too long for the transport, which answers before anybody reads it.
+        let endless = "x".repeat(300_000);
+        let reply = caller.send("GET", "/v2/", &[("x-endless", &endless)], b"");
+        assert!(matches!(reply.status, 431 | 400 | 0), "{reply:?}");
+    });
+}
