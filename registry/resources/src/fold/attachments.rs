@@ -14,6 +14,7 @@ use crate::kinds::{
     AttachmentDirection, FilterAttachmentSpec, FilterSpec, FiltersLockSpec, GatewaySpec, OnFailure,
     Phase, Pin, ServiceSpec, TargetKind, World,
 };
+use crate::node_name::NodeName;
 use crate::plan::{DirectionPlan, FilterPlan, GrantPlan, ListenerPlan, RefusedPlan};
 use crate::problem::Problem;
 
@@ -60,7 +61,8 @@ impl<'a> Fold<'a> {
             if filter.is_none() {
                 refusals.push(self.unknown_filter(document, spec));
             } else {
-                refusals.extend(self.resolve(document, spec, &grants, &mut plan));
+                let here = targets.iter().any(|target| target.may_concern(self.node));
+                refusals.extend(self.resolve(document, spec, &grants, here, &mut plan));
             }
             if let Some((_, _, problem)) = refusals.first() {
                 let (code, reason) = (problem.code.clone(), problem.message.clone());
@@ -153,12 +155,14 @@ impl<'a> Fold<'a> {
         (RESOLVED, "FilterNotFound", problem)
     }
 
-    /// Pin, grant and configuration.
+    /// Pin, grant and configuration. A pin that is missing is none of a proxy's business whose chains the
+    /// attachment is not `here` to be in: filters are pinned for each service on its own.
     fn resolve(
         &mut self,
         document: &Document,
         spec: &FilterAttachmentSpec,
         grants: &BTreeMap<String, Granted>,
+        here: bool,
         plan: &mut FilterPlan,
     ) -> Vec<Refusal> {
         let mut refusals = Vec::new();
@@ -168,6 +172,7 @@ impl<'a> Fold<'a> {
                 plan.version.clone_from(&pin.version);
                 plan.digest.clone_from(&pin.digest);
             }
+            None if !here => {}
             None => {
                 let message = format!("{} is not pinned for {node}", spec.filter);
                 let problem = document.problem("pin.missing", "/spec/filter", message);
@@ -268,6 +273,18 @@ impl<'a> Fold<'a> {
         let problem = problem.also(first.document.place("/spec/filter", "this one counts"));
         if !self.problems.iter().any(|one| one.place == problem.place && one.code == problem.code) {
             self.fail(attachment.document, ACCEPTED, "Conflicted", problem);
+        }
+    }
+}
+
+impl Target {
+    /// Whether a chain of that proxy may have what is attached here. Of routes only their sockets know.
+    fn may_concern(&self, node: &NodeName) -> bool {
+        match (self.kind, node) {
+            (TargetKind::Mesh | TargetKind::HTTPRoute | TargetKind::GRPCRoute, _) => true,
+            (TargetKind::Gateway, NodeName::Gateway { key })
+            | (TargetKind::Service, NodeName::Sidecar { key, .. }) => *key == self.key,
+            (TargetKind::Gateway | TargetKind::Service, _) => false,
         }
     }
 }

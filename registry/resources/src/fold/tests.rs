@@ -194,6 +194,39 @@ fn a_tie_names_both() {
 }
 
 #[test]
+fn a_pin_is_missing_only_for_proxies_that_the_attachment_is_about() {
+    let document = |kind: &str, name: &str, spec: serde_json::Value| {
+        let metadata = json!({ "name": name, "namespace": "shop" });
+        json!({ "apiVersion": "tamis.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec })
+            .to_string()
+    };
+    let service = |name: &str| {
+        let endpoint = json!({ "address": "127.0.0.1:9000", "sidecar": "127.0.0.1:15000" });
+        let tls = json!({ "certificate": "c", "key": "k", "ca": "ca" });
+        let port = json!({ "port": 80, "protocol": "http" });
+        let identity = format!("spiffe://shop.example/{name}");
+        let spec =
+            json!({ "ports": [port], "identity": identity, "tls": tls, "endpoints": [endpoint] });
+        document("Service", name, spec)
+    };
+    let target = json!({ "kind": "Service", "name": "b" });
+    let attachment =
+        json!({ "targetRefs": [target], "filter": "shop/x", "phase": "authz", "order": 1 });
+    let text = [
+        service("a"),
+        service("b"),
+        document("Filter", "x", json!({ "world": "authorizer" })),
+        document("Grant", "x", json!({ "filter": "shop/x" })),
+        document("FilterAttachment", "x", attachment),
+    ];
+    let text = text.join("\n---\n");
+    assert!(folded(&text, "sidecar:shop/a/0").problems.is_empty());
+    let there = folded(&text, "sidecar:shop/b/0");
+    assert_eq!(codes(&there.problems), ["pin.missing"]);
+    assert_eq!(there.plan.unwrap().filters[0].refused.as_ref().unwrap().code, "pin.missing");
+}
+
+#[test]
 fn what_cannot_run_and_fails_closed_stays_in_the_chain_refused() {
     let rows = [
         ("\"filter\":\"tamis/jwt\"", "\"filter\":\"tamis/other\"", "pin.missing"),
