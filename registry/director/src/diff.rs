@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use tamis_push::{SlotPlan, slots};
 use tamis_resources::plan::NodePlan;
-use tamis_resources::{Folded, NodeName, Problem};
+use tamis_resources::{NodeName, Problem};
 use tamis_trust::Digest;
 
 use crate::change::{Change, PlanError, changed};
+use crate::plans::Plans;
 use crate::state::State;
 
 /// What a change would change in what proxies do.
@@ -109,42 +110,51 @@ pub enum Part {
 
 /// What `change` would change. It changes nothing itself.
 ///
-/// Every proxy is folded as it is and as it would be, so the cost is that of folding the documents twice
-/// for each proxy.
+/// Folds all documents for every proxy. [`Plans::plan`] says the same and remembers.
 ///
 /// # Errors
 /// [`PlanError`] when the change cannot be made at all. Problems that leave a slot refused or a document
 /// unused are part of the [`Diff`].
 pub fn plan(state: &State, change: &Change) -> Result<Diff, PlanError> {
-    let before = &state.desired;
-    let after = changed(before, change, state)?;
-    let (mut old, mut new) = (before.folder(), after.folder());
-    let (mut diff, mut known) = (Diff::default(), BTreeSet::new());
-    let (here, there) = (before.documents.nodes(), after.documents.nodes());
-    let services: BTreeSet<&str> = here.iter().map(NodeName::key).collect();
-    diff.services = services.len();
-    let fresh = there.iter().filter(|node| !here.contains(node));
-    let nodes: Vec<&NodeName> = here.iter().chain(fresh).collect();
-    let mut problems = Vec::new();
-    for node in nodes {
-        let was = here.contains(node).then(|| old.fold(node));
-        let will = there.contains(node).then(|| new.fold(node));
-        known.extend(was.iter().flat_map(|folded| &folded.problems).map(identity));
-        problems.extend(will.iter().flat_map(|folded| folded.problems.clone()));
-        diff.node(node, was.and_then(plan_of).as_ref(), will.and_then(plan_of).as_ref());
-    }
-    for problem in problems {
-        if known.insert(identity(&problem)) {
-            diff.problems.push(problem);
-        }
-    }
-    diff.touched.retain(|service| services.contains(service.as_str()));
-    diff.slots.sort_by(|one, other| (&one.service, &one.slot).cmp(&(&other.service, &other.slot)));
-    Ok(diff)
+    Plans::default().plan(state, change)
 }
 
-fn plan_of(folded: Folded) -> Option<NodePlan> {
-    folded.plan
+impl Plans {
+    /// What `change` would change. It changes nothing itself, and what is remembered stays what is.
+    ///
+    /// A change of documents folds them once for every proxy, a pin of a filter that was pinned before
+    /// folds nothing.
+    ///
+    /// # Errors
+    /// [`PlanError`] when the change cannot be made at all. Problems that leave a slot refused or a
+    /// document unused are part of the [`Diff`].
+    pub fn plan(&mut self, state: &State, change: &Change) -> Result<Diff, PlanError> {
+        let before = &state.desired;
+        let after = changed(before, change, state)?;
+        let mut there = after.folder();
+        let here = before.documents.nodes();
+        let services: BTreeSet<&str> = here.iter().map(NodeName::key).collect();
+        let (mut diff, mut known) = (Diff::default(), BTreeSet::new());
+        diff.services = services.len();
+        let fresh = after.documents.nodes().into_iter();
+        let fresh: Vec<NodeName> = fresh.filter(|node| !before.documents.has(node)).collect();
+        let mut problems = Vec::new();
+        for node in here.iter().chain(&fresh) {
+            let Some(turn) = self.turn((before, &after), &mut there, node) else { continue };
+            known.extend(turn.known.iter().map(identity));
+            problems.extend(turn.problems);
+            diff.node(node, turn.was.as_deref(), turn.will.as_deref());
+        }
+        for problem in problems {
+            if known.insert(identity(&problem)) {
+                diff.problems.push(problem);
+            }
+        }
+        diff.touched.retain(|service| services.contains(service.as_str()));
+        diff.slots
+            .sort_by(|one, other| (&one.service, &one.slot).cmp(&(&other.service, &other.slot)));
+        Ok(diff)
+    }
 }
 
 fn identity(problem: &Problem) -> (String, String, String) {
@@ -285,3 +295,6 @@ fn side(slot: &SlotPlan) -> Side {
         refused: slot.refused().map(str::to_owned),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use crate::change::Change;
 use crate::diff::Diff;
 use crate::record::{Pinned, Unpinned};
 use crate::refused::{Refused, code};
+use crate::rollout::Rollout;
 use crate::state::{State, revoked};
 
 /// What changes have to keep to.
@@ -79,6 +80,21 @@ pub fn guard(
         refused.extend(blast_radius(diff, guards));
     }
     if refused.is_empty() { Ok(()) } else { Err(refused) }
+}
+
+/// Whether a rollout may begin: whoever may not pin alone may not roll out alone either.
+///
+/// # Errors
+/// [`code::APPROVALS`] when too few people agreed to [`Rollout::subject`] since anything happened to its
+/// filter.
+pub fn guard_rollout(
+    state: &State,
+    rollout: &Rollout,
+    guards: &Guards,
+    asked: &Asked<'_>,
+) -> Result<(), Refused> {
+    let since = state.desired.pins.revision(&rollout.spec().filter);
+    agreed(state, rollout.subject(), since, guards, asked).map_or(Ok(()), Err)
 }
 
 fn pin(state: &State, pinned: &Pinned) -> Vec<Refused> {
@@ -185,3 +201,6 @@ fn blast_radius(diff: &Diff, guards: &Guards) -> Option<Refused> {
         remedy: "change fewer at once, take a rollout, or confirm".to_owned(),
     })
 }
+
+#[cfg(test)]
+mod tests;

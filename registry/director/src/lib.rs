@@ -55,7 +55,7 @@ pub use desired::{Revocation, RolloutState};
 pub use diff::{Diff, Part, Side, SlotChange, SlotDiff, plan};
 pub use documents::{DocumentInForce, FileInForce};
 pub use drift::{Drift, drift};
-pub use guard::{Asked, Consent, Guards, guard};
+pub use guard::{Asked, Consent, Guards, guard, guard_rollout};
 pub use observed::{LastReport, Ran};
 pub use pins::{Happening, Pin, What};
 pub use plans::Plans;

@@ -7,12 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use tamis_resources::plan::NodePlan;
+use tamis_resources::plan::{FilterPlan, NodePlan};
 use tamis_resources::{Document, Folded, NodeName, Problem, ResourceStatus};
 use tamis_trust::{Digest, Name, Version};
 
 use crate::assign::{AssignmentDraft, Terms, draft_all};
-use crate::desired::{Desired, Resolved, fold_with};
+use crate::desired::{Desired, Folder, Resolved, fold_with};
 use crate::pins::ALL;
 use crate::state::State;
 use crate::wants::{NodeWants, Place, Wants, places};
@@ -33,6 +33,19 @@ pub struct Plans {
     statuses: Vec<ResourceStatus>,
     /// All problems and statuses, at this revision of what is wanted.
     everything: Option<(u64, Arc<Folded>)>,
+}
+
+/// A proxy before and after a change.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    /// Its plan now; none when it is not there yet.
+    pub(crate) was: Option<Arc<NodePlan>>,
+    /// Its plan then; none when it is gone.
+    pub(crate) will: Option<Arc<NodePlan>>,
+    /// Problems now.
+    pub(crate) known: Vec<Problem>,
+    /// Problems then.
+    pub(crate) problems: Vec<Problem>,
 }
 
 /// What is known of a proxy.
@@ -99,6 +112,32 @@ impl Plans {
         everything
     }
 
+    /// A proxy as it is and as it would be; none when nothing about it changes. `there` folds what is
+    /// wanted `after`.
+    pub(crate) fn turn(
+        &mut self,
+        (before, after): (&Desired, &Desired),
+        there: &mut Folder<'_>,
+        node: &NodeName,
+    ) -> Option<Turn> {
+        let pins = after.resolve(node);
+        let same = before.documents.changed == after.documents.changed;
+        let known = self.known(before, node);
+        if let Some(known) = known.filter(|known| same && known.has(&pins)) {
+            let was = known.plan.clone()?;
+            let mut will = Arc::clone(&was);
+            repin(&mut will, &pins);
+            let moved = !Arc::ptr_eq(&was, &will);
+            return moved.then(|| Turn { was: Some(was), will: Some(will), ..Turn::default() });
+        }
+        let (was, known) =
+            known.map(|known| (known.plan.clone(), known.problems.clone())).unwrap_or_default();
+        let folded = after.documents.has(node).then(|| there.fold(node));
+        let (will, problems) =
+            folded.map(|it| (it.plan.map(Arc::new), it.problems)).unwrap_or_default();
+        Some(Turn { was, will, known, problems })
+    }
+
     fn known(&mut self, desired: &Desired, node: &NodeName) -> Option<&Known> {
         self.follow(desired);
         if !desired.documents.has(node) {
@@ -158,32 +197,36 @@ impl Known {
 
     /// Puts other versions of the same filters into the plan.
     fn repin(&mut self, pins: &[Resolved<'_>]) {
-        let mut moved = BTreeSet::new();
-        for pin in pins {
-            if let Some(known) = self.pins.get_mut(pin.filter)
-                && (&known.0, known.1) != (pin.version, pin.digest)
-            {
-                *known = (pin.version.clone(), pin.digest);
-                moved.insert(pin.filter.as_str());
-            }
-        }
-        let pinned = |filter: &str| pins.iter().find(|pin| pin.filter.as_str() == filter);
-        let moves = |plan: &NodePlan| {
-            plan.filters
-                .iter()
-                .any(|it| moved.contains(it.filter.as_str()) && !it.digest.is_empty())
-        };
-        let Some(plan) = self.plan.as_mut().filter(|plan| moves(plan)) else { return };
-        for filter in &mut Arc::make_mut(plan).filters {
-            // Empty: refused before its pin was looked at.
-            let pin = pinned(&filter.filter).filter(|_| !filter.digest.is_empty());
-            if let Some(pin) = pin {
-                filter.version = pin.version.to_string();
-                filter.digest = pin.digest.to_string();
-            }
+        if let Some(plan) = &mut self.plan {
+            repin(plan, pins);
         }
         for place in self.places.values_mut() {
-            place.repin(|filter| pinned(filter).map(|pin| pin.digest));
+            place.repin(|filter| pin(pins, filter).map(|pin| pin.digest));
+        }
+        let pins = pins.iter();
+        self.pins = pins.map(|it| (it.filter.clone(), (it.version.clone(), it.digest))).collect();
+    }
+}
+
+fn pin<'a>(pins: &'a [Resolved<'a>], filter: &str) -> Option<&'a Resolved<'a>> {
+    pins.iter().find(|pin| pin.filter.as_str() == filter)
+}
+
+/// Puts pins of the same filters into a plan; it stays the same in memory where they are there already.
+fn repin(plan: &mut Arc<NodePlan>, pins: &[Resolved<'_>]) {
+    let other = |filter: &FilterPlan| {
+        // Empty: refused before its pin was looked at.
+        let pin = pin(pins, &filter.filter).filter(|_| !filter.digest.is_empty())?;
+        let (version, digest) = (pin.version.to_string(), pin.digest.to_string());
+        (filter.version != version || filter.digest != digest).then_some((version, digest))
+    };
+    if plan.filters.iter().all(|filter| other(filter).is_none()) {
+        return;
+    }
+    for filter in &mut Arc::make_mut(plan).filters {
+        if let Some((version, digest)) = other(filter) {
+            filter.version = version;
+            filter.digest = digest;
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
-use tamis_trust::{Digest, Name, Version};
+use tamis_trust::{Digest, Name, Version, config_digest};
 use thiserror::Error;
 
 mod differences;
@@ -161,6 +161,12 @@ impl Rollout {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// What approvals name: the digest of all it says.
+    #[must_use]
+    pub fn subject(&self) -> Digest {
+        config_digest(&serde_json::json!({ "rollout": self.0 }))
     }
 
     /// Whether it names this service.
