@@ -76,7 +76,13 @@ impl PrivateKey {
     }
 
     /// Signs these bytes: SHA-256, ECDSA, ASN.1 DER.
-    pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
+    ///
+    /// The signature says nothing of what the bytes are for: sign only bytes that say it themselves, as
+    /// the DSSE encoding and the `_type` of TUF metadata do.
+    ///
+    /// # Errors
+    /// When the system gives no randomness.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         let signature =
             self.0.sign(&SystemRandom::new(), message).map_err(|_| Error::Crypto("signing"))?;
         Ok(signature.as_ref().to_vec())
@@ -141,7 +147,8 @@ impl PublicKey {
     }
 
     /// Whether the signature (ASN.1 DER) was made over these bytes by this key.
-    pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+    #[must_use]
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &self.spki)
             .verify(message, signature)
             .is_ok()

@@ -189,6 +189,12 @@ impl Policy {
         &self.name
     }
 
+    /// Which filters it speaks of, in the order written.
+    #[must_use]
+    pub fn namespaces(&self) -> &[Pattern] {
+        &self.namespaces
+    }
+
     /// The keys it trusts, in the order written; revoked and expired ones included.
     #[must_use]
     pub fn keys(&self) -> &[TrustedKey] {
@@ -237,6 +243,12 @@ impl Policy {
 pub struct Pattern(String);
 
 impl Pattern {
+    /// The pattern as written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// The length of what matched literally (an exact name counts one more than any prefix), or `None`.
     fn matches(&self, name: &Name) -> Option<usize> {
         match self.0.strip_suffix('*') {
