@@ -1,0 +1,73 @@
+//! The file in which what was believed is kept: one file, so that it changes as a whole.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write as _};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// The only form so far.
+const FORMAT: u32 = 1;
+/// Far more than any state that was taken.
+const MAX_BYTES: u64 = 512 * 1024 * 1024;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    format: u32,
+    /// By name. Metadata and documents are JSON, hence text.
+    files: BTreeMap<String, String>,
+}
+
+/// The files that were kept; none when there is no file yet.
+pub(crate) fn read(path: &Path) -> Result<Option<BTreeMap<String, Vec<u8>>>, Error> {
+    let failed = |source| Error::File { path: path.to_owned(), act: "cannot be read", source };
+    let broken = |reason: String| Error::Kept { path: path.to_owned(), reason };
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.len() > MAX_BYTES => {
+            return Err(broken(format!("it has more than {MAX_BYTES} bytes")));
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    }
+    let bytes = fs::read(path).map_err(failed)?;
+    let kept: Kept = serde_json::from_slice(&bytes).map_err(|error| broken(error.to_string()))?;
+    if kept.format != FORMAT {
+        return Err(broken(format!("it has the format {}, known is {FORMAT}", kept.format)));
+    }
+    Ok(Some(kept.files.into_iter().map(|(name, text)| (name, text.into_bytes())).collect()))
+}
+
+/// Keeps these files instead of all that were kept. After a power cut it is these or those.
+pub(crate) fn write(path: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<(), Error> {
+    let mut texts = BTreeMap::new();
+    for (name, bytes) in files {
+        let text = String::from_utf8(bytes.clone());
+        texts.insert(name.clone(), text.map_err(|_| Error::format(name, "it is not text"))?);
+    }
+    let bytes = serde_json::to_vec(&Kept { format: FORMAT, files: texts })
+        .map_err(|error| Error::format("the file that keeps the metadata", error.to_string()))?;
+    replace(path, &bytes)
+}
+
+/// Puts bytes where a file was or was not, whole and lasting.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let failed = |source| Error::File { path: path.to_owned(), act: "cannot be written", source };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or_else(|| Path::new("."));
+    fs::create_dir_all(folder).map_err(failed)?;
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let write = || {
+        let mut file = File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        File::open(folder)?.sync_all()
+    };
+    write().map_err(failed)
+}

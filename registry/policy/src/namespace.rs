@@ -1,0 +1,188 @@
+//! Whom a document of policy speaks of, and how that is written as a path, a role and a file.
+
+use std::fmt;
+use std::str::FromStr;
+
+use tamis_trust::{Name, Pattern};
+
+use crate::Error;
+
+/// Where documents of policy lie among the targets.
+const FOLDER: &str = "policy/";
+/// What the file of the document about everything is called. `_` begins no namespace.
+const ALL: &str = "_all";
+/// Stands for `/` in names of files and roles, for a path pattern of TUF never crosses a `/`. No
+/// component of a namespace has one.
+const SLASH: char = '~';
+/// What the role of a namespace begins with, so that a namespace `root` is no role `root`.
+const ROLE: &str = "ns.";
+
+/// A namespace of filters, such as `acme` or `acme/team`, or everything (`*`).
+///
+/// The document of a namespace lies at one path, `policy/acme~team.json` (`policy/_all.json` for
+/// everything), and may speak of that namespace only. So who may sign for a path decides, by the rules of
+/// TUF, who may speak of the filters below it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Namespace(Option<String>);
+
+impl Namespace {
+    /// Every filter.
+    pub const ALL: Self = Self(None);
+
+    /// The path of its document among the targets.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("{FOLDER}{}.json", self.flat())
+    }
+
+    /// The name of the delegated role that signs for it; none for everything, which the role `targets`
+    /// keeps.
+    #[must_use]
+    pub fn role(&self) -> Option<String> {
+        self.0.as_ref().map(|_| format!("{ROLE}{}", self.flat()))
+    }
+
+    /// The path patterns a delegation of it has: its own document and those of all namespaces below.
+    #[must_use]
+    pub fn patterns(&self) -> Vec<String> {
+        match &self.0 {
+            Some(_) => {
+                let flat = self.flat();
+                vec![format!("{FOLDER}{flat}.json"), format!("{FOLDER}{flat}{SLASH}*.json")]
+            }
+            None => vec![format!("{FOLDER}*.json")],
+        }
+    }
+
+    /// The namespace whose document lies at this path; none when the path is of something else.
+    ///
+    /// # Errors
+    /// When it lies among the documents of policy and is named like none.
+    pub(crate) fn of_path(path: &str) -> Result<Option<Self>, Error> {
+        let Some(file) = path.strip_prefix(FOLDER) else { return Ok(None) };
+        let broken = || Error::Path(path.chars().take(80).collect());
+        let flat = file.strip_suffix(".json").ok_or_else(broken)?;
+        if flat == ALL {
+            return Ok(Some(Self::ALL));
+        }
+        let namespace: Self = flat.replace(SLASH, "/").parse().map_err(|_| broken())?;
+        // One spelling only, and `*` is spelt otherwise.
+        if namespace.path() == path { Ok(Some(namespace)) } else { Err(broken()) }
+    }
+
+    /// The namespace a role of ours signs for.
+    pub(crate) fn of_role(role: &str) -> Option<Self> {
+        let namespace: Self = role.strip_prefix(ROLE)?.replace(SLASH, "/").parse().ok()?;
+        (namespace.role().as_deref() == Some(role)).then_some(namespace)
+    }
+
+    /// Whether all that the pattern matches lies in this namespace.
+    pub(crate) fn holds(&self, pattern: &Pattern) -> bool {
+        self.contains(pattern.as_str())
+    }
+
+    /// Whether the filter lies in this namespace.
+    #[must_use]
+    pub fn covers(&self, name: &Name) -> bool {
+        self.contains(name.as_str())
+    }
+
+    /// Whether the other lies in this one, or is this one.
+    #[must_use]
+    pub fn includes(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(_), Some(other)) => self.contains(other),
+        }
+    }
+
+    fn contains(&self, text: &str) -> bool {
+        match &self.0 {
+            None => true,
+            Some(own) => {
+                text.strip_prefix(own.as_str()).is_some_and(|r| r.is_empty() || r.starts_with('/'))
+            }
+        }
+    }
+
+    fn flat(&self) -> String {
+        match &self.0 {
+            Some(namespace) => namespace.replace('/', &SLASH.to_string()),
+            None => ALL.to_owned(),
+        }
+    }
+}
+
+impl FromStr for Namespace {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        if text == "*" {
+            return Ok(Self::ALL);
+        }
+        let broken = || Error::Namespace(text.chars().take(80).collect());
+        // What may stand before `/*` in a pattern is what a namespace is.
+        let fits = text.len() <= 200 && !text.contains('*');
+        let pattern: Result<Pattern, _> = format!("{text}/*").parse();
+        if fits && pattern.is_ok() { Ok(Self(Some(text.to_owned()))) } else { Err(broken()) }
+    }
+}
+
+impl fmt::Display for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_deref().unwrap_or("*"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn namespace(text: &str) -> Namespace {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_namespace_has_one_path_and_one_role() {
+        for (text, path, role) in [
+            ("acme", "policy/acme.json", Some("ns.acme")),
+            ("acme/team", "policy/acme~team.json", Some("ns.acme~team")),
+            ("root", "policy/root.json", Some("ns.root")),
+            ("a.b/c_d", "policy/a.b~c_d.json", Some("ns.a.b~c_d")),
+            ("*", "policy/_all.json", None),
+        ] {
+            let namespace = namespace(text);
+            assert_eq!(namespace.to_string(), text);
+            assert_eq!(namespace.path(), path);
+            assert_eq!(namespace.role().as_deref(), role);
+            assert_eq!(Namespace::of_path(path).unwrap(), Some(namespace.clone()));
+            assert_eq!(role.and_then(Namespace::of_role), role.map(|_| namespace));
+        }
+        assert_eq!(Namespace::of_path("elsewhere/x").unwrap(), None);
+        for path in ["policy/", "policy/a/b.json", "policy/*.json", "policy/A.json", "policy/a"] {
+            assert!(Namespace::of_path(path).is_err(), "{path}");
+        }
+        for text in ["", "/", "acme/", "acme/*", "Acme", "a~b", "_all", "..", "**"] {
+            assert!(text.parse::<Namespace>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_holds_what_is_below_it_and_nothing_beside_it() {
+        let acme = namespace("acme");
+        for (pattern, inside) in [
+            ("acme/*", true),
+            ("acme/retry", true),
+            ("acme/team/*", true),
+            ("acmes/*", false),
+            ("*", false),
+            ("beta/x", false),
+        ] {
+            assert_eq!(acme.holds(&pattern.parse().unwrap()), inside, "{pattern}");
+            assert!(Namespace::ALL.holds(&pattern.parse().unwrap()));
+        }
+        assert!(acme.includes(&namespace("acme/team")) && acme.includes(&acme));
+        assert!(!acme.includes(&namespace("acmes")) && !acme.includes(&Namespace::ALL));
+    }
+}

@@ -1,0 +1,313 @@
+//! The writer's side: a folder of metadata in which changes wait for signatures.
+//!
+//! ```text
+//! metadata/   what is published: every N.root.json, targets.json, ns.NAMESPACE.json, snapshot.json, timestamp.json
+//! targets/    the documents the metadata vouches for: policy/NAMESPACE.json
+//! staged/     what waits for signatures, in the same names
+//! ```
+//!
+//! Keys stay with their owners: [`Repository::sign`] adds one signature to all that waits for it, on
+//! whatever machine the folder was carried to. [`Repository::refresh`] publishes what has enough.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tamis_trust::{PublicKey, Timestamp};
+
+use crate::{Error, Taken, Trusted, kept};
+use format::{Envelope, Head, Headed, Root, Targets};
+
+mod authority;
+mod documents;
+mod format;
+mod keys;
+mod overview;
+mod publish;
+#[cfg(test)]
+mod tests;
+
+pub use documents::Withdrawal;
+pub use keys::{KeyChange, Role};
+pub use overview::{Overview, RoleView, Waiting};
+pub use publish::Published;
+
+const METADATA: &str = "metadata";
+const DOCUMENTS: &str = "targets";
+const STAGED: &str = "staged";
+pub(crate) const TARGETS_FILE: &str = "targets.json";
+
+/// A folder of metadata. See the module for what lies where.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    folder: PathBuf,
+    lifetimes: Lifetimes,
+}
+
+/// How long what is written is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// A root; 365 days by default.
+    pub root: Duration,
+    /// `targets` and delegated roles; 90 days by default.
+    pub targets: Duration,
+    /// A snapshot; 7 days by default.
+    pub snapshot: Duration,
+    /// A timestamp: how long nodes can be kept from news before they notice; one day by default.
+    pub timestamp: Duration,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        const DAY: Duration = Duration::from_secs(86_400);
+        let (root, targets, snapshot) = (DAY * 365, DAY * 90, DAY * 7);
+        Self { root, targets, snapshot, timestamp: DAY }
+    }
+}
+
+/// Some keys and how many of them must sign.
+#[derive(Debug, Clone)]
+pub struct Signers {
+    /// The keys, each once.
+    pub keys: Vec<PublicKey>,
+    /// How many distinct ones must sign; 1 to the number of keys.
+    pub threshold: usize,
+}
+
+impl Repository {
+    /// Begins a repository: stages a first root and empty targets, to be signed by their keys.
+    ///
+    /// # Errors
+    /// When the folder holds a repository already, a threshold does not fit its keys, a key is there
+    /// twice, or files cannot be written.
+    pub fn init(
+        folder: &Path,
+        root: &Signers,
+        targets: &Signers,
+        online: &Signers,
+        now: u64,
+    ) -> Result<Self, Error> {
+        let repository = Self::at(folder);
+        if repository.folder.join(METADATA).exists() || repository.folder.join(STAGED).exists() {
+            return Err(Error::Change(format!(
+                "{} holds policy metadata already; choose another folder",
+                folder.display()
+            )));
+        }
+        let mut document = Root {
+            head: Head::new("root", repository.end(now, Lifetimes::default().root)),
+            consistent_snapshot: false,
+            keys: BTreeMap::new(),
+            roles: BTreeMap::new(),
+        };
+        let roles =
+            [("root", root), ("targets", targets), ("snapshot", online), ("timestamp", online)];
+        for (name, signers) in roles {
+            let role = document.roles.entry(name.to_owned()).or_default();
+            keys::add(&mut document.keys, role, &signers.keys)?;
+            keys::set_threshold(name, role, Some(signers.threshold))?;
+        }
+        let empty = Targets {
+            head: Head::new("targets", repository.end(now, Lifetimes::default().targets)),
+            targets: BTreeMap::new(),
+            delegations: None,
+        };
+        repository.write_staged("1.root.json", &Envelope::unsigned(document))?;
+        repository.write_staged(TARGETS_FILE, &Envelope::unsigned(empty))?;
+        Ok(repository)
+    }
+
+    /// Opens the repository of a folder.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn open(folder: &Path) -> Result<Self, Error> {
+        let repository = Self::at(folder);
+        if repository.root_file()?.is_none() {
+            return Err(Error::Change(format!(
+                "{} holds no policy metadata; `tamis policy init` begins it",
+                folder.display()
+            )));
+        }
+        Ok(repository)
+    }
+
+    /// The same repository, whose further writing is good for other times.
+    #[must_use]
+    pub fn with_lifetimes(mut self, lifetimes: Lifetimes) -> Self {
+        self.lifetimes = lifetimes;
+        self
+    }
+
+    /// The published files, as [`Trusted::take`] takes them.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn files(&self) -> Result<BTreeMap<String, Vec<u8>>, Error> {
+        let mut files = BTreeMap::new();
+        for (folder, prefix) in [(METADATA, ""), ("targets/policy", "policy/")] {
+            for name in self.names(folder)? {
+                files.extend(
+                    self.read(folder, &name)?.map(|bytes| (format!("{prefix}{name}"), bytes)),
+                );
+            }
+        }
+        Ok(files)
+    }
+
+    /// Reads what is published as a reader who pinned this root does.
+    ///
+    /// # Errors
+    /// When that reader refuses it.
+    pub fn verify(&self, pinned_root: &[u8], now: u64) -> Result<Trusted, Error> {
+        let mut trusted = Trusted::new(pinned_root)?;
+        let _: Taken = trusted.take(&self.files()?, now)?;
+        Ok(trusted)
+    }
+
+    /// The first root, which operators pin.
+    ///
+    /// # Errors
+    /// When it was not published yet or cannot be read.
+    pub fn first_root(&self) -> Result<Vec<u8>, Error> {
+        self.read(METADATA, "1.root.json")?.ok_or_else(|| {
+            Error::Change(
+                "1.root.json is not published yet; `tamis policy sign` and `refresh` do it"
+                    .to_owned(),
+            )
+        })
+    }
+
+    fn at(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), lifetimes: Lifetimes::default() }
+    }
+
+    fn end(&self, now: u64, lifetime: Duration) -> Timestamp {
+        Timestamp(now.saturating_add(lifetime.as_secs()))
+    }
+
+    /// The name and version of the newest root, staged or published.
+    fn root_file(&self) -> Result<Option<(String, u64)>, Error> {
+        let newest = self.newest_root(STAGED)?.max(self.newest_root(METADATA)?);
+        Ok(newest.map(|version| (format!("{version}.root.json"), version)))
+    }
+
+    fn newest_root(&self, folder: &str) -> Result<Option<u64>, Error> {
+        let names = self.names(folder)?;
+        Ok(names.iter().filter_map(|name| name.strip_suffix(".root.json")?.parse().ok()).max())
+    }
+
+    /// The newest root, staged or published.
+    fn root(&self) -> Result<Envelope<Root>, Error> {
+        let none = || Error::Change("there is no root; `tamis policy init` begins one".to_owned());
+        let (file, _) = self.root_file()?.ok_or_else(none)?;
+        self.current(&file)?.ok_or_else(none)
+    }
+
+    /// A file as it will be: the staged one, or else the published one.
+    fn current<T: Headed>(&self, file: &str) -> Result<Option<Envelope<T>>, Error> {
+        let bytes = match self.read(STAGED, file)? {
+            Some(bytes) => Some(bytes),
+            None => self.read(METADATA, file)?,
+        };
+        bytes.map(|bytes| Envelope::parse(file, &bytes)).transpose()
+    }
+
+    /// A role of documents as it will be.
+    fn targets(&self, file: &str) -> Result<Envelope<Targets>, Error> {
+        self.current(file)?.ok_or_else(|| {
+            Error::Change(format!(
+                "{file} is not there; restore it from another copy of the folder"
+            ))
+        })
+    }
+
+    /// Changes a role of documents: as a new version, or in the one that is staged already, whose
+    /// signatures are void then.
+    fn change_targets(
+        &self,
+        file: &str,
+        now: u64,
+        change: impl FnOnce(&mut Targets) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut targets = self.targets(file)?.signed;
+        change(&mut targets)?;
+        self.stage(file, file, targets, self.end(now, self.lifetimes.targets))
+    }
+
+    fn change_root(
+        &self,
+        now: u64,
+        change: impl FnOnce(&mut Root) -> Result<(), Error>,
+    ) -> Result<String, Error> {
+        let mut root = self.root()?.signed;
+        let published = self.newest_root(METADATA)?.unwrap_or(0);
+        let file = format!("{}.root.json", published.saturating_add(1));
+        change(&mut root)?;
+        let before = format!("{published}.root.json");
+        self.stage(&before, &file, root, self.end(now, self.lifetimes.root))?;
+        Ok(file)
+    }
+
+    /// Stages what is said next, one version above the published file `before`.
+    fn stage<T: Headed>(
+        &self,
+        before: &str,
+        file: &str,
+        mut signed: T,
+        expires: Timestamp,
+    ) -> Result<(), Error> {
+        let published = self.read(METADATA, before)?;
+        let published: Option<Envelope<T>> =
+            published.map(|bytes| Envelope::parse(before, &bytes)).transpose()?;
+        let version = published.map_or(0, |published| published.signed.head().version);
+        signed.head_mut().version = version.saturating_add(1);
+        signed.head_mut().expires = expires;
+        self.write_staged(file, &Envelope::unsigned(signed))
+    }
+
+    fn write_staged<T: Headed>(&self, file: &str, envelope: &Envelope<T>) -> Result<(), Error> {
+        kept::replace(&self.folder.join(STAGED).join(file), &envelope.to_bytes()?)
+    }
+
+    /// Lets a change go.
+    fn unstage(&self, file: &str) -> Result<(), Error> {
+        let path = self.folder.join(STAGED).join(file);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != ErrorKind::NotFound => {
+                Err(Error::File { path, act: "cannot be removed", source })
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// A file of a folder; none when it is not there.
+    fn read(&self, folder: &str, file: &str) -> Result<Option<Vec<u8>>, Error> {
+        let path = self.folder.join(folder).join(file);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::File { path, act: "cannot be read", source }),
+        }
+    }
+
+    /// The names of the JSON files of a folder, sorted; none when it is not there.
+    fn names(&self, folder: &str) -> Result<Vec<String>, Error> {
+        let path = self.folder.join(folder);
+        let failed = |source| Error::File { path: path.clone(), act: "cannot be listed", source };
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(failed)?.file_name();
+            names.extend(name.to_str().filter(|name| name.ends_with(".json")).map(str::to_owned));
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+}

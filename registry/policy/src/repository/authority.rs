@@ -1,0 +1,136 @@
+//! Whose signature a file waits for, and putting one there.
+
+use std::collections::BTreeSet;
+
+use tamis_trust::PrivateKey;
+
+use super::format::{Envelope, Headed, Key, RoleKeys, Root, Targets};
+use super::{METADATA, Repository, STAGED, TARGETS_FILE, Waiting};
+use crate::{Error, Namespace};
+
+impl Repository {
+    /// Adds the signature of a key to every staged file that waits for it, and returns these files.
+    ///
+    /// # Errors
+    /// When none waits for this key.
+    pub fn sign(&self, key: &PrivateKey) -> Result<Vec<Waiting>, Error> {
+        let id = Key::of(&key.public_key()).id()?;
+        let mut signed = Vec::new();
+        for file in self.names(STAGED)? {
+            let signers = self.signers(&file)?;
+            if !signers.iter().any(|signers| signers.keyids.contains(&id)) {
+                continue;
+            }
+            if file.ends_with(".root.json") {
+                self.add_signature::<Root>(&file, key)?;
+            } else {
+                self.add_signature::<Targets>(&file, key)?;
+            }
+            signed.extend(self.waiting_for(&file)?);
+        }
+        if signed.is_empty() {
+            return Err(Error::Change(format!(
+                "nothing that is staged waits for the key {}; `tamis policy show` says who signs what",
+                key.public_key().id()
+            )));
+        }
+        Ok(signed)
+    }
+
+    fn add_signature<T: Headed>(&self, file: &str, key: &PrivateKey) -> Result<(), Error> {
+        let Some(mut envelope) = self.current::<T>(file)? else { return Ok(()) };
+        envelope.sign(key)?;
+        self.write_staged(file, &envelope)
+    }
+
+    /// Everything that is staged.
+    pub(super) fn waiting(&self) -> Result<Vec<Waiting>, Error> {
+        let mut all = Vec::new();
+        for file in self.names(STAGED)? {
+            all.extend(self.waiting_for(&file)?);
+        }
+        Ok(all)
+    }
+
+    fn waiting_for(&self, file: &str) -> Result<Option<Waiting>, Error> {
+        let signers = self.signers(file)?;
+        if file.ends_with(".root.json") {
+            Ok(self.current::<Root>(file)?.map(|envelope| waiting(file, &envelope, &signers)))
+        } else {
+            Ok(self.current::<Targets>(file)?.map(|envelope| waiting(file, &envelope, &signers)))
+        }
+    }
+
+    /// The roles that must sign a file, each to its threshold. A root is signed by the keys before it and
+    /// by its own.
+    fn signers(&self, file: &str) -> Result<Vec<RoleKeys>, Error> {
+        let role = |root: Root, name: &str| root.roles.get(name).cloned().unwrap_or_default();
+        if file.ends_with(".root.json") {
+            let before = match self.newest_root(METADATA)? {
+                Some(version) => self.current::<Root>(&format!("{version}.root.json"))?,
+                None => None,
+            };
+            let own = self.current::<Root>(file)?;
+            return Ok([before, own]
+                .into_iter()
+                .flatten()
+                .map(|e| role(e.signed, "root"))
+                .collect());
+        }
+        if file == TARGETS_FILE {
+            return Ok(vec![role(self.root()?.signed, "targets")]);
+        }
+        let name = file.strip_suffix(".json").unwrap_or(file);
+        let delegated = self.delegations()?.into_iter().find(|one| one.role == name);
+        Ok(delegated.into_iter().map(|one| one.signers).collect())
+    }
+
+    /// The file that delegates a namespace, and the name of its role.
+    pub(super) fn delegator(&self, namespace: &Namespace) -> Result<(String, String), Error> {
+        let role = namespace.role().unwrap_or_default();
+        let found = self.delegations()?.into_iter().find(|one| one.role == role);
+        found.map(|one| (one.parent, role)).ok_or_else(|| {
+            Error::Change(format!("{namespace} is not delegated; `tamis policy delegate` does it"))
+        })
+    }
+
+    /// All delegations that are reached from `targets`.
+    pub(super) fn delegations(&self) -> Result<Vec<Delegated>, Error> {
+        let (mut all, mut seen) = (Vec::new(), BTreeSet::new());
+        let mut open = vec![TARGETS_FILE.to_owned()];
+        while let Some(parent) = open.pop() {
+            let Some(targets) = self.current::<Targets>(&parent)? else { continue };
+            for delegation in targets.signed.delegations.into_iter().flat_map(|all| all.roles) {
+                let Some(namespace) = Namespace::of_role(&delegation.name) else { continue };
+                if seen.insert(delegation.name.clone()) {
+                    open.push(format!("{}.json", delegation.name));
+                    let (role, signers) = (delegation.name, delegation.signers);
+                    all.push(Delegated { parent: parent.clone(), role, namespace, signers });
+                }
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// A namespace with keys of its own.
+pub(super) struct Delegated {
+    /// The file that delegates it.
+    pub(super) parent: String,
+    pub(super) role: String,
+    pub(super) namespace: Namespace,
+    pub(super) signers: RoleKeys,
+}
+
+/// How many signatures there are and must be, by the role that misses most.
+fn waiting<T: Headed>(file: &str, envelope: &Envelope<T>, signers: &[RoleKeys]) -> Waiting {
+    let states = signers.iter().map(|signers| (envelope.signed_by(signers), signers.threshold));
+    let (signatures, threshold) =
+        states.max_by_key(|(have, need)| need.saturating_sub(*have)).unwrap_or((0, 1));
+    Waiting {
+        file: file.to_owned(),
+        version: envelope.signed.head().version,
+        signatures,
+        threshold,
+    }
+}

@@ -1,0 +1,274 @@
+//! Who signs for what: keys in and out of roles, namespaces given away and taken back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+
+use tamis_trust::PublicKey;
+
+use super::format::{Delegation, Delegations, Head, Key, RoleKeys, TargetFile, Targets};
+use super::{Repository, Signers, TARGETS_FILE};
+use crate::{Error, Namespace};
+
+/// A role whose keys can be changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Role {
+    /// Names the keys of all others.
+    Root,
+    /// Vouches for documents and delegates namespaces.
+    Targets,
+    /// `snapshot` and `timestamp`, kept by whatever publishes.
+    Online,
+    /// A delegated namespace.
+    Namespace(Namespace),
+}
+
+impl FromStr for Role {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "root" => Ok(Self::Root),
+            "targets" => Ok(Self::Targets),
+            "online" => Ok(Self::Online),
+            _ => match text.strip_prefix("namespace:").map(str::parse) {
+                Some(namespace) => Ok(Self::Namespace(namespace?)),
+                None => Err(Error::Change(format!(
+                    "role {:?} is none of root, targets, online, namespace:NAMESPACE",
+                    text.chars().take(80).collect::<String>()
+                ))),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => f.write_str("root"),
+            Self::Targets => f.write_str("targets"),
+            Self::Online => f.write_str("online"),
+            Self::Namespace(namespace) => write!(f, "namespace:{namespace}"),
+        }
+    }
+}
+
+/// A change of the keys of a role, made as one.
+#[derive(Debug, Clone, Default)]
+pub struct KeyChange {
+    /// Keys that may sign from now on.
+    pub add: Vec<PublicKey>,
+    /// Keys that may sign no more.
+    pub remove: Vec<PublicKey>,
+    /// How many must sign; none: as many as before.
+    pub threshold: Option<usize>,
+}
+
+impl Repository {
+    /// Changes the keys of a role. The keys of `root`, `targets` and `online` are in the root, those of a
+    /// namespace in the role that delegates it; that file is staged, and with it the role itself, so that
+    /// the new keys can sign it. An empty change of `root` stages the same root with a later expiry.
+    ///
+    /// # Errors
+    /// When a key to add is there or one to remove is not, the threshold does not fit the keys left, or
+    /// the namespace is not delegated.
+    pub fn change_keys(&self, role: &Role, change: &KeyChange, now: u64) -> Result<(), Error> {
+        let places: &[&str] = match role {
+            Role::Root => &["root"],
+            Role::Targets => &["targets"],
+            Role::Online => &["snapshot", "timestamp"],
+            Role::Namespace(namespace) => return self.change_namespace(namespace, change, now),
+        };
+        self.change_root(now, |root| {
+            for place in places {
+                let signers = root.roles.entry((*place).to_owned()).or_default();
+                apply(place, &mut root.keys, signers, change)?;
+            }
+            let used: BTreeSet<&String> = root.roles.values().flat_map(|r| &r.keyids).collect();
+            root.keys.retain(|id, _| used.contains(id));
+            Ok(())
+        })?;
+        if *role == Role::Targets { self.renew(TARGETS_FILE, now) } else { Ok(()) }
+    }
+
+    /// Stages a role of documents (`targets` or a namespace) as it is with a later expiry.
+    ///
+    /// # Errors
+    /// When there is no such role.
+    pub fn renew_role(&self, namespace: &Namespace, now: u64) -> Result<(), Error> {
+        let file = namespace.role().map_or(TARGETS_FILE.to_owned(), |role| format!("{role}.json"));
+        self.renew(&file, now)
+    }
+
+    fn renew(&self, file: &str, now: u64) -> Result<(), Error> {
+        self.change_targets(file, now, |_| Ok(()))
+    }
+
+    fn change_namespace(
+        &self,
+        namespace: &Namespace,
+        change: &KeyChange,
+        now: u64,
+    ) -> Result<(), Error> {
+        let (parent, role) = self.delegator(namespace)?;
+        self.change_targets(&parent, now, |targets| {
+            let delegations = targets.delegations.get_or_insert_default();
+            let Delegations { keys, roles } = delegations;
+            for delegation in roles.iter_mut().filter(|delegation| delegation.name == role) {
+                apply(&delegation.name.clone(), keys, &mut delegation.signers, change)?;
+            }
+            prune(delegations);
+            Ok(())
+        })?;
+        self.renew(&format!("{role}.json"), now)
+    }
+
+    /// Gives a namespace and all below it to keys of its own. The role `targets` gives it, or, with `by`,
+    /// a namespace that was given itself. A document it has already moves to the new role, which is staged
+    /// for its keys to sign.
+    ///
+    /// # Errors
+    /// When it is delegated already, does not lie in `by`, or the threshold does not fit the keys.
+    pub fn delegate(
+        &self,
+        namespace: &Namespace,
+        signers: &Signers,
+        by: Option<&Namespace>,
+        now: u64,
+    ) -> Result<(), Error> {
+        let Some(role) = namespace.role() else {
+            return Err(Error::Change(
+                "the role targets keeps \"*\"; delegate a namespace".to_owned(),
+            ));
+        };
+        if self.delegator(namespace).is_ok() {
+            return Err(Error::Change(format!(
+                "{namespace} is delegated already; change the keys of the role namespace:{namespace}"
+            )));
+        }
+        let parent = match by {
+            Some(by) if by == namespace || !by.includes(namespace) => {
+                return Err(Error::Change(format!("{namespace} does not lie in {by}")));
+            }
+            Some(by) if *by != Namespace::ALL => {
+                self.delegator(by)?;
+                by.role().map_or(TARGETS_FILE.to_owned(), |role| format!("{role}.json"))
+            }
+            Some(_) | None => TARGETS_FILE.to_owned(),
+        };
+        let mut moved = BTreeMap::new();
+        self.change_targets(&parent, now, |targets| {
+            let delegations = targets.delegations.get_or_insert_default();
+            let mut keys = RoleKeys::default();
+            add(&mut delegations.keys, &mut keys, &signers.keys)?;
+            set_threshold(&role, &mut keys, Some(signers.threshold))?;
+            let (name, paths) = (role.clone(), namespace.patterns());
+            delegations.roles.push(Delegation { name, signers: keys, terminating: true, paths });
+            // The first that matches decides: the closer before the wider.
+            delegations.roles.sort_by_key(|one| std::cmp::Reverse(one.name.matches('~').count()));
+            let path = namespace.path();
+            moved.extend(targets.targets.remove_entry(&path));
+            Ok(())
+        })?;
+        self.begin_role(&format!("{role}.json"), moved, now)
+    }
+
+    /// Takes a namespace back. Its file stays among the published ones, since a snapshot may never drop a
+    /// file, but nobody listens to it.
+    ///
+    /// # Errors
+    /// When it is not delegated.
+    pub fn undelegate(&self, namespace: &Namespace, now: u64) -> Result<(), Error> {
+        let (parent, role) = self.delegator(namespace)?;
+        self.change_targets(&parent, now, |targets| {
+            let delegations = targets.delegations.get_or_insert_default();
+            delegations.roles.retain(|delegation| delegation.name != role);
+            prune(delegations);
+            Ok(())
+        })?;
+        // Nobody could sign it any more.
+        self.unstage(&format!("{role}.json"))
+    }
+
+    /// Stages a delegated role: as it was when it had been delegated before, or else its first version.
+    fn begin_role(
+        &self,
+        file: &str,
+        moved: BTreeMap<String, TargetFile>,
+        now: u64,
+    ) -> Result<(), Error> {
+        let expires = self.end(now, self.lifetimes.targets);
+        let mut targets = match self.current::<Targets>(file)? {
+            Some(known) => known.signed,
+            None => Targets {
+                head: Head::new("targets", expires),
+                targets: BTreeMap::new(),
+                delegations: None,
+            },
+        };
+        targets.targets.extend(moved);
+        self.stage(file, file, targets, expires)
+    }
+}
+
+fn prune(delegations: &mut Delegations) {
+    let used: BTreeSet<&String> =
+        delegations.roles.iter().flat_map(|delegation| &delegation.signers.keyids).collect();
+    delegations.keys.retain(|id, _| used.contains(id));
+}
+
+fn apply(
+    place: &str,
+    keys: &mut BTreeMap<String, Key>,
+    signers: &mut RoleKeys,
+    change: &KeyChange,
+) -> Result<(), Error> {
+    for key in &change.remove {
+        let id = Key::of(key).id()?;
+        let before = signers.keyids.len();
+        signers.keyids.retain(|other| *other != id);
+        if signers.keyids.len() == before {
+            return Err(Error::Change(format!("the key {} is none of {place}", key.id())));
+        }
+    }
+    add(keys, signers, &change.add)?;
+    set_threshold(place, signers, change.threshold)
+}
+
+/// Adds keys to a role and to the keys that roles name.
+pub(super) fn add(
+    keys: &mut BTreeMap<String, Key>,
+    signers: &mut RoleKeys,
+    new: &[PublicKey],
+) -> Result<(), Error> {
+    for key in new {
+        let written = Key::of(key);
+        let id = written.id()?;
+        if signers.keyids.contains(&id) {
+            return Err(Error::Change(format!(
+                "the key {} is there already; name it once",
+                key.id()
+            )));
+        }
+        signers.keyids.push(id.clone());
+        keys.insert(id, written);
+    }
+    Ok(())
+}
+
+/// Sets how many must sign, and checks that so many can.
+pub(super) fn set_threshold(
+    place: &str,
+    signers: &mut RoleKeys,
+    threshold: Option<usize>,
+) -> Result<(), Error> {
+    signers.threshold = threshold.unwrap_or(signers.threshold);
+    if signers.threshold == 0 || signers.threshold > signers.keyids.len() {
+        return Err(Error::Change(format!(
+            "{place}: the threshold {} must lie between 1 and the number of keys, {}",
+            signers.threshold,
+            signers.keyids.len()
+        )));
+    }
+    Ok(())
+}

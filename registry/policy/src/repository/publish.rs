@@ -1,0 +1,206 @@
+//! Publishing: what has enough signatures becomes what readers see, under a new snapshot and timestamp.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use serde::Serialize;
+use tamis_trust::{PrivateKey, Timestamp};
+
+use super::format::{Envelope, Head, Headed, Key, MetaFile, Root, Targets, Versions};
+use super::{DOCUMENTS, METADATA, Repository, STAGED, TARGETS_FILE, Waiting};
+use crate::{Error, Trusted, kept};
+
+const SNAPSHOT: &str = "snapshot.json";
+const TIMESTAMP: &str = "timestamp.json";
+
+/// What a refresh did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Published {
+    /// The staged files that are published now.
+    pub files: Vec<String>,
+    /// The version of the timestamp.
+    pub timestamp: u64,
+    /// When the timestamp ends and the next refresh must have been.
+    pub expires: Timestamp,
+    /// What still waits for signatures.
+    pub waiting: Vec<Waiting>,
+}
+
+/// A state on its way to being published.
+struct Candidate {
+    /// Metadata by file name.
+    metadata: BTreeMap<String, Vec<u8>>,
+    /// Documents by path.
+    documents: BTreeMap<String, Vec<u8>>,
+}
+
+impl Candidate {
+    fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        self.metadata.iter().chain(&self.documents).map(|(k, v)| (k.clone(), v.clone())).collect()
+    }
+}
+
+impl Repository {
+    /// Publishes every staged file that has enough signatures, with a new snapshot and a new timestamp by
+    /// the online key. Before anything is written the whole is read as a node reads it, one that has the
+    /// state before and one that has the first root alone; what they would refuse is not published.
+    ///
+    /// # Errors
+    /// When there is no root yet with enough signatures, the key is none of the online keys, a reader
+    /// would refuse the whole, or files cannot be written.
+    pub fn refresh(&self, online: &PrivateKey, now: u64) -> Result<Published, Error> {
+        let (ready, waiting): (Vec<_>, Vec<_>) =
+            self.waiting()?.into_iter().partition(|one| one.signatures >= one.threshold);
+        let ready: Vec<String> = ready.into_iter().map(|one| one.file).collect();
+        let mut candidate = self.candidate(&ready)?;
+        self.check_online(&candidate, online)?;
+        let snapshot = self.snapshot(&candidate, now)?;
+        let version = put(&mut candidate, SNAPSHOT, snapshot, online)?;
+        let bytes = candidate.metadata.get(SNAPSHOT).map(Vec::as_slice).unwrap_or_default();
+        let meta = BTreeMap::from([(SNAPSHOT.to_owned(), MetaFile::of(version, bytes))]);
+        let expires = self.end(now, self.lifetimes.timestamp);
+        let mut timestamp = self.next_versions(TIMESTAMP, "timestamp", expires)?;
+        timestamp.meta = meta;
+        timestamp.issued = Some(Timestamp(now));
+        let version = put(&mut candidate, TIMESTAMP, timestamp, online)?;
+        self.read_as_nodes_do(&candidate, now)?;
+        self.write(&candidate, &ready)?;
+        Ok(Published { files: ready, timestamp: version, expires, waiting })
+    }
+
+    /// The published files, those that are ready in place of their former selves, and the documents that
+    /// all of them vouch for.
+    fn candidate(&self, ready: &[String]) -> Result<Candidate, Error> {
+        let (mut metadata, mut documents) = (BTreeMap::new(), BTreeMap::new());
+        for (folder, names) in [(METADATA, self.names(METADATA)?), (STAGED, ready.to_vec())] {
+            for name in names {
+                metadata.extend(self.read(folder, &name)?.map(|bytes| (name, bytes)));
+            }
+        }
+        for (file, bytes) in metadata.iter().filter(|(name, _)| is_targets(name)) {
+            let targets: Envelope<Targets> = Envelope::parse(file, bytes)?;
+            for (path, target) in &targets.signed.targets {
+                // One that is nowhere is the reader's to miss: nobody may be listening to this role.
+                documents.extend(self.matching(path, target)?.map(|bytes| (path.clone(), bytes)));
+            }
+        }
+        Ok(Candidate { metadata, documents })
+    }
+
+    fn check_online(&self, candidate: &Candidate, online: &PrivateKey) -> Result<(), Error> {
+        let roots = candidate.metadata.iter().filter_map(|(name, bytes)| {
+            let version: u64 = name.strip_suffix(".root.json")?.parse().ok()?;
+            Some((version, name, bytes))
+        });
+        let Some((_, file, bytes)) = roots.max_by_key(|(version, ..)| *version) else {
+            return Err(Error::Change(
+                "no root has enough signatures yet; `tamis policy sign` adds one".to_owned(),
+            ));
+        };
+        let root: Envelope<Root> = Envelope::parse(file, bytes)?;
+        let id = Key::of(&online.public_key()).id()?;
+        let signs =
+            |role: &str| root.signed.roles.get(role).is_some_and(|r| r.keyids.contains(&id));
+        if signs("snapshot") && signs("timestamp") {
+            return Ok(());
+        }
+        Err(Error::Change(format!(
+            "the key {} is none of the online keys of {file}; give one of them",
+            online.public_key().id()
+        )))
+    }
+
+    /// The next snapshot: the versions of all files of documents, none of the former ones left out.
+    fn snapshot(&self, candidate: &Candidate, now: u64) -> Result<Versions, Error> {
+        let expires = self.end(now, self.lifetimes.snapshot);
+        let mut snapshot = self.next_versions(SNAPSHOT, "snapshot", expires)?;
+        for (file, bytes) in candidate.metadata.iter().filter(|(name, _)| is_targets(name)) {
+            let targets: Envelope<Targets> = Envelope::parse(file, bytes)?;
+            let version = targets.signed.head.version;
+            snapshot.meta.insert(file.clone(), MetaFile::of(version, bytes));
+        }
+        Ok(snapshot)
+    }
+
+    fn next_versions(&self, file: &str, kind: &str, expires: Timestamp) -> Result<Versions, Error> {
+        let Some(bytes) = self.read(METADATA, file)? else {
+            return Ok(Versions {
+                head: Head::new(kind, expires),
+                meta: BTreeMap::new(),
+                issued: None,
+            });
+        };
+        let mut versions = Envelope::<Versions>::parse(file, &bytes)?.signed;
+        versions.head.version = versions.head.version.saturating_add(1);
+        versions.head.expires = expires;
+        Ok(versions)
+    }
+
+    fn read_as_nodes_do(&self, candidate: &Candidate, now: u64) -> Result<(), Error> {
+        let files = candidate.files();
+        let first = files.get("1.root.json").map(Vec::as_slice).unwrap_or_default();
+        Trusted::new(first)?.take(&files, now)?;
+        let before = self.files()?;
+        if let Some(issued) = issued(&before) {
+            let mut node = Trusted::new(first)?;
+            // What is published already may be broken; then this is how it is mended.
+            if node.take(&before, issued).is_ok() {
+                node.take(&files, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// In the order in which a reader that comes between is refused and keeps what it had.
+    fn write(&self, candidate: &Candidate, ready: &[String]) -> Result<(), Error> {
+        for (path, bytes) in &candidate.documents {
+            kept::replace(&self.folder.join(DOCUMENTS).join(path), bytes)?;
+        }
+        let last = [SNAPSHOT, TIMESTAMP];
+        let first = ready.iter().map(String::as_str);
+        for file in first.chain(last) {
+            if let Some(bytes) = candidate.metadata.get(file) {
+                kept::replace(&self.folder.join(METADATA).join(file), bytes)?;
+            }
+        }
+        for file in ready {
+            self.unstage(file)?;
+        }
+        for name in self.names("staged/policy")? {
+            let path = format!("policy/{name}");
+            let published = candidate.documents.get(&path);
+            if published.is_some() && self.read(STAGED, &path)?.as_ref() == published {
+                let path = self.folder.join(STAGED).join(&path);
+                fs::remove_file(&path).map_err(|source| Error::File {
+                    path,
+                    act: "cannot be removed",
+                    source,
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a file of metadata is of `targets` or of a delegated role.
+fn is_targets(name: &str) -> bool {
+    name == TARGETS_FILE || name.starts_with("ns.")
+}
+
+fn issued(files: &BTreeMap<String, Vec<u8>>) -> Option<u64> {
+    let timestamp: Envelope<Versions> = Envelope::parse(TIMESTAMP, files.get(TIMESTAMP)?).ok()?;
+    Some(timestamp.signed.issued?.0)
+}
+
+/// Signs a file and adds it; returns its version.
+fn put(
+    candidate: &mut Candidate,
+    file: &str,
+    signed: Versions,
+    online: &PrivateKey,
+) -> Result<u64, Error> {
+    let mut envelope = Envelope::unsigned(signed);
+    envelope.sign(online)?;
+    candidate.metadata.insert(file.to_owned(), envelope.to_bytes()?);
+    Ok(envelope.signed.head().version)
+}

@@ -1,0 +1,329 @@
+//! The policies in force, as far as the holder of a pinned root can tell.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp as Moment;
+use sigstore_tuf::TrustedMetadataSet;
+use tamis_trust::{CLOCK_SKEW_SECONDS, Name, Policy, Refused, Timestamp, code};
+
+use crate::{Error, Namespace, kept};
+
+mod keys;
+mod lower;
+mod walk;
+
+pub(crate) use keys::{KEY_TYPE, SCHEME};
+use lower::Lower;
+
+/// No file of metadata or policy may be larger.
+pub const MAX_FILE_BYTES: usize = 1024 * 1024;
+/// How many new roots one call takes; a node that missed more takes the rest with the next.
+const MAX_ROOTS: usize = 1024;
+
+/// The policies in force: what a pinned root, by the rules of TUF, lets one believe.
+///
+/// Invariants
+/// * Nothing is held that does not follow from the pinned root by signatures of enough distinct keys.
+/// * Versions never fall, across restarts too when there is a file to keep them in.
+/// * A set of files is taken as a whole or not at all; what was held stays. Only new roots stay even where
+///   the rest is refused, for whoever withholds the rest must not keep withdrawn keys alive.
+#[derive(Debug)]
+pub struct Trusted {
+    /// The newest root, and nothing below it.
+    root: TrustedMetadataSet,
+    /// The roots after the pinned one, in order.
+    roots: Vec<(u64, Vec<u8>)>,
+    lower: Option<Lower>,
+    path: Option<PathBuf>,
+}
+
+/// What became of a set of files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It is newer than what was held and is held now.
+    New,
+    /// It is what is held.
+    Unchanged,
+}
+
+/// One role of the metadata held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// `root`, `timestamp`, `snapshot`, `targets`, or the name of a delegated role.
+    pub role: String,
+    /// Its version.
+    pub version: u64,
+    /// When it ends.
+    pub expires: Timestamp,
+}
+
+impl Trusted {
+    /// Begins with a pinned root and nothing below it, and remembers nothing.
+    ///
+    /// # Errors
+    /// When the bytes are no root signed by enough of its own keys.
+    pub fn new(pinned_root: &[u8]) -> Result<Self, Error> {
+        let file = "the pinned root";
+        limited(file, pinned_root)?;
+        let root =
+            TrustedMetadataSet::from_root(pinned_root).map_err(|error| Error::tuf(file, &error))?;
+        keys::check(file, &root.root().keys)?;
+        Ok(Self { root, roots: Vec::new(), lower: None, path: None })
+    }
+
+    /// Begins with a pinned root and what the file at `path` kept, all of it verified again; the file
+    /// need not be there yet. What is expired is held too: what runs goes on.
+    ///
+    /// # Errors
+    /// As [`Trusted::new`]; when the file cannot be read or what it kept does not follow from the root.
+    pub fn open(pinned_root: &[u8], path: &Path) -> Result<Self, Error> {
+        let mut trusted = Self::new(pinned_root)?;
+        trusted.path = Some(path.to_owned());
+        let Some(files) = kept::read(path)? else { return Ok(trusted) };
+        let broken = |reason: String| Error::Kept { path: path.to_owned(), reason };
+        let mut sets = vec![trusted.root.clone()];
+        while let Some(set) =
+            trusted.next_root(&files).map_err(|error| broken(error.to_string()))?
+        {
+            sets.push(set);
+        }
+        if !files.contains_key(lower::TIMESTAMP) {
+            return Ok(trusted);
+        }
+        // The newest root may have withdrawn keys under which the rest was signed; it was believed under
+        // an older one and goes on being what runs by.
+        let mut reason = String::new();
+        for set in sets.into_iter().rev() {
+            match Lower::read(set, &files, Moment::MIN) {
+                Ok(lower) => {
+                    trusted.lower = Some(lower);
+                    return Ok(trusted);
+                }
+                Err(error) => reason = error.to_string(),
+            }
+        }
+        Err(broken(reason))
+    }
+
+    /// Takes a set of files by name: `N.root.json` for every root since the one held, `timestamp.json`,
+    /// `snapshot.json`, `targets.json`, one for each delegated role, and the documents by their paths.
+    /// Files that nothing names are not looked at. `now`: seconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// When a rule is broken, something is missing or expired, or nothing can be kept. What was held is
+    /// held still, newer roots are taken even so.
+    pub fn take(&mut self, files: &BTreeMap<String, Vec<u8>>, now: u64) -> Result<Taken, Error> {
+        let moved = self.take_roots(files)?;
+        let at = moment(now);
+        let root_file = format!("{}.root.json", self.root.root().version);
+        self.root.check_root_expired(at).map_err(|error| Error::tuf(&root_file, &error))?;
+        let set = self.floors();
+        let timestamp = file(files, lower::TIMESTAMP, &root_file)?;
+        if let Some(lower) = self.lower.as_ref().filter(|_| self.lapsed().is_none())
+            && lower.is_of(&set, timestamp)
+        {
+            lower.in_time(at)?;
+            return Ok(if moved { Taken::New } else { Taken::Unchanged });
+        }
+        let new = Lower::read(set, files, at)?;
+        if new.issued > now.saturating_add(CLOCK_SKEW_SECONDS) {
+            return Err(Error::format(
+                lower::TIMESTAMP,
+                format!(
+                    "it was issued at {}, after now: correct the clocks",
+                    Timestamp(new.issued)
+                ),
+            ));
+        }
+        self.keep(&self.roots, Some(&new))?;
+        self.lower = Some(new);
+        Ok(Taken::New)
+    }
+
+    /// The policies held, whether or not they are expired. Empty: nothing was taken yet, and nothing may
+    /// run.
+    pub fn policies(&self) -> impl Iterator<Item = &Policy> {
+        self.lower.iter().flat_map(|lower| &lower.documents).map(|document| &document.policy)
+    }
+
+    /// How long ago the repository last said that these are the policies in force: the moment signed into
+    /// the timestamp, so that sending an old one again makes nothing younger. The longest time there is
+    /// when nothing was taken yet.
+    #[must_use]
+    pub fn age(&self, now: u64) -> Duration {
+        let age = self.lower.as_ref().map(|lower| now.saturating_sub(lower.issued));
+        age.map_or(Duration::MAX, Duration::from_secs)
+    }
+
+    /// Whether this filter may be activated anew by these policies; those that already run go on whatever
+    /// this says. The policies themselves are the caller's to ask.
+    ///
+    /// # Errors
+    /// When nothing was taken yet, a role that speaks of the filter is expired, or the newest root
+    /// withdrew the keys.
+    pub fn fresh(&self, name: &Name, now: u64) -> Result<(), Refused> {
+        let version = self.root.root().version;
+        let refused = |rule: String, remedy: &str| Refused {
+            code: code::STALE,
+            rule: format!("{rule}: nothing new is activated"),
+            set_by: format!("the policy metadata, root version {version}"),
+            remedy: format!("{remedy}; what runs goes on"),
+        };
+        let Some(lower) = &self.lower else {
+            return Err(refused(
+                "no policy metadata was received yet".to_owned(),
+                "let the node reach its registry",
+            ));
+        };
+        if let Some(reason) = self.lapsed() {
+            return Err(refused(
+                reason,
+                "publish the policy metadata signed by the new root's keys",
+            ));
+        }
+        let ended = |standing: &Standing| standing.expires.0 < now;
+        let speaking = self.expires().into_iter().filter(|one| lower.concerns(&one.role, name));
+        match speaking.min_by_key(|standing| standing.expires) {
+            Some(standing) if ended(&standing) => Err(refused(
+                format!("{} of the policy metadata expired at {}", standing.role, standing.expires),
+                "publish it anew with a later expiry",
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Every role held: its version and when it ends.
+    #[must_use]
+    pub fn expires(&self) -> Vec<Standing> {
+        let root = self.root.root();
+        let root = lower::standing("root", root.version, root.expires);
+        let lower = self.lower.iter().flat_map(|lower| lower.standings.iter().cloned());
+        std::iter::once(root).chain(lower).collect()
+    }
+
+    /// The namespaces that have a document, with the role whose word it is.
+    pub fn namespaces(&self) -> impl Iterator<Item = (&Namespace, &str)> {
+        self.lower.iter().flat_map(|lower| &lower.documents).filter_map(|document| {
+            Some((&document.namespace, document.roles.last().map(String::as_str)?))
+        })
+    }
+
+    /// The files that are held, for handing them on: every root since the pinned one and all below.
+    #[must_use]
+    pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        collect(&self.roots, self.lower.as_ref())
+    }
+
+    /// Why what is held does not hold under the newest root; none when it does.
+    fn lapsed(&self) -> Option<String> {
+        let (newest, lower) = (self.root.root().version, self.lower.as_ref()?);
+        let under = lower.set.root().version;
+        (under != newest).then(|| {
+            format!(
+                "the policies were signed under root version {under}, version {newest} is in force"
+            )
+        })
+    }
+
+    /// The newest root with the versions below it that may not fall. None of them where the new root
+    /// changed the keys of timestamp or snapshot (TUF §5.3.11): that is how one recovers from a version
+    /// somebody set too high.
+    fn floors(&self) -> TrustedMetadataSet {
+        let mut set = self.root.clone();
+        let Some(lower) = &self.lower else { return set };
+        let seeded = |set: &mut TrustedMetadataSet| {
+            set.update_timestamp(lower.file(lower::TIMESTAMP)?, Moment::MIN).ok()?;
+            set.update_snapshot(lower.file(lower::SNAPSHOT)?, Moment::MIN).ok()
+        };
+        if seeded(&mut set).is_some() { set } else { self.root.clone() }
+    }
+
+    /// Takes the roots among the files that follow; says whether there was one.
+    fn take_roots(&mut self, files: &BTreeMap<String, Vec<u8>>) -> Result<bool, Error> {
+        let before = (self.root.clone(), self.roots.len());
+        let mut outcome = Ok(true);
+        for _ in 0..MAX_ROOTS {
+            match self.next_root(files) {
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
+        }
+        if self.roots.len() == before.1 {
+            return outcome.map(|_| false);
+        }
+        if let Err(error) = self.keep(&self.roots, self.lower.as_ref()) {
+            self.root = before.0;
+            self.roots.truncate(before.1);
+            return Err(error);
+        }
+        self.renew();
+        outcome
+    }
+
+    /// Holds what is held under the newest root, where its keys allow that.
+    fn renew(&mut self) {
+        let Some(lower) = &self.lower else { return };
+        if let Ok(renewed) = Lower::read(self.root.clone(), &lower.files, Moment::MIN) {
+            self.lower = Some(renewed);
+        }
+    }
+
+    /// Takes the root after the newest, if it is among the files.
+    fn next_root(
+        &mut self,
+        files: &BTreeMap<String, Vec<u8>>,
+    ) -> Result<Option<TrustedMetadataSet>, Error> {
+        let Some(version) = self.root.root().version.checked_add(1) else { return Ok(None) };
+        let name = format!("{version}.root.json");
+        let Some(bytes) = files.get(&name) else { return Ok(None) };
+        limited(&name, bytes)?;
+        let mut set = self.root.clone();
+        set.update_root(bytes).map_err(|error| Error::tuf(&name, &error))?;
+        keys::check(&name, &set.root().keys)?;
+        self.roots.push((version, bytes.clone()));
+        self.root = set;
+        Ok(Some(self.root.clone()))
+    }
+
+    fn keep(&self, roots: &[(u64, Vec<u8>)], lower: Option<&Lower>) -> Result<(), Error> {
+        match &self.path {
+            Some(path) => kept::write(path, &collect(roots, lower)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn collect(roots: &[(u64, Vec<u8>)], lower: Option<&Lower>) -> BTreeMap<String, Vec<u8>> {
+    let roots =
+        roots.iter().map(|(version, bytes)| (format!("{version}.root.json"), bytes.clone()));
+    roots.chain(lower.into_iter().flat_map(|lower| lower.files.clone())).collect()
+}
+
+/// A file that another names.
+fn file<'a>(files: &'a BTreeMap<String, Vec<u8>>, name: &str, by: &str) -> Result<&'a [u8], Error> {
+    let missing = || Error::Missing { file: name.to_owned(), by: by.to_owned() };
+    let bytes = files.get(name).ok_or_else(missing)?;
+    limited(name, bytes)?;
+    Ok(bytes)
+}
+
+fn limited(name: &str, bytes: &[u8]) -> Result<(), Error> {
+    if bytes.len() > MAX_FILE_BYTES {
+        let (actual, limit) = (bytes.len(), MAX_FILE_BYTES);
+        return Err(Error::Limit { file: name.to_owned(), actual, limit, unit: "bytes" });
+    }
+    Ok(())
+}
+
+fn moment(now: u64) -> Moment {
+    i64::try_from(now).ok().and_then(|now| Moment::from_second(now).ok()).unwrap_or(Moment::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,44 @@
+//! Keys of metadata: one algorithm, and each key once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sigstore_tuf::Key;
+use tamis_trust::PublicKey;
+
+use crate::Error;
+
+/// The names TUF clients have for ECDSA over P-256 with SHA-256.
+pub(crate) const KEY_TYPE: &str = "ecdsa";
+pub(crate) const SCHEME: &str = "ecdsa-sha2-nistp256";
+/// Bounds the work a file can ask for.
+const MAX_KEYS: usize = 64;
+
+/// Refuses keys of another algorithm and one key under two ids: TUF counts ids, and a threshold is to
+/// count people.
+pub(crate) fn check(file: &str, keys: &BTreeMap<String, Key>) -> Result<(), Error> {
+    if keys.len() > MAX_KEYS {
+        let actual = keys.len();
+        return Err(Error::Limit { file: file.to_owned(), actual, limit: MAX_KEYS, unit: "keys" });
+    }
+    let mut seen = BTreeSet::new();
+    for (id, key) in keys {
+        let short: String = id.chars().filter(|c| !c.is_control()).take(16).collect();
+        if key.keytype != KEY_TYPE || key.scheme != SCHEME {
+            return Err(Error::format(
+                file,
+                format!(
+                    "key {short}: only keys of type {KEY_TYPE} and scheme {SCHEME} are accepted"
+                ),
+            ));
+        }
+        let public = PublicKey::from_pem(&key.keyval.public)
+            .map_err(|error| Error::format(file, format!("key {short}: {error}")))?;
+        if !seen.insert(public.id()) {
+            return Err(Error::format(
+                file,
+                format!("key {short} is there twice under two ids; list each key once"),
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! What lies below a root: one whole, verified state of timestamp, snapshot, targets, delegated roles and
+//! the documents they vouch for.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp as Moment;
+use sigstore_tuf::{TargetFile, TrustedMetadataSet};
+use tamis_trust::{Digest, Name, Policy, Timestamp};
+
+use super::{Standing, file, walk};
+use crate::{Error, Namespace};
+
+pub(super) const TIMESTAMP: &str = "timestamp.json";
+pub(super) const SNAPSHOT: &str = "snapshot.json";
+const TARGETS: &str = "targets.json";
+/// The member of a timestamp that says when it was signed. TUF itself says only when it ends.
+const ISSUED: &str = "x-tamis-issued";
+
+#[derive(Debug)]
+pub(super) struct Lower {
+    pub(super) set: TrustedMetadataSet,
+    /// The files it was read from, by name, and no others.
+    pub(super) files: BTreeMap<String, Vec<u8>>,
+    pub(super) documents: Vec<Document>,
+    /// When the timestamp was signed, in seconds since the Unix epoch.
+    pub(super) issued: u64,
+    pub(super) standings: Vec<Standing>,
+}
+
+/// A document of policy and whose word it is.
+#[derive(Debug)]
+pub(super) struct Document {
+    pub(super) namespace: Namespace,
+    pub(super) policy: Policy,
+    /// The roles from `targets` to the one that lists it.
+    pub(super) roles: Vec<String>,
+}
+
+impl Lower {
+    /// Verifies a whole state under the root of `set`; versions in `set` are not fallen below. At
+    /// [`Moment::MIN`] nothing is expired.
+    pub(super) fn read(
+        mut set: TrustedMetadataSet,
+        files: &BTreeMap<String, Vec<u8>>,
+        at: Moment,
+    ) -> Result<Self, Error> {
+        let timestamp = file(files, TIMESTAMP, "the root")?;
+        set.update_timestamp(timestamp, at).map_err(|error| Error::tuf(TIMESTAMP, &error))?;
+        let snapshot = file(files, SNAPSHOT, TIMESTAMP)?;
+        set.update_snapshot(snapshot, at).map_err(|error| Error::tuf(SNAPSHOT, &error))?;
+        let targets = file(files, TARGETS, SNAPSHOT)?;
+        set.update_targets(targets, at).map_err(|error| Error::tuf(TARGETS, &error))?;
+        let roles = walk::load(&mut set, files)?;
+        let names = roles.iter().map(|role| format!("{role}.json"));
+        let names = names.chain([TIMESTAMP, SNAPSHOT, TARGETS].map(str::to_owned));
+        let mut used: BTreeMap<String, Vec<u8>> = names
+            .filter_map(|name| Some((files.get(&name)?.clone(), name)))
+            .map(|(bytes, name)| (name, bytes))
+            .collect();
+        let mut documents = Vec::new();
+        for path in walk::paths(&set, &roles) {
+            // A role may list what it was not given; nobody listens.
+            let Some(found) = walk::responsible(&set, path)? else { continue };
+            let Some(namespace) = Namespace::of_path(path)? else { continue };
+            let bytes = file(files, path, &format!("{}.json", found.role()))?;
+            documents.push(Document {
+                policy: document(path, bytes, &found.target, &namespace)?,
+                namespace,
+                roles: found.roles,
+            });
+            used.insert(path.to_owned(), bytes.to_vec());
+        }
+        let issued = issued(&set)?;
+        let standings = standings(&set, &roles);
+        Ok(Self { set, files: used, documents, issued, standings })
+    }
+
+    /// Whether a timestamp, signed as the root of `set` asks, has the version of the one held: TUF §5.4.3.1
+    /// has it laid aside then, whatever else it says.
+    pub(super) fn is_of(&self, set: &TrustedMetadataSet, timestamp: &[u8]) -> bool {
+        let outcome = set.clone().update_timestamp(timestamp, Moment::MIN);
+        matches!(outcome, Err(sigstore_tuf::Error::EqualVersion { .. }))
+    }
+
+    /// Refuses when the timestamp or the snapshot held is expired.
+    pub(super) fn in_time(&self, at: Moment) -> Result<(), Error> {
+        let set = &self.set;
+        set.check_timestamp_expired(at).map_err(|error| Error::tuf(TIMESTAMP, &error))?;
+        set.check_snapshot_expired(at).map_err(|error| Error::tuf(SNAPSHOT, &error))
+    }
+
+    /// One of the files it was read from.
+    pub(super) fn file(&self, name: &str) -> Option<&[u8]> {
+        self.files.get(name).map(Vec::as_slice)
+    }
+
+    /// Whether the role's word is asked about this filter.
+    pub(super) fn concerns(&self, role: &str, name: &Name) -> bool {
+        let speaking = self.documents.iter().filter(|document| document.namespace.covers(name));
+        matches!(role, "root" | "timestamp" | "snapshot" | "targets")
+            || speaking.flat_map(|document| &document.roles).any(|one| one == role)
+    }
+}
+
+fn document(
+    path: &str,
+    bytes: &[u8],
+    target: &TargetFile,
+    namespace: &Namespace,
+) -> Result<Policy, Error> {
+    let broken = |reason: String| Error::Document { file: path.to_owned(), reason };
+    let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    let digest = Digest::of(bytes).hex();
+    if length != target.length || target.hashes.get("sha256") != Some(&digest) {
+        return Err(broken(
+            "it is not the document that was signed (length or sha256 differ); send it unaltered"
+                .to_owned(),
+        ));
+    }
+    let policy = Policy::from_json(bytes).map_err(|error| broken(error.to_string()))?;
+    match policy.namespaces().iter().find(|pattern| !namespace.holds(pattern)) {
+        Some(pattern) => Err(broken(format!(
+            "the document of {namespace} speaks of {:?}, which is not its own; say only what lies in \
+             {namespace}",
+            pattern.as_str()
+        ))),
+        None => Ok(policy),
+    }
+}
+
+fn issued(set: &TrustedMetadataSet) -> Result<u64, Error> {
+    let member = set.timestamp().and_then(|timestamp| timestamp.extra.get(ISSUED));
+    let text = member.and_then(serde_json::Value::as_str).unwrap_or_default();
+    let issued: Result<Timestamp, _> = text.parse();
+    issued.map(|issued| issued.0).map_err(|error| {
+        Error::format(TIMESTAMP, format!("{ISSUED} must say when it was signed: {error}"))
+    })
+}
+
+fn standings(set: &TrustedMetadataSet, roles: &[String]) -> Vec<Standing> {
+    let mut all = Vec::new();
+    all.extend(set.timestamp().map(|role| standing("timestamp", role.version, role.expires)));
+    all.extend(set.snapshot().map(|role| standing("snapshot", role.version, role.expires)));
+    for name in std::iter::once(walk::TARGETS).chain(roles.iter().map(String::as_str)) {
+        all.extend(set.targets_role(name).map(|role| standing(name, role.version, role.expires)));
+    }
+    all
+}
+
+pub(super) fn standing(role: &str, version: u64, expires: Moment) -> Standing {
+    let expires = Timestamp(u64::try_from(expires.as_second()).unwrap_or(0));
+    Standing { role: role.to_owned(), version, expires }
+}
