@@ -185,6 +185,26 @@ fn the_resources_and_trust_know_no_runtime_and_no_network() {
 }
 
 #[test]
+fn the_director_and_push_can_do_no_input_and_output() {
+    for member in ["tamis-director", "tamis-push", "tamis-api"] {
+        let shipped = shipped(member);
+        for door in ["tokio", "socket2", "mio", "hyper", "rustls", "rusqlite", "wasmtime"] {
+            assert!(!shipped.contains_key(door), "{member} reaches {door}");
+        }
+    }
+}
+
+#[test]
+fn a_proxy_serves_without_what_the_registry_is_made_of() {
+    for member in ["tamis-proxy", "tamis-node"] {
+        let shipped = shipped(member);
+        for part in ["axum", "tamis-oci", "tamis-journal", "tamis-director", "tamis-server"] {
+            assert!(!shipped.contains_key(part), "{member} reaches {part}");
+        }
+    }
+}
+
+#[test]
 fn heavy_libraries_have_one_door() {
     let graph = Graph::load();
     assert_eq!(graph.members_naming("wasmtime"), ["tamis-engine"]);
