@@ -292,7 +292,9 @@ fn retry(aim: &Aim<'_>, course: &mut Course, failed: &Failed) -> Option<(Duratio
         retry_after_ms: response.and_then(|response| retry_after(response.headers())),
         budget_left: upstream.budget_left(),
     };
+    let since = course.asked.begin(index);
     let said = local.call_request(index, &course.exchange, |i, view| i.on_failure(&failure, view));
+    course.asked.end(index, since);
     let decision = match said {
         Ok(decision) => decision,
         Err(fault) => {

@@ -108,6 +108,7 @@ impl Hooks {
                 Ok(Verdict::Replace(replaced)) => octets = Bytes::from(replaced),
                 // The head is gone: neither can be done any more, and going on would send what was refused.
                 Ok(Verdict::Answer(_) | Verdict::Change(_)) => {
+                    self.local.cells(index).inspect(|cells| cells.denied());
                     return Err(BodyError::Ended("a filter refused the rest of the response"));
                 }
                 Err(fault) => {

@@ -1,5 +1,6 @@
 //! What an exchange has been through so far.
 
+use crate::counts::Asked;
 use crate::local::Local;
 use crate::trace;
 use std::borrow::Cow;
@@ -28,6 +29,7 @@ pub(crate) struct Course {
     pub(crate) attempts: u32,
     pub(crate) upstream: Duration,
     pub(crate) outcome: Outcome,
+    pub(crate) asked: Asked,
     /// Counted in flight at its endpoint until the response has ended.
     held: Option<Attempt>,
 }
@@ -57,6 +59,7 @@ impl Course {
     pub(crate) fn new(exchange: Exchange, chain: usize) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
+            asked: Asked::new(exchange.id),
             exchange,
             started: Instant::now(),
             start_unix_us: u64::try_from(since.as_micros()).unwrap_or(u64::MAX),

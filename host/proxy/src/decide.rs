@@ -74,7 +74,10 @@ async fn ask(local: &Rc<Local>, course: &mut Course, index: usize) -> Result<boo
         course.answered_by = Some(index);
         return Err(Refusal::new("filter.refused", 503, Fault::Filter, detail).into());
     }
-    let decision = match local.ask_request(index, &course.exchange).await {
+    let since = course.asked.begin(index);
+    let said = local.ask_request(index, &course.exchange).await;
+    course.asked.end(index, since);
+    let decision = match said {
         Ok(decision) => decision,
         Err(fault) => return failed(local, course, index, &fault).map(|()| false),
     };
@@ -87,15 +90,15 @@ async fn ask(local: &Rc<Local>, course: &mut Course, index: usize) -> Result<boo
             if let Some(filter) = local.filter(index)
                 && let Err(error) = check(&edits, filter.writes(), HeadSide::Request)
             {
-                return failed(local, course, index, &CallFault::Lift(error.to_string()))
-                    .map(|()| false);
+                let fault = local.broke(index, error.to_string());
+                return failed(local, course, index, &fault).map(|()| false);
             }
             let touched = route::looks_at(local, course.chain, &edits);
             apply(&edits, &mut course.exchange, HeadSide::Request);
             Ok(touched)
         }
         Verdict::Replace(_) => {
-            let fault = CallFault::Lift("`replace` without a body".to_owned());
+            let fault = local.broke(index, "`replace` without a body");
             failed(local, course, index, &fault).map(|()| false)
         }
         Verdict::Answer(reply) => Err(Stop::Answered(index, reply, decision.reason)),

@@ -15,6 +15,7 @@ mod balance;
 mod body;
 mod circuit;
 mod connection;
+mod counts;
 mod course;
 mod decide;
 mod decode;
@@ -42,6 +43,7 @@ mod tunnel;
 mod worker;
 
 pub use admin::METRICS;
+pub use counts::SlotCounts;
 pub use generation::{Attached, Chain, Direction, Generation, Listener, Phase, Slot};
 pub use proxy::{Proxy, ProxyError, ProxyOptions};
 pub use status::{SlotStatus, Status};

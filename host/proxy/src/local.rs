@@ -1,6 +1,7 @@
 //! One worker's view of a generation: an instance of every filter, the upstreams, the names.
 
 use crate::balance::{self, Balanced};
+use crate::counts::{Cells, Ledger};
 use crate::generation::{Attached, Chain, Generation, Slot};
 use crate::hedge::Hedges;
 use crate::names::Names;
@@ -83,6 +84,8 @@ pub(crate) struct Local {
     pub(crate) upstreams: Vec<Rc<Upstream>>,
     pub(crate) listeners: HashMap<String, usize>,
     instances: Vec<Option<Rc<Instances>>>,
+    /// Where this worker counts what each filter does.
+    cells: Vec<Option<Arc<Cells>>>,
     /// One numbering for all generations of a worker: a telemetry filter may live through several.
     names: Rc<RefCell<Names>>,
     batches: Vec<RefCell<Vec<Summary>>>,
@@ -102,6 +105,8 @@ impl Local {
         generation: Arc<Generation>,
         upstreams: Vec<Rc<Upstream>>,
         before: Option<&Self>,
+        ledger: &Ledger,
+        worker: u64,
     ) -> Self {
         let instances = generation.filters.iter().map(|attached| match &attached.slot {
             Slot::Refused { .. } => None,
@@ -112,6 +117,13 @@ impl Local {
             ),
         });
         let instances = instances.collect();
+        let cells = generation.filters.iter().map(|attached| match &attached.slot {
+            Slot::Refused { .. } => None,
+            Slot::Running(filter) => {
+                Some(ledger.cells(worker, &attached.attachment, filter.digest()))
+            }
+        });
+        let cells = cells.collect();
         let listeners = generation.listeners.iter().enumerate();
         let listeners = listeners.map(|(index, one)| (one.name.clone(), index)).collect();
         let names: Rc<RefCell<Names>> =
@@ -127,6 +139,7 @@ impl Local {
             upstreams,
             listeners,
             instances,
+            cells,
             names,
             batches,
             view: RefCell::default(),
@@ -173,6 +186,28 @@ impl Local {
         }
     }
 
+    /// Where to count what the filter at `index` does; none when it was refused.
+    pub(crate) fn cells(&self, index: usize) -> Option<&Cells> {
+        self.cells.get(index)?.as_deref()
+    }
+
+    /// Counts an answer that breaks the contract.
+    pub(crate) fn broke(&self, index: usize, rule: impl Into<String>) -> CallFault {
+        let fault = CallFault::Lift(rule.into());
+        if let Some(cells) = self.cells(index) {
+            cells.faulted(&fault);
+        }
+        fault
+    }
+
+    /// Counts a call without a verdict.
+    fn counted<R>(&self, index: usize, answer: Result<R, CallFault>) -> Result<R, CallFault> {
+        if let (Err(fault), Some(cells)) = (&answer, self.cells(index)) {
+            cells.faulted(fault);
+        }
+        answer
+    }
+
     pub(crate) fn rule_name(&self, chain: usize, rule: u32) -> Option<&str> {
         let router = self.filter(self.chain(chain)?.router?)?;
         router.rules().get(rule as usize).map(String::as_str)
@@ -184,10 +219,11 @@ impl Local {
         index: usize,
         hook: impl FnOnce(&mut Instance) -> Result<R, CallFault>,
     ) -> Result<R, CallFault> {
-        match self.instances.get(index) {
+        let answer = match self.instances.get(index) {
             Some(Some(instances)) => instances.call(hook),
             _ => Err(CallFault::Instantiate("the filter was refused".to_owned())),
-        }
+        };
+        self.counted(index, answer)
     }
 
     /// Calls a hook with what the filter declared to see of the request.
@@ -216,11 +252,12 @@ impl Local {
             Some(filter) if filter.suspends_requests() => {
                 let mut view = View::default();
                 view.fill_request(filter.reads(), exchange);
-                match self.instances.get(index) {
+                let answer = match self.instances.get(index) {
                     // Boxed: no room for it in exchanges whose filters do not wait.
                     Some(Some(instances)) => Box::pin(instances.request_waiting(&view)).await,
                     _ => Err(CallFault::Instantiate("the filter was refused".to_owned())),
-                }
+                };
+                self.counted(index, answer)
             }
             _ => self.call_request(index, exchange, |instance, view| instance.on_request(view)),
         }

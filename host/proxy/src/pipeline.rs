@@ -95,6 +95,7 @@ fn stopped(course: &mut Course, stop: Stop) -> Response<OutBody> {
         Stop::Answered(index, reply, reason) => {
             course.outcome.insert(Outcome::REFUSED_BY_FILTER);
             course.answered_by = Some(index);
+            course.asked.answered(index, reply.status);
             let response = refuse::answer(reply, reason.as_deref(), &course.exchange);
             if reason.is_some() {
                 course.reason = reason.map(Into::into);

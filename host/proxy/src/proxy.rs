@@ -1,6 +1,7 @@
 //! The proxy as a handle: start, swap, drain, stop.
 
 use crate::admin;
+use crate::counts::{Ledger, SlotCounts};
 use crate::generation::{Generation, Listener};
 use crate::shared::Shared;
 use crate::status::Status;
@@ -111,6 +112,7 @@ impl Proxy {
             recorder: options.recorder,
             metrics: options.metrics,
             registry: options.registry,
+            ledger: Ledger::default(),
             name_generation: options.name_generation,
             draining: false.into(),
             connections: 0.into(),
@@ -233,6 +235,12 @@ impl Proxy {
     /// Exchanges begun since the start.
     pub fn exchanges(&self) -> u64 {
         self.inner.shared.exchanges.load(Ordering::Relaxed)
+    }
+
+    /// What each digest did in each slot since the start, by slot and digest; take differences. A digest that came
+    /// back counts on. Of those that run no more the latest 1,024 are told of; each exchange is counted when it ends.
+    pub fn slot_counts(&self) -> Vec<SlotCounts> {
+        self.inner.shared.ledger.sum()
     }
 
     /// Whether somebody asked it to drain.

@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use tamis_engine::{CallFault, FailureMode};
+use tamis_engine::FailureMode;
 use tamis_exchange::{Body, BodyError, Fault, HeadSide, Refusal, Reply, Verdict, apply, check};
 use tokio::sync::mpsc;
 
@@ -42,7 +42,9 @@ pub(crate) async fn buffered(
     let mut replaced = false;
     for &index in filters {
         let id = course.exchange.id;
+        let since = course.asked.begin(index);
         let said = local.call(index, |instance| instance.on_request_body(id, &octets, true));
+        course.asked.end(index, since);
         let decision = match said {
             Ok(decision) => decision,
             Err(fault) => {
@@ -64,7 +66,8 @@ pub(crate) async fn buffered(
                 match check(&edits, &writes.unwrap_or_default(), HeadSide::Request) {
                     Ok(()) => apply(&edits, &mut course.exchange, HeadSide::Request),
                     Err(error) => {
-                        failed(local, course, index, &CallFault::Lift(error.to_string()))?;
+                        let fault = local.broke(index, error.to_string());
+                        failed(local, course, index, &fault)?;
                     }
                 }
             }
@@ -97,6 +100,7 @@ pub(crate) fn chunks(
     mut body: Body,
 ) -> (Body, Verdicts) {
     course.exchange.headers.remove(http::header::CONTENT_LENGTH);
+    filters.iter().for_each(|index| course.asked.note(*index));
     let verdicts = Verdicts::default();
     let (send, receive) = mpsc::channel(1);
     let (local, noted, exchange) = (Rc::clone(local), Rc::clone(&verdicts), course.exchange.id);

@@ -12,7 +12,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use std::borrow::Cow;
 use std::rc::Rc;
-use tamis_engine::{BodyMode, CallFault, Filter};
+use tamis_engine::{BodyMode, Filter};
 use tamis_exchange::{Body, Edit, Fault, HeadSide, Refusal, Verdict, apply, check};
 
 /// Takes the head of an upstream's response into the exchange.
@@ -57,6 +57,7 @@ pub(crate) async fn respond(
     if !chunks.is_empty() {
         course.exchange.response_headers.remove(header::CONTENT_LENGTH);
     }
+    chunks.iter().for_each(|index| course.asked.note(*index));
     let mut response =
         Response::new(OutBody::plain(body).filtered(local, course.exchange.id, chunks));
     *response.status_mut() = course.exchange.status.unwrap_or(StatusCode::BAD_GATEWAY);
@@ -65,7 +66,10 @@ pub(crate) async fn respond(
 }
 
 fn ask(local: &Rc<Local>, course: &mut Course, index: usize) -> Result<(), Stop> {
-    let decision = match local.ask_response(index, &course.exchange) {
+    let since = course.asked.begin(index);
+    let said = local.ask_response(index, &course.exchange);
+    course.asked.end(index, since);
+    let decision = match said {
         Ok(decision) => decision,
         Err(fault) => return failed(local, course, index, &fault),
     };
@@ -78,7 +82,8 @@ fn ask(local: &Rc<Local>, course: &mut Course, index: usize) -> Result<(), Stop>
             let writes = local.filter(index).map(Filter::writes);
             match writes.map(|writes| check(&edits, writes, HeadSide::Response)) {
                 Some(Err(error)) => {
-                    failed(local, course, index, &CallFault::Lift(error.to_string()))
+                    let fault = local.broke(index, error.to_string());
+                    failed(local, course, index, &fault)
                 }
                 _ => {
                     apply(&edits, &mut course.exchange, HeadSide::Response);
@@ -87,7 +92,8 @@ fn ask(local: &Rc<Local>, course: &mut Course, index: usize) -> Result<(), Stop>
             }
         }
         Verdict::Replace(_) => {
-            failed(local, course, index, &CallFault::Lift("`replace` without a body".to_owned()))
+            let fault = local.broke(index, "`replace` without a body");
+            failed(local, course, index, &fault)
         }
         Verdict::Answer(reply) => Err(Stop::Answered(index, reply, decision.reason)),
     }
@@ -118,7 +124,9 @@ async fn buffered(
     let mut octets = octets.freeze();
     for &index in filters {
         let id = course.exchange.id;
+        let since = course.asked.begin(index);
         let said = local.call(index, |instance| instance.on_response_body(id, &octets, true));
+        course.asked.end(index, since);
         let decision = match said {
             Ok(decision) => decision,
             Err(fault) => {
@@ -137,7 +145,8 @@ async fn buffered(
                 match check(&edits, &writes.unwrap_or_default(), HeadSide::Response) {
                     Ok(()) => apply(&edits, &mut course.exchange, HeadSide::Response),
                     Err(error) => {
-                        failed(local, course, index, &CallFault::Lift(error.to_string()))?;
+                        let fault = local.broke(index, error.to_string());
+                        failed(local, course, index, &fault)?;
                     }
                 }
             }

@@ -12,8 +12,10 @@ pub(crate) fn ask(local: &Rc<Local>, course: &mut Course) -> Result<Routed, Stop
     course.rule = None;
     let router = local.chain(course.chain).and_then(|chain| chain.router);
     let Some(index) = router else { return Ok(Routed::Unmatched) };
+    let since = course.asked.begin(index);
     let choice =
         local.call_request(index, &course.exchange, |instance, view| instance.on_route(view));
+    course.asked.end(index, since);
     let selection = match choice {
         Ok(Choice::Forward(selection)) => selection,
         Ok(Choice::Answer(reply)) => return Ok(Routed::Answer(index, reply)),
@@ -24,7 +26,8 @@ pub(crate) fn ask(local: &Rc<Local>, course: &mut Course) -> Result<Routed, Stop
         let checked = check(&selection.request_edits, filter.writes(), HeadSide::Request)
             .and_then(|()| check(&selection.response_edits, filter.writes(), HeadSide::Response));
         if let Err(error) = checked {
-            return closed(local, course, index, &CallFault::Lift(error.to_string()));
+            let fault = local.broke(index, error.to_string());
+            return closed(local, course, index, &fault);
         }
     }
     course.rule = Some(selection.rule);

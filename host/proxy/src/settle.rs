@@ -86,6 +86,8 @@ impl Settle {
         let service = course.service.and_then(|index| local.upstreams.get(index));
         let service = service.map(|upstream| upstream.name());
         if local.has_telemetry(course.chain) {
+            let telemetry = local.chain(course.chain).map(|chain| chain.telemetry.as_slice());
+            telemetry.unwrap_or_default().iter().for_each(|index| course.asked.note(*index));
             let peer = course.exchange.attributes.find("peer.spiffe-id");
             let summary = Summary {
                 exchange: course.exchange.id,
@@ -106,6 +108,7 @@ impl Settle {
             };
             local.tell(course.chain, summary);
         }
+        course.asked.settle(local, self.status);
         let refused = course.answered_by.is_some() || course.detail.is_some();
         if !self.shared.recorder.wants(refused || course.outcome.contains(Outcome::UPSTREAM_FAILED))
         {

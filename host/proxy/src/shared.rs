@@ -1,5 +1,6 @@
 //! What all workers of a proxy share.
 
+use crate::counts::Ledger;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tamis_observe::{Metrics, Recorder};
@@ -15,6 +16,7 @@ pub(crate) struct Shared {
     pub(crate) recorder: Recorder,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) registry: Registry,
+    pub(crate) ledger: Ledger,
     /// Responses name their generation.
     pub(crate) name_generation: bool,
     pub(crate) draining: AtomicBool,

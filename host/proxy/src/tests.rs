@@ -1,10 +1,13 @@
 //! Pieces of the way with filters that run: a guest built once, and chains of it.
 
 mod bodies;
+mod counting;
 mod decide;
 mod hedges;
+mod live;
 mod outgoing;
 
+use crate::counts::Ledger;
 use crate::course::{Course, Routed, Stop};
 use crate::generation::{Attached, Chain, Generation, Phase, Slot};
 use crate::local::Local;
@@ -46,9 +49,13 @@ fn walk() -> &'static Compiled {
 }
 
 fn filter(config: &Value) -> Filter {
+    filter_of(config, "sha256:00")
+}
+
+fn filter_of(config: &Value, digest: &str) -> Filter {
     let options = FilterOptions {
         name: "test/walk".into(),
-        digest: "sha256:00".into(),
+        digest: digest.into(),
         version: "0.1.0".into(),
         config_json: config.to_string(),
         grant: Grant::everything(),
@@ -78,7 +85,7 @@ fn router(rules: &[(&str, &str)]) -> Attached {
 /// A worker's view of `filters`, the last of which routes.
 fn local(filters: Vec<Attached>, chain: Chain) -> Rc<Local> {
     let generation = Generation { filters, chains: vec![chain], ..Generation::empty() };
-    Rc::new(Local::new(Arc::new(generation), Vec::new(), None))
+    Rc::new(Local::new(Arc::new(generation), Vec::new(), None, &Ledger::default(), 0))
 }
 
 fn course(path: &str) -> Course {

@@ -47,6 +47,7 @@ const LOOK_EVERY: u32 = 10;
 const ID_BITS: u32 = 48;
 
 struct Worker {
+    index: u64,
     shared: Arc<Shared>,
     upstreams: Upstreams,
     local: RefCell<Rc<Local>>,
@@ -65,9 +66,12 @@ pub(crate) fn run(
     let tasks = LocalSet::new();
     tasks.block_on(&runtime, async move {
         let upstreams = Upstreams::new(shared.registry.clone());
-        let local =
-            Local::new(Arc::clone(&generation), upstreams.apply(&generation.services), None);
+        let local = {
+            let upstreams = upstreams.apply(&generation.services);
+            Local::new(Arc::clone(&generation), upstreams, None, &shared.ledger, index)
+        };
         let worker = Rc::new(Worker {
+            index,
             shared,
             upstreams,
             local: RefCell::new(Rc::new(local)),
@@ -113,7 +117,13 @@ impl Worker {
     fn take(self: &Rc<Self>, generation: Arc<Generation>, listeners: Vec<(String, BoundListener)>) {
         let before = self.local();
         let upstreams = self.upstreams.apply(&generation.services);
-        let local = Rc::new(Local::new(generation, upstreams, Some(&before)));
+        let local = Rc::new(Local::new(
+            generation,
+            upstreams,
+            Some(&before),
+            &self.shared.ledger,
+            self.index,
+        ));
         before.flush_all();
         self.local.replace(Rc::clone(&local));
         local.look();
@@ -276,6 +286,8 @@ impl Worker {
             let said =
                 local.call_request(index, &facts, |instance, view| instance.on_connection(view));
             let attachment = local.attached(index).map(|one| one.attachment.as_str());
+            let cells = local.cells(index);
+            cells.inspect(|cells| cells.asked());
             let decision = match said {
                 Ok(decision) => decision,
                 Err(fault) => {
@@ -290,6 +302,7 @@ impl Worker {
             match decision.verdict {
                 ConnectionVerdict::Allow => {}
                 ConnectionVerdict::Deny => {
+                    cells.inspect(|cells| cells.denied());
                     tracing::info!(listener = name, attachment, reason, "a connection is closed");
                     return Admission::Close;
                 }

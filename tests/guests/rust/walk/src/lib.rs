@@ -17,6 +17,10 @@ struct Walk {
     path: Option<String>,
     /// Answer requests with this status.
     answer: Option<u16>,
+    /// Answer requests that have this header with 403.
+    deny_with: Option<String>,
+    /// Fail on requests that have this header.
+    trap_with: Option<String>,
     /// Fail on requests and bodies, but in the host's self-test.
     trap: bool,
     /// Judge bodies whole, up to so many octets.
@@ -53,6 +57,12 @@ impl Walk {
 impl Request for Walk {
     fn on_request(&mut self, seen: View<'_>) -> request::Decision {
         self.fail(seen.exchange());
+        let has =
+            |name: &Option<String>| name.as_ref().is_some_and(|name| seen.header(name).is_some());
+        assert!(!has(&self.trap_with), "told to");
+        if has(&self.deny_with) {
+            return request::Decision::answer(reply(403).text("no")).because("walk.deny");
+        }
         if let Some(status) = self.answer {
             return request::Decision::answer(reply(status).text("no")).because("walk.answer");
         }

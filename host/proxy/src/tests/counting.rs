@@ -1,0 +1,93 @@
+//! What slots did is counted once, whoever swaps what meanwhile.
+
+use super::live::Live;
+use super::*;
+use crate::{ProxyOptions, SlotCounts};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+const RULES: [(&str, &str); 1] = [("/", "ns/all/0")];
+
+fn named(slot: &str, digest: &str, config: &Value) -> Attached {
+    let running = Slot::Running(filter_of(config, digest));
+    Attached {
+        attachment: slot.into(),
+        slot: running,
+        ..attached(config, None, FailureMode::Closed)
+    }
+}
+
+fn of(counts: &[SlotCounts], slot: &str) -> SlotCounts {
+    counts.iter().find(|one| one.slot == slot).cloned().unwrap_or_default()
+}
+
+fn exchanges(counts: &[SlotCounts], slot: &str) -> u64 {
+    counts.iter().filter(|one| one.slot == slot).map(|one| one.exchanges).sum()
+}
+
+#[test]
+fn every_exchange_is_counted_once_with_what_came_of_it() {
+    let deny = json!({ "reads": ["x-deny"], "deny_with": "x-deny" });
+    let trap = json!({ "reads": ["x-trap"], "trap_with": "x-trap" });
+    let filters = vec![
+        named("test/deny", "sha256:0d", &deny),
+        named("test/trap", "sha256:07", &trap),
+        named("test/router", "sha256:00", &json!({ "reads": [":path"], "rules": RULES })),
+    ];
+    let live = Live::start(filters, ProxyOptions::default());
+    let mut client = live.client();
+    let mut ask = |line: Option<(&str, &str)>| client.ask("/", line.as_slice()).0;
+    for _ in 0..100 {
+        assert_eq!(ask(None), 200);
+    }
+    assert_eq!(ask(Some(("x-deny", "1"))), 403);
+    assert_eq!(ask(Some(("x-trap", "1"))), 503);
+    assert_eq!(ask(Some(("x-status", "500"))), 500);
+    assert_eq!(ask(Some(("x-status", "404"))), 404);
+    let counts =
+        live.until(|proxy| proxy.slot_counts(), |counts| exchanges(counts, "test/deny") == 104);
+    let numbers = |slot| {
+        let SlotCounts { exchanges, traps, server_errors, denials, .. } = of(&counts, slot);
+        (exchanges, traps, server_errors, denials)
+    };
+    assert_eq!(numbers("test/deny"), (104, 0, 2, 1));
+    assert_eq!(numbers("test/trap"), (103, 1, 2, 0), "it was not asked about what was denied");
+    assert_eq!(numbers("test/router"), (102, 0, 1, 0));
+    let timed: u64 = of(&counts, "test/deny").added.values().sum();
+    assert!((4..=9).contains(&timed), "{timed} of 104 were timed");
+    assert_eq!(of(&counts, "test/deny").digest, "sha256:0d");
+}
+
+#[test]
+fn a_hundred_swaps_lose_no_count() {
+    let router =
+        || named("test/router", "sha256:00", &json!({ "reads": [":path"], "rules": RULES }));
+    let sets = |n: u32| json!({ "writes": ["x-n"], "set": [["x-n", n.to_string()]] });
+    let policy = |n: u32| named("test/policy", &format!("sha256:0{}", n % 3), &sets(n % 5));
+    let mut live = Live::start(vec![policy(0), router()], ProxyOptions::default());
+    let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+    let clients: Vec<_> = (0..3).map(|_| live.client()).collect();
+    std::thread::scope(|scope| {
+        for mut client in clients {
+            let (stop, sent) = (&stop, &sent);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    assert_eq!(client.ask("/", &[]).0, 200);
+                    sent.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        for n in 1..=100 {
+            live.swap(vec![policy(n), router()]);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    let sent = sent.into_inner();
+    let counts =
+        live.until(|proxy| proxy.slot_counts(), |counts| exchanges(counts, "test/policy") >= sent);
+    for slot in ["test/policy", "test/router"] {
+        assert_eq!(exchanges(&counts, slot), sent, "{slot}");
+    }
+    let digests = counts.iter().filter(|one| one.slot == "test/policy" && one.exchanges > 0);
+    assert_eq!(digests.count(), 3, "each digest has counts of its own");
+    assert!(sent > 100, "{sent} exchanges say little");
+}

@@ -1,0 +1,169 @@
+//! A proxy that runs, an upstream that answers with what it was sent, and a client.
+
+use super::*;
+use crate::generation::{Direction, Listener};
+use crate::{Proxy, ProxyOptions};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+use tamis_transport::Address;
+use tamis_upstream::{EndpointConfig, Policy, Protocol, ServiceConfig, Target};
+
+/// Answers every request with its head, and with the status that `x-status` asks for.
+fn upstream() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                let mut stream = BufReader::new(stream);
+                while let Some((head, _)) = head(&mut stream) {
+                    let status = field(&head, "x-status").unwrap_or("200").to_owned();
+                    let length = head.len();
+                    let answer =
+                        format!("HTTP/1.1 {status} x\r\ncontent-length: {length}\r\n\r\n{head}");
+                    if stream.get_mut().write_all(answer.as_bytes()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+/// A head as text and the length of the body that follows; none when the other side is gone.
+fn head(stream: &mut BufReader<TcpStream>) -> Option<(String, usize)> {
+    let mut text = String::new();
+    while !text.ends_with("\r\n\r\n") {
+        if stream.read_line(&mut text).ok()? == 0 {
+            return None;
+        }
+    }
+    let length = field(&text, "content-length").and_then(|length| length.parse().ok());
+    Some((text, length.unwrap_or(0)))
+}
+
+fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let lines = head.lines().filter_map(|line| line.split_once(": "));
+    lines.filter(|(known, _)| *known == name).map(|(_, value)| value).next()
+}
+
+/// A proxy and where it listens.
+pub(super) struct Live {
+    pub(super) proxy: Proxy,
+    address: SocketAddr,
+    services: Vec<ServiceConfig>,
+    numbers: u64,
+}
+
+impl Live {
+    /// Two workers that serve `filters`, the last of which routes.
+    pub(super) fn start(filters: Vec<Attached>, options: ProxyOptions) -> Self {
+        let endpoint = EndpointConfig {
+            target: Target::Address(Address::Tcp(upstream())),
+            weight: 1,
+            tls: None,
+            tls_key: String::new(),
+        };
+        let service = ServiceConfig {
+            name: "test/app:80".into(),
+            protocol: Protocol::Http1,
+            endpoints: vec![endpoint],
+            policy: Policy::default(),
+        };
+        let services = vec![service];
+        let workers = NonZeroUsize::new(2);
+        let first = generation(1, filters, &services);
+        let proxy = Proxy::start(ProxyOptions { workers, ..options }, first).unwrap();
+        let Some(Address::Tcp(address)) = proxy.address("in") else { panic!("it listens nowhere") };
+        Self { proxy, address, services, numbers: 1 }
+    }
+
+    /// Serves these from now on.
+    pub(super) fn swap(&mut self, filters: Vec<Attached>) {
+        self.numbers += 1;
+        self.proxy.swap(generation(self.numbers, filters, &self.services)).unwrap();
+    }
+
+    pub(super) fn client(&self) -> Client {
+        Client(BufReader::new(TcpStream::connect(self.address).unwrap()))
+    }
+
+    /// Waits until the numbers, which are told after the client has its answer, are as they should be.
+    #[track_caller]
+    pub(super) fn until<T: std::fmt::Debug>(
+        &self,
+        mut look: impl FnMut(&Proxy) -> T,
+        right: impl Fn(&T) -> bool,
+    ) -> T {
+        let until = Instant::now() + Duration::from_secs(20);
+        loop {
+            let seen = look(&self.proxy);
+            if right(&seen) {
+                return seen;
+            }
+            assert!(Instant::now() < until, "still {seen:?}");
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn generation(number: u64, filters: Vec<Attached>, services: &[ServiceConfig]) -> Generation {
+    let listener = Listener {
+        name: "in".into(),
+        address: Address::Tcp("127.0.0.1:0".parse().unwrap()),
+        tls: None,
+        direction: Direction::Gateway,
+        chain: 0,
+    };
+    let members: Vec<usize> = (0..filters.len()).collect();
+    let chain = Chain::build(&filters, &members, services);
+    Generation {
+        number,
+        listeners: vec![listener],
+        filters,
+        chains: vec![chain],
+        services: Arc::new(services.to_vec()),
+        ..Generation::empty()
+    }
+}
+
+/// A connection.
+pub(super) struct Client(BufReader<TcpStream>);
+
+impl Client {
+    /// Asks for a path with more header lines; gives status, head and body of the answer.
+    pub(super) fn ask(&mut self, path: &str, lines: &[(&str, &str)]) -> (u16, String, String) {
+        let lines: String =
+            lines.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: shop.example\r\n{lines}\r\n");
+        self.0.get_mut().write_all(request.as_bytes()).unwrap();
+        let (head, length) = head(&mut self.0).expect("an answer");
+        let mut body = Vec::new();
+        if field(&head, "transfer-encoding").is_some() {
+            while self.chunk(&mut body) > 0 {}
+        } else {
+            self.octets(length, &mut body);
+        }
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap();
+        (status, head, String::from_utf8(body).unwrap())
+    }
+
+    fn octets(&mut self, length: usize, into: &mut Vec<u8>) {
+        let start = into.len();
+        into.resize(start + length, 0);
+        self.0.read_exact(&mut into[start..]).unwrap();
+    }
+
+    /// Reads a chunk (RFC 9112 §7.1); gives its length.
+    fn chunk(&mut self, into: &mut Vec<u8>) -> usize {
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        let length = usize::from_str_radix(line.trim_end(), 16).unwrap();
+        self.octets(length, into);
+        self.octets(2, &mut Vec::new());
+        length
+    }
+}
