@@ -61,3 +61,6 @@ pub fn drift(state: &State, plans: &mut Plans, now: u64) -> Vec<Drift> {
 fn running(report: &SlotReport) -> Option<(Digest, Digest)> {
     report.running.as_ref().map(|running| (running.digest, running.config))
 }
+
+#[cfg(test)]
+mod tests;

@@ -133,3 +133,6 @@ fn go_on(runs: &mut Vec<Ran>, now: Ran) {
     }
     runs.push(now);
 }
+
+#[cfg(test)]
+mod tests;

@@ -173,3 +173,6 @@ impl RolloutState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

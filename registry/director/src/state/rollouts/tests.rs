@@ -1,0 +1,115 @@
+use tamis_push::{
+    Counts, DifferenceReport, NodeReported, RefusedReport, ShadowReport, SlotReport, Statistics,
+};
+use tamis_trust::Digest;
+
+use crate::fixture::{JWT, World, applied, checked, digest, report, rollout, service};
+use crate::rollout::{Event, Judgement, Shadow, Step, Tally};
+
+const SLOT: &str = "shop/a-jwt";
+
+/// A rollout in its second wave over forty sidecars; a node that it moves and one that it leaves.
+fn half_way() -> (World, String, String) {
+    let mut world = World::mesh();
+    world.append("ada", applied([service("shop/a", 40)]));
+    let rollout = checked(rollout("r", JWT, "1.0.0", "1.1.0"));
+    let nodes: Vec<String> = (0..40).map(|at| format!("sidecar:shop/a/{at}")).collect();
+    let moved = nodes.iter().find(|node| rollout.moves(Step::Wave(1), node)).unwrap().clone();
+    let stays = nodes.iter().find(|node| !rollout.moves(Step::Wave(1), node)).unwrap().clone();
+    world.start(rollout);
+    world.step("r", Event::Advance);
+    (world, moved, stays)
+}
+
+fn counted(node: &str, slot: &str, of: Digest, exchanges: u64, traps: u64) -> NodeReported {
+    let counts = Counts { exchanges, traps, ..Counts::default() };
+    let statistics = vec![Statistics { slot: slot.to_owned(), digest: of, counts }];
+    NodeReported { statistics, ..report(node, &[]) }
+}
+
+fn tally(world: &World) -> &Tally {
+    &world.state.rollouts()["r"].tally
+}
+
+#[test]
+fn only_moved_nodes_count_for_the_candidate() {
+    let (mut world, moved, stays) = half_way();
+    let (from, to) = (digest(JWT, "1.0.0"), digest(JWT, "1.1.0"));
+    world.append("proxies", counted(&moved, SLOT, to, 7, 0));
+    world.append("proxies", counted(&stays, SLOT, to, 100, 100));
+    world.append("proxies", counted(&stays, SLOT, from, 5, 0));
+    world.append("proxies", counted(&moved, "shop/a-jwt~shadow", to, 100, 100));
+    world.append("proxies", counted(&moved, SLOT, digest(JWT, "3.0.0"), 100, 100));
+    assert_eq!((tally(&world).candidate.exchanges, tally(&world).candidate.traps), (7, 0));
+    assert_eq!(tally(&world).current.exchanges, 5);
+}
+
+#[test]
+fn a_step_begins_with_an_empty_tally_of_the_candidate() {
+    let (mut world, moved, stays) = half_way();
+    world.append("proxies", counted(&moved, SLOT, digest(JWT, "1.1.0"), 7, 1));
+    world.append("proxies", counted(&stays, SLOT, digest(JWT, "1.0.0"), 5, 0));
+    world.step("r", Event::Advance);
+    assert_eq!(tally(&world).candidate, Counts::default());
+    assert_eq!(tally(&world).current.exchanges, 5);
+}
+
+#[test]
+fn a_slot_that_refuses_the_candidate_is_counted_once() {
+    let (mut world, moved, _) = half_way();
+    let refused = RefusedReport { digest: digest(JWT, "1.1.0"), code: "trust.key".to_owned() };
+    let slot = SlotReport {
+        slot: SLOT.to_owned(),
+        filter: JWT.parse().unwrap(),
+        running: None,
+        refused: Some(refused),
+    };
+    for _ in 0..3 {
+        let slots = vec![slot.clone()];
+        world.append("proxies", NodeReported { slots, ..report(&moved, &[]) });
+    }
+    assert_eq!(tally(&world).refusals, [(moved, SLOT.to_owned())].into());
+}
+
+#[test]
+fn the_gates_judge_what_was_reported() {
+    let (mut world, moved, _) = half_way();
+    let judged = |world: &World| world.state.judge("r", world.now_ms).unwrap();
+    assert!(matches!(judged(&world), Judgement::Baking { .. }));
+    world.append("proxies", counted(&moved, SLOT, digest(JWT, "1.1.0"), 20, 1));
+    world.now_ms += 1_000;
+    assert!(matches!(judged(&world), Judgement::Passed { .. }));
+    world.append("proxies", counted(&moved, SLOT, digest(JWT, "1.1.0"), 20, 19));
+    assert!(matches!(judged(&world), Judgement::Breached { .. }));
+    assert!(world.state.judge("nobody", 0).is_none());
+}
+
+#[test]
+fn a_shadow_counts_differences_of_the_candidate_alone() {
+    let mut world = World::mesh();
+    let mut spec = rollout("r", JWT, "1.0.0", "1.1.0");
+    spec.shadow = Some(Shadow { min_samples: 10, max_differences: 0 });
+    world.start(checked(spec));
+    let differs = DifferenceReport { count: 1, examples: vec!["deny".to_owned()] };
+    for version in ["1.1.0", "1.0.0"] {
+        let shadows = vec![ShadowReport {
+            slot: SLOT.to_owned(),
+            digest: digest(JWT, version),
+            samples: 9,
+            differences: [("verdict".to_owned(), differs.clone())].into(),
+        }];
+        world.append("proxies", NodeReported { shadows, ..report("sidecar:shop/a/0", &[]) });
+    }
+    assert_eq!((tally(&world).differences.samples, tally(&world).differences.count()), (9, 1));
+    let judged = world.state.judge("r", world.now_ms);
+    assert!(matches!(judged, Some(Judgement::Breached { .. })));
+}
+
+#[test]
+fn what_comes_after_the_end_counts_no_more() {
+    let (mut world, moved, _) = half_way();
+    world.step("r", Event::Abort);
+    let before = tally(&world).clone();
+    world.append("proxies", counted(&moved, SLOT, digest(JWT, "1.1.0"), 7, 7));
+    assert_eq!(*tally(&world), before);
+}
