@@ -21,8 +21,13 @@ pub(crate) struct Arguments {
 
 /// Writes or compares the pages.
 pub(crate) fn run(arguments: &Arguments, program: Command) -> Result<ExitCode> {
-    let pages =
-        [("cli.md", cli(program)), ("resources.md", resources()), ("metrics.md", metrics())];
+    let openapi = tamis_server::openapi().context("the API cannot be described")?;
+    let pages = [
+        ("cli.md", cli(program)),
+        ("resources.md", resources()),
+        ("metrics.md", metrics()),
+        ("openapi.json", openapi),
+    ];
     let mut stale = Vec::new();
     for (name, text) in pages {
         let path = arguments.folder.join(name);

@@ -25,8 +25,8 @@ pub use pin::{
 };
 pub use resource::{Condition, Programmed, Resource, ResourceList, ResourceSummary};
 pub use rollout::{
-    DifferenceView, Gates, MoveRequest, OnBreach, RolloutMove, RolloutRequest, RolloutView, Shadow,
-    Side as RolloutSide, Wave,
+    DifferenceView, Gates, MoveRequest, OnBreach, RolloutMove, RolloutRequest, RolloutSide,
+    RolloutView, Shadow, Wave,
 };
 pub use status::{AssignedView, ProxyStatus, RunningView, SlotState, SlotStatus, Status};
 

@@ -149,9 +149,9 @@ pub struct RolloutView {
     /// Proxies that it leaves.
     pub rest: usize,
     /// What the candidate did, since the step began.
-    pub candidate: Side,
+    pub candidate: RolloutSide,
     /// What the current digest did, since the rollout began.
-    pub current: Side,
+    pub current: RolloutSide,
     /// Verdicts the shadow compared.
     pub samples: u64,
     /// Verdicts that differed, by cause.
@@ -167,7 +167,7 @@ pub struct RolloutView {
 /// What one digest did.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Side {
+pub struct RolloutSide {
     /// Exchanges it was asked about.
     pub exchanges: u64,
     /// Its faults.

@@ -57,6 +57,15 @@ pub(super) async fn log(
         let title = format!("limit is {}, it must be 1 to 1000", page.limit);
         return Err(problem(400, "bad-request", title, "ask for less, and again behind the last"));
     }
+    if i64::try_from(page.after).is_err() {
+        let title = "after is more than any revision can be";
+        return Err(problem(
+            400,
+            "bad-request",
+            title,
+            "take the last revision of the page before",
+        ));
+    }
     Ok(Json(api.control.log(page.after, page.limit).await?))
 }
 
