@@ -15,6 +15,7 @@ mod log;
 mod names;
 mod output;
 mod pin;
+mod policy;
 mod proxy;
 mod reference;
 mod registry;
@@ -65,6 +66,9 @@ enum Command {
     /// Write, build, test, inspect, sign and verify filters.
     #[command(after_help = "Example:\n  tamis filter new my-filter")]
     Filter(filter::Arguments),
+    /// Write, sign and check trust policies as metadata that proxies verify: who may say whose signatures count.
+    #[command(after_help = "Example:\n  tamis policy show --folder policy")]
+    Policy(policy::Arguments),
     /// Run a registry: filters and any other OCI artifact, kept and handed out.
     #[command(
         after_help = "Example:\n  tamis registry --data /var/lib/tamis --listen 127.0.0.1:5000"
@@ -142,6 +146,7 @@ fn main() -> ExitCode {
         Some(Command::Schema) => schema::run(),
         Some(Command::Keys(arguments)) => keys::run(&arguments, output),
         Some(Command::Filter(arguments)) => filter::run(&arguments, output),
+        Some(Command::Policy(arguments)) => policy::run(&arguments, output),
         Some(Command::Registry(arguments)) => registry::run(&arguments, output),
         Some(Command::Plan(arguments)) => change::plan(&arguments, output),
         Some(Command::Apply(arguments)) => change::apply(&arguments, output),

@@ -88,19 +88,28 @@ impl Repository {
             root.keys.retain(|id, _| used.contains(id));
             Ok(())
         })?;
-        if *role == Role::Targets { self.renew(TARGETS_FILE, now) } else { Ok(()) }
+        if *role == Role::Targets { self.renew_file(TARGETS_FILE, now) } else { Ok(()) }
     }
 
-    /// Stages a role of documents (`targets` or a namespace) as it is with a later expiry.
+    /// Stages a role as it is with a later expiry.
     ///
     /// # Errors
-    /// When there is no such role.
-    pub fn renew_role(&self, namespace: &Namespace, now: u64) -> Result<(), Error> {
-        let file = namespace.role().map_or(TARGETS_FILE.to_owned(), |role| format!("{role}.json"));
-        self.renew(&file, now)
+    /// When there is no such role, or it is `online`, which [`Repository::refresh`] renews.
+    pub fn renew(&self, role: &Role, now: u64) -> Result<(), Error> {
+        match role {
+            Role::Root => self.change_keys(role, &KeyChange::default(), now),
+            Role::Targets => self.renew_file(TARGETS_FILE, now),
+            Role::Online => Err(Error::Change(
+                "snapshot and timestamp are renewed by `tamis policy refresh`".to_owned(),
+            )),
+            Role::Namespace(namespace) => {
+                let (_, role) = self.delegator(namespace)?;
+                self.renew_file(&format!("{role}.json"), now)
+            }
+        }
     }
 
-    fn renew(&self, file: &str, now: u64) -> Result<(), Error> {
+    fn renew_file(&self, file: &str, now: u64) -> Result<(), Error> {
         self.change_targets(file, now, |_| Ok(()))
     }
 
@@ -120,7 +129,7 @@ impl Repository {
             prune(delegations);
             Ok(())
         })?;
-        self.renew(&format!("{role}.json"), now)
+        self.renew_file(&format!("{role}.json"), now)
     }
 
     /// Gives a namespace and all below it to keys of its own. The role `targets` gives it, or, with `by`,

@@ -88,7 +88,7 @@ fn trust_roots_per_namespace_a_key_of_acme_signs_nothing_of_beta() {
     let beyond = world.repository.set(&namespace("acme"), &world.document(&["beta/*"]), NOW);
     assert!(beyond.unwrap_err().to_string().contains("beta/*"));
     let targets: Value = serde_json::from_slice(&world.files()["ns.beta.json"]).unwrap();
-    world.repository.renew_role(&namespace("acme"), NOW).unwrap();
+    world.repository.renew(&Role::Namespace(namespace("acme")), NOW).unwrap();
     let staged = world.folder.path().join("policy/staged/ns.acme.json");
     let mut forged: Value = serde_json::from_slice(&std::fs::read(&staged).unwrap()).unwrap();
     forged["signed"]["targets"]["policy/beta.json"] =
@@ -105,7 +105,7 @@ fn a_document_that_speaks_of_another_namespace_is_refused() {
     let world = World::new();
     let (path, document) = ("policy/acme.json", world.document(&["acme/*", "beta/x"]));
     let staged = world.folder.path().join("policy/staged");
-    world.repository.renew_role(&Namespace::ALL, NOW).unwrap();
+    world.repository.renew(&Role::Targets, NOW).unwrap();
     let mut targets: Value =
         serde_json::from_slice(&std::fs::read(staged.join("targets.json")).unwrap()).unwrap();
     targets["signed"]["targets"][path] =
@@ -309,7 +309,7 @@ fn a_namespace_whose_time_ran_out_holds_up_no_other() {
     let acme = key();
     world.delegate("acme", &acme);
     let later = NOW + 91 * DAY;
-    world.repository.renew_role(&Namespace::ALL, later).unwrap();
+    world.repository.renew(&Role::Targets, later).unwrap();
     world.set("beta", &["beta/*"], later);
     let mut node = Trusted::new(&world.first_root()).unwrap();
     node.take(&world.files(), later).unwrap();
