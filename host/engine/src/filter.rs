@@ -142,6 +142,18 @@ impl Filter {
         Ok(Self(Arc::new(plan)))
     }
 
+    /// A candidate in the shadow of the filter whose state `options` has: checked like any other, and unable to do
+    /// anything that is seen. It has the secrets of that state and reads the values of its `kv`; what it writes,
+    /// counts, measures, exports and logs is its own and reaches nobody, `http-client` answers `denied`, and its
+    /// faults open a breaker of its own.
+    ///
+    /// # Errors
+    /// As [`Filter::new`].
+    pub fn shadow(compiled: &Compiled, options: FilterOptions) -> Result<Self, EngineError> {
+        let state = Arc::new(options.state.shadow());
+        Self::new(compiled, FilterOptions { state, fetch: None, ..options })
+    }
+
     /// A fresh instance for a worker, already configured.
     ///
     /// # Errors

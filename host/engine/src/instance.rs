@@ -183,6 +183,15 @@ impl Instance {
         &self.filter
     }
 
+    /// Whether its last call would have waited for a request it sends, had there been anything to send it: of a
+    /// [`Filter::shadow`] whose grant has `duringRequests`.
+    pub fn would_wait(&self) -> bool {
+        let granted = self.filter.0.settings.grant.imports.http_client.as_ref();
+        self.filter.0.state.is_shadow()
+            && granted.is_some_and(|granted| granted.during_requests)
+            && self.direct.as_ref().is_some_and(|running| running.store.data().sends > 0)
+    }
+
     /// Asks about a request head.
     ///
     /// # Errors
@@ -503,6 +512,9 @@ impl Instance {
         let plan = &self.filter.0;
         plan.state.count_fault(hook);
         plan.state.breaker.failed();
+        if plan.state.is_shadow() {
+            return fault;
+        }
         tracing::warn!(target: "tamis::filter", filter = plan.settings.name, digest = plan.settings.digest,
             hook = hook.as_str(), %fault, "a filter's call failed");
         fault

@@ -45,12 +45,14 @@ pub struct FilterState {
     pub(crate) records: RateLimiter,
     pub(crate) fetches: RateLimiter,
     pub(crate) breaker: Breaker,
+    /// Of a shadow: the state of what it is the shadow of, to look at.
+    pub(crate) of: Option<Arc<Self>>,
     statistics: [HookStatistics; Hook::ALL.len()],
     memory_high_bytes: AtomicU64,
     instances: AtomicU64,
 }
 
-/// Forgets what a self-test exports.
+/// Forgets what self-tests and shadows export.
 struct Nowhere;
 
 impl Exporter for Nowhere {
@@ -109,6 +111,7 @@ impl FilterState {
             records: RateLimiter::default(),
             fetches: RateLimiter::default(),
             breaker: Breaker::default(),
+            of: None,
             statistics: Default::default(),
             memory_high_bytes: AtomicU64::new(0),
             instances: AtomicU64::new(0),
@@ -134,6 +137,18 @@ impl FilterState {
         Self::new(Arc::new(Metrics::new()))
             .with_secrets(self.secrets.clone())
             .with_exporter(Arc::new(Nowhere))
+    }
+
+    /// State for a candidate in the shadow of the filter with this one: the same secrets, the values of `kv` as that
+    /// filter has them until the candidate writes its own, counters and quotas of its own that begin empty. What it
+    /// measures, exports and logs reaches nobody.
+    pub(crate) fn shadow(self: &Arc<Self>) -> Self {
+        Self { of: Some(Arc::clone(self)), ..self.scratch() }
+    }
+
+    /// Whether nobody is to hear of what the filter does.
+    pub(crate) fn is_shadow(&self) -> bool {
+        self.of.is_some()
     }
 
     /// A snapshot of the numbers.

@@ -16,6 +16,9 @@ pub(super) fn log(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()>
         "write",
         |store: StoreContextMut<'_, Host>, (level, message): (LogLevel, String)| {
             let host = store.data();
+            if host.state.is_shadow() {
+                return Ok(());
+            }
             let default = LogGrant::default();
             let grant = host.settings.grant.imports.log.as_ref().unwrap_or(&default);
             if host.state.log.take(1, grant.per_second, Duration::from_secs(1)) {

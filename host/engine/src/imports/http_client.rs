@@ -66,7 +66,8 @@ pub trait HttpFetch: Send + Sync {
 
 pub(super) fn add(linker: &mut LinkerInstance<'_, Host>, mode: Mode) -> wasmtime::Result<()> {
     if mode != Mode::Suspending {
-        return linker.func_wrap("send", |_: StoreContextMut<'_, Host>, (_,): (abi::Outgoing,)| {
+        return linker.func_wrap("send", |mut store: StoreContextMut<'_, Host>, (_,): (abi::Outgoing,)| {
+            store.data_mut().sends += 1;
             let why = "only `tick` may send requests here; `duringRequests` in the grant allows it in hooks";
             Ok((Err::<abi::Incoming, _>(HttpFailure::Denied(why.to_owned())),))
         });

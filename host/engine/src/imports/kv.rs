@@ -1,7 +1,7 @@
 //! `kv`: small values with a time to live, shared by all instances of an attachment.
 
 use crate::abi::KvEntry;
-use crate::{Host, KvGrant};
+use crate::{FilterState, Host, KvGrant};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,7 +10,8 @@ use wasmtime::component::LinkerInstance;
 
 pub(super) fn add(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()> {
     linker.func_wrap("read", |store: StoreContextMut<'_, Host>, (key,): (String,)| {
-        Ok((store.data().state.kv.read(&key, Instant::now()),))
+        let (state, now) = (&store.data().state, Instant::now());
+        Ok((state.kv.read(&key, now).or_else(|| beneath(state, &key, now)),))
     })?;
     linker.func_wrap(
         "write",
@@ -23,14 +24,35 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()>
         "swap",
         |store: StoreContextMut<'_, Host>,
          (key, expect, value, ttl): (String, u64, Vec<u8>, u32)| {
-            let host = store.data();
-            Ok((host.state.kv.swap(key, expect, value, ttl, &grant(host), Instant::now()),))
+            let (host, now) = (store.data(), Instant::now());
+            let expect = match expected(&host.state, &key, expect, now) {
+                Ok(expect) => expect,
+                Err(entry) => return Ok((Err(Some(entry)),)),
+            };
+            Ok((host.state.kv.swap(key, expect, value, ttl, &grant(host), now),))
         },
     )?;
     linker.func_wrap("remove", |store: StoreContextMut<'_, Host>, (key,): (String,)| {
         store.data().state.kv.remove(&key);
         Ok(())
     })
+}
+
+/// What a shadow finds where it has not written: the value of the filter that it is the shadow of.
+fn beneath(state: &FilterState, key: &str, now: Instant) -> Option<KvEntry> {
+    state.of.as_ref().and_then(|of| of.kv.read(key, now))
+}
+
+/// What a shadow's own value must be for a swap: none where it has not written and expects what is beneath.
+fn expected(state: &FilterState, key: &str, expect: u64, now: Instant) -> Result<u64, KvEntry> {
+    if state.kv.read(key, now).is_some() {
+        return Ok(expect);
+    }
+    match beneath(state, key, now) {
+        Some(entry) if entry.version != expect => Err(entry),
+        Some(_) => Ok(0),
+        None => Ok(expect),
+    }
 }
 
 fn grant(host: &Host) -> KvGrant {
@@ -165,6 +187,7 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     #[test]
     fn values_expire_swap_compares_and_limits_hold() {
@@ -181,5 +204,19 @@ mod tests {
         assert!(store.write("c".into(), b"1".to_vec(), 0, &grant, now).is_err());
         store.remove("b");
         assert!(store.write("c".into(), b"1".to_vec(), 0, &grant, now).is_ok());
+    }
+
+    #[test]
+    fn a_shadow_swaps_what_is_beneath_into_its_own() {
+        let (of, now) = (Arc::new(FilterState::new(Arc::default())), Instant::now());
+        let grant = KvGrant::default();
+        let one = of.kv.write("a".into(), b"1".to_vec(), 0, &grant, now).unwrap();
+        let shadow = of.shadow();
+        assert_eq!(expected(&shadow, "a", one + 1, now).map_err(|entry| entry.version), Err(one));
+        assert_eq!(expected(&shadow, "b", 0, now).ok(), Some(0));
+        let expect = expected(&shadow, "a", one, now).unwrap_or(1);
+        let own = shadow.kv.swap("a".into(), expect, b"2".to_vec(), 0, &grant, now).unwrap_or(0);
+        assert_eq!(expected(&shadow, "a", own, now).ok(), Some(own));
+        assert_eq!(of.kv.read("a", now).unwrap().value, b"1");
     }
 }

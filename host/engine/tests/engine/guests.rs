@@ -79,7 +79,11 @@ pub(crate) fn given() -> Given {
 
 impl Given {
     pub(crate) fn filter(&self, compiled: &Compiled, config: &str) -> Result<Filter, EngineError> {
-        let options = FilterOptions {
+        Filter::new(compiled, self.options(config))
+    }
+
+    fn options(&self, config: &str) -> FilterOptions {
+        FilterOptions {
             name: "test/guest".into(),
             digest: "sha256:00".into(),
             version: "0.1.0".into(),
@@ -89,13 +93,18 @@ impl Given {
             fetch: self.fetch.clone(),
             failure: FailureMode::Closed,
             isolation: self.isolation,
-        };
-        Filter::new(compiled, options)
+        }
     }
 
     pub(crate) fn does(&self, what: &str) -> Result<Filter, EngineError> {
         let config = format!(r#"{{"do":"{what}","reads":[":path"],"writes":["x-path"]}}"#);
         self.filter(behaviour(), &config)
+    }
+
+    /// The same in the shadow of the filters with this state.
+    pub(crate) fn shadow_does(&self, what: &str) -> Result<Filter, EngineError> {
+        let config = format!(r#"{{"do":"{what}","reads":[":path"],"writes":["x-path"]}}"#);
+        Filter::shadow(behaviour(), self.options(&config))
     }
 }
 

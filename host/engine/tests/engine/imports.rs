@@ -4,7 +4,8 @@ use crate::guests::{Given, behaviour, given, view};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tamis_engine::{
-    Fetching, Filter, Hook, HttpClientGrant, HttpFetch, Incoming, Isolation, Outgoing,
+    BreakerStatus, Fetching, Filter, Hook, HttpClientGrant, HttpFetch, Incoming, Isolation,
+    Outgoing,
 };
 use tamis_exchange::{Decision, Verdict};
 
@@ -54,6 +55,53 @@ fn host_state_outlives_instances_and_generations_and_self_tests_leave_no_trace()
     assert_eq!(count(&next), [3, 1]);
     let text = given.metrics.render();
     assert!(text.contains("guest_total{path=\"/\"} 3"), "{text}");
+}
+
+#[test]
+fn a_shadow_sees_the_values_of_its_filter_and_leaves_no_trace() {
+    let given = given();
+    let count = |filter: &Filter| {
+        let mut instance = filter.instantiate().unwrap();
+        body(instance.on_request(&view(filter.reads(), 1, "/")).unwrap())
+    };
+    let (filter, shadow) = (given.does("count").unwrap(), given.shadow_does("count").unwrap());
+    assert_eq!(count(&filter), [1, 1]);
+    assert_eq!((count(&shadow), count(&shadow)), (vec![2, 1], vec![3, 1]), "it has its own now");
+    assert_eq!(count(&filter), [2, 1]);
+    let text = given.metrics.render();
+    assert!(text.contains("guest_total{path=\"/\"} 2"), "{text}");
+    let (shown, hidden) = (given.state.statistics(), shadow.state().statistics());
+    assert_eq!((shown.hooks[0].calls, hidden.hooks[0].calls), (2, 2));
+}
+
+#[test]
+fn faults_of_a_shadow_open_no_breaker_but_its_own() {
+    let given = given();
+    let (filter, shadow) = (given.does("edit").unwrap(), given.shadow_does("trap").unwrap());
+    let mut instance = shadow.instantiate().unwrap();
+    for _ in 0..5 {
+        instance.on_request(&view(shadow.reads(), 1, "/")).unwrap_err();
+    }
+    assert_eq!(shadow.state().statistics().breaker, BreakerStatus::Open);
+    assert_eq!(given.state.statistics().breaker, BreakerStatus::Closed);
+    filter.instantiate().unwrap().on_request(&view(filter.reads(), 1, "/")).unwrap();
+}
+
+#[test]
+fn a_shadow_sends_nothing_and_says_that_it_would_have_waited() {
+    for during_requests in [true, false] {
+        let (given, slow) = fetching(during_requests);
+        let shadow = given.shadow_does("fetch").unwrap();
+        assert!(!shadow.suspends_requests());
+        let mut instance = shadow.instantiate().unwrap();
+        instance.on_request(&view(shadow.reads(), 1, "/")).unwrap();
+        assert_eq!(instance.would_wait(), during_requests);
+        assert!(slow.0.lock().unwrap().is_empty());
+        let passing = given.shadow_does("pass").unwrap();
+        let mut instance = passing.instantiate().unwrap();
+        instance.on_request(&view(passing.reads(), 1, "/")).unwrap();
+        assert!(!instance.would_wait());
+    }
 }
 
 #[test]
