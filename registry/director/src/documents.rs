@@ -154,9 +154,17 @@ fn read(one: &AppliedDocument) -> Result<Document, NotTaken> {
     let (Some(document), true) = (documents.pop(), documents.is_empty()) else {
         return rule(format!("{} must be one document; write each under its own key", one.key));
     };
-    if matches!(document.resource, Resource::FiltersLock(_)) {
-        let way = "pins are made by pinning, so that each has its own entry in the journal";
-        return rule(format!("{}: a FiltersLock is not applied; {way}", one.key));
+    let way = match document.resource {
+        Resource::FiltersLock(_) => {
+            "pins are made by pinning, so that each has its own entry in the journal"
+        }
+        Resource::Rollout(_) => {
+            "begin it with `tamis rollout start --file`: what it rolls out is verified once, then"
+        }
+        _ => "",
+    };
+    if !way.is_empty() {
+        return rule(format!("{}: a {} is not applied; {way}", one.key, document.kind()));
     }
     let key = format!("{}/{}", document.kind(), document.key());
     if key != one.key {

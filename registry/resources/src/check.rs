@@ -52,10 +52,14 @@ impl Checker<'_> {
         }
         match &node.value {
             Value::Text(text) => self.text(node, text, schema, path),
-            Value::Int(number) => self.number(node, *number, schema, path),
+            Value::Int(number) => {
+                #[expect(clippy::cast_precision_loss, reason = "bounds are far below 2^53")]
+                self.number(node, *number as f64, schema, path);
+            }
+            Value::Float(number) => self.number(node, *number, schema, path),
             Value::List(items) => self.list(node, items, schema, path),
             Value::Map(entries) => self.map(node, entries, schema, path),
-            Value::Null | Value::Bool(_) | Value::Float(_) => {}
+            Value::Null | Value::Bool(_) => {}
         }
     }
 
@@ -101,10 +105,8 @@ impl Checker<'_> {
         }
     }
 
-    fn number(&mut self, node: &Node, number: i64, schema: &Json, path: &str) {
+    fn number(&mut self, node: &Node, value: f64, schema: &Json, path: &str) {
         let bound = |name| schema.get(name).and_then(Json::as_f64);
-        #[expect(clippy::cast_precision_loss, reason = "bounds are far below 2^53")]
-        let value = number as f64;
         if let Some(least) = bound("minimum").filter(|least| value < *least) {
             self.problem("field.range", node.span, format!("{path} must be at least {least}"));
         }

@@ -115,6 +115,7 @@ fn document(checker: &mut Checker<'_>, tree: Node) -> Option<Document> {
         .map_err(|error| error.to_string())
         .and_then(|metadata| Ok((metadata, Resource::read(kind.kind, spec)?)));
     match read {
+        Ok((_, resource)) if wrong(checker, &tree, &resource) => None,
         Ok((metadata, resource)) => Some(Document {
             source: checker.source.to_owned(),
             metadata,
@@ -127,6 +128,17 @@ fn document(checker: &mut Checker<'_>, tree: Node) -> Option<Document> {
             None
         }
     }
+}
+
+/// Notes what is wrong with a document beyond its schema; whether there was anything.
+fn wrong(checker: &mut Checker<'_>, tree: &Node, resource: &Resource) -> bool {
+    let Resource::Rollout(spec) = resource else { return false };
+    let wrong = spec.wrong();
+    for (pointer, message, help) in &wrong {
+        let problem = checker.problem("rollout.invalid", tree.place(pointer), message.clone());
+        problem.help = Some((*help).to_owned());
+    }
+    !wrong.is_empty()
 }
 
 /// The kind a document says it is of; problems otherwise.

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::document::Document;
-use crate::kinds::{GatewaySpec, IdentityFiles, ServiceSpec, Spec};
+use crate::kinds::{GatewaySpec, IdentityFiles, RolloutSpec, ServiceSpec, Spec};
 use crate::node_name::NodeName;
 use crate::plan::{AddressPlan, NodePlan};
 use crate::problem::Problem;
@@ -157,6 +157,7 @@ impl<'a> Fold<'a> {
     fn plan(&mut self) -> Option<NodePlan> {
         let routes = self.routes();
         self.check_services();
+        self.check_rollouts();
         let place = self.place();
         let trust = self.trust();
         let (identity, admin) = match &place {
@@ -174,6 +175,17 @@ impl<'a> Fold<'a> {
         let (listeners, filters) = self.chains(&place, sockets, &attachments, &routes);
         let node = self.node.to_string();
         Some(NodePlan { node, identity, listeners, services, filters, admin, trust })
+    }
+
+    /// What is folded is followed at once, so a rollout among it would be a promise that nobody keeps.
+    fn check_rollouts(&mut self) {
+        for (document, _) in self.all::<RolloutSpec>() {
+            let message = "a rollout among documents that are followed at once does nothing";
+            let problem = document
+                .problem("rollout.misplaced", "/kind", message)
+                .help("begin it at a registry, with `tamis rollout start --file`");
+            self.fail(document, ACCEPTED, "UnsupportedValue", problem);
+        }
     }
 
     /// Finds the proxy among the documents.

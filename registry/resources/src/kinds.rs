@@ -29,6 +29,7 @@ macro_rules! words {
 mod filter;
 mod gateway;
 mod grant;
+mod rollout;
 mod route;
 mod service;
 mod trust_policy;
@@ -37,6 +38,7 @@ mod upstream_policy;
 pub use filter::*;
 pub use gateway::*;
 pub use grant::*;
+pub use rollout::*;
 pub use route::*;
 pub use service::*;
 pub use trust_policy::*;
@@ -102,6 +104,7 @@ kinds! {
     Grant(GrantSpec) in TAMIS_API,
     TrustPolicy(TrustPolicySpec) in TAMIS_API,
     UpstreamPolicy(UpstreamPolicySpec) in TAMIS_API,
+    Rollout(RolloutSpec) in TAMIS_API,
     FiltersLock(FiltersLockSpec) in TAMIS_API,
 }
 

@@ -3,7 +3,7 @@
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use proptest::prelude::*;
 
-use crate::{Problem, parse, schemas};
+use crate::{Millis, Problem, Resource, RolloutBreach, parse, schemas};
 
 fn problems(text: &str) -> Vec<Problem> {
     parse("a.yaml", text).1
@@ -114,7 +114,7 @@ fn documents_past_the_limit_are_refused() {
 #[test]
 fn every_kind_has_a_closed_schema() {
     let all = schemas();
-    assert_eq!(all.len(), 10);
+    assert_eq!(all.len(), 11);
     for (kind, schema) in all {
         assert_eq!(schema["additionalProperties"], false, "{kind}");
         assert!(!schema.to_string().contains("$ref"), "{kind}");
@@ -160,5 +160,61 @@ proptest! {
                 let _ = rendered(problem);
             }
         }
+    }
+}
+
+const ROLLOUT: &str = "kind: Rollout
+apiVersion: tamis.dev/v1alpha1
+metadata: { name: retry-1.5 }
+spec:
+  filter: acme/retry
+  version: 1.5.0
+  services: [shop/a, shop/b]
+  waves: [{ percent: 5, bake: 10m }, { percent: 50 }, { percent: 100 }]
+  gates: { maxTrapRate: 0.001, max5xxDelta: 0.01, maxAddedP99Ms: 2.5, maxRefusals: 0 }
+  shadow: { minSamples: 1000, maxDifferences: 0 }
+  onBreach: hold
+";
+
+#[test]
+fn a_rollout_is_read_as_it_is_written() {
+    let (documents, problems) = parse("rollout.yaml", ROLLOUT);
+    assert!(problems.is_empty(), "{problems:#?}");
+    let Resource::Rollout(spec) = &documents[0].resource else { panic!() };
+    assert_eq!(spec.waves[0].bake, Some(Millis(600_000)));
+    assert_eq!((spec.gates.max_5xx_delta, spec.gates.max_added_p99_ms), (Some(0.01), Some(2.5)));
+    assert_eq!(spec.on_breach, RolloutBreach::Hold);
+}
+
+#[test]
+fn a_rollout_that_makes_no_sense_is_refused_at_its_place() {
+    let digest = format!("digest: sha256:{}", "0".repeat(64));
+    let both = format!("version: 1.5.0\n  {digest}");
+    let rows = [
+        ("version: 1.5.0", both.as_str(), "one of `version`", 6),
+        ("  version: 1.5.0\n", "", "one of `version`", 4),
+        ("[shop/a, shop/b]", "[shop/a, shop/a]", "named once", 7),
+        ("[shop/a, shop/b]", "[\"*\", shop/a]", "stands alone", 7),
+        ("[shop/a, shop/b]", "[shop]", "namespace/name", 7),
+        ("[shop/a, shop/b]", "[]", "must not be empty", 7),
+        ("percent: 50", "percent: 5", "more than the 5 percent", 8),
+        ("percent: 50", "percent: 0", "at least 1", 8),
+        ("percent: 100", "percent: 99", "100 percent", 8),
+        ("percent: 100", "percent: 101", "at most 100", 8),
+        ("bake: 10m", "bake: 721h", "at most 720h", 8),
+        ("bake: 10m", "bake: soon", "cannot be `soon`", 8),
+        ("{ percent: 5, bake: 10m }, { percent: 50 }, ", "", "nothing is left to compare", 8),
+        ("maxTrapRate: 0.001", "maxTrapRate: 1.5", "at most 1", 9),
+        ("maxTrapRate: 0.001", "maxTrapRate: -0.1", "at least 0", 9),
+        ("maxTrapRate", "maxTraps", "has no field `maxTraps`", 9),
+        ("minSamples: 1000", "minSamples: 0", "at least 1", 10),
+        ("onBreach: hold", "onBreach: stop", "return or hold", 11),
+    ];
+    for (from, to, part, line) in rows {
+        let text = ROLLOUT.replace(from, to);
+        let (documents, problems) = parse("rollout.yaml", &text);
+        assert!(documents.is_empty(), "{to}");
+        assert!(problems[0].message.contains(part), "{part}: {}", problems[0].message);
+        assert_eq!(problems[0].place.line, line, "{to}");
     }
 }

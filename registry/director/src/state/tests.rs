@@ -72,12 +72,16 @@ fn a_document_that_is_not_what_its_record_says_leaves_the_one_in_force() {
     let mut lock = document("Service", "shop/a", &json!({}));
     lock.text = crate::pins::lock(std::iter::empty());
     lock.digest = Digest::of(lock.text.as_bytes());
+    let waves = json!([{ "percent": 100 }]);
+    let spec = json!({ "filter": JWT, "version": "1.1.0", "services": ["*"], "waves": waves });
+    let begun = document("Rollout", "shop/r", &spec);
     let rows = [
         (other, "another digest"),
         (moved, "holds Service/shop/b"),
         (broken, "is no document"),
         (two, "must be one document"),
         (lock, "pins are made by pinning"),
+        (begun, "tamis rollout start"),
     ];
     for (document, why) in rows {
         world.append("eve", applied([document]));
@@ -85,7 +89,7 @@ fn a_document_that_is_not_what_its_record_says_leaves_the_one_in_force() {
         assert!(faults.last().unwrap().why.contains(why), "{why}: {:?}", faults.last());
     }
     assert_eq!(world.state.documents()["Service/shop/a"], before);
-    assert_eq!(world.state.faults().1, 5);
+    assert_eq!(world.state.faults().1, 6);
 }
 
 #[test]

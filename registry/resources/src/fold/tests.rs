@@ -337,3 +337,14 @@ fn a_revocation_that_is_misspelled_has_its_place() {
         assert!(codes(&problems).contains(&code), "{entry}: {problems:#?}");
     }
 }
+
+#[test]
+fn a_rollout_in_a_folder_is_told_where_it_belongs() {
+    let rollout = json!({
+        "apiVersion": "tamis.dev/v1alpha1", "kind": "Rollout", "metadata": { "name": "r" },
+        "spec": { "filter": "a/b", "version": "1.0.0", "services": ["*"], "waves": [{ "percent": 100 }] },
+    });
+    let folded = folded(&format!("{}\n---\n{rollout}", example()), "gateway:shop/edge");
+    assert_eq!(codes(&folded.problems), ["rollout.misplaced"]);
+    assert!(folded.plan.is_some());
+}
