@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use tamis_director::{Applied, AppliedDocument, Body, Change, Pinned, Plans, State, Terms, plan};
+use tamis_director::{Applied, AppliedDocument, Body, Change, Pinned, Plans, State, Terms};
 use tamis_trust::Digest;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -38,7 +38,7 @@ fn main() -> Result<()> {
     let drafts = plans.drafts(&state, 0, &Terms::default());
     lap(&format!("{} after no change", drafts.len()))?;
     let one = pin("shop/s7", 3, "1.1.0")?;
-    let diff = plan(&state, &Change::Pin(one.clone()))?;
+    let diff = plans.plan(&state, &Change::Pin(one.clone()))?;
     lap(&format!("a pin of one service is planned, touching {}", diff.touched.len()))?;
     append(&mut state, one.into())?;
     let drafts = plans.drafts(&state, 0, &Terms::default());
@@ -50,7 +50,7 @@ fn main() -> Result<()> {
     let drafts = plans.drafts(&state, 0, &Terms::default());
     lap(&format!("{} after a pin of all", drafts.len()))?;
     let moved = Change::Apply(Applied { documents: vec![service(7, 1)], ..Applied::default() });
-    let diff = plan(&state, &moved)?;
+    let diff = plans.plan(&state, &moved)?;
     lap(&format!("another address is planned, touching {}", diff.touched.len()))?;
     for body in moved.bodies()? {
         append(&mut state, body)?;

@@ -133,8 +133,9 @@ impl<'a> Fold<'a> {
 
     /// All documents of a kind, by key.
     pub(crate) fn all<T: Spec + 'a>(&self) -> Vec<(&'a Document, &'a T)> {
-        let all = self.documents.values();
-        all.filter_map(|document| Some((*document, T::of(&document.resource)?))).collect()
+        let all = self.documents.range((T::KIND, String::new())..);
+        let all = all.take_while(|((kind, _), _)| *kind == T::KIND);
+        all.filter_map(|(_, document)| Some((*document, T::of(&document.resource)?))).collect()
     }
 
     /// Notes a problem and the condition that does not hold because of it.

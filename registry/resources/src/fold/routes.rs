@@ -1,5 +1,7 @@
 //! Routes, resolved, and the configuration of the router of each socket.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
@@ -250,7 +252,7 @@ impl<'a> Fold<'a> {
                 })
                 .collect(),
         };
-        json!({ "routes": routes })
+        object([("routes", Json::Array(routes))])
     }
 
     /// Mesh routes, then the default of each service that has none (with routes, what they do not match is 404, as
@@ -269,7 +271,8 @@ impl<'a> Fold<'a> {
                 out.push(route.json(hosts));
             }
         }
-        let routed: Vec<_> = routes.iter().flat_map(|route| services(&route.parents)).collect();
+        let routed: BTreeSet<_> =
+            routes.iter().flat_map(|route| services(&route.parents)).collect();
         for (document, spec) in self.all::<ServiceSpec>() {
             let key = document.key();
             let Some(port) = ports(spec).first().filter(|_| !routed.contains(&key)) else {
@@ -277,11 +280,7 @@ impl<'a> Fold<'a> {
             };
             // No route can have this name: names have no colon.
             let name = format!("{key}:{}", port.port);
-            let rule = json!({ "backendRefs": [{ "service": name, "weight": 1 }] });
-            let hosts = hostnames(document, caller);
-            out.push(
-                json!({ "name": name, "kind": "HTTPRoute", "hostnames": hosts, "rules": [rule] }),
-            );
+            out.push(default_route(name, hostnames(document, caller)));
         }
         out
     }
@@ -289,8 +288,12 @@ impl<'a> Fold<'a> {
 
 impl Route<'_> {
     fn json(&self, hostnames: Vec<String>) -> Json {
-        let document = self.document;
-        json!({ "name": document.key(), "kind": document.kind(), "hostnames": hostnames, "rules": self.rules })
+        object([
+            ("name", self.document.key().into()),
+            ("kind", self.document.kind().into()),
+            ("hostnames", hostnames.into()),
+            ("rules", Json::Array(self.rules.clone())),
+        ])
     }
 
     /// Whether it takes traffic of that socket of a gateway.
@@ -323,9 +326,25 @@ fn allowed(from: Option<RouteNamespaces>, gateway_namespace: &str, route: &Docum
 
 fn inbound(document: &Document, spec: &ServiceSpec) -> Vec<Json> {
     let Some(port) = spec.ports.first() else { return Vec::new() };
-    let name = local_name(&document.key(), port.port);
-    let rule = json!({ "backendRefs": [{ "service": name, "weight": 1 }] });
-    vec![json!({ "name": name, "kind": "HTTPRoute", "hostnames": [], "rules": [rule] })]
+    vec![default_route(local_name(&document.key(), port.port), Vec::new())]
+}
+
+/// All requests to one service.
+fn default_route(service: String, hostnames: Vec<String>) -> Json {
+    let backend = object([("service", service.clone().into()), ("weight", 1.into())]);
+    let rule = object([("backendRefs", Json::Array(vec![backend]))]);
+    object([
+        ("name", service.into()),
+        ("kind", "HTTPRoute".into()),
+        ("hostnames", hostnames.into()),
+        ("rules", Json::Array(vec![rule])),
+    ])
+}
+
+/// A map of what is there already. The macro would write each value out and read it in again, and every proxy
+/// has a route to every service.
+fn object<const N: usize>(fields: [(&str, Json); N]) -> Json {
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// How a caller may call a service, with or without its port: by its name alone within one namespace.
