@@ -5,6 +5,7 @@ use crate::failure::REFUSED;
 use crate::output::{self, Output};
 use crate::remote::Where;
 use anyhow::{Context as _, Result, bail};
+use diff::Made;
 use serde_json::json;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,7 +58,7 @@ pub(crate) fn plan(arguments: &Plan, output: Output) -> Result<ExitCode> {
     let remote = arguments.at.remote()?;
     let planned = remote.ask("planning", async |client| client.plan(&request).await)?;
     output::result(output, &planned, || {
-        let mut text = diff::text(&planned.diff);
+        let mut text = diff::text(&planned.diff, Made::No);
         if !planned.refusals.is_empty() {
             text.push_str("\nAs it is asked now, it would be refused:\n");
             planned.refusals.iter().for_each(|one| text.push_str(&refusal(one)));
@@ -89,7 +90,9 @@ pub(crate) fn apply(arguments: &Apply, output: Output) -> Result<ExitCode> {
             if by_rule && output == Output::Text {
                 let planned = remote.ask("planning", async |client| client.plan(&request).await);
                 // The refusal is the news; that its plan cannot be had as well is none.
-                planned.iter().for_each(|planned| output::line(&diff::text(&planned.diff)));
+                planned
+                    .iter()
+                    .for_each(|planned| output::line(&diff::text(&planned.diff, Made::No)));
             }
             return Err(error);
         }
@@ -102,7 +105,7 @@ pub(crate) fn apply(arguments: &Apply, output: Output) -> Result<ExitCode> {
         } else {
             String::new()
         };
-        format!("{}{end}", diff::text(&applied.diff))
+        format!("{}{end}", diff::text(&applied.diff, Made::Yes))
     });
     Ok(ExitCode::SUCCESS)
 }

@@ -1,13 +1,16 @@
-//! `tamis keys`: signing keys.
+//! `tamis keys`: signing keys, and certificates for machines of one's own.
 
+use crate::certificates;
 use crate::output::{self, Output};
 use anyhow::{Context as _, Result, bail};
+use rcgen::SanType;
 use serde_json::json;
 use std::fs::{OpenOptions, Permissions};
 use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use tamis_transport::SpiffeId;
 use tamis_trust::{PrivateKey, PublicKey};
 
 /// What `keys` takes.
@@ -25,11 +28,35 @@ enum Command {
         /// Path of the files without their endings.
         name: PathBuf,
     },
+    /// Make a certificate for mTLS, for 90 days: NAME.crt and NAME.key (keep it secret).
+    #[command(
+        after_help = "Example:\n  tamis keys certificate registry --authority ca.crt --id spiffe://shop.example/registry --host 127.0.0.1"
+    )]
+    Certificate(Certificate),
+}
+
+/// What `certificate` takes.
+#[derive(clap::Args)]
+struct Certificate {
+    /// Path of the files without their endings.
+    name: PathBuf,
+    /// Certificate of the authority, its key beside it with the ending .key; made when it is not there.
+    #[arg(long, value_name = "FILE")]
+    authority: PathBuf,
+    /// SPIFFE id.
+    #[arg(long)]
+    id: Option<SpiffeId>,
+    /// DNS name or IP address that it stands for; may be repeated.
+    #[arg(long)]
+    host: Vec<String>,
 }
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
-    let Command::Generate { name } = &arguments.command;
+    let name = match &arguments.command {
+        Command::Generate { name } => name,
+        Command::Certificate(arguments) => return certificate(arguments, output),
+    };
     let pair = generate(name)?;
     let value = json!({ "key": pair.key, "public": pair.public, "id": pair.id });
     output::result(output, &value, || {
@@ -37,6 +64,59 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         format!("{key}  signs; keep it secret\n{public}  verifies; id {}", pair.id)
     });
     Ok(ExitCode::SUCCESS)
+}
+
+fn certificate(arguments: &Certificate, output: Output) -> Result<ExitCode> {
+    let Certificate { name, authority, id, host } = arguments;
+    let (certificate, key) = (with(name, ".crt"), with(name, ".key"));
+    if certificate.exists() || key.exists() {
+        bail!(
+            "{} or its .key is there already and a key is never overwritten; choose another name",
+            certificate.display()
+        );
+    }
+    let mut names = Vec::new();
+    if let Some(id) = id {
+        let id = id.to_string();
+        names.push(SanType::URI(id.as_str().try_into().context("--id")?));
+    }
+    for host in host {
+        names.push(match host.parse() {
+            Ok(address) => SanType::IpAddress(address),
+            Err(_) => SanType::DnsName(host.as_str().try_into().context("--host")?),
+        });
+    }
+    if names.is_empty() {
+        bail!("a certificate stands for somebody: give --id, --host, or both");
+    }
+    let made = !authority.exists();
+    if made {
+        certificates::make_authority(authority)?;
+    }
+    let issuer = certificates::authority(authority)?;
+    let common_name = name.file_name().unwrap_or_default().to_string_lossy();
+    certificates::issue(&issuer, &certificate, &key, names, &common_name)?;
+    let days = certificates::DAYS;
+    let value = json!({
+        "certificate": certificate, "key": key, "authority": authority, "authorityMade": made, "days": days,
+    });
+    output::result(output, &value, || {
+        let by = if made { " (made now; keep its .key secret)" } else { "" };
+        format!(
+            "{}  for {days} days, by {}{by}\n{}  keep it secret",
+            certificate.display(),
+            authority.display(),
+            key.display()
+        )
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A path with an ending behind it, whatever dots it has.
+fn with(name: &Path, ending: &str) -> PathBuf {
+    let mut path = name.as_os_str().to_owned();
+    path.push(ending);
+    PathBuf::from(path)
 }
 
 /// A key pair on disk.
@@ -48,12 +128,7 @@ pub(crate) struct Pair {
 
 /// Makes a pair of files; never overwrites one.
 pub(crate) fn generate(name: &Path) -> Result<Pair> {
-    let with = |ending: &str| {
-        let mut path = name.as_os_str().to_owned();
-        path.push(ending);
-        PathBuf::from(path)
-    };
-    let (key, public) = (with(".key"), with(".pub"));
+    let (key, public) = (with(name, ".key"), with(name, ".pub"));
     if key.exists() || public.exists() {
         bail!(
             "{} or its .pub is there already and a key is never overwritten; choose another name",

@@ -2,6 +2,7 @@
 
 mod audit;
 mod builtin;
+mod certificates;
 mod change;
 mod check;
 mod completions;
@@ -60,7 +61,7 @@ enum Command {
     /// Print the JSON Schema of resources, for editors.
     #[command(after_help = "Example:\n  tamis schema > tamis.schema.json")]
     Schema,
-    /// Make signing keys.
+    /// Make signing keys, and certificates for machines of your own.
     #[command(after_help = "Example:\n  tamis keys generate release")]
     Keys(keys::Arguments),
     /// Write, build, test, inspect, sign and verify filters.
@@ -73,7 +74,7 @@ enum Command {
     #[command(
         after_help = "Example:\n  tamis registry --data /var/lib/tamis --listen 127.0.0.1:5000"
     )]
-    Registry(registry::Arguments),
+    Registry(Box<registry::Arguments>),
     /// Show what applying a folder of resources would do, and which rules would refuse it: exits with 3 if any.
     #[command(after_help = "Example:\n  tamis plan -f examples/shop")]
     Plan(change::Plan),

@@ -1,6 +1,6 @@
 //! `tamis pin`, `unpin`, `rollback`, `pins`, `history`: which digest a filter of a service is.
 
-use crate::change::diff;
+use crate::change::diff::{self, Made};
 use crate::get::items;
 use crate::names::{self, Release};
 use crate::output::{self, Output};
@@ -88,8 +88,8 @@ pub(crate) fn pin(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     };
     let remote = how.at.remote()?;
     let pinned = remote.ask("pinning", async |client| client.pin(&request).await)?;
-    let done = if *dry_run { "would be pinned" } else { "pinned" };
-    output::result(output, &dated(&pinned), || told(&pinned, service, &release.filter, done));
+    let (done, made) = if *dry_run { ("would be pinned", Made::No) } else { ("pinned", Made::Yes) };
+    output::result(output, &dated(&pinned), || told(&pinned, service, &release.filter, done, made));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -100,7 +100,7 @@ pub(crate) fn unpin(arguments: &Which, output: Output) -> Result<ExitCode> {
     let request = UnpinRequest { service, filter, confirm };
     let remote = how.at.remote()?;
     let pinned = remote.ask("unpinning", async |client| client.unpin(&request).await)?;
-    let told = || told(&pinned, &request.service, &request.filter, "unpinned");
+    let told = || told(&pinned, &request.service, &request.filter, "unpinned", Made::Yes);
     output::result(output, &dated(&pinned), told);
     Ok(ExitCode::SUCCESS)
 }
@@ -112,13 +112,13 @@ pub(crate) fn rollback(arguments: &Which, output: Output) -> Result<ExitCode> {
     let request = RollbackRequest { service, filter, confirm };
     let remote = how.at.remote()?;
     let pinned = remote.ask("rolling back", async |client| client.rollback(&request).await)?;
-    let told = || told(&pinned, &request.service, &request.filter, "rolled back");
+    let told = || told(&pinned, &request.service, &request.filter, "rolled back", Made::Yes);
     output::result(output, &dated(&pinned), told);
     Ok(ExitCode::SUCCESS)
 }
 
 /// What a change of a pin did, and what the new digest may do that the one before could not.
-fn told(pinned: &Pinned, service: &str, filter: &str, done: &str) -> String {
+fn told(pinned: &Pinned, service: &str, filter: &str, done: &str, made: Made) -> String {
     let release = pinned.pin.as_ref().map(|pin| format!(" {}", pin.version)).unwrap_or_default();
     let all = if service == "*" { "all services without a pin of their own" } else { service };
     let mut text = format!("{filter}{release} {done} for {all}");
@@ -134,7 +134,7 @@ fn told(pinned: &Pinned, service: &str, filter: &str, done: &str) -> String {
             writeln!(text, "! it may do what the one before could not: {} {}", one.kind, one.what);
     }
     text.push('\n');
-    text.push_str(&diff::text(&pinned.diff));
+    text.push_str(&diff::text(&pinned.diff, made));
     text
 }
 
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn a_pin_tells_the_digest_the_signers_and_what_grew() {
         assert_eq!(
-            told(&pinned(), "shop/a", "acme/retry", "pinned"),
+            told(&pinned(), "shop/a", "acme/retry", "pinned", Made::Yes),
             "acme/retry 1.4.2 pinned for shop/a (revision 9)\nsha256:00\nsigned by release\n\
              ! it may do what the one before could not: import http-client\n\nnothing changes\n"
         );

@@ -160,7 +160,10 @@ const SHOWN: usize = 3;
 
 /// A problem in one line: what, by which rules, whose they are, the ways out.
 fn said(problem: &Problem) -> String {
-    let mut text = problem.title.trim_end_matches('.').to_owned();
+    let title = problem.title.trim_end_matches('.');
+    // Where the title is one of the rules, the rule says it better: with its name and its owner.
+    let told = problem.refusals.iter().any(|refusal| refusal.rule == title);
+    let mut text = if told { "refused".to_owned() } else { title.to_owned() };
     for refusal in &problem.refusals {
         let _ = write!(
             text,
@@ -217,6 +220,13 @@ mod tests {
              confirm; approvals name sha256:00"
         );
         assert!(error.is_refused_by_rule() && !error.is_not_found());
+    }
+
+    #[test]
+    fn a_rule_is_not_told_twice() {
+        let rule = problem().refusals.remove(0).rule;
+        let error = ClientError::Refused(Box::new(Problem { title: rule, ..problem() }));
+        assert!(error.to_string().starts_with("refused; guard.blast-radius: 3 of 4"), "{error}");
     }
 
     #[test]

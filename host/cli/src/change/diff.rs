@@ -3,10 +3,19 @@
 use crate::table::{count, short};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use tamis_api::{Diff, Side, SlotChange, SlotDiff};
+use tamis_api::{Diff, DocumentProblem, Side, SlotChange, SlotDiff};
+
+/// Whether a change was made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Made {
+    /// It is only thought of.
+    No,
+    /// It is.
+    Yes,
+}
 
 /// A diff: by service what changes in its slots and beside them, then documents, proxies, emptied chains, problems.
-pub(crate) fn text(diff: &Diff) -> String {
+pub(crate) fn text(diff: &Diff, made: Made) -> String {
     let mut services: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for slot in &diff.slots {
         services.entry(&slot.service).or_default().push(line(slot));
@@ -28,18 +37,34 @@ pub(crate) fn text(diff: &Diff) -> String {
         let _ =
             writeln!(text, "! listener {} of {} has no filter any more", one.listener, one.node);
     }
-    for one in &diff.problems {
-        let help = one.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
-        let (source, line, column) = (&one.source, one.line, one.column);
-        let _ = writeln!(text, "! {source}:{line}:{column}: {}{help}", one.message);
-    }
+    problems(&mut text, &diff.problems);
     if text.is_empty() {
         return "nothing changes\n".to_owned();
     }
-    let touched = diff.touched.len();
-    let services = count(diff.services, "service", "services");
-    let _ = writeln!(text, "{touched} of {services} would do something else");
+    let (touched, services) = (diff.touched.len(), count(diff.services, "service", "services"));
+    let _ = match (diff.services, made) {
+        (0, _) => Ok(()),
+        (_, Made::No) => writeln!(text, "{touched} of {services} would do something else"),
+        (_, Made::Yes) => writeln!(text, "{touched} of {services} changed"),
+    };
     text
+}
+
+/// Problems, each place once: what is wrong there is wrong for every proxy that the document is about.
+fn problems(text: &mut String, all: &[DocumentProblem]) {
+    let mut places: BTreeMap<_, Vec<&DocumentProblem>> = BTreeMap::new();
+    for one in all {
+        places.entry((&one.source, one.line, one.column, &one.code)).or_default().push(one);
+    }
+    for ((source, line, column, _), at) in places {
+        let Some((first, more)) = at.split_first() else { continue };
+        let help = first.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+        let _ = write!(text, "! {source}:{line}:{column}: {}{help}", first.message);
+        let _ = match more.len() {
+            0 => writeln!(text),
+            more => writeln!(text, "; and {more} more like it"),
+        };
+    }
 }
 
 fn listed(text: &mut String, what: &str, come: &[String], go: &[String]) {
@@ -138,7 +163,7 @@ mod tests {
             ..Diff::default()
         };
         assert_eq!(
-            text(&diff),
+            text(&diff, Made::No),
             "shop/edge\n  \
              ~ pay-jwt  auth/jwt 1.4.1 sha256:141141141141… → 1.4.2 sha256:142142142142… (digest) in 1 proxy\n  \
              - old  auth/jwt 1.4.1 sha256:141141141141… in 1 proxy\n  \
@@ -150,7 +175,26 @@ mod tests {
     }
 
     #[test]
+    fn a_place_is_told_once_however_many_proxies_it_is_wrong_for() {
+        let one = |line, service: &str| DocumentProblem {
+            code: "pin.missing".into(),
+            message: format!("not pinned for {service}"),
+            help: Some("pin it".into()),
+            source: "a.yaml".into(),
+            line,
+            column: 1,
+        };
+        let problems = vec![one(6, "a"), one(2, "a"), one(6, "b")];
+        let diff = Diff { problems, services: 2, ..Diff::default() };
+        assert_eq!(
+            text(&diff, Made::Yes),
+            "! a.yaml:2:1: not pinned for a (pin it)\n\
+             ! a.yaml:6:1: not pinned for a (pin it); and 1 more like it\n0 of 2 services changed\n"
+        );
+    }
+
+    #[test]
     fn nothing_is_said_to_be_nothing() {
-        assert_eq!(text(&Diff::default()), "nothing changes\n");
+        assert_eq!(text(&Diff::default(), Made::Yes), "nothing changes\n");
     }
 }

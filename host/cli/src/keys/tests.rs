@@ -64,3 +64,28 @@ fn the_wrong_half_and_what_is_no_key_are_named() {
     let unwritable = said(generate(&folder.path().join("no/such/folder")).err().unwrap());
     assert!(unwritable.contains("folder.key cannot be written"), "{unwritable}");
 }
+
+#[test]
+fn a_certificate_stands_for_its_names_and_no_key_is_overwritten() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let make = |name: &str, host: &[&str]| {
+        let arguments = Certificate {
+            name: path(name),
+            authority: path("ca.crt"),
+            id: Some("spiffe://shop.example/registry".parse().unwrap()),
+            host: host.iter().map(|host| (*host).to_owned()).collect(),
+        };
+        certificate(&arguments, Output::Json).map(drop)
+    };
+    make("registry", &["127.0.0.1", "localhost"]).unwrap();
+    let (certificate, key) = (path("registry.crt"), path("registry.key"));
+    let ca = path("ca.crt");
+    tamis_transport::ServerTls::from_files(&certificate, &key, Some(&ca)).unwrap();
+    let before = std::fs::read(&ca).unwrap();
+    assert!(make("registry", &[]).unwrap_err().to_string().contains("never overwritten"));
+    make("other", &["shop.example"]).unwrap();
+    assert_eq!(std::fs::read(&ca).unwrap(), before, "one authority for all");
+    let nobody = Certificate { name: path("x"), authority: ca, id: None, host: Vec::new() };
+    assert!(super::certificate(&nobody, Output::Json).unwrap_err().to_string().contains("--id"));
+}

@@ -3,10 +3,9 @@
 use crate::names::{self, Release};
 use crate::remote::Where;
 use anyhow::{Context as _, Result, bail};
-use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use tamis_api::{Gates, OnBreach, RolloutRequest, Shadow, Wave};
-use tamis_resources::{Millis, TAMIS_API};
+use tamis_resources::{Millis, Place, Problem, Resource, RolloutBreach, RolloutSpec};
 use tamis_trust::Digest;
 
 /// What `start` takes.
@@ -118,79 +117,64 @@ impl Start {
     }
 }
 
-/// A rollout as a document.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Document {
-    kind: String,
-    api_version: String,
-    metadata: Metadata,
-    spec: Spec,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Metadata {
-    name: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Spec {
-    filter: String,
-    #[serde(default)]
-    from: Option<String>,
-    #[serde(default)]
-    version: Option<String>,
-    #[serde(default)]
-    digest: Option<String>,
-    services: Vec<String>,
-    waves: Vec<WaveSpec>,
-    #[serde(default)]
-    gates: Gates,
-    #[serde(default)]
-    shadow: Option<Shadow>,
-    #[serde(default)]
-    on_breach: OnBreach,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WaveSpec {
-    percent: u8,
-    #[serde(default)]
-    bake: Option<Millis>,
-}
-
 fn read(path: &Path) -> Result<RolloutRequest> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("the rollout {} cannot be read", path.display()))?;
-    parse(&text).with_context(|| format!("{}", path.display()))
+    parse(&path.display().to_string(), &text)
 }
 
-fn parse(text: &str) -> Result<RolloutRequest> {
-    let document: Document = serde_norway::from_str(text)?;
-    if document.kind != "Rollout" || document.api_version != TAMIS_API {
-        bail!("this is no rollout: write `kind: Rollout` and `apiVersion: {TAMIS_API}`");
+/// Reads the one document of a file, a `Rollout`.
+fn parse(source: &str, text: &str) -> Result<RolloutRequest> {
+    let (mut documents, problems) = tamis_resources::parse(source, text);
+    if !problems.is_empty() {
+        bail!("{}", problems.iter().map(line).collect::<Vec<_>>().join("; "));
     }
-    let Spec { filter, from, version, digest, services, waves, gates, shadow, on_breach } =
-        document.spec;
+    let (Some(document), true) = (documents.pop(), documents.is_empty()) else {
+        bail!("{source} must hold one document, a Rollout");
+    };
+    let Resource::Rollout(spec) = document.resource else {
+        bail!("{source} holds a {}, no Rollout", document.kind());
+    };
+    Ok(request(document.metadata.name, spec))
+}
+
+fn line(problem: &Problem) -> String {
+    let Place { source, line, column, .. } = &problem.place;
+    let help = problem.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+    format!("{source}:{line}:{column}: {problem}{help}")
+}
+
+fn request(name: String, spec: RolloutSpec) -> RolloutRequest {
+    let RolloutSpec { filter, from, version, digest, services, waves, gates, shadow, on_breach } =
+        spec;
     let waves = waves
         .into_iter()
         .map(|wave| Wave { percent: wave.percent, bake_ms: wave.bake.map_or(0, |bake| bake.0) });
-    let (name, waves) = (document.metadata.name, waves.collect());
-    Ok(RolloutRequest {
+    RolloutRequest {
         name,
         filter,
         from,
         version,
         digest,
         services,
-        waves,
-        gates,
-        shadow,
-        on_breach,
-    })
+        waves: waves.collect(),
+        gates: Gates {
+            min_exchanges: gates.min_exchanges,
+            max_trap_rate: gates.max_trap_rate,
+            max_5xx_delta: gates.max_5xx_delta,
+            max_denial_delta: gates.max_denial_delta,
+            max_added_p99_ms: gates.max_added_p99_ms,
+            max_refusals: gates.max_refusals,
+        },
+        shadow: shadow.map(|shadow| Shadow {
+            min_samples: shadow.min_samples,
+            max_differences: shadow.max_differences,
+        }),
+        on_breach: match on_breach {
+            RolloutBreach::Return => OnBreach::Return,
+            RolloutBreach::Hold => OnBreach::Hold,
+        },
+    }
 }
 
 #[cfg(test)]
@@ -219,7 +203,7 @@ mod tests {
             "start r acme/retry@1.4.2 --service shop/a --wave 10:5m --wave 100 --max-trap-rate 0.001 \
              --shadow-samples 50 --on-breach hold",
         );
-        assert_eq!(by_line.unwrap(), parse(FILE).unwrap());
+        assert_eq!(by_line.unwrap(), parse("r.yaml", FILE).unwrap());
     }
 
     #[test]
@@ -242,11 +226,14 @@ mod tests {
     fn a_file_is_told_what_is_wrong_with_it() {
         let said = |from: &str, to: &str| {
             let text = FILE.replace(from, to);
-            format!("{:#}", parse(&text).unwrap_err())
+            format!("{:#}", parse("r.yaml", &text).unwrap_err())
         };
-        assert!(said("kind: Rollout", "kind: Rolout").contains("kind: Rollout"));
-        assert!(said("maxTrapRate", "maxTraps").contains("maxTraps"));
-        let said = said("5m", "soon");
-        assert!(said.contains("spec.waves[0]") && said.contains("1h30m"), "{said}");
+        assert!(said("kind: Rollout", "kind: Rolout").contains("did you mean `Rollout`?"));
+        assert!(said("maxTrapRate", "maxTraps").contains("r.yaml:9:"));
+        assert!(said("5m", "soon").contains("1h30m"));
+        let service = "kind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: a }\nspec: { ports: [] }\n";
+        let error = parse("r.yaml", service).unwrap_err().to_string();
+        assert!(error.contains("Rollout") || error.contains("ports"), "{error}");
+        assert!(parse("r.yaml", "").unwrap_err().to_string().contains("one document"));
     }
 }

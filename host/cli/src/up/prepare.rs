@@ -4,14 +4,12 @@
 
 use super::token;
 use crate::builtin::{self, Builtin};
+use crate::certificates;
 use crate::filter::{self, artifact};
 use crate::keys;
 use crate::output::{self, Output};
 use anyhow::{Context as _, Result, bail};
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
-};
+use rcgen::{Issuer, KeyPair, SanType};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -67,9 +65,6 @@ struct Maker<'a> {
     folder: &'a Path,
     output: Output,
 }
-
-/// Days a generated certificate is good for.
-const DAYS: i64 = 90;
 
 impl Maker<'_> {
     fn say(&self, what: &str) {
@@ -138,53 +133,19 @@ impl Maker<'_> {
             return Ok(());
         }
         let issuer = self.authority(ca)?;
-        let mut params = CertificateParams::default();
-        params.subject_alt_names = names;
-        params.distinguished_name.push(DnType::CommonName, common_name);
-        let now = rcgen_now();
-        params.not_before = now - days(1);
-        params.not_after = now + days(DAYS);
-        params.use_authority_key_identifier_extension = true;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        let pair = KeyPair::generate()?;
-        let signed = params.signed_by(&pair, &issuer)?;
-        keys::private(&self.path(key)?, pair.serialize_pem().as_bytes())?;
-        let path = self.path(certificate)?;
-        fs::write(&path, signed.pem()).with_context(|| format!("{}", path.display()))?;
+        let (key, path) = (self.path(key)?, self.path(certificate)?);
+        certificates::issue(&issuer, &path, &key, names, common_name)?;
         self.say(&format!("made {certificate}"));
         Ok(())
     }
 
     /// The certificate authority, made at the first need. Its key stays beside it, readable by its owner alone.
     fn authority(&self, ca: &str) -> Result<Issuer<'static, KeyPair>> {
-        let key = match ca.rsplit_once('.') {
-            Some((front, _)) => format!("{front}.key"),
-            None => format!("{ca}.key"),
-        };
         if self.is_missing(ca) {
-            let mut params = CertificateParams::default();
-            params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-            params.distinguished_name.push(DnType::CommonName, "local development CA");
-            params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-            let now = rcgen_now();
-            params.not_before = now - days(1);
-            params.not_after = now + days(10 * DAYS);
-            let pair = KeyPair::generate()?;
-            let made = params.self_signed(&pair)?;
-            keys::private(&self.path(&key)?, pair.serialize_pem().as_bytes())?;
-            fs::write(self.path(ca)?, made.pem())?;
+            certificates::make_authority(&self.path(ca)?)?;
             self.say(&format!("made {ca}, the authority of this folder"));
         }
-        let (ca, key) = (self.folder.join(ca), self.folder.join(&key));
-        let read = |path: &Path| {
-            fs::read_to_string(path).with_context(|| {
-                format!("{} cannot be read; without it no certificate can be made", path.display())
-            })
-        };
-        let pair = KeyPair::from_pem(&read(&key)?).with_context(|| format!("{}", key.display()))?;
-        Issuer::from_ca_cert_pem(&read(&ca)?, pair).with_context(|| format!("{}", ca.display()))
+        certificates::authority(&self.folder.join(ca))
     }
 
     /// The key that signs the built-in filters: the first of the trust policies whose file is under `.tamis/`.
@@ -308,14 +269,6 @@ fn pins(documents: &[Document]) -> Vec<Pin> {
         _ => None,
     });
     locks.flatten().collect()
-}
-
-fn days(days: i64) -> time::Duration {
-    time::Duration::days(days)
-}
-
-fn rcgen_now() -> time::OffsetDateTime {
-    time::OffsetDateTime::now_utc()
 }
 
 #[cfg(test)]

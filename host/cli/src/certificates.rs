@@ -1,0 +1,71 @@
+//! Certificates for machines of one's own: an authority, and what it signs.
+
+use crate::keys;
+use anyhow::{Context as _, Result};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
+};
+use std::fs;
+use std::path::{Path, PathBuf};
+use time::{Duration, OffsetDateTime};
+
+/// Days a certificate is good for; its authority, ten times as long.
+pub(crate) const DAYS: i64 = 90;
+
+/// Where the key of an authority lies: beside its certificate, with the ending `.key`.
+pub(crate) fn key_of(ca: &Path) -> PathBuf {
+    ca.with_extension("key")
+}
+
+/// Makes an authority: its certificate, and its key that its owner alone can read.
+pub(crate) fn make_authority(ca: &Path) -> Result<()> {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.distinguished_name.push(DnType::CommonName, "local development CA");
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let now = OffsetDateTime::now_utc();
+    params.not_before = now - Duration::days(1);
+    params.not_after = now + Duration::days(10 * DAYS);
+    let pair = KeyPair::generate()?;
+    let made = params.self_signed(&pair)?;
+    keys::private(&key_of(ca), pair.serialize_pem().as_bytes())?;
+    fs::write(ca, made.pem()).with_context(|| format!("{} cannot be written", ca.display()))
+}
+
+/// Reads an authority and its key.
+pub(crate) fn authority(ca: &Path) -> Result<Issuer<'static, KeyPair>> {
+    let key = key_of(ca);
+    let read = |path: &Path| {
+        fs::read_to_string(path).with_context(|| {
+            format!("{} cannot be read; without it no certificate can be made", path.display())
+        })
+    };
+    let pair = KeyPair::from_pem(&read(&key)?).with_context(|| format!("{}", key.display()))?;
+    Issuer::from_ca_cert_pem(&read(ca)?, pair).with_context(|| format!("{}", ca.display()))
+}
+
+/// Makes a certificate for both ends of a connection, and its key that its owner alone can read.
+pub(crate) fn issue(
+    issuer: &Issuer<'static, KeyPair>,
+    certificate: &Path,
+    key: &Path,
+    names: Vec<SanType>,
+    common_name: &str,
+) -> Result<()> {
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = names;
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    let now = OffsetDateTime::now_utc();
+    params.not_before = now - Duration::days(1);
+    params.not_after = now + Duration::days(DAYS);
+    params.use_authority_key_identifier_extension = true;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    let pair = KeyPair::generate()?;
+    let signed = params.signed_by(&pair, issuer)?;
+    keys::private(key, pair.serialize_pem().as_bytes())?;
+    fs::write(certificate, signed.pem())
+        .with_context(|| format!("{} cannot be written", certificate.display()))
+}
