@@ -8,6 +8,7 @@
 
 mod bad_input;
 mod connections;
+mod control;
 mod docs;
 mod filters;
 mod guests;

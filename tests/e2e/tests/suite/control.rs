@@ -1,0 +1,316 @@
+//! The control plane from a terminal: documents in force, pins, rollouts, revocations, and proof of what ran.
+
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::Value;
+use tamis_e2e::{Backend, Folder, Running, eventually, tamis};
+
+/// A folder with a gateway that has an identity, and a registry that its proxies can follow.
+struct Plane {
+    folder: Folder,
+    running: Running,
+    address: String,
+    _backend: Backend,
+}
+
+const IDENTITY: &str = "  identity: spiffe://test.example/gateway/edge\n  \
+    tls: { certificate: .tamis/certs/edge.crt, key: .tamis/certs/edge.key, ca: .tamis/certs/ca.crt }\n";
+
+impl Plane {
+    /// Starts it with nothing in force.
+    fn start(arguments: &[&str]) -> Self {
+        let backend = Backend::start();
+        let folder = Folder::documents(&[backend.address]);
+        folder.edit(
+            "mesh.yaml",
+            "  addresses: [{ type",
+            &format!("{IDENTITY}  addresses: [{{ type"),
+        );
+        folder.prepare();
+        let made = tamis(
+            folder.path(),
+            &[
+                "keys",
+                "certificate",
+                "registry",
+                "--authority",
+                ".tamis/certs/ca.crt",
+                "--id",
+                "spiffe://test.example/registry",
+                "--host",
+                "127.0.0.1",
+            ],
+        );
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let (running, ready) = serve(folder.path(), arguments);
+        let address = ready["address"].as_str().unwrap().to_owned();
+        Self { folder, running, address, _backend: backend }
+    }
+
+    /// The same with the documents in force and the built-in filters pushed and pinned for all.
+    fn ready(arguments: &[&str]) -> Self {
+        let plane = Self::start(arguments);
+        plane.did(&["apply", "-f", "."]);
+        for name in ["route", "retry", "circuit-breaker", "telemetry"] {
+            plane.push(&format!("tamis/{name}"));
+        }
+        plane
+    }
+
+    /// The same registry, started again.
+    fn again(self, arguments: &[&str]) -> Self {
+        let Self { folder, running, _backend, .. } = self;
+        assert!(running.end("-INT").success());
+        let (running, ready) = serve(folder.path(), arguments);
+        let address = ready["address"].as_str().unwrap().to_owned();
+        Self { folder, running, address, _backend }
+    }
+
+    /// Pushes a built-in filter as it was prepared and pins it for all.
+    fn push(&self, name: &str) {
+        let start = format!("{}-", name.replace('/', "-"));
+        let store = std::fs::read_dir(self.folder.file(".tamis/store")).unwrap();
+        let mut files = store.map(|entry| entry.unwrap().path().display().to_string());
+        let file = files.find(|path| {
+            let file = path.rsplit('/').next().unwrap();
+            let version = file.strip_prefix(&start).unwrap_or_default();
+            path.ends_with(".wasm") && version.starts_with(|c: char| c.is_ascii_digit())
+        });
+        let pushed = self.did(&["filter", "push", &file.unwrap()]);
+        let release = format!("{name}@{}", pushed["tag"].as_str().unwrap());
+        self.did(&["pin", "*", &release, "--confirm"]);
+    }
+
+    /// Signs `component` as a version of a filter and pushes it; gives its digest.
+    fn release(&self, component: &str, name: &str, version: &str) -> String {
+        let folder = self.folder.path();
+        let key = ".tamis/keys/local-dev.key";
+        let signed = tamis(
+            folder,
+            &[
+                "filter",
+                "sign",
+                component,
+                "--name",
+                name,
+                "--version",
+                version,
+                "--key",
+                key,
+                "--store",
+                "store",
+                "--output",
+                "json",
+            ],
+        );
+        let signed = json(&signed);
+        let pushed = self.did(&["filter", "push", signed["file"].as_str().unwrap()]);
+        assert_eq!(pushed["digest"], signed["digest"]);
+        pushed["digest"].as_str().unwrap().to_owned()
+    }
+
+    /// Runs a command against the registry as its admin.
+    fn ask(&self, arguments: &[&str]) -> Output {
+        let url = format!("http://{}", self.address);
+        let mut all = arguments.to_vec();
+        all.extend(["--registry", &url, "--output", "json"]);
+        if !arguments.contains(&"--token-file") {
+            all.extend(["--token-file", "data/admin.token"]);
+        }
+        tamis(self.folder.path(), &all)
+    }
+
+    /// What a command that succeeds says.
+    fn did(&self, arguments: &[&str]) -> Value {
+        let done = self.ask(arguments);
+        assert!(done.status.success(), "{arguments:?}: {}", said(&done));
+        json(&done)
+    }
+
+    /// How a command that fails exits, and what it says.
+    fn failed(&self, arguments: &[&str]) -> (i32, String) {
+        let done = self.ask(arguments);
+        assert!(!done.status.success(), "{arguments:?}: {}", said(&done));
+        (done.status.code().unwrap(), said(&done))
+    }
+}
+
+fn serve(folder: &Path, arguments: &[&str]) -> (Running, Value) {
+    let mut all = vec![
+        "registry",
+        "--data",
+        "data",
+        "--listen",
+        "127.0.0.1:0",
+        "--proxies",
+        "127.0.0.1:0",
+        "--proxies-certificate",
+        "registry.crt",
+        "--proxies-key",
+        "registry.key",
+        "--proxies-ca",
+        ".tamis/certs/ca.crt",
+    ];
+    all.extend_from_slice(arguments);
+    let running = Running::start(folder, &all);
+    let ready = running.event("the registry serves", |event| event["event"] == "ready");
+    (running, ready)
+}
+
+fn said(done: &Output) -> String {
+    let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    format!("{out}{err}")
+}
+
+fn json(done: &Output) -> Value {
+    let read = serde_json::from_slice(&done.stdout);
+    assert!(read.is_ok(), "{}", said(done));
+    read.unwrap()
+}
+
+/// A token of somebody else.
+fn token(plane: &Plane, name: &str, verbs: &[&str]) -> String {
+    let mut all = vec!["registry", "token", "create", name, "--repository", "*", "--data", "data"];
+    verbs.iter().for_each(|verb| all.extend(["--verb", verb]));
+    let made = tamis(plane.folder.path(), &all);
+    assert!(made.status.success(), "{}", said(&made));
+    let file = format!("{name}.token");
+    plane.folder.write(&file, &String::from_utf8_lossy(&made.stdout));
+    eventually("the registry knows the token", || {
+        plane.ask(&["pins", "--token-file", &file]).status.success().then_some(())
+    });
+    file
+}
+
+#[test]
+fn an_apply_does_what_its_plan_says_and_pins_go_forth_and_back() {
+    let plane = Plane::start(&[]);
+    let planned = plane.did(&["plan", "-f", "."]);
+    assert_eq!(planned["refusals"], serde_json::json!([]));
+    assert_eq!(plane.did(&["get", "all"])["items"], serde_json::json!([]));
+    let applied = plane.did(&["apply", "-f", "."]);
+    assert_eq!(applied["diff"], planned["diff"]);
+    let again = plane.did(&["apply", "-f", "."]);
+    assert_eq!(again["revision"], applied["revision"], "nothing changed");
+
+    let described = plane.did(&["describe", "gateway", "edge", "-n", "test"]);
+    assert_eq!(described["kind"], "Gateway");
+    assert!(described["text"].as_str().unwrap().contains("name: edge"));
+    let (code, error) = plane.failed(&["describe", "gateway", "edge"]);
+    assert_eq!(code, 4, "{error}");
+
+    plane.push("tamis/retry");
+    let first = plane.did(&["pins"])["items"][0]["digest"].as_str().unwrap().to_owned();
+    let pulled = plane.did(&["filter", "pull", &format!("tamis/retry@{first}"), "--store", "back"]);
+    let file = pulled["file"].as_str().unwrap();
+    let verified = tamis(
+        plane.folder.path(),
+        &["filter", "verify", file, "--key", ".tamis/keys/local-dev.pub"],
+    );
+    assert!(verified.status.success(), "{}", said(&verified));
+
+    let second = plane.release(file, "tamis/retry", "9.0.0");
+    let pinned = plane.did(&["pin", "*", "tamis/retry@9.0.0", "--confirm"]);
+    assert_eq!(pinned["pin"]["digest"], second.as_str());
+    let (code, error) = plane.failed(&["pin", "*", &format!("tamis/retry@{first}"), "--confirm"]);
+    assert!(code == 3 && error.contains("older"), "{code}: {error}");
+    let back = plane.did(&["rollback", "*", "tamis/retry", "--confirm"]);
+    assert_eq!(back["pin"]["digest"], first.as_str());
+    let history = plane.did(&["history", "*", "tamis/retry"]);
+    assert_eq!(history["items"].as_array().unwrap().len(), 3, "{history}");
+    plane.running.end("-INT");
+}
+
+#[test]
+fn a_moved_tag_moves_nothing_and_a_version_stays_what_it_is() {
+    let plane = Plane::ready(&[]);
+    let before = plane.did(&["pins"]);
+    let other = crate::guests::behaviour().display().to_string();
+    let signed = tamis(
+        plane.folder.path(),
+        &[
+            "filter",
+            "sign",
+            &other,
+            "--name",
+            "tamis/retry",
+            "--version",
+            "0.1.0",
+            "--key",
+            ".tamis/keys/local-dev.key",
+            "--store",
+            "store",
+            "--output",
+            "json",
+        ],
+    );
+    let file = json(&signed)["file"].as_str().unwrap().to_owned();
+    let version = before["items"].as_array().unwrap().iter();
+    let version =
+        version.clone().find(|pin| pin["filter"] == "tamis/retry").unwrap()["version"].clone();
+    assert_eq!(version, "0.1.0", "the test writes this version anew");
+    let (_, error) = plane.failed(&["filter", "push", &file]);
+    assert!(error.contains("0.1.0"), "{error}");
+    assert_eq!(plane.did(&["pins"]), before);
+}
+
+#[test]
+fn guards_ask_first_and_somebody_else_has_to_agree_where_the_rule_says_so() {
+    let plane = Plane::ready(&[]).again(&["--approvals", "1"]);
+    let bob = token(&plane, "bob", &["observe", "approve"]);
+    plane.folder.write("attachments.yaml", "");
+    let (code, error) = plane.failed(&["apply", "-f", ".", "--prune", "--confirm"]);
+    assert!(code == 3 && error.contains("approve"), "{code}: {error}");
+    let subject = plane.ask(&["plan", "-f", ".", "--prune"]);
+    let subject = json(&subject)["subject"].as_str().unwrap().to_owned();
+    let (code, error) = plane.failed(&["apply", "-f", ".", "--prune", "--token-file", &bob]);
+    assert!(code == 1 && error.contains("bob may not"), "{code}: {error}");
+    plane.did(&["approve", &subject, "--token-file", &bob]);
+    let (code, error) = plane.failed(&["apply", "-f", ".", "--prune"]);
+    assert!(code == 3 && error.contains("confirm"), "an emptied chain asks first: {code}: {error}");
+    plane.did(&["apply", "-f", ".", "--prune", "--confirm"]);
+}
+
+#[test]
+fn whoever_has_no_token_is_told_how_to_get_in_and_nobody_listening_is_told_too() {
+    let plane = Plane::start(&[]);
+    let url = format!("http://{}", plane.address);
+    let done = tamis(plane.folder.path(), &["status", "--registry", &url]);
+    assert!(
+        done.status.code() == Some(1) && said(&done).contains("--token-file"),
+        "{}",
+        said(&done)
+    );
+    plane.running.end("-INT");
+    let done = tamis(plane.folder.path(), &["status", "--registry", &url]);
+    assert!(said(&done).contains("is a registry running there?"), "{}", said(&done));
+    assert_eq!(said(&done).lines().count(), 1);
+}
+
+#[test]
+fn the_log_is_told_and_proofs_hold_until_they_are_touched() {
+    let plane = Plane::ready(&[]);
+    let log = plane.ask(&["audit", "log", "--after", "0"]);
+    let entries: Vec<Value> = String::from_utf8_lossy(&log.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let revisions: Vec<u64> =
+        entries.iter().map(|entry| entry["revision"].as_u64().unwrap()).collect();
+    assert_eq!(revisions, (1..=revisions.len() as u64).collect::<Vec<_>>());
+    assert!(entries.iter().any(|entry| entry["kind"] == "pinned" && entry["actor"] == "admin"));
+
+    let key = plane.did(&["audit", "key"])["key"].as_str().unwrap().to_owned();
+    plane.folder.write("log.pub", &key);
+    plane.did(&["audit", "who-ran", "test/edge", "--proof", "proof.json", "--log-key", "log.pub"]);
+    let check =
+        || tamis(plane.folder.path(), &["audit", "verify", "proof.json", "--log-key", "log.pub"]);
+    assert!(check().status.success(), "{}", said(&check()));
+    let size = format!("\\n{}\\n", entries.len());
+    let proof = plane.folder.read("proof.json");
+    assert!(proof.contains("checkpoint"), "{proof}");
+    let touched = proof.replacen("tamis-registry\\n", &format!("tamis-registry\\n1{size}"), 1);
+    plane.folder.write("proof.json", &touched);
+    assert_eq!(check().status.code(), Some(1));
+}
