@@ -1,4 +1,5 @@
-//! Real clients against a registry: what one pushed, each copies, pulls, lists and deletes, and the bytes stay.
+//! Real clients against a registry, in clear text and over TLS: what one pushed, each copies, pulls, lists and deletes, and
+//! the bytes stay.
 
 use std::fs;
 use std::io::Write as _;
@@ -10,7 +11,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use self::steps::{CRANE, ORAS, REGCTL, SEED, SKOPEO, Step};
-use super::registry::Registry;
+use super::registry::{Registry, Way};
 use super::{Outcome, go_program};
 use crate::setup::packages;
 use crate::shell;
@@ -52,34 +53,38 @@ pub(super) fn run() -> Result<Vec<Outcome>> {
     let skopeo = PathBuf::from("skopeo");
     let skopeo_version = shell::read(shell::command(&skopeo).arg("--version"))?;
 
-    let scene = Scene::new()?;
-    let mut seed = Client::new(&scene, "seed", oras.clone())?;
-    for step in SEED {
-        seed.take(step).with_context(|| format!("oras: {step:?}"))?;
-    }
+    let skopeo_version = skopeo_version.trim().trim_start_matches("skopeo version ");
     let clients = [
-        ("oras", ORAS_VERSION, oras, ORAS),
-        ("crane", CRANE_VERSION, crane, CRANE),
-        ("regctl", REGCTL_VERSION, regctl, REGCTL),
-        ("skopeo", skopeo_version.trim().trim_start_matches("skopeo version "), skopeo, SKOPEO),
+        (["oras", "oras tls"], ORAS_VERSION, oras.clone(), ORAS),
+        (["crane", "crane tls"], CRANE_VERSION, crane, CRANE),
+        (["regctl", "regctl tls"], REGCTL_VERSION, regctl, REGCTL),
+        (["skopeo", "skopeo tls"], skopeo_version, skopeo, SKOPEO),
     ];
-    clients
-        .into_iter()
-        .map(|(name, version, program, steps)| {
-            let mut client = Client::new(&scene, name, program)?;
+    let mut outcomes = Vec::new();
+    for way in [Way::Clear, Way::Tls] {
+        let scene = Scene::new(way)?;
+        let mut seed = Client::new(&scene, "seed", oras.clone())?;
+        for step in SEED {
+            seed.take(step).with_context(|| format!("oras: {step:?}"))?;
+        }
+        for (names, version, program, steps) in &clients {
+            let [clear, tls] = *names;
+            let name = if way == Way::Clear { clear } else { tls };
+            let mut client = Client::new(&scene, name, program.clone())?;
             client.digest.clone_from(&seed.digest);
-            Ok(client.outcome(name, version, steps))
-        })
-        .collect()
+            outcomes.push(client.outcome(name, version, steps));
+        }
+    }
+    Ok(outcomes)
 }
 
 impl Scene {
-    fn new() -> Result<Self> {
+    fn new(way: Way) -> Result<Self> {
         let path = Workspace::load()?.components().join("retry.wasm");
         let sum = shell::read(shell::command("sha256sum").arg(&path))?;
         let hex = sum.split_whitespace().next().context("sha256sum says nothing")?;
         Ok(Self {
-            registry: Registry::start()?,
+            registry: Registry::start(way)?,
             folder: TempDir::new()?,
             component: fs::read(&path)?,
             layer: format!("sha256:{hex}"),
@@ -165,8 +170,15 @@ impl<'a> Client<'a> {
             .replace("@R", &self.scene.registry.address)
             .replace("@D", &self.digest)
             .replace("@L", &self.scene.layer);
-        let mut child = Command::new(&self.program)
-            .args(words.split_whitespace())
+        let authority = self.scene.registry.authority();
+        let words = words.split_whitespace();
+        let mut command = Command::new(&self.program);
+        match &authority {
+            None => command.args(words),
+            // What Go looks for its roots in.
+            Some(file) => command.args(words.filter_map(over_tls)).env("SSL_CERT_FILE", file),
+        };
+        let mut child = command
             .current_dir(&self.home)
             .env("HOME", &self.home)
             .env("DOCKER_CONFIG", self.home.join("docker"))
@@ -181,6 +193,15 @@ impl<'a> Client<'a> {
             stdin.write_all(input.as_bytes())?;
         }
         Ok(child.wait_with_output()?)
+    }
+}
+
+/// What a word becomes where nothing need be said about clear text.
+fn over_tls(word: &str) -> Option<&str> {
+    match word {
+        "disabled" => Some("enabled"),
+        word if word.ends_with("plain-http") || word.ends_with("tls-verify=false") => None,
+        word => Some(word),
     }
 }
 
