@@ -8,6 +8,7 @@ mod check;
 mod completions;
 mod consent;
 mod ending;
+mod examine;
 mod failure;
 mod filter;
 mod get;

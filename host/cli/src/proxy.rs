@@ -12,11 +12,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use tamis_node::{Node, NodeOptions, Reload, Shared, Source, Store, Watch};
+use tamis_node::{Follow, Following, Node, NodeOptions, Reload, Shared, Source, Store, Watch};
 use tamis_observe::{AccessLog, Recorder};
 use tamis_proxy::ProxyOptions;
 use tamis_resources::NodeName;
 use tamis_transport::{Address, ServeLimits};
+use tamis_trust::DirectorKeys;
 
 /// What `proxy` takes.
 #[derive(clap::Args)]
@@ -30,6 +31,32 @@ pub(crate) struct Arguments {
     /// Folder of signed filters; may be repeated.
     #[arg(long)]
     store: Vec<PathBuf>,
+    /// Director to follow, HOST:PORT, instead of a folder of resources.
+    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["store", "no_watch"],
+        requires_all = ["state", "director_keys", "certificate", "key", "ca"])]
+    follow: Option<String>,
+    /// Folder the proxy starts from when the director does not answer.
+    #[arg(long, requires = "follow")]
+    state: Option<PathBuf>,
+    /// File with the keys that assignments have to be signed with: the registry's director.json.
+    #[arg(long, requires = "follow")]
+    director_keys: Option<PathBuf>,
+    /// SPIFFE id the director has to have; without it its certificate has to be valid for its host.
+    #[arg(long, requires = "follow")]
+    director_id: Option<String>,
+    /// The proxy's certificate in PEM, shown to the director.
+    #[arg(long, requires = "follow")]
+    certificate: Option<PathBuf>,
+    /// Key of the certificate in PEM.
+    #[arg(long, requires = "follow")]
+    key: Option<PathBuf>,
+    /// Authority of the director's certificate in PEM.
+    #[arg(long, requires = "follow")]
+    ca: Option<PathBuf>,
+    /// Seconds between reports to the director.
+    #[arg(long, default_value_t = 10, requires = "follow",
+        value_parser = clap::value_parser!(u64).range(1..=50))]
+    report_seconds: u64,
     /// Folder for compiled code; none is kept when not said.
     #[arg(long)]
     cache: Option<PathBuf>,
@@ -112,6 +139,9 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         secrets: HashMap::new(),
         proxy,
     };
+    if let Some(follow) = arguments.follow()? {
+        return following(arguments, &shared, options, follow, output);
+    }
     let busy = output::busy(format!("starting {}", arguments.node));
     let (node, reload) = Node::start(&shared, options)?;
     drop(busy);
@@ -124,15 +154,67 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     } else {
         Some(Watch::start(Arc::clone(&node), &node.folders(), move |reload| told(reload, output))?)
     };
-    output::event(output, &ready(&node), || {
-        let admin = node.proxy().admin_address().map(|address| format!(", admin {address}"));
-        format!("{} serves{}", node.name(), admin.unwrap_or_default())
-    });
+    serves(&node, output);
     wait(&ending, &node);
     drop(watch);
     node.proxy().drain();
     node.proxy().wait_idle(Duration::from_secs(arguments.drain_seconds));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a proxy that asks a director what it is to run.
+fn following(
+    arguments: &Arguments,
+    shared: &Shared,
+    options: NodeOptions,
+    follow: Follow,
+    output: Output,
+) -> Result<ExitCode> {
+    let busy = output::busy(format!("waiting for {}", follow.director));
+    let (following, reload) =
+        Following::start(shared, options, follow, move |reload| told(reload, output))?;
+    drop(busy);
+    let ending = Ending::new()?;
+    let node = Arc::clone(following.node());
+    told(&reload, output);
+    serves(&node, output);
+    wait(&ending, &node);
+    drop(following);
+    node.proxy().drain();
+    node.proxy().wait_idle(Duration::from_secs(arguments.drain_seconds));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn serves(node: &Node, output: Output) {
+    output::event(output, &ready(node), || {
+        let admin = node.proxy().admin_address().map(|address| format!(", admin {address}"));
+        format!("{} serves{}", node.name(), admin.unwrap_or_default())
+    });
+}
+
+impl Arguments {
+    fn follow(&self) -> Result<Option<Follow>> {
+        let files = (&self.certificate, &self.key, &self.ca, &self.state, &self.director_keys);
+        let (Some(director), (Some(certificate), Some(key), Some(ca), Some(state), Some(keys))) =
+            (&self.follow, files)
+        else {
+            return Ok(None);
+        };
+        let text = std::fs::read(keys)
+            .with_context(|| format!("the director's keys {} cannot be read", keys.display()))?;
+        let keys = DirectorKeys::from_json(&text).with_context(|| format!("{}", keys.display()))?;
+        Ok(Some(Follow {
+            director: director.clone(),
+            certificate: certificate.clone(),
+            key: key.clone(),
+            ca: ca.clone(),
+            identity: self.director_id.clone(),
+            state: state.clone(),
+            keys,
+            report_every: Duration::from_secs(self.report_seconds),
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+        }))
+    }
 }
 
 /// Until a signal, or until somebody asked it to drain and it has.

@@ -1,13 +1,16 @@
 //! `tamis registry`: a registry in the foreground, and the tokens it takes.
 
 use crate::ending::Ending;
+use crate::examine::Engine;
 use crate::output::{self, Output};
 use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
 use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
+use tamis_control::{Guards, Rules, Terms};
 use tamis_oci::{Anonymous, Limits, Pattern, Secret, Verb, Versions};
 use tamis_server::{Options, Registry, Storage};
 use tamis_transport::{Address, ServerTls};
@@ -79,6 +82,33 @@ struct Serve {
     /// Key of the certificate in PEM.
     #[arg(long, requires = "certificate")]
     key: Option<PathBuf>,
+    /// Address that proxies connect to, with mTLS; without it none can.
+    #[arg(long, value_name = "ADDRESS", requires_all = ["proxies_certificate", "proxies_key", "proxies_ca"])]
+    proxies: Option<Address>,
+    /// Certificate chain that proxies are shown, in PEM, leaf first.
+    #[arg(long, value_name = "FILE", requires = "proxies")]
+    proxies_certificate: Option<PathBuf>,
+    /// Key of that certificate in PEM.
+    #[arg(long, value_name = "FILE", requires = "proxies")]
+    proxies_key: Option<PathBuf>,
+    /// Authority of the certificates that proxies show, in PEM.
+    #[arg(long, value_name = "FILE", requires = "proxies")]
+    proxies_ca: Option<PathBuf>,
+    /// People beside the one who asks who must approve a change.
+    #[arg(long, default_value_t = 0, value_name = "COUNT")]
+    approvals: usize,
+    /// Percent of the services that one change may touch without being confirmed; two it always may.
+    #[arg(long, default_value_t = 25, value_name = "PERCENT",
+        value_parser = clap::value_parser!(u8).range(0..=100))]
+    blast_radius: u8,
+    /// Hours that assignments hold; half of it later they are made anew. It is how long a proxy can start with the registry
+    /// gone.
+    #[arg(long, default_value_t = 168, value_name = "HOURS",
+        value_parser = clap::value_parser!(u64).range(1..=8_760))]
+    assignment_hours: u64,
+    /// Name of the transparency log, when it begins.
+    #[arg(long, default_value = "tamis-registry", value_name = "NAME")]
+    log_origin: String,
     /// What callers without a token may do in every repository.
     #[arg(long, value_enum, default_value_t = Without::None)]
     anonymous: Without,
@@ -118,7 +148,7 @@ enum Without {
 struct Create {
     /// Name of the token, by which the journal says who did what.
     name: String,
-    /// Repositories it is for: '*', 'NAMESPACE/*' or one; may be repeated.
+    /// Repositories, services and documents it is for: '*', 'NAMESPACE/*' or one; may be repeated.
     #[arg(long, required = true)]
     repository: Vec<Pattern>,
     /// What it may do there; may be repeated.
@@ -197,6 +227,30 @@ impl Kept {
     }
 }
 
+impl Serve {
+    fn proxies(&self) -> Result<Option<(Address, ServerTls)>> {
+        let files = (&self.proxies_certificate, &self.proxies_key, &self.proxies_ca);
+        Ok(match (&self.proxies, files) {
+            (Some(listen), (Some(certificate), Some(key), Some(ca))) => {
+                Some((listen.clone(), ServerTls::from_files(certificate, key, Some(ca))?))
+            }
+            _ => None,
+        })
+    }
+
+    fn rules(&self) -> Rules {
+        let lifetime = self.assignment_hours.saturating_mul(3_600);
+        Rules {
+            guards: Guards {
+                approvals: self.approvals,
+                blast_radius_percent: self.blast_radius,
+                ..Guards::default()
+            },
+            terms: Terms { lifetime, renew: lifetime / 2 },
+        }
+    }
+}
+
 /// Runs the registry until it is told to end, or makes or revokes a token.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     match &arguments.command {
@@ -222,6 +276,9 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
     let scheme = if tls.is_some() { "https" } else { "http" };
     let options = Options {
         tls,
+        proxies: arguments.proxies()?,
+        rules: arguments.rules(),
+        log_origin: arguments.log_origin.clone(),
         limits: Limits {
             max_blob_bytes: arguments.max_blob_bytes,
             max_manifest_bytes: arguments.max_manifest_bytes,
@@ -232,7 +289,7 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
         },
         grace: Duration::from_secs(arguments.grace_hours.saturating_mul(3_600)),
         drain: Duration::from_secs(arguments.drain_seconds),
-        ..Options::new(arguments.kept.storage()?, arguments.listen.clone())
+        ..Options::new(arguments.kept.storage()?, arguments.listen.clone(), Arc::new(Engine))
     };
     let busy = output::busy("opening the registry");
     let registry = Registry::start(options)?;
@@ -242,9 +299,15 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
     if let Some(token) = token {
         output::note(&format!("the admin token is in {}", token.display()));
     }
-    let ready =
-        json!({ "event": "ready", "address": address, "scheme": scheme, "adminToken": token });
-    output::event(output, &ready, || format!("the registry serves {scheme}://{address}"));
+    let proxies = registry.proxies_address().map(ToString::to_string);
+    let ready = json!({
+        "event": "ready", "address": address, "scheme": scheme, "adminToken": token,
+        "proxies": proxies, "directorKeys": registry.director_document(), "logKey": registry.log_key(),
+    });
+    output::event(output, &ready, || {
+        let proxies = proxies.as_ref().map(|it| format!(", proxies connect to {it}"));
+        format!("the registry serves {scheme}://{address}{}", proxies.unwrap_or_default())
+    });
     while !ending.within(Duration::from_millis(50)) {
         if registry.has_ended() {
             bail!("the registry ended by itself; its log says why");

@@ -15,7 +15,7 @@ use tamis_observe::Metrics;
 use tamis_proxy::{Attached, Phase, Slot, SlotStatus};
 use tamis_resources::plan::{self, FilterPlan, OnFailure, SignedByPlan};
 use tamis_trust::{
-    Digest, Manifest, Policy, Request, Verified, bundle_lines, verify, verify_manifest,
+    Digest, Manifest, Policy, Request, Verified, Version, bundle_lines, verify, verify_manifest,
 };
 
 /// Machine code by digest of the component, shared by the nodes of a process.
@@ -52,19 +52,46 @@ struct Good {
     _ticking: Option<Arc<Ticking>>,
 }
 
+impl Good {
+    fn running(&self) -> Option<(Digest, Version)> {
+        Some((self.verified.digest, self.verified.version.clone()))
+    }
+}
+
 struct Proof {
     manifest: Vec<u8>,
     bundles: Vec<u8>,
+    logged: Vec<Option<u64>>,
+}
+
+/// What is wanted in a slot.
+pub(crate) struct Wanted<'a> {
+    /// Its name: that of its attachment, or one that the director gave it.
+    pub(crate) slot: &'a str,
+    /// What runs in it and how.
+    pub(crate) plan: &'a FilterPlan,
+    /// Why the director does not let it run; none when it does, or when nobody asks a director.
+    pub(crate) refused: Option<Refusal>,
+    /// Where the log recorded each signature, as far as the caller knows.
+    pub(crate) logged: &'a [Option<u64>],
+}
+
+/// By which policies, and how long ago they were known to be the ones in force.
+#[derive(Clone, Copy)]
+pub(crate) struct Rules<'a> {
+    pub(crate) policies: &'a [Policy],
+    pub(crate) age: Duration,
 }
 
 /// Why a slot does not run what it should.
-struct Refusal {
+#[derive(Debug, Clone)]
+pub(crate) struct Refusal {
     code: String,
     detail: String,
 }
 
 impl Refusal {
-    fn new(code: &str, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(code: &str, detail: impl Into<String>) -> Self {
         Self { code: code.to_owned(), detail: detail.into() }
     }
 }
@@ -87,6 +114,8 @@ pub(crate) struct Built {
     /// None when it fails open and cannot run.
     pub(crate) attached: Option<Attached>,
     pub(crate) status: SlotStatus,
+    /// The digest and version that run in it; none: nothing does.
+    pub(crate) running: Option<(Digest, Version)>,
 }
 
 #[expect(clippy::too_many_arguments, reason = "all of them are what a builder works with")]
@@ -106,11 +135,19 @@ impl Builder {
         Self { engine, cache, code, store, metrics, exporter, fetch, secrets, ticks, states, good }
     }
 
-    /// Builds every filter of a plan. Whatever fails affects its own slot alone.
+    /// Builds every filter of a plan that was read from documents just now, with its attachment for a slot.
     pub(crate) fn build(&mut self, plans: &[FilterPlan], policies: &[Policy]) -> Vec<Built> {
+        // No log is at hand beside a folder: what a key signed that is revoked from an index on is refused.
+        let of = |plan| Wanted { slot: slot_of(plan), plan, refused: None, logged: &[] };
+        let wanted: Vec<Wanted<'_>> = plans.iter().map(of).collect();
+        self.build_wanted(&wanted, Rules { policies, age: Duration::ZERO })
+    }
+
+    /// Builds what is wanted. Whatever fails affects its own slot alone.
+    pub(crate) fn build_wanted(&mut self, wanted: &[Wanted<'_>], rules: Rules<'_>) -> Vec<Built> {
         let index = self.store.index();
-        let built = plans.iter().map(|plan| self.slot(plan, policies, &index)).collect();
-        let live = |name: &String| plans.iter().any(|plan| plan.attachment == *name);
+        let built = wanted.iter().map(|wanted| self.slot(wanted, rules, &index)).collect();
+        let live = |name: &String| wanted.iter().any(|wanted| wanted.slot == *name);
         self.good.retain(|name, _| live(name));
         self.states.retain(|name, _| live(name));
         built
@@ -118,50 +155,63 @@ impl Builder {
 
     fn slot(
         &mut self,
-        plan: &FilterPlan,
-        policies: &[Policy],
+        wanted: &Wanted<'_>,
+        rules: Rules<'_>,
         index: &HashMap<String, PathBuf>,
     ) -> Built {
-        let refusal = match self.run(plan, policies, index) {
+        let plan = wanted.plan;
+        let refusal = match self.run(wanted, rules, index) {
             Ok(good) => {
-                let status = status(plan, Some(&good), "serving".to_owned(), None);
-                let attached = attached(plan, Slot::Running(good.filter.clone()));
-                self.good.insert(plan.attachment.clone(), good);
-                return Built { attached: Some(attached), status };
+                let status = status(wanted, Some(&good), "serving".to_owned(), None);
+                let attached = attached(wanted, Slot::Running(good.filter.clone()));
+                let running = good.running();
+                self.good.insert(wanted.slot.to_owned(), good);
+                return Built { attached: Some(attached), status, running };
             }
             Err(refusal) => refusal,
         };
         let Refusal { code, detail } = refusal;
         let state = format!("refused:{code}");
         // What ran before goes on, unless the policy in force now would not let it.
-        let kept = self.good.get(&plan.attachment).filter(|good| {
+        let kept = self.good.get(wanted.slot).filter(|good| {
             let lines = bundle_lines(&good.proof.bundles);
             let pinned = &good.verified.digest;
-            request(pinned, &good.proof.manifest, &lines, policies, Some(&plan.filter))
+            // Staleness keeps new things out and stops nothing.
+            let rules = Rules { age: Duration::ZERO, ..rules };
+            let signed = Signed {
+                manifest: &good.proof.manifest,
+                bundles: &lines,
+                logged: &good.proof.logged,
+            };
+            request(pinned, signed, rules, Some(&plan.filter))
                 .is_ok_and(|request| verify_manifest(&request).is_ok())
         });
         if let Some(good) = kept {
             let detail = format!("{detail}; version {} keeps serving", good.filter.version());
-            tracing::warn!(attachment = plan.attachment, code, "{detail}");
-            let status = status(plan, Some(good), state, Some(detail));
-            let attached = attached(plan, Slot::Running(good.filter.clone()));
-            return Built { attached: Some(attached), status };
+            tracing::warn!(attachment = wanted.slot, code, "{detail}");
+            let status = status(wanted, Some(good), state, Some(detail));
+            let attached = attached(wanted, Slot::Running(good.filter.clone()));
+            return Built { attached: Some(attached), status, running: good.running() };
         }
         let closed = plan.on_failure == OnFailure::Closed;
         let then = if closed { "exchanges in its scope are refused" } else { "it is left out" };
-        tracing::warn!(attachment = plan.attachment, code, "{detail}; {then}");
-        let status = status(plan, None, state, Some(format!("{detail}; {then}")));
-        let attached = closed.then(|| attached(plan, Slot::Refused { code, detail }));
-        Built { attached, status }
+        tracing::warn!(attachment = wanted.slot, code, "{detail}; {then}");
+        let status = status(wanted, None, state, Some(format!("{detail}; {then}")));
+        let attached = closed.then(|| attached(wanted, Slot::Refused { code, detail }));
+        Built { attached, status, running: None }
     }
 
     /// From pin to running filter.
     fn run(
         &mut self,
-        plan: &FilterPlan,
-        policies: &[Policy],
+        wanted: &Wanted<'_>,
+        rules: Rules<'_>,
         index: &HashMap<String, PathBuf>,
     ) -> Result<Good, Refusal> {
+        let plan = wanted.plan;
+        if let Some(refusal) = &wanted.refused {
+            return Err(refusal.clone());
+        }
         if let Some(refused) = &plan.refused {
             return Err(Refusal::new(&refused.code, refused.reason.clone()));
         }
@@ -180,10 +230,12 @@ impl Builder {
         let artifact =
             Artifact::read(path).map_err(|error| Refusal::new("artifact.unreadable", error))?;
         let lines = bundle_lines(&artifact.bundles);
-        let request = request(&pinned, &artifact.manifest, &lines, policies, Some(&plan.filter))?;
+        let signed =
+            Signed { manifest: &artifact.manifest, bundles: &lines, logged: wanted.logged };
+        let request = request(&pinned, signed, rules, Some(&plan.filter))?;
         let verified = verify(&request, &artifact.component)?;
         if let Some(signed_by) = &plan.signed_by {
-            signed(signed_by, &verified)?;
+            enough(signed_by, &verified)?;
         }
         let config = serde_json::to_string(&plan.config).unwrap_or_default();
         let grant = serde_json::to_string(&plan.grant).unwrap_or_default();
@@ -191,7 +243,7 @@ impl Builder {
             "{pinned} {:?} {:?} {} {config} {grant}",
             plan.isolation, plan.on_failure, plan.filter
         );
-        if let Some(good) = self.good.get(&plan.attachment)
+        if let Some(good) = self.good.get(wanted.slot)
             && good.key == key
         {
             return Ok(Good { verified, ..good.clone() });
@@ -202,7 +254,7 @@ impl Builder {
         check_claims(&manifest, compiled.inspection())?;
         let grant: Grant = serde_json::from_str(&grant)
             .map_err(|error| Refusal::new("grant.format", error.to_string()))?;
-        let state = self.state(&plan.attachment);
+        let state = self.state(wanted.slot);
         let filter = Filter::new(
             &compiled,
             FilterOptions {
@@ -226,7 +278,8 @@ impl Builder {
         )?;
         // What it fetches before its first exchange (keys, say) is there when the exchange comes.
         let ticking = filter.has(Hook::Tick).then(|| Arc::new(self.ticks.start(&filter)));
-        let proof = Proof { manifest: artifact.manifest, bundles: artifact.bundles };
+        let logged = wanted.logged.to_vec();
+        let proof = Proof { manifest: artifact.manifest, bundles: artifact.bundles, logged };
         Ok(Good { key, filter, proof: Arc::new(proof), verified, _ticking: ticking })
     }
 
@@ -258,11 +311,22 @@ impl Builder {
     }
 }
 
-fn request<'a>(
-    pinned: &'a Digest,
+fn slot_of(plan: &FilterPlan) -> &str {
+    &plan.attachment
+}
+
+/// A manifest and what speaks for it.
+#[derive(Clone, Copy)]
+struct Signed<'a> {
     manifest: &'a [u8],
     bundles: &'a [&'a [u8]],
-    policies: &'a [Policy],
+    logged: &'a [Option<u64>],
+}
+
+fn request<'a>(
+    pinned: &'a Digest,
+    signed: Signed<'a>,
+    rules: Rules<'a>,
     name: Option<&'a str>,
 ) -> Result<Request<'a>, Refusal> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| {
@@ -271,19 +335,17 @@ fn request<'a>(
     Ok(Request {
         pinned,
         name,
-        manifest,
-        bundles,
-        // No log is at hand beside a folder: what a key signed that is revoked from an index on is refused.
-        logged: &[],
-        policies,
-        // The policies were read from their files for this very generation.
-        policy_age: Duration::ZERO,
+        manifest: signed.manifest,
+        bundles: signed.bundles,
+        logged: signed.logged,
+        policies: rules.policies,
+        policy_age: rules.age,
         now: now.as_secs(),
     })
 }
 
 /// Whether enough of the keys a grant names signed.
-fn signed(wanted: &SignedByPlan, verified: &Verified) -> Result<(), Refusal> {
+fn enough(wanted: &SignedByPlan, verified: &Verified) -> Result<(), Refusal> {
     let by = verified.signers.iter().filter(|signer| wanted.keys.contains(&signer.0)).count();
     if by >= wanted.threshold as usize {
         return Ok(());
@@ -306,9 +368,10 @@ fn phase(phase: plan::Phase) -> Phase {
     }
 }
 
-fn attached(plan: &FilterPlan, slot: Slot) -> Attached {
+fn attached(wanted: &Wanted<'_>, slot: Slot) -> Attached {
+    let plan = wanted.plan;
     Attached {
-        attachment: plan.attachment.clone(),
+        attachment: wanted.slot.to_owned(),
         slot,
         phase: phase(plan.phase),
         scope: plan.scope.clone(),
@@ -321,15 +384,16 @@ fn attached(plan: &FilterPlan, slot: Slot) -> Attached {
 }
 
 fn status(
-    plan: &FilterPlan,
+    wanted: &Wanted<'_>,
     good: Option<&Good>,
     state: String,
     detail: Option<String>,
 ) -> SlotStatus {
     let hooks = good.map(|good| good.filter.hooks()).unwrap_or_default();
     let signers = good.map(|good| good.verified.signers.as_slice()).unwrap_or_default();
+    let plan = wanted.plan;
     SlotStatus {
-        attachment: plan.attachment.clone(),
+        attachment: wanted.slot.to_owned(),
         filter: plan.filter.clone(),
         version: plan.version.clone(),
         digest: plan.digest.clone(),

@@ -21,6 +21,14 @@ pub enum NodeError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The state folder cannot be used.
+    #[error("{path} cannot be read or written; the proxy keeps there what it starts from", path = path.display())]
+    State {
+        /// Which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The folder for compiled code cannot be used.
     #[error("{path} cannot keep compiled code; name a folder that can be written", path = path.display())]
     Cache {

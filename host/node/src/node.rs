@@ -1,9 +1,10 @@
 //! One proxy with its documents: start, reload, stop.
 
 use crate::NodeError;
-use crate::build::{Builder, Built, Code};
+use crate::build::{Builder, Built, Code, Rules};
 use crate::documents::{Documents, Source};
 use crate::fetch::Fetcher;
+use crate::follow::Followed;
 use crate::sockets::Sockets;
 use crate::store::Store;
 use crate::ticks::Ticks;
@@ -55,6 +56,19 @@ pub struct NodeOptions {
     pub proxy: ProxyOptions,
 }
 
+impl NodeOptions {
+    /// The same options once more.
+    pub(crate) fn again(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            source: self.source.clone(),
+            store: self.store.clone(),
+            secrets: self.secrets.clone(),
+            proxy: self.proxy.clone(),
+        }
+    }
+}
+
 /// What a reload came to.
 #[derive(Debug, Clone)]
 pub struct Reload {
@@ -72,10 +86,12 @@ pub struct Reload {
     pub slots: Vec<SlotStatus>,
 }
 
-/// One proxy with its documents.
+/// One proxy with its documents, or with what a director wants of it.
 pub struct Node {
     name: NodeName,
     source: Source,
+    /// What the director wants; none: documents say it.
+    followed: Option<Arc<Followed>>,
     proxy: Proxy,
     staging: Mutex<Staging>,
 }
@@ -118,12 +134,42 @@ struct Staged {
     admin: Option<String>,
 }
 
+impl Staged {
+    fn nothing(problems: Vec<Problem>, notes: Vec<String>) -> Self {
+        Self { generation: None, problems, notes, slots: Vec::new(), admin: None }
+    }
+}
+
+/// The trust policies of a plan; one that is wrong trusts nobody.
+fn policies(plan: &NodePlan, notes: &mut Vec<String>) -> Vec<Policy> {
+    let mut policies = Vec::new();
+    for policy in &plan.trust {
+        match Policy::from_json(policy.to_string().as_bytes()) {
+            Ok(policy) => policies.push(policy),
+            Err(error) => notes.push(format!("trust policy: {error}; it trusts nobody")),
+        }
+    }
+    policies
+}
+
 impl Node {
     /// Reads the documents and serves them.
     ///
     /// # Errors
     /// When the documents plan no such proxy, or its sockets cannot be had.
     pub fn start(shared: &Shared, options: NodeOptions) -> Result<(Self, Reload), NodeError> {
+        Self::start_with(shared, options, None)
+    }
+
+    /// Serves what a director wants, which `followed` has by now.
+    ///
+    /// # Errors
+    /// When it makes no plan, or its sockets cannot be had.
+    pub(crate) fn start_with(
+        shared: &Shared,
+        options: NodeOptions,
+        followed: Option<Arc<Followed>>,
+    ) -> Result<(Self, Reload), NodeError> {
         let NodeOptions { name, source, store, secrets, mut proxy } = options;
         let builder = Builder::new(
             shared.engine.clone(),
@@ -143,7 +189,7 @@ impl Node {
             number: 0,
             revision: String::new(),
         };
-        let staged = staging.stage(&source, &name)?;
+        let staged = staging.stage(&source, &name, followed.as_deref())?;
         let Some(generation) = staged.generation else {
             let why = why(&staged.problems, &staged.notes);
             return Err(NodeError::NoPlan { node: name.to_string(), why });
@@ -152,7 +198,7 @@ impl Node {
             proxy.admin = staged.admin.as_ref().and_then(|address| address.parse().ok());
         }
         let proxy = Proxy::start(proxy, generation)?;
-        let node = Self { name, source, proxy, staging: Mutex::new(staging) };
+        let node = Self { name, source, followed, proxy, staging: Mutex::new(staging) };
         let reload = node.report(staged.problems, staged.notes, staged.slots, true);
         Ok((node, reload))
     }
@@ -161,7 +207,7 @@ impl Node {
     pub fn reload(&self) -> Reload {
         let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
         let before = (staging.number, staging.revision.clone());
-        let staged = match staging.stage(&self.source, &self.name) {
+        let staged = match staging.stage(&self.source, &self.name, self.followed.as_deref()) {
             Ok(staged) => staged,
             Err(error) => {
                 let note = crate::sockets::causes(&error);
@@ -241,7 +287,35 @@ impl Node {
 }
 
 impl Staging {
-    fn stage(&mut self, source: &Source, name: &NodeName) -> Result<Staged, NodeError> {
+    fn stage(
+        &mut self,
+        source: &Source,
+        name: &NodeName,
+        followed: Option<&Followed>,
+    ) -> Result<Staged, NodeError> {
+        match followed {
+            None => self.stage_documents(source, name),
+            Some(followed) => Ok(self.stage_followed(source, followed)),
+        }
+    }
+
+    fn stage_followed(&mut self, source: &Source, followed: &Followed) -> Staged {
+        let mut notes = Vec::new();
+        let Some(assembled) = followed.assembled() else {
+            notes.push("the director has not said what this proxy is to run".to_owned());
+            return Staged::nothing(Vec::new(), notes);
+        };
+        let policies = policies(&assembled.plan, &mut notes);
+        let wanted = followed.wanted(&assembled, &mut notes);
+        let rules = Rules { policies: &policies, age: followed.age() };
+        let built = self.builder.build_wanted(&wanted, rules);
+        drop(wanted);
+        let slots = built.iter().map(|one| (one.status.attachment.clone(), one.running.clone()));
+        followed.runs(&assembled, slots.collect());
+        self.generate(source, &assembled.plan, built, Vec::new(), notes)
+    }
+
+    fn stage_documents(&mut self, source: &Source, name: &NodeName) -> Result<Staged, NodeError> {
         let Documents { documents, mut problems, unreadable } = source.read()?;
         let mut notes: Vec<String> = unreadable.iter().map(ToString::to_string).collect();
         let mut broken: Vec<&str> = problems.iter().map(|one| one.place.source.as_str()).collect();
@@ -249,28 +323,26 @@ impl Staging {
         let documents = self.keep_good(documents, &broken, &mut notes);
         let folded = fold(&documents, name, &|file| source.file(file));
         problems.extend(folded.problems);
-        let Some(plan) = folded.plan else {
-            return Ok(Staged {
-                generation: None,
-                problems,
-                notes,
-                slots: Vec::new(),
-                admin: None,
-            });
-        };
-        let mut policies = Vec::new();
-        for policy in &plan.trust {
-            match Policy::from_json(policy.to_string().as_bytes()) {
-                Ok(policy) => policies.push(policy),
-                Err(error) => notes.push(format!("trust policy: {error}; it trusts nobody")),
-            }
-        }
+        let Some(plan) = folded.plan else { return Ok(Staged::nothing(problems, notes)) };
+        let policies = policies(&plan, &mut notes);
         let built = self.builder.build(&plan.filters, &policies);
+        Ok(self.generate(source, &plan, built, problems, notes))
+    }
+
+    /// The generation of a plan whose filters are built.
+    fn generate(
+        &mut self,
+        source: &Source,
+        plan: &NodePlan,
+        built: Vec<Built>,
+        problems: Vec<Problem>,
+        mut notes: Vec<String>,
+    ) -> Staged {
         let mut listeners = self.sockets.listeners(source, &plan.listeners, &mut notes);
         let services = self.sockets.services(source, &plan.services, &mut notes);
         // Indices of the plan's filters to those of the generation: some may have been left out.
         let (mut filters, mut places, mut slots) = (Vec::new(), Vec::new(), Vec::new());
-        for Built { attached, status } in built {
+        for Built { attached, status, .. } in built {
             places.push(attached.is_some().then_some(filters.len()));
             filters.extend(attached);
             slots.push(status);
@@ -283,7 +355,7 @@ impl Staging {
         };
         let chains: Vec<Chain> = plan.listeners.iter().map(chain).collect();
         listeners.retain(|listener| listener.chain < chains.len());
-        let revision = self.revision(&plan, &slots, &notes);
+        let revision = self.revision(plan, &slots, &notes);
         if revision != self.revision {
             self.number += 1;
             self.revision.clone_from(&revision);
@@ -295,9 +367,10 @@ impl Staging {
             filters,
             chains,
             services: Arc::new(services),
-            config: serde_json::to_value(&plan).unwrap_or_default(),
+            config: serde_json::to_value(plan).unwrap_or_default(),
         };
-        Ok(Staged { generation: Some(generation), problems, notes, slots, admin: plan.admin })
+        let admin = plan.admin.clone();
+        Staged { generation: Some(generation), problems, notes, slots, admin }
     }
 
     /// Hash of everything a generation is made of.

@@ -19,6 +19,7 @@ use tamis_upstream::Registry;
 use tokio::sync::mpsc;
 
 /// How a proxy is run; what it serves is in its [`Generation`].
+#[derive(Clone)]
 pub struct ProxyOptions {
     /// Threads that serve; one a core when not said.
     pub workers: Option<NonZeroUsize>,

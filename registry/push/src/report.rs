@@ -133,6 +133,11 @@ impl Histogram {
         *count = count.saturating_add(1);
     }
 
+    /// One of buckets and how many each counted; buckets of nothing are left out.
+    pub fn of(buckets: impl IntoIterator<Item = (u8, u64)>) -> Self {
+        Self(buckets.into_iter().filter(|(_, count)| *count > 0).collect())
+    }
+
     /// Adds another.
     pub fn add(&mut self, other: &Self) {
         for (bucket, more) in &other.0 {

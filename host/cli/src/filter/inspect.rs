@@ -60,7 +60,7 @@ fn inspect(arguments: &Arguments) -> Result<(Value, Inspection)> {
 }
 
 /// The component configured with every capability granted and nobody reachable.
-pub(super) fn configured(octets: &[u8], config: &str) -> Result<Filter, String> {
+pub(crate) fn configured(octets: &[u8], config: &str) -> Result<Filter, String> {
     let engine = Engine::new().map_err(|error| error.to_string())?;
     let compiled = engine.compile(octets, None).map_err(|error| error.to_string())?;
     let options = FilterOptions {

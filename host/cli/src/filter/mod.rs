@@ -12,6 +12,8 @@ mod sign;
 mod test;
 mod verify;
 
+pub(crate) use inspect::configured;
+
 use crate::output::Output;
 use anyhow::Result;
 use std::process::ExitCode;

@@ -1,0 +1,149 @@
+//! A proxy that asks a director what it is to run: one stream, a folder it starts from, and nothing believed.
+//!
+//! What the director says is a plan in parts. Each slot comes with what proves it: the author's signatures over the
+//! manifest, the director's over the assignment. Both are checked here, again at every start; components come by digest from
+//! anywhere. Without the director the proxy goes on with what it has.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use tamis_trust::DirectorKeys;
+use tokio::sync::watch;
+
+use crate::{Node, NodeError, NodeOptions, Reload, Shared};
+
+mod body;
+mod followed;
+mod link;
+mod pull;
+mod report;
+mod state;
+
+pub(crate) use followed::Followed;
+
+use link::Link;
+use state::StateFolder;
+
+/// How a proxy follows a director.
+#[derive(Debug, Clone)]
+pub struct Follow {
+    /// Where it is, `HOST:PORT`.
+    pub director: String,
+    /// The proxy's own certificate: a PEM file, leaf first.
+    pub certificate: PathBuf,
+    /// Its key: a PEM file.
+    pub key: PathBuf,
+    /// The authority of the director's certificate: a PEM file.
+    pub ca: PathBuf,
+    /// The SPIFFE id the director has to have; none: its certificate has to be valid for the host.
+    pub identity: Option<String>,
+    /// The folder the proxy starts from when nobody answers.
+    pub state: PathBuf,
+    /// Whose assignments count.
+    pub keys: DirectorKeys,
+    /// How often it reports; 10 seconds.
+    pub report_every: Duration,
+    /// The release it says it is of.
+    pub release: String,
+}
+
+/// A proxy that follows a director. Dropping it ends the stream; the proxy goes on until it is shut down.
+pub struct Following {
+    node: Arc<Node>,
+    stop: watch::Sender<bool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+/// A proxy that runs, and what it began with.
+type Begun = Result<(Arc<Node>, Reload), NodeError>;
+
+/// The proxy, once there is one.
+#[derive(Default)]
+pub(crate) struct Started {
+    outcome: Mutex<Option<Begun>>,
+    there: Condvar,
+}
+
+impl Started {
+    pub(crate) fn set(&self, outcome: Begun) {
+        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+        self.there.notify_all();
+    }
+
+    fn wait(&self) -> Begun {
+        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(outcome) = outcome.take() {
+                return outcome;
+            }
+            outcome = self.there.wait(outcome).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Following {
+    /// Starts from the state folder at once, or else as soon as the director has said what to run. `told` hears of every
+    /// change after the first.
+    ///
+    /// The store and the documents of `options` are not used; the root of its source is what paths of certificates are
+    /// relative to.
+    ///
+    /// # Errors
+    /// When the state folder cannot be used, or what is wanted first cannot be served.
+    pub fn start(
+        shared: &Shared,
+        mut options: NodeOptions,
+        follow: Follow,
+        told: impl Fn(&Reload) + Send + Sync + 'static,
+    ) -> Result<(Self, Reload), NodeError> {
+        let state = StateFolder::open(&follow.state)?;
+        options.store = state.store();
+        options.source.paths.clear();
+        let followed = Arc::new(Followed::open(options.name.clone(), follow.keys.clone(), state)?);
+        let node = match followed.assembled() {
+            // What cannot be served from the folder may be served with what the director says now.
+            None => None,
+            Some(_) => {
+                let (node, reload) =
+                    Node::start_with(shared, options.again(), Some(Arc::clone(&followed)))?;
+                Some((Arc::new(node), reload))
+            }
+        };
+        let (stop, stopped) = watch::channel(false);
+        let started = Arc::new(Started::default());
+        let link = Link {
+            follow,
+            followed,
+            started: Arc::clone(&started),
+            node: node.as_ref().map(|(node, _)| Arc::clone(node)),
+            first: node.is_none().then(|| (shared.clone(), options)),
+            told: Arc::new(told),
+            refreshed: std::time::Instant::now(),
+        };
+        let run = move || link.run(stopped);
+        let thread = std::thread::Builder::new().name("tamis-follow".to_owned()).spawn(run);
+        let thread = Some(thread.map_err(NodeError::Thread)?);
+        let (node, reload) = match node {
+            Some(started) => started,
+            None => started.wait()?,
+        };
+        Ok((Self { node, stop, thread }, reload))
+    }
+
+    /// The proxy.
+    #[must_use]
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let _ = self.stop.send(true);
+        if let Some(thread) = self.thread.take() {
+            // What it had to say is in the log.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! What the director wants, and whether it may be done.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tamis_push::{
+    Activation, Assembled, BadParts, Change, Hello, Parts, ProtocolError, Push, RefusedReport,
+    Replica, Running, SlotReport, assemble,
+};
+use tamis_resources::NodeName;
+use tamis_trust::{
+    Assigned, Assignment, Digest, DirectorKeys, Mode, Seen, Version, config_digest,
+    verify_assignment,
+};
+
+use super::state::StateFolder;
+use crate::NodeError;
+use crate::build::{Refusal, Wanted};
+
+/// What the director wants of a proxy, as far as it is known here.
+pub(crate) struct Followed {
+    name: NodeName,
+    keys: DirectorKeys,
+    pub(crate) state: StateFolder,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    replica: Replica,
+    assembled: Option<Arc<Assembled>>,
+    seen: Seen,
+    /// When the director was last heard, in seconds since the Unix epoch.
+    heard: u64,
+    /// What was admitted in each slot when it was looked at last: the version of its assignment, or why not.
+    admitted: BTreeMap<String, Result<u64, Refusal>>,
+    running: BTreeMap<String, Running>,
+    refused: BTreeMap<String, RefusedReport>,
+}
+
+impl Followed {
+    pub(crate) fn open(
+        name: NodeName,
+        keys: DirectorKeys,
+        state: StateFolder,
+    ) -> Result<Self, NodeError> {
+        let replica = state.replica();
+        let assembled = match assemble(replica.parts()) {
+            Ok(assembled) => Some(Arc::new(assembled)),
+            Err(_) if replica.parts().is_empty() => None,
+            Err(error) => {
+                tracing::warn!(%error, "the kept parts make no plan");
+                None
+            }
+        };
+        let inner = Inner {
+            replica,
+            assembled,
+            seen: state.seen()?,
+            heard: state.heard(),
+            admitted: BTreeMap::new(),
+            running: BTreeMap::new(),
+            refused: BTreeMap::new(),
+        };
+        Ok(Self { name, keys, state, inner: Mutex::new(inner) })
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // Each change is one assignment after another that cannot panic.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn name(&self) -> &NodeName {
+        &self.name
+    }
+
+    /// The plan that is wanted; none: nobody has said yet.
+    pub(crate) fn assembled(&self) -> Option<Arc<Assembled>> {
+        self.inner().assembled.clone()
+    }
+
+    pub(crate) fn hello(&self, release: &str) -> Hello {
+        let name = self.name.to_string();
+        self.inner().replica.hello(&name, release)
+    }
+
+    pub(crate) fn take(&self, push: Push) -> Result<Option<Change>, ProtocolError> {
+        self.inner().replica.take(push)
+    }
+
+    /// What a change would make of the plan.
+    pub(crate) fn assemble(&self, parts: &Parts) -> Result<Assembled, BadParts> {
+        let assembled = assemble(parts)?;
+        let node = &assembled.plan.node;
+        if *node != self.name.to_string() {
+            let why = format!("it is the plan of {node}");
+            return Err(BadParts::Malformed { name: "node".to_owned(), why });
+        }
+        Ok(assembled)
+    }
+
+    /// Has a change from now on. What cannot be kept on disk is had all the same: a restart begins from before.
+    pub(crate) fn keep(&self, change: Change, assembled: Assembled) {
+        let mut inner = self.inner();
+        inner.replica.keep(change);
+        inner.assembled = Some(Arc::new(assembled));
+        if let Err(error) = self.state.keep_replica(&inner.replica) {
+            tracing::warn!(%error, "what the director wants cannot be kept");
+        }
+    }
+
+    /// The director said something.
+    pub(crate) fn heard(&self) {
+        self.inner().heard = now();
+    }
+
+    /// Keeps when the director was last heard.
+    pub(crate) fn keep_heard(&self) {
+        let heard = self.inner().heard;
+        if let Err(error) = self.state.keep_heard(heard) {
+            tracing::warn!(%error, "when the director was heard cannot be kept");
+        }
+    }
+
+    /// How long ago the policies were known to be the ones in force.
+    pub(crate) fn age(&self) -> Duration {
+        Duration::from_secs(now().saturating_sub(self.inner().heard))
+    }
+
+    /// What is wanted in each slot, with the director's leave or without.
+    pub(crate) fn wanted<'a>(
+        &self,
+        assembled: &'a Assembled,
+        notes: &mut Vec<String>,
+    ) -> Vec<Wanted<'a>> {
+        let mut inner = self.inner();
+        let mut rose = false;
+        inner.admitted.retain(|slot, _| assembled.slots.contains_key(slot));
+        let mut all = Vec::new();
+        for slot in &assembled.slot_of_filter {
+            let Some(activation) = assembled.slots.get(slot) else { continue };
+            let admitted = self.admit(&inner.seen, slot, activation);
+            if let Ok(Some(assignment)) = &admitted {
+                rose |= inner.seen.take(assignment);
+            }
+            let refused = admitted.as_ref().err().cloned();
+            let version = admitted.map(|it| it.map_or(0, |assignment| assignment.version));
+            inner.admitted.insert(slot.clone(), version);
+            all.push(Wanted {
+                slot,
+                plan: &activation.filter,
+                refused,
+                logged: &activation.logged,
+            });
+        }
+        // Before anything runs under a higher version: a crash must not forget it.
+        if rose && let Err(error) = self.state.keep_seen(&inner.seen) {
+            notes.push(format!(
+                "the versions seen cannot be kept ({error}); make room in the state folder"
+            ));
+        }
+        all
+    }
+
+    /// Whether the director lets this run in the slot; none: documents do not let it run anyway.
+    fn admit(
+        &self,
+        seen: &Seen,
+        slot: &str,
+        activation: &Activation,
+    ) -> Result<Option<Assignment>, Refusal> {
+        let filter = &activation.filter;
+        if filter.refused.is_some() {
+            return Ok(None);
+        }
+        let manifest: Digest = filter.digest.parse().map_err(|error| {
+            Refusal::new("pin.missing", format!("the pin is no digest: {error}"))
+        })?;
+        let envelopes: Vec<&[u8]> = activation.envelopes.iter().map(String::as_bytes).collect();
+        let assignment = verify_assignment(&Assigned {
+            service: self.name.key(),
+            slot,
+            manifest: &manifest,
+            config: &filter.config,
+            envelopes: &envelopes,
+            director: &self.keys,
+            floor: seen.floor(self.name.key(), slot),
+            now: now(),
+        })?;
+        if assignment.mode != Mode::Serve {
+            let detail = "it is assigned as a shadow, whose verdicts do not count; the director assigns it to serve";
+            return Err(Refusal::new("assign.mode", detail));
+        }
+        if assignment.filter.as_str() != filter.filter {
+            let detail = format!(
+                "{} is assigned and {} is to run; the director assigns it again",
+                assignment.filter, filter.filter
+            );
+            return Err(Refusal::new("assign.other-filter", detail));
+        }
+        Ok(Some(assignment))
+    }
+
+    /// Notes what runs in each slot now.
+    pub(crate) fn runs(
+        &self,
+        assembled: &Assembled,
+        slots: Vec<(String, Option<(Digest, Version)>)>,
+    ) {
+        let mut inner = self.inner();
+        let Inner { admitted, running, refused, .. } = &mut *inner;
+        running.retain(|slot, _| assembled.slots.contains_key(slot));
+        refused.clear();
+        for (slot, now_runs) in slots {
+            let Some(activation) = assembled.slots.get(&slot) else { continue };
+            let wanted = activation.filter.digest.parse::<Digest>().ok();
+            let config = config_digest(&activation.filter.config);
+            let version = admitted.get(&slot).and_then(|it| it.as_ref().ok()).copied();
+            match now_runs {
+                Some((digest, release)) if Some(digest) == wanted && version.is_some() => {
+                    let assignment = version.unwrap_or_default();
+                    let since_ms = match running.get(&slot) {
+                        Some(before) if (before.digest, before.config) == (digest, config) => {
+                            before.since_ms
+                        }
+                        _ => now_ms(),
+                    };
+                    let now = Running { digest, config, version: release, assignment, since_ms };
+                    running.insert(slot, now);
+                }
+                // It keeps its last good one.
+                Some(_) => {}
+                None => drop(running.remove(&slot)),
+            }
+        }
+    }
+
+    /// Every slot, for a report. `codes` are the rules that refused, by slot.
+    pub(crate) fn slots(&self, codes: &BTreeMap<String, String>) -> Vec<SlotReport> {
+        let inner = self.inner();
+        let Some(assembled) = &inner.assembled else { return Vec::new() };
+        let reports = assembled.slots.iter().filter_map(|(slot, activation)| {
+            let filter = activation.filter.filter.parse().ok()?;
+            let wanted = activation.filter.digest.parse::<Digest>().ok();
+            let refused = codes.get(slot).zip(wanted);
+            Some(SlotReport {
+                slot: slot.clone(),
+                filter,
+                running: inner.running.get(slot).cloned(),
+                refused: refused.map(|(code, digest)| RefusedReport { digest, code: code.clone() }),
+            })
+        });
+        reports.collect()
+    }
+}
+
+/// Seconds since the Unix epoch; 0 before it, which makes everything look expired.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

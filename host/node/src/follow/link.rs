@@ -1,0 +1,351 @@
+//! The stream to the director: made, kept, made again.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode, header};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tamis_push::{Backoff, Change, FromNode, NodeReported, Outcome, ToNode};
+use tamis_transport::{Address, ClientTls, OwnCertificate, connect};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::body::Said;
+use super::followed::Followed;
+use super::report::Reporter;
+use super::{Follow, Started, pull};
+use crate::sockets::causes;
+use crate::{Node, NodeOptions, Reload, Shared};
+
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long an answer may take to begin.
+const ANSWER: Duration = Duration::from_secs(15);
+/// How long the director may say nothing: it says that it is alive every 15 seconds.
+const SILENCE: Duration = Duration::from_secs(45);
+/// The longest line, in bytes.
+const MAX_LINE_BYTES: usize = 4 << 20;
+/// How often what is on disk is looked at again: certificates are renewed.
+const REFRESH: Duration = Duration::from_secs(60);
+/// How soon a component that could not be had is asked for again.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// One proxy's way to its director.
+pub(crate) struct Link {
+    pub(crate) follow: Follow,
+    pub(crate) followed: Arc<Followed>,
+    pub(crate) started: Arc<Started>,
+    pub(crate) node: Option<Arc<Node>>,
+    /// What the proxy is started with when there is something to run; none: it runs.
+    pub(crate) first: Option<(Shared, NodeOptions)>,
+    pub(crate) told: Arc<dyn Fn(&Reload) + Send + Sync>,
+    pub(crate) refreshed: std::time::Instant,
+}
+
+/// Why a stream ended.
+struct Ended {
+    why: String,
+    /// It was of use: the next try may come soon.
+    worked: bool,
+    retry_after: Option<Duration>,
+}
+
+impl Ended {
+    fn new(why: impl Into<String>) -> Self {
+        Self { why: why.into(), worked: false, retry_after: None }
+    }
+}
+
+impl Link {
+    /// Keeps the stream until it is told to stop.
+    pub(crate) fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = match runtime {
+            Ok(runtime) => runtime,
+            Err(error) => return tracing::error!(%error, "the director cannot be followed"),
+        };
+        runtime.block_on(async {
+            let mut backoff = Backoff::default();
+            let mut reporter = Reporter::default();
+            loop {
+                let ended = tokio::select! {
+                    ended = self.stream(&mut reporter) => ended,
+                    _ = stop.wait_for(|stop| *stop) => return,
+                };
+                if ended.worked {
+                    backoff.reset();
+                }
+                self.followed.keep_heard();
+                self.refresh().await;
+                let pause = backoff.next(RandomState::new().hash_one(0), ended.retry_after);
+                let (director, why) = (&self.follow.director, ended.why);
+                tracing::warn!(director, why, ?pause, "the director is not heard; trying again");
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    _ = stop.wait_for(|stop| *stop) => return,
+                }
+            }
+        });
+    }
+
+    /// One stream, to its end.
+    async fn stream(&mut self, reporter: &mut Reporter) -> Ended {
+        let sender = match self.connect().await {
+            Ok(sender) => sender,
+            Err(why) => return Ended::new(why),
+        };
+        let (say, said) = mpsc::channel::<Bytes>(16);
+        let hello = FromNode::Hello(self.followed.hello(&self.follow.release));
+        if let Err(why) = send(&say, &hello).await {
+            return Ended::new(why);
+        }
+        let node = self.followed.name().to_string().replace('/', "%2F");
+        let request = Request::post(format!("https://director/v1/nodes/{node}/stream"))
+            .header(header::CONTENT_TYPE, "application/x-ndjson")
+            .body(Said(said));
+        let request = match request {
+            Ok(request) => request,
+            Err(error) => return Ended::new(error.to_string()),
+        };
+        let answer = tokio::time::timeout(ANSWER, sender.clone().send_request(request)).await;
+        let answer = match answer {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => return Ended::new(causes(&error)),
+            Err(_) => return Ended::new("it does not answer"),
+        };
+        if answer.status() != StatusCode::OK {
+            return refused(answer).await;
+        }
+        let mut lines = Lines { body: answer.into_body(), rest: Vec::new() };
+        let mut worked = false;
+        match self.serve(&sender, &say, &mut lines, reporter, &mut worked).await {
+            Ok(retry_after) => Ended { why: "it ended the stream".to_owned(), worked, retry_after },
+            Err(why) => Ended { why, worked, retry_after: None },
+        }
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Said>, String> {
+        let follow = &self.follow;
+        let (host, _) =
+            follow.director.rsplit_once(':').ok_or("it has no port; write HOST:PORT")?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let own = OwnCertificate { certificate: &follow.certificate, key: &follow.key };
+        let expected = follow.identity.as_ref().map(|id| id.parse()).transpose();
+        let expected = expected.map_err(|error| format!("the director's id: {error}"))?;
+        // Read each time: certificates are renewed.
+        let tls = ClientTls::from_files(Some(own), &follow.ca, expected, host);
+        let tls = tls.map_err(|error| causes(&error))?.with_alpn(&[b"h2"]);
+        let addresses = tokio::net::lookup_host(&follow.director).await;
+        let addresses = addresses.map_err(|error| format!("it does not resolve: {error}"))?;
+        let mut last = "it has no address".to_owned();
+        for address in addresses {
+            match connect(&Address::Tcp(address), Some(&tls), CONNECT).await {
+                Ok(stream) => {
+                    let mut builder = Builder::new(TokioExecutor::new());
+                    builder.timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));
+                    let made = builder.handshake(TokioIo::new(stream)).await;
+                    let (sender, connection) = made.map_err(|error| causes(&error))?;
+                    drop(tokio::spawn(async move {
+                        // Its end is the end of the stream, which says why.
+                        let _ = connection.await;
+                    }));
+                    return Ok(sender);
+                }
+                Err(error) => last = causes(&error),
+            }
+        }
+        Err(last)
+    }
+
+    /// Listens and answers; comes back when the stream ends, with how long the director wants to be left alone.
+    async fn serve(
+        &mut self,
+        sender: &SendRequest<Said>,
+        say: &mpsc::Sender<Bytes>,
+        lines: &mut Lines,
+        reporter: &mut Reporter,
+        worked: &mut bool,
+    ) -> Result<Option<Duration>, String> {
+        let mut report = tokio::time::interval(self.follow.report_every);
+        report.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut heard = Instant::now();
+        let mut missing = 0;
+        let mut again = Instant::now();
+        loop {
+            tokio::select! {
+                line = lines.next() => {
+                    let Some(line) = line? else { return Ok(None) };
+                    heard = Instant::now();
+                    self.followed.heard();
+                    *worked = true;
+                    let told = serde_json::from_slice::<ToNode>(&line);
+                    match told.map_err(|error| format!("a line is not of the protocol: {error}"))? {
+                        ToNode::Ping => {}
+                        ToNode::Refused { code, rule, remedy, retry_after_ms } => {
+                            tracing::warn!(code, rule, remedy, "the director refuses this proxy");
+                            return Ok(Some(Duration::from_millis(retry_after_ms)));
+                        }
+                        ToNode::Push(push) => {
+                            let change = self.followed.take(push).map_err(|it| it.to_string())?;
+                            let Some(change) = change else { continue };
+                            let outcome = self.change(sender, change, reporter, &mut missing).await?;
+                            send(say, &FromNode::Outcome(outcome)).await?;
+                            again = Instant::now() + AGAIN;
+                        }
+                    }
+                }
+                _ = report.tick() => {
+                    if heard.elapsed() > SILENCE {
+                        return Err("it has said nothing for too long".to_owned());
+                    }
+                    self.followed.keep_heard();
+                    self.refresh().await;
+                    let report = self.report(reporter);
+                    send(say, &FromNode::Report(report)).await?;
+                }
+                () = tokio::time::sleep_until(again), if missing > 0 => {
+                    if let Some(assembled) = self.followed.assembled() {
+                        missing = pull::components(sender, &self.followed, &assembled).await;
+                    }
+                    self.reload().await?;
+                    send(say, &FromNode::Report(self.report(reporter))).await?;
+                    again = Instant::now() + AGAIN;
+                }
+            }
+        }
+    }
+
+    /// Does what a change says, and says what came of it.
+    async fn change(
+        &mut self,
+        sender: &SendRequest<Said>,
+        change: Change,
+        reporter: &mut Reporter,
+        missing: &mut usize,
+    ) -> Result<Outcome, String> {
+        let nonce = change.nonce;
+        let assembled = match self.followed.assemble(&change.parts) {
+            Ok(assembled) => assembled,
+            Err(error) => {
+                let why = Some(error.to_string());
+                return Ok(Outcome { nonce, taken: false, why, report: self.report(reporter) });
+            }
+        };
+        *missing = pull::components(sender, &self.followed, &assembled).await;
+        let named = assembled.slots.values().chain(assembled.shadows.values());
+        let named = named.filter_map(|one| one.manifest.as_ref());
+        let named = named.map(|text| tamis_trust::Digest::of(text.as_bytes()).hex()).collect();
+        self.followed.keep(change, assembled);
+        self.reload().await?;
+        self.followed.state.tidy(&named);
+        Ok(Outcome { nonce, taken: true, why: None, report: self.report(reporter) })
+    }
+
+    /// Stages what is wanted: starts the proxy with it, or swaps. Off this thread, since compiling takes a while and the
+    /// stream has to stay alive.
+    async fn reload(&mut self) -> Result<(), String> {
+        let failed = |error: tokio::task::JoinError| error.to_string();
+        if let Some(node) = &self.node {
+            let (node, told) = (Arc::clone(node), Arc::clone(&self.told));
+            let reload = tokio::task::spawn_blocking(move || node.reload());
+            told(&reload.await.map_err(failed)?);
+            return Ok(());
+        }
+        let Some((shared, options)) = self.first.take() else { return Ok(()) };
+        let (followed, again) = (Arc::clone(&self.followed), (shared.clone(), options.again()));
+        let started =
+            tokio::task::spawn_blocking(move || Node::start_with(&shared, options, Some(followed)));
+        match started.await.map_err(failed)? {
+            Ok((node, reload)) => {
+                let node = Arc::new(node);
+                self.node = Some(Arc::clone(&node));
+                self.started.set(Ok((node, reload)));
+                Ok(())
+            }
+            Err(error) => {
+                let why = causes(&error);
+                self.first = Some(again);
+                self.started.set(Err(error));
+                Err(why)
+            }
+        }
+    }
+
+    /// Looks at what is on disk again, now and then.
+    async fn refresh(&mut self) {
+        if self.node.is_some() && self.refreshed.elapsed() > REFRESH {
+            self.refreshed = std::time::Instant::now();
+            if let Err(why) = self.reload().await {
+                tracing::warn!(why, "what is on disk cannot be looked at");
+            }
+        }
+    }
+
+    fn report(&self, reporter: &mut Reporter) -> NodeReported {
+        reporter.report(&self.followed, self.node.as_deref())
+    }
+}
+
+async fn send(say: &mpsc::Sender<Bytes>, message: &FromNode) -> Result<(), String> {
+    let mut line = serde_json::to_vec(message).map_err(|error| error.to_string())?;
+    line.push(b'\n');
+    say.send(Bytes::from(line)).await.map_err(|_| "it does not listen any more".to_owned())
+}
+
+/// What a director says that does not want the proxy.
+async fn refused(answer: http::Response<Incoming>) -> Ended {
+    let (head, body) = answer.into_parts();
+    let retry_after = head.headers.get(header::RETRY_AFTER);
+    let retry_after = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
+    let body = http_body_util::Limited::new(body, 64 << 10).collect().await;
+    let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let problem: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    let text = |name: &str| {
+        let text = problem.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
+        text.chars().filter(|one| !one.is_control()).take(300).collect::<String>()
+    };
+    Ended {
+        why: format!("{} {}: {}; {}", head.status, text("code"), text("title"), text("remedy")),
+        worked: false,
+        retry_after: retry_after.map(Duration::from_secs),
+    }
+}
+
+/// The lines of an answer.
+struct Lines {
+    body: Incoming,
+    rest: Vec<u8>,
+}
+
+impl Lines {
+    /// The next line; none at the end. Cancel-safe.
+    async fn next(&mut self) -> Result<Option<Vec<u8>>, String> {
+        loop {
+            if let Some(at) = self.rest.iter().position(|byte| *byte == b'\n') {
+                let mut line: Vec<u8> = self.rest.drain(..=at).collect();
+                line.pop();
+                if line.is_empty() {
+                    continue;
+                }
+                return Ok(Some(line));
+            }
+            if self.rest.len() >= MAX_LINE_BYTES {
+                return Err(format!("a line has more than {MAX_LINE_BYTES} bytes"));
+            }
+            match self.body.frame().await {
+                None if self.rest.is_empty() => return Ok(None),
+                None => return Err("the last line is not ended".to_owned()),
+                Some(Err(error)) => return Err(causes(&error)),
+                Some(Ok(frame)) => {
+                    let piece = frame.into_data().unwrap_or_default();
+                    self.rest.extend_from_slice(&piece);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Components by digest: hashed while they come, kept when they are what they should be.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::Path;
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::client::conn::http2::SendRequest;
+use tamis_trust::{Digest, Manifest};
+
+use super::body::Said;
+use super::followed::Followed;
+use super::state::beside;
+
+/// What the engine compiles at most, in bytes.
+const MAX_COMPONENT_BYTES: u64 = 64 << 20;
+
+/// Fetches what slots of a plan need and the folder does not have; says how many could not be had.
+pub(crate) async fn components(
+    sender: &SendRequest<Said>,
+    followed: &Followed,
+    assembled: &tamis_push::Assembled,
+) -> usize {
+    let mut missing = 0;
+    let all = assembled.slots.values().chain(assembled.shadows.values());
+    for activation in all {
+        let Some(text) = &activation.manifest else { continue };
+        let digest = Digest::of(text.as_bytes());
+        let Ok(manifest) = Manifest::parse(text.as_bytes()) else { continue };
+        if let Err(error) = followed.state.keep_proof(&digest, activation) {
+            tracing::warn!(%error, %digest, "a manifest cannot be kept");
+            missing += 1;
+            continue;
+        }
+        let path = followed.state.component(&digest);
+        // Its bytes are hashed again before they are compiled; a size tells what was cut off.
+        let size = fs::metadata(&path).map(|data| data.len()).ok();
+        if size == Some(manifest.component_size()) && manifest_holds(&path, &manifest) {
+            continue;
+        }
+        if let Err(why) = one(sender, &manifest, &path).await {
+            let component = manifest.component_digest();
+            tracing::warn!(%component, why, "a component cannot be had");
+            missing += 1;
+        }
+    }
+    missing
+}
+
+fn manifest_holds(path: &Path, manifest: &Manifest) -> bool {
+    fs::read(path).is_ok_and(|bytes| manifest.check(&bytes).is_ok())
+}
+
+async fn one(sender: &SendRequest<Said>, manifest: &Manifest, path: &Path) -> Result<(), String> {
+    let size = manifest.component_size();
+    if size > MAX_COMPONENT_BYTES {
+        return Err(format!("it has {size} bytes, more than the limit of {MAX_COMPONENT_BYTES}"));
+    }
+    let digest = manifest.component_digest();
+    let (_, nothing) = tokio::sync::mpsc::channel(1);
+    let request = Request::get(format!("https://director/v1/blobs/{digest}"))
+        .body(Said(nothing))
+        .map_err(|error| error.to_string())?;
+    let answer = sender.clone().send_request(request).await.map_err(|error| error.to_string())?;
+    if answer.status() != StatusCode::OK {
+        return Err(format!("it was answered with {}", answer.status()));
+    }
+    let mut body = answer.into_body();
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| error.to_string())?;
+        let piece: Bytes = frame.into_data().unwrap_or_default();
+        bytes.extend_from_slice(&piece);
+        if bytes.len() as u64 > size {
+            return Err("it has more bytes than its manifest says".to_owned());
+        }
+    }
+    manifest.check(&bytes).map_err(|error| error.to_string())?;
+    let new = beside(path, ".new");
+    let write = || {
+        let mut file = File::create(&new)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, path)
+    };
+    write().map_err(|error: std::io::Error| error.to_string())
+}

@@ -1,0 +1,58 @@
+//! What a proxy says of itself.
+
+use std::collections::BTreeMap;
+
+use tamis_proxy::SlotCounts;
+use tamis_push::{Counts, Histogram, NodeReported, Statistics};
+
+use super::followed::Followed;
+use crate::Node;
+
+/// Makes reports: what every slot runs, and what was counted since the one before.
+#[derive(Default)]
+pub(crate) struct Reporter {
+    /// What was counted up to the last report, by slot and digest.
+    told: BTreeMap<(String, String), SlotCounts>,
+}
+
+impl Reporter {
+    /// The report of now; what it counted is not told again.
+    pub(crate) fn report(&mut self, followed: &Followed, node: Option<&Node>) -> NodeReported {
+        let mut codes = BTreeMap::new();
+        let mut statistics = Vec::new();
+        if let Some(node) = node {
+            for slot in &node.proxy().status().slots {
+                if let Some(code) = slot.state.strip_prefix("refused:") {
+                    codes.insert(slot.attachment.clone(), code.to_owned());
+                }
+            }
+            for counts in node.proxy().slot_counts() {
+                statistics.extend(self.since(counts));
+            }
+        }
+        NodeReported {
+            node: followed.name().to_string(),
+            slots: followed.slots(&codes),
+            statistics,
+            shadows: Vec::new(),
+        }
+    }
+
+    /// What was counted since the report before; none when nothing was.
+    fn since(&mut self, now: SlotCounts) -> Option<Statistics> {
+        let digest = now.digest.parse().ok()?;
+        let key = (now.slot.clone(), now.digest.clone());
+        let before = self.told.insert(key, now.clone()).unwrap_or_default();
+        let buckets = now.added.iter().map(|(bucket, count)| {
+            (*bucket, count.saturating_sub(before.added.get(bucket).copied().unwrap_or(0)))
+        });
+        let counts = Counts {
+            exchanges: now.exchanges.saturating_sub(before.exchanges),
+            traps: now.traps.saturating_sub(before.traps),
+            server_errors: now.server_errors.saturating_sub(before.server_errors),
+            denials: now.denials.saturating_sub(before.denials),
+            added: Histogram::of(buckets),
+        };
+        (counts != Counts::default()).then_some(Statistics { slot: now.slot, digest, counts })
+    }
+}

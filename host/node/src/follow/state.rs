@@ -1,0 +1,157 @@
+//! The folder a following proxy starts from. Nothing in it is believed: all of it is verified when it is read.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use tamis_push::{Activation, Replica};
+use tamis_trust::{Digest, Seen};
+
+use crate::NodeError;
+use crate::documents::octets;
+use crate::store::{BUNDLES, MANIFEST, Store};
+
+const PARTS: &str = "parts.json";
+const SEEN: &str = "seen.json";
+const HEARD: &str = "heard";
+const STORE: &str = "store";
+/// The most bytes of a file that is read whole.
+const MAX_BYTES: u64 = 1 << 30;
+/// Artifacts that no slot names any more and that are kept all the same: whoever goes back needs not fetch.
+const KEPT: usize = 64;
+
+/// `parts.json` (what was wanted last), `seen.json` (the highest versions seen), `heard` (when the director was last heard,
+/// in seconds since the Unix epoch), and `store/` (artifacts, as a proxy reads them).
+#[derive(Debug, Clone)]
+pub(crate) struct StateFolder {
+    root: PathBuf,
+}
+
+impl StateFolder {
+    pub(crate) fn open(root: &Path) -> Result<Self, NodeError> {
+        let store = root.join(STORE);
+        fs::create_dir_all(&store)
+            .map_err(|source| NodeError::State { path: store.clone(), source })?;
+        Ok(Self { root: root.to_owned() })
+    }
+
+    pub(crate) fn store(&self) -> Store {
+        Store::new(vec![self.root.join(STORE)])
+    }
+
+    /// What was wanted last. What is damaged is left out and told: a part, or all of it.
+    pub(crate) fn replica(&self) -> Replica {
+        let path = self.root.join(PARTS);
+        if !path.exists() {
+            return Replica::new();
+        }
+        let read = octets(&path, MAX_BYTES)
+            .and_then(|bytes| Replica::from_json(&bytes).map_err(|error| error.to_string()));
+        match read {
+            Ok((replica, damaged)) => {
+                for part in damaged {
+                    tracing::warn!(path = %path.display(), part, "a part is damaged and left out");
+                }
+                replica
+            }
+            Err(why) => {
+                tracing::warn!(path = %path.display(), why, "the kept parts cannot be read");
+                Replica::new()
+            }
+        }
+    }
+
+    pub(crate) fn keep_replica(&self, replica: &Replica) -> io::Result<()> {
+        let bytes = replica.to_json().map_err(io::Error::other)?;
+        self.write(&self.root.join(PARTS), &bytes)
+    }
+
+    /// The highest versions seen.
+    ///
+    /// # Errors
+    /// A file that cannot be read is an error: taken for none, it would let an attacker lead the proxy back.
+    pub(crate) fn seen(&self) -> Result<Seen, NodeError> {
+        let path = self.root.join(SEEN);
+        if !path.exists() {
+            return Ok(Seen::default());
+        }
+        let read = octets(&path, MAX_BYTES).map_err(io::Error::other);
+        let seen = read.and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
+        seen.map_err(|source| NodeError::State { path, source })
+    }
+
+    pub(crate) fn keep_seen(&self, seen: &Seen) -> io::Result<()> {
+        self.write(&self.root.join(SEEN), &serde_json::to_vec(seen)?)
+    }
+
+    /// When the director was last heard, in seconds since the Unix epoch; 0: never.
+    pub(crate) fn heard(&self) -> u64 {
+        let text = fs::read_to_string(self.root.join(HEARD)).unwrap_or_default();
+        text.trim().parse().unwrap_or(0)
+    }
+
+    pub(crate) fn keep_heard(&self, seconds: u64) -> io::Result<()> {
+        self.write(&self.root.join(HEARD), seconds.to_string().as_bytes())
+    }
+
+    /// Where the component of a manifest is kept.
+    pub(crate) fn component(&self, manifest: &Digest) -> PathBuf {
+        self.root.join(STORE).join(format!("{}.wasm", manifest.hex()))
+    }
+
+    /// Keeps manifest and bundles of a slot, if they are not there like that.
+    pub(crate) fn keep_proof(&self, manifest: &Digest, slot: &Activation) -> io::Result<()> {
+        let Some(text) = &slot.manifest else { return Ok(()) };
+        let component = self.component(manifest);
+        let files = [(MANIFEST, text.clone()), (BUNDLES, slot.bundles.join("\n"))];
+        for (ending, text) in files {
+            let path = beside(&component, ending);
+            if fs::read(&path).is_ok_and(|there| there == text.as_bytes()) {
+                continue;
+            }
+            self.write(&path, text.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Removes artifacts beyond the newest 64 that no slot names.
+    pub(crate) fn tidy(&self, named: &BTreeSet<String>) {
+        let Ok(entries) = fs::read_dir(self.root.join(STORE)) else { return };
+        let mut unnamed = Vec::new();
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let stem = path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned);
+            let component = path.extension().is_some_and(|ending| ending == "wasm");
+            let stem = stem.filter(|stem| component && !named.contains(stem));
+            let changed = fs::metadata(&path).and_then(|data| data.modified());
+            if let (Some(_), Ok(changed)) = (stem, changed) {
+                unnamed.push((changed, path));
+            }
+        }
+        unnamed.sort();
+        let most = unnamed.len().saturating_sub(KEPT);
+        for (_, path) in unnamed.into_iter().take(most) {
+            for path in [beside(&path, MANIFEST), beside(&path, BUNDLES), path] {
+                // What stays is in nobody's way but the disk's.
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+
+    /// Beside, then renamed: a crash leaves the old file or the new one.
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let new = beside(path, ".new");
+        let mut file = File::create(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        // Names are in the folder, which is a file too.
+        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    }
+}
+
+pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
