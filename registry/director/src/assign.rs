@@ -19,7 +19,8 @@ pub use draft::AssignmentDraft;
 pub struct Terms {
     /// In seconds; a week. It is how long a proxy can start with the director gone.
     pub lifetime: u64,
-    /// An assignment with less than this left is made anew; half of that, in seconds.
+    /// An assignment with less than this left is made anew; half of that, in seconds. More than half of the
+    /// life counts as half: what was just assigned would else be made anew for ever.
     pub renew: u64,
 }
 
@@ -70,6 +71,7 @@ pub(crate) fn draft_all<'a>(
     terms: &Terms,
 ) -> Assignments {
     let (wants, refused) = join(service, wants);
+    let renewed = now.saturating_add(terms.renew.min(terms.lifetime / 2));
     let mut out = Assignments { refused: refused.into_iter().collect(), ..Assignments::default() };
     // In order of slot, and within it those of no rollout first: rollouts have to be above them.
     let mut base: BTreeMap<&str, u64> = BTreeMap::new();
@@ -79,7 +81,7 @@ pub(crate) fn draft_all<'a>(
         let new_base = base.get(slot.as_str()).copied();
         let above = above(known, alive, lane.as_deref(), new_base);
         let had = known.and_then(|known| known.lane(lane.as_deref()));
-        let kept = had.filter(|had| holds(had, wanted, above, now.saturating_add(terms.renew)));
+        let kept = had.filter(|had| holds(had, wanted, above, renewed));
         let version = if let Some(had) = kept {
             out.kept += 1;
             had.version

@@ -13,7 +13,7 @@ use crate::state::State;
 
 mod entries;
 
-pub(crate) use entries::entry;
+pub(crate) use entries::{entry, mangled};
 
 /// Ten years after the epoch of the century, in milliseconds.
 pub(crate) const START_MS: u64 = 1_262_304_000_000;

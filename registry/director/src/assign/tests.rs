@@ -82,6 +82,20 @@ fn an_assignment_is_made_anew_when_half_of_its_life_is_over() {
     assert_eq!(wants.missing.len(), 3);
 }
 
+#[test]
+fn terms_that_make_no_sense_assign_nothing_twice() {
+    for (lifetime, renew) in [(0, 0), (1, 9), (10, 10), (10, u64::MAX), (u64::MAX, 0)] {
+        let mut world = World::mesh();
+        let terms = Terms { lifetime, renew };
+        let (now, drafts) = (world.now(), world.plans.drafts(&world.state, world.now(), &terms));
+        assert_eq!(drafts.len(), 10);
+        for draft in drafts {
+            world.append("director", draft.record(Vec::new()));
+        }
+        assert!(world.plans.drafts(&world.state, now, &terms).is_empty(), "{lifetime} {renew}");
+    }
+}
+
 /// A rollout of the authorizer in its first wave: which of the nodes of a hundred it moves.
 fn half_way() -> World {
     let mut world = World::mesh();

@@ -2,10 +2,14 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::assign::Terms;
+use crate::change::Change;
+use crate::drift::drift;
 use crate::fixture::{
-    Entry, JWT, ROUTE, START_MS, World, applied, checked, digest, document, entry, name, pinned,
-    report, rollout, service, unpinned,
+    Entry, JWT, ROUTE, START_MS, World, applied, checked, digest, document, entry, mangled, name,
+    pinned, report, rollout, service, unpinned,
 };
+use crate::guard::{Asked, Consent, Guards, guard};
 use crate::record::AppliedFile;
 use crate::refused::code;
 use crate::rollout::Event;
@@ -206,6 +210,39 @@ proptest! {
         // What was seen before does not count again.
         feed(&mut parts, &entries, 0);
         prop_assert_eq!(parts, fold(&entries));
+    }
+
+    #[test]
+    fn no_journal_makes_a_director_fail(
+        entries in prop::collection::vec((mangled(), any::<u64>()), 1..30),
+        now in any::<u64>(),
+    ) {
+        let mut world = World::mesh();
+        for (entry, time_ms) in entries {
+            world.now_ms = time_ms;
+            world.raw(&entry.actor, &entry.kind, entry.body);
+        }
+        world.assign();
+        let (state, plans) = (&world.state, &mut world.plans);
+        plans.drafts(state, now, &Terms::default());
+        plans.everything(state);
+        prop_assert!(drift(state, plans, now).len() < 1_000);
+        for name in state.rollouts().keys() {
+            prop_assert!(state.judge(name, now).is_some());
+            prop_assert!(state.step(name, Event::Passed, "so").is_ok() || state.cohort(name).is_some());
+        }
+        for (service, filter) in [("*", JWT), ("shop/a", ROUTE), ("?", JWT)] {
+            let filter = filter.parse().unwrap();
+            if let Ok(back) = state.rollback(service, &filter) {
+                let change = Change::Pin(back);
+                if let Ok(diff) = plans.plan(state, &change) {
+                    let asked = Asked { actor: "ada", now_ms: now, consent: Consent::NotGiven };
+                    let _ = guard(state, &change, &diff, &Guards::default(), &asked);
+                }
+            }
+            let seen = (state.history(service, &filter), state.who_ran(service, now));
+            prop_assert!(seen.0.len() < 1_000 && seen.1.len() < 1_000);
+        }
     }
 
     #[test]
