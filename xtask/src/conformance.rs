@@ -23,6 +23,7 @@ mod h2spec;
 mod oci;
 mod oci_clients;
 mod registry;
+mod tuf;
 mod websocket;
 
 /// What `conformance` takes.
@@ -52,9 +53,11 @@ enum Name {
     Oci,
     /// Artifacts in and out of a registry with oras, crane, regctl and skopeo.
     OciClients,
+    /// Policy metadata of `tamis policy`, read and attacked with python-tuf.
+    Tuf,
 }
 
-const ALL: [Name; 8] = [
+const ALL: [Name; 9] = [
     Name::H2spec,
     Name::H1spec,
     Name::Desync,
@@ -63,6 +66,7 @@ const ALL: [Name; 8] = [
     Name::Gibibyte,
     Name::Oci,
     Name::OciClients,
+    Name::Tuf,
 ];
 
 /// What a suite came to.
@@ -99,6 +103,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             Name::Gibibyte => shell::step("gibibyte", gibibyte::run)?,
             Name::Oci => shell::step("oci", oci::run)?,
             Name::OciClients => shell::step("oci-clients", oci_clients::run)?,
+            Name::Tuf => shell::step("tuf", tuf::run)?,
         };
         for outcome in suites {
             let file = folder.join(format!("{}.json", outcome.name.replace(' ', "-")));
