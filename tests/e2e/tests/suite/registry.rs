@@ -8,6 +8,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use tamis_e2e::{Reply, Running, request, tamis};
 
+mod backup;
 mod crashes;
 mod limits;
 mod replicas;

@@ -144,3 +144,14 @@ fn g21_a_token_does_only_the_verbs_it_was_made_for_until_it_is_revoked() {
         (registry.caller(&pull).get(path).status == 401).then_some(())
     });
 }
+
+#[test]
+fn a_registry_that_others_reach_in_clear_text_does_not_start() {
+    let folder = TempDir::new().unwrap();
+    let arguments = ["registry", "--data", "data", "--listen", "0.0.0.0:0"];
+    let started = tamis_e2e::tamis(folder.path(), &arguments);
+    let said = String::from_utf8_lossy(&started.stderr).into_owned();
+    assert!(!started.status.success(), "{said}");
+    assert!(said.contains("tokens travel in clear text"), "{said}");
+    assert!(!folder.path().join("data/admin.token").exists());
+}
