@@ -8,7 +8,7 @@ use crate::fixture::{
     service, unpinned,
 };
 use crate::record::{Assigned, Revoked, Withdrawn};
-use crate::rollout::{Event, Shadow};
+use crate::rollout::{Event, Shadow, Step};
 use tamis_trust::Mode;
 
 const SLOT: &str = "shop/a-jwt";
@@ -136,6 +136,27 @@ fn the_kill_switch_leads_all_nodes_back_with_a_higher_assignment() {
         assert_eq!(now, digest(JWT, "1.0.0"));
         assert!(higher > version || was == now, "{node}");
     }
+}
+
+#[test]
+fn a_node_is_lifted_only_above_what_the_others_just_got() {
+    let mut world = half_way();
+    world.now_ms += Terms::default().renew * 1_000;
+    let drafts = world.plans.drafts(&world.state, world.now(), &Terms::default());
+    // Written in parts: the wave grows when only the others have their new one.
+    let base = drafts.into_iter().find(|it| it.slot == SLOT && it.rollout.is_none()).unwrap();
+    world.append("director", base.record(Vec::new()));
+    let rollout = checked(rollout("r", JWT, "1.0.0", "1.1.0"));
+    let mut nodes = (0..40).map(|at| format!("sidecar:shop/a/{at}"));
+    let stays = |node: &String| !rollout.moves(Step::Wave(1), node);
+    let node = nodes.find(stays).unwrap();
+    let (_, had) = world.assigned(&node, SLOT).unwrap();
+    world.step("r", Event::Advance);
+    assert_eq!(world.assigned(&node, SLOT), None);
+    world.assign();
+    let (lifted, version) = world.assigned(&node, SLOT).unwrap();
+    assert_eq!(lifted, digest(JWT, "1.1.0"));
+    assert!(version > had);
 }
 
 #[test]
