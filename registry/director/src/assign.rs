@@ -103,7 +103,7 @@ pub(crate) fn draft_all<'a>(
 }
 
 /// What all proxies of a service want together. Where they disagree, nothing is assigned.
-fn join<'a>(
+pub(crate) fn join<'a>(
     service: &str,
     all: impl Iterator<Item = &'a Wants>,
 ) -> (BTreeMap<&'a Lane, &'a Wanted>, BTreeMap<String, Refused>) {

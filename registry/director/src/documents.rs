@@ -127,6 +127,11 @@ impl Documents {
         }
     }
 
+    /// Whether a Gateway and a Service share this `namespace/name`, and so their slots.
+    pub(crate) fn are_two(&self, key: &str) -> bool {
+        ["Gateway", "Service"].iter().all(|kind| self.by_key.contains_key(&format!("{kind}/{key}")))
+    }
+
     /// All documents, by key.
     pub(crate) fn all(&self) -> Vec<Document> {
         self.by_key.values().map(|held| held.document.clone()).collect()

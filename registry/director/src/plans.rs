@@ -11,7 +11,7 @@ use tamis_resources::plan::{FilterPlan, NodePlan};
 use tamis_resources::{Document, Folded, NodeName, Problem, ResourceStatus};
 use tamis_trust::{Digest, Name, Version};
 
-use crate::assign::{AssignmentDraft, Terms, draft_all};
+use crate::assign::{AssignmentDraft, Terms, draft_all, join};
 use crate::desired::{Desired, Folder, Resolved, fold_with};
 use crate::pins::ALL;
 use crate::state::State;
@@ -65,10 +65,18 @@ struct Known {
 impl Plans {
     /// What a node is to run at `now` (seconds since the Unix epoch); the same as [`for_node`](crate::for_node).
     pub fn node<'a>(&mut self, state: &'a State, node: &NodeName, now: u64) -> NodeWants<'a> {
-        match self.known(&state.desired, node) {
-            Some(known) => NodeWants::find(state, node, now, known.plan.clone(), &known.wants),
-            None => NodeWants::default(),
+        let Some(known) = self.known(&state.desired, node) else { return NodeWants::default() };
+        let mut out = NodeWants::find(state, node, now, known.plan.clone(), &known.wants);
+        if state.desired.documents.are_two(node.key()) {
+            let mut nodes = state.nodes();
+            nodes.retain(|one| one.key() == node.key());
+            for one in &nodes {
+                self.known(&state.desired, one);
+            }
+            let all = nodes.iter().filter_map(|one| self.nodes.get(one)).map(|known| &known.wants);
+            out.explain(join(node.key(), all).1);
         }
+        out
     }
 
     /// What there is to assign for all services at `now` (seconds since the Unix epoch); the same as

@@ -8,6 +8,7 @@ use tamis_resources::NodeName;
 use tamis_resources::plan::NodePlan;
 use tamis_trust::{Digest, Mode, Name};
 
+use crate::assign::join;
 use crate::desired::Desired;
 use crate::ledger::Slot;
 use crate::record::Assigned;
@@ -148,6 +149,20 @@ impl<'a> NodeWants<'a> {
     }
 }
 
+impl NodeWants<'_> {
+    /// Says of slots that are missing because proxies disagree that they are refused.
+    pub(crate) fn explain(&mut self, mut refused: BTreeMap<String, Refused>) {
+        let torn = |why: &Refused| why.code == code::AMBIGUOUS;
+        self.missing.retain(|slot| match refused.remove(slot).filter(torn) {
+            Some(why) => {
+                self.refused.insert(slot.clone(), why);
+                false
+            }
+            None => true,
+        });
+    }
+}
+
 /// What an assignment must be above: whatever nodes of its lane may have had before it. `base` is what
 /// is about to be assigned to all others.
 pub(crate) fn above(
@@ -179,8 +194,18 @@ pub(crate) fn holds(had: &Assigned, wanted: &Wanted, above: u64, until: u64) -> 
 /// Folds all documents; [`Plans::node`](crate::Plans::node) says the same and remembers.
 #[must_use]
 pub fn for_node<'a>(state: &'a State, node: &NodeName, now: u64) -> NodeWants<'a> {
-    let plan = state.desired.folder().fold(node).plan;
-    let places = plan.as_ref().map(places).unwrap_or_default();
-    let wants = Wants::of(&state.desired, node, &places);
-    NodeWants::find(state, node, now, plan.map(Arc::new), &wants)
+    let mut folder = state.desired.folder();
+    let mut wants_of = |node: &NodeName| {
+        let plan = folder.fold(node).plan;
+        let places = plan.as_ref().map(places).unwrap_or_default();
+        (plan, Wants::of(&state.desired, node, &places))
+    };
+    let (plan, wants) = wants_of(node);
+    let mut out = NodeWants::find(state, node, now, plan.map(Arc::new), &wants);
+    if state.desired.documents.are_two(node.key()) {
+        let nodes = state.nodes().into_iter().filter(|one| one.key() == node.key());
+        let all: Vec<Wants> = nodes.map(|one| wants_of(&one).1).collect();
+        out.explain(join(node.key(), all.iter()).1);
+    }
+    out
 }

@@ -218,6 +218,12 @@ fn proxies_of_one_name_that_want_different_things_in_a_slot_get_nothing_in_it() 
     let refused: Vec<_> = out.refused.iter().map(|(slot, it)| (slot.as_str(), it.code)).collect();
     assert_eq!(refused, [("shop/both", code::AMBIGUOUS)]);
     assert!(out.drafts.iter().all(|draft| draft.slot != "shop/both"));
+    for node in ["gateway:shop/a", "sidecar:shop/a/0"] {
+        let wants = world.plans.node(&world.state, &name(node), 0);
+        assert_eq!(wants.refused["shop/both"].code, code::AMBIGUOUS, "{node}");
+        assert!(!wants.missing.contains(&"shop/both".to_owned()));
+        assert_eq!(wants, crate::wants::for_node(&world.state, &name(node), 0));
+    }
 }
 
 #[test]
