@@ -175,8 +175,8 @@ fn the_exchange_and_the_engine_can_open_no_socket() {
 }
 
 #[test]
-fn the_resources_and_trust_know_no_runtime_and_no_network() {
-    for member in ["tamis-resources", "tamis-trust"] {
+fn the_resources_trust_and_policy_know_no_runtime_and_no_network() {
+    for member in ["tamis-resources", "tamis-trust", "tamis-policy"] {
         let shipped = shipped(member);
         for door in ["tokio", "socket2", "mio", "hyper", "rustls", "wasmtime"] {
             assert!(!shipped.contains_key(door), "{member} reaches {door}");

@@ -48,6 +48,9 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
                 .with_context(|| format!("the policy {} cannot be read", file.display()))?;
             changed(&open()?, output, |all| all.set(namespace, &document, now).map(|_| ()))?;
         }
+        Command::Unset { namespace } => {
+            changed(&open()?, output, |all| all.unset(namespace, now).map(|_| ()))?;
+        }
         Command::Revoke(revoke) => {
             let what = withdrawal(revoke)?;
             changed(&open()?, output, |all| all.revoke(&revoke.namespace, &what, now).map(|_| ()))?;

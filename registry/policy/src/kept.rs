@@ -12,7 +12,7 @@ use crate::Error;
 /// The only form so far.
 const FORMAT: u32 = 1;
 /// Far more than any state that was taken.
-const MAX_BYTES: u64 = 512 * 1024 * 1024;
+const MAX_BYTES: u64 = 1024 * 1024 * 1024;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -11,6 +11,31 @@
 //! changes wait until enough keys have signed them.
 //!
 //! The crate has no clock (`now` is an argument, in seconds since the Unix epoch) and no network.
+//!
+//! ```
+//! use tamis_policy::{Namespace, Repository, Signers, Taken, Trusted};
+//! use tamis_trust::PrivateKey;
+//!
+//! let folder = tempfile::tempdir()?;
+//! let (offline, online, now) = (PrivateKey::generate()?, PrivateKey::generate()?, 1_800_000_000);
+//! let signers = |key: &PrivateKey| Signers { keys: vec![key.public_key()], threshold: 1 };
+//! let repository = Repository::init(
+//!     &folder.path().join("policy"), &signers(&offline), &signers(&offline), &signers(&online), now,
+//! )?;
+//! let document = serde_json::json!({
+//!     "name": "acme", "namespaces": ["acme/*"], "threshold": 1,
+//!     "keys": [{ "name": "release", "publicKey": PrivateKey::generate()?.public_key().to_pem() }],
+//! });
+//! repository.set(&"acme".parse()?, document.to_string().as_bytes(), now)?;
+//! repository.sign(&offline)?;
+//! repository.refresh(&online, now)?;
+//!
+//! let mut trusted = Trusted::open(&repository.first_root()?, &folder.path().join("trusted.json"))?;
+//! assert_eq!(trusted.take(&repository.files()?, now)?, Taken::New);
+//! assert!(trusted.fresh(&"acme/retry".parse()?, now).is_ok());
+//! assert_eq!(trusted.policies().len(), 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod error;
 mod kept;

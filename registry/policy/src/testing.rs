@@ -118,5 +118,5 @@ impl World {
 }
 
 pub(crate) fn names(trusted: &Trusted) -> Vec<String> {
-    trusted.policies().map(|policy| policy.name().to_owned()).collect()
+    trusted.policies().iter().map(|policy| policy.name().to_owned()).collect()
 }

@@ -19,6 +19,8 @@ use lower::Lower;
 
 /// No file of metadata or policy may be larger.
 pub const MAX_FILE_BYTES: usize = 1024 * 1024;
+/// How large all files of a state may be together.
+const MAX_STATE_BYTES: usize = 64 * 1024 * 1024;
 /// How many new roots one call takes; a node that missed more takes the rest with the next.
 const MAX_ROOTS: usize = 1024;
 
@@ -142,10 +144,12 @@ impl Trusted {
         Ok(Taken::New)
     }
 
-    /// The policies held, whether or not they are expired. Empty: nothing was taken yet, and nothing may
-    /// run.
-    pub fn policies(&self) -> impl Iterator<Item = &Policy> {
-        self.lower.iter().flat_map(|lower| &lower.documents).map(|document| &document.policy)
+    /// The policies held, whether or not they are expired, in the order of their paths. Empty: nothing was
+    /// taken yet, and nothing may run.
+    #[must_use]
+    pub fn policies(&self) -> Vec<Policy> {
+        let documents = self.lower.iter().flat_map(|lower| &lower.documents);
+        documents.map(|document| document.policy.clone()).collect()
     }
 
     /// How long ago the repository last said that these are the policies in force: the moment signed into

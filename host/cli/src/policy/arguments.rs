@@ -47,6 +47,12 @@ pub(super) enum Command {
         /// The policy. It may speak of what lies in the namespace only.
         file: PathBuf,
     },
+    /// Stage the end of a namespace's policy: what lies in it falls to a wider policy, or is believed by none.
+    #[command(after_help = "Example:\n  tamis policy unset acme/team")]
+    Unset {
+        /// Such as `acme` or `acme/team`.
+        namespace: Namespace,
+    },
     /// Stage the withdrawal of a digest or a key in the policy of a namespace.
     #[command(after_help = "Example:\n  tamis policy revoke acme --key release --from-index 4711")]
     Revoke(Revoke),

@@ -46,6 +46,11 @@ fn several_people_publish_policies_and_hand_a_namespace_on() {
         &json!({ "name": "acme", "namespaces": ["acme/*"], "threshold": 1,
                  "keys": [{ "name": "release", "publicKey": release.to_pem() }] }),
     );
+    desk.write(
+        "team.json",
+        &json!({ "name": "team", "namespaces": ["acme/team/*"], "threshold": 1,
+                 "keys": [{ "name": "release", "publicKey": release.to_pem() }] }),
+    );
     for line in [
         "init --root-key @/ann.pub --root-key @/bob.pub --targets-key @/sec.pub --online-key @/online.pub",
         "sign --key @/ann.key",
@@ -65,6 +70,8 @@ fn several_people_publish_policies_and_hand_a_namespace_on() {
         "sign --key @/eve.key",
         "refresh --key @/online.key",
         "renew targets",
+        "set acme/team @/team.json",
+        "unset acme/team",
         "add-key namespace:acme @/sec.pub",
         "show",
         "verify",
@@ -74,7 +81,7 @@ fn several_people_publish_policies_and_hand_a_namespace_on() {
     }
     let trusted = desk.read();
     assert_eq!(trusted.expires()[0].version, 2);
-    let revoked = trusted.policies().next().unwrap().revocation(&release.id());
+    let revoked = trusted.policies()[0].revocation(&release.id());
     assert_eq!(revoked, Some(tamis_trust::Revocation::From(7)));
 }
 
@@ -105,6 +112,7 @@ fn what_goes_wrong_is_said_in_one_line() {
         ("revoke acme", "--digest"),
         ("delegate Acme --key @/ann.pub", "namespace"),
         ("renew online", "refresh"),
+        ("unset acme", "no document"),
         ("remove-key root @/sec.pub", "none of root"),
     ] {
         let error = desk.run(line).unwrap_err();

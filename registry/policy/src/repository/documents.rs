@@ -45,6 +45,21 @@ impl Repository {
         Ok(file)
     }
 
+    /// Stages the end of a namespace's document: what lies in it falls to a wider document, or to nobody's
+    /// trust. Returns the file of the role that has to sign that.
+    ///
+    /// # Errors
+    /// When the namespace has no document.
+    pub fn unset(&self, namespace: &Namespace, now: u64) -> Result<String, Error> {
+        let file = self.keeper(namespace)?;
+        let path = namespace.path();
+        self.change_targets(&file, now, |targets| match targets.targets.remove(&path) {
+            Some(_) => Ok(()),
+            None => Err(Error::Change(format!("{namespace} has no document to take out"))),
+        })?;
+        Ok(file)
+    }
+
     /// Withdraws a digest or a key in the document of a namespace: stages that document with one more
     /// entry. Returns the file of the role that has to sign it.
     ///

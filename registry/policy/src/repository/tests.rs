@@ -36,7 +36,7 @@ fn a_change_voids_the_signatures_of_what_was_staged() {
     world.sign(&world.security);
     world.refresh(NOW);
     assert_eq!(world.repository.document(&beta).unwrap(), Some(world.document(&["beta/x"])));
-    assert_eq!(world.node().policies().count(), 2);
+    assert_eq!(world.node().policies().len(), 2);
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn a_delegated_document_moves_to_its_role_and_back_when_taken_back() {
     world.repository.undelegate(&acme, NOW).unwrap();
     world.sign(&world.security);
     world.refresh(NOW);
-    assert_eq!(world.node().policies().count(), 0, "default deny");
+    assert_eq!(world.node().policies().len(), 0, "default deny");
     assert!(world.files().contains_key("ns.acme.json"), "a snapshot drops no file");
     world.set("acme", &["acme/*"], NOW);
     assert_eq!(world.node().namespaces().next().unwrap().1, "targets");
@@ -88,8 +88,20 @@ fn a_namespace_whose_keys_changed_is_signed_by_the_new_ones() {
     assert!(world.repository.sign(&old).is_err());
     world.sign(std::slice::from_ref(&new));
     world.refresh(NOW);
-    assert_eq!(world.node().policies().count(), 1);
+    assert_eq!(world.node().policies().len(), 1);
     assert!(world.repository.change_keys(&role, &change, NOW).is_err(), "they are there already");
+}
+
+#[test]
+fn a_document_that_is_taken_out_speaks_no_more() {
+    let world = World::new();
+    let acme = namespace("acme");
+    assert!(world.repository.unset(&namespace("beta"), NOW).is_err());
+    assert_eq!(world.repository.unset(&acme, NOW).unwrap(), TARGETS_FILE);
+    world.sign(&world.security);
+    world.refresh(NOW);
+    assert_eq!(world.node().policies().len(), 0);
+    assert_eq!(world.repository.document(&acme).unwrap(), None);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use jiff::Timestamp as Moment;
 use sigstore_tuf::{TargetFile, TrustedMetadataSet};
 use tamis_trust::{Digest, Name, Policy, Timestamp};
 
-use super::{Standing, file, walk};
+use super::{MAX_STATE_BYTES, Standing, file, walk};
 use crate::{Error, Namespace};
 
 pub(super) const TIMESTAMP: &str = "timestamp.json";
@@ -58,7 +58,7 @@ impl Lower {
             .map(|(bytes, name)| (name, bytes))
             .collect();
         let mut documents = Vec::new();
-        for path in walk::paths(&set, &roles) {
+        for path in walk::paths(&set, &roles)? {
             // A role may list what it was not given; nobody listens.
             let Some(found) = walk::responsible(&set, path)? else { continue };
             let Some(namespace) = Namespace::of_path(path)? else { continue };
@@ -69,6 +69,11 @@ impl Lower {
                 roles: found.roles,
             });
             used.insert(path.to_owned(), bytes.to_vec());
+        }
+        let actual = used.values().map(Vec::len).sum();
+        if actual > MAX_STATE_BYTES {
+            let (file, limit) = ("all files together".to_owned(), MAX_STATE_BYTES);
+            return Err(Error::Limit { file, actual, limit, unit: "bytes" });
         }
         let issued = issued(&set)?;
         let standings = standings(&set, &roles);

@@ -3,8 +3,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tamis_trust::{
-    BuildInput, Digest, KeyId, Policy, PrivateKey, Refused, Request, Revocation, Verified, build,
-    code, sign, verify,
+    BuildInput, Digest, KeyId, PrivateKey, Refused, Request, Revocation, Verified, build, code,
+    sign, verify,
 };
 
 use super::*;
@@ -23,7 +23,7 @@ fn ask(
     let component = b"\0asm";
     let manifest = build(component, &BuildInput::new(name, "1.0.0")).unwrap();
     let bundle = sign(key, &manifest).unwrap();
-    let policies: Vec<Policy> = node.policies().cloned().collect();
+    let policies = node.policies();
     let request = Request {
         pinned: &Digest::of(&manifest),
         name: Some(name),
@@ -60,7 +60,7 @@ fn rule(outcome: Result<Taken, Error>) -> Option<Rule> {
 fn what_is_published_is_believed_from_the_first_root_on() {
     let world = World::new();
     let mut node = Trusted::new(&world.first_root()).unwrap();
-    assert_eq!(node.policies().count(), 0);
+    assert_eq!(node.policies().len(), 0);
     assert_eq!(node.age(NOW), Duration::MAX);
     assert!(node.fresh(&name("acme/a"), NOW).is_err());
     assert_eq!(node.take(&world.files(), NOW + 60).unwrap(), Taken::New);
@@ -258,7 +258,7 @@ fn revocation_of_a_key_holds_from_its_log_index_on() {
     world.refresh(NOW);
     let node = world.node();
     let id: KeyId = world.author.public_key().id();
-    let revoked = node.policies().find_map(|policy| policy.revocation(&id));
+    let revoked = node.policies().iter().find_map(|policy| policy.revocation(&id));
     assert_eq!(revoked, Some(Revocation::From(7)));
     assert!(ask(&node, "acme/a", &world.author, &[Some(6)]).is_ok());
     for logged in [[Some(7)], [None]] {
@@ -300,7 +300,7 @@ fn expiry_lets_what_runs_go_on_and_nothing_new_in() {
     assert_eq!(rule(node.take(&world.files(), later)), Some(Rule::Expired));
     let mut fresh = Trusted::new(&world.first_root()).unwrap();
     assert_eq!(rule(fresh.take(&world.files(), later)), Some(Rule::Expired));
-    assert_eq!(fresh.policies().count(), 0);
+    assert_eq!(fresh.policies().len(), 0);
 }
 
 #[test]
@@ -447,6 +447,43 @@ fn what_is_no_metadata_is_refused_with_its_name() {
     }
 }
 
+#[test]
+fn what_would_take_too_much_work_is_refused_with_its_limit() {
+    let world = World::new();
+    let staged = world.folder.path().join("policy/staged/targets.json");
+    let refused = |change: &dyn Fn(&mut Value)| {
+        world.repository.renew(&Role::Targets, NOW).unwrap();
+        let mut targets: Value = serde_json::from_slice(&std::fs::read(&staged).unwrap()).unwrap();
+        change(&mut targets["signed"]);
+        std::fs::write(&staged, targets.to_string()).unwrap();
+        world.sign(&world.security);
+        world.refresh_fails()
+    };
+    let delegations = |number: usize, patterns: usize| {
+        let role = |at| {
+            json!({ "name": format!("r{at}"), "keyids": [], "threshold": 1, "terminating": true,
+                                "paths": vec!["x"; patterns] })
+        };
+        json!({ "keys": {}, "roles": (0..number).map(role).collect::<Vec<_>>() })
+    };
+    let file = json!({ "length": 1, "hashes": { "sha256": "00" } });
+    let said = refused(&|signed| {
+        signed["targets"] = (0..1025).map(|at| (format!("x/{at}"), file.clone())).collect();
+    });
+    assert!(said.contains("1024 documents"), "{said}");
+    let said = refused(&|signed| signed["delegations"] = delegations(1, 17));
+    assert!(said.contains("16 path patterns"), "{said}");
+    let keys = |signed: &mut Value| {
+        signed["delegations"] = delegations(0, 0);
+        for at in 0..65 {
+            let key = json!({ "keytype": "ecdsa", "scheme": "ecdsa-sha2-nistp256",
+                              "keyval": { "public": "" } });
+            signed["delegations"]["keys"][format!("{at}")] = key;
+        }
+    };
+    assert!(refused(&keys).contains("64 keys"));
+}
+
 impl World {
     fn refresh_fails(&self) -> String {
         self.repository.refresh(&self.online, NOW).unwrap_err().to_string()
@@ -464,7 +501,7 @@ fn shared() -> &'static (Vec<u8>, Files, Vec<String>) {
 
 /// All that policies say.
 fn said(node: &Trusted) -> Vec<String> {
-    node.policies().map(|policy| format!("{policy:?}")).collect()
+    node.policies().iter().map(|policy| format!("{policy:?}")).collect()
 }
 
 proptest! {

@@ -12,6 +12,9 @@ use crate::Error;
 pub(super) const TARGETS: &str = "targets";
 /// Bounds the work of a refresh; each delegation is an edge.
 const MAX_DELEGATIONS: usize = 256;
+/// Bound the work of finding whose word counts: each path is held against the patterns of each delegation.
+const MAX_PATTERNS: usize = 16;
+const MAX_PATHS: usize = 1024;
 
 /// Verifies every delegated role that is reached from `targets` and returns their names. Their expiry is
 /// not checked: a namespace that let its time run out must not hold up the others.
@@ -37,6 +40,16 @@ pub(super) fn load(
                 let (actual, limit) = (edges, MAX_DELEGATIONS);
                 return Err(Error::Limit { file, actual, limit, unit: "delegations" });
             }
+            let patterns = [&role.paths, &role.path_hash_prefixes];
+            let actual = patterns.into_iter().flatten().map(Vec::len).sum();
+            if actual > MAX_PATTERNS {
+                return Err(Error::Limit {
+                    file,
+                    actual,
+                    limit: MAX_PATTERNS,
+                    unit: "path patterns",
+                });
+            }
             let child = format!("{}.json", role.name);
             let outcome = if loaded.contains(&role.name) {
                 set.verify_delegated_targets(&role.name, &parent, Timestamp::MIN)
@@ -54,10 +67,19 @@ pub(super) fn load(
 }
 
 /// Every path that some role lists.
-pub(super) fn paths<'a>(set: &'a TrustedMetadataSet, roles: &[String]) -> BTreeSet<&'a str> {
+pub(super) fn paths<'a>(
+    set: &'a TrustedMetadataSet,
+    roles: &[String],
+) -> Result<BTreeSet<&'a str>, Error> {
     let all = roles.iter().map(String::as_str).chain([TARGETS]);
     let listed = all.filter_map(|role| set.targets_role(role));
-    listed.flat_map(|role| role.targets.keys().map(String::as_str)).collect()
+    let paths: BTreeSet<&str> =
+        listed.flat_map(|role| role.targets.keys().map(String::as_str)).collect();
+    if paths.len() > MAX_PATHS {
+        let (file, actual, limit) = ("all roles together".to_owned(), paths.len(), MAX_PATHS);
+        return Err(Error::Limit { file, actual, limit, unit: "documents" });
+    }
+    Ok(paths)
 }
 
 /// Whose word counts for a path.
