@@ -33,6 +33,8 @@ const MAX_ROOTS: usize = 1024;
 ///   the rest is refused, for whoever withholds the rest must not keep withdrawn keys alive.
 #[derive(Debug)]
 pub struct Trusted {
+    /// The version of the pinned root, and its bytes.
+    pinned: (u64, Vec<u8>),
     /// The newest root, and nothing below it.
     root: TrustedMetadataSet,
     /// The roots after the pinned one, in order.
@@ -72,7 +74,8 @@ impl Trusted {
         let root =
             TrustedMetadataSet::from_root(pinned_root).map_err(|error| Error::tuf(file, &error))?;
         keys::check(file, &root.root().keys)?;
-        Ok(Self { root, roots: Vec::new(), lower: None, path: None })
+        let pinned = (root.root().version, pinned_root.to_vec());
+        Ok(Self { pinned, root, roots: Vec::new(), lower: None, path: None })
     }
 
     /// Begins with a pinned root and what the file at `path` kept, all of it verified again; the file
@@ -214,10 +217,14 @@ impl Trusted {
         })
     }
 
-    /// The files that are held, for handing them on: every root since the pinned one and all below.
+    /// The files that are held, for handing them on: every root from the pinned one on and all below. Whoever
+    /// pinned an older root than this one did lacks those between.
     #[must_use]
     pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
-        collect(&self.roots, self.lower.as_ref())
+        let (version, bytes) = &self.pinned;
+        let mut files = collect(&self.roots, self.lower.as_ref());
+        files.insert(format!("{version}.root.json"), bytes.clone());
+        files
     }
 
     /// Why what is held does not hold under the newest root; none when it does.
