@@ -53,6 +53,9 @@ pub(crate) struct Arguments {
     /// Authority of the director's certificate in PEM.
     #[arg(long, requires = "follow")]
     ca: Option<PathBuf>,
+    /// Root that policy metadata is believed from on; the policies in the director's documents do not count then.
+    #[arg(long, value_name = "FILE", requires = "follow")]
+    policy_root: Option<PathBuf>,
     /// Seconds between reports to the director.
     #[arg(long, default_value_t = 10, requires = "follow",
         value_parser = clap::value_parser!(u64).range(1..=50))]
@@ -203,7 +206,12 @@ impl Arguments {
         let text = std::fs::read(keys)
             .with_context(|| format!("the director's keys {} cannot be read", keys.display()))?;
         let keys = DirectorKeys::from_json(&text).with_context(|| format!("{}", keys.display()))?;
+        let root = self.policy_root.as_ref().map(|path| {
+            std::fs::read(path)
+                .with_context(|| format!("the root {} cannot be read", path.display()))
+        });
         Ok(Some(Follow {
+            policy_root: root.transpose()?,
             director: director.clone(),
             certificate: certificate.clone(),
             key: key.clone(),

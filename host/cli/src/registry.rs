@@ -106,6 +106,12 @@ struct Serve {
     #[arg(long, default_value_t = 168, value_name = "HOURS",
         value_parser = clap::value_parser!(u64).range(1..=8_760))]
     assignment_hours: u64,
+    /// Folder of signed policy metadata, as `tamis policy` writes it; its policies count in place of TrustPolicy documents.
+    #[arg(long, value_name = "FOLDER", requires = "policy_root")]
+    policy: Option<PathBuf>,
+    /// Root that the policy metadata is believed from on.
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    policy_root: Option<PathBuf>,
     /// Name of the transparency log, when it begins.
     #[arg(long, default_value = "tamis-registry", value_name = "NAME")]
     log_origin: String,
@@ -238,6 +244,13 @@ impl Serve {
         })
     }
 
+    fn policy(&self) -> Result<Option<(PathBuf, Vec<u8>)>> {
+        let (Some(folder), Some(root)) = (&self.policy, &self.policy_root) else { return Ok(None) };
+        let bytes = std::fs::read(root)
+            .with_context(|| format!("the root {} cannot be read", root.display()))?;
+        Ok(Some((folder.clone(), bytes)))
+    }
+
     fn rules(&self) -> Rules {
         let lifetime = self.assignment_hours.saturating_mul(3_600);
         Rules {
@@ -278,6 +291,7 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
         tls,
         proxies: arguments.proxies()?,
         rules: arguments.rules(),
+        policy: arguments.policy()?,
         log_origin: arguments.log_origin.clone(),
         limits: Limits {
             max_blob_bytes: arguments.max_blob_bytes,

@@ -42,6 +42,9 @@ pub struct Follow {
     pub state: PathBuf,
     /// Whose assignments count.
     pub keys: DirectorKeys,
+    /// The root that policy metadata is believed from on: the policies of the director's documents do not count then. None:
+    /// they do.
+    pub policy_root: Option<Vec<u8>>,
     /// How often it reports; 10 seconds.
     pub report_every: Duration,
     /// The release it says it is of.
@@ -100,7 +103,7 @@ impl Following {
         let state = StateFolder::open(&follow.state)?;
         options.store = state.store();
         options.source.paths.clear();
-        let followed = Arc::new(Followed::open(options.name.clone(), follow.keys.clone(), state)?);
+        let followed = Arc::new(Followed::open(options.name.clone(), &follow, state)?);
         let node = match followed.assembled() {
             // What cannot be served from the folder may be served with what the director says now.
             None => None,

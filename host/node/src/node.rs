@@ -141,7 +141,7 @@ impl Staged {
 }
 
 /// The trust policies of a plan; one that is wrong trusts nobody.
-fn policies(plan: &NodePlan, notes: &mut Vec<String>) -> Vec<Policy> {
+pub(crate) fn policies(plan: &NodePlan, notes: &mut Vec<String>) -> Vec<Policy> {
     let mut policies = Vec::new();
     for policy in &plan.trust {
         match Policy::from_json(policy.to_string().as_bytes()) {
@@ -305,7 +305,7 @@ impl Staging {
             notes.push("the director has not said what this proxy is to run".to_owned());
             return Staged::nothing(Vec::new(), notes);
         };
-        let policies = policies(&assembled.plan, &mut notes);
+        let policies = followed.policies(&assembled.plan, &mut notes);
         let wanted = followed.wanted(&assembled, &mut notes);
         let rules = Rules { policies: &policies, age: followed.age() };
         let built = self.builder.build_wanted(&wanted, rules);

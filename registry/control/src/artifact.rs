@@ -145,6 +145,11 @@ impl Control {
         digest: &Digest,
         policies: &[Policy],
     ) -> Result<(Verified, Bytes), Problem> {
+        let now = now_ms() / 1_000;
+        let policy = self.0.policy.as_ref();
+        if let Some(Err(one)) = policy.map(|policy| policy.fresh(filter, now)) {
+            return Err(refused(vec![one]));
+        }
         let artifact = self.artifact(digest).await?.ok_or_else(|| {
             missing(
                 format!("no repository has a manifest {digest}"),
@@ -160,8 +165,8 @@ impl Control {
             bundles: &lines,
             logged: &artifact.logged,
             policies,
-            policy_age: Duration::ZERO,
-            now: now_ms() / 1_000,
+            policy_age: policy.map_or(Duration::ZERO, |policy| policy.age(now)),
+            now,
         };
         let verified = verify(&request, &component).map_err(|one| refused(vec![one]))?;
         let manifest = Manifest::parse(artifact.manifest.as_bytes())

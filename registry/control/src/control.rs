@@ -14,6 +14,7 @@ use crate::artifact::Artifacts;
 use crate::examine::Examine;
 use crate::fleet::Fleet;
 use crate::keys::Keys;
+use crate::policy::PolicyFolder;
 use crate::problem;
 
 /// How often a write is tried again because somebody else wrote first.
@@ -45,6 +46,7 @@ pub(crate) struct Inner {
     pub(crate) keys: Keys,
     pub(crate) rules: Rules,
     pub(crate) examine: Arc<dyn Examine>,
+    pub(crate) policy: Option<PolicyFolder>,
     pub(crate) fleet: Fleet,
     pub(crate) artifacts: Artifacts,
     plans: Mutex<Plans>,
@@ -58,7 +60,8 @@ pub(crate) struct Inner {
 }
 
 impl Control {
-    /// Opens a control plane over the journal and the blobs of a store: folds the whole journal.
+    /// Opens a control plane over the journal and the blobs of a store: folds the whole journal. Without `policy` the
+    /// `TrustPolicy` documents in force say whose signatures count.
     ///
     /// # Errors
     /// [`LogError`] when the journal cannot be read, or an entry of it does not hold.
@@ -67,6 +70,7 @@ impl Control {
         keys: Keys,
         rules: Rules,
         examine: Arc<dyn Examine>,
+        policy: Option<PolicyFolder>,
     ) -> Result<Self, LogError> {
         let (journal, blobs) = (store.journal().clone(), store.blobs().clone());
         let log = Log::open(journal.clone()).await?;
@@ -78,6 +82,7 @@ impl Control {
             keys,
             rules,
             examine,
+            policy,
             fleet: Fleet::default(),
             artifacts: Artifacts::default(),
             plans: Mutex::default(),
@@ -88,6 +93,9 @@ impl Control {
         };
         let control = Self(Arc::new(inner));
         control.catch_up().await?;
+        if let Some(policy) = &control.0.policy {
+            policy.refresh(now_ms() / 1_000);
+        }
         Ok(control)
     }
 

@@ -13,6 +13,7 @@ use tamis_trust::{Digest, sign_assignment};
 
 use crate::control::{Control, now_ms};
 use crate::fleet::Wanted;
+use crate::policy::PolicyFolder;
 use crate::problem::problem;
 
 /// Who writes what the director decides by itself.
@@ -50,6 +51,9 @@ impl Control {
         loop {
             folded.borrow_and_update();
             arrivals.borrow_and_update();
+            if let Some(policy) = &self.0.policy {
+                policy.refresh(now_ms() / 1_000);
+            }
             if let Err(problem) = self.step(&mut seen).await {
                 tracing::warn!(code = problem.code, "the director waits: {}", problem.title);
             }
@@ -66,6 +70,10 @@ impl Control {
             // Elapsed or not, there may be something to do.
             let _ = tokio::time::timeout(TICK, news).await;
         }
+    }
+
+    fn policy_taken(&self) -> u64 {
+        self.0.policy.as_ref().map_or(0, PolicyFolder::taken)
     }
 
     async fn write_reports(&self) {
@@ -142,7 +150,7 @@ impl Control {
         let due = (
             self.state().decided(),
             now_ms() / RENEW_MS,
-            self.0.store.referrers_seen(),
+            self.0.store.referrers_seen() + self.policy_taken(),
             self.0.fleet.arrived(),
         );
         if seen.published == Some(due) {
@@ -177,6 +185,7 @@ impl Control {
                 versions: assigned.values().map(|one| one.version).collect(),
                 revoked: state.revoked_digests().len() + state.revoked_keys().len(),
                 referrers: self.0.store.referrers_seen(),
+                policy: self.policy_taken(),
             };
             (state.head(), plan, assigned, refused, key)
         };
@@ -198,7 +207,10 @@ impl Control {
         }
         let mut plan = NodePlan::clone(&plan);
         withdraw(&mut plan, &self.state());
-        let parts = split(&plan, &activations);
+        let mut parts = split(&plan, &activations);
+        if let Some(policy) = &self.0.policy {
+            policy.parts().into_iter().for_each(|part| parts.insert(part));
+        }
         Ok(Some(Arc::new(Wanted { revision, parts, key: Some(key) })))
     }
 
@@ -292,6 +304,8 @@ pub(crate) struct Key {
     revoked: usize,
     /// The last revision that brought a signature.
     referrers: u64,
+    /// How often policy metadata was taken.
+    policy: u64,
 }
 
 impl PartialEq for Key {
@@ -299,7 +313,8 @@ impl PartialEq for Key {
         // The same plan in memory: it is kept alive here, so nothing else can be in its place.
         Arc::ptr_eq(&self.plan, &other.plan)
             && self.versions == other.versions
-            && (self.revoked, self.referrers) == (other.revoked, other.referrers)
+            && (self.revoked, self.referrers, self.policy)
+                == (other.revoked, other.referrers, other.policy)
     }
 }
 

@@ -55,6 +55,9 @@ pub(crate) fn configs(
 impl Control {
     /// The trust policies in force, with what was revoked since. A policy that is wrong trusts nobody.
     pub(crate) fn policies(&self, state: &State) -> Vec<Policy> {
+        if let Some(policy) = &self.0.policy {
+            return policy.policies();
+        }
         let mut plans = self.plans();
         let now = now_ms() / 1_000;
         let nodes = state.nodes();

@@ -43,6 +43,9 @@ pub enum ServerError {
     /// A key of the control plane cannot be read or made.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// The policy metadata cannot be opened.
+    #[error("the policy metadata cannot be opened")]
+    Policy(#[from] tamis_policy::Error),
     /// The journal does not hold: an entry was altered, or one is missing.
     #[error("the journal does not hold")]
     Log(#[from] LogError),

@@ -13,7 +13,7 @@ use axum::Router;
 use axum::body::Body;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tamis_control::{Control, Examine, Keys, Rules};
+use tamis_control::{Control, Examine, Keys, PolicyFolder, Rules};
 use tamis_oci::{Limits, Store, collect};
 use tamis_transport::{
     Address, BoundListener, ConnInfo, Plain, ServeLimits, ServerTls, Shutdown, bind,
@@ -42,6 +42,8 @@ pub struct Options {
     pub limits: Limits,
     /// What changes and assignments have to keep to.
     pub rules: Rules,
+    /// Folder of signed policy metadata, and the root it is believed from on; none: `TrustPolicy` documents count.
+    pub policy: Option<(PathBuf, Vec<u8>)>,
     /// What the log is called, when its key is made.
     pub log_origin: String,
     /// Who looks into components.
@@ -67,6 +69,7 @@ impl Options {
             proxies: None,
             limits: Limits::default(),
             rules: Rules::default(),
+            policy: None,
             log_origin: "tamis-registry".to_owned(),
             examine,
             max_connections: 1_024,
@@ -197,8 +200,15 @@ async fn open(options: &Options) -> Result<(Ready, Opened), ServerError> {
     let keys = Keys::open(&options.storage.folder, &options.log_origin)?;
     let (director, log_key) = (keys.director_document().to_owned(), keys.log_verifier());
     let examine = Arc::clone(&options.examine);
+    let policy = match &options.policy {
+        None => None,
+        Some((folder, root)) => {
+            let kept = options.storage.folder.join("policy.json");
+            Some(PolicyFolder::open(folder, root, &kept)?)
+        }
+    };
     // Reads the whole journal and finds what does not hold.
-    let control = Control::open(store.clone(), keys, options.rules, examine).await?;
+    let control = Control::open(store.clone(), keys, options.rules, examine, policy).await?;
     let (socket, address) = bound(&options.listen)?;
     let proxies = match &options.proxies {
         None => None,

@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tamis_policy::Trusted;
 use tamis_push::{
     Activation, Assembled, BadParts, Change, Hello, Parts, ProtocolError, Push, RefusedReport,
     Replica, Running, SlotReport, assemble,
 };
 use tamis_resources::NodeName;
+use tamis_resources::plan::NodePlan;
 use tamis_trust::{
-    Assigned, Assignment, Digest, DirectorKeys, Mode, Seen, Version, config_digest,
+    Assigned, Assignment, Digest, DirectorKeys, Mode, Policy, Seen, Version, config_digest,
     verify_assignment,
 };
 
+use super::Follow;
 use super::state::StateFolder;
 use crate::NodeError;
 use crate::build::{Refusal, Wanted};
@@ -23,6 +26,8 @@ pub(crate) struct Followed {
     name: NodeName,
     keys: DirectorKeys,
     pub(crate) state: StateFolder,
+    /// Policy metadata, believed from a root of the operator's; none: the director's documents count.
+    policy: Option<Mutex<Trusted>>,
     inner: Mutex<Inner>,
 }
 
@@ -41,9 +46,13 @@ struct Inner {
 impl Followed {
     pub(crate) fn open(
         name: NodeName,
-        keys: DirectorKeys,
+        follow: &Follow,
         state: StateFolder,
     ) -> Result<Self, NodeError> {
+        let policy = match &follow.policy_root {
+            None => None,
+            Some(root) => Some(Mutex::new(Trusted::open(root, &state.policy())?)),
+        };
         let replica = state.replica();
         let assembled = match assemble(replica.parts()) {
             Ok(assembled) => Some(Arc::new(assembled)),
@@ -62,7 +71,8 @@ impl Followed {
             running: BTreeMap::new(),
             refused: BTreeMap::new(),
         };
-        Ok(Self { name, keys, state, inner: Mutex::new(inner) })
+        let keys = follow.keys.clone();
+        Ok(Self { name, keys, state, policy, inner: Mutex::new(inner) })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -122,8 +132,35 @@ impl Followed {
         }
     }
 
+    /// The policies in force: those of metadata that follows from the operator's root, or else those of the director's
+    /// documents.
+    pub(crate) fn policies(&self, plan: &NodePlan, notes: &mut Vec<String>) -> Vec<Policy> {
+        let Some(policy) = &self.policy else { return crate::node::policies(plan, notes) };
+        let mut trusted = policy.lock().unwrap_or_else(PoisonError::into_inner);
+        let files: BTreeMap<String, Vec<u8>> = {
+            let inner = self.inner();
+            let parts = inner.replica.parts().iter();
+            let named = parts.filter_map(|part| Some((part.name.strip_prefix("policy/")?, part)));
+            named
+                .filter_map(|(name, part)| {
+                    Some((name.to_owned(), part.body.as_str()?.as_bytes().to_vec()))
+                })
+                .collect()
+        };
+        if let Err(error) = trusted.take(&files, now()) {
+            notes.push(format!(
+                "policy metadata is refused, the one before stays in force: {}",
+                crate::sockets::causes(&error)
+            ));
+        }
+        trusted.policies()
+    }
+
     /// How long ago the policies were known to be the ones in force.
     pub(crate) fn age(&self) -> Duration {
+        if let Some(policy) = &self.policy {
+            return policy.lock().unwrap_or_else(PoisonError::into_inner).age(now());
+        }
         Duration::from_secs(now().saturating_sub(self.inner().heard))
     }
 
@@ -172,6 +209,9 @@ impl Followed {
         let filter = &activation.filter;
         if filter.refused.is_some() {
             return Ok(None);
+        }
+        if let (Some(policy), Ok(name)) = (&self.policy, filter.filter.parse()) {
+            policy.lock().unwrap_or_else(PoisonError::into_inner).fresh(&name, now())?;
         }
         let manifest: Digest = filter.digest.parse().map_err(|error| {
             Refusal::new("pin.missing", format!("the pin is no digest: {error}"))

@@ -95,6 +95,11 @@ impl StateFolder {
         self.write(&self.root.join(HEARD), seconds.to_string().as_bytes())
     }
 
+    /// Where the highest policy metadata is kept.
+    pub(crate) fn policy(&self) -> PathBuf {
+        self.root.join("policy.json")
+    }
+
     /// Where the component of a manifest is kept.
     pub(crate) fn component(&self, manifest: &Digest) -> PathBuf {
         self.root.join(STORE).join(format!("{}.wasm", manifest.hex()))
