@@ -80,8 +80,8 @@ impl Repository {
     /// Begins a repository: stages a first root and empty targets, to be signed by their keys.
     ///
     /// # Errors
-    /// When the folder holds a repository already, a threshold does not fit its keys, a key is there
-    /// twice, or files cannot be written.
+    /// When the folder holds a repository already, a threshold does not fit its keys (of the online keys one
+    /// signs), a key is there twice, or files cannot be written.
     pub fn init(
         folder: &Path,
         root: &Signers,
@@ -96,6 +96,7 @@ impl Repository {
                 folder.display()
             )));
         }
+        keys::one_signs(online.threshold)?;
         let mut document = Root {
             head: Head::new("root", repository.end(now, Lifetimes::default().root)),
             consistent_snapshot: false,

@@ -79,6 +79,9 @@ impl Repository {
             Role::Online => &["snapshot", "timestamp"],
             Role::Namespace(namespace) => return self.change_namespace(namespace, change, now),
         };
+        if *role == Role::Online {
+            one_signs(change.threshold.unwrap_or(1))?;
+        }
         self.change_root(now, |root| {
             for place in places {
                 let signers = root.roles.entry((*place).to_owned()).or_default();
@@ -217,6 +220,16 @@ impl Repository {
         };
         targets.targets.extend(moved);
         self.stage(file, file, targets, expires)
+    }
+}
+
+/// What is published is signed by whatever publishes, alone.
+pub(super) fn one_signs(threshold: usize) -> Result<(), Error> {
+    match threshold {
+        1 => Ok(()),
+        _ => Err(Error::Change(format!(
+            "online: the threshold must be 1, not {threshold}: one key publishes, unattended"
+        ))),
     }
 }
 

@@ -109,7 +109,7 @@ fn changes_that_make_no_sense_are_refused_in_one_line() {
     let world = World::new();
     let repository = &world.repository;
     let folder = world.folder.path();
-    let keys = signers(&world.root, 2);
+    let (keys, one) = (signers(&world.root, 2), signers(&world.root[..1], 1));
     let too_many = signers(&world.root, 3);
     let mut twice = signers(&world.root, 1);
     twice.keys.push(world.root[0].public_key());
@@ -117,9 +117,11 @@ fn changes_that_make_no_sense_are_refused_in_one_line() {
     let unknown = Withdrawal::Key { key: "nobody".to_owned(), from_index: None };
     let all = |threshold| KeyChange { threshold, ..KeyChange::default() };
     let errors = [
-        Repository::init(&folder.join("policy"), &keys, &keys, &keys, NOW).unwrap_err(),
-        Repository::init(&folder.join("other"), &too_many, &keys, &keys, NOW).unwrap_err(),
-        Repository::init(&folder.join("other"), &twice, &keys, &keys, NOW).unwrap_err(),
+        Repository::init(&folder.join("policy"), &keys, &keys, &one, NOW).unwrap_err(),
+        Repository::init(&folder.join("other"), &keys, &keys, &keys, NOW).unwrap_err(),
+        repository.change_keys(&Role::Online, &all(Some(2)), NOW).unwrap_err(),
+        Repository::init(&folder.join("other"), &too_many, &keys, &one, NOW).unwrap_err(),
+        Repository::init(&folder.join("other"), &twice, &keys, &one, NOW).unwrap_err(),
         Repository::open(&folder.join("none")).unwrap_err(),
         repository.revoke(&nowhere, &unknown, NOW).unwrap_err(),
         repository.revoke(&namespace("acme"), &unknown, NOW).unwrap_err(),
