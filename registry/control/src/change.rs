@@ -31,7 +31,7 @@ impl Control {
         let applied = sources::read(request, &state)?;
         let keys = view::diff::documents(&applied);
         let change = Change::Apply(applied);
-        let weighed = weigh(&state, &change, &self.0.rules.guards, actor, request.confirm)?;
+        let weighed = self.weigh(&state, &change, &self.0.rules.guards, actor, request.confirm)?;
         Ok(Planned {
             subject: change.subject().to_string(),
             diff: view::diff::diff(weighed.diff, keys),
@@ -58,7 +58,7 @@ impl Control {
                 let empty = applied == director::Applied::default();
                 allowed(&applied, may)?;
                 let change = Change::Apply(applied);
-                let diff = permitted(state, &change, &guards, actor, request.confirm)?;
+                let diff = self.permitted(state, &change, &guards, actor, request.confirm)?;
                 let diff = view::diff::diff(diff, keys);
                 let bodies = if empty { Vec::new() } else { bodies(change)? };
                 Ok((bodies, diff))
@@ -137,7 +137,8 @@ impl Control {
         let change = Change::Pin(pinned);
         let subject = change.subject().to_string();
         let decide = |state: &State| {
-            let diff = permitted(state, &change, &guards, actor, confirm)
+            let diff = self
+                .permitted(state, &change, &guards, actor, confirm)
                 .map_err(|problem| grew(problem, &grown))?;
             let there = state
                 .pins()
@@ -164,7 +165,7 @@ impl Control {
         let guards = self.0.rules.guards;
         let (revision, diff) = self
             .commit(actor, |state| {
-                let diff = permitted(state, &change, &guards, actor, request.confirm)?;
+                let diff = self.permitted(state, &change, &guards, actor, request.confirm)?;
                 Ok((bodies(change.clone())?, diff))
             })
             .await?;
@@ -234,6 +235,42 @@ impl Control {
         })
     }
 
+    fn weigh(
+        &self,
+        state: &State,
+        change: &Change,
+        guards: &Guards,
+        actor: &str,
+        confirm: bool,
+    ) -> Result<Weighed, Problem> {
+        let diff = self.plans().plan(state, change).map_err(|error| match error {
+            PlanError::Documents(problems) => documents(&problems),
+            error => bad(error.to_string(), "correct it and ask again"),
+        })?;
+        let consent = if confirm { Consent::Given } else { Consent::NotGiven };
+        let asked = Asked { actor, now_ms: now_ms(), consent };
+        let refused =
+            director::guard(state, change, &diff, guards, &asked).err().unwrap_or_default();
+        Ok(Weighed { diff, refused })
+    }
+
+    /// What a change does, if nothing refuses it.
+    fn permitted(
+        &self,
+        state: &State,
+        change: &Change,
+        guards: &Guards,
+        actor: &str,
+        confirm: bool,
+    ) -> Result<director::Diff, Problem> {
+        let weighed = self.weigh(state, change, guards, actor, confirm)?;
+        if weighed.refused.is_empty() {
+            return Ok(weighed.diff);
+        }
+        let subject = Some(change.subject().to_string());
+        Err(Problem { subject, ..refused(weighed.refused) })
+    }
+
     /// The id of a key that is named by its id or by what a policy calls it.
     fn key_id(&self, key: &str) -> Result<String, Problem> {
         if key.parse::<tamis_trust::KeyId>().is_ok() {
@@ -286,41 +323,8 @@ struct Ask {
     dry_run: bool,
 }
 
-fn weigh(
-    state: &State,
-    change: &Change,
-    guards: &Guards,
-    actor: &str,
-    confirm: bool,
-) -> Result<Weighed, Problem> {
-    let diff = director::plan(state, change).map_err(|error| match error {
-        PlanError::Documents(problems) => documents(&problems),
-        error => bad(error.to_string(), "correct it and ask again"),
-    })?;
-    let consent = if confirm { Consent::Given } else { Consent::NotGiven };
-    let asked = Asked { actor, now_ms: now_ms(), consent };
-    let refused = director::guard(state, change, &diff, guards, &asked).err().unwrap_or_default();
-    Ok(Weighed { diff, refused })
-}
-
-/// What a change does, if nothing refuses it.
-fn permitted(
-    state: &State,
-    change: &Change,
-    guards: &Guards,
-    actor: &str,
-    confirm: bool,
-) -> Result<director::Diff, Problem> {
-    let weighed = weigh(state, change, guards, actor, confirm)?;
-    if weighed.refused.is_empty() {
-        return Ok(weighed.diff);
-    }
-    let subject = Some(change.subject().to_string());
-    Err(Problem { subject, ..refused(weighed.refused) })
-}
-
 /// Says why an approval is asked for, where it is for the authority alone.
-fn grew(mut problem: Problem, grown: &[Grown]) -> Problem {
+pub(crate) fn grew(mut problem: Problem, grown: &[Grown]) -> Problem {
     for refusal in &mut problem.refusals {
         if refusal.code == director::code::APPROVALS && !grown.is_empty() {
             let all: Vec<String> =

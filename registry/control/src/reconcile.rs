@@ -174,6 +174,10 @@ impl Control {
             let mut plans = self.plans();
             let wants = plans.node(&state, node, now);
             let Some(plan) = wants.plan.clone() else { return Ok(None) };
+            if !wants.missing.is_empty() {
+                // They are being assigned; until then the proxy keeps what it has.
+                return Ok(None);
+            }
             let assigned: BTreeMap<String, Assigned> = wants
                 .assigned
                 .iter()

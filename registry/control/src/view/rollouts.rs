@@ -4,11 +4,13 @@ use tamis_api::{
     DifferenceView, MoveRequest, OnBreach, Problem, RolloutMove, RolloutRequest, RolloutSide,
     RolloutView, Wave,
 };
-use tamis_director::{self as director, Event, Judgement, Rollout, RolloutSpec, State};
+use tamis_director::{
+    self as director, Asked, Consent, Event, Judgement, Rollout, RolloutSpec, State,
+};
 use tamis_push::Counts;
 use tamis_trust::{Digest, Name};
 
-use crate::change::{digest, name, unknown, version};
+use crate::change::{digest, grew, name, unknown, version};
 use crate::control::{Control, now_ms};
 use crate::problem::{bad, refused};
 
@@ -42,11 +44,17 @@ impl Control {
         let rollout =
             Rollout::try_from(spec).map_err(|error| bad(error.rule.clone(), error.remedy))?;
         let grown = self.grown(Some(from), component, configs).await?;
-        if let Some(more) = grown.first() {
-            // Whoever may pin it may roll it out: the same consent, given to the pin it will become.
-            self.consented(actor, &rollout, more)?;
+        let mut guards = self.0.rules.guards;
+        if !grown.is_empty() {
+            guards.approvals = guards.approvals.max(1);
         }
         self.commit(actor, |state| {
+            let asked = Asked { actor, now_ms: now_ms(), consent: Consent::Given };
+            let guarded = director::guard_rollout(state, &rollout, &guards, &asked);
+            guarded.map_err(|one| {
+                let subject = Some(rollout.subject().to_string());
+                grew(Problem { subject, ..refused(vec![one]) }, &grown)
+            })?;
             let body = state.start(rollout.clone()).map_err(|one| refused(vec![one]))?;
             Ok((vec![body], ()))
         })
@@ -99,32 +107,6 @@ impl Control {
     pub fn rollouts(&self) -> Vec<RolloutView> {
         let state = self.state();
         state.rollouts().values().map(|one| view(&state, one)).collect()
-    }
-
-    /// Whether somebody else agreed to the pin that a rollout becomes.
-    fn consented(
-        &self,
-        actor: &str,
-        rollout: &Rollout,
-        more: &tamis_api::Grown,
-    ) -> Result<(), Problem> {
-        let spec = rollout.spec();
-        let subject = tamis_trust::config_digest(&serde_json::json!({ "rollout": spec }));
-        let guards = self.0.rules.guards;
-        let state = self.state();
-        let agreed = state.approved(&subject).any(|(who, at_ms)| {
-            who != actor && now_ms().saturating_sub(at_ms) <= guards.approval_ms
-        });
-        if agreed {
-            return Ok(());
-        }
-        let one = director::Refused {
-            code: director::code::APPROVALS,
-            rule: format!("{} may do more than before ({} {})", spec.to, more.kind, more.what),
-            set_by: "the rule that authority does not grow unnoticed".to_owned(),
-            remedy: format!("let somebody else approve {subject}, then ask again"),
-        };
-        Err(Problem { subject: Some(subject.to_string()), ..refused(vec![one]) })
     }
 }
 
