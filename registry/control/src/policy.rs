@@ -24,8 +24,10 @@ pub struct PolicyFolder {
 
 struct Held {
     trusted: Trusted,
-    /// The files in the folder when it was looked at last.
+    /// The files that were taken last.
     seen: BTreeMap<String, Vec<u8>>,
+    /// What was told of the files there are now.
+    told: String,
     /// How often something new was taken.
     taken: u64,
 }
@@ -38,7 +40,7 @@ impl PolicyFolder {
     /// looked at again, and until then nothing new is pinned.
     pub fn open(folder: &Path, root: &[u8], kept: &Path) -> Result<Self, Error> {
         let trusted = Trusted::open(root, kept)?;
-        let held = Held { trusted, seen: BTreeMap::new(), taken: 0 };
+        let held = Held { trusted, seen: BTreeMap::new(), told: String::new(), taken: 0 };
         let policy = Self { folder: folder.to_owned(), held: Mutex::new(held) };
         Ok(policy)
     }
@@ -65,11 +67,17 @@ impl PolicyFolder {
             }
             // What was kept from before is handed on as well.
             Ok(Taken::Unchanged) => held.taken = held.taken.max(1),
+            // Looked at again: it may be the disk that fails. Told once.
             Err(error) => {
                 let error = crate::problem::chain(&error);
-                tracing::warn!(error, "policy metadata is refused; the one before stays in force");
+                if held.told != error {
+                    tracing::warn!(error, "policy metadata is refused; the one before stays");
+                    held.told = error;
+                }
+                return;
             }
         }
+        held.told.clear();
         held.seen = files;
     }
 
