@@ -53,11 +53,13 @@ enum Name {
     Oci,
     /// Artifacts in and out of a registry with oras, crane, regctl and skopeo.
     OciClients,
+    /// Signatures of cosign and of Tamis, each believed by the other, through a registry.
+    Cosign,
     /// Policy metadata of `tamis policy`, read and attacked with python-tuf.
     Tuf,
 }
 
-const ALL: [Name; 9] = [
+const ALL: [Name; 10] = [
     Name::H2spec,
     Name::H1spec,
     Name::Desync,
@@ -66,6 +68,7 @@ const ALL: [Name; 9] = [
     Name::Gibibyte,
     Name::Oci,
     Name::OciClients,
+    Name::Cosign,
     Name::Tuf,
 ];
 
@@ -103,6 +106,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             Name::Gibibyte => shell::step("gibibyte", gibibyte::run)?,
             Name::Oci => shell::step("oci", oci::run)?,
             Name::OciClients => shell::step("oci-clients", oci_clients::run)?,
+            Name::Cosign => shell::step("cosign", oci_clients::cosign)?,
             Name::Tuf => shell::step("tuf", tuf::run)?,
         };
         for outcome in suites {

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
 use tempfile::TempDir;
 
-use self::steps::{CRANE, ORAS, REGCTL, SEED, SKOPEO, Step};
+use self::steps::{COSIGN, CRANE, ORAS, Program, REGCTL, SEED, SKOPEO, Step};
 use super::registry::{Registry, Way};
 use super::{Outcome, go_program};
 use crate::setup::packages;
@@ -22,6 +22,7 @@ mod steps;
 const ORAS_VERSION: &str = "v1.3.3";
 const CRANE_VERSION: &str = "v0.21.9";
 const REGCTL_VERSION: &str = "v0.11.5";
+const COSIGN_VERSION: &str = "v3.1.2";
 
 /// What `wkg` and others write beside a component.
 const CONFIG: &str = r#"{"architecture":"wasm","os":"wasip2","layerDigests":[],"component":{"exports":[],"imports":[]}}"#;
@@ -78,6 +79,35 @@ pub(super) fn run() -> Result<Vec<Outcome>> {
     Ok(outcomes)
 }
 
+/// What each of cosign and this program signs, the other believes, and nothing else.
+pub(super) fn cosign() -> Result<Vec<Outcome>> {
+    let cosign = go_program("github.com/sigstore/cosign/v3/cmd/cosign", COSIGN_VERSION)?;
+    let tamis = Workspace::load()?.target_directory.join("debug/tamis");
+    let scene = Scene::new(Way::Clear)?;
+    let mut client = Client::new(&scene, "cosign", tamis.clone())?;
+    let mut failed = None;
+    for (program, step) in COSIGN {
+        client.program.clone_from(match program {
+            Program::Tamis => &tamis,
+            Program::Cosign => &cosign,
+        });
+        if let Err(error) = client.take(step) {
+            failed = Some(format!("{program:?} {step:?}: {error:#}"));
+            break;
+        }
+    }
+    Ok(vec![outcome("cosign", COSIGN_VERSION, COSIGN.len(), failed)])
+}
+
+fn outcome(name: &'static str, version: &str, steps: usize, failed: Option<String>) -> Outcome {
+    Outcome {
+        name,
+        said: failed.clone().unwrap_or_else(|| format!("{version}, {steps} steps")),
+        passed: failed.is_none(),
+        details: json!({ "version": version, "steps": steps, "failed": failed }),
+    }
+}
+
 impl Scene {
     fn new(way: Way) -> Result<Self> {
         let path = Workspace::load()?.components().join("retry.wasm");
@@ -98,6 +128,7 @@ impl<'a> Client<'a> {
         fs::create_dir(&home)?;
         fs::write(home.join("filter.wasm"), &scene.component)?;
         fs::write(home.join("config.json"), CONFIG)?;
+        fs::write(home.join("token"), &scene.registry.token)?;
         Ok(Self { scene, program, home, digest: String::new() })
     }
 
@@ -109,12 +140,7 @@ impl<'a> Client<'a> {
                 break;
             }
         }
-        Outcome {
-            name,
-            said: failed.clone().unwrap_or_else(|| format!("{version}, {} steps", steps.len())),
-            passed: failed.is_none(),
-            details: json!({ "version": version, "steps": steps.len(), "failed": failed }),
-        }
+        outcome(name, version, steps.len(), failed)
     }
 
     /// Takes one step and fails when it does not come to what it must.
@@ -184,6 +210,8 @@ impl<'a> Client<'a> {
             .env("DOCKER_CONFIG", self.home.join("docker"))
             .env("REGCTL_CONFIG", self.home.join("regctl.json"))
             .env("REGISTRY_AUTH_FILE", self.home.join("auth.json"))
+            // The keys it makes here are for nobody.
+            .env("COSIGN_PASSWORD", "")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

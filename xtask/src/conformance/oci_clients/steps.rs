@@ -124,3 +124,75 @@ pub(super) const SKOPEO: &[Step] = &[
     Fails("inspect --raw --tls-verify=false docker://@R/skopeo/retry:edge"),
     Does("inspect --raw --tls-verify=false docker://@R/skopeo/copy:edge"),
 ];
+
+/// Whose step it is, where two programs meet.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Program {
+    /// This one.
+    Tamis,
+    /// The other.
+    Cosign,
+}
+
+/// The first signature is Tamis's, the second cosign's; a third of cosign is for another name.
+pub(super) const COSIGN: &[(Program, Step)] = &[
+    (Program::Tamis, Does("keys generate author")),
+    (Program::Tamis, Does("keys generate stranger")),
+    (
+        Program::Tamis,
+        Does(
+            "filter sign filter.wasm --name acme/retry --version 1.0.0 --key author.key --store store",
+        ),
+    ),
+    (
+        Program::Tamis,
+        Does("filter push store/acme-retry-1.0.0.wasm --registry http://@R --token-file token"),
+    ),
+    (Program::Cosign, LogsIn("login -u tamis --password-stdin @R")),
+    (
+        Program::Cosign,
+        Does("verify --key author.pub --insecure-ignore-tlog=true @R/acme/retry:1.0.0"),
+    ),
+    (
+        Program::Cosign,
+        Fails("verify --key stranger.pub --insecure-ignore-tlog=true @R/acme/retry:1.0.0"),
+    ),
+    (
+        Program::Cosign,
+        Fails(
+            "verify --key author.pub --insecure-ignore-tlog=true \
+             -a org.opencontainers.image.version=2.0.0 @R/acme/retry:1.0.0",
+        ),
+    ),
+    (Program::Cosign, Does("generate-key-pair")),
+    (
+        Program::Cosign,
+        Does(
+            "sign --key cosign.key --use-signing-config=false --tlog-upload=false -y \
+             -a org.opencontainers.image.title=acme/retry -a org.opencontainers.image.version=1.0.0 \
+             @R/acme/retry:1.0.0",
+        ),
+    ),
+    (Program::Cosign, Does("generate-key-pair --output-key-prefix other")),
+    (
+        Program::Cosign,
+        Does(
+            "sign --key other.key --use-signing-config=false --tlog-upload=false -y \
+             -a org.opencontainers.image.title=acme/other -a org.opencontainers.image.version=1.0.0 \
+             @R/acme/retry:1.0.0",
+        ),
+    ),
+    (
+        Program::Tamis,
+        Writes(
+            "filter pull acme/retry:1.0.0 --store pulled --registry http://@R --token-file token",
+            "pulled/acme-retry-1.0.0.wasm",
+        ),
+    ),
+    (
+        Program::Tamis,
+        Does("filter verify pulled/acme-retry-1.0.0.wasm --key author.pub --key cosign.pub"),
+    ),
+    (Program::Tamis, Fails("filter verify pulled/acme-retry-1.0.0.wasm --key stranger.pub")),
+    (Program::Tamis, Fails("filter verify pulled/acme-retry-1.0.0.wasm --key other.pub")),
+];
