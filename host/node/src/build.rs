@@ -380,6 +380,7 @@ fn attached(wanted: &Wanted<'_>, slot: Slot) -> Attached {
             OnFailure::Open => FailureMode::Open,
             OnFailure::SkipAndAlert => FailureMode::SkipAndAlert,
         },
+        shadow: None,
     }
 }
 

@@ -6,6 +6,7 @@ use crate::hedge;
 use crate::local::Local;
 use crate::outgoing::{self, Template, Wire};
 use crate::refuse::is_grpc;
+use crate::shadow;
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -295,6 +296,7 @@ fn retry(aim: &Aim<'_>, course: &mut Course, failed: &Failed) -> Option<(Duratio
     let since = course.asked.begin(index);
     let said = local.call_request(index, &course.exchange, |i, view| i.on_failure(&failure, view));
     course.asked.end(index, since);
+    shadow::retry(local, course, index, &failure, &said);
     let decision = match said {
         Ok(decision) => decision,
         Err(fault) => {

@@ -30,6 +30,8 @@ pub(crate) struct Course {
     pub(crate) upstream: Duration,
     pub(crate) outcome: Outcome,
     pub(crate) asked: Asked,
+    /// Whether shadows compare it; not said before the first was to be asked.
+    pub(crate) sampled: Option<bool>,
     /// Counted in flight at its endpoint until the response has ended.
     held: Option<Attempt>,
 }
@@ -60,6 +62,7 @@ impl Course {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             asked: Asked::new(exchange.id),
+            sampled: None,
             exchange,
             started: Instant::now(),
             start_unix_us: u64::try_from(since.as_micros()).unwrap_or(u64::MAX),

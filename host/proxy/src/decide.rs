@@ -8,6 +8,7 @@ use crate::course::{Course, Routed, Stop};
 use crate::generation::Slot;
 use crate::local::Local;
 use crate::route;
+use crate::shadow;
 use std::borrow::Cow;
 use std::rc::Rc;
 use tamis_engine::{CallFault, FailureMode};
@@ -77,6 +78,7 @@ async fn ask(local: &Rc<Local>, course: &mut Course, index: usize) -> Result<boo
     let since = course.asked.begin(index);
     let said = local.ask_request(index, &course.exchange).await;
     course.asked.end(index, since);
+    shadow::request(local, course, index, &said);
     let decision = match said {
         Ok(decision) => decision,
         Err(fault) => return failed(local, course, index, &fault).map(|()| false),

@@ -1,5 +1,6 @@
 //! Everything a worker needs to serve, as one immutable value.
 
+use crate::shadow::Shadow;
 use serde::Serialize;
 use std::sync::Arc;
 use tamis_engine::{FailureMode, Filter};
@@ -73,6 +74,8 @@ pub struct Attached {
     pub scope: Option<Vec<String>>,
     /// What a fault does to the exchange.
     pub failure: FailureMode,
+    /// A candidate that is asked the same and not heard.
+    pub shadow: Option<Shadow>,
 }
 
 /// The filters of a listener, by what they do; indices into [`Generation::filters`].
@@ -86,6 +89,10 @@ pub struct Chain {
     pub response: Vec<usize>,
     /// Response body hooks.
     pub response_body: Vec<usize>,
+    /// Those whose candidate alone has a request hook.
+    pub new_request: Vec<usize>,
+    /// Those whose candidate alone has a response hook.
+    pub new_response: Vec<usize>,
     /// Chooses where a request goes.
     pub router: Option<usize>,
     /// Asked when an attempt failed.
@@ -163,6 +170,15 @@ impl Chain {
                     continue;
                 }
             };
+            if let Some(shadow) = &attached.shadow {
+                let is_new = |hook| shadow.filter().has(hook) && !filter.has(hook);
+                if is_new(Hook::Request) {
+                    chain.new_request.push(index);
+                }
+                if is_new(Hook::Response) {
+                    chain.new_response.insert(0, index);
+                }
+            }
             for hook in filter.hooks() {
                 match hook {
                     Hook::Request => chain.request.push(index),

@@ -34,6 +34,7 @@ mod replay;
 mod respond;
 mod route;
 mod settle;
+mod shadow;
 mod shared;
 mod status;
 #[cfg(test)]
@@ -46,4 +47,5 @@ pub use admin::METRICS;
 pub use counts::SlotCounts;
 pub use generation::{Attached, Chain, Direction, Generation, Listener, Phase, Slot};
 pub use proxy::{Proxy, ProxyError, ProxyOptions};
+pub use shadow::{Difference, Shadow, ShadowReport};
 pub use status::{SlotStatus, Status};

@@ -5,6 +5,7 @@ use crate::counts::{Cells, Ledger};
 use crate::generation::{Attached, Chain, Generation, Slot};
 use crate::hedge::Hedges;
 use crate::names::Names;
+use crate::shadow::{Queue, Sampler, Shadows};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -78,6 +79,14 @@ impl Drop for Leave<'_> {
     }
 }
 
+/// Whose view it is, and where that worker counts.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) worker: u64,
+    pub(crate) ledger: &'a Ledger,
+    pub(crate) shadows: &'a Shadows,
+}
+
 /// Everything of a generation that one worker touches on the way of a request.
 pub(crate) struct Local {
     pub(crate) generation: Arc<Generation>,
@@ -86,6 +95,9 @@ pub(crate) struct Local {
     instances: Vec<Option<Rc<Instances>>>,
     /// Where this worker counts what each filter does.
     cells: Vec<Option<Arc<Cells>>>,
+    /// The way to those that compare shadows; none while there are none.
+    pub(crate) shadows: Option<Queue>,
+    pub(crate) sampler: Sampler,
     /// One numbering for all generations of a worker: a telemetry filter may live through several.
     names: Rc<RefCell<Names>>,
     batches: Vec<RefCell<Vec<Summary>>>,
@@ -105,9 +117,9 @@ impl Local {
         generation: Arc<Generation>,
         upstreams: Vec<Rc<Upstream>>,
         before: Option<&Self>,
-        ledger: &Ledger,
-        worker: u64,
+        place: Place<'_>,
     ) -> Self {
+        let Place { worker, ledger, shadows } = place;
         let instances = generation.filters.iter().map(|attached| match &attached.slot {
             Slot::Refused { .. } => None,
             Slot::Running(filter) => Some(
@@ -140,6 +152,8 @@ impl Local {
             listeners,
             instances,
             cells,
+            shadows: shadows.queue(),
+            sampler: Sampler::new(shadows.per_second()),
             names,
             batches,
             view: RefCell::default(),

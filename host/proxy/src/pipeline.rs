@@ -15,6 +15,7 @@ use crate::replay::{Replay, too_large};
 use crate::respond;
 use crate::route;
 use crate::settle::Settle;
+use crate::shadow;
 use crate::shared::Shared;
 use crate::trace;
 use crate::tunnel;
@@ -127,6 +128,7 @@ impl Walk<'_> {
             Routed::Answer(index, reply) => return Err(Stop::Answered(index, reply, None)),
             Routed::Unmatched => return Err(route::unmatched(local, course.chain).into()),
         };
+        shadow::new_requests(local, course);
         let upstream = self.upstream(course, selection.backend)?;
         let (replay, verdicts) = self.request_body(course, replay).await?;
         apply(&selection.request_edits, &mut course.exchange, HeadSide::Request);

@@ -3,6 +3,7 @@
 use crate::admin;
 use crate::counts::{Ledger, SlotCounts};
 use crate::generation::{Generation, Listener};
+use crate::shadow::{ShadowReport, Shadows};
 use crate::shared::Shared;
 use crate::status::Status;
 use crate::worker::{self, Command};
@@ -37,6 +38,8 @@ pub struct ProxyOptions {
     pub registry: Registry,
     /// Responses name the generation that served them (`x-tamis-generation`).
     pub name_generation: bool,
+    /// Exchanges of a worker that are compared with shadows in a second, the first ones; 0 compares none.
+    pub shadow_samples_per_second: u32,
     /// Where `/healthz`, `/metrics` and the others are.
     pub admin: Option<Address>,
 }
@@ -52,6 +55,7 @@ impl Default for ProxyOptions {
             metrics: Arc::new(Metrics::new()),
             registry: Registry::new(),
             name_generation: false,
+            shadow_samples_per_second: 100,
             admin: None,
         }
     }
@@ -114,6 +118,7 @@ impl Proxy {
             metrics: options.metrics,
             registry: options.registry,
             ledger: Ledger::default(),
+            shadows: Shadows::new(options.shadow_samples_per_second),
             name_generation: options.name_generation,
             draining: false.into(),
             connections: 0.into(),
@@ -159,11 +164,12 @@ impl Proxy {
     /// every worker has taken it.
     ///
     /// # Errors
-    /// When a new listener cannot be bound; then nothing changed.
+    /// When a new listener cannot be bound, or no thread started for the first shadow; then nothing changed.
     pub fn swap(&self, generation: Generation) -> Result<(), ProxyError> {
         let inner = &self.inner;
         // Held to the end: swaps come one after the other.
         let mut bound = inner.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.shared.shadows.expect(&generation.filters).map_err(ProxyError::Thread)?;
         let mut batches: Vec<Vec<(String, BoundListener)>> =
             inner.workers.iter().map(|_| Vec::new()).collect();
         let mut local = Vec::new();
@@ -242,6 +248,12 @@ impl Proxy {
     /// back counts on. Of those that run no more the latest 1,024 are told of; each exchange is counted when it ends.
     pub fn slot_counts(&self) -> Vec<SlotCounts> {
         self.inner.shared.ledger.sum()
+    }
+
+    /// How shadows compared since this was called before, by slot and digest. One that was swapped out is told of
+    /// until nobody holds it any more.
+    pub fn shadow_reports(&self) -> Vec<ShadowReport> {
+        self.inner.shared.shadows.reports()
     }
 
     /// Whether somebody asked it to drain.

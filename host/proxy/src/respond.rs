@@ -5,6 +5,7 @@ use crate::course::{Course, Stop};
 use crate::decide::failed;
 use crate::fields::{remove_hop_by_hop, via};
 use crate::local::Local;
+use crate::shadow;
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap};
 use http::{Method, Response, StatusCode, Version};
@@ -44,6 +45,7 @@ pub(crate) async fn respond(
             }
         }
     }
+    shadow::new_responses(local, course);
     let rule = course.rule_name(local);
     let candidates =
         local.chain(course.chain).map(|chain| chain.response_body.as_slice()).unwrap_or_default();
@@ -69,6 +71,7 @@ fn ask(local: &Rc<Local>, course: &mut Course, index: usize) -> Result<(), Stop>
     let since = course.asked.begin(index);
     let said = local.ask_response(index, &course.exchange);
     course.asked.end(index, since);
+    shadow::response(local, course, index, &said);
     let decision = match said {
         Ok(decision) => decision,
         Err(fault) => return failed(local, course, index, &fault),

@@ -3,6 +3,7 @@
 use crate::course::{Course, Routed, Stop};
 use crate::decide::failed;
 use crate::local::Local;
+use crate::shadow;
 use std::rc::Rc;
 use tamis_engine::CallFault;
 use tamis_exchange::{Choice, Edit, Fault, HeadSide, Refusal, Selector, check};
@@ -16,6 +17,7 @@ pub(crate) fn ask(local: &Rc<Local>, course: &mut Course) -> Result<Routed, Stop
     let choice =
         local.call_request(index, &course.exchange, |instance, view| instance.on_route(view));
     course.asked.end(index, since);
+    shadow::route(local, course, index, &choice);
     let selection = match choice {
         Ok(Choice::Forward(selection)) => selection,
         Ok(Choice::Answer(reply)) => return Ok(Routed::Answer(index, reply)),

@@ -1,6 +1,7 @@
 //! What all workers of a proxy share.
 
 use crate::counts::Ledger;
+use crate::shadow::Shadows;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tamis_observe::{Metrics, Recorder};
@@ -17,6 +18,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) registry: Registry,
     pub(crate) ledger: Ledger,
+    pub(crate) shadows: Shadows,
     /// Responses name their generation.
     pub(crate) name_generation: bool,
     pub(crate) draining: AtomicBool,

@@ -6,11 +6,13 @@ mod decide;
 mod hedges;
 mod live;
 mod outgoing;
+mod shadows;
 
 use crate::counts::Ledger;
 use crate::course::{Course, Routed, Stop};
 use crate::generation::{Attached, Chain, Generation, Phase, Slot};
-use crate::local::Local;
+use crate::local::{Local, Place};
+use crate::shadow::Shadows;
 use http::HeaderMap;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -26,26 +28,35 @@ use tamis_observe::Metrics;
 /// The guest `tests/guests/rust/walk`, compiled.
 fn walk() -> &'static Compiled {
     static COMPILED: OnceLock<Compiled> = OnceLock::new();
-    COMPILED.get_or_init(|| {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let target = root.join("target/guests");
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--release", "--target", "wasm32-unknown-unknown"])
-            .arg("--target-dir")
-            .arg(&target)
-            .current_dir(root.join("tests/guests/rust/walk"))
-            .status()
-            .unwrap();
-        assert!(built.success(), "the guest does not build; is the wasm32 target installed?");
-        let module = target.join("wasm32-unknown-unknown/release/guest_walk.wasm");
-        let component = wit_component::ComponentEncoder::default()
-            .validate(true)
-            .module(&std::fs::read(module).unwrap())
-            .unwrap()
-            .encode()
-            .unwrap();
-        Engine::new().unwrap().compile(&component, None).unwrap()
-    })
+    COMPILED.get_or_init(|| guest("walk"))
+}
+
+/// The guest `tests/guests/rust/behaviour`, compiled.
+fn behaviour() -> &'static Compiled {
+    static COMPILED: OnceLock<Compiled> = OnceLock::new();
+    COMPILED.get_or_init(|| guest("behaviour"))
+}
+
+fn guest(name: &str) -> Compiled {
+    static ENGINE: OnceLock<Engine> = OnceLock::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let target = root.join("target/guests");
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--release", "--target", "wasm32-unknown-unknown"])
+        .arg("--target-dir")
+        .arg(&target)
+        .current_dir(root.join("tests/guests/rust").join(name))
+        .status()
+        .unwrap();
+    assert!(built.success(), "the guest does not build; is the wasm32 target installed?");
+    let module = format!("wasm32-unknown-unknown/release/guest_{name}.wasm");
+    let component = wit_component::ComponentEncoder::default()
+        .validate(true)
+        .module(&std::fs::read(target.join(module)).unwrap())
+        .unwrap()
+        .encode()
+        .unwrap();
+    ENGINE.get_or_init(|| Engine::new().unwrap()).compile(&component, None).unwrap()
 }
 
 fn filter(config: &Value) -> Filter {
@@ -53,7 +64,11 @@ fn filter(config: &Value) -> Filter {
 }
 
 fn filter_of(config: &Value, digest: &str) -> Filter {
-    let options = FilterOptions {
+    Filter::new(walk(), options(config, digest)).unwrap()
+}
+
+fn options(config: &Value, digest: &str) -> FilterOptions {
+    FilterOptions {
         name: "test/walk".into(),
         digest: digest.into(),
         version: "0.1.0".into(),
@@ -63,8 +78,7 @@ fn filter_of(config: &Value, digest: &str) -> Filter {
         fetch: None,
         failure: FailureMode::Closed,
         isolation: Isolation::Worker,
-    };
-    Filter::new(walk(), options).unwrap()
+    }
 }
 
 fn attached(config: &Value, scope: Option<&str>, failure: FailureMode) -> Attached {
@@ -74,6 +88,7 @@ fn attached(config: &Value, scope: Option<&str>, failure: FailureMode) -> Attach
         phase: Phase::Transform,
         scope: scope.map(|scope| vec![scope.to_owned()]),
         failure,
+        shadow: None,
     }
 }
 
@@ -85,7 +100,12 @@ fn router(rules: &[(&str, &str)]) -> Attached {
 /// A worker's view of `filters`, the last of which routes.
 fn local(filters: Vec<Attached>, chain: Chain) -> Rc<Local> {
     let generation = Generation { filters, chains: vec![chain], ..Generation::empty() };
-    Rc::new(Local::new(Arc::new(generation), Vec::new(), None, &Ledger::default(), 0))
+    Rc::new(Local::new(
+        Arc::new(generation),
+        Vec::new(),
+        None,
+        Place { worker: 0, ledger: &Ledger::default(), shadows: &Shadows::default() },
+    ))
 }
 
 fn course(path: &str) -> Course {

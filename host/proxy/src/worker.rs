@@ -3,7 +3,7 @@
 use crate::balance;
 use crate::connection::Connection;
 use crate::generation::Generation;
-use crate::local::Local;
+use crate::local::{Local, Place};
 use crate::pipeline::{Way, serve};
 use crate::refuse;
 use crate::shared::Shared;
@@ -68,7 +68,7 @@ pub(crate) fn run(
         let upstreams = Upstreams::new(shared.registry.clone());
         let local = {
             let upstreams = upstreams.apply(&generation.services);
-            Local::new(Arc::clone(&generation), upstreams, None, &shared.ledger, index)
+            Local::new(Arc::clone(&generation), upstreams, None, place(index, &shared))
         };
         let worker = Rc::new(Worker {
             index,
@@ -109,6 +109,10 @@ pub(crate) fn run(
     Ok(())
 }
 
+fn place(worker: u64, shared: &Shared) -> Place<'_> {
+    Place { worker, ledger: &shared.ledger, shadows: &shared.shadows }
+}
+
 impl Worker {
     fn local(&self) -> Rc<Local> {
         Rc::clone(&self.local.borrow())
@@ -121,8 +125,7 @@ impl Worker {
             generation,
             upstreams,
             Some(&before),
-            &self.shared.ledger,
-            self.index,
+            place(self.index, &self.shared),
         ));
         before.flush_all();
         self.local.replace(Rc::clone(&local));

@@ -13,7 +13,12 @@ fn world(hedge: Attached, router: Attached, before: Option<&Local>) -> Local {
     let chain = Chain { hedge: Some(0), router: Some(1), ..Chain::default() };
     let filters = vec![hedge, router];
     let generation = Generation { filters, chains: vec![chain], ..Generation::empty() };
-    let local = Local::new(Arc::new(generation), Vec::new(), before, &Ledger::default(), 0);
+    let local = Local::new(
+        Arc::new(generation),
+        Vec::new(),
+        before,
+        Place { worker: 0, ledger: &Ledger::default(), shadows: &Shadows::default() },
+    );
     local.look();
     local
 }

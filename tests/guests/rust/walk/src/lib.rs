@@ -2,8 +2,8 @@
 
 use tamis_sdk::types::Edit;
 use tamis_sdk::{
-    BodyMode, ConfigError, Filter, Hedge, Interest, Request, RequestBody, ResponseBody, Router,
-    View, hedge, reply, request, request_body, response_body, router,
+    BodyMode, ConfigError, Filter, Hedge, Interest, Request, RequestBody, Response, ResponseBody,
+    Router, View, hedge, reply, request, request_body, response, response_body, router,
 };
 
 #[derive(serde::Deserialize, Default)]
@@ -13,6 +13,8 @@ struct Walk {
     writes: Vec<String>,
     /// Header to set, to what.
     set: Vec<(String, String)>,
+    /// Header of responses to set, to what.
+    response_set: Vec<(String, String)>,
     /// Path to set.
     path: Option<String>,
     /// Answer requests with this status.
@@ -69,6 +71,13 @@ impl Request for Walk {
         let set = self.set.iter().map(|(name, value)| Edit::set(name, value.as_str()));
         let path = self.path.iter().map(|path| Edit::path(path));
         request::Decision::change(set.chain(path).collect())
+    }
+}
+
+impl Response for Walk {
+    fn on_response(&mut self, _: View<'_>) -> response::Decision {
+        let set = self.response_set.iter().map(|(name, value)| Edit::set(name, value.as_str()));
+        response::Decision::change(set.collect())
     }
 }
 
@@ -144,4 +153,4 @@ impl Hedge for Walk {
     }
 }
 
-tamis_sdk::export!(Walk: request, request_body, response_body, router, hedge);
+tamis_sdk::export!(Walk: request, response, request_body, response_body, router, hedge);

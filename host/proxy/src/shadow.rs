@@ -1,0 +1,234 @@
+//! A candidate beside the filter of a slot: asked the same, compared, and never heard.
+//!
+//! On the way of an exchange that is sampled, what a hook of the slot saw and said is copied into a queue; a thread
+//! of its own asks the candidate and compares. So an exchange neither waits for a candidate nor fails by one, and
+//! when the thread cannot follow, samples are left out.
+//!
+//! Request, response, router and retry hooks are compared. Those that see bodies, connections, finished exchanges
+//! or statistics, and ticks, are not.
+
+mod hooks;
+mod queue;
+mod said;
+
+pub(crate) use hooks::{new_requests, new_responses, request, response, retry, route};
+pub(crate) use queue::{Queue, Sampler, Shadows};
+
+use said::Said;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tamis_engine::{CallFault, Filter, Hook, Instance};
+use tamis_exchange::{Exchange, Failure, HeadSide, View};
+
+/// Causes told apart between two reports; those after count as `other`.
+const CAUSES_MAX: usize = 64;
+/// Characters of a cause.
+const CAUSE_CHARS: usize = 200;
+/// Examples kept of each cause.
+const EXAMPLES_MAX: usize = 3;
+/// Characters of a path in an example.
+const PATH_CHARS: usize = 100;
+
+/// A candidate in the shadow of a slot. Clones are one: they are asked in turn and add to one report.
+///
+/// Keep it while the candidate stays the same, through any number of generations.
+#[derive(Clone)]
+pub struct Shadow(Arc<Inner>);
+
+struct Inner {
+    filter: Filter,
+    instance: Mutex<Option<Instance>>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    samples: u64,
+    differences: BTreeMap<String, Difference>,
+}
+
+/// How the verdicts of a shadow compared with those that counted, since it was asked before.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ShadowReport {
+    /// Attachment name of the slot that it is the shadow of.
+    pub slot: String,
+    /// Of the candidate's manifest, `sha256:HEX`.
+    pub digest: String,
+    /// Verdicts compared.
+    pub samples: u64,
+    /// Those that differed, each under one cause: `trap:KIND` when the candidate gave none, `waits` when it would
+    /// have waited for a request it sends, `decision: allow→deny 403`, `route: a→b`, `edit: x-user missing`,
+    /// `added` or `differs` (`answer:` and `response edit:` alike), `other` beyond 64 of them.
+    pub differences: BTreeMap<String, Difference>,
+}
+
+/// Differences of one cause.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// How many.
+    pub count: u64,
+    /// At most three: method, path without query, cut to 100 characters, and the exchange as access records name it.
+    pub examples: Vec<String>,
+}
+
+impl std::fmt::Debug for Shadow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Shadow").field(&self.0.filter).finish()
+    }
+}
+
+impl Shadow {
+    /// Of a filter made by [`Filter::shadow`]; one made otherwise would be heard.
+    pub fn new(filter: Filter) -> Self {
+        let (instance, seen) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { filter, instance, seen }))
+    }
+
+    /// The candidate.
+    pub fn filter(&self) -> &Filter {
+        &self.0.filter
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Asks the candidate what its filter was asked, and notes how the answers compare.
+    fn compare(&self, job: &Job) {
+        let said = self.ask(&job.asked);
+        let mut seen = lock(&self.0.seen);
+        seen.samples += 1;
+        if let Some(cause) = said.map_or_else(Some, |said| job.said.cause(&said)) {
+            seen.note(cause, &job.example);
+        }
+    }
+
+    /// What the candidate says; or the cause of the difference when it says nothing.
+    fn ask(&self, asked: &Asked) -> Result<Said, String> {
+        let filter = &self.0.filter;
+        if !filter.has(asked.hook()) {
+            return Ok(Said::nothing(asked.hook()));
+        }
+        let mut slot = lock(&self.0.instance);
+        let trap = |fault: &CallFault| format!("trap:{}", fault.kind());
+        let instance = match slot.as_mut() {
+            Some(instance) => instance,
+            None => slot.insert(filter.instantiate().map_err(|fault| trap(&fault))?),
+        };
+        let said = match asked {
+            Asked::Request(view) => instance
+                .on_request(view)
+                .and_then(|decision| said::checked(&decision, filter, HeadSide::Request)),
+            Asked::Response(view) => instance
+                .on_response(view)
+                .and_then(|decision| said::checked(&decision, filter, HeadSide::Response)),
+            Asked::Route(view) => {
+                instance.on_route(view).and_then(|choice| said::checked_choice(&choice, filter))
+            }
+            Asked::Failure(failure, view) => instance
+                .on_failure(failure, view)
+                .map(|decision| Said::retry(Ok(&decision)).unwrap_or_default()),
+        };
+        if instance.would_wait() {
+            return Err("waits".to_owned());
+        }
+        said.map_err(|fault| trap(&fault))
+    }
+}
+
+impl Seen {
+    fn note(&mut self, cause: String, example: &Example) {
+        let cause = match cause.char_indices().nth(CAUSE_CHARS) {
+            Some((end, _)) => cause.get(..end).unwrap_or_default().to_owned(),
+            None => cause,
+        };
+        let known =
+            self.differences.contains_key(&cause) || self.differences.len() < CAUSES_MAX - 1;
+        let cause = if known { cause } else { "other".to_owned() };
+        let difference = self.differences.entry(cause).or_default();
+        difference.count += 1;
+        if difference.examples.len() < EXAMPLES_MAX {
+            difference.examples.push(example.to_string());
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a hook was asked, as the candidate would see it.
+enum Asked {
+    Request(View),
+    Response(View),
+    Route(View),
+    Failure(Box<Failure>, View),
+}
+
+impl Asked {
+    fn hook(&self) -> Hook {
+        match self {
+            Self::Request(_) => Hook::Request,
+            Self::Response(_) => Hook::Response,
+            Self::Route(_) => Hook::Router,
+            Self::Failure(..) => Hook::Retry,
+        }
+    }
+
+    fn view(&self) -> &View {
+        match self {
+            Self::Request(view)
+            | Self::Response(view)
+            | Self::Route(view)
+            | Self::Failure(_, view) => view,
+        }
+    }
+}
+
+/// Which exchange it was, without what clients may want to keep to themselves.
+struct Example {
+    method: http::Method,
+    path: String,
+    exchange: u64,
+}
+
+impl Example {
+    fn of(exchange: &Exchange) -> Self {
+        let path = exchange.path.split('?').next().unwrap_or_default();
+        let path = path.chars().take(PATH_CHARS).collect();
+        Self { method: exchange.method.clone(), path, exchange: exchange.id }
+    }
+}
+
+impl std::fmt::Display for Example {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} (exchange {})", self.method, self.path, self.exchange)
+    }
+}
+
+/// A verdict to compare.
+struct Job {
+    shadow: Shadow,
+    asked: Asked,
+    said: Said,
+    example: Example,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_and_examples_are_bounded_and_no_count_is_lost() {
+        let mut seen = Seen::default();
+        let example = Example { method: http::Method::GET, path: "/".into(), exchange: 7 };
+        for n in 0..CAUSES_MAX * 2 {
+            (0..5).for_each(|_| seen.note(format!("{n} {}", "é".repeat(900)), &example));
+        }
+        assert_eq!(seen.differences.len(), CAUSES_MAX);
+        let counts = seen.differences.values().map(|one| one.count);
+        assert_eq!(counts.sum::<u64>(), 10 * CAUSES_MAX as u64);
+        assert!(seen.differences.keys().all(|cause| cause.chars().count() <= CAUSE_CHARS));
+        assert!(seen.differences.values().all(|one| one.examples.len() == EXAMPLES_MAX));
+    }
+}

@@ -1,0 +1,156 @@
+//! The way from workers to the thread that asks candidates, and back to whoever wants reports.
+
+use super::{EXAMPLES_MAX, Job, Seen, Shadow, ShadowReport, lock};
+use crate::generation::Attached;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+/// Verdicts that may wait to be compared …
+const QUEUE_MAX: usize = 1_024;
+/// … and octets of what they were asked with.
+const QUEUE_OCTETS: usize = 4 * 1024 * 1024;
+
+/// All shadows of a proxy and the thread that asks them.
+#[derive(Default)]
+pub(crate) struct Shadows {
+    per_second: u32,
+    /// With the names of their slots; those swapped out stay until they were reported.
+    known: Mutex<Vec<(String, Shadow)>>,
+    queue: OnceLock<Queue>,
+}
+
+/// The way to the thread. The thread ends when the last is gone.
+#[derive(Clone)]
+pub(crate) struct Queue {
+    send: SyncSender<Job>,
+    octets: Arc<AtomicUsize>,
+}
+
+impl Shadows {
+    pub(crate) fn new(per_second: u32) -> Self {
+        Self { per_second, ..Self::default() }
+    }
+
+    /// Takes in those of a generation that is about to serve. The first one starts the thread.
+    pub(crate) fn expect(&self, filters: &[Attached]) -> std::io::Result<()> {
+        for attached in filters {
+            let Some(shadow) = &attached.shadow else { continue };
+            if self.queue.get().is_none() {
+                let queue = start()?;
+                // Generations come one after the other, so that nobody set it meanwhile.
+                self.queue.get_or_init(|| queue);
+            }
+            let mut known = lock(&self.known);
+            if !known.iter().any(|(_, one)| one.is_same(shadow)) {
+                known.push((attached.attachment.clone(), shadow.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a worker asks with; none as long as nothing has a shadow.
+    pub(crate) fn queue(&self) -> Option<Queue> {
+        self.queue.get().cloned()
+    }
+
+    pub(crate) fn per_second(&self) -> u32 {
+        self.per_second
+    }
+
+    /// Takes what there is to report, by slot and digest.
+    pub(crate) fn reports(&self) -> Vec<ShadowReport> {
+        let mut reports: BTreeMap<(String, String), Seen> = BTreeMap::new();
+        lock(&self.known).retain(|(slot, shadow)| {
+            // Read before the rest: what nobody else holds adds nothing any more.
+            let stays = Arc::strong_count(&shadow.0) > 1;
+            let seen = std::mem::take(&mut *lock(&shadow.0.seen));
+            let key = (slot.clone(), shadow.filter().digest().to_owned());
+            let report = reports.entry(key).or_default();
+            report.samples += seen.samples;
+            for (cause, more) in seen.differences {
+                let difference = report.differences.entry(cause).or_default();
+                difference.count += more.count;
+                let room = EXAMPLES_MAX.saturating_sub(difference.examples.len());
+                difference.examples.extend(more.examples.into_iter().take(room));
+            }
+            stays
+        });
+        let reports = reports.into_iter().map(|((slot, digest), seen)| {
+            let Seen { samples, differences } = seen;
+            ShadowReport { slot, digest, samples, differences }
+        });
+        reports.collect()
+    }
+}
+
+fn start() -> std::io::Result<Queue> {
+    let (send, receive): (_, Receiver<Job>) = sync_channel(QUEUE_MAX);
+    let octets = Arc::new(AtomicUsize::new(0));
+    let left = Arc::clone(&octets);
+    let run = move || {
+        while let Ok(job) = receive.recv() {
+            left.fetch_sub(job.asked.view().octets.len(), Ordering::Relaxed);
+            job.shadow.compare(&job);
+        }
+    };
+    std::thread::Builder::new().name("tamis-shadow".to_owned()).spawn(run)?;
+    Ok(Queue { send, octets })
+}
+
+impl Queue {
+    /// Leaves the job out when too much waits already.
+    pub(super) fn put(&self, job: Job) {
+        if job.asked.view().truncated {
+            // The client sent more than a view may hold; that says nothing of the candidate.
+            return;
+        }
+        let octets = job.asked.view().octets.len();
+        let waiting = self.octets.fetch_add(octets, Ordering::Relaxed);
+        if waiting > QUEUE_OCTETS || self.send.try_send(job).is_err() {
+            self.octets.fetch_sub(octets, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Says which exchanges of a worker are compared: the first of every second, up to a number.
+pub(crate) struct Sampler {
+    per_second: u32,
+    since: Cell<Option<Instant>>,
+    taken: Cell<u32>,
+}
+
+impl Sampler {
+    pub(crate) fn new(per_second: u32) -> Self {
+        Self { per_second, since: Cell::default(), taken: Cell::default() }
+    }
+
+    pub(crate) fn takes(&self, now: Instant) -> bool {
+        let same_second =
+            |since: Instant| now.saturating_duration_since(since) < Duration::from_secs(1);
+        if !self.since.get().is_some_and(same_second) {
+            self.since.set(Some(now));
+            self.taken.set(0);
+        }
+        let taken = self.taken.get();
+        self.taken.set(taken.saturating_add(1));
+        taken < self.per_second
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sampler_takes_the_first_of_each_second() {
+        let (sampler, start) = (Sampler::new(2), Instant::now());
+        let taken = |ms: u64| sampler.takes(start + Duration::from_millis(ms));
+        let times = [0, 10, 20, 999, 1_000, 1_001, 1_002, 60_000];
+        assert_eq!(times.map(taken), [true, true, false, false, true, true, false, true]);
+        assert!(!Sampler::new(0).takes(start));
+    }
+}

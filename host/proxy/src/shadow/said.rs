@@ -1,0 +1,279 @@
+//! What a hook said, in a form that compares.
+
+use std::collections::BTreeMap;
+use tamis_engine::{CallFault, Filter, Hook};
+use tamis_exchange::{
+    Choice, Decision, Edit, EditError, HeadSide, Reply, RetryDecision, RetryVerdict, Selection,
+    Verdict, check,
+};
+
+/// An answer of a hook: its kind, the route it chose, and the parts that have a name.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Said {
+    /// `allow`, `deny 403`, `route`, `give-up` and so on.
+    decision: String,
+    /// Rule and backend.
+    route: Option<(String, String)>,
+    /// By a name like `edit: x-user`; values in order.
+    parts: BTreeMap<String, Vec<Vec<u8>>>,
+}
+
+impl Said {
+    fn plain(decision: &str) -> Self {
+        Self { decision: decision.to_owned(), ..Self::default() }
+    }
+
+    /// What it amounts to that there is no such hook.
+    pub(super) fn nothing(hook: Hook) -> Self {
+        match hook {
+            Hook::Router => Self::plain("unmatched"),
+            Hook::Retry => Self::plain("give-up"),
+            _ => Self::plain("allow"),
+        }
+    }
+
+    /// A request or response hook; none when nobody is to blame for having no verdict.
+    pub(super) fn decision(said: Result<&Decision, &CallFault>) -> Option<Self> {
+        match said.map(|decision| &decision.verdict) {
+            Ok(Verdict::Pass | Verdict::Replace(_)) => Some(Self::plain("allow")),
+            Ok(Verdict::Change(edits)) => {
+                let mut said = Self::plain("allow");
+                said.edits("edit", edits);
+                Some(said)
+            }
+            Ok(Verdict::Answer(reply)) => Some(Self::answer(reply)),
+            Err(fault) => Self::fault(fault),
+        }
+    }
+
+    /// A call without a verdict; none when the head was too large for a view.
+    fn fault(fault: &CallFault) -> Option<Self> {
+        (*fault != CallFault::ViewTruncated).then(|| Self::plain("fault"))
+    }
+
+    fn answer(reply: &Reply) -> Self {
+        let status = reply.status;
+        let kind = if status >= 400 { "deny" } else { "respond" };
+        let mut said = Self::plain(&format!("{kind} {status}"));
+        for line in &reply.headers {
+            said.part(format!("answer: {}", line.name), line.value.clone());
+        }
+        said.part("answer: body".to_owned(), reply.body.clone());
+        said
+    }
+
+    /// A router's choice, with the names that `by` gives rules and backends.
+    pub(super) fn choice(choice: Result<&Choice, &CallFault>, by: &Filter) -> Option<Self> {
+        match choice {
+            Ok(Choice::Forward(selection)) => {
+                Some(Self::forward(selection, by.rules(), by.backends()))
+            }
+            Ok(Choice::Answer(reply)) => Some(Self::answer(reply)),
+            Ok(Choice::Unmatched) => Some(Self::plain("unmatched")),
+            Err(fault) => Self::fault(fault),
+        }
+    }
+
+    fn forward(selection: &Selection, rules: &[String], backends: &[String]) -> Self {
+        let name = |names: &[String], index: u32| {
+            names.get(index as usize).cloned().unwrap_or_else(|| index.to_string())
+        };
+        let mut said = Self::plain("route");
+        said.route = Some((name(rules, selection.rule), name(backends, selection.backend)));
+        said.edits("edit", &selection.request_edits);
+        said.edits("response edit", &selection.response_edits);
+        for (part, value) in [
+            ("request timeout", u64::from(selection.request_timeout_ms)),
+            ("attempt timeout", u64::from(selection.attempt_timeout_ms)),
+        ] {
+            said.part(format!("route: {part}"), value.to_be_bytes().to_vec());
+        }
+        if let Some(hash) = selection.hash {
+            said.part("route: hash".to_owned(), hash.to_be_bytes().to_vec());
+        }
+        for mirror in &selection.mirrors {
+            let share = format!("{} {}", name(backends, mirror.backend), mirror.share_permille);
+            said.part("route: mirror".to_owned(), share.into_bytes());
+        }
+        said
+    }
+
+    /// A retry filter's decision. Delays are not compared: a part of them is random by design.
+    pub(super) fn retry(said: Result<&RetryDecision, &CallFault>) -> Option<Self> {
+        match said.map(|decision| decision.verdict) {
+            Ok(RetryVerdict::GiveUp) => Some(Self::plain("give-up")),
+            Ok(RetryVerdict::Again(_)) => Some(Self::plain("retry")),
+            Ok(RetryVerdict::Elsewhere(_)) => Some(Self::plain("retry-elsewhere")),
+            Err(fault) => Self::fault(fault),
+        }
+    }
+
+    fn part(&mut self, name: String, value: Vec<u8>) {
+        self.parts.entry(name).or_default().push(value);
+    }
+
+    fn edits(&mut self, what: &str, edits: &[Edit]) {
+        for edit in edits {
+            // Values begin with the act, so that to set, to add and to remove are told apart.
+            let (name, act, value) = match edit {
+                Edit::SetHeader(line) => (line.name.clone(), b's', line.value.as_slice()),
+                Edit::AddHeader(line) => (line.name.clone(), b'a', line.value.as_slice()),
+                Edit::RemoveHeader(name) => (name.clone(), b'r', &[][..]),
+                Edit::SetPath(path) => (":path".to_owned(), b's', path.as_bytes()),
+                Edit::SetAuthority(to) => (":authority".to_owned(), b's', to.as_bytes()),
+                Edit::SetAttribute { name, value } => (format!("@{name}"), b's', value.as_bytes()),
+            };
+            let value = [&[act], value].concat();
+            self.part(format!("{what}: {name}"), value);
+        }
+    }
+
+    /// The gravest way in which what a candidate said differs from this.
+    pub(super) fn cause(&self, candidate: &Self) -> Option<String> {
+        if self.decision != candidate.decision {
+            return Some(format!("decision: {}→{}", self.decision, candidate.decision));
+        }
+        if let (Some((rule, backend)), Some((other_rule, other_backend))) =
+            (&self.route, &candidate.route)
+        {
+            if rule != other_rule {
+                return Some(format!("route: {rule}→{other_rule}"));
+            }
+            if backend != other_backend {
+                return Some(format!("route: {backend}→{other_backend}"));
+            }
+        }
+        let ours = self.parts.iter().find_map(|(name, values)| match candidate.parts.get(name) {
+            None => Some(format!("{name} missing")),
+            Some(others) if others != values => Some(format!("{name} differs")),
+            Some(_) => None,
+        });
+        let added = || candidate.parts.keys().find(|name| !self.parts.contains_key(*name));
+        ours.or_else(|| added().map(|name| format!("{name} added")))
+    }
+}
+
+fn broken(error: &EditError) -> CallFault {
+    CallFault::Lift(error.to_string())
+}
+
+/// A candidate's decision, if its edits are within what it may write.
+pub(super) fn checked(
+    decision: &Decision,
+    filter: &Filter,
+    side: HeadSide,
+) -> Result<Said, CallFault> {
+    match &decision.verdict {
+        Verdict::Change(edits) => {
+            check(edits, filter.writes(), side).map_err(|error| broken(&error))?;
+        }
+        Verdict::Replace(_) => {
+            return Err(CallFault::Lift("`replace` without a body".to_owned()));
+        }
+        Verdict::Pass | Verdict::Answer(_) => {}
+    }
+    Ok(Said::decision(Ok(decision)).unwrap_or_default())
+}
+
+/// A candidate's choice, if its edits are within what it may write.
+pub(super) fn checked_choice(choice: &Choice, filter: &Filter) -> Result<Said, CallFault> {
+    if let Choice::Forward(selection) = choice {
+        check(&selection.request_edits, filter.writes(), HeadSide::Request)
+            .and_then(|()| check(&selection.response_edits, filter.writes(), HeadSide::Response))
+            .map_err(|error| broken(&error))?;
+    }
+    Ok(Said::choice(Ok(choice), filter).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tamis_exchange::FieldLine;
+
+    fn set(name: &str, value: &str) -> Edit {
+        Edit::SetHeader(FieldLine { name: name.into(), value: value.into() })
+    }
+
+    fn changed(edits: &[Edit]) -> Said {
+        let verdict = Verdict::Change(edits.to_vec());
+        Said::decision(Ok(&Decision { verdict, reason: None })).unwrap()
+    }
+
+    fn answered(status: u16, header: &str) -> Said {
+        let headers = vec![FieldLine { name: "location".into(), value: header.into() }];
+        let verdict = Verdict::Answer(Reply { status, headers, body: Vec::new() });
+        Said::decision(Ok(&Decision { verdict, reason: None })).unwrap()
+    }
+
+    fn cause(ours: &Said, candidate: &Said) -> String {
+        ours.cause(candidate).unwrap_or_else(|| "same".to_owned())
+    }
+
+    #[test]
+    fn edits_compare_by_name_and_not_by_order() {
+        let (a, b) = (set("x-a", "1"), set("x-b", "2"));
+        let ours = changed(&[a.clone(), b.clone()]);
+        for (candidate, expected) in [
+            (vec![b.clone(), a.clone()], "same"),
+            (vec![b.clone()], "edit: x-a missing"),
+            (vec![a.clone(), set("x-b", "3")], "edit: x-b differs"),
+            (vec![a.clone(), b.clone(), set("x-c", "1")], "edit: x-c added"),
+            (vec![a.clone(), Edit::RemoveHeader("x-b".into())], "edit: x-b differs"),
+            (vec![a.clone(), b.clone(), Edit::SetPath("/".into())], "edit: :path added"),
+        ] {
+            assert_eq!(cause(&ours, &changed(&candidate)), expected);
+        }
+        let pass = Said::decision(Ok(&Decision { verdict: Verdict::Pass, reason: None })).unwrap();
+        assert_eq!(cause(&pass, &changed(&[])), "same", "to change nothing is to pass");
+    }
+
+    #[test]
+    fn the_decision_is_graver_than_its_parts() {
+        let (pass, ours) = (changed(&[]), answered(403, "/a"));
+        assert_eq!(cause(&pass, &ours), "decision: allow→deny 403");
+        assert_eq!(cause(&ours, &answered(302, "/a")), "decision: deny 403→respond 302");
+        assert_eq!(cause(&ours, &answered(403, "/b")), "answer: location differs");
+        let fault = Said::decision(Err(&CallFault::Stack)).unwrap();
+        assert_eq!(cause(&fault, &pass), "decision: fault→allow");
+        assert_eq!(Said::decision(Err(&CallFault::ViewTruncated)), None);
+    }
+
+    #[test]
+    fn routes_compare_by_name_and_not_by_number() {
+        let selection = |rule: u32, backend: u32| Selection {
+            rule,
+            backend,
+            request_timeout_ms: 100,
+            attempt_timeout_ms: 0,
+            hash: None,
+            request_edits: vec![set("x-a", "1")],
+            response_edits: Vec::new(),
+            mirrors: Vec::new(),
+        };
+        let names =
+            |names: &[&str]| -> Vec<String> { names.iter().map(ToString::to_string).collect() };
+        let (rules, backends) = (names(&["r/0", "r/1"]), names(&["a:80", "b:80"]));
+        let (turned, one) = (names(&["r/1", "r/0"]), names(&["b:80"]));
+        let ours = Said::forward(&selection(0, 1), &rules, &backends);
+        let by = |selection: &Selection, rules: &[String], backends: &[String]| {
+            cause(&ours, &Said::forward(selection, rules, backends))
+        };
+        assert_eq!(by(&selection(1, 0), &turned, &one), "same");
+        assert_eq!(by(&selection(0, 0), &turned, &one), "route: r/0→r/1");
+        assert_eq!(by(&selection(0, 0), &rules, &backends), "route: b:80→a:80");
+        let slow = Selection { request_timeout_ms: 200, ..selection(0, 1) };
+        assert_eq!(by(&slow, &rules, &backends), "route: request timeout differs");
+        let bare = Selection { request_edits: Vec::new(), ..selection(0, 1) };
+        assert_eq!(by(&bare, &rules, &backends), "edit: x-a missing");
+    }
+
+    #[test]
+    fn retries_compare_by_kind_and_not_by_delay() {
+        let said = |verdict| Said::retry(Ok(&RetryDecision { verdict, reason: None })).unwrap();
+        let again = said(RetryVerdict::Again(5));
+        assert_eq!(cause(&again, &said(RetryVerdict::Again(9))), "same");
+        let elsewhere = said(RetryVerdict::Elsewhere(5));
+        assert_eq!(cause(&again, &elsewhere), "decision: retry→retry-elsewhere");
+        assert_eq!(cause(&again, &Said::nothing(Hook::Retry)), "decision: retry→give-up");
+    }
+}
