@@ -37,8 +37,12 @@ fn behaviour() -> &'static Compiled {
     COMPILED.get_or_init(|| guest("behaviour"))
 }
 
-fn guest(name: &str) -> Compiled {
+fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
+    ENGINE.get_or_init(|| Engine::new().unwrap())
+}
+
+fn guest(name: &str) -> Compiled {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let target = root.join("target/guests");
     let built = Command::new(env!("CARGO"))
@@ -56,7 +60,7 @@ fn guest(name: &str) -> Compiled {
         .unwrap()
         .encode()
         .unwrap();
-    ENGINE.get_or_init(|| Engine::new().unwrap()).compile(&component, None).unwrap()
+    engine().compile(&component, None).unwrap()
 }
 
 fn filter(config: &Value) -> Filter {

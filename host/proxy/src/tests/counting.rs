@@ -2,7 +2,7 @@
 
 use super::live::Live;
 use super::*;
-use crate::{ProxyOptions, SlotCounts};
+use crate::{Proxy, ProxyOptions, SlotCounts};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 const RULES: [(&str, &str); 1] = [("/", "ns/all/0")];
@@ -43,8 +43,7 @@ fn every_exchange_is_counted_once_with_what_came_of_it() {
     assert_eq!(ask(Some(("x-trap", "1"))), 503);
     assert_eq!(ask(Some(("x-status", "500"))), 500);
     assert_eq!(ask(Some(("x-status", "404"))), 404);
-    let counts =
-        live.until(|proxy| proxy.slot_counts(), |counts| exchanges(counts, "test/deny") == 104);
+    let counts = live.until(Proxy::slot_counts, |counts| exchanges(counts, "test/deny") == 104);
     let numbers = |slot| {
         let SlotCounts { exchanges, traps, server_errors, denials, .. } = of(&counts, slot);
         (exchanges, traps, server_errors, denials)
@@ -82,12 +81,45 @@ fn a_hundred_swaps_lose_no_count() {
         stop.store(true, Ordering::Relaxed);
     });
     let sent = sent.into_inner();
-    let counts =
-        live.until(|proxy| proxy.slot_counts(), |counts| exchanges(counts, "test/policy") >= sent);
+    let counts = live.until(Proxy::slot_counts, |counts| exchanges(counts, "test/policy") >= sent);
     for slot in ["test/policy", "test/router"] {
         assert_eq!(exchanges(&counts, slot), sent, "{slot}");
     }
     let digests = counts.iter().filter(|one| one.slot == "test/policy" && one.exchanges > 0);
     assert_eq!(digests.count(), 3, "each digest has counts of its own");
     assert!(sent > 100, "{sent} exchanges say little");
+}
+
+#[test]
+fn connections_are_counted_and_those_that_were_closed() {
+    let traffic = guest("traffic");
+    let closes = Filter::new(&traffic, options(&json!({ "deny": true }), "sha256:00")).unwrap();
+    let slot = Attached { slot: Slot::Running(closes), ..named("test/gate", "", &json!({})) };
+    let router = named("test/router", "sha256:00", &json!({ "reads": [":path"], "rules": RULES }));
+    let live = Live::start(vec![slot, router], ProxyOptions::default());
+    for _ in 0..3 {
+        assert!(live.client().is_closed());
+    }
+    let counts = live.until(Proxy::slot_counts, |counts| exchanges(counts, "test/gate") == 3);
+    assert_eq!(of(&counts, "test/gate").denials, 3);
+    assert_eq!(exchanges(&counts, "test/router"), 0);
+}
+
+#[test]
+fn a_chain_longer_than_a_word_has_bits_is_counted_too() {
+    let one = filter(&json!({}));
+    let slot = |n: usize| Attached {
+        slot: Slot::Running(one.clone()),
+        ..named(&format!("test/{n:03}"), "", &json!({}))
+    };
+    let mut filters: Vec<_> = (0..70).map(slot).collect();
+    filters.push(named("test/router", "sha256:0a", &json!({ "reads": [":path"], "rules": RULES })));
+    let live = Live::start(filters, ProxyOptions::default());
+    let mut client = live.client();
+    for _ in 0..2 {
+        assert_eq!(client.ask("/", &[]).0, 200);
+    }
+    let counts = live.until(Proxy::slot_counts, |counts| exchanges(counts, "test/router") == 2);
+    assert_eq!(counts.len(), 71);
+    assert!(counts.iter().all(|one| one.exchanges == 2), "{counts:?}");
 }

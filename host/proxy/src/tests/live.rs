@@ -151,6 +151,11 @@ impl Client {
         (status, head, String::from_utf8(body).unwrap())
     }
 
+    /// Whether the other side closes it without a word.
+    pub(super) fn is_closed(&mut self) -> bool {
+        self.0.read_to_end(&mut Vec::new()).is_ok_and(|octets| octets == 0)
+    }
+
     fn octets(&mut self, length: usize, into: &mut Vec<u8>) {
         let start = into.len();
         into.resize(start + length, 0);

@@ -220,3 +220,35 @@ fn samples_are_bounded_and_what_was_swapped_out_is_told_once_more() {
     // Nobody holds it any more: neither does the list of those that are told of.
     live.until(Proxy::shadow_reports, Vec::is_empty);
 }
+
+/// A built-in filter as `cargo xtask filters` left it.
+fn built_in(name: &str) -> Compiled {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/components");
+    let path = folder.join(format!("{name}.wasm"));
+    let read = std::fs::read(&path);
+    let octets =
+        read.unwrap_or_else(|error| panic!("{}: {error}; run cargo xtask filters", path.display()));
+    engine().compile(&octets, None).unwrap()
+}
+
+#[test]
+fn what_a_candidate_would_try_again_is_compared_and_not_done() {
+    let retry = built_in("retry");
+    let tries = |attempts: u32| json!({ "attempts": attempts });
+    let current = Filter::new(&retry, options(&tries(3), "sha256:00")).unwrap();
+    for (attempts, differing) in [(3, 0), (1, 2)] {
+        let slot = Attached {
+            slot: Slot::Running(current.clone()),
+            shadow: Some(shadow_of(&retry, &tries(attempts))),
+            ..attached(&json!({}), None, FailureMode::Closed)
+        };
+        let (live, mut client) = with(slot);
+        assert_eq!(client.ask("/", &[("x-status", "503")]).0, 503);
+        let report = report(&live, "test/walk", 3);
+        assert_eq!(report.samples, 3, "three attempts failed");
+        let counts = counted(&report);
+        let all: u64 = counts.iter().map(|(_, count)| count).sum();
+        assert_eq!(all, differing, "{counts:?}");
+        assert!(counts.iter().all(|(cause, _)| cause.ends_with("→give-up")), "{counts:?}");
+    }
+}
