@@ -64,11 +64,14 @@ impl Store {
         &self.limits
     }
 
-    /// Who makes a request; none: with credentials that nobody has.
-    #[must_use]
-    pub fn bearer(&self, headers: &HeaderMap) -> Option<Bearer> {
-        let view = self.view();
-        Caller::of(headers, view.tokens(), self.limits.anonymous).map(Bearer)
+    /// Who makes a request; none: with credentials that nobody has. A token that was made elsewhere a moment ago counts.
+    ///
+    /// # Errors
+    /// [`JournalError`] when the journal cannot be read.
+    pub async fn bearer(&self, headers: &HeaderMap) -> Result<Option<Bearer>, JournalError> {
+        let anonymous = self.limits.anonymous;
+        let caller = self.seek(|view| Caller::of(headers, view.tokens(), anonymous)).await?;
+        Ok(caller.map(Bearer))
     }
 
     /// The digest of the manifest that a tag or digest names in a repository.

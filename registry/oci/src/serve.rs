@@ -55,11 +55,9 @@ async fn handle(store: Store, request: Request) -> Result<Response, Refusal> {
         .status(StatusCode::NOT_FOUND),
         PathError::Name(error) => error.into(),
     })?;
-    let caller = {
-        let anonymous = store.limits.anonymous;
-        let view = store.view();
-        Caller::of(&parts.headers, view.tokens(), anonymous)
-    };
+    let anonymous = store.limits.anonymous;
+    // A token that another process made a moment ago is found by reading on.
+    let caller = store.seek(|view| Caller::of(&parts.headers, view.tokens(), anonymous)).await?;
     let caller = caller.ok_or_else(|| unauthorized("nobody has these credentials"))?;
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let call = Call { store, caller, query, headers: parts.headers };

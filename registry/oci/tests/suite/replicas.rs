@@ -3,6 +3,7 @@
 use axum::body::Body;
 use http::{Method, StatusCode};
 use tamis_journal::BlobDigest;
+use tamis_oci::{Secret, Verb};
 
 use crate::client::{Registry, image, send};
 
@@ -17,6 +18,18 @@ async fn what_one_replica_acknowledged_the_other_serves_at_once() {
         let reply = send(&other, token, Method::GET, path, &[], Body::empty()).await;
         assert_eq!(reply.status, StatusCode::OK, "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_token_made_at_one_replica_opens_the_other_at_once() {
+    let registry = Registry::new().await;
+    let (_, other) = registry.replica().await;
+    let secret = Secret::generate().unwrap();
+    let everywhere = ["*".parse().unwrap()];
+    registry.store.create_token("new", &secret, &everywhere, &[Verb::Pull]).await.unwrap();
+    let token = Some(secret.expose());
+    let reply = send(&other, token, Method::GET, "/v2/", &[], Body::empty()).await;
+    assert_eq!(reply.status, StatusCode::OK);
 }
 
 #[tokio::test]

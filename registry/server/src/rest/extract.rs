@@ -50,7 +50,11 @@ impl FromRequestParts<Api> for Caller {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refused> {
-        let bearer = api.store.bearer(&parts.headers);
+        let bearer = api.store.bearer(&parts.headers).await.map_err(|error| {
+            tracing::error!(%error, "the journal cannot be read");
+            let title = "the journal cannot be read, so nobody can be known";
+            problem(503, "unavailable", title, "try again; the registry's log says why")
+        })?;
         bearer.map(Self).ok_or_else(|| unauthorized("nobody has these credentials"))
     }
 }
