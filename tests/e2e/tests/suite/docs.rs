@@ -1,12 +1,13 @@
 //! What the documentation prints is what happens: the tutorial's commands, run as they stand.
 
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use tamis_e2e::{eventually, free_port, get, root};
 use tempfile::TempDir;
 
 /// The shell blocks of a page: what follows the fence's `sh`, and the commands.
-fn blocks(page: &str) -> Vec<(String, String)> {
+pub(crate) fn blocks(page: &str) -> Vec<(String, String)> {
     let mut blocks = Vec::new();
     let mut lines = page.lines();
     while let Some(line) = lines.next() {
@@ -17,7 +18,7 @@ fn blocks(page: &str) -> Vec<(String, String)> {
     blocks
 }
 
-fn shell(folder: &Path, commands: &str) -> Command {
+pub(crate) fn shell(folder: &Path, commands: &str) -> Command {
     let path = std::env::var("PATH").unwrap_or_default();
     let binaries = root().join("target/debug");
     let mut shell = Command::new("bash");
@@ -28,7 +29,7 @@ fn shell(folder: &Path, commands: &str) -> Command {
     shell
 }
 
-struct Background(Child);
+pub(crate) struct Background(pub(crate) Child);
 
 impl Drop for Background {
     fn drop(&mut self) {
@@ -66,7 +67,7 @@ fn checkout() -> (TempDir, Vec<(String, String)>) {
 }
 
 /// Replaces ports where they stand as whole numbers after a colon.
-fn renumber(text: &str, ports: &[(String, String)]) -> String {
+pub(crate) fn renumber(text: &str, ports: &[(String, String)]) -> String {
     let mut text = text.to_owned();
     for (from, to) in ports {
         text = text.replace(&format!(":{from}"), &format!(":{to}"));
@@ -128,6 +129,79 @@ fn the_tutorial_followed_by_its_commands_ends_with_a_refused_request() {
     assert!(refused.contains("200\n") && refused.contains("HTTP/1.1 403"), "{refused}");
     assert!(refused.contains("x-tamis-reason: my-agents.blocked"), "{refused}");
     assert!(said("/filters").contains("acme/my-agents"));
+}
+
+/// Runs the blocks of a page one after the other, as somebody in one terminal does: what one exports, the next ones have.
+/// A block is run again until its output is `enough`.
+fn follow(folder: &Path, page: &str, enough: impl Fn(&str, &str) -> bool) -> Vec<(String, String)> {
+    let (mut background, mut outputs) = (Vec::new(), Vec::new());
+    for (kind, commands) in blocks(page) {
+        if commands.starts_with("cargo xtask build") {
+            tamis_e2e::tamis(folder, &["--version"]);
+            continue;
+        }
+        let known = "if [ -f .env ]; then source .env; fi";
+        if kind == "background" {
+            let child = shell(folder, &format!("{known}\nexec {commands}"))
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            background.push(Background(child));
+            let listens = commands.split_once("--listen ").or(commands.split_once("http.server "));
+            if let Some((_, address)) = listens {
+                let address = address.split_whitespace().next().unwrap();
+                let port = address.rsplit(':').next().unwrap();
+                let there = || TcpStream::connect(format!("127.0.0.1:{port}")).ok();
+                eventually(&format!("it listens: {commands}"), there);
+            }
+            continue;
+        }
+        let all = format!("{known}\n{commands}\nexport -p > .env");
+        let said = eventually(&format!("it works: {commands}"), || {
+            let done = shell(folder, &all)
+                .env("CARGO_TARGET_DIR", root().join("target/guests"))
+                .output()
+                .unwrap();
+            let out = String::from_utf8_lossy(&done.stdout).into_owned();
+            let err = String::from_utf8_lossy(&done.stderr).into_owned();
+            assert!(done.status.success(), "{commands}\n{out}\n{err}");
+            enough(&commands, &out).then(|| format!("{out}{err}"))
+        });
+        outputs.push((commands, said));
+    }
+    outputs
+}
+
+#[test]
+fn the_tutorial_of_rollouts_ends_with_a_proof_that_holds_and_a_forged_one_that_does_not() {
+    let page = std::fs::read_to_string(root().join("docs/tutorial/rollouts.md")).unwrap();
+    let ports =
+        ["8080", "8081", "5000", "5001"].map(|port| (port.to_owned(), free_port().to_string()));
+    let server = format!("http.server {}", ports[1].1);
+    let page = renumber(&page, &ports).replace("http.server 8081", &server);
+    let folder = TempDir::new().unwrap();
+    let outputs = follow(folder.path(), &page, |commands, out| {
+        // A proxy takes a moment; what readers see when they look is what counts.
+        match (commands.contains("-A good/1.0"), commands.contains("-A bad/1.0")) {
+            (true, _) => out.starts_with("200\n403\n"),
+            (false, true) => out.contains("451\n"),
+            (false, false) => true,
+        }
+    });
+    let said = |part: &str| {
+        let found = outputs.iter().find(|(commands, _)| commands.contains(part));
+        found.unwrap_or_else(|| panic!("the tutorial has no `{part}`")).1.clone()
+    };
+    assert!(said("tamis plan").contains("is not pinned"));
+    assert!(said("tamis pin demo/edge tamis/route").contains("never connected"));
+    assert!(said("-A good/1.0").contains("serving"));
+    assert!(said("--watch").contains("done"), "{}", said("--watch"));
+    let again = said("tamis pin demo/edge acme/my-agents@0.2.0");
+    assert!(again.contains("revoked") && again.contains("exit code 3"), "{again}");
+    assert!(said("who-ran").contains("holds"));
+    let forged = said("forged.json");
+    assert!(forged.contains("does not hold") && forged.contains("exit code 1"), "{forged}");
 }
 
 #[test]

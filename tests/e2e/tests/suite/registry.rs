@@ -10,6 +10,7 @@ use tamis_e2e::{Reply, Running, request, tamis};
 
 mod backup;
 mod crashes;
+mod guide;
 mod limits;
 mod replicas;
 mod tampering;
