@@ -12,7 +12,7 @@ use tamis_engine::{
     FilterState, Grant, Hook, HttpFetch, Isolation,
 };
 use tamis_observe::Metrics;
-use tamis_proxy::{Attached, Phase, Slot, SlotStatus};
+use tamis_proxy::{Attached, Phase, Shadow, Slot, SlotStatus};
 use tamis_resources::plan::{self, FilterPlan, OnFailure, SignedByPlan};
 use tamis_trust::{
     Digest, Manifest, Policy, Request, Verified, Version, bundle_lines, verify, verify_manifest,
@@ -38,6 +38,7 @@ pub(crate) struct Builder {
     pub(crate) ticks: Ticks,
     states: HashMap<String, Arc<FilterState>>,
     good: HashMap<String, Good>,
+    shadows: HashMap<String, Candidate>,
 }
 
 /// What an attachment ran last.
@@ -74,6 +75,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) refused: Option<Refusal>,
     /// Where the log recorded each signature, as far as the caller knows.
     pub(crate) logged: &'a [Option<u64>],
+    /// The candidate in its shadow.
+    pub(crate) shadow: Option<Box<Self>>,
 }
 
 /// By which policies, and how long ago they were known to be the ones in force.
@@ -86,7 +89,7 @@ pub(crate) struct Rules<'a> {
 /// Why a slot does not run what it should.
 #[derive(Debug, Clone)]
 pub(crate) struct Refusal {
-    code: String,
+    pub(crate) code: String,
     detail: String,
 }
 
@@ -116,6 +119,25 @@ pub(crate) struct Built {
     pub(crate) status: SlotStatus,
     /// The digest and version that run in it; none: nothing does.
     pub(crate) running: Option<(Digest, Version)>,
+    /// The candidate in its shadow, or why there is none; none: none is wanted.
+    pub(crate) shadow: Option<Result<(Digest, Version), Refusal>>,
+}
+
+/// An artifact that may run in a slot, and what the filter is made of.
+struct Proven {
+    artifact: Artifact,
+    verified: Verified,
+    config: String,
+    grant: String,
+    /// Of everything that makes the filter what it is.
+    key: String,
+}
+
+/// A candidate in the shadow of a slot.
+struct Candidate {
+    key: String,
+    shadow: Shadow,
+    running: (Digest, Version),
 }
 
 #[expect(clippy::too_many_arguments, reason = "all of them are what a builder works with")]
@@ -131,14 +153,28 @@ impl Builder {
         secrets: HashMap<String, Vec<u8>>,
         ticks: Ticks,
     ) -> Self {
-        let (states, good) = (HashMap::new(), HashMap::new());
-        Self { engine, cache, code, store, metrics, exporter, fetch, secrets, ticks, states, good }
+        let (states, good, shadows) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self {
+            engine,
+            cache,
+            code,
+            store,
+            metrics,
+            exporter,
+            fetch,
+            secrets,
+            ticks,
+            states,
+            good,
+            shadows,
+        }
     }
 
     /// Builds every filter of a plan that was read from documents just now, with its attachment for a slot.
     pub(crate) fn build(&mut self, plans: &[FilterPlan], policies: &[Policy]) -> Vec<Built> {
         // No log is at hand beside a folder: what a key signed that is revoked from an index on is refused.
-        let of = |plan| Wanted { slot: slot_of(plan), plan, refused: None, logged: &[] };
+        let of =
+            |plan| Wanted { slot: slot_of(plan), plan, refused: None, logged: &[], shadow: None };
         let wanted: Vec<Wanted<'_>> = plans.iter().map(of).collect();
         self.build_wanted(&wanted, Rules { policies, age: Duration::ZERO })
     }
@@ -146,11 +182,68 @@ impl Builder {
     /// Builds what is wanted. Whatever fails affects its own slot alone.
     pub(crate) fn build_wanted(&mut self, wanted: &[Wanted<'_>], rules: Rules<'_>) -> Vec<Built> {
         let index = self.store.index();
-        let built = wanted.iter().map(|wanted| self.slot(wanted, rules, &index)).collect();
+        let mut built: Vec<Built> =
+            wanted.iter().map(|wanted| self.slot(wanted, rules, &index)).collect();
+        for (wanted, built) in wanted.iter().zip(&mut built) {
+            self.shadow(wanted, built, rules, &index);
+        }
         let live = |name: &String| wanted.iter().any(|wanted| wanted.slot == *name);
         self.good.retain(|name, _| live(name));
         self.states.retain(|name, _| live(name));
+        let shadowed = |name: &String| {
+            wanted.iter().any(|wanted| wanted.slot == *name && wanted.shadow.is_some())
+        };
+        self.shadows.retain(|name, _| shadowed(name));
         built
+    }
+
+    /// Puts the candidate of a slot into its shadow. One that cannot be made leaves the slot as it is.
+    fn shadow(
+        &mut self,
+        wanted: &Wanted<'_>,
+        built: &mut Built,
+        rules: Rules<'_>,
+        index: &HashMap<String, PathBuf>,
+    ) {
+        let Some(candidate) = &wanted.shadow else { return };
+        let Some(Attached { slot: Slot::Running(_), shadow, .. }) = &mut built.attached else {
+            let why = "nothing runs in the slot that it could be compared with; repair that first";
+            built.shadow = Some(Err(Refusal::new("shadow.alone", why)));
+            return;
+        };
+        built.shadow = Some(match self.candidate(wanted.slot, candidate, rules, index) {
+            Ok(candidate) => {
+                *shadow = Some(candidate.shadow.clone());
+                Ok(candidate.running.clone())
+            }
+            Err(refusal) => {
+                tracing::warn!(slot = candidate.slot, code = refusal.code, "{}", refusal.detail);
+                Err(refusal)
+            }
+        });
+    }
+
+    fn candidate(
+        &mut self,
+        slot: &str,
+        wanted: &Wanted<'_>,
+        rules: Rules<'_>,
+        index: &HashMap<String, PathBuf>,
+    ) -> Result<&Candidate, Refusal> {
+        let proven = self.proven(wanted, rules, index)?;
+        if self.shadows.get(slot).is_none_or(|there| there.key != proven.key) {
+            let compiled = self.compiled(&proven)?;
+            let filter = Filter::shadow(&compiled, self.options(slot, wanted.plan, &proven)?)?;
+            let Verified { digest, version, .. } = proven.verified;
+            let candidate = Candidate {
+                key: proven.key,
+                shadow: Shadow::new(filter),
+                running: (digest, version),
+            };
+            self.shadows.insert(slot.to_owned(), candidate);
+        }
+        let gone = || Refusal::new("shadow.gone", "it is no longer there; ask again");
+        self.shadows.get(slot).ok_or_else(gone)
     }
 
     fn slot(
@@ -166,7 +259,7 @@ impl Builder {
                 let attached = attached(wanted, Slot::Running(good.filter.clone()));
                 let running = good.running();
                 self.good.insert(wanted.slot.to_owned(), good);
-                return Built { attached: Some(attached), status, running };
+                return Built { attached: Some(attached), status, running, shadow: None };
             }
             Err(refusal) => refusal,
         };
@@ -191,14 +284,15 @@ impl Builder {
             tracing::warn!(attachment = wanted.slot, code, "{detail}");
             let status = status(wanted, Some(good), state, Some(detail));
             let attached = attached(wanted, Slot::Running(good.filter.clone()));
-            return Built { attached: Some(attached), status, running: good.running() };
+            let running = good.running();
+            return Built { attached: Some(attached), status, running, shadow: None };
         }
         let closed = plan.on_failure == OnFailure::Closed;
         let then = if closed { "exchanges in its scope are refused" } else { "it is left out" };
         tracing::warn!(attachment = wanted.slot, code, "{detail}; {then}");
         let status = status(wanted, None, state, Some(format!("{detail}; {then}")));
         let attached = closed.then(|| attached(wanted, Slot::Refused { code, detail }));
-        Built { attached, status, running: None }
+        Built { attached, status, running: None, shadow: None }
     }
 
     /// From pin to running filter.
@@ -208,6 +302,29 @@ impl Builder {
         rules: Rules<'_>,
         index: &HashMap<String, PathBuf>,
     ) -> Result<Good, Refusal> {
+        let proven = self.proven(wanted, rules, index)?;
+        if let Some(good) = self.good.get(wanted.slot)
+            && good.key == proven.key
+        {
+            return Ok(Good { verified: proven.verified, ..good.clone() });
+        }
+        let compiled = self.compiled(&proven)?;
+        let filter = Filter::new(&compiled, self.options(wanted.slot, wanted.plan, &proven)?)?;
+        // What it fetches before its first exchange (keys, say) is there when the exchange comes.
+        let ticking = filter.has(Hook::Tick).then(|| Arc::new(self.ticks.start(&filter)));
+        let Proven { artifact, verified, key, .. } = proven;
+        let logged = wanted.logged.to_vec();
+        let proof = Proof { manifest: artifact.manifest, bundles: artifact.bundles, logged };
+        Ok(Good { key, filter, proof: Arc::new(proof), verified, _ticking: ticking })
+    }
+
+    /// From pin to an artifact that may run there.
+    fn proven(
+        &self,
+        wanted: &Wanted<'_>,
+        rules: Rules<'_>,
+        index: &HashMap<String, PathBuf>,
+    ) -> Result<Proven, Refusal> {
         let plan = wanted.plan;
         if let Some(refusal) = &wanted.refused {
             return Err(refusal.clone());
@@ -243,44 +360,45 @@ impl Builder {
             "{pinned} {:?} {:?} {} {config} {grant}",
             plan.isolation, plan.on_failure, plan.filter
         );
-        if let Some(good) = self.good.get(wanted.slot)
-            && good.key == key
-        {
-            return Ok(Good { verified, ..good.clone() });
-        }
-        let compiled = self.compile(&artifact)?;
-        let manifest = Manifest::parse(&artifact.manifest)
+        Ok(Proven { artifact, verified, config, grant, key })
+    }
+
+    /// Its machine code, once its manifest was found to say what it is.
+    fn compiled(&self, proven: &Proven) -> Result<Compiled, Refusal> {
+        let compiled = self.compile(&proven.artifact)?;
+        let manifest = Manifest::parse(&proven.artifact.manifest)
             .map_err(|error| Refusal::new("trust.format", error.to_string()))?;
         check_claims(&manifest, compiled.inspection())?;
-        let grant: Grant = serde_json::from_str(&grant)
+        Ok(compiled)
+    }
+
+    /// What a filter of a slot is made with.
+    fn options(
+        &mut self,
+        slot: &str,
+        plan: &FilterPlan,
+        proven: &Proven,
+    ) -> Result<FilterOptions, Refusal> {
+        let grant: Grant = serde_json::from_str(&proven.grant)
             .map_err(|error| Refusal::new("grant.format", error.to_string()))?;
-        let state = self.state(wanted.slot);
-        let filter = Filter::new(
-            &compiled,
-            FilterOptions {
-                name: plan.filter.clone(),
-                digest: pinned.to_string(),
-                version: verified.version.to_string(),
-                config_json: config,
-                grant,
-                state,
-                fetch: Some(Arc::clone(&self.fetch)),
-                failure: match plan.on_failure {
-                    OnFailure::Closed => FailureMode::Closed,
-                    OnFailure::Open => FailureMode::Open,
-                    OnFailure::SkipAndAlert => FailureMode::SkipAndAlert,
-                },
-                isolation: match plan.isolation {
-                    plan::Isolation::Worker => Isolation::Worker,
-                    plan::Isolation::Request => Isolation::Request,
-                },
+        Ok(FilterOptions {
+            name: plan.filter.clone(),
+            digest: proven.verified.digest.to_string(),
+            version: proven.verified.version.to_string(),
+            config_json: proven.config.clone(),
+            grant,
+            state: self.state(slot),
+            fetch: Some(Arc::clone(&self.fetch)),
+            failure: match plan.on_failure {
+                OnFailure::Closed => FailureMode::Closed,
+                OnFailure::Open => FailureMode::Open,
+                OnFailure::SkipAndAlert => FailureMode::SkipAndAlert,
             },
-        )?;
-        // What it fetches before its first exchange (keys, say) is there when the exchange comes.
-        let ticking = filter.has(Hook::Tick).then(|| Arc::new(self.ticks.start(&filter)));
-        let logged = wanted.logged.to_vec();
-        let proof = Proof { manifest: artifact.manifest, bundles: artifact.bundles, logged };
-        Ok(Good { key, filter, proof: Arc::new(proof), verified, _ticking: ticking })
+            isolation: match plan.isolation {
+                plan::Isolation::Worker => Isolation::Worker,
+                plan::Isolation::Request => Isolation::Request,
+            },
+        })
     }
 
     fn compile(&self, artifact: &Artifact) -> Result<Compiled, EngineError> {

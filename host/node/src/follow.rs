@@ -20,7 +20,7 @@ mod pull;
 mod report;
 mod state;
 
-pub(crate) use followed::Followed;
+pub(crate) use followed::{Followed, NowRuns};
 
 use link::Link;
 use state::StateFolder;

@@ -4,7 +4,7 @@ use crate::NodeError;
 use crate::build::{Builder, Built, Code, Rules};
 use crate::documents::{Documents, Source};
 use crate::fetch::Fetcher;
-use crate::follow::Followed;
+use crate::follow::{Followed, NowRuns};
 use crate::sockets::Sockets;
 use crate::store::Store;
 use crate::ticks::Ticks;
@@ -16,6 +16,7 @@ use std::time::Duration;
 use tamis_engine::{Cache, Engine, Exporter, FilterSpan};
 use tamis_observe::Recorder;
 use tamis_proxy::{Chain, Generation, Proxy, ProxyOptions, SlotStatus, Status};
+use tamis_push::SHADOW;
 use tamis_resources::plan::{ListenerPlan, NodePlan};
 use tamis_resources::{Document, NodeName, Problem, fold};
 use tamis_trust::{Digest, Policy};
@@ -138,6 +139,24 @@ impl Staged {
     fn nothing(problems: Vec<Problem>, notes: Vec<String>) -> Self {
         Self { generation: None, problems, notes, slots: Vec::new(), admin: None }
     }
+}
+
+/// What runs in slots and their shadows.
+fn now_runs(built: &[Built]) -> Vec<NowRuns> {
+    let mut all = Vec::new();
+    for one in built {
+        let slot = one.status.attachment.clone();
+        let code = one.status.state.strip_prefix("refused:").map(str::to_owned);
+        if let Some(shadow) = &one.shadow {
+            let (runs, code) = match shadow {
+                Ok(running) => (Some(running.clone()), None),
+                Err(refusal) => (None, Some(refusal.code.clone())),
+            };
+            all.push(NowRuns { slot: format!("{slot}{SHADOW}"), runs, code });
+        }
+        all.push(NowRuns { slot, runs: one.running.clone(), code });
+    }
+    all
 }
 
 /// The trust policies of a plan; one that is wrong trusts nobody.
@@ -310,8 +329,7 @@ impl Staging {
         let rules = Rules { policies: &policies, age: followed.age() };
         let built = self.builder.build_wanted(&wanted, rules);
         drop(wanted);
-        let slots = built.iter().map(|one| (one.status.attachment.clone(), one.running.clone()));
-        followed.runs(&assembled, slots.collect());
+        followed.runs(&assembled, now_runs(&built));
         self.generate(source, &assembled.plan, built, Vec::new(), notes)
     }
 
@@ -355,7 +373,8 @@ impl Staging {
         };
         let chains: Vec<Chain> = plan.listeners.iter().map(chain).collect();
         listeners.retain(|listener| listener.chain < chains.len());
-        let revision = self.revision(plan, &slots, &notes);
+        let shadows: Vec<String> = filters.iter().map(|one| format!("{:?}", one.shadow)).collect();
+        let revision = self.revision(plan, &slots, &shadows, &notes);
         if revision != self.revision {
             self.number += 1;
             self.revision.clone_from(&revision);
@@ -374,9 +393,16 @@ impl Staging {
     }
 
     /// Hash of everything a generation is made of.
-    fn revision(&self, plan: &NodePlan, slots: &[SlotStatus], notes: &[String]) -> String {
+    fn revision(
+        &self,
+        plan: &NodePlan,
+        slots: &[SlotStatus],
+        shadows: &[String],
+        notes: &[String],
+    ) -> String {
+        let sockets = self.sockets.stamp();
         let parts = json!({
-            "plan": plan, "slots": slots, "notes": notes, "sockets": self.sockets.stamp(),
+            "plan": plan, "slots": slots, "shadows": shadows, "notes": notes, "sockets": sockets,
         });
         Digest::of(parts.to_string().as_bytes()).hex().chars().take(12).collect()
     }

@@ -47,8 +47,9 @@ impl Store {
         &self.folders
     }
 
-    /// Which manifest has which digest now. Reads every manifest, which is small.
-    pub(crate) fn index(&self) -> HashMap<String, PathBuf> {
+    /// Which manifest has which digest now: digests to components. Reads every manifest, which is small.
+    #[must_use]
+    pub fn index(&self) -> HashMap<String, PathBuf> {
         let mut index = HashMap::new();
         for folder in &self.folders {
             let Ok(entries) = std::fs::read_dir(folder) else { continue };

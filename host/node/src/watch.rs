@@ -1,8 +1,8 @@
-//! Reloads when documents, artifacts or certificates change on disk.
+//! Follows what changes on disk, and reloads when documents, artifacts or certificates do.
 
 use crate::{Node, NodeError, Reload};
 use notify::{RecursiveMode, Watcher as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
@@ -27,10 +27,37 @@ impl Watch {
         folders: &[PathBuf],
         told: impl Fn(&Reload) + Send + 'static,
     ) -> Result<Self, NodeError> {
+        let mut first = true;
+        let changed = move || {
+            let before = node.proxy().status();
+            let reload = node.reload();
+            // A change after the node read its documents and before the watch began was seen by neither.
+            let news = reload.changed || *before != *node.proxy().status();
+            if !std::mem::take(&mut first) || news {
+                told(&reload);
+            }
+        };
+        Self::folders(folders, |_| true, changed)
+    }
+
+    /// Follows `folders` and calls `changed`, on a thread of its own: once at the start, and after every change of a path
+    /// that `matters`.
+    ///
+    /// # Errors
+    /// When the system cannot watch, or a folder is not there.
+    pub fn folders(
+        folders: &[PathBuf],
+        matters: impl Fn(&Path) -> bool + Send + 'static,
+        mut changed: impl FnMut() + Send + 'static,
+    ) -> Result<Self, NodeError> {
         let (send, receive) = channel();
         let mut watcher =
             notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-                let matters = event.as_ref().map_or(true, |event| !event.kind.is_access());
+                // What names no path, such as changes that were lost, may be about any.
+                let matters = event.as_ref().map_or(true, |event| {
+                    let any = event.paths.is_empty() || event.paths.iter().any(|it| matters(it));
+                    any && !event.kind.is_access()
+                });
                 if matters {
                     // Nobody listens any more when the watch ends.
                     let _ = send.send(());
@@ -40,12 +67,7 @@ impl Watch {
             watcher.watch(folder, RecursiveMode::Recursive)?;
         }
         let run = move || {
-            // A change after the node read its documents and before the watch began was seen by neither.
-            let before = node.proxy().status();
-            let reload = node.reload();
-            if reload.changed || *before != *node.proxy().status() {
-                told(&reload);
-            }
+            changed();
             while receive.recv().is_ok() {
                 let mut waited = Duration::ZERO;
                 while waited < PATIENCE {
@@ -55,7 +77,7 @@ impl Watch {
                         Err(RecvTimeoutError::Disconnected) => return,
                     }
                 }
-                told(&node.reload());
+                changed();
             }
         };
         std::thread::Builder::new()

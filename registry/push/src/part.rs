@@ -51,8 +51,9 @@ pub struct Parts(BTreeMap<String, Arc<Part>>);
 
 impl Parts {
     /// Takes a part in; one of its name is replaced.
-    pub fn insert(&mut self, part: Part) {
-        self.0.insert(part.name.clone(), Arc::new(part));
+    pub fn insert(&mut self, part: impl Into<Arc<Part>>) {
+        let part = part.into();
+        self.0.insert(part.name.clone(), part);
     }
 
     /// Takes a part out.
@@ -147,7 +148,7 @@ pub struct Assembled {
     pub slot_of_filter: Vec<String>,
     /// What proves each slot, by slot; that of shadows is in `shadows`.
     pub slots: BTreeMap<String, Activation>,
-    /// The candidates that run beside slots, by the slot that they are the shadow of.
+    /// The candidates that run beside slots, by their own slots, which end with [`SHADOW`].
     pub shadows: BTreeMap<String, Activation>,
 }
 
@@ -235,10 +236,8 @@ pub fn assemble(parts: &Parts) -> Result<Assembled, BadParts> {
     }
     let (mut slots, mut shadows) = (BTreeMap::new(), BTreeMap::new());
     for (slot, activation) in all {
-        match slot.strip_suffix(SHADOW) {
-            Some(of) => shadows.insert(of.to_owned(), activation),
-            None => slots.insert(slot, activation),
-        };
+        let all = if slot.ends_with(SHADOW) { &mut shadows } else { &mut slots };
+        all.insert(slot, activation);
     }
     let slot_of_filter: Vec<String> = slots.keys().cloned().collect();
     let filters = slots.values().map(|one| one.filter.clone()).collect();

@@ -120,8 +120,18 @@ pub struct DifferenceReport {
 /// Durations in buckets that can be added up. Bucket `n` counts those of up to 2^n µs that are in no
 /// bucket before; 0 to 32 (a little over an hour), larger numbers count as 32.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "BTreeMap<String, u64>")]
 pub struct Histogram(BTreeMap<u8, u64>);
+
+impl TryFrom<BTreeMap<String, u64>> for Histogram {
+    type Error = std::num::ParseIntError;
+
+    /// Names of members are text, and stay it where one struct is flattened into another.
+    fn try_from(buckets: BTreeMap<String, u64>) -> Result<Self, Self::Error> {
+        let read = |(bucket, count): (String, u64)| Ok((bucket.parse()?, count));
+        buckets.into_iter().map(read).collect::<Result<_, _>>().map(Self)
+    }
+}
 
 const LAST_BUCKET: u8 = 32;
 
@@ -215,6 +225,21 @@ mod tests {
         assert!(p99 > 4.096 && p99 <= 8.192, "{p99}");
         assert_eq!(fast.total(), 100);
         assert_eq!(Histogram::default().p99_ms(), None);
+    }
+
+    #[test]
+    fn a_report_survives_its_line() {
+        let mut counts = Counts { exchanges: 3, ..Counts::default() };
+        [1, 5, 1_000].iter().for_each(|us| counts.added.count(*us));
+        let digest = Digest::of(b"a");
+        let statistics = vec![Statistics { slot: "a/b".to_owned(), digest, counts }];
+        let node = "sidecar:shop/a/0".to_owned();
+        let report = NodeReported { node, slots: vec![], statistics, shadows: vec![] };
+        let line = serde_json::to_string(&crate::FromNode::Report(report.clone())).unwrap();
+        let read = serde_json::from_str::<crate::FromNode>(&line).unwrap();
+        assert_eq!(read, crate::FromNode::Report(report.clone()));
+        let body = serde_json::to_value(&report).unwrap();
+        assert_eq!(serde_json::from_value::<NodeReported>(body).unwrap(), report);
     }
 
     #[test]

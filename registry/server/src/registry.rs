@@ -48,8 +48,10 @@ pub struct Options {
     pub log_origin: String,
     /// Who looks into components.
     pub examine: Arc<dyn Examine>,
-    /// Connections at once; 1,024. More wait in the queue of the system.
+    /// Connections at once, those of proxies apart; 1,024. More wait in the queue of the system.
     pub max_connections: usize,
+    /// Connections of proxies at once; 16,384.
+    pub max_proxies: usize,
     /// How often it looks for what nobody needs; every hour.
     pub collect_every: Duration,
     /// How long what nobody needs is kept; 24 hours. Longer than any push takes.
@@ -73,6 +75,7 @@ impl Options {
             log_origin: "tamis-registry".to_owned(),
             examine,
             max_connections: 1_024,
+            max_proxies: 16_384,
             collect_every: Duration::from_secs(3_600),
             grace: Duration::from_secs(24 * 3_600),
             drain: Duration::from_secs(10),
@@ -234,27 +237,31 @@ async fn serve(options: &Options, opened: Opened, mut stop: Shutdown) {
     let cleaning = spawn_local(clean(store.clone(), options.collect_every, options.grace));
     let directing = control.clone();
     let direct = spawn_local(async move { directing.run().await });
-    let connections = Rc::new(Connections::default());
-    let listen = |socket, router, tls, local| Listening {
+    // Apart, so that callers of the one never keep those of the other out.
+    let (callers, streams) = (Rc::new(Connections::default()), Rc::new(Connections::default()));
+    let listen = |socket, router, tls, local, connections: &Rc<Connections>, most| Listening {
         socket,
         router,
         tls,
         local,
-        connections: Rc::clone(&connections),
-        most: options.max_connections,
+        connections: Rc::clone(connections),
+        most,
     };
     let everybody = rest::router(control.clone(), store.clone())
         .fallback_service(tamis_oci::router(store.clone()));
-    let everybody = listen(socket, everybody, options.tls.clone(), options.listen.clone());
+    let (tls, local) = (options.tls.clone(), options.listen.clone());
+    let everybody = listen(socket, everybody, tls, local, &callers, options.max_connections);
     let everybody = spawn_local(everybody.serve(stop.clone()));
     if let Some((socket, local, tls)) = proxies {
-        let own = listen(socket, proxies::router(control, store), Some(tls), local);
+        let router = proxies::router(control, store);
+        let own = listen(socket, router, Some(tls), local, &streams, options.max_proxies);
         drop(spawn_local(own.serve(stop.clone())));
     }
     // An error: nobody can stop us any more, so nobody wants us.
     let _ = stop.wait_for(|stop| *stop).await;
     drop(everybody.await);
-    let ended = tokio::time::timeout(options.drain, connections.below(1)).await;
+    // Streams of proxies end with this process; they come back to the next.
+    let ended = tokio::time::timeout(options.drain, callers.below(1)).await;
     if ended.is_err() {
         tracing::warn!("connections were cut off: they did not end in time");
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tamis_policy::Trusted;
 use tamis_push::{
     Activation, Assembled, BadParts, Change, Hello, Parts, ProtocolError, Push, RefusedReport,
-    Replica, Running, SlotReport, assemble,
+    Replica, Running, SHADOW, SlotReport, assemble,
 };
 use tamis_resources::NodeName;
 use tamis_resources::plan::NodePlan;
@@ -172,23 +172,30 @@ impl Followed {
     ) -> Vec<Wanted<'a>> {
         let mut inner = self.inner();
         let mut rose = false;
-        inner.admitted.retain(|slot, _| assembled.slots.contains_key(slot));
+        let inner = &mut *inner;
+        inner.admitted.clear();
         let mut all = Vec::new();
-        for slot in &assembled.slot_of_filter {
-            let Some(activation) = assembled.slots.get(slot) else { continue };
-            let admitted = self.admit(&inner.seen, slot, activation);
+        let mut admit = |slot: &str, activation: &Activation, mode: Mode| {
+            let admitted = self.admit(&inner.seen, slot, activation, mode);
             if let Ok(Some(assignment)) = &admitted {
                 rose |= inner.seen.take(assignment);
             }
             let refused = admitted.as_ref().err().cloned();
             let version = admitted.map(|it| it.map_or(0, |assignment| assignment.version));
-            inner.admitted.insert(slot.clone(), version);
-            all.push(Wanted {
-                slot,
-                plan: &activation.filter,
-                refused,
-                logged: &activation.logged,
+            inner.admitted.insert(slot.to_owned(), version);
+            refused
+        };
+        for slot in &assembled.slot_of_filter {
+            let Some(activation) = assembled.slots.get(slot) else { continue };
+            let refused = admit(slot, activation, Mode::Serve);
+            let candidate = assembled.shadows.get_key_value(&format!("{slot}{SHADOW}"));
+            let shadow = candidate.map(|(name, candidate)| {
+                let refused = admit(name, candidate, Mode::Shadow);
+                let (plan, logged) = (&candidate.filter, candidate.logged.as_slice());
+                Box::new(Wanted { slot: name, plan, refused, logged, shadow: None })
             });
+            let (plan, logged) = (&activation.filter, activation.logged.as_slice());
+            all.push(Wanted { slot, plan, refused, logged, shadow });
         }
         // Before anything runs under a higher version: a crash must not forget it.
         if rose && let Err(error) = self.state.keep_seen(&inner.seen) {
@@ -205,6 +212,7 @@ impl Followed {
         seen: &Seen,
         slot: &str,
         activation: &Activation,
+        mode: Mode,
     ) -> Result<Option<Assignment>, Refusal> {
         let filter = &activation.filter;
         if filter.refused.is_some() {
@@ -227,8 +235,12 @@ impl Followed {
             floor: seen.floor(self.name.key(), slot),
             now: now(),
         })?;
-        if assignment.mode != Mode::Serve {
-            let detail = "it is assigned as a shadow, whose verdicts do not count; the director assigns it to serve";
+        if assignment.mode != mode {
+            let detail = format!(
+                "it is assigned to {}, and is to {}; the director assigns it again",
+                word(assignment.mode),
+                word(mode)
+            );
             return Err(Refusal::new("assign.mode", detail));
         }
         if assignment.filter.as_str() != filter.filter {
@@ -241,24 +253,23 @@ impl Followed {
         Ok(Some(assignment))
     }
 
-    /// Notes what runs in each slot now.
-    pub(crate) fn runs(
-        &self,
-        assembled: &Assembled,
-        slots: Vec<(String, Option<(Digest, Version)>)>,
-    ) {
+    /// Notes what runs in each slot now, shadows among them.
+    pub(crate) fn runs(&self, assembled: &Assembled, slots: Vec<NowRuns>) {
         let mut inner = self.inner();
         let Inner { admitted, running, refused, .. } = &mut *inner;
-        running.retain(|slot, _| assembled.slots.contains_key(slot));
+        let known = |slot: &String| activation(assembled, slot);
+        running.retain(|slot, _| known(slot).is_some());
         refused.clear();
-        for (slot, now_runs) in slots {
-            let Some(activation) = assembled.slots.get(&slot) else { continue };
+        for NowRuns { slot, runs, code } in slots {
+            let Some(activation) = known(&slot) else { continue };
             let wanted = activation.filter.digest.parse::<Digest>().ok();
+            if let (Some(code), Some(digest)) = (code, wanted) {
+                refused.insert(slot.clone(), RefusedReport { digest, code });
+            }
             let config = config_digest(&activation.filter.config);
             let version = admitted.get(&slot).and_then(|it| it.as_ref().ok()).copied();
-            match now_runs {
-                Some((digest, release)) if Some(digest) == wanted && version.is_some() => {
-                    let assignment = version.unwrap_or_default();
+            match (runs, version) {
+                (Some((digest, release)), Some(assignment)) if Some(digest) == wanted => {
                     let since_ms = match running.get(&slot) {
                         Some(before) if (before.digest, before.config) == (digest, config) => {
                             before.since_ms
@@ -269,28 +280,44 @@ impl Followed {
                     running.insert(slot, now);
                 }
                 // It keeps its last good one.
-                Some(_) => {}
-                None => drop(running.remove(&slot)),
+                (Some(_), _) => {}
+                (None, _) => drop(running.remove(&slot)),
             }
         }
     }
 
-    /// Every slot, for a report. `codes` are the rules that refused, by slot.
-    pub(crate) fn slots(&self, codes: &BTreeMap<String, String>) -> Vec<SlotReport> {
+    /// Every slot, for a report.
+    pub(crate) fn slots(&self) -> Vec<SlotReport> {
         let inner = self.inner();
         let Some(assembled) = &inner.assembled else { return Vec::new() };
-        let reports = assembled.slots.iter().filter_map(|(slot, activation)| {
-            let filter = activation.filter.filter.parse().ok()?;
-            let wanted = activation.filter.digest.parse::<Digest>().ok();
-            let refused = codes.get(slot).zip(wanted);
+        let all = assembled.slots.iter().chain(&assembled.shadows);
+        let reports = all.filter_map(|(slot, activation)| {
             Some(SlotReport {
                 slot: slot.clone(),
-                filter,
+                filter: activation.filter.filter.parse().ok()?,
                 running: inner.running.get(slot).cloned(),
-                refused: refused.map(|(code, digest)| RefusedReport { digest, code: code.clone() }),
+                refused: inner.refused.get(slot).cloned(),
             })
         });
         reports.collect()
+    }
+}
+
+/// What runs in a slot, and the rule that keeps out what should.
+pub(crate) struct NowRuns {
+    pub(crate) slot: String,
+    pub(crate) runs: Option<(Digest, Version)>,
+    pub(crate) code: Option<String>,
+}
+
+fn activation<'a>(assembled: &'a Assembled, slot: &str) -> Option<&'a Activation> {
+    assembled.slots.get(slot).or_else(|| assembled.shadows.get(slot))
+}
+
+fn word(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Serve => "serve",
+        Mode::Shadow => "run in the shadow",
     }
 }
 

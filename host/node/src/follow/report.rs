@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tamis_proxy::SlotCounts;
-use tamis_push::{Counts, Histogram, NodeReported, Statistics};
+use tamis_push::{Counts, DifferenceReport, Histogram, NodeReported, ShadowReport, Statistics};
 
 use super::followed::Followed;
 use crate::Node;
@@ -18,24 +18,15 @@ pub(crate) struct Reporter {
 impl Reporter {
     /// The report of now; what it counted is not told again.
     pub(crate) fn report(&mut self, followed: &Followed, node: Option<&Node>) -> NodeReported {
-        let mut codes = BTreeMap::new();
-        let mut statistics = Vec::new();
+        let (mut statistics, mut shadows) = (Vec::new(), Vec::new());
         if let Some(node) = node {
-            for slot in &node.proxy().status().slots {
-                if let Some(code) = slot.state.strip_prefix("refused:") {
-                    codes.insert(slot.attachment.clone(), code.to_owned());
-                }
-            }
             for counts in node.proxy().slot_counts() {
                 statistics.extend(self.since(counts));
             }
+            shadows = node.proxy().shadow_reports().into_iter().filter_map(shadow).collect();
         }
-        NodeReported {
-            node: followed.name().to_string(),
-            slots: followed.slots(&codes),
-            statistics,
-            shadows: Vec::new(),
-        }
+        let slots = followed.slots();
+        NodeReported { node: followed.name().to_string(), slots, statistics, shadows }
     }
 
     /// What was counted since the report before; none when nothing was.
@@ -55,4 +46,15 @@ impl Reporter {
         };
         (counts != Counts::default()).then_some(Statistics { slot: now.slot, digest, counts })
     }
+}
+
+/// How a shadow compared since the report before; none when nothing was compared.
+fn shadow(report: tamis_proxy::ShadowReport) -> Option<ShadowReport> {
+    let tamis_proxy::ShadowReport { slot, digest, samples, differences } = report;
+    let differences = differences.into_iter().map(|(cause, difference)| {
+        let tamis_proxy::Difference { count, examples } = difference;
+        (cause, DifferenceReport { count, examples })
+    });
+    let (digest, differences) = (digest.parse().ok()?, differences.collect());
+    (samples > 0).then_some(ShadowReport { slot, digest, samples, differences })
 }

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::node::tests::{folder, service, start};
-use std::path::Path;
 use std::sync::mpsc::Receiver;
 
 fn watched(folder: &Path, node: &Arc<Node>) -> (Watch, Receiver<Reload>) {
@@ -87,4 +86,23 @@ fn a_folder_that_is_not_there_cannot_be_watched_and_the_error_says_so() {
     let gone = folder.path().join("gone");
     let error = Watch::start(node, &[gone], |_| {}).err().unwrap();
     assert!(error.to_string().contains("cannot be watched"), "{error}");
+}
+
+#[test]
+fn what_does_not_matter_is_not_told_and_the_start_is() {
+    let (folder, _) = folder();
+    let own = folder.path().join("own");
+    std::fs::create_dir(&own).unwrap();
+    let (send, told) = std::sync::mpsc::channel();
+    let root = folder.path().to_owned();
+    // Each call says what is there, so that it shows which change it was made for.
+    let changed = move || drop(send.send(root.join("b").exists()));
+    let matters = |path: &Path| path.file_name().is_some_and(|name| name == "b");
+    let _watch = Watch::folders(&[folder.path().to_owned()], matters, changed).unwrap();
+    assert!(!told.recv_timeout(LONG).unwrap());
+    for index in 0..20 {
+        std::fs::write(own.join(format!("a{index}")), "a").unwrap();
+    }
+    std::fs::write(folder.path().join("b"), "b").unwrap();
+    assert!(told.recv_timeout(LONG).unwrap(), "a change that does not matter was told");
 }
