@@ -108,6 +108,28 @@ impl Client {
         Ok(Pushed { digest, tag: tag.to_string(), signatures })
     }
 
+    /// Whether exactly this filter is in a repository, tagged with its version, with all these signatures beside it.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push); that it is not there is none.
+    pub async fn has(&self, repository: &str, artifact: &Artifact) -> Result<bool, ClientError> {
+        let repository = checked(repository)?;
+        let parsed = parsed(&artifact.manifest)?;
+        let tag: Reference = parsed.version().to_string().parse().map_err(ClientError::Artifact)?;
+        match self.manifest(repository, &tag).await {
+            Ok(there) if *there == *artifact.manifest => {}
+            Ok(_) => return Ok(false),
+            Err(error) if error.is_not_found() => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        let there = self.referrers(repository, &parsed.digest(), BUNDLE_TYPE).await?;
+        let has = |bundle: &Vec<u8>| {
+            let digest = Digest::of(&signature(&artifact.manifest, bundle)).to_string();
+            there.iter().any(|one| one.digest == digest)
+        };
+        Ok(artifact.bundles.iter().all(has))
+    }
+
     async fn ensure(
         &self,
         repository: &str,
@@ -127,28 +149,10 @@ impl Client {
         subject: &[u8],
         bundle: &[u8],
     ) -> Result<Digest, ClientError> {
-        let (empty, signature) = (Digest::of(b"{}"), Digest::of(bundle));
+        let (empty, bytes) = (Digest::of(b"{}"), Bytes::copy_from_slice(bundle));
         self.ensure(repository, &empty, Bytes::from_static(b"{}")).await?;
-        self.ensure(repository, &signature, Bytes::copy_from_slice(bundle)).await?;
-        let manifest = json!({
-            "schemaVersion": 2,
-            "mediaType": MANIFEST_TYPE,
-            "artifactType": BUNDLE_TYPE,
-            "config": { "mediaType": EMPTY_TYPE, "digest": empty.to_string(), "size": 2 },
-            "layers": [
-                { "mediaType": BUNDLE_TYPE, "digest": signature.to_string(), "size": bundle.len() },
-            ],
-            "subject": {
-                "mediaType": MANIFEST_TYPE,
-                "digest": Digest::of(subject).to_string(),
-                "size": subject.len(),
-            },
-            "annotations": {
-                "dev.sigstore.bundle.content": "dsse-envelope",
-                "dev.sigstore.bundle.predicateType": PREDICATE_TYPE,
-            },
-        });
-        let manifest = manifest.to_string().into_bytes();
+        self.ensure(repository, &Digest::of(bundle), bytes).await?;
+        let manifest = signature(subject, bundle);
         let digest = Digest::of(&manifest);
         self.put_manifest(repository, &Reference::Digest(digest), &manifest).await?;
         Ok(digest)
@@ -204,6 +208,29 @@ impl Client {
         let bundle = self.blob(repository, &layer.digest, MAX_BUNDLE_BYTES).await?;
         Ok(one_line(&bundle))
     }
+}
+
+/// The manifest of a signature.
+fn signature(subject: &[u8], bundle: &[u8]) -> Vec<u8> {
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPE,
+        "artifactType": BUNDLE_TYPE,
+        "config": { "mediaType": EMPTY_TYPE, "digest": Digest::of(b"{}").to_string(), "size": 2 },
+        "layers": [
+            { "mediaType": BUNDLE_TYPE, "digest": Digest::of(bundle).to_string(), "size": bundle.len() },
+        ],
+        "subject": {
+            "mediaType": MANIFEST_TYPE,
+            "digest": Digest::of(subject).to_string(),
+            "size": subject.len(),
+        },
+        "annotations": {
+            "dev.sigstore.bundle.content": "dsse-envelope",
+            "dev.sigstore.bundle.predicateType": PREDICATE_TYPE,
+        },
+    });
+    manifest.to_string().into_bytes()
 }
 
 /// A bundle in one line, as files of several bundles have them; none when it is no JSON.

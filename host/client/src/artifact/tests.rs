@@ -94,6 +94,18 @@ async fn the_tag_comes_after_everything_it_leads_to_and_nothing_is_sent_twice() 
 }
 
 #[tokio::test]
+async fn a_filter_is_there_when_its_tag_its_bytes_and_its_signatures_are() {
+    let fake = Registry::start().await;
+    let (client, artifact) = (fake.client(), artifact());
+    assert!(!client.has("acme/retry", &artifact).await.unwrap());
+    client.push("acme/retry", &artifact).await.unwrap();
+    assert!(client.has("acme/retry", &artifact).await.unwrap());
+    let mut signed_again = artifact.clone();
+    signed_again.bundles.push(b"{\"another\":1}".to_vec());
+    assert!(!client.has("acme/retry", &signed_again).await.unwrap());
+}
+
+#[tokio::test]
 async fn changed_bytes_are_refused_wherever_they_are() {
     let artifact = artifact();
     let tampered = |part: &'static str| {
