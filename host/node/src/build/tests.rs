@@ -220,3 +220,68 @@ fn a_manifest_that_claims_what_its_component_is_not_is_refused_though_it_is_sign
     let built = only(signed.builder().build(&[plan("retry", &honest)], &policies));
     assert_eq!(built.status.state, "serving");
 }
+
+/// Another version of an artifact beside the first, in files of its own.
+fn second(signed: &Signed, name: &str) -> (Digest, Digest) {
+    let first = signed.add(name, "1.0.0");
+    for suffix in ["", ".manifest.json", ".sigstore.json"] {
+        let file = format!("{}{suffix}", signed.file(name).display());
+        std::fs::rename(&file, signed.folder.path().join(format!("first.wasm{suffix}"))).unwrap();
+    }
+    (first, signed.add(name, "1.1.0"))
+}
+
+fn shadow(built: &Built) -> Option<&Shadow> {
+    built.attached.as_ref().and_then(|attached| attached.shadow.as_ref())
+}
+
+#[test]
+fn a_candidate_stays_in_the_shadow_of_its_slot_until_it_changes() {
+    let signed = Signed::new();
+    let policies = [signed.policy(&json!({}))];
+    let (first, second) = second(&signed, "retry");
+    let (plan, mut other) = (plan("retry", &first), plan("retry", &second));
+    let mut builder = signed.builder();
+    let mut build = |candidate: Option<&FilterPlan>| {
+        let of = |plan, slot, shadow| Wanted { slot, plan, refused: None, logged: &[], shadow };
+        let candidate = candidate.map(|plan| Box::new(of(plan, "test/retry~shadow", None)));
+        let rules = Rules { policies: &policies, age: Duration::ZERO };
+        only(builder.build_wanted(&[of(&plan, "test/retry", candidate)], rules))
+    };
+    let built = build(Some(&other));
+    assert_eq!(running(&built).version(), "1.0.0");
+    let before = shadow(&built).unwrap().filter().clone();
+    assert_eq!((before.version(), before.digest()), ("1.1.0", second.to_string().as_str()));
+    assert!(!Arc::ptr_eq(before.state(), running(&built).state()), "it has a state of its own");
+
+    let again = build(Some(&other));
+    assert!(
+        shadow(&again).unwrap().filter().is_same(&before),
+        "what is the same is not built anew"
+    );
+    other.config = json!({ "attempts": 2 });
+    let changed = build(Some(&other));
+    assert!(!shadow(&changed).unwrap().filter().is_same(&before));
+    assert!(running(&changed).is_same(running(&built)), "the slot itself stays as it is");
+    assert!(shadow(&build(None)).is_none());
+}
+
+#[test]
+fn a_candidate_that_may_not_run_leaves_its_slot_as_it_is() {
+    let (signed, stranger) = (Signed::new(), Signed::new());
+    let policies = [signed.policy(&json!({}))];
+    let serving = plan("retry", &signed.add("retry", "1.0.0"));
+    let candidate = plan("retry", &stranger.add("retry", "1.1.0"));
+    let mut builder = signed.builder();
+    let folders = [&signed, &stranger].map(|one| one.folder.path().to_owned());
+    builder.store = Store::new(folders.to_vec());
+    let of = |plan, slot, shadow| Wanted { slot, plan, refused: None, logged: &[], shadow };
+    let wanted =
+        of(&serving, "test/retry", Some(Box::new(of(&candidate, "test/retry~shadow", None))));
+    let rules = Rules { policies: &policies, age: Duration::ZERO };
+    let built = only(builder.build_wanted(&[wanted], rules));
+    assert_eq!((running(&built).version(), built.status.state.as_str()), ("1.0.0", "serving"));
+    assert!(shadow(&built).is_none());
+    let refusal = built.shadow.unwrap().unwrap_err();
+    assert!(refusal.code.starts_with("trust."), "{refusal:?}");
+}
