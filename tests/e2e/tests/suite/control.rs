@@ -4,13 +4,15 @@ use std::path::Path;
 use std::process::Output;
 
 use serde_json::Value;
-use tamis_e2e::{Backend, Folder, Running, eventually, tamis};
+use tamis_e2e::{Backend, Folder, Running, eventually, get, tamis};
 
 /// A folder with a gateway that has an identity, and a registry that its proxies can follow.
 struct Plane {
     folder: Folder,
     running: Running,
     address: String,
+    proxies: String,
+    director: String,
     _backend: Backend,
 }
 
@@ -44,8 +46,10 @@ impl Plane {
         );
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let (running, ready) = serve(folder.path(), arguments);
-        let address = ready["address"].as_str().unwrap().to_owned();
-        Self { folder, running, address, _backend: backend }
+        let word = |name: &str| ready[name].as_str().unwrap().to_owned();
+        let (address, proxies) = (word("address"), word("proxies"));
+        let director = word("directorKeys");
+        Self { folder, running, address, proxies, director, _backend: backend }
     }
 
     /// The same with the documents in force and the built-in filters pushed and pinned for all.
@@ -60,11 +64,12 @@ impl Plane {
 
     /// The same registry, started again.
     fn again(self, arguments: &[&str]) -> Self {
-        let Self { folder, running, _backend, .. } = self;
+        let Self { folder, running, director, _backend, .. } = self;
         assert!(running.end("-INT").success());
         let (running, ready) = serve(folder.path(), arguments);
-        let address = ready["address"].as_str().unwrap().to_owned();
-        Self { folder, running, address, _backend }
+        let word = |name: &str| ready[name].as_str().unwrap().to_owned();
+        let (address, proxies) = (word("address"), word("proxies"));
+        Self { folder, running, address, proxies, director, _backend }
     }
 
     /// Pushes a built-in filter as it was prepared and pins it for all.
@@ -133,6 +138,50 @@ impl Plane {
         let done = self.ask(arguments);
         assert!(!done.status.success(), "{arguments:?}: {}", said(&done));
         (done.status.code().unwrap(), said(&done))
+    }
+
+    /// A proxy that follows the registry.
+    fn gateway(&self) -> Running {
+        Running::start(
+            self.folder.path(),
+            &[
+                "proxy",
+                "--node",
+                "gateway:test/edge",
+                "--follow",
+                &self.proxies,
+                "--state",
+                "state",
+                "--director-keys",
+                &self.director,
+                "--director-id",
+                "spiffe://test.example/registry",
+                "--certificate",
+                ".tamis/certs/edge.crt",
+                "--key",
+                ".tamis/certs/edge.key",
+                "--ca",
+                ".tamis/certs/ca.crt",
+                "--cache",
+                ".tamis/cache",
+                "--access-log",
+                "off",
+                "--report-seconds",
+                "1",
+            ],
+        )
+    }
+
+    /// Waits until the slot of an attachment runs a digest and serves.
+    fn serves(&self, slot: &str, digest: &str) {
+        let mut last = Value::Null;
+        eventually(&format!("{slot} serves {digest}"), || {
+            last = self.did(&["status"]);
+            let proxies = last["proxies"].as_array().unwrap();
+            let mut slots = proxies.iter().flat_map(|proxy| proxy["slots"].as_array().unwrap());
+            let slot = slots.find(|one| one["slot"] == slot)?;
+            (slot["state"] == "serving" && slot["running"]["digest"] == digest).then_some(())
+        });
     }
 }
 
@@ -313,4 +362,64 @@ fn the_log_is_told_and_proofs_hold_until_they_are_touched() {
     let touched = proof.replacen("tamis-registry\\n", &format!("tamis-registry\\n1{size}"), 1);
     plane.folder.write("proof.json", &touched);
     assert_eq!(check().status.code(), Some(1));
+}
+
+#[test]
+fn a_proxy_follows_pins_rollouts_rollbacks_and_revocations_and_what_ran_is_proven() {
+    let plane = Plane::ready(&[]);
+    let pins = plane.did(&["pins"]);
+    let pins = pins["items"].as_array().unwrap();
+    let first = pins.iter().find(|pin| pin["filter"] == "tamis/route").unwrap()["digest"].as_str();
+    let first = first.unwrap().to_owned();
+    let gateway = plane.gateway();
+    plane.serves("test/route", &first);
+    eventually("the gateway serves", || (get(&plane.folder.http, "/").status == 200).then_some(()));
+
+    let pulled = plane.did(&["filter", "pull", &format!("tamis/route@{first}"), "--store", "back"]);
+    let second = plane.release(pulled["file"].as_str().unwrap(), "tamis/route", "9.0.0");
+    plane.did(&[
+        "rollout",
+        "start",
+        "route-9",
+        "tamis/route@9.0.0",
+        "--service",
+        "*",
+        "--wave",
+        "100:1s",
+        "--min-exchanges",
+        "5",
+        "--max-refusals",
+        "0",
+    ]);
+    plane.serves("test/route", &second);
+    eventually("the rollout is done", || {
+        // A gate asks for traffic before it says that it holds.
+        assert_eq!(get(&plane.folder.http, "/").status, 200);
+        (plane.did(&["rollout", "status", "route-9"])["ended"] == true).then_some(())
+    });
+    let watched = plane.did(&["rollout", "status", "route-9", "--watch"]);
+    assert_eq!(watched["stage"], "done", "what is over is watched once: {watched}");
+
+    plane.did(&["rollback", "*", "tamis/route", "--confirm"]);
+    plane.serves("test/route", &first);
+    plane.did(&["revoke", "digest", &second, "--reason", "a test"]);
+    let (code, error) = plane.failed(&["pin", "*", "tamis/route@9.0.0", "--confirm"]);
+    assert!(code == 3 && error.contains("revoked"), "{code}: {error}");
+
+    let key = plane.did(&["audit", "key"])["key"].as_str().unwrap().to_owned();
+    let asked = ["audit", "who-ran", "test/edge", "--proof", "proof.json", "--log-key", &key];
+    eventually("what the gateway reported is in the log", || {
+        let ran = plane.did(&asked);
+        let mut runs = ran["runs"].as_array().unwrap().iter();
+        runs.any(|run| run["slot"] == "test/route" && run["digest"] == first.as_str()).then_some(())
+    });
+    let verified =
+        tamis(plane.folder.path(), &["audit", "verify", "proof.json", "--log-key", &key]);
+    assert!(verified.status.success(), "{}", said(&verified));
+    let lie = plane.folder.read("proof.json").replace(&first, &second);
+    plane.folder.write("proof.json", &lie);
+    let refused = tamis(plane.folder.path(), &["audit", "verify", "proof.json", "--log-key", &key]);
+    assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
+    assert_eq!(get(&plane.folder.http, "/").status, 200);
+    gateway.end("-INT");
 }
