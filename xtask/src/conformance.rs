@@ -14,6 +14,7 @@ use crate::process::Process;
 use crate::workspace::Workspace;
 use crate::{build, filters, setup, shell};
 
+mod api;
 mod desync;
 mod gateway;
 mod gibibyte;
@@ -57,9 +58,11 @@ enum Name {
     Cosign,
     /// Policy metadata of `tamis policy`, read and attacked with python-tuf.
     Tuf,
+    /// The REST API of a registry, held against its OpenAPI document with schemathesis.
+    Api,
 }
 
-const ALL: [Name; 10] = [
+const ALL: [Name; 11] = [
     Name::H2spec,
     Name::H1spec,
     Name::Desync,
@@ -70,6 +73,7 @@ const ALL: [Name; 10] = [
     Name::OciClients,
     Name::Cosign,
     Name::Tuf,
+    Name::Api,
 ];
 
 /// What a suite came to.
@@ -108,6 +112,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             Name::OciClients => shell::step("oci-clients", oci_clients::run)?,
             Name::Cosign => shell::step("cosign", oci_clients::cosign)?,
             Name::Tuf => shell::step("tuf", tuf::run)?,
+            Name::Api => shell::step("api", api::run)?,
         };
         for outcome in suites {
             let file = folder.join(format!("{}.json", outcome.name.replace(' ', "-")));
