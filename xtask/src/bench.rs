@@ -15,6 +15,7 @@ use crate::{build, filters, guests, setup, shell};
 mod calls;
 mod cores;
 mod cpu;
+mod fleet;
 mod memory;
 mod mesh;
 mod peers;
@@ -58,9 +59,11 @@ enum Name {
     Memory,
     /// P8: from the start of the program to the first response, with and without compiled code.
     Start,
+    /// F1–F3: a registry under a thousand simulated proxies: commit to serving, bytes pushed, a restart.
+    Fleet,
 }
 
-const ALL: [Name; 5] = [Name::Cpu, Name::Calls, Name::Swap, Name::Memory, Name::Start];
+const ALL: [Name; 6] = [Name::Cpu, Name::Calls, Name::Swap, Name::Memory, Name::Start, Name::Fleet];
 
 /// What every measurement needs.
 struct Bench {
@@ -106,6 +109,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             Name::Swap => shell::step("swap", || swap::measure(&bench, &mut report))?,
             Name::Memory => shell::step("memory", || memory::measure(&bench, &mut report))?,
             Name::Start => shell::step("start", || start::measure(&bench, &mut report))?,
+            Name::Fleet => shell::step("fleet", || fleet::measure(&bench, &mut report))?,
         };
         // After each, so that what was measured is there when a later one fails.
         report.write(&folder)?;

@@ -41,9 +41,14 @@ impl Cores {
         self.pair.is_some()
     }
 
+    /// The core of the proxy; none where the machine has a single one.
+    pub(super) fn of_the_proxy(&self) -> Option<u32> {
+        self.pair.map(|(proxy, _)| proxy)
+    }
+
     /// A command on the core of the proxy.
     pub(super) fn proxy(&self, program: &str) -> Command {
-        self.on(self.pair.map(|(proxy, _)| proxy), program)
+        self.on(self.of_the_proxy(), program)
     }
 
     /// A command on the core of everything else.

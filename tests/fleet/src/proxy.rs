@@ -1,0 +1,283 @@
+//! One simulated proxy: all of a proxy that follows a director but the engine and the sockets of its own.
+//!
+//! It takes parts, checks them, and verifies each slot that comes: the author's signatures, the director's. A proxy builds
+//! its whole plan anew then and verifies every slot again, on a machine of its own; a thousand in one process would measure
+//! that process. So of a change only what is new is verified here, and the rest of the plan is kept as it came.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, bail};
+use bytes::Bytes;
+use http::{Request, StatusCode, header};
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use serde::Deserialize as _;
+use tamis_push::{
+    Activation, Backoff, FromNode, NodeReported, Outcome, Part, Push, RefusedReport, Replica,
+    Running, SlotReport, ToNode,
+};
+use tamis_transport::{Address, ClientTls, OwnCertificate, connect};
+use tamis_trust::{
+    Assigned, Digest, Policy, Refused, Request as Wish, Seen, verify_assignment, verify_manifest,
+};
+use tokio::sync::mpsc;
+
+use crate::fleet::{Fleet, Served};
+use crate::mesh::{DIRECTOR, own_files, service};
+use crate::stream::{Counted, Lines, Said};
+
+/// How often it reports, as proxies do.
+const REPORT: Duration = Duration::from_secs(10);
+/// How long it waits for a connection, and for an answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A proxy.
+pub(crate) struct Proxy {
+    fleet: Arc<Fleet>,
+    at: usize,
+    service: String,
+    node: String,
+    tls: ClientTls,
+    replica: Replica,
+    seen: Seen,
+    slots: BTreeMap<String, (Digest, SlotReport)>,
+    /// Not before this moment, it was asked.
+    asked: Option<Instant>,
+}
+
+/// How a stream ended.
+#[derive(Default)]
+struct Ended {
+    worked: bool,
+    retry_after: Option<Duration>,
+}
+
+impl Proxy {
+    /// The proxy of a service, which has its own certificate.
+    pub(crate) fn new(fleet: Arc<Fleet>, at: usize) -> Result<Self> {
+        let (certificate, key) = own_files(&fleet.folder, at);
+        let own = OwnCertificate { certificate: &certificate, key: &key };
+        let director = DIRECTOR.parse().context("the director's id")?;
+        let ca = fleet.folder.join("ca.crt");
+        let tls = ClientTls::from_files(Some(own), &ca, Some(director), "127.0.0.1")?;
+        let service = service(at);
+        Ok(Self {
+            node: format!("sidecar:{service}/0"),
+            tls: tls.with_alpn(&[b"h2"]),
+            replica: Replica::new(),
+            seen: Seen::default(),
+            slots: BTreeMap::new(),
+            asked: None,
+            fleet,
+            at,
+            service,
+        })
+    }
+
+    /// Follows the director for as long as it is polled.
+    pub(crate) async fn run(mut self) {
+        let mut backoff = Backoff::default();
+        loop {
+            let ended = self.stream().await.unwrap_or_default();
+            if ended.worked {
+                backoff.reset();
+            }
+            self.asked = ended.retry_after.map(|wait| Instant::now() + wait);
+            let pause = backoff.next(RandomState::new().hash_one(0), ended.retry_after);
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// One stream, to its end.
+    async fn stream(&mut self) -> Result<Ended> {
+        let fleet = Arc::clone(&self.fleet);
+        fleet.tally.tries.fetch_add(1, Ordering::Relaxed);
+        if self.asked.take().is_some_and(|moment| Instant::now() < moment) {
+            fleet.tally.impatient.fetch_add(1, Ordering::Relaxed);
+        }
+        let coming = fleet.tally.coming.enter();
+        let (mut sender, read) = self.connect().await?;
+        let (say, said) = mpsc::channel::<Bytes>(16);
+        let release = env!("CARGO_PKG_VERSION");
+        send(&say, &FromNode::Hello(self.replica.hello(&self.node, release))).await?;
+        let node = self.node.replace('/', "%2F");
+        let request = Request::post(format!("https://director/v1/nodes/{node}/stream"))
+            .header(header::CONTENT_TYPE, "application/x-ndjson")
+            .body(Said(said))?;
+        let answer = tokio::time::timeout(PATIENCE, sender.send_request(request)).await??;
+        if answer.status() != StatusCode::OK {
+            fleet.tally.put_off.fetch_add(1, Ordering::Relaxed);
+            let asked = answer.headers().get(header::RETRY_AFTER);
+            let asked = asked.and_then(|value| value.to_str().ok()?.parse().ok());
+            return Ok(Ended { worked: false, retry_after: asked.map(Duration::from_secs) });
+        }
+        drop(coming);
+        let _stream = fleet.tally.streams.enter();
+        let mut worked = false;
+        let ended = self.serve(&say, Lines::new(answer.into_body()), &read, &mut worked).await;
+        Ok(Ended { worked, retry_after: ended.unwrap_or_default() })
+    }
+
+    async fn connect(&self) -> Result<(SendRequest<Said>, Arc<AtomicU64>)> {
+        let address = Address::Tcp(self.fleet.director);
+        let stream = connect(&address, Some(&self.tls), PATIENCE).await?;
+        let read = Arc::new(AtomicU64::new(0));
+        let stream = Counted { stream, read: Arc::clone(&read) };
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder.timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+        drop(tokio::spawn(async move {
+            // Its end is the end of the stream.
+            let _ = connection.await;
+        }));
+        Ok((sender, read))
+    }
+
+    /// Listens and answers; comes back when the stream ends, with how long the director wants to be left alone.
+    async fn serve(
+        &mut self,
+        say: &mpsc::Sender<Bytes>,
+        mut lines: Lines,
+        read: &AtomicU64,
+        worked: &mut bool,
+    ) -> Result<Option<Duration>> {
+        let mut report = tokio::time::interval(REPORT);
+        report.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut before = read.load(Ordering::Relaxed);
+        loop {
+            tokio::select! {
+                line = lines.next() => {
+                    let Some(line) = line? else { return Ok(None) };
+                    *worked = true;
+                    match serde_json::from_slice::<ToNode>(&line)? {
+                        ToNode::Ping => before = read.load(Ordering::Relaxed),
+                        ToNode::Refused { retry_after_ms, .. } => {
+                            return Ok(Some(Duration::from_millis(retry_after_ms)));
+                        }
+                        ToNode::Push(push) => {
+                            let Some((outcome, mut served)) = self.take(push)? else { continue };
+                            let now = read.load(Ordering::Relaxed);
+                            served.bytes = now.saturating_sub(before);
+                            before = now;
+                            self.fleet.tell(served);
+                            send(say, &FromNode::Outcome(outcome)).await?;
+                        }
+                    }
+                }
+                _ = report.tick() => send(say, &FromNode::Report(self.report())).await?,
+            }
+        }
+    }
+
+    /// Takes in a frame; what to answer and what to tell, when the change is whole with it.
+    fn take(&mut self, push: Push) -> Result<Option<(Outcome, Served)>> {
+        let nonce = push.nonce;
+        let names: Vec<String> = push.upserts.iter().map(|part| part.name.clone()).collect();
+        let bytes: usize = push.upserts.iter().map(|part| part.body.to_string().len()).sum();
+        let Some(mut change) = self.replica.take(push)? else { return Ok(None) };
+        self.fleet.share(&mut change, &names);
+        self.replica.keep(change);
+        let slots = self.verify();
+        let served = Served {
+            at: self.at,
+            when: Instant::now(),
+            slots,
+            bytes: 0,
+            parts_bytes: u64::try_from(bytes)?,
+        };
+        let outcome = Outcome { nonce, taken: true, why: None, report: self.report() };
+        Ok(Some((outcome, served)))
+    }
+
+    /// Verifies the slots that are new, and runs them from now on.
+    fn verify(&mut self) -> Vec<(String, Option<Digest>)> {
+        let parts = self.replica.parts().clone();
+        let trust = parts.iter().filter(|part| part.name.starts_with("trust/"));
+        let policies: Vec<Arc<Policy>> = trust.filter_map(|part| self.fleet.policy(part)).collect();
+        let policies: Vec<Policy> = policies.iter().map(|policy| Policy::clone(policy)).collect();
+        let mut fresh = Vec::new();
+        for part in parts.iter() {
+            let Some(slot) = part.name.strip_prefix("slot/") else { continue };
+            if self.slots.get(slot).is_some_and(|(version, _)| *version == part.version) {
+                continue;
+            }
+            let Ok(report) = self.slot(slot, part, &policies) else { continue };
+            if report.running.is_none() {
+                self.fleet.tally.refused.fetch_add(1, Ordering::Relaxed);
+            }
+            fresh.push((slot.to_owned(), report.running.as_ref().map(|it| it.digest)));
+            self.slots.insert(slot.to_owned(), (part.version, report));
+        }
+        self.slots.retain(|slot, _| parts.get(&format!("slot/{slot}")).is_some());
+        fresh
+    }
+
+    fn slot(&mut self, slot: &str, part: &Part, policies: &[Policy]) -> Result<SlotReport> {
+        let activation = Activation::deserialize(&part.body)?;
+        let filter = activation.filter.filter.parse()?;
+        let (running, refused) = match self.admit(slot, &activation, policies) {
+            Ok(running) => (Some(running), None),
+            Err(error) => {
+                let digest = activation.filter.digest.parse().unwrap_or(Digest::of(b""));
+                let code = error.downcast_ref::<Refused>().map_or("assign.missing", |it| it.code);
+                (None, Some(RefusedReport { digest, code: code.to_owned() }))
+            }
+        };
+        Ok(SlotReport { slot: slot.to_owned(), filter, running, refused })
+    }
+
+    fn admit(&mut self, slot: &str, given: &Activation, policies: &[Policy]) -> Result<Running> {
+        let Some(manifest) = &given.manifest else { bail!("nothing proves it") };
+        let digest: Digest = given.filter.digest.parse()?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        let bundles: Vec<&[u8]> = given.bundles.iter().map(String::as_bytes).collect();
+        let verified = verify_manifest(&Wish {
+            pinned: &digest,
+            name: Some(&given.filter.filter),
+            manifest: manifest.as_bytes(),
+            bundles: &bundles,
+            logged: &given.logged,
+            policies,
+            policy_age: Duration::ZERO,
+            now: now.as_secs(),
+        })?;
+        let envelopes: Vec<&[u8]> = given.envelopes.iter().map(String::as_bytes).collect();
+        let assignment = verify_assignment(&Assigned {
+            service: &self.service,
+            slot,
+            manifest: &digest,
+            config: &given.filter.config,
+            envelopes: &envelopes,
+            director: &self.fleet.keys,
+            floor: self.seen.floor(&self.service, slot),
+            now: now.as_secs(),
+        })?;
+        self.seen.take(&assignment);
+        Ok(Running {
+            digest,
+            config: assignment.config,
+            version: verified.version,
+            assignment: assignment.version,
+            since_ms: u64::try_from(now.as_millis())?,
+        })
+    }
+
+    fn report(&self) -> NodeReported {
+        NodeReported {
+            node: self.node.clone(),
+            slots: self.slots.values().map(|(_, report)| report.clone()).collect(),
+            statistics: Vec::new(),
+            shadows: Vec::new(),
+        }
+    }
+}
+
+async fn send(say: &mpsc::Sender<Bytes>, message: &FromNode) -> Result<()> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    say.send(Bytes::from(line)).await.context("it does not listen any more")
+}
