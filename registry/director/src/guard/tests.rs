@@ -29,7 +29,7 @@ fn a_small_change_needs_nobody() {
 }
 
 #[test]
-fn a_wide_change_needs_consent_from_one_service_too_many_on() {
+fn g17_a_wide_change_needs_consent_from_one_service_too_many_on() {
     let world = World::mesh();
     let wide = pin("*", "1.1.0");
     let guards = |services, percent| Guards {
@@ -49,7 +49,7 @@ fn a_wide_change_needs_consent_from_one_service_too_many_on() {
 }
 
 #[test]
-fn an_emptied_chain_needs_consent() {
+fn g17_an_emptied_chain_needs_consent() {
     let world = World::mesh();
     let change = Change::Apply(removed("FilterAttachment/shop/route"));
     let found = codes(&world, &change, &Guards::default(), Consent::NotGiven);

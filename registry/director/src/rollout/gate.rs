@@ -9,6 +9,9 @@ use tamis_push::Counts;
 
 use crate::ratio::ratio;
 
+/// Timings that a 99th percentile needs: of fewer it would be the slowest one.
+const MIN_TIMED: u64 = 100;
+
 /// What was counted of a rollout.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Tally {
@@ -122,7 +125,20 @@ pub fn judge(
     if gates.compare() && !enough(current) {
         return seen("the current digest", current);
     }
+    if gates.max_added_p99_ms.is_some()
+        && let Some((what, few)) = [("the candidate", candidate), ("the current digest", current)]
+            .into_iter()
+            .find(|(_, counts)| !timed(counts))
+    {
+        let few = few.added.total();
+        return baking(format!("{what} had {few} of the {MIN_TIMED} timings a percentile needs"));
+    }
     passed(format!("all gates held over {} exchanges", candidate.exchanges))
+}
+
+/// Whether enough exchanges were timed for a 99th percentile: proxies time one in 16.
+fn timed(counts: &Counts) -> bool {
+    counts.added.total() >= MIN_TIMED
 }
 
 fn baking(why: String) -> Judgement {
@@ -175,8 +191,8 @@ fn compared(gates: &Gates, candidate: &Counts, current: &Counts) -> Option<Judge
     let delta = |part| rate(part, candidate) - rate(part, current);
     let errors = delta(|counts| counts.server_errors);
     let denials = delta(|counts| counts.denials).abs();
-    let added =
-        candidate.added.p99_ms().zip(current.added.p99_ms()).map(|(one, other)| one - other);
+    let p99 = |counts: &Counts| counts.added.p99_ms().filter(|_| timed(counts));
+    let added = p99(candidate).zip(p99(current)).map(|(one, other)| one - other);
     let rows = [
         (Gate::Max5xxDelta, "share of 5xx", Some(errors), gates.max_5xx_delta),
         (Gate::MaxDenialDelta, "share of denials", Some(denials), gates.max_denial_delta),

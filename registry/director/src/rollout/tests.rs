@@ -126,6 +126,10 @@ fn each_gate_stops_what_it_is_for() {
     assert!(matches!(judged(&tally, WAVE, 0), Judgement::Breached { gate: Gate::MaxRefusals, .. }));
 }
 
+fn tally_of_good() -> Counts {
+    counts(1_000, 0, 10, 100, 100)
+}
+
 #[test]
 fn what_no_gate_could_judge_keeps_baking() {
     let good = counts(1_000, 0, 10, 100, 100);
@@ -136,6 +140,10 @@ fn what_no_gate_could_judge_keeps_baking() {
         let tally = Tally { candidate, current, ..Tally::default() };
         assert!(matches!(judged(&tally, WAVE, u64::MAX), Judgement::Baking { .. }));
     }
+    let mut few = counts(1_000, 0, 10, 100, 4_000);
+    few.added = counts(99, 0, 0, 0, 4_000).added;
+    let tally = Tally { candidate: few, current: tally_of_good(), ..Tally::default() };
+    assert!(matches!(judged(&tally, WAVE, u64::MAX), Judgement::Baking { .. }), "too few timings");
     let nobody =
         judge(&rollout(), WAVE, &Tally::default(), Cohort { moved: 0, rest: 3 }, (0, 1_000));
     assert!(matches!(nobody, Judgement::Passed { .. }));

@@ -319,7 +319,7 @@ fn a_namespace_whose_time_ran_out_holds_up_no_other() {
 }
 
 #[test]
-fn rollback_to_an_older_state_is_refused_across_restarts() {
+fn g10_rollback_to_an_older_state_is_refused_across_restarts() {
     let world = World::new();
     let path = world.folder.path().join("trusted.json");
     let old = world.files();
@@ -335,7 +335,7 @@ fn rollback_to_an_older_state_is_refused_across_restarts() {
 }
 
 #[test]
-fn mix_and_match_of_two_states_is_refused_and_the_old_one_stays() {
+fn g10_mix_and_match_of_two_states_is_refused_and_the_old_one_stays() {
     let world = World::new();
     let mut node = world.node();
     let old = world.files();
@@ -359,7 +359,7 @@ fn mix_and_match_of_two_states_is_refused_and_the_old_one_stays() {
 }
 
 #[test]
-fn freeze_sending_an_old_timestamp_again_makes_nothing_younger() {
+fn g10_freeze_sending_an_old_timestamp_again_makes_nothing_younger() {
     let world = World::new();
     let mut node = world.node();
     assert_eq!(node.take(&world.files(), NOW + 3600).unwrap(), Taken::Unchanged);

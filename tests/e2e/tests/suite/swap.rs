@@ -87,7 +87,7 @@ async fn connection(
 }
 
 #[test]
-fn a_thousand_swaps_under_load_fail_no_request() {
+fn g3_a_thousand_swaps_under_load_fail_no_request() {
     let backend = Backend::start();
     let folder = Folder::gateway(&[backend.address]);
     // Two versions of one filter and two configurations: four combinations in turn.
