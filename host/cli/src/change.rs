@@ -57,7 +57,7 @@ pub(crate) fn plan(arguments: &Plan, output: Output) -> Result<ExitCode> {
     };
     let remote = arguments.at.remote()?;
     let planned = remote.ask("planning", async |client| client.plan(&request).await)?;
-    output::result(output, &planned, || {
+    output::answer(output, &planned, || {
         let mut text = diff::text(&planned.diff, Made::No);
         if !planned.refusals.is_empty() {
             text.push_str("\nAs it is asked now, it would be refused:\n");
@@ -90,14 +90,14 @@ pub(crate) fn apply(arguments: &Apply, output: Output) -> Result<ExitCode> {
             if by_rule && output == Output::Text {
                 let planned = remote.ask("planning", async |client| client.plan(&request).await);
                 // The refusal is the news; that its plan cannot be had as well is none.
-                planned
-                    .iter()
-                    .for_each(|planned| output::line(&diff::text(&planned.diff, Made::No)));
+                if let Ok(planned) = planned {
+                    output::line(&output::plain(&diff::text(&planned.diff, Made::No)));
+                }
             }
             return Err(error);
         }
     };
-    output::result(output, &applied, || {
+    output::answer(output, &applied, || {
         let changed = !applied.diff.documents_changed.is_empty()
             || !applied.diff.documents_removed.is_empty();
         let end = if changed {
@@ -159,7 +159,7 @@ fn sendable(documents: &[Document]) -> Result<BTreeSet<&str>> {
 }
 
 /// The files that the documents name, as far as they are there: what is missing, the registry says with its place.
-fn files(source: &Source, documents: &[Document]) -> Result<Vec<FileText>> {
+pub(crate) fn files(source: &Source, documents: &[Document]) -> Result<Vec<FileText>> {
     let named: RefCell<BTreeMap<String, Vec<u8>>> = RefCell::default();
     let file = |name: &str| {
         let octets =

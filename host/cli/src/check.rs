@@ -6,7 +6,7 @@ use miette::{GraphicalReportHandler, GraphicalTheme};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tamis_node::Source;
 use tamis_resources::{Document, NodeName, Problem, Resource, fold};
@@ -29,23 +29,12 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     if read.documents.is_empty() && read.problems.is_empty() && read.unreadable.is_empty() {
         bail!("{} has no documents: no *.yaml, no *.yml", arguments.folder.display());
     }
-    let mut problems = read.problems;
     let nodes = match &arguments.node {
         Some(node) => vec![node.clone()],
         None => nodes(&read.documents),
     };
-    for node in &nodes {
-        let file = |name: &str| {
-            std::fs::read(source.root.join(name)).map_err(|error| format!("{name}: {error}"))
-        };
-        for problem in fold(&read.documents, node, &file).problems {
-            // Proxies share documents, and so their problems.
-            let same = |one: &Problem| one.place == problem.place && one.code == problem.code;
-            if !problems.iter().any(same) {
-                problems.push(problem);
-            }
-        }
-    }
+    let mut problems = read.problems;
+    between(&read.documents, &nodes, &source.root, &mut problems);
     let sound = problems.is_empty() && read.unreadable.is_empty();
     let value = json!({
         "documents": read.documents.len(),
@@ -65,6 +54,27 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         text
     });
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What is wrong between documents, for all proxies they plan.
+pub(crate) fn problems(documents: &[Document], root: &Path) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    between(documents, &nodes(documents), root, &mut problems);
+    problems
+}
+
+fn between(documents: &[Document], nodes: &[NodeName], root: &Path, problems: &mut Vec<Problem>) {
+    let file =
+        |name: &str| std::fs::read(root.join(name)).map_err(|error| format!("{name}: {error}"));
+    for node in nodes {
+        for problem in fold(documents, node, &file).problems {
+            // Proxies share documents, and so their problems.
+            let same = |one: &Problem| one.place == problem.place && one.code == problem.code;
+            if !problems.iter().any(same) {
+                problems.push(problem);
+            }
+        }
+    }
 }
 
 /// Every proxy the documents plan.

@@ -79,7 +79,7 @@ pub(crate) fn approve(arguments: &Approve, output: Output) -> Result<ExitCode> {
     let request = ApproveRequest { subject: arguments.subject.to_string() };
     let remote = arguments.at.remote()?;
     let approved = remote.ask("approving", async |client| client.approve(&request).await)?;
-    output::result(output, &approved, || {
+    output::answer(output, &approved, || {
         format!(
             "{} agreed to {} (revision {})",
             approved.actor, approved.subject, approved.revision
@@ -94,7 +94,7 @@ pub(crate) fn revoke(arguments: &Revoke, output: Output) -> Result<ExitCode> {
         What::List(List { at }) => {
             let remote = at.remote()?;
             let all = remote.ask("reading", async |client| client.revocations().await)?;
-            output::result(output, &items(&all), || listed(&all, now_ms()));
+            output::answer(output, &items(&all), || listed(&all, now_ms()));
             return Ok(ExitCode::SUCCESS);
         }
         What::Digest(RevokeDigest { digest, reason, at }) => {
@@ -108,7 +108,7 @@ pub(crate) fn revoke(arguments: &Revoke, output: Output) -> Result<ExitCode> {
     };
     let remote = at.remote()?;
     let revoked = remote.ask("revoking", async |client| client.revoke(&request).await)?;
-    output::result(output, &dated(&revoked), || {
+    output::answer(output, &dated(&revoked), || {
         format!(
             "{} is withdrawn (revision {}): {}",
             scope(&revoked),

@@ -21,6 +21,11 @@ pub(crate) fn result<T: Serialize>(output: Output, value: &T, text: impl FnOnce(
     }
 }
 
+/// Prints what a registry said, in the form asked for: its words move no cursor and reorder no line.
+pub(crate) fn answer<T: Serialize>(output: Output, value: &T, text: impl FnOnce() -> String) {
+    result(output, value, || plain(&text()));
+}
+
 /// Prints one event of a command that goes on.
 pub(crate) fn event<T: Serialize>(output: Output, value: &T, text: impl FnOnce() -> String) {
     match output {
@@ -44,8 +49,17 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{}", text.trim_end_matches('\n'));
 }
 
-/// A text in one line: what a tool or the system said may have line breaks of its own.
+/// A text without what terminals act on: control characters other than line breaks and tabs, and those that turn the
+/// direction of writing. Others wrote parts of it.
+pub(crate) fn plain(text: &str) -> String {
+    let turns = |one| matches!(one, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let acts = |one: char| one.is_control() && !matches!(one, '\n' | '\t');
+    text.chars().map(|one| if acts(one) || turns(one) { '\u{fffd}' } else { one }).collect()
+}
+
+/// A text in one line: what a tool, a registry or the system said may have line breaks of its own.
 pub(crate) fn one_line(text: &str) -> String {
+    let text = plain(text);
     let lines = text.split('\n').map(str::trim).filter(|line| !line.is_empty());
     lines.collect::<Vec<_>>().join("; ")
 }
@@ -76,5 +90,17 @@ pub(crate) fn busy(what: impl Into<String>) -> Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         self.0.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_others_move_no_cursor() {
+        let hostile = "a\u{1b}[2Jb\rc\u{9b}d\u{202e}e\tf\ng";
+        assert_eq!(plain(hostile), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}d\u{fffd}e\tf\ng");
+        assert_eq!(one_line("a\u{1b}\n\n b "), "a\u{fffd}; b");
     }
 }

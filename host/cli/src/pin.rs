@@ -89,7 +89,7 @@ pub(crate) fn pin(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let remote = how.at.remote()?;
     let pinned = remote.ask("pinning", async |client| client.pin(&request).await)?;
     let (done, made) = if *dry_run { ("would be pinned", Made::No) } else { ("pinned", Made::Yes) };
-    output::result(output, &dated(&pinned), || told(&pinned, service, &release.filter, done, made));
+    output::answer(output, &dated(&pinned), || told(&pinned, service, &release.filter, done, made));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -101,7 +101,7 @@ pub(crate) fn unpin(arguments: &Which, output: Output) -> Result<ExitCode> {
     let remote = how.at.remote()?;
     let pinned = remote.ask("unpinning", async |client| client.unpin(&request).await)?;
     let told = || told(&pinned, &request.service, &request.filter, "unpinned", Made::Yes);
-    output::result(output, &dated(&pinned), told);
+    output::answer(output, &dated(&pinned), told);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -113,7 +113,7 @@ pub(crate) fn rollback(arguments: &Which, output: Output) -> Result<ExitCode> {
     let remote = how.at.remote()?;
     let pinned = remote.ask("rolling back", async |client| client.rollback(&request).await)?;
     let told = || told(&pinned, &request.service, &request.filter, "rolled back", Made::Yes);
-    output::result(output, &dated(&pinned), told);
+    output::answer(output, &dated(&pinned), told);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -142,7 +142,7 @@ fn told(pinned: &Pinned, service: &str, filter: &str, done: &str, made: Made) ->
 pub(crate) fn pins(arguments: &All, output: Output) -> Result<ExitCode> {
     let remote = arguments.at.remote()?;
     let pins = remote.ask("reading", async |client| client.pins().await)?;
-    output::result(output, &items(&pins), || listed(&pins, now_ms()));
+    output::answer(output, &items(&pins), || listed(&pins, now_ms()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -165,7 +165,7 @@ pub(crate) fn history(arguments: &History, output: Output) -> Result<ExitCode> {
     let remote = at.remote()?;
     let happened =
         remote.ask("reading", async |client| client.history(service, filter.as_deref()).await)?;
-    output::result(output, &items(&happened), || past(&happened, now_ms()));
+    output::answer(output, &items(&happened), || past(&happened, now_ms()));
     Ok(ExitCode::SUCCESS)
 }
 

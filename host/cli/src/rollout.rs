@@ -87,7 +87,7 @@ fn begin(start: &request::Start, output: Output) -> Result<ExitCode> {
     let request = start.request()?;
     let remote = start.at.remote()?;
     let view = remote.ask("starting", async |client| client.start_rollout(&request).await)?;
-    output::result(output, &dated(&view), || view::text(&view, now_ms()));
+    output::answer(output, &dated(&view), || view::text(&view, now_ms()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -96,7 +96,7 @@ fn make(it: &Move, action: RolloutMove, output: Output) -> Result<ExitCode> {
     let remote = it.at.remote()?;
     let view =
         remote.ask("asking", async |client| client.move_rollout(&it.name, &request).await)?;
-    output::result(output, &dated(&view), || view::text(&view, now_ms()));
+    output::answer(output, &dated(&view), || view::text(&view, now_ms()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -104,7 +104,7 @@ fn status(it: &Status, output: Output) -> Result<ExitCode> {
     let remote = it.at.remote()?;
     let Some(name) = &it.name else {
         let all = remote.ask("reading", async |client| client.rollouts().await)?;
-        output::result(output, &items(&all), || view::table_of(&all, now_ms()));
+        output::answer(output, &items(&all), || view::table_of(&all, now_ms()));
         return Ok(ExitCode::SUCCESS);
     };
     let look = || remote.ask("reading", async |client| client.rollout(name).await);
@@ -116,6 +116,6 @@ fn status(it: &Status, output: Output) -> Result<ExitCode> {
         });
     }
     let view = look()?;
-    output::result(output, &dated(&view), || view::text(&view, now_ms()));
+    output::answer(output, &dated(&view), || view::text(&view, now_ms()));
     Ok(ExitCode::SUCCESS)
 }

@@ -35,7 +35,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         });
     }
     let status = ask(&remote, service)?;
-    output::result(output, &dated(&status), || text(&status));
+    output::answer(output, &dated(&status), || text(&status));
     Ok(ExitCode::SUCCESS)
 }
 

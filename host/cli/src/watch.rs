@@ -35,9 +35,9 @@ pub(crate) fn watch(output: Output, mut look: impl FnMut() -> Result<Look>) -> R
             Ok(found) => {
                 if redraw {
                     terminal.clear_screen()?;
-                    output::line(&found.text);
+                    output::line(&output::plain(&found.text));
                 } else if last.as_ref() != Some(&found.key) {
-                    output::event(output, &found.value, || found.text.clone());
+                    output::event(output, &found.value, || output::plain(&found.text));
                 }
                 if found.over {
                     return Ok(ExitCode::SUCCESS);

@@ -54,7 +54,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
             Err(error) => return Err(error),
         };
         for entry in &found {
-            output::event(output, &dated(entry), || line(entry, width()));
+            output::event(output, &dated(entry), || output::plain(&line(entry, width())));
         }
         match found.last() {
             Some(last) => after = last.revision,

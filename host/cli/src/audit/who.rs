@@ -45,7 +45,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     if let Some(path) = &arguments.proof {
         put(path, &serde_json::to_vec_pretty(&ran)?)?;
     }
-    output::result(output, &dated(&ran), || {
+    output::answer(output, &dated(&ran), || {
         let mut text = told(&ran);
         if key.is_some() {
             text.push_str("the proof holds\n");

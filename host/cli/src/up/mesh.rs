@@ -1,100 +1,109 @@
-//! The proxies of a folder, each with its documents, all in this process.
+//! The proxies of a folder, each following the folder's registry, all in this process.
 
-use super::prepare::Prepared;
-use crate::check;
+use super::member::Member;
+use super::registry::Embedded;
 use crate::output::{self, Output};
 use crate::proxy::told;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tamis_node::{Node, NodeOptions, Shared, Source, Store, Watch};
+use tamis_node::{Follow, Following, Node, NodeOptions, Shared, Source, Store};
 use tamis_observe::{AccessLog, Recorder};
 use tamis_proxy::ProxyOptions;
 use tamis_resources::NodeName;
+use tamis_trust::DirectorKeys;
+
+/// How often proxies report: whoever asks the registry is sitting in front of them.
+const REPORT: Duration = Duration::from_secs(2);
 
 /// Proxies that run.
 pub(crate) struct Mesh {
     nodes: Vec<Arc<Node>>,
-    watches: Vec<Watch>,
+    following: Vec<Following>,
 }
 
-/// Starts every proxy the documents plan.
+/// Starts every proxy, as the registry wants it.
 pub(crate) fn start(
     folder: &Path,
-    prepared: &Prepared,
+    members: &[Member],
+    registry: &Embedded,
     name_generation: bool,
     output: Output,
 ) -> Result<Mesh> {
-    let names = check::nodes(&prepared.documents);
-    if prepared.documents.is_empty() && prepared.wrong.is_none() {
-        bail!(
-            "{} has no documents: no *.yaml, no *.yml; `examples/shop` of the sources is a mesh to start from",
-            folder.display()
-        );
-    }
-    if names.is_empty() {
-        bail!(
-            "{folder} plans no proxy: it has neither a Gateway nor a Service with a sidecar{why}; \
-             `tamis check {folder}` says more",
-            folder = folder.display(),
-            why = prepared.wrong.as_deref().map(|why| format!(" ({why})")).unwrap_or_default(),
-        );
-    }
     let shared = Shared::new(Some(&folder.join(".tamis/cache")))?;
-    let access = folder.join(".tamis/access");
-    std::fs::create_dir_all(&access).with_context(|| format!("{}", access.display()))?;
-    let mut mesh = Mesh { nodes: Vec::new(), watches: Vec::new() };
-    for name in names {
-        let file = access.join(format!("{}.jsonl", name.to_string().replace([':', '/'], "-")));
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&file)
-            .with_context(|| format!("{} cannot be written", file.display()))?;
-        // Sidecars of a laptop share its cores.
-        let workers = match name {
-            NodeName::Gateway { .. } => NonZeroUsize::new(2),
-            NodeName::Sidecar { .. } => NonZeroUsize::new(1),
-        };
-        let proxy = ProxyOptions {
-            workers,
-            recorder: Recorder::to(AccessLog::All, file)?,
-            name_generation,
-            ..ProxyOptions::default()
-        };
+    let (access, state) = (folder.join(".tamis/access"), folder.join(".tamis/state"));
+    fs::create_dir_all(&access).with_context(|| format!("{}", access.display()))?;
+    // What a proxy kept is for the day its registry does not answer. This one runs in this process and knows better, from
+    // the first address on that a proxy listens on.
+    if state.exists() {
+        fs::remove_dir_all(&state)
+            .with_context(|| format!("{} cannot be removed", state.display()))?;
+    }
+    let keys = registry.keys()?;
+    let mut mesh = Mesh { nodes: Vec::new(), following: Vec::new() };
+    for member in members {
+        let name = member.name.to_string();
+        let short = name.replace([':', '/'], "-");
+        let proxy = proxy(&access.join(format!("{short}.jsonl")), &member.name, name_generation)?;
         let options = NodeOptions {
-            name: name.clone(),
+            name: member.name.clone(),
             source: Source::folder(folder),
-            store: Store::new(vec![prepared.store.clone()]),
+            store: Store::new(Vec::new()),
             secrets: Default::default(),
             proxy,
         };
+        let follow = follow(folder, member, registry, keys.clone(), &state.join(short));
         let busy = output::busy(format!("starting {name}"));
-        let (node, reload) =
-            Node::start(&shared, options).with_context(|| format!("{name} does not start"))?;
+        let told_later = move |reload: &_| told(reload, output);
+        let (following, reload) = Following::start(&shared, options, follow, told_later)
+            .with_context(|| format!("{name} does not start"))?;
         drop(busy);
-        let first = mesh.nodes.is_empty();
-        let node = Arc::new(node);
-        // Problems of documents are the same for all; the first tells them.
-        if first || output == Output::Json {
-            told(&reload, output);
-        }
-        let quiet = !first;
-        let watch = Watch::start(Arc::clone(&node), &node.folders(), move |reload| {
-            let mut reload = reload.clone();
-            if quiet {
-                reload.problems.clear();
-            }
-            told(&reload, output);
-        })?;
-        mesh.nodes.push(node);
-        mesh.watches.push(watch);
+        told(&reload, output);
+        mesh.nodes.push(Arc::clone(following.node()));
+        mesh.following.push(following);
     }
     Ok(mesh)
+}
+
+fn proxy(access: &Path, name: &NodeName, name_generation: bool) -> Result<ProxyOptions> {
+    let file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(access)
+        .with_context(|| format!("{} cannot be written", access.display()))?;
+    // Sidecars of a laptop share its cores.
+    let workers = match name {
+        NodeName::Gateway { .. } => NonZeroUsize::new(2),
+        NodeName::Sidecar { .. } => NonZeroUsize::new(1),
+    };
+    let recorder = Recorder::to(AccessLog::All, file)?;
+    Ok(ProxyOptions { workers, recorder, name_generation, ..ProxyOptions::default() })
+}
+
+fn follow(
+    folder: &Path,
+    member: &Member,
+    registry: &Embedded,
+    keys: DirectorKeys,
+    state: &Path,
+) -> Follow {
+    let files = &member.files;
+    Follow {
+        director: registry.proxies.clone(),
+        certificate: folder.join(&files.certificate),
+        key: folder.join(&files.key),
+        ca: folder.join(&files.ca),
+        identity: Some(registry.identity.clone()),
+        state: state.to_owned(),
+        keys,
+        policy_root: None,
+        report_every: REPORT,
+        release: env!("CARGO_PKG_VERSION").to_owned(),
+    }
 }
 
 impl Mesh {
@@ -133,7 +142,7 @@ impl Mesh {
 
     /// Ends all proxies, the entrance first.
     pub(crate) fn end(self, deadline: Duration) {
-        drop(self.watches);
+        drop(self.following);
         for node in &self.nodes {
             node.proxy().drain();
         }

@@ -1,14 +1,21 @@
 //! `tamis up`: a whole mesh from a folder, in one process.
 
 mod apps;
+mod feed;
+mod gather;
+mod member;
 mod mesh;
 mod prepare;
+mod registry;
 mod token;
 mod view;
 
 use crate::ending::Ending;
 use crate::output::{self, Output};
-use anyhow::Result;
+use anyhow::{Result, bail};
+use feed::Feeding;
+use member::Member;
+use registry::Embedded;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -49,34 +56,75 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         });
         return Ok(ExitCode::SUCCESS);
     }
+    let members = members(folder, &prepared)?;
+    let registry = Embedded::start(folder, &members)?;
     let apps = if arguments.no_apps { None } else { Some(apps::start(&prepared.documents)?) };
-    let mesh = mesh::start(folder, &prepared, arguments.name_generation, output)?;
+    let busy = output::busy("filling the registry");
+    let feeding = Feeding::start(folder, &prepared.store, &registry, output)?;
+    drop(busy);
+    let mesh = mesh::start(folder, &members, &registry, arguments.name_generation, output)?;
     // Until here Ctrl-C ends the process at once: nothing is under way that could be finished.
     let ending = Ending::new()?;
     let took = began.elapsed();
-    let tries = tries(folder, &prepared, &mesh);
+    let ask = ask(&registry);
+    let tries = tries(folder, &prepared, &mesh, &ask);
     let event = json!({
         "event": "up",
         "seconds": took.as_secs_f64(),
         "proxies": mesh.describe(),
         "token": prepared.token,
+        "registry": { "address": registry.url, "tokenFile": registry.token, "proxies": registry.proxies },
         "try": tries.iter().map(|(what, command)| json!({ "what": what, "command": command })).collect::<Vec<_>>(),
     });
-    output::event(output, &event, || view::banner(&mesh, took, &tries));
+    output::event(output, &event, || view::banner(&mesh, took, &format!("export {ask}"), &tries));
     let mut view = view::View::new(output);
     while !ending.within(PICTURE) {
-        view.show(&mesh, &tries);
+        if registry.has_ended() {
+            bail!("the registry of the folder ended by itself; its log says why");
+        }
+        view.show(&mesh, &feeding.wrongs().lines(), &tries);
     }
     if output == Output::Text {
         output::note("\nending; Ctrl-C again ends it at once");
     }
+    drop(feeding);
     mesh.end(DRAIN);
+    drop(registry);
     drop(apps);
     Ok(ExitCode::SUCCESS)
 }
 
+/// The proxies of a folder, each of which can be started.
+fn members(folder: &Path, prepared: &prepare::Prepared) -> Result<Vec<Member>> {
+    let shown = folder.display();
+    if prepared.documents.is_empty() && prepared.wrong.is_none() {
+        bail!(
+            "{shown} has no documents: no *.yaml, no *.yml; `examples/shop` of the sources is a mesh to start from"
+        );
+    }
+    let members = member::members(&prepared.documents)?;
+    if members.is_empty() {
+        bail!(
+            "{shown} plans no proxy: it has neither a Gateway nor a Service with a sidecar{why}; \
+             `tamis check {shown}` says more",
+            why = prepared.wrong.as_deref().map(|why| format!(" ({why})")).unwrap_or_default(),
+        );
+    }
+    Ok(members)
+}
+
+/// What commands need to know to ask the registry, as a shell takes it.
+fn ask(registry: &Embedded) -> String {
+    format!("TAMIS_REGISTRY={} TAMIS_TOKEN=\"$(cat {})\"", registry.url, quoted(&registry.token))
+}
+
 /// What a person may try now: what it shows, and the command.
-fn tries(folder: &Path, prepared: &prepare::Prepared, mesh: &mesh::Mesh) -> Vec<(String, String)> {
+fn tries(
+    folder: &Path,
+    prepared: &prepare::Prepared,
+    mesh: &mesh::Mesh,
+    ask: &str,
+) -> Vec<(String, String)> {
     let tamis = std::env::current_exe().ok();
     let tamis = quoted(&tamis.unwrap_or_else(|| "tamis".into()));
     let (dot, mut tries) = (folder.join(".tamis"), Vec::new());
@@ -99,10 +147,18 @@ fn tries(folder: &Path, prepared: &prepare::Prepared, mesh: &mesh::Mesh) -> Vec<
             ),
         ));
         tries.push((
-            format!("{name} tampered with: refused, and the last good version serves"),
+            format!("{name} as it was before; the folder keeps the upgrade until its lock changes"),
+            format!("{ask} {tamis} rollback '*' {name} --confirm"),
+        ));
+        tries.push((
+            format!("{name} tampered with: nobody is sent it, and what runs goes on"),
             format!("printf '\\0' >> {}", quoted(&file)),
         ));
     }
+    tries.push((
+        "who runs what, as the registry knows it".to_owned(),
+        format!("{ask} {tamis} status"),
+    ));
     tries
 }
 

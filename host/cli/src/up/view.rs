@@ -25,13 +25,16 @@ struct Seen {
 }
 
 /// What is printed once everything runs.
-pub(crate) fn banner(mesh: &Mesh, took: Duration, tries: &[(String, String)]) -> String {
+pub(crate) fn banner(mesh: &Mesh, took: Duration, ask: &str, tries: &[(String, String)]) -> String {
     let mut text =
         format!("{} proxies serve after {:.1} s\n\n", mesh.nodes().len(), took.as_secs_f64());
     for node in mesh.nodes() {
         let _ = writeln!(text, "  {:<28} {}", node.name().to_string(), addresses(node));
     }
-    text.push('\n');
+    let _ = writeln!(
+        text,
+        "\nThe registry they follow answers in a shell that has been told where it is:\n  {ask}\n"
+    );
     text.push_str(&try_this(tries));
     text
 }
@@ -65,7 +68,7 @@ impl View {
         Self { live, last: HashMap::new(), at: Instant::now() }
     }
 
-    pub(crate) fn show(&mut self, mesh: &Mesh, tries: &[(String, String)]) {
+    pub(crate) fn show(&mut self, mesh: &Mesh, wrongs: &[String], tries: &[(String, String)]) {
         if !self.live {
             return;
         }
@@ -89,7 +92,7 @@ impl View {
         }
         let (_, width) = console::Term::stdout().size();
         // Clear, home: the picture replaces the one before.
-        output::line(&format!("\x1b[2J\x1b[H{}", picture(&rows, tries, width.into())));
+        output::line(&format!("\x1b[2J\x1b[H{}", picture(&rows, wrongs, tries, width.into())));
     }
 }
 
@@ -106,8 +109,12 @@ struct Row {
     addresses: String,
 }
 
-/// The table, the addresses, and what to try. Lines of the first two never wrap; commands do, to be copied whole.
-fn picture(rows: &[Row], tries: &[(String, String)], width: usize) -> String {
+/// The most lines of what is wrong.
+const WRONGS: usize = 5;
+
+/// The table, the addresses, what is wrong in the folder, and what to try. Lines of the first two never wrap; commands do, to
+/// be copied whole, and so does what has to be read whole.
+fn picture(rows: &[Row], wrongs: &[String], tries: &[(String, String)], width: usize) -> String {
     let names = rows.iter().map(|row| console::measure_text_width(&row.name)).max();
     let names = names.unwrap_or_default().clamp(5, 48);
     let mut lines = vec![format!(
@@ -129,6 +136,17 @@ fn picture(rows: &[Row], tries: &[(String, String)], width: usize) -> String {
         let _ = writeln!(text, "{}", console::truncate_str(&line, width, "…"));
     }
     text.push('\n');
+    for wrong in wrongs.iter().take(WRONGS) {
+        let wrong: String = wrong.chars().filter(|c| !c.is_control()).collect();
+        let _ = writeln!(text, "! {wrong}");
+    }
+    let more = wrongs.len().saturating_sub(WRONGS);
+    if more > 0 {
+        let _ = writeln!(text, "! and {more} more; `tamis check` of the folder says what");
+    }
+    if !wrongs.is_empty() {
+        text.push('\n');
+    }
     text + &try_this(tries)
 }
 

@@ -129,6 +129,8 @@ fn the_tutorial_followed_by_its_commands_ends_with_a_refused_request() {
     assert!(refused.contains("200\n") && refused.contains("HTTP/1.1 403"), "{refused}");
     assert!(refused.contains("x-tamis-reason: my-agents.blocked"), "{refused}");
     assert!(said("/filters").contains("acme/my-agents"));
+    let known = said("tamis history");
+    assert!(known.contains("gateway:shop/edge") && known.contains("pinned 0.1.0"), "{known}");
 }
 
 /// Runs the blocks of a page one after the other, as somebody in one terminal does: what one exports, the next ones have.

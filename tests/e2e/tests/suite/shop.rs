@@ -117,7 +117,7 @@ fn the_commands_that_up_prints_do_what_they_say() {
         slots.into_iter().find(|slot| slot["attachment"] == "shop/retry").unwrap()
     };
     let tries = event["try"].as_array().unwrap();
-    assert_eq!(tries.len(), 3);
+    assert_eq!(tries.len(), 5);
     let sh = |command: &Value| {
         let done = std::process::Command::new("sh")
             .args(["-c", command.as_str().unwrap()])
@@ -127,13 +127,66 @@ fn the_commands_that_up_prints_do_what_they_say() {
         assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
         String::from_utf8_lossy(&done.stdout).into_owned()
     };
+    let serves = |version: &str| {
+        eventually(&format!("{version} serves"), || {
+            let slot = slot();
+            (slot["version"] == version && slot["state"] == "serving").then_some(slot)
+        })
+    };
     assert!(sh(&tries[0]["command"]).contains("storefront"));
 
     sh(&tries[1]["command"]);
-    let upgraded = eventually("the upgrade serves", || {
-        let slot = slot();
-        (slot["version"] == "0.1.1" && slot["state"] == "serving").then_some(slot)
-    });
+    let upgraded = serves("0.1.1");
     assert_eq!(upgraded["running"], upgraded["digest"]);
     assert_eq!(get(&shop.http, "/").status, 200);
+
+    // A rollback in the registry is none in the folder, and a change of the folder that is not one of its lock undoes none.
+    assert!(sh(&tries[2]["command"]).contains("0.1.0"));
+    let back = serves("0.1.0");
+    assert_ne!(back["digest"], upgraded["digest"]);
+
+    sh(&tries[3]["command"]);
+    let told = running.event("the component that was tampered with is told", |event| {
+        event["event"] == "sent"
+            && event["wrong"][0].as_str().is_some_and(|it| it.contains("0.1.0.wasm"))
+    });
+    assert_eq!(
+        (&told["pushed"], &told["pinned"]),
+        (&serde_json::json!([]), &serde_json::json!([]))
+    );
+    assert_eq!(slot()["running"], back["digest"]);
+    assert_eq!(get(&shop.http, "/").status, 200);
+
+    let status = sh(&tries[4]["command"]);
+    assert!(status.contains("gateway:shop/edge") && status.contains("serving"), "{status}");
+
+    // The next start knows the rollback too, and the registry is where it was asked for.
+    let address = std::fs::read_to_string(shop.folder.path().join(".tamis/registry/address"));
+    assert_eq!(address.unwrap().trim(), event["registry"]["address"].as_str().unwrap());
+    assert!(running.end("-INT").success());
+    let _running = up(shop.folder.path(), &[]);
+    assert_eq!(slot()["running"], back["digest"]);
+}
+
+#[test]
+fn what_is_wrong_in_the_folder_is_told_and_what_runs_goes_on() {
+    let shop = shop();
+    let running = up(shop.folder.path(), &[]);
+    let event = running.event("the mesh is up", |event| event["event"] == "up");
+    let gateway = event["proxies"][0]["admin"].as_str().unwrap().to_owned();
+    let routes = shop.folder.path().join("routes.yaml");
+    let good = std::fs::read_to_string(&routes).unwrap();
+    let first = good.split("\n---").next().unwrap();
+    std::fs::write(&routes, good.replace(first, "kind: [")).unwrap();
+    running.event("its place is told", |event| {
+        event["wrong"][0].as_str().is_some_and(|it| it.starts_with("routes.yaml:"))
+    });
+    assert_eq!(get(&shop.http, "/").status, 200);
+    assert_eq!(get(&gateway, "/config").json()["generation"], 1);
+    std::fs::write(&routes, good).unwrap();
+    running.event("its mending too", |event| {
+        event["event"] == "sent" && event["wrong"] == serde_json::json!([])
+    });
+    assert_eq!(get(&shop.http, "/").status, 200);
+    assert!(running.end("-INT").success());
 }

@@ -51,7 +51,7 @@ fn columns_stand_below_their_headings_whatever_the_names() {
         row("gateway:shop/edge", "route 0.1.0"),
         row("sidecar:shop/a-much-longer-name/12", "jwt 0.1.0"),
     ];
-    let text = picture(&rows, &[], 200);
+    let text = picture(&rows, &[], &[], 200);
     let lines: Vec<&str> = text.lines().collect();
     let column = lines[0].find("filters").unwrap();
     // Counted in columns, not in bytes: `≤` is one of the former and three of the latter.
@@ -68,20 +68,20 @@ fn no_terminal_is_too_narrow_and_no_line_of_the_table_wraps() {
         "route 0.1.0 · jwt 0.1.0 refused:trust.altered · Ünï 1.0.0 · 漢字漢字 2.0.0".repeat(4);
     let rows = [row("gateway:shop/edge", &filters), row(&"n".repeat(300), "")];
     for width in [0, 1, 2, 3, 10, 29, 30, 79, 80, 81, 500] {
-        let text = picture(&rows, &[], width);
+        let text = picture(&rows, &[], &[], width);
         let table = text.split("Try, in").next().unwrap();
         for line in table.lines() {
             assert!(console::measure_text_width(line) <= width.max(1), "{width}: {line}");
         }
     }
-    assert!(picture(&[], &[], 80).starts_with("proxy"));
+    assert!(picture(&[], &[], &[], 80).starts_with("proxy"));
 }
 
 #[test]
 fn commands_to_try_are_never_cut_and_names_move_no_cursor() {
     let command = format!("tamis filter sign {}", "x".repeat(300));
     let tries = [("what it shows".to_owned(), command.clone())];
-    let text = picture(&[row("evil\x1b[2J\n", "\x07\r")], &tries, 40);
+    let text = picture(&[row("evil\x1b[2J\n", "\x07\r")], &["a\x1b[2Jb".to_owned()], &tries, 40);
     assert!(text.contains(&command));
     assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
 }

@@ -1,0 +1,101 @@
+//! Sends a folder to its registry, again after every change: documents, artifacts, pins.
+//!
+//! It is a client like any other. What cannot be sent is told and leaves what runs as it is; the next change tries again.
+//! A pin is sent when the lock changes it, and not when somebody changed it in the registry: a rollback stays.
+
+use super::gather::Wrong;
+use super::registry::Embedded;
+use crate::output::Output;
+use anyhow::{Context as _, Result, bail};
+use feeder::Feeder;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use tamis_node::Watch;
+
+mod feeder;
+mod pins;
+
+/// Folders in `.tamis` that are written while everything runs, and that say nothing to a registry.
+const OWN: [&str; 4] = ["registry", "state", "access", "cache"];
+/// Keeps a registry as its folder is, until it is dropped.
+pub(crate) struct Feeding {
+    feeder: Arc<Mutex<Feeder>>,
+    watch: Option<Watch>,
+    wrongs: Wrongs,
+}
+
+impl Feeding {
+    /// Sends everything once, and from then on what changes.
+    pub(crate) fn start(
+        folder: &Path,
+        store: &Path,
+        registry: &Embedded,
+        output: Output,
+    ) -> Result<Self> {
+        let wrongs = Wrongs::default();
+        let feeder = Feeder::new(folder, store, registry, wrongs.clone(), output)?;
+        let feeder = Arc::new(Mutex::new(feeder));
+        let (said, hear) = mpsc::channel();
+        let feeding = Arc::clone(&feeder);
+        let changed = move || {
+            let mut feeder = lock(&feeding);
+            feeder.pass();
+            // Only the first is waited for.
+            let _ = said.send(feeder.applied.is_some());
+        };
+        let matters = |path: &Path| !is_own(path);
+        let watch = Watch::folders(&[folder.to_owned()], matters, changed)?;
+        let feeding = Self { feeder, watch: Some(watch), wrongs };
+        let in_force = hear.recv().context("the registry was sent nothing")?;
+        if !in_force {
+            bail!("the documents are not in force: {}", feeding.wrongs.lines().join("; "));
+        }
+        Ok(feeding)
+    }
+
+    /// What is wrong in the folder now.
+    pub(crate) fn wrongs(&self) -> &Wrongs {
+        &self.wrongs
+    }
+}
+
+impl Drop for Feeding {
+    fn drop(&mut self) {
+        drop(self.watch.take());
+        // Waits for what is under way; what was still to come is not begun.
+        lock(&self.feeder).stopped = true;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What a pass that panicked did not note is sent again.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a path is of what is written while everything runs.
+fn is_own(path: &Path) -> bool {
+    let parts: Vec<&str> = path.components().filter_map(|part| part.as_os_str().to_str()).collect();
+    parts.windows(2).any(|pair| matches!(pair, [".tamis", name] if OWN.contains(name)))
+}
+
+/// What is wrong now. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Wrongs(Arc<Mutex<Vec<Wrong>>>);
+
+impl Wrongs {
+    /// Each in one line.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        lock(&self.0).iter().map(|one| one.line.clone()).collect()
+    }
+
+    /// Puts them in place of those before, and says which are new.
+    fn replace(&self, now: Vec<Wrong>) -> Vec<Wrong> {
+        let mut before = lock(&self.0);
+        let new = now.iter().filter(|one| !before.contains(one)).cloned().collect();
+        *before = now;
+        new
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,234 @@
+//! One pass over a folder: what the registry does not have like that is sent.
+
+use super::Wrongs;
+use crate::change::files;
+use crate::output::{self, Output, one_line};
+use crate::up::gather::{Gathered, Wrong, gather, key};
+use crate::up::registry::Embedded;
+use anyhow::{Context as _, Result};
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
+use tamis_api::ApplyRequest;
+use tamis_client::{Artifact, Client, ClientError, Options};
+use tamis_node::{Source, Store, causes};
+use tamis_trust::{Digest, Manifest, bundle_lines};
+use tokio::runtime::Runtime;
+
+/// What of the lock was sent last, in the registry's folder.
+const SENT: &str = "lock.json";
+
+/// What a pass did.
+#[derive(Default)]
+pub(super) struct Done {
+    /// The revision that has the documents that changed.
+    revision: Option<u64>,
+    pushed: Vec<String>,
+    pub(super) pinned: Vec<String>,
+    pub(super) unpinned: Vec<String>,
+    pub(super) wrongs: Vec<Wrong>,
+}
+
+impl Done {
+    fn is_nothing(&self) -> bool {
+        self.revision.is_none()
+            && [&self.pushed, &self.pinned, &self.unpinned].iter().all(|list| list.is_empty())
+    }
+}
+
+/// A client that knows what it sent.
+pub(super) struct Feeder {
+    folder: PathBuf,
+    store: PathBuf,
+    pub(super) sent: PathBuf,
+    client: Client,
+    runtime: Runtime,
+    output: Output,
+    wrongs: Wrongs,
+    pub(super) stopped: bool,
+    /// What was applied last.
+    pub(super) applied: Option<ApplyRequest>,
+    /// The documents in force that came from here, each with its file.
+    known: BTreeMap<String, String>,
+    /// Artifacts, with their signatures, that the registry has.
+    there: HashSet<(Digest, Digest)>,
+    /// What each pin of the lock was when it was sent, by service and filter.
+    pub(super) pins: BTreeMap<String, String>,
+}
+
+impl Feeder {
+    pub(super) fn new(
+        folder: &Path,
+        store: &Path,
+        registry: &Embedded,
+        wrongs: Wrongs,
+        output: Output,
+    ) -> Result<Self> {
+        let path = &registry.token;
+        let token = std::fs::read_to_string(path).with_context(|| {
+            let (path, kept) = (path.display(), registry.folder.display());
+            format!("the token {path} cannot be read; put it back, or remove {kept} to begin anew")
+        })?;
+        let options = Options { token: Some(token), ..Options::new(registry.url.parse()?) };
+        let sent = registry.folder.join(SENT);
+        // One that is damaged is as good as none: the lock is sent whole.
+        let pins = std::fs::read(&sent).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        Ok(Self {
+            folder: folder.to_owned(),
+            store: store.to_owned(),
+            sent,
+            client: Client::new(options)?,
+            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
+            output,
+            wrongs,
+            stopped: false,
+            applied: None,
+            known: BTreeMap::new(),
+            there: HashSet::new(),
+            pins: pins.unwrap_or_default(),
+        })
+    }
+
+    pub(super) fn ask<T>(
+        &self,
+        question: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
+    ) -> Result<T, String> {
+        let answer = self.runtime.block_on(question(&self.client));
+        answer.map_err(|error| one_line(&causes(&error)))
+    }
+
+    /// Sends what the registry does not have like that.
+    pub(super) fn pass(&mut self) {
+        if self.stopped {
+            return;
+        }
+        let mut done = Done::default();
+        match gather(&self.folder) {
+            Ok(gathered) => self.send(&gathered, &mut done),
+            Err(error) => done.wrongs.push(Wrong::new(one_line(&causes(error.as_ref())))),
+        }
+        self.tell(done);
+    }
+
+    fn send(&mut self, gathered: &Gathered, done: &mut Done) {
+        done.wrongs.extend(gathered.wrongs.iter().cloned());
+        self.push(gathered, done);
+        // Pins before documents: what a new document attaches is to be there. The first time it is the other way round,
+        // since documents say whose signatures count; and a pin that is refused may have waited for just that.
+        let first = self.applied.is_none();
+        let mut refused = if first { Vec::new() } else { self.pin(gathered, done) };
+        let changed = self.apply(gathered, done);
+        if first || (changed && !refused.is_empty()) {
+            refused = self.pin(gathered, done);
+        }
+        done.wrongs.append(&mut refused);
+        self.unpin(gathered, done);
+    }
+
+    /// Puts the documents in force; whether anything was sent.
+    fn apply(&mut self, gathered: &Gathered, done: &mut Done) -> bool {
+        if gathered.documents.is_empty() {
+            let folder = self.folder.display();
+            done.wrongs.push(Wrong::new(format!("{folder} has no documents; those before stay")));
+            return false;
+        }
+        let here: BTreeMap<String, String> =
+            gathered.documents.iter().map(|one| (key(one), one.source.clone())).collect();
+        let gone = self
+            .known
+            .iter()
+            .filter(|(key, file)| !here.contains_key(*key) && !gathered.is_broken(file));
+        let removed: Vec<String> = gone.map(|(key, _)| key.clone()).collect();
+        let files = match files(&Source::folder(&self.folder), &gathered.documents) {
+            Ok(files) => files,
+            Err(error) => {
+                done.wrongs.push(Wrong::new(one_line(&causes(error.as_ref()))));
+                return false;
+            }
+        };
+        // While something is broken, what is not known to have been elsewhere stays: it may be what is broken.
+        let prune = gathered.broken.is_empty();
+        let sources = gathered.sources.clone();
+        let request = ApplyRequest { sources, files, removed, prune, confirm: true };
+        if self.applied.as_ref() == Some(&request) {
+            return false;
+        }
+        match self.ask(async |client| client.apply(&request).await) {
+            Ok(applied) => {
+                let diff = applied.diff;
+                let same = diff.documents_changed.is_empty() && diff.documents_removed.is_empty();
+                done.revision = (!same).then_some(applied.revision);
+                if prune {
+                    self.known.clear();
+                }
+                self.known.retain(|key, _| !request.removed.contains(key));
+                self.known.extend(here);
+                self.applied = Some(request);
+                true
+            }
+            Err(why) => {
+                done.wrongs.push(Wrong::new(format!("the documents are not applied: {why}")));
+                false
+            }
+        }
+    }
+
+    /// Looks at every artifact in the store, and pushes those that the lock pins.
+    fn push(&mut self, gathered: &Gathered, done: &mut Done) {
+        let pinned: BTreeSet<&str> = gathered.pins().map(|(_, pin)| pin.digest.as_str()).collect();
+        let index: BTreeMap<PathBuf, String> = Store::new(vec![self.store.clone()])
+            .index()
+            .into_iter()
+            .map(|(digest, path)| (path, digest))
+            .collect();
+        for (path, digest) in index {
+            if let Err(why) = self.artifact(&path, pinned.contains(digest.as_str()), done) {
+                let line = format!("{}: {why}; it is not sent, what runs goes on", path.display());
+                done.wrongs.push(Wrong::new(line));
+            }
+        }
+    }
+
+    fn artifact(&mut self, path: &Path, pinned: bool, done: &mut Done) -> Result<(), String> {
+        let read = tamis_node::Artifact::read(path)?;
+        let manifest = Manifest::parse(&read.manifest).map_err(|error| error.to_string())?;
+        manifest
+            .check(&read.component)
+            .map_err(|error| format!("it is not what its manifest says ({error})"))?;
+        let stamp = (manifest.digest(), Digest::of(&read.bundles));
+        if !pinned || self.there.contains(&stamp) {
+            return Ok(());
+        }
+        let bundles: Vec<Vec<u8>> =
+            bundle_lines(&read.bundles).into_iter().map(<[u8]>::to_vec).collect();
+        if bundles.is_empty() {
+            return Err("it is signed by nobody; `tamis filter sign` signs".to_owned());
+        }
+        let artifact = Artifact { manifest: read.manifest, component: read.component, bundles };
+        let name = manifest.name().to_string();
+        if !self.ask(async |client| client.has(&name, &artifact).await)? {
+            self.ask(async |client| client.push(&name, &artifact).await)?;
+            done.pushed.push(format!("{name} {}", manifest.version()));
+        }
+        self.there.insert(stamp);
+        Ok(())
+    }
+
+    fn tell(&self, done: Done) {
+        let nothing = done.is_nothing();
+        let lines: Vec<String> = done.wrongs.iter().map(|one| one.line.clone()).collect();
+        let mended = !self.wrongs.lines().iter().all(|line| lines.contains(line));
+        let news = self.wrongs.replace(done.wrongs);
+        if self.output == Output::Text {
+            news.iter().for_each(|one| output::note(&one.text));
+            return;
+        }
+        if !(nothing && news.is_empty() && !mended) {
+            let value = json!({
+                "event": "sent", "revision": done.revision, "pushed": done.pushed,
+                "pinned": done.pinned, "unpinned": done.unpinned, "wrong": lines,
+            });
+            output::event(self.output, &value, String::new);
+        }
+    }
+}

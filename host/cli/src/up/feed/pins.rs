@@ -1,0 +1,111 @@
+//! Pins: those that a lock changes are sent, those that somebody changed in the registry stay.
+
+use super::feeder::{Done, Feeder};
+use crate::filter::artifact::put;
+use crate::output::one_line;
+use crate::up::gather::{Gathered, Wrong};
+use std::collections::BTreeSet;
+use tamis_api::{PinRequest, UnpinRequest};
+use tamis_node::causes;
+use tamis_resources::Pin;
+
+impl Feeder {
+    /// Pins what the lock changed, and says what was refused.
+    pub(super) fn pin(&mut self, gathered: &Gathered, done: &mut Done) -> Vec<Wrong> {
+        let news: Vec<(&str, &Pin)> = once(gathered)
+            .filter(|(_, pin)| self.pins.get(&place(pin)) != Some(&pin.digest))
+            .collect();
+        if news.is_empty() {
+            return Vec::new();
+        }
+        let in_force = match self.ask(async |client| client.pins().await) {
+            Ok(pins) => pins,
+            Err(why) => return vec![Wrong::new(format!("the pins cannot be read: {why}"))],
+        };
+        let mut refused = Vec::new();
+        for (file, pin) in news {
+            let is = |one: &tamis_api::Pin| one.service == pin.service && one.filter == pin.filter;
+            if !in_force.iter().any(|one| is(one) && one.digest == pin.digest) {
+                let (service, filter) = (pin.service.clone(), pin.filter.clone());
+                let request = PinRequest {
+                    service,
+                    filter,
+                    version: None,
+                    digest: Some(pin.digest.clone()),
+                    allow_older: true,
+                    confirm: true,
+                    dry_run: false,
+                };
+                let Pin { service, filter, version, .. } = pin;
+                if let Err(why) = self.ask(async |client| client.pin(&request).await) {
+                    let line = format!(
+                        "{file}: {filter} {version} is not pinned for {service}: {why}; what runs goes on"
+                    );
+                    refused.push(Wrong::new(line));
+                    continue;
+                }
+                done.pinned.push(format!("{filter} {version} for {service}"));
+            }
+            self.pins.insert(place(pin), pin.digest.clone());
+        }
+        self.keep(&mut refused);
+        refused
+    }
+
+    /// Takes out what was sent and is in no lock any more, unless somebody pinned something else meanwhile.
+    pub(super) fn unpin(&mut self, gathered: &Gathered, done: &mut Done) {
+        // A lock may be what is broken.
+        if !gathered.broken.is_empty() {
+            return;
+        }
+        let here: BTreeSet<String> = gathered.pins().map(|(_, pin)| place(pin)).collect();
+        let gone: Vec<String> =
+            self.pins.keys().filter(|place| !here.contains(*place)).cloned().collect();
+        if gone.is_empty() {
+            return;
+        }
+        let in_force = match self.ask(async |client| client.pins().await) {
+            Ok(pins) => pins,
+            Err(why) => {
+                return done.wrongs.push(Wrong::new(format!("the pins cannot be read: {why}")));
+            }
+        };
+        for place in gone {
+            let sent = self.pins.get(&place);
+            let same = |one: &&tamis_api::Pin| {
+                format!("{} {}", one.service, one.filter) == place && sent == Some(&one.digest)
+            };
+            if let Some(pin) = in_force.iter().find(same) {
+                let (service, filter) = (pin.service.clone(), pin.filter.clone());
+                let request = UnpinRequest { service, filter, confirm: true };
+                if let Err(why) = self.ask(async |client| client.unpin(&request).await) {
+                    let line = format!("{} stays pinned for {}: {why}", pin.filter, pin.service);
+                    done.wrongs.push(Wrong::new(line));
+                    continue;
+                }
+                done.unpinned.push(format!("{} for {}", pin.filter, pin.service));
+            }
+            self.pins.remove(&place);
+        }
+        self.keep(&mut done.wrongs);
+    }
+
+    /// Keeps what was sent: a start after this one pins nothing that somebody rolled back.
+    fn keep(&self, wrongs: &mut Vec<Wrong>) {
+        let text = serde_json::to_vec(&self.pins).unwrap_or_default();
+        if let Err(error) = put(&self.sent, &text) {
+            wrongs.push(Wrong::new(one_line(&causes(error.as_ref()))));
+        }
+    }
+}
+
+/// Service and filter of a pin.
+fn place(pin: &Pin) -> String {
+    format!("{} {}", pin.service, pin.filter)
+}
+
+/// The pins of the locks; of two for the same service and filter, the first.
+fn once(gathered: &Gathered) -> impl Iterator<Item = (&str, &Pin)> {
+    let mut seen = BTreeSet::new();
+    gathered.pins().filter(move |(_, pin)| seen.insert(place(pin)))
+}

@@ -1,0 +1,158 @@
+//! A folder and its registry, without proxies.
+
+use super::*;
+use crate::certificates;
+use crate::up::member::members;
+use std::fs;
+use std::time::{Duration, Instant};
+use tamis_client::{Client, Options};
+use tamis_resources::parse;
+use tempfile::TempDir;
+
+const GATEWAY: &str = "kind: Gateway\napiVersion: gateway.networking.k8s.io/v1\nmetadata: { name: edge, namespace: shop }\n\
+    spec:\n  listeners: [{ name: http, port: 8080, protocol: HTTP }]\n  identity: spiffe://a.example/edge\n  \
+    tls: { certificate: a.crt, key: a.key, ca: ca.crt }\n";
+
+fn service(name: &str) -> String {
+    format!(
+        "kind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: {name}, namespace: shop }}\n\
+         spec:\n  ports: [{{ port: 80, protocol: http }}]\n"
+    )
+}
+
+struct World {
+    folder: TempDir,
+    feeding: Feeding,
+    registry: Embedded,
+}
+
+fn folder() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    certificates::make_authority(&folder.path().join("ca.crt")).unwrap();
+    fs::write(folder.path().join("edge.yaml"), GATEWAY).unwrap();
+    folder
+}
+
+fn registry(folder: &Path) -> Result<Embedded> {
+    Embedded::start(folder, &members(&parse("edge.yaml", GATEWAY).0).unwrap())
+}
+
+impl World {
+    fn start(folder: TempDir) -> Self {
+        let registry = registry(folder.path()).unwrap();
+        let store = folder.path().join(".tamis/store");
+        let feeding = Feeding::start(folder.path(), &store, &registry, Output::Json).unwrap();
+        Self { folder, feeding, registry }
+    }
+
+    /// Names and revisions of the documents in force.
+    fn in_force(&self) -> Vec<(String, u64)> {
+        let token = fs::read_to_string(&self.registry.token).unwrap();
+        let server = self.registry.url.parse().unwrap();
+        let client = Client::new(Options { token: Some(token), ..Options::new(server) }).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let list = runtime.block_on(client.resources()).unwrap();
+        list.items.into_iter().map(|one| (one.name, one.revision)).collect()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.in_force().into_iter().map(|(name, _)| name).collect()
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.folder.path().join(name), text).unwrap();
+    }
+
+    fn wait(&self, what: &str, until: impl Fn(&Self) -> bool) {
+        let end = Instant::now() + Duration::from_secs(20);
+        while !until(self) {
+            assert!(Instant::now() < end, "{what}: {:?}", self.feeding.wrongs().lines());
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn what_changes_in_the_folder_changes_in_the_registry_and_nothing_else_does() {
+    let world = World::start(folder());
+    let first = world.in_force();
+    world.write("a.yaml", &format!("{}---\n{}", service("a"), service("b")));
+    world.wait("both come", |world| world.names() == ["edge", "a", "b"]);
+    assert_eq!(world.in_force()[0], first[0], "what did not change was not sent again");
+    fs::remove_file(world.folder.path().join("a.yaml")).unwrap();
+    world.wait("both go", |world| world.names() == ["edge"]);
+}
+
+#[test]
+fn a_document_that_breaks_stays_in_force_while_others_come_and_go() {
+    let world = World::start(folder());
+    world.write("a.yaml", &format!("{}---\n{}", service("a"), service("b")));
+    world.write("c.yaml", &service("c"));
+    world.wait("all come", |world| world.names() == ["edge", "a", "b", "c"]);
+    let before = world.in_force();
+    world.write(
+        "a.yaml",
+        &format!("{}---\n{}", service("a").replace("ports", "prots"), service("b")),
+    );
+    fs::remove_file(world.folder.path().join("c.yaml")).unwrap();
+    world.write("d.yaml", &service("d"));
+    world.wait("d comes, c goes", |world| world.names() == ["edge", "a", "b", "d"]);
+    assert_eq!(world.in_force()[1], before[1], "the broken one is the last good one");
+    assert!(world.feeding.wrongs().lines()[0].starts_with("a.yaml:5:3: "));
+    world.write("a.yaml", &service("b"));
+    world.wait("a goes", |world| world.names() == ["edge", "b", "d"]);
+    world.wait("nothing is wrong", |world| world.feeding.wrongs().lines().is_empty());
+}
+
+#[test]
+fn a_start_in_a_broken_folder_takes_nothing_out() {
+    let folder = folder();
+    fs::write(folder.path().join("a.yaml"), service("a")).unwrap();
+    let World { folder, feeding, registry } = World::start(folder);
+    drop((feeding, registry));
+    fs::write(folder.path().join("a.yaml"), "kind: [\n").unwrap();
+    let world = World::start(folder);
+    assert_eq!(world.names(), ["edge", "a"]);
+    assert!(!world.feeding.wrongs().lines().is_empty());
+}
+
+#[test]
+fn a_component_that_was_changed_is_told_with_its_place() {
+    let world = World::start(folder());
+    let store = world.folder.path().join(".tamis/store");
+    fs::create_dir(&store).unwrap();
+    let input = tamis_trust::BuildInput::new("acme/a", "1.0.0");
+    let manifest = tamis_trust::build(b"\0asm", &input).unwrap();
+    fs::write(store.join("acme-a-1.0.0.wasm"), b"\0asm").unwrap();
+    fs::write(store.join("acme-a-1.0.0.wasm.manifest.json"), &manifest).unwrap();
+    world.write("a.yaml", &service("a"));
+    world.wait("a comes", |world| world.names() == ["edge", "a"]);
+    assert!(world.feeding.wrongs().lines().is_empty());
+    fs::write(store.join("acme-a-1.0.0.wasm"), b"\0asm\0").unwrap();
+    world.wait("it is told", |world| {
+        let lines = world.feeding.wrongs().lines();
+        lines.iter().any(|line| line.contains("acme-a-1.0.0.wasm: it is not what its manifest"))
+    });
+}
+
+#[test]
+fn a_folder_runs_once_at_a_time() {
+    let folder = folder();
+    let first = registry(folder.path()).unwrap();
+    let error = registry(folder.path()).err().unwrap().to_string();
+    assert!(error.contains("another `tamis up`"), "{error}");
+    drop(first);
+    registry(folder.path()).unwrap();
+}
+
+#[test]
+fn what_is_written_while_everything_runs_is_no_change() {
+    for own in
+        [".tamis/registry/journal.db", "./.tamis/access/a.jsonl", "/a/.tamis/state/x/seen.json"]
+    {
+        assert!(is_own(Path::new(own)), "{own}");
+    }
+    for other in [".tamis/filters.lock.yaml", ".tamis/store/a.wasm", "registry/a.yaml", ".tamis"] {
+        assert!(!is_own(Path::new(other)), "{other}");
+    }
+}
