@@ -423,3 +423,43 @@ fn a_proxy_follows_pins_rollouts_rollbacks_and_revocations_and_what_ran_is_prove
     assert_eq!(get(&plane.folder.http, "/").status, 200);
     gateway.end("-INT");
 }
+
+#[test]
+fn a_candidate_that_proxies_refuse_is_taken_back_and_one_that_may_do_more_needs_somebody_else() {
+    let plane = Plane::ready(&[]);
+    let bob = token(&plane, "bob", &["observe", "approve"]);
+    let pins = plane.did(&["pins"]);
+    let pins = pins["items"].as_array().unwrap();
+    let first = pins.iter().find(|pin| pin["filter"] == "tamis/route").unwrap()["digest"].as_str();
+    let first = first.unwrap().to_owned();
+    let gateway = plane.gateway();
+    plane.serves("test/route", &first);
+    let other = crate::guests::behaviour().display().to_string();
+    plane.release(&other, "tamis/route", "9.1.0");
+    let start = [
+        "rollout",
+        "start",
+        "route-9",
+        "tamis/route@9.1.0",
+        "--service",
+        "*",
+        "--wave",
+        "100:1h",
+        "--max-refusals",
+        "0",
+    ];
+    let done = plane.ask(&start);
+    assert_eq!(done.status.code(), Some(3), "{}", said(&done));
+    let subject = json(&done)["problem"]["subject"].as_str().unwrap().to_owned();
+    plane.did(&["approve", &subject, "--token-file", &bob]);
+    plane.did(&start);
+    let ended = eventually("the gate takes it back", || {
+        assert_eq!(get(&plane.folder.http, "/").status, 200);
+        let view = plane.did(&["rollout", "status", "route-9"]);
+        (view["ended"] == true).then_some(view)
+    });
+    assert_eq!(ended["stage"], "returned", "{ended}");
+    plane.serves("test/route", &first);
+    assert_eq!(get(&plane.folder.http, "/").status, 200);
+    gateway.end("-INT");
+}
