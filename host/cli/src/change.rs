@@ -62,7 +62,9 @@ pub(crate) fn plan(arguments: &Plan, output: Output) -> Result<ExitCode> {
         if !planned.refusals.is_empty() {
             text.push_str("\nAs it is asked now, it would be refused:\n");
             planned.refusals.iter().for_each(|one| text.push_str(&refusal(one)));
-            text.push_str(&format!("  approvals name {}\n", planned.subject));
+            if planned.refusals.iter().any(|one| one.code == "guard.approvals") {
+                text.push_str(&format!("  tamis approve {}\n", planned.subject));
+            }
         }
         text
     });

@@ -155,6 +155,9 @@ impl ClientError {
     }
 }
 
+/// The rule that somebody else has to agree.
+const APPROVALS: &str = "guard.approvals";
+
 /// How many problems of documents stand in one line.
 const SHOWN: usize = 3;
 
@@ -183,7 +186,9 @@ fn said(problem: &Problem) -> String {
     if let Some(remedy) = &problem.remedy {
         let _ = write!(text, "; {remedy}");
     }
-    if let Some(subject) = problem.subject.as_ref().filter(|_| !problem.refusals.is_empty()) {
+    let approvals = problem.refusals.iter().any(|refusal| refusal.code == APPROVALS);
+    if let Some(subject) = problem.subject.as_ref().filter(|one| approvals && !text.contains(*one))
+    {
         let _ = write!(text, "; approvals name {subject}");
     }
     text
@@ -217,9 +222,24 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "the change is refused; guard.blast-radius: 3 of 4 services would change (set by the blast radius): \
-             confirm; approvals name sha256:00"
+             confirm"
         );
         assert!(error.is_refused_by_rule() && !error.is_not_found());
+    }
+
+    #[test]
+    fn what_has_to_be_approved_is_named_once() {
+        let said = |remedy: &str| {
+            let refusal = Refusal {
+                code: APPROVALS.into(),
+                remedy: remedy.into(),
+                ..problem().refusals.remove(0)
+            };
+            ClientError::Refused(Box::new(Problem { refusals: vec![refusal], ..problem() }))
+                .to_string()
+        };
+        assert!(said("ask somebody").ends_with("ask somebody; approvals name sha256:00"));
+        assert!(said("approve sha256:00").ends_with("approve sha256:00"));
     }
 
     #[test]

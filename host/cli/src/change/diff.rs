@@ -31,7 +31,12 @@ pub(crate) fn text(diff: &Diff, made: Made) -> String {
             let _ = writeln!(text, "  {line}");
         }
     }
-    listed(&mut text, "documents", &diff.documents_changed, &diff.documents_removed);
+    listed(
+        &mut text,
+        "documents (+ comes or changes, - goes)",
+        &diff.documents_changed,
+        &diff.documents_removed,
+    );
     listed(&mut text, "proxies", &diff.nodes_added, &diff.nodes_removed);
     for one in &diff.emptied {
         let _ =
@@ -168,7 +173,7 @@ mod tests {
              ~ pay-jwt  auth/jwt 1.4.1 sha256:141141141141… → 1.4.2 sha256:142142142142… (digest) in 1 proxy\n  \
              - old  auth/jwt 1.4.1 sha256:141141141141… in 1 proxy\n  \
              ~ listener https\n\
-             documents\n  + Service/shop/a\n\
+             documents (+ comes or changes, - goes)\n  + Service/shop/a\n\
              ! listener http of gateway:shop/edge has no filter any more\n\
              1 of 3 services would do something else\n"
         );
