@@ -21,6 +21,7 @@ mod gibibyte;
 mod grpc;
 mod h1spec;
 mod h2spec;
+mod log;
 mod oci;
 mod oci_clients;
 mod registry;
@@ -58,11 +59,13 @@ enum Name {
     Cosign,
     /// Policy metadata of `tamis policy`, read and attacked with python-tuf.
     Tuf,
+    /// The transparency log of a registry, fetched and rebuilt by tessera's fsck.
+    Log,
     /// The REST API of a registry, held against its OpenAPI document with schemathesis.
     Api,
 }
 
-const ALL: [Name; 11] = [
+const ALL: [Name; 12] = [
     Name::H2spec,
     Name::H1spec,
     Name::Desync,
@@ -73,6 +76,7 @@ const ALL: [Name; 11] = [
     Name::OciClients,
     Name::Cosign,
     Name::Tuf,
+    Name::Log,
     Name::Api,
 ];
 
@@ -112,6 +116,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             Name::OciClients => shell::step("oci-clients", oci_clients::run)?,
             Name::Cosign => shell::step("cosign", oci_clients::cosign)?,
             Name::Tuf => shell::step("tuf", tuf::run)?,
+            Name::Log => shell::step("log", log::run)?,
             Name::Api => shell::step("api", api::run)?,
         };
         for outcome in suites {

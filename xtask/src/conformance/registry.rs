@@ -58,6 +58,11 @@ impl Registry {
         Ok(Self { _process: process, folder, way, address, token })
     }
 
+    /// Where it keeps everything.
+    pub(super) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
     /// The authority that its callers must trust; none in clear text.
     pub(super) fn authority(&self) -> Option<PathBuf> {
         (self.way == Way::Tls).then(|| self.folder.path().join("ca.crt"))
