@@ -93,8 +93,14 @@ impl Feeder {
         &self,
         question: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
     ) -> Result<T, String> {
-        let answer = self.runtime.block_on(question(&self.client));
-        answer.map_err(|error| one_line(&causes(&error)))
+        self.question(question).map_err(|error| said(&error))
+    }
+
+    pub(super) fn question<T>(
+        &self,
+        question: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        self.runtime.block_on(question(&self.client))
     }
 
     /// Sends what the registry does not have like that.
@@ -231,4 +237,9 @@ impl Feeder {
             output::event(self.output, &value, String::new);
         }
     }
+}
+
+/// An error in one line.
+pub(super) fn said(error: &ClientError) -> String {
+    one_line(&causes(error))
 }

@@ -1,13 +1,17 @@
 //! Pins: those that a lock changes are sent, those that somebody changed in the registry stay.
 
-use super::feeder::{Done, Feeder};
+use super::feeder::{Done, Feeder, said};
 use crate::filter::artifact::put;
 use crate::output::one_line;
 use crate::up::gather::{Gathered, Wrong};
 use std::collections::BTreeSet;
 use tamis_api::{PinRequest, UnpinRequest};
+use tamis_client::ClientError;
 use tamis_node::causes;
 use tamis_resources::Pin;
+
+/// The rule that somebody else has to agree.
+const APPROVALS: &str = "guard.approvals";
 
 impl Feeder {
     /// Pins what the lock changed, and says what was refused.
@@ -37,9 +41,10 @@ impl Feeder {
                     dry_run: false,
                 };
                 let Pin { service, filter, version, .. } = pin;
-                if let Err(why) = self.ask(async |client| client.pin(&request).await) {
+                if let Err(error) = self.question(async |client| client.pin(&request).await) {
+                    let (why, then) = (said(&error), then(&error));
                     let line = format!(
-                        "{file}: {filter} {version} is not pinned for {service}: {why}; what runs goes on"
+                        "{file}: {filter} {version} is not pinned for {service}: {why}; what runs goes on{then}"
                     );
                     refused.push(Wrong::new(line));
                     continue;
@@ -108,4 +113,41 @@ fn place(pin: &Pin) -> String {
 fn once(gathered: &Gathered) -> impl Iterator<Item = (&str, &Pin)> {
     let mut seen = BTreeSet::new();
     gathered.pins().filter(move |(_, pin)| seen.insert(place(pin)))
+}
+
+/// What is to be done beside what the registry says.
+fn then(error: &ClientError) -> &'static str {
+    let refusals = error.problem().map(|problem| problem.refusals.as_slice()).unwrap_or_default();
+    if refusals.iter().any(|one| one.code == APPROVALS) {
+        ". Whoever agrees needs a token with the verb approve, which `tamis registry token create` makes; save the lock again \
+         then"
+    } else {
+        ""
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tamis_api::{Problem, Refusal};
+
+    #[test]
+    fn whoever_has_to_wait_for_somebody_else_is_told_what_to_do_then() {
+        let error = |code: &str| {
+            let word = String::new;
+            let refusal =
+                Refusal { code: code.into(), rule: word(), set_by: word(), remedy: word() };
+            ClientError::Refused(Box::new(Problem {
+                status: 409,
+                code: "refused".into(),
+                title: word(),
+                remedy: None,
+                refusals: vec![refusal],
+                problems: Vec::new(),
+                subject: None,
+            }))
+        };
+        assert!(then(&error(APPROVALS)).contains("save the lock again"));
+        assert_eq!(then(&error("pin.older")), "");
+    }
 }
