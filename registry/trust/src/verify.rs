@@ -357,6 +357,11 @@ fn about(statement: &Statement, manifest: &Manifest) -> Result<(), Miss> {
     if !subject.name.is_empty() && subject.name != name {
         return Err(Miss::new(code::WRONG_NAME, "the subject signed has another name"));
     }
+    // Whoever signs a manifest signs what it says, name and version among it. A statement that repeats them must repeat
+    // them rightly; cosign v2 writes no annotations into bundles, so one that says neither says nothing else either.
+    if [TITLE, VERSION].iter().all(|annotation| !subject.annotations.contains_key(*annotation)) {
+        return Ok(());
+    }
     for (annotation, wanted) in [(TITLE, &name), (VERSION, &version)] {
         if subject.annotations.get(annotation).and_then(|value| value.as_str()) != Some(wanted) {
             return Err(Miss::new(

@@ -245,7 +245,7 @@ fn signatures_that_do_not_count_are_told_apart() {
         (
             code::WRONG_NAME,
             scene.signed_after(|value| {
-                value["subject"][0]["annotations"] = json!({});
+                value["subject"][0]["annotations"] = json!({ TITLE: "acme/retry" });
             }),
         ),
     ];
