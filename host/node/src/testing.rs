@@ -89,6 +89,11 @@ impl Signed {
 
     /// A policy that trusts the key, with `more` of the document's fields.
     pub(crate) fn policy(&self, more: &Value) -> Policy {
+        Policy::from_json(self.document(more).to_string().as_bytes()).unwrap()
+    }
+
+    /// The document of that policy.
+    pub(crate) fn document(&self, more: &Value) -> Value {
         let mut policy = json!({
             "name": "tests", "namespaces": ["*"], "threshold": 1,
             "keys": [{ "name": "release", "publicKey": self.key.public_key().to_pem() }],
@@ -96,7 +101,7 @@ impl Signed {
         for (name, value) in more.as_object().unwrap() {
             policy[name] = value.clone();
         }
-        Policy::from_json(policy.to_string().as_bytes()).unwrap()
+        policy
     }
 
     pub(crate) fn builder(&self) -> Builder {

@@ -322,7 +322,7 @@ fn word(mode: Mode) -> &'static str {
 }
 
 /// Seconds since the Unix epoch; 0 before it, which makes everything look expired.
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 

@@ -174,7 +174,8 @@ impl Link {
         let mut report = tokio::time::interval(self.follow.report_every);
         report.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut heard = Instant::now();
-        let mut missing = 0;
+        // What was lost or damaged in the folder is fetched even when nothing else changes.
+        let mut missing = usize::from(self.followed.assembled().is_some());
         let mut again = Instant::now();
         loop {
             tokio::select! {

@@ -3,12 +3,14 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::client::conn::http2::SendRequest;
 use tamis_trust::{Digest, Manifest};
+use tokio::time::{Instant, timeout_at};
 
 use super::body::Said;
 use super::followed::Followed;
@@ -16,14 +18,18 @@ use super::state::beside;
 
 /// What the engine compiles at most, in bytes.
 const MAX_COMPONENT_BYTES: u64 = 64 << 20;
+/// How long everything that is missing may take to come. The director hears nothing meanwhile, and gives a silent proxy up
+/// after 60 seconds.
+const PULL: Duration = Duration::from_secs(40);
 
-/// Fetches what slots of a plan need and the folder does not have; says how many could not be had.
+/// Fetches what slots of a plan need and the folder does not have; says how many could not be had, or not within 40 seconds.
 pub(crate) async fn components(
     sender: &SendRequest<Said>,
     followed: &Followed,
     assembled: &tamis_push::Assembled,
 ) -> usize {
     let mut missing = 0;
+    let end = Instant::now() + PULL;
     let all = assembled.slots.values().chain(assembled.shadows.values());
     for activation in all {
         let Some(text) = &activation.manifest else { continue };
@@ -40,7 +46,8 @@ pub(crate) async fn components(
         if size == Some(manifest.component_size()) && manifest_holds(&path, &manifest) {
             continue;
         }
-        if let Err(why) = one(sender, &manifest, &path).await {
+        let had = timeout_at(end, one(sender, &manifest, &path)).await;
+        if let Err(why) = had.unwrap_or_else(|_| Err("it does not come in time".to_owned())) {
             let component = manifest.component_digest();
             tracing::warn!(%component, why, "a component cannot be had");
             missing += 1;
