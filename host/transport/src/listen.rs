@@ -73,9 +73,11 @@ pub enum ListenError {
 
 /// Binds one listening socket per worker on the same address.
 ///
-/// TCP sockets share the port with `SO_REUSEPORT`; a probe without it comes first, so that a port
-/// held by another process is an error rather than a silent share. With port 0 all workers get the
-/// port the system chose for the first. The path of a unix socket nobody answers on is reused.
+/// TCP sockets of several workers share the port with `SO_REUSEPORT`; a probe without it comes first,
+/// so that a port held by another process is an error rather than a silent share (unless that process,
+/// of the same user, probes at the same moment). The socket of one worker is shared with nobody. With
+/// port 0 all workers get the port the system chose for the first. The path of a unix socket nobody
+/// answers on is reused.
 ///
 /// # Errors
 /// [`ListenError`] names the address and the way out.
@@ -169,7 +171,13 @@ fn died_in_queue(error: &io::Error) -> bool {
 
 fn bind_tcp(wanted: SocketAddr, workers: NonZeroUsize) -> io::Result<Vec<BoundListener>> {
     // Without SO_REUSEPORT this fails when anybody listens there, even with SO_REUSEPORT.
-    drop(tcp_socket(wanted, Sharing::Alone)?);
+    let alone = tcp_socket(wanted, Sharing::Alone)?;
+    if workers == NonZeroUsize::MIN {
+        // Nobody can join it later either, not even a process of the same user that looked at the same moment.
+        alone.listen(BACKLOG)?;
+        return Ok(vec![BoundListener::Tcp(alone.into())]);
+    }
+    drop(alone);
     let mut address = wanted;
     let mut listeners = Vec::with_capacity(workers.get());
     for _ in 0..workers.get() {
@@ -252,6 +260,29 @@ mod tests {
         let error = bind(&address, two()).unwrap_err();
         assert!(matches!(error, ListenError::InUse { .. }));
         assert!(error.to_string().starts_with(&address.to_string()), "{error}");
+    }
+
+    #[test]
+    fn of_those_who_want_one_port_alone_at_the_same_moment_one_gets_it() {
+        const MANY: usize = 8;
+        for _ in 0..50 {
+            let free = bind(&"127.0.0.1:0".parse().unwrap(), NonZeroUsize::MIN).unwrap();
+            let address = free[0].local_address().unwrap();
+            drop(free);
+            let start = std::sync::Barrier::new(MANY);
+            let got = std::thread::scope(|scope| {
+                let try_it = || {
+                    start.wait();
+                    bind(&address, NonZeroUsize::MIN).ok()
+                };
+                let all: Vec<_> = (0..MANY).map(|_| scope.spawn(try_it)).collect();
+                // All of them hold what they got until everybody tried.
+                let all: Vec<_> = all.into_iter().map(|one| one.join().unwrap()).collect();
+                all.iter().flatten().count()
+            });
+            // Somebody else on this machine may have been faster than all of them.
+            assert!(got <= 1, "{got} listen on {address}");
+        }
     }
 
     #[test]
