@@ -206,8 +206,7 @@ fn g1_what_is_not_proven_is_refused_by_its_rule_and_what_ran_goes_on() {
     for (what, make, rule) in cases {
         let activation = make(&fleet, &second);
         fleet.slots.insert(RETRY.to_owned(), activation);
-        fleet.director.world().report = None;
-        fleet.push();
+        fleet.push_answered();
         let (code, report) = fleet.refuses(RETRY, &second.digest);
         assert!(code.starts_with(rule), "{what}: {code}");
         assert_eq!(report.running.unwrap().digest, first.digest, "{what}");

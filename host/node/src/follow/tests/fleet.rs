@@ -128,6 +128,13 @@ impl Fleet {
         self.director.wants(split(&self.plan, &self.slots));
     }
 
+    /// The same, and waits for the answer: no report heard afterwards is of before.
+    pub(crate) fn push_answered(&self) {
+        self.director.world().outcome = None;
+        self.push();
+        self.director.until("an answer", |world| world.outcome.is_some());
+    }
+
     pub(crate) fn try_start(
         &self,
         change: impl FnOnce(&mut Follow),
