@@ -20,6 +20,9 @@ fn service(name: &str) -> String {
     )
 }
 
+/// Every change waits for the disk, which others on this machine keep busy too.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 struct World {
     folder: TempDir,
     feeding: Feeding,
@@ -67,7 +70,7 @@ impl World {
     }
 
     fn wait(&self, what: &str, until: impl Fn(&Self) -> bool) {
-        let end = Instant::now() + Duration::from_secs(20);
+        let end = Instant::now() + PATIENCE;
         while !until(self) {
             assert!(Instant::now() < end, "{what}: {:?}", self.feeding.wrongs().lines());
             // Between two looks; whoever is looked at needs the processor too.
