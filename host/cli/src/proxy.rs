@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
     /// Folder of signed filters; may be repeated.
     #[arg(long)]
     store: Vec<PathBuf>,
-    /// Director to follow, HOST:PORT, instead of a folder of resources.
+    /// Director to follow, HOST:PORT, instead of a folder of resources; several with commas between are asked in turn.
     #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["store", "no_watch"],
         requires_all = ["state", "director_keys", "certificate", "key", "ca"])]
     follow: Option<String>,

@@ -14,7 +14,9 @@ use tokio::sync::watch;
 use crate::{Node, NodeError, NodeOptions, Reload, Shared};
 
 mod body;
+mod dial;
 mod followed;
+mod lines;
 mod link;
 mod pull;
 mod report;
@@ -28,7 +30,7 @@ use state::StateFolder;
 /// How a proxy follows a director.
 #[derive(Debug, Clone)]
 pub struct Follow {
-    /// Where it is, `HOST:PORT`.
+    /// Where it is, `HOST:PORT`. Several with commas between, of one control plane, are asked in turn.
     pub director: String,
     /// The proxy's own certificate: a PEM file, leaf first.
     pub certificate: PathBuf,
@@ -123,6 +125,7 @@ impl Following {
             first: node.is_none().then(|| (shared.clone(), options)),
             told: Arc::new(told),
             refreshed: std::time::Instant::now(),
+            turn: 0,
         };
         let run = move || link.run(stopped);
         let thread = std::thread::Builder::new().name("tamis-follow".to_owned()).spawn(run);

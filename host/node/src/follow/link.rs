@@ -8,28 +8,24 @@ use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::client::conn::http2::SendRequest;
 use tamis_push::{Backoff, Change, FromNode, NodeReported, Outcome, ToNode};
-use tamis_transport::{Address, ClientTls, OwnCertificate, connect};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::body::Said;
+use super::dial::dial;
 use super::followed::Followed;
+use super::lines::Lines;
 use super::report::Reporter;
 use super::{Follow, Started, pull};
 use crate::sockets::causes;
 use crate::{Node, NodeOptions, Reload, Shared};
 
-/// How long a connection may take to be made.
-const CONNECT: Duration = Duration::from_secs(5);
 /// How long an answer may take to begin.
 const ANSWER: Duration = Duration::from_secs(15);
 /// How long the director may say nothing: it says that it is alive every 15 seconds.
 const SILENCE: Duration = Duration::from_secs(45);
-/// The longest line, in bytes.
-const MAX_LINE_BYTES: usize = 4 << 20;
 /// How often what is on disk is looked at again: certificates are renewed.
 const REFRESH: Duration = Duration::from_secs(60);
 /// How soon a component that could not be had is asked for again.
@@ -45,6 +41,8 @@ pub(crate) struct Link {
     pub(crate) first: Option<(Shared, NodeOptions)>,
     pub(crate) told: Arc<dyn Fn(&Reload) + Send + Sync>,
     pub(crate) refreshed: std::time::Instant,
+    /// Counts the directors that were asked.
+    pub(crate) turn: usize,
 }
 
 /// Why a stream ended.
@@ -121,7 +119,7 @@ impl Link {
         if answer.status() != StatusCode::OK {
             return refused(answer).await;
         }
-        let mut lines = Lines { body: answer.into_body(), rest: Vec::new() };
+        let mut lines = Lines::new(answer.into_body());
         let mut worked = false;
         match self.serve(&sender, &say, &mut lines, reporter, &mut worked).await {
             Ok(retry_after) => Ended { why: "it ended the stream".to_owned(), worked, retry_after },
@@ -129,37 +127,21 @@ impl Link {
         }
     }
 
-    async fn connect(&self) -> Result<SendRequest<Said>, String> {
-        let follow = &self.follow;
-        let (host, _) =
-            follow.director.rsplit_once(':').ok_or("it has no port; write HOST:PORT")?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let own = OwnCertificate { certificate: &follow.certificate, key: &follow.key };
-        let expected = follow.identity.as_ref().map(|id| id.parse()).transpose();
-        let expected = expected.map_err(|error| format!("the director's id: {error}"))?;
-        // Read each time: certificates are renewed.
-        let tls = ClientTls::from_files(Some(own), &follow.ca, expected, host);
-        let tls = tls.map_err(|error| causes(&error))?.with_alpn(&[b"h2"]);
-        let addresses = tokio::net::lookup_host(&follow.director).await;
-        let addresses = addresses.map_err(|error| format!("it does not resolve: {error}"))?;
-        let mut last = "it has no address".to_owned();
-        for address in addresses {
-            match connect(&Address::Tcp(address), Some(&tls), CONNECT).await {
-                Ok(stream) => {
-                    let mut builder = Builder::new(TokioExecutor::new());
-                    builder.timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));
-                    let made = builder.handshake(TokioIo::new(stream)).await;
-                    let (sender, connection) = made.map_err(|error| causes(&error))?;
-                    drop(tokio::spawn(async move {
-                        // Its end is the end of the stream, which says why.
-                        let _ = connection.await;
-                    }));
-                    return Ok(sender);
-                }
-                Err(error) => last = causes(&error),
+    /// A connection to the first director that can be had, from the one on whose turn it is.
+    async fn connect(&mut self) -> Result<SendRequest<Said>, String> {
+        let directors: Vec<&str> = self.follow.director.split(',').map(str::trim).collect();
+        let mut failed = Vec::new();
+        for _ in &directors {
+            let turn = self.turn;
+            // Whether this one turns out to be of use or not, another is asked next.
+            self.turn = self.turn.wrapping_add(1);
+            let director = directors.get(turn % directors.len()).copied().unwrap_or_default();
+            match dial(&self.follow, director).await {
+                Ok(sender) => return Ok(sender),
+                Err(why) => failed.push(format!("{director}: {why}")),
             }
         }
-        Err(last)
+        Err(failed.join("; "))
     }
 
     /// Listens and answers; comes back when the stream ends, with how long the director wants to be left alone.
@@ -314,39 +296,5 @@ async fn refused(answer: http::Response<Incoming>) -> Ended {
         why: format!("{} {}: {}; {}", head.status, text("code"), text("title"), text("remedy")),
         worked: false,
         retry_after: retry_after.map(Duration::from_secs),
-    }
-}
-
-/// The lines of an answer.
-struct Lines {
-    body: Incoming,
-    rest: Vec<u8>,
-}
-
-impl Lines {
-    /// The next line; none at the end. Cancel-safe.
-    async fn next(&mut self) -> Result<Option<Vec<u8>>, String> {
-        loop {
-            if let Some(at) = self.rest.iter().position(|byte| *byte == b'\n') {
-                let mut line: Vec<u8> = self.rest.drain(..=at).collect();
-                line.pop();
-                if line.is_empty() {
-                    continue;
-                }
-                return Ok(Some(line));
-            }
-            if self.rest.len() >= MAX_LINE_BYTES {
-                return Err(format!("a line has more than {MAX_LINE_BYTES} bytes"));
-            }
-            match self.body.frame().await {
-                None if self.rest.is_empty() => return Ok(None),
-                None => return Err("the last line is not ended".to_owned()),
-                Some(Err(error)) => return Err(causes(&error)),
-                Some(Ok(frame)) => {
-                    let piece = frame.into_data().unwrap_or_default();
-                    self.rest.extend_from_slice(&piece);
-                }
-            }
-        }
     }
 }

@@ -309,6 +309,20 @@ fn a_director_of_another_identity_is_never_told_anything() {
 }
 
 #[test]
+fn of_several_directors_the_next_is_asked_when_one_is_gone() {
+    let (fleet, following, first) = Fleet::serving();
+    drop(following);
+    let nobody = tamis_ports::address();
+    let hellos = fleet.director.world().hellos;
+    let following = fleet.try_start(|follow| {
+        follow.director = format!("{nobody}, nowhere, {}", follow.director);
+    });
+    assert!(following.is_ok());
+    fleet.director.until("it is asked", |world| world.hellos > hellos);
+    fleet.serves(RETRY, &first.digest);
+}
+
+#[test]
 fn kept_parts_that_were_altered_are_not_believed() {
     let (fleet, following, first) = Fleet::serving();
     drop(following);

@@ -1,0 +1,46 @@
+//! A connection to a director.
+
+use std::time::Duration;
+
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tamis_transport::{Address, ClientTls, OwnCertificate, connect};
+
+use super::Follow;
+use super::body::Said;
+use crate::sockets::causes;
+
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Connects to one director, over mTLS.
+pub(crate) async fn dial(follow: &Follow, director: &str) -> Result<SendRequest<Said>, String> {
+    let (host, _) = director.rsplit_once(':').ok_or("it has no port; write HOST:PORT")?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let own = OwnCertificate { certificate: &follow.certificate, key: &follow.key };
+    let expected = follow.identity.as_ref().map(|id| id.parse()).transpose();
+    let expected = expected.map_err(|error| format!("the director's id: {error}"))?;
+    // Read each time: certificates are renewed.
+    let tls = ClientTls::from_files(Some(own), &follow.ca, expected, host);
+    let tls = tls.map_err(|error| causes(&error))?.with_alpn(&[b"h2"]);
+    let addresses = tokio::net::lookup_host(director).await;
+    let addresses = addresses.map_err(|error| format!("it does not resolve: {error}"))?;
+    let mut last = "it has no address".to_owned();
+    for address in addresses {
+        match connect(&Address::Tcp(address), Some(&tls), CONNECT).await {
+            Ok(stream) => {
+                let mut builder = Builder::new(TokioExecutor::new());
+                builder.timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));
+                let made = builder.handshake(TokioIo::new(stream)).await;
+                let (sender, connection) = made.map_err(|error| causes(&error))?;
+                drop(tokio::spawn(async move {
+                    // Its end is the end of the stream, which says why.
+                    let _ = connection.await;
+                }));
+                return Ok(sender);
+            }
+            Err(error) => last = causes(&error),
+        }
+    }
+    Err(last)
+}
