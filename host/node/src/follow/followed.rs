@@ -263,13 +263,15 @@ impl Followed {
         for NowRuns { slot, runs, code } in slots {
             let Some(activation) = known(&slot) else { continue };
             let wanted = activation.filter.digest.parse::<Digest>().ok();
+            // The same component under a configuration that it refused runs on under the one before.
+            let kept = code.is_some();
             if let (Some(code), Some(digest)) = (code, wanted) {
                 refused.insert(slot.clone(), RefusedReport { digest, code });
             }
             let config = config_digest(&activation.filter.config);
             let version = admitted.get(&slot).and_then(|it| it.as_ref().ok()).copied();
             match (runs, version) {
-                (Some((digest, release)), Some(assignment)) if Some(digest) == wanted => {
+                (Some((digest, release)), Some(assignment)) if Some(digest) == wanted && !kept => {
                     let since_ms = match running.get(&slot) {
                         Some(before) if (before.digest, before.config) == (digest, config) => {
                             before.since_ms
