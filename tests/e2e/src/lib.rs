@@ -17,6 +17,7 @@ mod folder;
 mod objects;
 mod postgres;
 mod process;
+mod relay;
 
 pub use backend::{Answer, Backend, Seen};
 pub use client::{Reply, exchange, get, request};
@@ -24,6 +25,7 @@ pub use folder::Folder;
 pub use objects::Objects;
 pub use postgres::Postgres;
 pub use process::{Running, tamis, up};
+pub use relay::Relay;
 pub use tamis_ports::free as free_port;
 
 use std::path::{Path, PathBuf};

@@ -17,6 +17,12 @@ pub(crate) fn traffic() -> &'static PathBuf {
     FILE.get_or_init(|| component("traffic"))
 }
 
+/// The guest that fails at every hundredth request.
+pub(crate) fn brittle() -> &'static PathBuf {
+    static FILE: OnceLock<PathBuf> = OnceLock::new();
+    FILE.get_or_init(|| component("brittle"))
+}
+
 /// Builds a guest of `tests/guests/rust`.
 fn component(name: &str) -> PathBuf {
     let target = root().join("target/guests");

@@ -11,6 +11,7 @@ mod connections;
 mod control;
 mod docs;
 mod filters;
+mod fleet;
 mod guests;
 mod hostile;
 mod http;

@@ -1,0 +1,103 @@
+//! A way between two processes that a test can turn and cut.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Takes connections at its own address and hands them on to the first target that answers; ends when dropped.
+pub struct Relay {
+    address: String,
+    way: Arc<Way>,
+}
+
+#[derive(Default)]
+struct Way {
+    targets: Mutex<Vec<String>>,
+    open: Mutex<Vec<TcpStream>>,
+    over: AtomicBool,
+}
+
+impl Relay {
+    /// Starts one that leads nowhere yet: it closes whatever comes.
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let way = Arc::new(Way::default());
+        let shared = Arc::clone(&way);
+        std::thread::spawn(move || {
+            while !shared.over.load(Ordering::Relaxed) {
+                match listener.accept() {
+                    Ok((from, _)) => shared.lead(from),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                    Err(_) => return,
+                }
+            }
+        });
+        Self { address, way }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Leads new connections to the first of these that answers; connections there are stay.
+    pub fn to(&self, targets: &[&str]) {
+        let targets = targets.iter().map(|&target| target.to_owned());
+        *self.way.targets.lock().unwrap() = targets.collect();
+    }
+
+    /// Ends every connection and leads nowhere from now on.
+    pub fn cut(&self) {
+        self.to(&[]);
+        self.way.end();
+    }
+}
+
+impl Way {
+    fn lead(&self, from: TcpStream) {
+        let targets = self.targets.lock().unwrap().clone();
+        let Some(to) = targets.iter().find_map(|target| TcpStream::connect(target).ok()) else {
+            return;
+        };
+        from.set_nonblocking(false).unwrap();
+        let ends = [from, to];
+        let both = || ends.each_ref().map(|end| end.try_clone().unwrap());
+        self.open.lock().unwrap().extend(both());
+        let ([a, b], [c, d]) = (both(), both());
+        std::thread::spawn(move || copy(a, b));
+        std::thread::spawn(move || copy(d, c));
+    }
+
+    fn end(&self) {
+        for end in self.open.lock().unwrap().drain(..) {
+            // It may have ended by itself.
+            let _ = end.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// Until either side ends, which ends the other.
+fn copy(mut from: TcpStream, mut to: TcpStream) {
+    let mut some = [0; 16 << 10];
+    while let Ok(count @ 1..) = from.read(&mut some) {
+        if to.write_all(&some[..count]).is_err() {
+            break;
+        }
+    }
+    for end in [from, to] {
+        let _ = end.shutdown(Shutdown::Both);
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.way.over.store(true, Ordering::Relaxed);
+        self.cut();
+    }
+}

@@ -1,0 +1,327 @@
+//! A registry, the gateways that follow it over a relay, and what a test does to them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use serde_json::Value;
+use tamis_e2e::{Backend, Folder, Relay, Running, eventually, get, tamis};
+
+use crate::guests::{self, GRANT};
+
+/// The slot of the guest on a gateway.
+pub(super) const SLOT: &str = "test/guest";
+/// The first gateway.
+pub(super) const EDGE: &str = "gateway:test/edge";
+
+const GUEST: &str = "{ do: edit, reads: [\":path\"], writes: [x-path] }";
+const IDENTITY: &str = "  identity: spiffe://test.example/gateway/edge\n  \
+    tls: { certificate: .tamis/certs/edge.crt, key: .tamis/certs/edge.key, ca: .tamis/certs/ca.crt }\n";
+
+/// A mesh in a folder, and the registry it is directed from.
+pub(super) struct Plane {
+    pub(super) folder: Folder,
+    pub(super) backend: Backend,
+    /// Between proxies and registries.
+    pub(super) relay: Relay,
+}
+
+/// A registry that serves.
+pub(super) struct Registry {
+    folder: PathBuf,
+    data: String,
+    running: Running,
+    pub(super) address: String,
+    pub(super) proxies: String,
+}
+
+impl Plane {
+    /// Documents of one gateway with the built-in filters and a guest, changed as a test likes, with keys and certificates.
+    pub(super) fn new(change: impl FnOnce(&Folder)) -> Self {
+        let backend = Backend::start();
+        let folder = Folder::documents(&[backend.address]);
+        let before = "  addresses: [{ type";
+        folder.edit("mesh.yaml", before, &format!("{IDENTITY}{before}"));
+        folder.attach("guest", "test/guest", GUEST, GRANT, "");
+        change(&folder);
+        folder.prepare();
+        let made = tamis(
+            folder.path(),
+            &[
+                "keys",
+                "certificate",
+                "registry",
+                "--authority",
+                ".tamis/certs/ca.crt",
+                "--id",
+                "spiffe://test.example/registry",
+                "--host",
+                "127.0.0.1",
+            ],
+        );
+        assert!(made.status.success(), "{}", said(&made));
+        Self { folder, backend, relay: Relay::start() }
+    }
+
+    /// Such a plane, its registry with everything in force and guest 1.0.0 pinned, and its gateway that serves.
+    pub(super) fn running(change: impl FnOnce(&Folder)) -> (Self, Registry, Running, String) {
+        let plane = Self::new(change);
+        let registry = plane.registry("data", &[]);
+        let first = registry.ready();
+        plane.relay.to(&[&registry.proxies]);
+        let gateway = plane.gateway(EDGE, "edge");
+        registry.serves(EDGE, SLOT, &first);
+        eventually("the gateway serves", || plane.edited("/first").then_some(()));
+        (plane, registry, gateway, first)
+    }
+
+    /// Starts a registry with a folder of data of its own.
+    pub(super) fn registry(&self, data: &str, arguments: &[&str]) -> Registry {
+        Registry::start(self.folder.path(), data, arguments)
+    }
+
+    /// Starts a gateway that follows whatever is behind the relay, with a state folder of its own.
+    pub(super) fn gateway(&self, node: &str, name: &str) -> Running {
+        let (state, cache) = (format!("state-{name}"), format!(".tamis/cache-{name}"));
+        let pem = |ending: &str| format!(".tamis/certs/{name}.{ending}");
+        let (certificate, key) = (pem("crt"), pem("key"));
+        Running::start(
+            self.folder.path(),
+            &[
+                "proxy",
+                "--node",
+                node,
+                "--follow",
+                self.relay.address(),
+                "--state",
+                &state,
+                "--director-keys",
+                "data/director.json",
+                "--director-id",
+                "spiffe://test.example/registry",
+                "--certificate",
+                &certificate,
+                "--key",
+                &key,
+                "--ca",
+                ".tamis/certs/ca.crt",
+                "--cache",
+                &cache,
+                "--access-log",
+                "off",
+                "--report-seconds",
+                "1",
+            ],
+        )
+    }
+
+    /// Starts the first gateway again and waits until it serves.
+    pub(super) fn again(&self) -> Running {
+        let gateway = self.gateway(EDGE, "edge");
+        gateway.event("the gateway serves", |event| event["event"] == "ready");
+        gateway
+    }
+
+    /// Whether a request comes through the gateway, and through the guest.
+    pub(super) fn edited(&self, path: &str) -> bool {
+        get(&self.folder.http, path).status == 200
+            && self.backend.last().is_some_and(|seen| {
+                let path = seen.line.strip_prefix("GET ");
+                seen.headers.iter().any(|(name, value)| name == "x-path" && Some(&**value) == path)
+            })
+    }
+
+    /// Waits until the gateway's own words for the slot of an attachment are these.
+    pub(super) fn slot_says(&self, attachment: &str, state: &str) -> Value {
+        self.folder.slot_state(attachment, state)
+    }
+
+    /// The component of a manifest's digest in the gateway's state folder.
+    pub(super) fn kept(&self, digest: &str) -> PathBuf {
+        let hex = digest.strip_prefix("sha256:").unwrap();
+        self.folder.file(&format!("state-edge/store/{hex}.wasm"))
+    }
+}
+
+impl Registry {
+    fn start(folder: &Path, data: &str, arguments: &[&str]) -> Self {
+        let mut all = vec![
+            "registry",
+            "--data",
+            data,
+            "--listen",
+            "127.0.0.1:0",
+            "--proxies",
+            "127.0.0.1:0",
+            "--proxies-certificate",
+            "registry.crt",
+            "--proxies-key",
+            "registry.key",
+            "--proxies-ca",
+            ".tamis/certs/ca.crt",
+        ];
+        all.extend_from_slice(arguments);
+        let running = Running::start(folder, &all);
+        let ready = running.event("the registry serves", |event| event["event"] == "ready");
+        let word = |name: &str| ready[name].as_str().unwrap().to_owned();
+        let (address, proxies) = (word("address"), word("proxies"));
+        Self { folder: folder.to_owned(), data: data.to_owned(), running, address, proxies }
+    }
+
+    /// The end that nothing can prepare for.
+    pub(super) fn kill(self) {
+        assert!(!self.running.end("-KILL").success());
+    }
+
+    /// Puts all documents in force, pushes and pins the built-in filters and guest 1.0.0, and gives the latter's digest.
+    pub(super) fn ready(&self) -> String {
+        self.did(&["apply", "-f", ".", "--confirm"]);
+        for name in ["route", "retry", "circuit-breaker", "telemetry"] {
+            let store = fs::read_dir(self.folder.join(".tamis/store")).unwrap();
+            let mut files = store.map(|entry| entry.unwrap().path().display().to_string());
+            let start = format!("/tamis-{name}-");
+            let file = files.find(|path| path.contains(&start) && path.ends_with(".wasm"));
+            let pushed = self.did(&["filter", "push", &file.unwrap()]);
+            let release = format!("tamis/{name}@{}", pushed["tag"].as_str().unwrap());
+            self.did(&["pin", "*", &release, "--confirm"]);
+        }
+        let first = self.release(1);
+        self.did(&["pin", "*", "test/guest@1.0.0", "--confirm"]);
+        first
+    }
+
+    /// Signs and pushes a version of the guest whose bytes are its own; gives its digest.
+    pub(super) fn release(&self, major: u8) -> String {
+        let mut component = fs::read(guests::behaviour()).unwrap();
+        // A custom section named `v` that says the version.
+        component.extend([0, 3, 1, b'v', major]);
+        let file = format!("guest-{major}.wasm");
+        fs::write(self.folder.join(&file), component).unwrap();
+        self.release_of(&file, major, "local-dev")
+    }
+
+    /// The same of any component, by any key.
+    pub(super) fn release_of(&self, component: &str, major: u8, key: &str) -> String {
+        let (version, key) = (format!("{major}.0.0"), format!(".tamis/keys/{key}.key"));
+        let store = format!("{}-store", self.data);
+        let signed = tamis(
+            &self.folder,
+            &[
+                "filter",
+                "sign",
+                component,
+                "--name",
+                "test/guest",
+                "--version",
+                &version,
+                "--key",
+                &key,
+                "--store",
+                &store,
+                "--output",
+                "json",
+            ],
+        );
+        let pushed = self.did(&["filter", "push", json(&signed)["file"].as_str().unwrap()]);
+        pushed["digest"].as_str().unwrap().to_owned()
+    }
+
+    /// Runs a command against it as its admin.
+    pub(super) fn ask(&self, arguments: &[&str]) -> Output {
+        let (url, token) =
+            (format!("http://{}", self.address), format!("{}/admin.token", self.data));
+        let mut all = arguments.to_vec();
+        all.extend(["--registry", &url, "--token-file", &token, "--output", "json"]);
+        tamis(&self.folder, &all)
+    }
+
+    /// What a command that succeeds says.
+    pub(super) fn did(&self, arguments: &[&str]) -> Value {
+        let done = self.ask(arguments);
+        assert!(done.status.success(), "{arguments:?}: {}", said(&done));
+        json(&done)
+    }
+
+    /// Pins a version of the guest for all.
+    pub(super) fn pin(&self, major: u8) {
+        self.did(&["pin", "*", &format!("test/guest@{major}.0.0"), "--confirm"]);
+    }
+
+    /// Waits until what `status` says of a slot of a proxy is so.
+    pub(super) fn slot(
+        &self,
+        node: &str,
+        slot: &str,
+        what: &str,
+        is: impl Fn(&Value) -> bool,
+    ) -> Value {
+        eventually(&format!("{slot} of {node} {what}"), || {
+            let status = self.did(&["status"]);
+            let proxy = status["proxies"].as_array()?.iter().find(|one| one["node"] == node)?;
+            let slots = proxy["slots"].as_array()?;
+            slots.iter().find(|one| one["slot"] == slot && is(one)).cloned()
+        })
+    }
+
+    /// Waits until a slot serves a digest.
+    pub(super) fn serves(&self, node: &str, slot: &str, digest: &str) {
+        self.slot(node, slot, &format!("serves {digest}"), |one| {
+            one["state"] == "serving" && one["running"]["digest"] == digest
+        });
+    }
+
+    /// Waits until a slot keeps its last good version, and says why.
+    pub(super) fn keeps(&self, node: &str, slot: &str, good: &str, code: &str) {
+        let kept = self.slot(node, slot, "keeps its last good version", |one| {
+            one["state"] == "kept-last-good"
+        });
+        assert_eq!((&kept["running"]["digest"], &kept["why"]), (&good.into(), &code.into()));
+    }
+
+    /// The file of a blob.
+    pub(super) fn blob(&self, digest: &str) -> PathBuf {
+        let hex = digest.strip_prefix("sha256:").unwrap();
+        let spread = fs::read_dir(self.folder.join(&self.data).join("blobs/sha256")).unwrap();
+        let mut files = spread.map(|folder| folder.unwrap().path().join(hex));
+        files.find(|file| file.exists()).unwrap()
+    }
+
+    /// The file of the component of a manifest.
+    pub(super) fn component(&self, manifest: &str) -> PathBuf {
+        let manifest: Value =
+            serde_json::from_slice(&fs::read(self.blob(manifest)).unwrap()).unwrap();
+        self.blob(manifest["layers"][0]["digest"].as_str().unwrap())
+    }
+
+    /// Runs while all its blobs are elsewhere.
+    pub(super) fn without_blobs<T>(&self, act: impl FnOnce() -> T) -> T {
+        let blobs = self.folder.join(&self.data).join("blobs");
+        let elsewhere = blobs.with_extension("elsewhere");
+        fs::rename(&blobs, &elsewhere).unwrap();
+        let done = act();
+        // What it needed meanwhile is not there; what it made there is not wanted.
+        let _ = fs::remove_dir_all(&blobs);
+        fs::rename(&elsewhere, &blobs).unwrap();
+        done
+    }
+}
+
+/// Changes the byte in the middle of a file; gives what was there before.
+pub(super) fn alter(file: &Path) -> Vec<u8> {
+    let before = fs::read(file).unwrap();
+    let mut altered = before.clone();
+    altered[before.len() / 2] ^= 1;
+    fs::write(file, altered).unwrap();
+    before
+}
+
+pub(super) fn said(done: &Output) -> String {
+    let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    format!("{out}{err}")
+}
+
+pub(super) fn json(done: &Output) -> Value {
+    let read = serde_json::from_slice(&done.stdout);
+    assert!(read.is_ok(), "{}", said(done));
+    read.unwrap()
+}

@@ -1,0 +1,83 @@
+//! What is withdrawn, and what somebody put in its place by hand.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use tamis_e2e::get;
+
+use super::plane::{EDGE, Plane, SLOT, alter};
+
+/// How soon what is revoked has to have ended on a proxy that is connected.
+const REVOKED: Duration = Duration::from_secs(5);
+
+/// Revokes, and waits until the gateway itself lets the guest run no more; how long that took.
+fn revoked(what: &[&str], code: &str) -> Duration {
+    let (plane, registry, _gateway, first) = Plane::running(|_| ());
+    let mut all = vec!["revoke"];
+    all.extend_from_slice(what);
+    all.extend(["--reason", "a test"]);
+    let all: Vec<&str> =
+        all.iter().map(|&word| if word == "FIRST" { &*first } else { word }).collect();
+    let began = Instant::now();
+    registry.did(&all);
+    plane.slot_says(SLOT, &format!("refused:{code}"));
+    let took = began.elapsed();
+    assert!(took < REVOKED, "{took:?}");
+    let before = plane.backend.count();
+    assert_eq!(get(&plane.folder.http, "/").status, 503, "it fails closed");
+    assert_eq!(plane.backend.count(), before);
+    let slot = registry.slot(EDGE, SLOT, "runs nothing", |one| one["running"].is_null());
+    assert!(slot["why"].as_str().unwrap().contains("revoked"), "{slot}");
+    took
+}
+
+#[test]
+fn g15_a_revoked_digest_ends_on_a_connected_proxy_within_seconds() {
+    let took = revoked(&["digest", "FIRST"], "pin.revoked");
+    println!("{took:?} from the command to the end");
+}
+
+#[test]
+fn g15_what_a_revoked_key_signed_ends_on_a_connected_proxy_within_seconds() {
+    let took = revoked(&["key", "local-dev"], "trust.revoked-key");
+    println!("{took:?} from the command to the end");
+}
+
+#[test]
+fn g16_a_state_folder_edited_by_hand_runs_nothing_else_and_the_next_report_says_so() {
+    let (plane, registry, gateway, first) = Plane::running(|_| ());
+    gateway.end("-INT");
+    // Nothing is left that would heal it.
+    let component = registry.component(&first);
+    let elsewhere = component.with_extension("elsewhere");
+    fs::rename(&component, &elsewhere).unwrap();
+    alter(&plane.kept(&first));
+    let _gateway = plane.again();
+    let began = Instant::now();
+    registry.slot(EDGE, SLOT, "is refused", |one| {
+        one["state"] == "refused" && one["why"] == "trust.altered" && one["running"].is_null()
+    });
+    println!("shown within {:?}, of reports every second", began.elapsed());
+    assert_eq!(get(&plane.folder.http, "/").status, 503, "it fails closed");
+    fs::rename(&elsewhere, &component).unwrap();
+    registry.serves(EDGE, SLOT, &first);
+    assert!(plane.edited("/healed"));
+}
+
+#[test]
+fn g16_an_older_state_put_back_by_hand_is_not_run_once_a_newer_one_was() {
+    let (plane, registry, gateway, first) = Plane::running(|_| ());
+    let parts = plane.folder.file("state-edge/parts.json");
+    let older = fs::read(&parts).unwrap();
+    let second = registry.release(2);
+    registry.pin(2);
+    registry.serves(EDGE, SLOT, &second);
+    gateway.end("-INT");
+    plane.relay.cut();
+    fs::write(&parts, older).unwrap();
+    let _gateway = plane.again();
+    plane.slot_says(SLOT, "refused:assign.rollback");
+    assert!(plane.kept(&first).exists(), "it is refused for its age alone");
+    plane.relay.to(&[&registry.proxies]);
+    registry.serves(EDGE, SLOT, &second);
+}
