@@ -16,6 +16,7 @@ pub struct Relay {
 struct Way {
     targets: Mutex<Vec<String>>,
     open: Mutex<Vec<TcpStream>>,
+    held: AtomicBool,
     over: AtomicBool,
 }
 
@@ -30,7 +31,7 @@ impl Relay {
         std::thread::spawn(move || {
             while !shared.over.load(Ordering::Relaxed) {
                 match listener.accept() {
-                    Ok((from, _)) => shared.lead(from),
+                    Ok((from, _)) => lead(&shared, from),
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {
                         std::thread::sleep(Duration::from_millis(5));
                     }
@@ -52,6 +53,11 @@ impl Relay {
         *self.way.targets.lock().unwrap() = targets.collect();
     }
 
+    /// Says nothing more to either side, and ends nothing: like a machine that hangs; or goes on with all of it.
+    pub fn hold(&self, held: bool) {
+        self.way.held.store(held, Ordering::Relaxed);
+    }
+
     /// Ends every connection and leads nowhere from now on.
     pub fn cut(&self) {
         self.to(&[]);
@@ -59,21 +65,22 @@ impl Relay {
     }
 }
 
-impl Way {
-    fn lead(&self, from: TcpStream) {
-        let targets = self.targets.lock().unwrap().clone();
-        let Some(to) = targets.iter().find_map(|target| TcpStream::connect(target).ok()) else {
-            return;
-        };
-        from.set_nonblocking(false).unwrap();
-        let ends = [from, to];
-        let both = || ends.each_ref().map(|end| end.try_clone().unwrap());
-        self.open.lock().unwrap().extend(both());
-        let ([a, b], [c, d]) = (both(), both());
-        std::thread::spawn(move || copy(a, b));
-        std::thread::spawn(move || copy(d, c));
-    }
+fn lead(way: &Arc<Way>, from: TcpStream) {
+    let targets = way.targets.lock().unwrap().clone();
+    let Some(to) = targets.iter().find_map(|target| TcpStream::connect(target).ok()) else {
+        return;
+    };
+    from.set_nonblocking(false).unwrap();
+    let ends = [from, to];
+    let both = || ends.each_ref().map(|end| end.try_clone().unwrap());
+    way.open.lock().unwrap().extend(both());
+    let ([a, b], [c, d]) = (both(), both());
+    let (there, back) = (Arc::clone(way), Arc::clone(way));
+    std::thread::spawn(move || copy(&there, a, b));
+    std::thread::spawn(move || copy(&back, d, c));
+}
 
+impl Way {
     fn end(&self) {
         for end in self.open.lock().unwrap().drain(..) {
             // It may have ended by itself.
@@ -83,9 +90,12 @@ impl Way {
 }
 
 /// Until either side ends, which ends the other.
-fn copy(mut from: TcpStream, mut to: TcpStream) {
+fn copy(way: &Way, mut from: TcpStream, mut to: TcpStream) {
     let mut some = [0; 16 << 10];
     while let Ok(count @ 1..) = from.read(&mut some) {
+        while way.held.load(Ordering::Relaxed) && !way.over.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         if to.write_all(&some[..count]).is_err() {
             break;
         }

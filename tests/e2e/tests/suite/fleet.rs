@@ -7,5 +7,6 @@ mod absence;
 mod hostile;
 mod load;
 mod plane;
+mod replicas;
 mod rollouts;
 mod withdrawn;

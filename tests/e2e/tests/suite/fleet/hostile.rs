@@ -38,7 +38,7 @@ fn g1_another_director_at_the_registrys_address_directs_nobody() {
     let other = plane.registry("other", &[]);
     other.did(&["apply", "-f", ".", "--confirm"]);
     let theirs = crate::guests::behaviour().display().to_string();
-    other.release_of(&theirs, 66, "stranger");
+    other.release_of(&theirs, "test/guest", 66, "stranger");
     other.pin(66);
     plane.relay.cut();
     plane.relay.to(&[&other.proxies]);

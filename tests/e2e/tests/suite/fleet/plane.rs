@@ -31,8 +31,16 @@ pub(super) struct Registry {
     folder: PathBuf,
     data: String,
     running: Running,
-    pub(super) address: String,
+    asker: Asker,
     pub(super) proxies: String,
+}
+
+/// The admin of a registry, which may be no more.
+#[derive(Clone)]
+pub(super) struct Asker {
+    folder: PathBuf,
+    url: String,
+    token: String,
 }
 
 impl Plane {
@@ -82,6 +90,11 @@ impl Plane {
 
     /// Starts a gateway that follows whatever is behind the relay, with a state folder of its own.
     pub(super) fn gateway(&self, node: &str, name: &str) -> Running {
+        self.follower(self.relay.address(), node, name)
+    }
+
+    /// The same, with directors to follow.
+    pub(super) fn follower(&self, directors: &str, node: &str, name: &str) -> Running {
         let (state, cache) = (format!("state-{name}"), format!(".tamis/cache-{name}"));
         let pem = |ending: &str| format!(".tamis/certs/{name}.{ending}");
         let (certificate, key) = (pem("crt"), pem("key"));
@@ -92,7 +105,7 @@ impl Plane {
                 "--node",
                 node,
                 "--follow",
-                self.relay.address(),
+                directors,
                 "--state",
                 &state,
                 "--director-keys",
@@ -165,7 +178,9 @@ impl Registry {
         let ready = running.event("the registry serves", |event| event["event"] == "ready");
         let word = |name: &str| ready[name].as_str().unwrap().to_owned();
         let (address, proxies) = (word("address"), word("proxies"));
-        Self { folder: folder.to_owned(), data: data.to_owned(), running, address, proxies }
+        let (folder, url) = (folder.to_owned(), format!("http://{address}"));
+        let asker = Asker { folder: folder.clone(), url, token: format!("{data}/admin.token") };
+        Self { folder, data: data.to_owned(), running, asker, proxies }
     }
 
     /// The end that nothing can prepare for.
@@ -197,11 +212,11 @@ impl Registry {
         component.extend([0, 3, 1, b'v', major]);
         let file = format!("guest-{major}.wasm");
         fs::write(self.folder.join(&file), component).unwrap();
-        self.release_of(&file, major, "local-dev")
+        self.release_of(&file, "test/guest", major, "local-dev")
     }
 
     /// The same of any component, by any key.
-    pub(super) fn release_of(&self, component: &str, major: u8, key: &str) -> String {
+    pub(super) fn release_of(&self, component: &str, name: &str, major: u8, key: &str) -> String {
         let (version, key) = (format!("{major}.0.0"), format!(".tamis/keys/{key}.key"));
         let store = format!("{}-store", self.data);
         let signed = tamis(
@@ -211,7 +226,7 @@ impl Registry {
                 "sign",
                 component,
                 "--name",
-                "test/guest",
+                name,
                 "--version",
                 &version,
                 "--key",
@@ -226,13 +241,14 @@ impl Registry {
         pushed["digest"].as_str().unwrap().to_owned()
     }
 
+    /// Its admin.
+    pub(super) fn asker(&self) -> Asker {
+        self.asker.clone()
+    }
+
     /// Runs a command against it as its admin.
     pub(super) fn ask(&self, arguments: &[&str]) -> Output {
-        let (url, token) =
-            (format!("http://{}", self.address), format!("{}/admin.token", self.data));
-        let mut all = arguments.to_vec();
-        all.extend(["--registry", &url, "--token-file", &token, "--output", "json"]);
-        tamis(&self.folder, &all)
+        self.asker.ask(arguments)
     }
 
     /// What a command that succeeds says.
@@ -303,6 +319,16 @@ impl Registry {
         let _ = fs::remove_dir_all(&blobs);
         fs::rename(&elsewhere, &blobs).unwrap();
         done
+    }
+}
+
+impl Asker {
+    /// Runs a command against the registry.
+    pub(super) fn ask(&self, arguments: &[&str]) -> Output {
+        let mut all = arguments.to_vec();
+        let at = ["--registry", &self.url, "--token-file", &self.token, "--output", "json"];
+        all.extend(at);
+        tamis(&self.folder, &all)
     }
 }
 

@@ -53,7 +53,8 @@ fn g13_a_candidate_that_traps_on_one_request_in_a_hundred_returns_from_its_first
     registry.serves(BACK, SLOT, &first);
     eventually("the second gateway serves", || (get(&back, "/").status == 200).then_some(()));
     let (inside, outside) = (Load::start(&plane.folder.http), Load::start(&back));
-    let second = registry.release_of(&guests::brittle().display().to_string(), 2, "local-dev");
+    let second =
+        registry.release_of(&guests::brittle().display().to_string(), "test/guest", 2, "local-dev");
 
     // Of this name, the first half has the first gateway and not the second.
     let name = "guest-3";
@@ -109,5 +110,30 @@ fn g14_a_rollback_fetches_nothing_and_the_kill_switch_needs_no_blobs_at_all() {
     });
     assert_eq!(stage(&registry, "guest-kill"), "returned");
     assert_eq!(file(&first), before, "a component that is fetched is a new file");
+    load.nothing_failed();
+}
+
+#[test]
+fn a_candidate_in_the_shadow_is_compared_and_fails_before_anybody_notices() {
+    let (plane, registry, _gateway, first) = Plane::running(|_| ());
+    let load = Load::start(&plane.folder.http);
+    registry.release_of(&guests::brittle().display().to_string(), "test/guest", 2, "local-dev");
+    let shadow = ["--shadow-samples", "100000", "--shadow-differences", "0"];
+    begin(&registry, "guest-shadow", 2, &[&["--wave", "100:1h"][..], &shadow].concat());
+    assert_eq!(stage(&registry, "guest-shadow"), "in the shadow");
+    let ended = eventually("what differs takes it back", || {
+        let view = registry.did(&["rollout", "status", "guest-shadow"]);
+        (view["ended"] == true).then_some(view)
+    });
+    println!("{} {}", ended["why"], ended["differences"]);
+    assert_eq!(ended["stage"], "returned", "{ended}");
+    registry.serves(EDGE, SLOT, &first);
+
+    // One that says the same of every request goes on to its wave, and to the end.
+    let third = registry.release(3);
+    let shadow = ["--shadow-samples", "100", "--min-exchanges", "100"];
+    begin(&registry, "guest-same", 3, &[&["--wave", "100"][..], &shadow].concat());
+    registry.serves(EDGE, SLOT, &third);
+    eventually("it ends well", || (stage(&registry, "guest-same") == "done").then_some(()));
     load.nothing_failed();
 }
