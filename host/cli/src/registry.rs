@@ -97,6 +97,9 @@ struct Serve {
     /// People beside the one who asks who must approve a change.
     #[arg(long, default_value_t = 0, value_name = "COUNT")]
     approvals: usize,
+    /// People beside the one who asks who must approve a filter that may do more than the one pinned before.
+    #[arg(long, default_value_t = 1, value_name = "COUNT")]
+    growth_approvals: usize,
     /// Percent of the services that one change may touch without being confirmed; two it always may.
     #[arg(long, default_value_t = 25, value_name = "PERCENT",
         value_parser = clap::value_parser!(u8).range(0..=100))]
@@ -259,6 +262,7 @@ impl Serve {
                 blast_radius_percent: self.blast_radius,
                 ..Guards::default()
             },
+            growth_approvals: self.growth_approvals,
             terms: Terms { lifetime, renew: lifetime / 2 },
         }
     }

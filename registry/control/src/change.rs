@@ -125,7 +125,7 @@ impl Control {
         let grown = self.grown(before, component, configs).await?;
         let mut guards = self.0.rules.guards;
         if !grown.is_empty() {
-            guards.approvals = guards.approvals.max(1);
+            guards.approvals = guards.approvals.max(self.0.rules.growth_approvals);
         }
         let pinned = director::Pinned {
             service: service.clone(),

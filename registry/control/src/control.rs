@@ -23,12 +23,20 @@ const ATTEMPTS: usize = 100;
 const PAGE: usize = 1_000;
 
 /// How a control plane is run.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Rules {
     /// What changes have to keep to.
     pub guards: Guards,
+    /// How many people beside the one who asks must agree to a digest that may do more than the one before; 1.
+    pub growth_approvals: usize,
     /// How long assignments hold.
     pub terms: Terms,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { guards: Guards::default(), growth_approvals: 1, terms: Terms::default() }
+    }
 }
 
 /// A control plane over a journal. A clone is another handle on the same one.

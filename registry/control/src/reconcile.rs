@@ -156,11 +156,18 @@ impl Control {
         if seen.published == Some(due) {
             return Ok(());
         }
+        let mut failed = None;
         for name in self.0.fleet.connected() {
             let Ok(node) = name.parse::<NodeName>() else { continue };
-            if let Some(wanted) = self.wanted(&node).await? {
-                self.0.fleet.want(&name, wanted);
+            match self.wanted(&node).await {
+                Ok(Some(wanted)) => self.0.fleet.want(&name, wanted),
+                Ok(None) => {}
+                // What one proxy is to run cannot be read; those that do not run it need not wait.
+                Err(problem) => failed = failed.or(Some(problem)),
             }
+        }
+        if let Some(problem) = failed {
+            return Err(problem);
         }
         seen.published = Some(due);
         Ok(())

@@ -162,11 +162,13 @@ fn agreed(
     (agreed.len() < guards.approvals).then(|| Refused {
         code: code::APPROVALS,
         rule: format!(
-            "{} people beside {} must agree to {subject}, {} did ({})",
+            "{} people beside {} must agree to {subject}, {}",
             guards.approvals,
             asked.actor,
-            agreed.len(),
-            agreed.join(", ")
+            match agreed.as_slice() {
+                [] => "nobody did".to_owned(),
+                some => format!("{} did ({})", some.len(), some.join(", ")),
+            }
         ),
         set_by: "the policy about approvals".to_owned(),
         remedy: format!("let {} more approve {subject}", guards.approvals - agreed.len()),

@@ -9,6 +9,7 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tamis_control::Rules;
 use tamis_oci::{Limits, Versions};
 use tamis_server::{Options, Registry, ServerError, Storage};
 use tamis_transport::{Address, ServerTls};
@@ -51,6 +52,8 @@ impl Embedded {
                 proxies: Some((any, tls.clone())),
                 // On one's own machine a version is signed again and again until it is right.
                 limits: Limits { versions: Versions::Mutable, ..Limits::default() },
+                // Whoever may do more asks nobody there: nobody else is there to be asked.
+                rules: Rules { growth_approvals: 0, ..Rules::default() },
                 drain: DRAIN,
                 ..Options::new(Storage::folder(&kept), listen.parse()?, Arc::new(Engine))
             };

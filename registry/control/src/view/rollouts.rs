@@ -46,7 +46,7 @@ impl Control {
         let grown = self.grown(Some(from), component, configs).await?;
         let mut guards = self.0.rules.guards;
         if !grown.is_empty() {
-            guards.approvals = guards.approvals.max(1);
+            guards.approvals = guards.approvals.max(self.0.rules.growth_approvals);
         }
         self.commit(actor, |state| {
             let asked = Asked { actor, now_ms: now_ms(), consent: Consent::Given };
