@@ -78,3 +78,28 @@ fn g2_what_cannot_be_fetched_configured_or_tested_leaves_what_runs_untouched() {
     registry.serves(EDGE, SLOT, &second);
     load.nothing_failed();
 }
+
+#[test]
+fn g1_a_manifest_damaged_in_the_registry_reaches_nobody_and_holds_up_only_those_who_run_it() {
+    let (plane, registry, _gateway, first) = Plane::running(|folder| {
+        Plane::second_gateway(folder, "zone");
+    });
+    let _zone = plane.gateway("gateway:test/zone", "zone");
+    let load = Load::start(&plane.folder.http);
+    let manifest = registry.blob(&first);
+    registry.kill();
+    // What it read before, it would know still.
+    let intact = alter(&manifest);
+    let registry = plane.registry("data", &[]);
+    plane.relay.to(&[&registry.proxies]);
+    let telemetry = plane.folder.file(".tamis/store/tamis-telemetry-0.1.0.wasm");
+    let telemetry = telemetry.display().to_string();
+    let next = registry.release_of(&telemetry, "tamis/telemetry", 9, "local-dev");
+    registry.did(&["pin", "*", "tamis/telemetry@9.0.0", "--confirm"]);
+    registry.serves("gateway:test/zone", "test/telemetry", &next);
+    assert!(plane.edited("/as-before"));
+    fs::write(manifest, intact).unwrap();
+    registry.serves(EDGE, "test/telemetry", &next);
+    registry.serves(EDGE, SLOT, &first);
+    load.nothing_failed();
+}

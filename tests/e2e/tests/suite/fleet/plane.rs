@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use serde_json::Value;
-use tamis_e2e::{Backend, Folder, Relay, Running, eventually, get, tamis};
+use tamis_e2e::{Backend, Folder, Relay, Running, eventually, free_port, get, tamis};
 
 use crate::guests::{self, GRANT};
 
@@ -17,6 +17,18 @@ pub(super) const EDGE: &str = "gateway:test/edge";
 const GUEST: &str = "{ do: edit, reads: [\":path\"], writes: [x-path] }";
 const IDENTITY: &str = "  identity: spiffe://test.example/gateway/edge\n  \
     tls: { certificate: .tamis/certs/edge.crt, key: .tamis/certs/edge.key, ca: .tamis/certs/ca.crt }\n";
+
+const SECOND: &str = "\
+kind: Gateway
+apiVersion: gateway.networking.k8s.io/v1
+metadata: { name: @NAME@, namespace: test }
+spec:
+  identity: spiffe://test.example/gateway/@NAME@
+  tls: { certificate: .tamis/certs/@NAME@.crt, key: .tamis/certs/@NAME@.key, ca: .tamis/certs/ca.crt }
+  addresses: [{ type: IPAddress, value: 127.0.0.1 }]
+  listeners: [{ name: http, port: @PORT@, protocol: HTTP }]
+  admin: 127.0.0.1:@ADMIN@
+";
 
 /// A mesh in a folder, and the registry it is directed from.
 pub(super) struct Plane {
@@ -69,6 +81,21 @@ impl Plane {
         );
         assert!(made.status.success(), "{}", said(&made));
         Self { folder, backend, relay: Relay::start() }
+    }
+
+    /// Adds a second gateway to a folder, on which the guest is not, and gives its address.
+    pub(super) fn second_gateway(folder: &Folder, name: &str) -> String {
+        let (port, admin) = (free_port(), free_port());
+        folder.write(
+            &format!("{name}.yaml"),
+            &SECOND
+                .replace("@NAME@", name)
+                .replace("@PORT@", &port.to_string())
+                .replace("@ADMIN@", &admin.to_string()),
+        );
+        let first = "{ kind: Gateway, name: edge }";
+        folder.edit("mesh.yaml", first, &format!("{first}, {{ kind: Gateway, name: {name} }}"));
+        format!("127.0.0.1:{port}")
     }
 
     /// Such a plane, its registry with everything in force and guest 1.0.0 pinned, and its gateway that serves.

@@ -3,35 +3,14 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::time::Instant;
 
-use tamis_e2e::{Folder, eventually, free_port, get};
+use tamis_e2e::{eventually, get};
 
 use super::load::Load;
 use super::plane::{EDGE, Plane, Registry, SLOT};
 use crate::guests;
 
-/// The second gateway, and where it listens.
+/// The second gateway.
 const BACK: &str = "gateway:test/back";
-
-/// Adds a second gateway, with the guest on it as well, and gives its address.
-fn second_gateway(folder: &Folder) -> String {
-    let (port, admin) = (free_port(), free_port());
-    folder.write(
-        "back.yaml",
-        &format!(
-            "kind: Gateway\napiVersion: gateway.networking.k8s.io/v1\n\
-             metadata: {{ name: back, namespace: test }}\nspec:\n  \
-             identity: spiffe://test.example/gateway/back\n  \
-             tls: {{ certificate: .tamis/certs/back.crt, key: .tamis/certs/back.key, ca: .tamis/certs/ca.crt }}\n  \
-             addresses: [{{ type: IPAddress, value: 127.0.0.1 }}]\n  \
-             listeners: [{{ name: http, port: {port}, protocol: HTTP }}]\n  admin: 127.0.0.1:{admin}\n"
-        ),
-    );
-    let (one, both) = ("{ kind: Gateway, name: edge }", "{ kind: Gateway, name: back }");
-    for file in ["mesh.yaml", "guest.yaml"] {
-        folder.edit(file, one, &format!("{one}, {both}"));
-    }
-    format!("127.0.0.1:{port}")
-}
 
 /// Begins a rollout of a version of the guest.
 fn begin(registry: &Registry, name: &str, major: u8, more: &[&str]) {
@@ -48,7 +27,11 @@ fn stage(registry: &Registry, name: &str) -> String {
 #[test]
 fn g13_a_candidate_that_traps_on_one_request_in_a_hundred_returns_from_its_first_wave_by_itself() {
     let mut back = String::new();
-    let (plane, registry, _edge, first) = Plane::running(|folder| back = second_gateway(folder));
+    let (plane, registry, _edge, first) = Plane::running(|folder| {
+        back = Plane::second_gateway(folder, "back");
+        let one = "{ kind: Gateway, name: edge }";
+        folder.edit("guest.yaml", one, &format!("{one}, {{ kind: Gateway, name: back }}"));
+    });
     let _back = plane.gateway(BACK, "back");
     registry.serves(BACK, SLOT, &first);
     eventually("the second gateway serves", || (get(&back, "/").status == 200).then_some(()));
