@@ -3,6 +3,7 @@
 use crate::claims::check_claims;
 use crate::store::{Artifact, Store};
 use crate::ticks::{Ticking, Ticks};
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -171,11 +172,15 @@ impl Builder {
     }
 
     /// Builds every filter of a plan that was read from documents just now, with its attachment for a slot.
-    pub(crate) fn build(&mut self, plans: &[FilterPlan], policies: &[Policy]) -> Vec<Built> {
+    pub(crate) fn build(
+        &mut self,
+        plans: &[impl Borrow<FilterPlan>],
+        policies: &[Policy],
+    ) -> Vec<Built> {
         // No log is at hand beside a folder: what a key signed that is revoked from an index on is refused.
         let of =
             |plan| Wanted { slot: slot_of(plan), plan, refused: None, logged: &[], shadow: None };
-        let wanted: Vec<Wanted<'_>> = plans.iter().map(of).collect();
+        let wanted: Vec<Wanted<'_>> = plans.iter().map(|plan| of(plan.borrow())).collect();
         self.build_wanted(&wanted, Rules { policies, age: Duration::ZERO })
     }
 

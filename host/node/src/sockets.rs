@@ -1,6 +1,7 @@
 //! Addresses and certificates of a plan become sockets' settings; what cannot be read keeps its last good form.
 
 use crate::documents::Source;
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -103,12 +104,13 @@ impl Sockets {
     pub(crate) fn services(
         &mut self,
         source: &Source,
-        plans: &[ServicePlan],
+        plans: &[impl Borrow<ServicePlan>],
         notes: &mut Vec<String>,
     ) -> Vec<ServiceConfig> {
         plans
             .iter()
-            .map(|plan| ServiceConfig {
+            .map(Borrow::borrow)
+            .map(|plan: &ServicePlan| ServiceConfig {
                 name: plan.name.clone(),
                 protocol: match plan.protocol {
                     ProtocolPlan::Http1 => Protocol::Http1,

@@ -132,7 +132,7 @@ pub(crate) fn plan(name: &str, digest: &Digest) -> FilterPlan {
         digest: digest.to_string(),
         phase: Phase::Traffic,
         order: 10,
-        config: json!({}),
+        config: Arc::new(json!({})),
         on_failure: OnFailure::Closed,
         isolation: Isolation::Worker,
         scope: None,

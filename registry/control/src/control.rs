@@ -8,6 +8,7 @@ use tamis_director::{Body, Guards, Plans, State, Terms};
 use tamis_journal::log::{Log, LogError};
 use tamis_journal::{Blobs, Journal, JournalError, Record};
 use tamis_oci::Store;
+use tamis_push::Upstreams;
 use tokio::sync::{Mutex as Turn, watch};
 
 use crate::artifact::Artifacts;
@@ -58,6 +59,7 @@ pub(crate) struct Inner {
     pub(crate) fleet: Fleet,
     pub(crate) artifacts: Artifacts,
     plans: Mutex<Plans>,
+    upstreams: Mutex<Upstreams>,
     state: RwLock<State>,
     /// The revision folded last.
     folded: watch::Sender<u64>,
@@ -94,6 +96,7 @@ impl Control {
             fleet: Fleet::default(),
             artifacts: Artifacts::default(),
             plans: Mutex::default(),
+            upstreams: Mutex::default(),
             state: RwLock::default(),
             folded: watch::Sender::new(0),
             reading: Turn::default(),
@@ -117,6 +120,11 @@ impl Control {
     pub(crate) fn plans(&self) -> MutexGuard<'_, Plans> {
         // It is a cache: what a panic left in it is whole entries.
         self.0.plans.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Parts made before that many proxies share. Taken last.
+    pub(crate) fn upstreams(&self) -> MutexGuard<'_, Upstreams> {
+        self.0.upstreams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells the revision that was folded last, and every one after it.

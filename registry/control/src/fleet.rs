@@ -10,8 +10,8 @@ use tamis_resources::NodeName;
 use tokio::sync::watch;
 
 use crate::control::{Control, now_ms};
+use crate::parts::Key;
 use crate::problem::{missing, problem};
-use crate::reconcile::{Key, nothing};
 
 /// Who writes what proxies report.
 const ACTOR: &str = "proxies";
@@ -185,10 +185,9 @@ impl Fleet {
         here.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Whether that is wanted of the proxy already.
-    pub(crate) fn has(&self, node: &str, key: &Key) -> bool {
-        let members = self.members();
-        members.get(node).is_some_and(|member| member.wanted.borrow().key.as_ref() == Some(key))
+    /// What is wanted of the proxy already; none when it never had a connection.
+    pub(crate) fn wanted(&self, node: &str) -> Option<Arc<Wanted>> {
+        Some(Arc::clone(&self.members().get(node)?.wanted.borrow()))
     }
 
     /// Wants that of the proxy from now on.
@@ -309,7 +308,7 @@ impl Member {
 
 impl Wanted {
     fn nothing() -> Self {
-        Self { revision: 0, parts: nothing(), key: None }
+        Self { revision: 0, parts: Parts::default(), key: None }
     }
 
     /// Whether it is known yet what the proxy is to run.

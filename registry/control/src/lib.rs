@@ -13,6 +13,7 @@ mod control;
 mod examine;
 mod fleet;
 mod keys;
+mod parts;
 mod policy;
 mod problem;
 mod reconcile;

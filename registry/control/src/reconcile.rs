@@ -1,19 +1,13 @@
 //! The director at work: rollouts judged, assignments signed, parts handed to proxies.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tamis_api::Problem;
-use tamis_director::{self as director, Assigned, Body, Event, Judgement};
-use tamis_push::{Activation, Parts, SHADOW, slots, split};
+use tamis_director::{self as director, Body, Event, Judgement};
 use tamis_resources::NodeName;
-use tamis_resources::plan::{FilterPlan, NodePlan, RefusedPlan};
-use tamis_trust::{Digest, sign_assignment};
+use tamis_trust::sign_assignment;
 
 use crate::control::{Control, now_ms};
-use crate::fleet::Wanted;
-use crate::policy::PolicyFolder;
 use crate::problem::problem;
 
 /// Who writes what the director decides by itself.
@@ -26,6 +20,8 @@ const TICK: Duration = Duration::from_secs(1);
 const REPORTS: Duration = Duration::from_millis(250);
 /// How often ends of assignments are looked at though nothing changed; they last for days.
 const RENEW_MS: u64 = 60_000;
+/// Proxies looked at before others of this thread have their turn.
+const PUBLISHED: usize = 16;
 /// Assignments in one append.
 const BATCH: usize = 500;
 
@@ -70,10 +66,6 @@ impl Control {
             // Elapsed or not, there may be something to do.
             let _ = tokio::time::timeout(TICK, news).await;
         }
-    }
-
-    fn policy_taken(&self) -> u64 {
-        self.0.policy.as_ref().map_or(0, PolicyFolder::taken)
     }
 
     async fn write_reports(&self) {
@@ -157,7 +149,11 @@ impl Control {
             return Ok(());
         }
         let mut failed = None;
-        for name in self.0.fleet.connected() {
+        for (at, name) in self.0.fleet.connected().into_iter().enumerate() {
+            if at % PUBLISHED == PUBLISHED - 1 {
+                // Streams go on meanwhile: the first have what is new before the last is looked at.
+                tokio::task::yield_now().await;
+            }
             let Ok(node) = name.parse::<NodeName>() else { continue };
             match self.wanted(&node).await {
                 Ok(Some(wanted)) => self.0.fleet.want(&name, wanted),
@@ -172,164 +168,4 @@ impl Control {
         seen.published = Some(due);
         Ok(())
     }
-
-    /// What a proxy is to run; none when no document speaks of it, or it has that already.
-    pub(crate) async fn wanted(&self, node: &NodeName) -> Result<Option<Arc<Wanted>>, Problem> {
-        let now = now_ms() / 1_000;
-        let (revision, plan, assigned, refused, key) = {
-            let state = self.state();
-            let mut plans = self.plans();
-            let wants = plans.node(&state, node, now);
-            let Some(plan) = wants.plan.clone() else { return Ok(None) };
-            if !wants.missing.is_empty() {
-                // They are being assigned; until then the proxy keeps what it has.
-                return Ok(None);
-            }
-            let assigned: BTreeMap<String, Assigned> = wants
-                .assigned
-                .iter()
-                .map(|(slot, assigned)| (slot.clone(), (*assigned).clone()))
-                .collect();
-            let refused = wants.refused.clone();
-            let key = Key {
-                plan: Arc::clone(&plan),
-                versions: assigned.values().map(|one| one.version).collect(),
-                revoked: state.revoked_digests().len() + state.revoked_keys().len(),
-                referrers: self.0.store.referrers_seen(),
-                policy: self.policy_taken(),
-            };
-            (state.head(), plan, assigned, refused, key)
-        };
-        if self.0.fleet.has(&node.to_string(), &key) {
-            return Ok(None);
-        }
-        let mut activations = BTreeMap::new();
-        for (name, slot) in slots(&plan) {
-            let shadow = format!("{name}{SHADOW}");
-            if let Some(assigned) = assigned.get(&shadow) {
-                let filter = candidate(&slot.filter, assigned);
-                activations.insert(shadow, self.activation(filter, assigned).await?);
-            }
-            let activation = match (assigned.get(&name), refused.get(&name)) {
-                (Some(assigned), _) => self.activation(slot.filter, assigned).await?,
-                (None, why) => unassigned(slot.filter, why),
-            };
-            activations.insert(name, activation);
-        }
-        let mut plan = NodePlan::clone(&plan);
-        withdraw(&mut plan, &self.state());
-        let mut parts = split(&plan, &activations);
-        if let Some(policy) = &self.0.policy {
-            policy.parts().into_iter().for_each(|part| parts.insert(part));
-        }
-        Ok(Some(Arc::new(Wanted { revision, parts, key: Some(key) })))
-    }
-
-    async fn activation(
-        &self,
-        filter: FilterPlan,
-        assigned: &Assigned,
-    ) -> Result<Activation, Problem> {
-        let artifact = self.artifact(&assigned.digest).await?;
-        let envelopes = assigned.envelopes.clone();
-        Ok(match artifact {
-            Some(artifact) => Activation {
-                filter,
-                manifest: Some(artifact.manifest.clone()),
-                bundles: artifact.bundles.clone(),
-                envelopes,
-                logged: artifact.logged.clone(),
-            },
-            None => Activation {
-                filter,
-                manifest: None,
-                bundles: Vec::new(),
-                envelopes,
-                logged: Vec::new(),
-            },
-        })
-    }
-}
-
-/// The plan of a slot with the candidate in it.
-fn candidate(filter: &FilterPlan, assigned: &Assigned) -> FilterPlan {
-    FilterPlan { digest: assigned.digest.to_string(), ..filter.clone() }
-}
-
-/// A slot to which nothing is assigned: the proxy refuses or skips, as its attachment says.
-fn unassigned(filter: FilterPlan, why: Option<&director::Refused>) -> Activation {
-    let refused = why.map_or_else(
-        || RefusedPlan {
-            code: "assign.missing".to_owned(),
-            reason: "the director has not assigned it yet".to_owned(),
-        },
-        |why| RefusedPlan { code: why.code.to_owned(), reason: why.rule.clone() },
-    );
-    let refused = filter.refused.clone().or(Some(refused));
-    Activation {
-        filter: FilterPlan { refused, ..filter },
-        manifest: None,
-        bundles: Vec::new(),
-        envelopes: Vec::new(),
-        logged: Vec::new(),
-    }
-}
-
-/// Adds what was revoked since to every trust policy: what takes away holds from each of them.
-pub(crate) fn withdraw(plan: &mut NodePlan, state: &director::State) {
-    let digests: Vec<String> = state.revoked_digests().keys().map(Digest::to_string).collect();
-    let keys: Vec<serde_json::Value> = state
-        .revoked_keys()
-        .iter()
-        .map(|(key, revocation)| match revocation.from_index {
-            None => serde_json::json!(key),
-            Some(from) => serde_json::json!({ "key": key, "fromIndex": from }),
-        })
-        .collect();
-    for policy in &mut plan.trust {
-        append(policy, "revokedDigests", digests.iter().map(|one| one.clone().into()));
-        append(policy, "revokedKeys", keys.iter().cloned());
-    }
-}
-
-fn append(
-    policy: &mut serde_json::Value,
-    member: &str,
-    more: impl Iterator<Item = serde_json::Value>,
-) {
-    if let Some(list) = policy.get_mut(member).and_then(serde_json::Value::as_array_mut) {
-        for one in more {
-            if !list.contains(&one) {
-                list.push(one);
-            }
-        }
-    }
-}
-
-/// What distinguishes what a proxy is to run from what it was to run before, without building it.
-#[derive(Debug, Clone)]
-pub(crate) struct Key {
-    plan: Arc<NodePlan>,
-    versions: Vec<u64>,
-    /// Revocations only ever come.
-    revoked: usize,
-    /// The last revision that brought a signature.
-    referrers: u64,
-    /// How often policy metadata was taken.
-    policy: u64,
-}
-
-impl PartialEq for Key {
-    fn eq(&self, other: &Self) -> bool {
-        // The same plan in memory: it is kept alive here, so nothing else can be in its place.
-        Arc::ptr_eq(&self.plan, &other.plan)
-            && self.versions == other.versions
-            && (self.revoked, self.referrers, self.policy)
-                == (other.revoked, other.referrers, other.policy)
-    }
-}
-
-/// The parts of nothing.
-pub(crate) fn nothing() -> Parts {
-    Parts::default()
 }

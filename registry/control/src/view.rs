@@ -12,7 +12,7 @@ use tamis_director::{self as director, Plans, State};
 use tamis_trust::{Name, Policy};
 
 use crate::control::{Control, now_ms};
-use crate::reconcile::withdraw;
+use crate::parts::withdraw;
 
 pub(crate) fn pin(pin: &director::Pin) -> Pin {
     Pin {

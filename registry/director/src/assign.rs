@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::refused::{Refused, code};
 use crate::state::State;
-use crate::wants::{Lane, Wanted, Wants, above, holds, places};
+use crate::wants::{Lane, Wanted, Wants, above, config, holds, places};
 
 mod draft;
 
@@ -55,7 +55,8 @@ pub fn assign(state: &State, service: &str, now: u64, terms: &Terms) -> Assignme
         .iter()
         .filter(|node| node.key() == service)
         .map(|node| {
-            let places = folder.fold(node).plan.as_ref().map(places).unwrap_or_default();
+            let plan = folder.fold(node).plan;
+            let places = plan.as_ref().map(|plan| places(plan, config)).unwrap_or_default();
             Wants::of(&state.desired, node, &places)
         })
         .collect();

@@ -1,12 +1,13 @@
 //! What would come of a change, in what proxies do.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::Serialize;
-use tamis_push::{SlotPlan, slots};
-use tamis_resources::plan::NodePlan;
+use tamis_push::placed;
+use tamis_resources::plan::{FilterPlan, NodePlan, ServicePlan};
 use tamis_resources::{NodeName, Problem};
-use tamis_trust::Digest;
+use tamis_trust::{Digest, config_digest};
 
 use crate::change::{Change, PlanError, changed};
 use crate::plans::Plans;
@@ -176,14 +177,13 @@ impl Diff {
             (None, None) => return,
             (None, Some(_)) => self.nodes_added.push(node.to_string()),
             (Some(_), None) => self.nodes_removed.push(node.to_string()),
-            (Some(before), Some(after)) if before == after => return,
             (Some(before), Some(after)) => self.beside(node, before, after),
         }
-        let old = before.map(slots).unwrap_or_default();
-        let new = after.map(slots).unwrap_or_default();
+        let old = before.map(placed).unwrap_or_default();
+        let new = after.map(placed).unwrap_or_default();
         let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
         for name in names {
-            if let Some(change) = compare(old.get(name), new.get(name)) {
+            if let Some(change) = compare(old.get(name).copied(), new.get(name).copied()) {
                 self.slot(node, name, change);
             }
         }
@@ -243,10 +243,7 @@ impl Diff {
         if before.admin != after.admin {
             others.insert("admin listener".to_owned());
         }
-        let old: BTreeMap<_, _> = before.services.iter().map(|one| (&one.name, one)).collect();
-        let new: BTreeMap<_, _> = after.services.iter().map(|one| (&one.name, one)).collect();
-        let moved = old.keys().chain(new.keys()).filter(|name| old.get(*name) != new.get(*name));
-        others.extend(moved.map(|name| format!("upstream {name}")));
+        others.extend(upstreams(before, after).map(|name| format!("upstream {name}")));
         if !touching.is_empty() {
             self.touched.insert(node.key().to_owned());
         }
@@ -257,13 +254,28 @@ impl Diff {
     }
 }
 
-fn compare(before: Option<&SlotPlan>, after: Option<&SlotPlan>) -> Option<SlotChange> {
+/// The upstreams that come, go or change. Most are the same in memory, in the same order.
+fn upstreams<'a>(before: &'a NodePlan, after: &'a NodePlan) -> impl Iterator<Item = &'a str> {
+    let (old, new) = (&before.services, &after.services);
+    let same = old.len() == new.len() && old.iter().zip(new).all(|(a, b)| Arc::ptr_eq(a, b));
+    let by_name = |all: &'a [Arc<ServicePlan>]| -> BTreeMap<&'a str, &'a Arc<ServicePlan>> {
+        all.iter().filter(|_| !same).map(|one| (one.name.as_str(), one)).collect()
+    };
+    let (old, new) = (by_name(old), by_name(new));
+    let names: BTreeSet<&str> = old.keys().chain(new.keys()).copied().collect();
+    names.into_iter().filter(move |name| old.get(name) != new.get(name))
+}
+
+fn compare(
+    before: Option<&Arc<FilterPlan>>,
+    after: Option<&Arc<FilterPlan>>,
+) -> Option<SlotChange> {
     match (before, after) {
         (None, None) => None,
         (None, Some(after)) => Some(SlotChange::Added { after: side(after) }),
         (Some(before), None) => Some(SlotChange::Removed { before: side(before) }),
         (Some(before), Some(after)) => {
-            let parts = parts(before, after);
+            let parts = if Arc::ptr_eq(before, after) { Vec::new() } else { parts(before, after) };
             (!parts.is_empty()).then(|| SlotChange::Changed {
                 before: side(before),
                 after: side(after),
@@ -273,27 +285,42 @@ fn compare(before: Option<&SlotPlan>, after: Option<&SlotPlan>) -> Option<SlotCh
     }
 }
 
-fn parts(before: &SlotPlan, after: &SlotPlan) -> Vec<Part> {
+fn parts(before: &FilterPlan, after: &FilterPlan) -> Vec<Part> {
+    let code = |one: &FilterPlan| one.refused.as_ref().map(|refused| refused.code.clone());
+    let placement = |one: &FilterPlan| (one.phase, one.order, one.scope.clone());
     let rows = [
-        (Part::Filter, before.filter.filter != after.filter.filter),
-        (Part::Digest, before.digest != after.digest),
-        (Part::Config, before.config != after.config),
-        (Part::Grant, before.grant() != after.grant()),
-        (Part::Placement, before.placement() != after.placement()),
-        (Part::Faults, before.faults() != after.faults()),
-        (Part::Refused, before.refused() != after.refused()),
+        (Part::Filter, before.filter != after.filter),
+        (Part::Digest, digest(before) != digest(after)),
+        // JSON that is equal has one digest, and JSON that is not may have: 1 and 1.0 are one number.
+        (Part::Config, before.config != after.config && config(before) != config(after)),
+        (Part::Grant, (&before.grant, &before.signed_by) != (&after.grant, &after.signed_by)),
+        (Part::Placement, placement(before) != placement(after)),
+        (
+            Part::Faults,
+            (before.on_failure, before.isolation) != (after.on_failure, after.isolation),
+        ),
+        (Part::Refused, code(before) != code(after)),
     ];
     rows.into_iter().filter(|(_, differs)| *differs).map(|(part, _)| part).collect()
 }
 
-fn side(slot: &SlotPlan) -> Side {
+fn side(filter: &FilterPlan) -> Side {
     Side {
-        filter: slot.filter.filter.clone(),
-        version: slot.filter.version.clone(),
-        digest: slot.digest,
-        config: slot.config,
-        refused: slot.refused().map(str::to_owned),
+        filter: filter.filter.clone(),
+        version: filter.version.clone(),
+        digest: digest(filter),
+        config: config(filter),
+        refused: filter.refused.as_ref().map(|refused| refused.code.clone()),
     }
+}
+
+/// The pinned digest; none when nothing may run.
+fn digest(filter: &FilterPlan) -> Option<Digest> {
+    filter.digest.parse().ok().filter(|_| filter.refused.is_none())
+}
+
+fn config(filter: &FilterPlan) -> Digest {
+    config_digest(&filter.config)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use tamis_trust::{Digest, Name, Version};
 use crate::assign::{AssignmentDraft, Terms, draft_all, join};
 use crate::desired::{Desired, Folder, Resolved, fold_with};
 use crate::pins::ALL;
+use crate::plans::shared::Shared;
 use crate::state::State;
 use crate::wants::{NodeWants, Place, Wants, places};
 
@@ -31,6 +32,7 @@ pub struct Plans {
     nodes: HashMap<NodeName, Known>,
     /// The statuses of some fold; of other folds those count that are worse.
     statuses: Vec<ResourceStatus>,
+    shared: Shared,
     /// All problems and statuses, at this revision of what is wanted.
     everything: Option<(u64, Arc<Folded>)>,
 }
@@ -174,6 +176,7 @@ impl Plans {
     fn follow(&mut self, desired: &Desired) {
         if self.documents != desired.documents.changed {
             self.nodes.clear();
+            self.shared.tidy();
             self.statuses.clear();
             self.everything = None;
             self.parsed = desired.documents.all();
@@ -182,13 +185,17 @@ impl Plans {
     }
 
     fn fold(&mut self, desired: &Desired, node: &NodeName) -> Known {
-        let Folded { plan, problems, statuses } = fold_with(desired, &mut self.parsed, node);
+        let Folded { mut plan, problems, statuses } = fold_with(desired, &mut self.parsed, node);
+        if let Some(plan) = &mut plan {
+            self.shared.share(plan);
+        }
         let well = |one: &ResourceStatus| one.conditions.iter().all(|condition| condition.status);
         let unwell = statuses.iter().filter(|one| !well(one)).cloned().collect();
         if self.statuses.is_empty() {
             self.statuses = statuses;
         }
-        let places = plan.as_ref().map(places).unwrap_or_default();
+        let places = plan.as_ref().map(|plan| places(plan, |filter| self.shared.digest(filter)));
+        let places = places.unwrap_or_default();
         let wants = Wants::of(desired, node, &places);
         let pins = desired.resolve(node).into_iter();
         let pins = pins.map(|it| (it.filter.clone(), (it.version.clone(), it.digest))).collect();
@@ -233,6 +240,7 @@ fn repin(plan: &mut Arc<NodePlan>, pins: &[Resolved<'_>]) {
     }
     for filter in &mut Arc::make_mut(plan).filters {
         if let Some((version, digest)) = other(filter) {
+            let filter = Arc::make_mut(filter);
             filter.version = version;
             filter.digest = digest;
         }
@@ -269,5 +277,6 @@ fn merge<'a>(statuses: &[ResourceStatus], all: impl Iterator<Item = &'a Known>) 
     Folded { plan: None, problems, statuses: by_id.into_values().collect() }
 }
 
+mod shared;
 #[cfg(test)]
 mod tests;

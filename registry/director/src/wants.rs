@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tamis_push::{SHADOW, SlotPlan, slots};
+use tamis_push::{SHADOW, placed};
 use tamis_resources::NodeName;
-use tamis_resources::plan::NodePlan;
-use tamis_trust::{Digest, Mode, Name};
+use tamis_resources::plan::{FilterPlan, NodePlan};
+use tamis_trust::{Digest, Mode, Name, config_digest};
 
 use crate::assign::join;
 use crate::desired::Desired;
@@ -55,13 +55,23 @@ impl Place {
 }
 
 /// The slots of a plan, by name.
-pub(crate) fn places(plan: &NodePlan) -> BTreeMap<String, Place> {
-    slots(plan).into_iter().map(|(name, slot)| (name, place(slot))).collect()
+pub(crate) fn places(
+    plan: &NodePlan,
+    mut config: impl FnMut(&FilterPlan) -> Digest,
+) -> BTreeMap<String, Place> {
+    let placed = placed(plan).into_iter();
+    placed.map(|(name, filter)| (name, place(filter, config(filter)))).collect()
 }
 
-fn place(slot: SlotPlan) -> Place {
-    let refused = slot.filter.refused.map(|why| format!("{}: {}", why.code, why.reason));
-    Place { filter: slot.filter.filter, config: slot.config, refused, digest: slot.digest }
+/// The digest of a filter's configuration, made anew.
+pub(crate) fn config(filter: &FilterPlan) -> Digest {
+    config_digest(&filter.config)
+}
+
+fn place(filter: &FilterPlan, config: Digest) -> Place {
+    let refused = filter.refused.as_ref().map(|why| format!("{}: {}", why.code, why.reason));
+    let digest = filter.digest.parse().ok().filter(|_| filter.refused.is_none());
+    Place { filter: filter.filter.clone(), config, refused, digest }
 }
 
 impl Wants {
@@ -197,7 +207,7 @@ pub fn for_node<'a>(state: &'a State, node: &NodeName, now: u64) -> NodeWants<'a
     let mut folder = state.desired.folder();
     let mut wants_of = |node: &NodeName| {
         let plan = folder.fold(node).plan;
-        let places = plan.as_ref().map(places).unwrap_or_default();
+        let places = plan.as_ref().map(|plan| places(plan, config)).unwrap_or_default();
         (plan, Wants::of(&state.desired, node, &places))
     };
     let (plan, wants) = wants_of(node);

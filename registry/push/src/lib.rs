@@ -12,17 +12,19 @@ mod replica;
 mod report;
 mod session;
 mod slots;
+mod split;
 #[cfg(test)]
 mod tests;
 mod wire;
 
 pub use backoff::Backoff;
-pub use part::{Activation, Assembled, BadParts, Part, Parts, assemble, split};
+pub use part::{Activation, Assembled, BadParts, Part, Parts, assemble};
 pub use replica::{Change, MAX_PARTS, Replica};
 pub use report::{
     Counts, DifferenceReport, Histogram, NodeReported, RefusedReport, Running, ShadowReport,
     SlotReport, Statistics,
 };
 pub use session::Session;
-pub use slots::{SHADOW, SlotPlan, slots};
+pub use slots::{SHADOW, placed};
+pub use split::{Upstreams, slot_part, split, split_again};
 pub use wire::{FromNode, Hello, Outcome, PROTOCOL, ProtocolError, Push, ToNode};

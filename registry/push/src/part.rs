@@ -1,5 +1,6 @@
 //! A plan in parts: what is sent, piece by piece.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -11,13 +12,13 @@ use tamis_resources::plan::{
 use tamis_trust::{Digest, config_digest};
 use thiserror::Error;
 
-use crate::slots::{SHADOW, named};
+use crate::slots::SHADOW;
 
-const NODE: &str = "node";
-const LISTENER: &str = "listener/";
-const UPSTREAM: &str = "upstream/";
-const SLOT: &str = "slot/";
-const TRUST: &str = "trust/";
+pub(crate) const NODE: &str = "node";
+pub(crate) const LISTENER: &str = "listener/";
+pub(crate) const UPSTREAM: &str = "upstream/";
+pub(crate) const SLOT: &str = "slot/";
+pub(crate) const TRUST: &str = "trust/";
 
 /// A named, versioned piece of what a proxy is to do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,18 +48,22 @@ impl Part {
 
 /// All parts of a proxy, by name. Cheap to clone.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Parts(BTreeMap<String, Arc<Part>>);
+pub struct Parts(Arc<BTreeMap<Arc<str>, Arc<Part>>>);
 
 impl Parts {
     /// Takes a part in; one of its name is replaced.
     pub fn insert(&mut self, part: impl Into<Arc<Part>>) {
         let part = part.into();
-        self.0.insert(part.name.clone(), part);
+        let all = Arc::make_mut(&mut self.0);
+        match all.get_mut(part.name.as_str()) {
+            Some(there) => *there = part,
+            None => drop(all.insert(part.name.as_str().into(), part)),
+        }
     }
 
     /// Takes a part out.
     pub fn remove(&mut self, name: &str) {
-        self.0.remove(name);
+        Arc::make_mut(&mut self.0).remove(name);
     }
 
     /// The part of a name.
@@ -87,12 +92,39 @@ impl Parts {
     /// The version of each.
     #[must_use]
     pub fn versions(&self) -> BTreeMap<String, Digest> {
-        self.0.iter().map(|(name, part)| (name.clone(), part.version)).collect()
+        self.iter().map(|part| (part.name.clone(), part.version)).collect()
+    }
+
+    /// What comes or is otherwise than in `before`, and the names of what goes. What is the same in memory is not looked
+    /// at.
+    pub(crate) fn since(&self, before: &Self) -> (Vec<Arc<Part>>, Vec<String>) {
+        let (mut upserts, mut removes) = (Vec::new(), Vec::new());
+        if Arc::ptr_eq(&self.0, &before.0) {
+            return (upserts, removes);
+        }
+        let (mut new, mut old) = (self.iter().peekable(), before.iter().peekable());
+        loop {
+            let order = match (new.peek(), old.peek()) {
+                (None, None) => return (upserts, removes),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(new), Some(old)) if Arc::ptr_eq(new, old) => Ordering::Equal,
+                (Some(new), Some(old)) => new.name.cmp(&old.name),
+            };
+            let new = if order.is_le() { new.next() } else { None };
+            let old = if order.is_ge() { old.next() } else { None };
+            match (new, old) {
+                (Some(new), Some(old)) if Arc::ptr_eq(new, old) || new.version == old.version => {}
+                (Some(new), _) => upserts.push(Arc::clone(new)),
+                (None, Some(old)) => removes.push(old.name.clone()),
+                (None, None) => {}
+            }
+        }
     }
 }
 
-impl FromIterator<Part> for Parts {
-    fn from_iter<I: IntoIterator<Item = Part>>(parts: I) -> Self {
+impl<T: Into<Arc<Part>>> FromIterator<T> for Parts {
+    fn from_iter<I: IntoIterator<Item = T>>(parts: I) -> Self {
         let mut all = Self::default();
         parts.into_iter().for_each(|part| all.insert(part));
         all
@@ -104,7 +136,7 @@ impl FromIterator<Part> for Parts {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Activation {
     /// What runs in it and how; its digest is the one assigned.
-    pub filter: FilterPlan,
+    pub filter: Arc<FilterPlan>,
     /// The manifest, byte for byte; none when nothing may run or nobody has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<String>,
@@ -122,21 +154,21 @@ pub struct Activation {
 /// What a proxy is beside its listeners, upstreams and slots.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct NodePart {
-    node: String,
-    identity: Option<String>,
-    admin: Option<String>,
+pub(crate) struct NodePart {
+    pub(crate) node: String,
+    pub(crate) identity: Option<String>,
+    pub(crate) admin: Option<String>,
 }
 
 /// A listener whose chain is named by slots: their order is part of it.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ListenerPart {
-    name: String,
-    address: AddressPlan,
-    tls: Option<TlsPlan>,
-    direction: DirectionPlan,
-    chain: Vec<String>,
+pub(crate) struct ListenerPart {
+    pub(crate) name: String,
+    pub(crate) address: AddressPlan,
+    pub(crate) tls: Option<TlsPlan>,
+    pub(crate) direction: DirectionPlan,
+    pub(crate) chain: Vec<String>,
 }
 
 /// A plan put together again.
@@ -168,62 +200,6 @@ pub enum BadParts {
     },
 }
 
-/// Cuts a plan into parts. A slot without an activation has its filter and nothing that proves it.
-#[must_use]
-pub fn split(plan: &NodePlan, activations: &BTreeMap<String, Activation>) -> Parts {
-    let mut parts = Parts::default();
-    let mut put = |name: String, body: Result<Value, serde_json::Error>| {
-        // Plans are made of strings, numbers and maps with string keys, all of which JSON has.
-        if let Ok(body) = body {
-            parts.insert(Part::new(name, body));
-        }
-    };
-    let node = NodePart {
-        node: plan.node.clone(),
-        identity: plan.identity.clone(),
-        admin: plan.admin.clone(),
-    };
-    put(NODE.to_owned(), serde_json::to_value(node));
-    let named = named(plan);
-    for listener in &plan.listeners {
-        let chain = listener.chain.attachments.iter();
-        let place = |at: &usize| named.get(&(listener.name.as_str(), *at)).cloned();
-        let chain = chain.filter_map(place).collect();
-        let part = ListenerPart {
-            name: listener.name.clone(),
-            address: listener.address.clone(),
-            tls: listener.tls.clone(),
-            direction: listener.direction,
-            chain,
-        };
-        put(format!("{LISTENER}{}", listener.name), serde_json::to_value(part));
-    }
-    for service in &plan.services {
-        put(format!("{UPSTREAM}{}", service.name), serde_json::to_value(service));
-    }
-    for (slot, planned) in crate::slots(plan) {
-        if !activations.contains_key(&slot) {
-            let bare = Activation {
-                filter: planned.filter,
-                manifest: None,
-                bundles: Vec::new(),
-                envelopes: Vec::new(),
-                logged: Vec::new(),
-            };
-            put(format!("{SLOT}{slot}"), serde_json::to_value(bare));
-        }
-    }
-    for (slot, activation) in activations {
-        put(format!("{SLOT}{slot}"), serde_json::to_value(activation));
-    }
-    for (at, policy) in plan.trust.iter().enumerate() {
-        let name = policy.get("name").and_then(Value::as_str);
-        let name = name.map_or_else(|| at.to_string(), str::to_owned);
-        put(format!("{TRUST}{name}"), Ok(policy.clone()));
-    }
-    parts
-}
-
 /// Puts a plan together again. Parts of other names are left to the caller.
 ///
 /// # Errors
@@ -240,7 +216,7 @@ pub fn assemble(parts: &Parts) -> Result<Assembled, BadParts> {
         all.insert(slot, activation);
     }
     let slot_of_filter: Vec<String> = slots.keys().cloned().collect();
-    let filters = slots.values().map(|one| one.filter.clone()).collect();
+    let filters = slots.values().map(|one| Arc::clone(&one.filter)).collect();
     let mut listeners = Vec::new();
     for (_, part) in below(parts, LISTENER) {
         let listener: ListenerPart = read(part)?;
@@ -257,7 +233,7 @@ pub fn assemble(parts: &Parts) -> Result<Assembled, BadParts> {
             chain: ChainPlan { attachments },
         });
     }
-    let services = below(parts, UPSTREAM).map(|(_, part)| read::<ServicePlan>(part));
+    let services = below(parts, UPSTREAM).map(|(_, part)| read::<ServicePlan>(part).map(Arc::new));
     let plan = NodePlan {
         node: node.node,
         identity: node.identity,

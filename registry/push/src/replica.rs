@@ -1,6 +1,7 @@
 //! A proxy's half of a stream: the parts it has, changed as a whole or not at all.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +23,7 @@ pub struct Replica {
 #[derive(Debug, Clone, PartialEq)]
 struct Coming {
     nonce: u64,
-    upserts: BTreeMap<String, Part>,
+    upserts: BTreeMap<String, Arc<Part>>,
     removes: Vec<String>,
 }
 

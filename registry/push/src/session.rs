@@ -1,6 +1,7 @@
 //! The director's half of a stream: what one proxy has, and what it lacks.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tamis_trust::Digest;
 
@@ -13,19 +14,48 @@ const FRAME_BYTES: usize = 1 << 20;
 /// What one proxy has and was sent. One change is under way at a time: what comes meanwhile is in the next.
 #[derive(Debug)]
 pub struct Session {
-    has: BTreeMap<String, Digest>,
+    has: Has,
     nonce: u64,
     /// What it is being sent, until it answers.
-    sent: Option<BTreeMap<String, Digest>>,
+    sent: Option<Parts>,
     /// What it refused as a whole; it is sent again when it is something else.
-    refused: Option<BTreeMap<String, Digest>>,
+    refused: Option<Parts>,
+}
+
+/// What a proxy has.
+#[derive(Debug)]
+enum Has {
+    /// By its own word.
+    Told(BTreeMap<String, Digest>),
+    /// What it was sent and took.
+    Taken(Parts),
+}
+
+impl Has {
+    /// What it lacks of `wanted`, and the names of what it has too much.
+    fn lacks(&self, wanted: &Parts) -> (Vec<Arc<Part>>, Vec<String>) {
+        match self {
+            Self::Taken(parts) => wanted.since(parts),
+            Self::Told(versions) => {
+                let lacks = |part: &&Arc<Part>| versions.get(&part.name) != Some(&part.version);
+                let gone = versions.keys().filter(|name| wanted.get(name).is_none());
+                (wanted.iter().filter(lacks).cloned().collect(), gone.cloned().collect())
+            }
+        }
+    }
+
+    /// Whether it has exactly that.
+    fn is(&self, wanted: &Parts) -> bool {
+        let (lacks, gone) = self.lacks(wanted);
+        lacks.is_empty() && gone.is_empty()
+    }
 }
 
 impl Session {
     /// The session of a proxy that says hello.
     #[must_use]
     pub fn new(hello: &Hello) -> Self {
-        Self { has: hello.parts.clone(), nonce: 0, sent: None, refused: None }
+        Self { has: Has::Told(hello.parts.clone()), nonce: 0, sent: None, refused: None }
     }
 
     /// The frames that lead from what the proxy has to `wanted`; none when it has that, refused that, or has not answered
@@ -34,22 +64,21 @@ impl Session {
         if self.sent.is_some() {
             return None;
         }
-        let versions = wanted.versions();
-        if versions == self.has || self.refused.as_ref() == Some(&versions) {
+        let (upserts, removes) = self.has.lacks(wanted);
+        let refused = self.refused.clone().map(Has::Taken);
+        if upserts.is_empty() && removes.is_empty() {
+            // What it told is what is wanted: from now on nothing has to be compared that is the same in memory.
+            self.has = Has::Taken(wanted.clone());
             return None;
         }
-        let differs = |part: &Part| self.has.get(&part.name) != Some(&part.version);
-        let gone = self.has.keys().filter(|name| !versions.contains_key(*name));
+        if refused.is_some_and(|refused| refused.is(wanted)) {
+            return None;
+        }
         self.nonce += 1;
-        let mut frames = vec![Push {
-            nonce: self.nonce,
-            revision,
-            upserts: Vec::new(),
-            removes: gone.cloned().collect(),
-            last: false,
-        }];
+        let mut frames =
+            vec![Push { nonce: self.nonce, revision, upserts: Vec::new(), removes, last: false }];
         let mut bytes = 0;
-        for part in wanted.iter().filter(|part| differs(part)) {
+        for part in upserts {
             let size = part.name.len() + part.body.to_string().len();
             if bytes > 0 && bytes + size > FRAME_BYTES {
                 frames.push(Push {
@@ -63,13 +92,13 @@ impl Session {
             }
             bytes += size;
             if let Some(frame) = frames.last_mut() {
-                frame.upserts.push(Part::clone(part));
+                frame.upserts.push(part);
             }
         }
         if let Some(frame) = frames.last_mut() {
             frame.last = true;
         }
-        self.sent = Some(versions);
+        self.sent = Some(wanted.clone());
         Some(frames)
     }
 
@@ -83,7 +112,7 @@ impl Session {
         }
         let sent = self.sent.take().ok_or(ProtocolError::Nonce(outcome.nonce))?;
         if outcome.taken {
-            self.has = sent;
+            self.has = Has::Taken(sent);
             self.refused = None;
         } else {
             self.refused = Some(sent);
@@ -100,6 +129,6 @@ impl Session {
     /// Whether the proxy has exactly that.
     #[must_use]
     pub fn is_current(&self, wanted: &Parts) -> bool {
-        self.sent.is_none() && wanted.versions() == self.has
+        self.sent.is_none() && self.has.is(wanted)
     }
 }

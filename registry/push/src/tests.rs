@@ -110,7 +110,7 @@ fn an_answer_to_what_was_not_sent_ends_the_stream() {
 fn an_altered_part_is_never_taken() {
     let mut session = Session::new(&hello(&mut Replica::new()));
     let mut frames = session.push(&parts(&BTreeMap::from([(1, 1)])), 1).unwrap();
-    frames[0].upserts[0].body = json!({ "value": 2 });
+    std::sync::Arc::make_mut(&mut frames[0].upserts[0]).body = json!({ "value": 2 });
     let mut replica = Replica::new();
     assert!(matches!(replica.take(frames.remove(0)), Err(ProtocolError::Altered(_))));
     assert!(replica.parts().is_empty());
@@ -295,5 +295,38 @@ proptest! {
             world.happen(event);
         }
         prop_assert_eq!(world.replica.parts(), &parts(&world.values));
+    }
+}
+
+#[test]
+fn what_a_proxy_lacks_is_the_same_whether_it_told_or_was_sent_what_it_has() {
+    let parts = |rows: &[(&str, u32)]| -> Parts {
+        rows.iter().map(|(name, value)| Part::new((*name).to_owned(), json!(value))).collect()
+    };
+    let rows = [
+        (parts(&[("a", 1), ("b", 1), ("d", 1)]), parts(&[("b", 2), ("c", 1), ("d", 1), ("e", 1)])),
+        (parts(&[]), parts(&[("a", 1)])),
+        (parts(&[("a", 1)]), parts(&[])),
+        (parts(&[("a", 1)]), parts(&[("a", 1)])),
+    ];
+    for (has, wanted) in rows {
+        let mut told = hello(&mut Replica::new());
+        told.parts = has.versions();
+        let told = Session::new(&told).push(&wanted, 1);
+        let mut replica = Replica::new();
+        let mut session = Session::new(&hello(&mut replica));
+        for push in session.push(&has, 1).into_iter().flatten() {
+            if let Some(change) = replica.take(push).unwrap() {
+                let nonce = change.nonce;
+                replica.keep(change);
+                session.answered(&outcome(nonce, true)).unwrap();
+            }
+        }
+        let sent = session.push(&wanted, 1);
+        let content = |frames: Option<Vec<Push>>| {
+            let frames = frames.into_iter().flatten();
+            frames.map(|one| (one.upserts, one.removes)).collect::<Vec<_>>()
+        };
+        assert_eq!(content(told), content(sent));
     }
 }

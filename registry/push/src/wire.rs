@@ -1,6 +1,7 @@
 //! The lines of a stream: one JSON object each, at most 4 MiB.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tamis_trust::Digest;
@@ -87,7 +88,7 @@ pub struct Push {
     pub revision: u64,
     /// Parts that come, or come in the place of others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub upserts: Vec<Part>,
+    pub upserts: Vec<Arc<Part>>,
     /// Names of parts that go.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removes: Vec<String>,

@@ -10,6 +10,7 @@ mod tests;
 mod trust;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -174,6 +175,8 @@ impl<'a> Fold<'a> {
         let attachments = self.attachments(&routes);
         let place = place?;
         let (listeners, filters) = self.chains(&place, sockets, &attachments, &routes);
+        let services = services.into_iter().map(Arc::new).collect();
+        let filters = filters.into_iter().map(Arc::new).collect();
         let node = self.node.to_string();
         Some(NodePlan { node, identity, listeners, services, filters, admin, trust })
     }

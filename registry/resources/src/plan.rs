@@ -1,6 +1,7 @@
 //! The plan of one proxy: plain numbers and names, nothing left to resolve.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -24,16 +25,17 @@ plans! {
         pub identity: Option<String>,
         /// Sockets.
         pub listeners: Vec<ListenerPlan>,
-        /// What routers may choose.
-        pub services: Vec<ServicePlan>,
-        /// Filters of all chains, each configuration once.
-        pub filters: Vec<FilterPlan>,
+        /// What routers may choose. Plans of many proxies may share them.
+        pub services: Vec<Arc<ServicePlan>>,
+        /// Filters of all chains, each configuration once. Plans of many proxies may share them.
+        pub filters: Vec<Arc<FilterPlan>>,
         /// Address of the admin listener.
         pub admin: Option<String>,
         /// Trust policies, as the trust crate reads them.
         pub trust: Vec<Json>,
     }
     /// A socket address in one of its forms.
+    #[derive(Eq, Hash)]
     pub enum AddressPlan {
         /// `IP:PORT`.
         Tcp(String),
@@ -94,7 +96,7 @@ plans! {
         /// Lower first within the phase.
         pub order: i32,
         /// Given to the filter.
-        pub config: Json,
+        pub config: Arc<Json>,
         /// What its faults do.
         pub on_failure: OnFailure,
         /// How long instances live.
@@ -151,7 +153,7 @@ plans! {
         pub memory_bytes: u64,
     }
     /// What a service is sent with.
-    #[derive(Copy, Eq)]
+    #[derive(Copy, Eq, Hash)]
     pub enum ProtocolPlan {
         /// HTTP/1.1.
         Http1,
@@ -159,6 +161,7 @@ plans! {
         Http2,
     }
     /// One port of a service, as this proxy reaches it.
+    #[derive(Eq, Hash)]
     pub struct ServicePlan {
         /// `namespace/name:port`, or `local/namespace/name:port` for the application beside a sidecar.
         pub name: String,
@@ -170,6 +173,7 @@ plans! {
         pub policy: PolicyPlan,
     }
     /// A place where a service runs.
+    #[derive(Eq, Hash)]
     pub struct EndpointPlan {
         /// Where.
         pub address: AddressPlan,
@@ -179,6 +183,7 @@ plans! {
         pub tls: Option<UpstreamTlsPlan>,
     }
     /// What this proxy shows and expects; paths of PEM files.
+    #[derive(Eq, Hash)]
     pub struct UpstreamTlsPlan {
         /// Own chain, leaf first.
         pub certificate: String,
@@ -192,7 +197,7 @@ plans! {
         pub server_name: String,
     }
     /// How a service is reached.
-    #[derive(Copy)]
+    #[derive(Copy, Eq, Hash)]
     pub struct PolicyPlan {
         /// How an endpoint is picked.
         pub algorithm: Algorithm,

@@ -50,7 +50,7 @@ fn the_same_digest_and_configuration_is_one_filter_and_one_compilation() {
     let digest = signed.add("retry", "1.0.0");
     let (one, mut two) = (plan("retry", &digest), plan("retry", &digest));
     two.attachment = "test/second".to_owned();
-    two.config = json!({ "attempts": 2 });
+    two.config = json!({ "attempts": 2 }).into();
     let mut builder = signed.builder();
     let first = builder.build(&[one.clone(), two.clone()], &policies);
     let key = Digest::of(&crate::testing::component("retry")).to_string();
@@ -62,7 +62,7 @@ fn the_same_digest_and_configuration_is_one_filter_and_one_compilation() {
     }
     assert!(!running(&again[0]).is_same(running(&again[1])), "each attachment has its own state");
 
-    two.config = json!({ "attempts": 4 });
+    two.config = json!({ "attempts": 4 }).into();
     let changed = builder.build(&[one, two], &policies);
     assert!(running(&changed[0]).is_same(running(&again[0])));
     assert!(!running(&changed[1]).is_same(running(&again[1])));
@@ -102,7 +102,7 @@ fn what_ran_before_goes_on_when_its_successor_may_not_run() {
         cases.push((code, plan));
     };
     case("grant.import", &|plan| plan.grant.imports.clear());
-    case("filter.configure", &|plan| plan.config = json!({ "attempt": 1 }));
+    case("filter.configure", &|plan| plan.config = json!({ "attempt": 1 }).into());
     case("artifact.missing", &|plan| plan.digest = Digest::of(b"another").to_string());
     case("pin.missing", &|plan| plan.digest = String::new());
     case("grant.missing", &|plan| {
@@ -197,7 +197,7 @@ fn an_attachment_that_is_gone_leaves_nothing_behind() {
     let plans = [plan("retry", &signed.add("retry", "1.0.0"))];
     let mut builder = signed.builder();
     let first = only(builder.build(&plans, &policies));
-    assert!(builder.build(&[], &policies).is_empty());
+    assert!(builder.build(&[] as &[FilterPlan], &policies).is_empty());
     assert!(builder.good.is_empty() && builder.states.is_empty());
     let second = only(builder.build(&plans, &policies));
     assert!(!Arc::ptr_eq(running(&first).state(), running(&second).state()));
@@ -259,7 +259,7 @@ fn a_candidate_stays_in_the_shadow_of_its_slot_until_it_changes() {
         shadow(&again).unwrap().filter().is_same(&before),
         "what is the same is not built anew"
     );
-    other.config = json!({ "attempts": 2 });
+    other.config = json!({ "attempts": 2 }).into();
     let changed = build(Some(&other));
     assert!(!shadow(&changed).unwrap().filter().is_same(&before));
     assert!(running(&changed).is_same(running(&built)), "the slot itself stays as it is");

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tamis_api::{AssignedView, ProxyStatus, RunningView, SlotState, SlotStatus, Status};
 use tamis_director::{Assigned, Plans, State};
-use tamis_push::{Running, SlotReport, slots};
+use tamis_push::{Running, SlotReport, placed};
 use tamis_resources::NodeName;
 
 use crate::control::{Control, now_ms};
@@ -29,7 +29,7 @@ impl Control {
         let written = state.last_report(node);
         let seen_ms = connection.as_ref().map(|it| it.seen_ms).max(written.map(|it| it.time_ms));
         let wants = plans.node(state, node, now / 1_000);
-        let planned = wants.plan.as_deref().map(slots).unwrap_or_default();
+        let planned = wants.plan.as_deref().map(placed).unwrap_or_default();
         let reports = reports(connection.as_ref(), written.map(|it| &it.slots));
         let refused = wants.refused.clone();
         let assigned: BTreeMap<String, Assigned> =
@@ -38,7 +38,7 @@ impl Control {
         names.extend(assigned.keys());
         names.extend(reports.keys());
         let slots = names.into_iter().map(|slot| {
-            let filter = planned.get(slot).map(|it| it.filter.filter.clone());
+            let filter = planned.get(slot).map(|it| it.filter.clone());
             let filter = filter
                 .or_else(|| assigned.get(slot).map(|it| it.filter.to_string()))
                 .or_else(|| reports.get(slot).map(|it| it.filter.to_string()));

@@ -1,6 +1,7 @@
 //! Attachments: checked, pinned, granted, and put into the chain of each socket.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value as Json;
 
@@ -189,7 +190,7 @@ impl<'a> Fold<'a> {
             let problem = problem.help(format!("write a Grant with `filter: {}`", spec.filter));
             refusals.push((RESOLVED, "GrantMissing", problem));
         }
-        if let Err(message) = inline(&mut plan.config, self.files) {
+        if let Err(message) = inline(Arc::make_mut(&mut plan.config), self.files) {
             let problem = document.problem("file.unreadable", "/spec/config", message);
             refusals.push((RESOLVED, "FileUnreadable", problem));
         }
@@ -250,7 +251,7 @@ impl<'a> Fold<'a> {
                 let mut plan = attachment.plan.clone();
                 plan.scope = scope;
                 if attachment.world == World::RoutePolicy {
-                    plan.config = self.router_config(place, &socket, routes);
+                    plan.config = Arc::new(self.router_config(place, &socket, routes));
                 }
                 let index = filters.iter().position(|one| *one == plan).unwrap_or_else(|| {
                     filters.push(plan);
@@ -431,7 +432,7 @@ fn blank(document: &Document, spec: &FilterAttachmentSpec) -> FilterPlan {
         digest: String::new(),
         phase: spec.phase,
         order: spec.order,
-        config,
+        config: Arc::new(config),
         on_failure: if guard { OnFailure::Closed } else { spec.on_failure },
         isolation: spec.isolation,
         scope: None,

@@ -64,7 +64,7 @@ fn chain<'a>(plan: &'a NodePlan, listener: &str) -> Vec<&'a str> {
 fn router(plan: &NodePlan, listener: &str) -> serde_json::Value {
     let listener = plan.listeners.iter().find(|one| one.name == listener).unwrap();
     let mut members = listener.chain.attachments.iter().map(|at| &plan.filters[*at]);
-    members.find(|one| one.filter == "tamis/route").unwrap().config.clone()
+    members.find(|one| one.filter == "tamis/route").unwrap().config.as_ref().clone()
 }
 
 #[test]

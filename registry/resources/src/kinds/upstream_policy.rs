@@ -5,7 +5,7 @@ use crate::format::Millis;
 words! {
     /// How an endpoint is picked.
     #[serde(rename_all = "kebab-case")]
-    #[derive(Default)]
+    #[derive(Default, Hash)]
     pub enum Algorithm {
         /// The less busy of two picked at random.
         #[default]

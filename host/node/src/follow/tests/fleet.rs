@@ -83,11 +83,11 @@ impl Fleet {
         let slot = filter.attachment.clone();
         let place = self.plan.filters.iter().position(|one| one.attachment == slot);
         match place {
-            Some(at) => self.plan.filters[at] = filter,
+            Some(at) => self.plan.filters[at] = filter.into(),
             None => {
                 let attachments = &mut self.plan.listeners[0].chain.attachments;
                 attachments.push(self.plan.filters.len());
-                self.plan.filters.push(filter);
+                self.plan.filters.push(filter.into());
             }
         }
         let activation = self.activation(name, release, |one| one.version = version);
@@ -115,7 +115,7 @@ impl Fleet {
         };
         change(&mut assignment);
         Activation {
-            filter,
+            filter: filter.into(),
             manifest: Some(release.manifest.clone()),
             bundles: vec![release.bundle.clone()],
             envelopes: vec![sign_assignment(&self.director.key, &assignment).unwrap()],
