@@ -463,3 +463,41 @@ fn a_candidate_that_proxies_refuse_is_taken_back_and_one_that_may_do_more_needs_
     assert_eq!(get(&plane.folder.http, "/").status, 200);
     gateway.end("-INT");
 }
+
+#[test]
+fn the_registry_is_reached_over_tls_and_over_a_unix_socket_and_by_no_stranger() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let run = |arguments: &[&str]| tamis(folder.path(), arguments);
+    for (name, authority) in [("tls", "ca.crt"), ("other", "other-ca.crt")] {
+        let made =
+            run(&["keys", "certificate", name, "--authority", authority, "--host", "localhost"]);
+        assert!(made.status.success(), "{}", said(&made));
+    }
+    let start = |arguments: &[&str]| {
+        let running =
+            Running::start(folder.path(), &[&["registry", "--data", "data"], arguments].concat());
+        running.event("the registry serves", |event| event["event"] == "ready")["address"]
+            .as_str()
+            .map(|address| (address.to_owned(), running))
+            .unwrap()
+    };
+    let token = ["--token-file", "data/admin.token"];
+    let (address, running) =
+        start(&["--listen", "127.0.0.1:0", "--certificate", "tls.crt", "--key", "tls.key"]);
+    let url = format!("https://localhost:{}", address.rsplit(':').next().unwrap());
+    let pins = |ca: &str| run(&[&["pins", "--registry", &url, "--ca", ca], &token[..]].concat());
+    assert!(pins("ca.crt").status.success(), "{}", said(&pins("ca.crt")));
+    let stranger = pins("other-ca.crt");
+    assert!(
+        stranger.status.code() == Some(1) && said(&stranger).contains("TLS"),
+        "{}",
+        said(&stranger)
+    );
+    assert!(running.end("-INT").success());
+
+    let socket = format!("unix:{}", folder.path().join("s").display());
+    let (_, running) = start(&["--listen", &socket]);
+    let pins = run(&[&["pins", "--registry", &socket], &token[..]].concat());
+    assert!(pins.status.success(), "{}", said(&pins));
+    assert!(running.end("-INT").success());
+}
