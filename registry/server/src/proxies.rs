@@ -25,9 +25,11 @@ const HELLO: Duration = Duration::from_secs(10);
 const PING: Duration = Duration::from_secs(15);
 /// How long a proxy may say nothing: it reports every 10 seconds.
 const SILENCE: Duration = Duration::from_secs(60);
-/// How many proxies may be on their way to what they are to run at once; the others come back a little later. All of
-/// them do after a restart.
+/// How many proxies may be on their way to what they are to run at once; the others wait in line. All of them do after a
+/// restart.
 const SETTLING: usize = 64;
+/// How long a proxy waits in line before it is asked to come back later.
+const TURN: Duration = Duration::from_secs(5);
 /// How much later, in milliseconds, at most.
 const LATER_MS: u64 = 2_000;
 /// Lines on their way to a proxy that does not read.
@@ -103,7 +105,9 @@ async fn stream(
         }
         Ok(Err(why)) => return Err(problem(400, "node.line", why, "send lines of JSON")),
     };
-    let Ok(settling) = Arc::clone(&proxies.settling).try_acquire_owned() else {
+    // In line first: work is bounded by the turns there are, and nobody comes back for nothing.
+    let turn = Arc::clone(&proxies.settling).acquire_owned();
+    let Ok(Ok(settling)) = tokio::time::timeout(TURN, turn).await else {
         return Ok(later());
     };
     let membership = proxies.control.join(&hello, Some(&peer)).await?;
