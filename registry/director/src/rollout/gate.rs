@@ -119,7 +119,8 @@ pub fn judge(
             counts.exchanges, gates.min_exchanges
         ))
     };
-    if !enough(candidate) {
+    // A rate of too few exchanges says nothing; where no gate asks for a rate, none has to come.
+    if (gates.compare() || gates.max_trap_rate.is_some()) && !enough(candidate) {
         return seen("the candidate", candidate);
     }
     if gates.compare() && !enough(current) {

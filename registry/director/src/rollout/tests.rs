@@ -126,6 +126,17 @@ fn each_gate_stops_what_it_is_for() {
     assert!(matches!(judged(&tally, WAVE, 0), Judgement::Breached { gate: Gate::MaxRefusals, .. }));
 }
 
+fn no_gates() -> Gates {
+    Gates {
+        min_exchanges: 100,
+        max_trap_rate: None,
+        max_5xx_delta: None,
+        max_denial_delta: None,
+        max_added_p99_ms: None,
+        max_refusals: None,
+    }
+}
+
 fn tally_of_good() -> Counts {
     counts(1_000, 0, 10, 100, 100)
 }
@@ -140,6 +151,11 @@ fn what_no_gate_could_judge_keeps_baking() {
         let tally = Tally { candidate, current, ..Tally::default() };
         assert!(matches!(judged(&tally, WAVE, u64::MAX), Judgement::Baking { .. }));
     }
+    let gates = Gates { max_refusals: Some(0), ..no_gates() };
+    let refusals_alone = Rollout::try_from(RolloutSpec { gates, ..spec() }).unwrap();
+    let cohort = Cohort { moved: 1, rest: 9 };
+    let quiet = judge(&refusals_alone, WAVE, &Tally::default(), cohort, (0, 1_000));
+    assert!(matches!(quiet, Judgement::Passed { .. }), "{quiet:?}");
     let mut few = counts(1_000, 0, 10, 100, 4_000);
     few.added = counts(99, 0, 0, 0, 4_000).added;
     let tally = Tally { candidate: few, current: tally_of_good(), ..Tally::default() };
