@@ -103,7 +103,7 @@ fn g19_killing_either_of_two_registries_loses_no_acknowledged_pin_and_stalls_no_
     replicas.registry(1).did(&[&start[..], &waves[..]].concat());
 
     let acknowledged = Mutex::new(Vec::new());
-    let under_way = replicas.registry(0).did(&["rollout", "status", "route-9"]);
+    let under_way = replicas.registry(1).did(&["rollout", "status", "route-9"]);
     assert_eq!(under_way["ended"], false, "{under_way}");
     for (round, from) in [(0, 2), (1, 5)] {
         let victim = replicas.registries[round].take().unwrap();
