@@ -23,7 +23,7 @@ pub(crate) struct Start {
     /// Service or gateway, NAMESPACE/NAME; may be repeated; `*`, alone, is whatever has the old digest pinned.
     #[arg(long, value_parser = names::service, required_unless_present = "file")]
     service: Vec<String>,
-    /// PERCENT[:BAKE] of all proxies and how long gates must hold there, such as 10:5m; may be repeated, rises to 100.
+    /// PERCENT or PERCENT:BAKE, of all proxies, and how long gates must hold there, such as 10:5m; may be repeated, rises to 100.
     #[arg(long, value_parser = wave, required_unless_present = "file")]
     wave: Vec<Wave>,
     /// Digest that is pinned now; looked up when not said.
