@@ -53,8 +53,8 @@ pub(crate) fn all(arguments: &Arguments, folder: &Path) -> Result<Value> {
     let begun = Instant::now();
     let public = key.public_key().to_pem();
     note("documents");
-    // A pin of a filter that was never pinned folds all documents anew: first the filters, then who runs them.
-    runtime.block_on(client.apply(&mesh::documents(0, &public)))?;
+    // A pin of a filter that was never pinned folds all documents anew: first the filters, then most who run them.
+    runtime.block_on(client.apply(&mesh::documents(1, &public)))?;
     for place in 0..FILTERS.len() {
         pin(&runtime, &client, "*", place, "1.0.0")?;
     }
