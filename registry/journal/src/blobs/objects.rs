@@ -95,8 +95,10 @@ impl Objects {
         let path = self.upload(upload).join(format!("{offset:020}"));
         // Of two writers at one place, one makes the object.
         let create = PutOptions::from(PutMode::Create);
-        match self.store.put_opts(&path, chunk.into(), create).await {
+        match self.store.put_opts(&path, chunk.clone().into(), create).await {
             Ok(_) => Ok(after),
+            // The client asks again when an answer is lost, and finds what it wrote itself.
+            Err(Error::AlreadyExists { .. }) if self.whole(&path).await? == chunk => Ok(after),
             Err(Error::AlreadyExists { .. }) => {
                 Err(BlobError::OutOfOrder { expected: self.size(upload).await? })
             }
