@@ -39,7 +39,7 @@ impl Control {
         }
         let slots = self.slots(&due, before).await?;
         let mut plan = NodePlan::clone(&due.plan);
-        withdraw(&mut plan, &self.state());
+        withdraw(&mut plan.trust, &self.state());
         let mut parts = {
             let before = before.map(|(key, parts)| (key.plan.as_ref(), parts));
             split_again(before, &mut self.upstreams(), &plan, slots)
@@ -156,7 +156,7 @@ fn unassigned(filter: &FilterPlan, why: Option<&director::Refused>) -> Activatio
 }
 
 /// Adds what was revoked since to every trust policy: what takes away holds from each of them.
-pub(crate) fn withdraw(plan: &mut NodePlan, state: &director::State) {
+pub(crate) fn withdraw(policies: &mut [serde_json::Value], state: &director::State) {
     let digests: Vec<String> = state.revoked_digests().keys().map(Digest::to_string).collect();
     let keys: Vec<serde_json::Value> = state
         .revoked_keys()
@@ -166,7 +166,7 @@ pub(crate) fn withdraw(plan: &mut NodePlan, state: &director::State) {
             Some(from) => serde_json::json!({ "key": key, "fromIndex": from }),
         })
         .collect();
-    for policy in &mut plan.trust {
+    for policy in policies {
         append(policy, "revokedDigests", digests.iter().map(|one| one.clone().into()));
         append(policy, "revokedKeys", keys.iter().cloned());
     }

@@ -58,14 +58,9 @@ impl Control {
         if let Some(policy) = &self.0.policy {
             return policy.policies();
         }
-        let mut plans = self.plans();
-        let now = now_ms() / 1_000;
-        let nodes = state.nodes();
-        let mut found = nodes.iter().filter_map(|node| plans.node(state, node, now).plan.clone());
-        let Some(plan) = found.next() else { return Vec::new() };
-        let mut plan = tamis_resources::plan::NodePlan::clone(&plan);
-        withdraw(&mut plan, state);
+        let mut policies = state.trust_policies();
+        withdraw(&mut policies, state);
         let read = |policy: &serde_json::Value| Policy::from_json(policy.to_string().as_bytes());
-        plan.trust.iter().filter_map(|policy| read(policy).ok()).collect()
+        policies.iter().filter_map(|policy| read(policy).ok()).collect()
     }
 }

@@ -104,6 +104,24 @@ pub fn fold(
     Folded { plan, problems: fold.problems, statuses: statuses.collect() }
 }
 
+/// The trust policies among the documents, as the trust crate reads them; whichever proxy asks, they are the same.
+#[must_use]
+pub fn trust_policies(
+    documents: &[Document],
+    files: &dyn Fn(&str) -> Result<Vec<u8>, String>,
+) -> Vec<serde_json::Value> {
+    let node = NodeName::Gateway { key: String::new() };
+    let mut fold = Fold {
+        node: &node,
+        files,
+        documents: BTreeMap::new(),
+        problems: Vec::new(),
+        statuses: BTreeMap::new(),
+    };
+    fold.index(documents);
+    fold.trust()
+}
+
 impl<'a> Fold<'a> {
     fn index(&mut self, documents: &'a [Document]) {
         for document in documents {

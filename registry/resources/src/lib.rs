@@ -27,7 +27,7 @@ mod tests;
 mod tree;
 
 pub use document::{Document, Metadata, parse};
-pub use fold::{Condition, Folded, ResourceStatus, fold};
+pub use fold::{Condition, Folded, ResourceStatus, fold, trust_policies};
 pub use format::{Bytes, Millis, Rate};
 pub use kinds::*;
 pub use node_name::{BadNodeName, NodeName};

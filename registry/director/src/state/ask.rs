@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use tamis_resources::Resource;
+
 use super::*;
 use crate::record::{RolloutStarted, short};
 use crate::refused::{Refused, code};
@@ -54,6 +56,15 @@ impl State {
     #[must_use]
     pub fn services(&self) -> BTreeSet<String> {
         self.nodes().iter().map(|node| node.key().to_owned()).collect()
+    }
+
+    /// The trust policies among the documents in force, as the trust crate reads them.
+    #[must_use]
+    pub fn trust_policies(&self) -> Vec<Value> {
+        let kept = self.desired.documents.by_key.values();
+        let policies = kept.filter(|held| matches!(held.resource(), Resource::TrustPolicy(_)));
+        let documents: Vec<_> = policies.map(|held| held.document.clone()).collect();
+        tamis_resources::trust_policies(&documents, &|path| self.desired.documents.file(path))
     }
 
     /// Pins in force, by filter, then service.

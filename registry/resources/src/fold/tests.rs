@@ -54,6 +54,17 @@ fn codes(problems: &[Problem]) -> Vec<&str> {
     problems.iter().map(|one| one.code.as_str()).collect()
 }
 
+#[test]
+fn trust_policies_are_those_of_every_plan_and_need_no_proxy() {
+    let all = documents(&example());
+    let alone = crate::trust_policies(&all, &files);
+    assert_eq!(alone, plan("gateway:shop/edge").trust);
+    let policies: Vec<Document> =
+        all.into_iter().filter(|one| one.kind() == "TrustPolicy").collect();
+    assert_eq!(crate::trust_policies(&policies, &files), alone);
+    assert!(!alone.is_empty());
+}
+
 /// Attachments of a listener in their order.
 fn chain<'a>(plan: &'a NodePlan, listener: &str) -> Vec<&'a str> {
     let listener = plan.listeners.iter().find(|one| one.name == listener).unwrap();
