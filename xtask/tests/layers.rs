@@ -141,7 +141,7 @@ fn kind(value: &Value) -> Kind {
 fn nothing_that_ships_depends_on_a_filter() {
     let graph = Graph::load();
     let filters: BTreeSet<_> = graph.members_in("filters").into_iter().collect();
-    for folder in ["host", "registry", "sdk"] {
+    for folder in ["common", "host", "registry", "cli", "sdk"] {
         for member in graph.members_in(folder) {
             let reached = graph.reach(member, &[Kind::Normal, Kind::Build]);
             let found: Vec<_> = reached.intersection(&filters).collect();
@@ -176,7 +176,7 @@ fn the_exchange_and_the_engine_can_open_no_socket() {
 
 #[test]
 fn the_resources_trust_and_policy_know_no_runtime_and_no_network() {
-    for member in ["tamis-resources", "tamis-trust", "tamis-policy"] {
+    for member in ["tamis-resources", "tamis-trust", "tamis-tuf"] {
         let shipped = shipped(member);
         for door in ["tokio", "socket2", "mio", "hyper", "rustls", "wasmtime"] {
             assert!(!shipped.contains_key(door), "{member} reaches {door}");
@@ -186,7 +186,7 @@ fn the_resources_trust_and_policy_know_no_runtime_and_no_network() {
 
 #[test]
 fn the_director_and_push_can_do_no_input_and_output() {
-    for member in ["tamis-director", "tamis-push", "tamis-api"] {
+    for member in ["tamis-director", "tamis-sync", "tamis-api"] {
         let shipped = shipped(member);
         for door in ["tokio", "socket2", "mio", "hyper", "rustls", "rusqlite", "wasmtime"] {
             assert!(!shipped.contains_key(door), "{member} reaches {door}");
@@ -194,13 +194,32 @@ fn the_director_and_push_can_do_no_input_and_output() {
     }
 }
 
+/// Which top-level folders the crates of each may reach, in what ships and in build scripts.
+const WINGS: &[(&str, &[&str])] = &[
+    ("common", &["common"]),
+    ("host", &["common", "host"]),
+    ("registry", &["common", "registry"]),
+    ("cli", &["common", "host", "registry", "cli", "sdk"]),
+];
+
 #[test]
-fn a_proxy_serves_without_what_the_registry_is_made_of() {
-    for member in ["tamis-proxy", "tamis-node"] {
-        let shipped = shipped(member);
-        for part in ["axum", "tamis-oci", "tamis-journal", "tamis-director", "tamis-server"] {
-            assert!(!shipped.contains_key(part), "{member} reaches {part}");
+fn the_data_plane_and_the_control_plane_meet_in_common_alone() {
+    let graph = Graph::load();
+    for (wing, allowed) in WINGS {
+        for member in graph.members_in(wing) {
+            for reached in graph.reach(member, &[Kind::Normal, Kind::Build]) {
+                let Some(place) = graph.members.get(reached) else { continue };
+                let other = place.split('/').next().unwrap_or_default();
+                assert!(allowed.contains(&other), "{member} reaches {place}");
+            }
         }
+    }
+}
+
+#[test]
+fn a_proxy_serves_without_the_libraries_of_the_registry() {
+    for member in ["tamis-proxy", "tamis-node"] {
+        assert!(!shipped(member).contains_key("axum"), "{member} reaches axum");
     }
 }
 

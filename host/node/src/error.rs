@@ -31,7 +31,7 @@ pub enum NodeError {
     },
     /// The root of policy metadata is none, or what was kept does not follow from it.
     #[error("the policy metadata cannot be opened")]
-    Policy(#[from] tamis_policy::Error),
+    Policy(#[from] tamis_tuf::Error),
     /// The folder for compiled code cannot be used.
     #[error("{path} cannot keep compiled code; name a folder that can be written", path = path.display())]
     Cache {

@@ -16,9 +16,9 @@ use std::time::Duration;
 use tamis_engine::{Cache, Engine, Exporter, FilterSpan};
 use tamis_observe::Recorder;
 use tamis_proxy::{Chain, Generation, Proxy, ProxyOptions, SlotStatus, Status};
-use tamis_push::SHADOW;
 use tamis_resources::plan::{ListenerPlan, NodePlan};
 use tamis_resources::{Document, NodeName, Problem, fold};
+use tamis_sync::SHADOW;
 use tamis_trust::{Digest, Policy};
 
 /// What a process shares between its nodes.

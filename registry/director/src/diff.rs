@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
-use tamis_push::placed;
 use tamis_resources::plan::{FilterPlan, NodePlan, ServicePlan};
 use tamis_resources::{NodeName, Problem};
+use tamis_sync::placed;
 use tamis_trust::{Digest, config_digest};
 
 use crate::change::{Change, PlanError, changed};

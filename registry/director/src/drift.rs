@@ -5,7 +5,7 @@ use tamis_trust::Digest;
 
 use crate::plans::Plans;
 use crate::state::State;
-use tamis_push::SlotReport;
+use tamis_sync::SlotReport;
 
 /// A slot of a node that does not run what it is assigned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

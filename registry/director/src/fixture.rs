@@ -1,8 +1,8 @@
 //! A small mesh for tests: documents, a journal in memory, and a director at work on it.
 
 use serde_json::{Value, json};
-use tamis_push::{NodeReported, Running, SlotReport};
 use tamis_resources::NodeName;
+use tamis_sync::{NodeReported, Running, SlotReport};
 use tamis_trust::Digest;
 
 use crate::assign::Terms;

@@ -7,7 +7,7 @@ use tamis_resources::NodeName;
 use tamis_trust::{Digest, Name, Version};
 
 use crate::stamp::Stamp;
-use tamis_push::{NodeReported, Running, SlotReport};
+use tamis_sync::{NodeReported, Running, SlotReport};
 
 /// What ran in a slot of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

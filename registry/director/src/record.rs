@@ -10,7 +10,7 @@ use tamis_trust::{Digest, Mode, Name, Version};
 use thiserror::Error;
 
 use crate::rollout::{Event, Outcome, Rollout};
-use tamis_push::NodeReported;
+use tamis_sync::NodeReported;
 
 mod applied;
 

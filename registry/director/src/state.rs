@@ -18,7 +18,7 @@ use crate::record::{
 };
 use crate::rollout::{Outcome, Rollout, Stage};
 use crate::stamp::Stamp;
-use tamis_push::NodeReported;
+use tamis_sync::NodeReported;
 
 mod ask;
 mod rollouts;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tamis_push::{SHADOW, placed};
 use tamis_resources::NodeName;
 use tamis_resources::plan::{FilterPlan, NodePlan};
+use tamis_sync::{SHADOW, placed};
 use tamis_trust::{Digest, Mode, Name, config_digest};
 
 use crate::assign::join;

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use tamis_control::KeysError;
+use crate::plane::KeysError;
 use tamis_journal::log::LogError;
 use tamis_journal::{BlobError, JournalError};
 use tamis_oci::{SecretError, StoreError};
@@ -45,7 +45,7 @@ pub enum ServerError {
     Keys(#[from] KeysError),
     /// The policy metadata cannot be opened.
     #[error("the policy metadata cannot be opened")]
-    Policy(#[from] tamis_policy::Error),
+    Policy(#[from] tamis_tuf::Error),
     /// The journal does not hold: an entry was altered, or one is missing.
     #[error("the journal does not hold")]
     Log(#[from] LogError),

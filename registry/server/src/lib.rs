@@ -11,8 +11,7 @@
 //! use std::sync::Arc;
 //!
 //! use tamis_api::Grown;
-//! use tamis_control::Examine;
-//! use tamis_server::{Options, Registry, Storage};
+//! use tamis_server::{Examine, Options, Registry, Storage};
 //! use tamis_trust::{Manifest, Refused};
 //!
 //! /// Whoever has no engine lets nothing be pinned.
@@ -41,12 +40,16 @@
 mod admin;
 mod error;
 mod lines;
+mod plane;
 mod proxies;
 mod registry;
 mod rest;
 mod storage;
 
 pub use error::ServerError;
+pub use plane::{
+    Control, Examine, Guards, Keys, KeysError, Membership, PolicyFolder, Rules, Terms, Wanted,
+};
 pub use registry::{Options, Registry};
 pub use rest::document as openapi;
 pub use storage::Storage;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::plane::{Control, Membership};
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
@@ -10,10 +11,9 @@ use axum::routing::{get, post};
 use axum::{Extension, Router};
 use http::{HeaderValue, StatusCode, header};
 use tamis_api::Problem;
-use tamis_control::{Control, Membership};
 use tamis_journal::{BlobDigest, BlobError};
 use tamis_oci::Store;
-use tamis_push::{FromNode, Hello, Session, ToNode};
+use tamis_sync::{FromNode, Hello, Session, ToNode};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::lines::{Lines, MAX_LINE_BYTES};
@@ -139,11 +139,11 @@ fn hello(line: &[u8], node: &str) -> Result<Hello, Refused> {
         problem(400, "node.hello", title, "run a proxy of this release")
     })?;
     match said {
-        FromNode::Hello(hello) if hello.protocol != tamis_push::PROTOCOL => {
+        FromNode::Hello(hello) if hello.protocol != tamis_sync::PROTOCOL => {
             let title = format!(
                 "the proxy speaks protocol {}, the registry {}",
                 hello.protocol,
-                tamis_push::PROTOCOL
+                tamis_sync::PROTOCOL
             );
             Err(problem(400, "node.protocol", title, "upgrade the older of the two"))
         }

@@ -9,11 +9,11 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::plane::{Control, Examine, Keys, PolicyFolder, Rules};
 use axum::Router;
 use axum::body::Body;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tamis_control::{Control, Examine, Keys, PolicyFolder, Rules};
 use tamis_oci::{Limits, Store, collect};
 use tamis_transport::{
     Address, BoundListener, ConnInfo, Plain, ServeLimits, ServerTls, Shutdown, bind,

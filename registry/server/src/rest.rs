@@ -2,12 +2,12 @@
 
 #![expect(unused_qualifications, reason = "what the macros of the OpenAPI document write")]
 
+use crate::plane::Control;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use tamis_api::{Problem, paths};
-use tamis_control::Control;
 use tamis_oci::Store;
 
 mod answer;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Instant;
 
-use tamis_push::{Change, Part};
+use tamis_sync::{Change, Part};
 use tamis_trust::{Digest, DirectorKeys, Policy};
 
 /// What all of them have in common.

@@ -16,7 +16,7 @@ use http::{Request, StatusCode, header};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde::Deserialize as _;
-use tamis_push::{
+use tamis_sync::{
     Activation, Backoff, FromNode, NodeReported, Outcome, Part, Push, RefusedReport, Replica,
     Running, SlotReport, ToNode,
 };

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tamis_policy::Trusted;
-use tamis_push::{
+use tamis_resources::NodeName;
+use tamis_resources::plan::NodePlan;
+use tamis_sync::{
     Activation, Assembled, BadParts, Change, Hello, Parts, ProtocolError, Push, RefusedReport,
     Replica, Running, SHADOW, SlotReport, assemble,
 };
-use tamis_resources::NodeName;
-use tamis_resources::plan::NodePlan;
 use tamis_trust::{
     Assigned, Assignment, Digest, DirectorKeys, Mode, Policy, Seen, Version, config_digest,
     verify_assignment,
 };
+use tamis_tuf::Trusted;
 
 use super::Follow;
 use super::state::StateFolder;

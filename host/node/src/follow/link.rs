@@ -9,7 +9,7 @@ use http::{Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
-use tamis_push::{Backoff, Change, FromNode, NodeReported, Outcome, ToNode};
+use tamis_sync::{Backoff, Change, FromNode, NodeReported, Outcome, ToNode};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 

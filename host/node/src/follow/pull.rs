@@ -26,7 +26,7 @@ const PULL: Duration = Duration::from_secs(40);
 pub(crate) async fn components(
     sender: &SendRequest<Said>,
     followed: &Followed,
-    assembled: &tamis_push::Assembled,
+    assembled: &tamis_sync::Assembled,
 ) -> usize {
     let mut missing = 0;
     let end = Instant::now() + PULL;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tamis_proxy::SlotCounts;
-use tamis_push::{Counts, DifferenceReport, Histogram, NodeReported, ShadowReport, Statistics};
+use tamis_sync::{Counts, DifferenceReport, Histogram, NodeReported, ShadowReport, Statistics};
 
 use super::followed::Followed;
 use crate::Node;

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use tamis_push::{Activation, Replica};
+use tamis_sync::{Activation, Replica};
 use tamis_trust::{Digest, Seen};
 
 use crate::NodeError;

@@ -1,7 +1,7 @@
 //! A proxy and its director, with everything that may come between them.
 
 use serde_json::json;
-use tamis_push::{Activation, SHADOW, SlotReport, split};
+use tamis_sync::{Activation, SHADOW, SlotReport, split};
 use tamis_trust::{Digest, Mode};
 
 use super::*;

@@ -1,6 +1,6 @@
 use super::*;
 use crate::fixture::{JWT, World, digest, name};
-use tamis_push::{NodeReported, RefusedReport, Running};
+use tamis_sync::{NodeReported, RefusedReport, Running};
 
 const NODE: &str = "sidecar:shop/a/0";
 const SLOT: &str = "shop/a-jwt";

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::record::short;
-use tamis_push::ShadowReport;
+use tamis_sync::ShadowReport;
 
 /// The most causes told apart; those after count as `other`.
 pub const MAX_CAUSES: usize = 64;
@@ -58,7 +58,7 @@ mod tests {
     use tamis_trust::Digest;
 
     use super::*;
-    use tamis_push::DifferenceReport;
+    use tamis_sync::DifferenceReport;
 
     #[test]
     fn causes_and_examples_are_bounded_and_counts_are_not_lost() {

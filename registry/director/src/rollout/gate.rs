@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::{Differences, Gates, Rollout, Shadow, Stage, Step};
-use tamis_push::Counts;
+use tamis_sync::Counts;
 
 use crate::ratio::ratio;
 

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use tamis_push::{Counts, DifferenceReport, ShadowReport};
+use tamis_sync::{Counts, DifferenceReport, ShadowReport};
 
 fn spec() -> RolloutSpec {
     let wave = |percent| Wave { percent, bake_ms: 1_000 };

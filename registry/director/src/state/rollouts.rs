@@ -156,7 +156,7 @@ impl RolloutState {
         let Some(step) = self.step() else { return };
         let (from, to, node) = (self.rollout.spec().from, self.rollout.spec().to, node.to_string());
         let moved = self.rollout.moves(step, &node);
-        for one in report.statistics.iter().filter(|one| !one.slot.ends_with(tamis_push::SHADOW)) {
+        for one in report.statistics.iter().filter(|one| !one.slot.ends_with(tamis_sync::SHADOW)) {
             if one.digest == to && moved {
                 self.tally.candidate.add(&one.counts);
             } else if one.digest == from {

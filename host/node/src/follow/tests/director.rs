@@ -16,7 +16,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose, SanType,
 };
 use serde_json::json;
-use tamis_push::{FromNode, NodeReported, Parts, Session, SlotReport, ToNode};
+use tamis_sync::{FromNode, NodeReported, Parts, Session, SlotReport, ToNode};
 use tamis_transport::ServerTls;
 use tamis_trust::PrivateKey;
 use tempfile::TempDir;

@@ -7,9 +7,9 @@ use std::num::NonZeroUsize;
 
 use serde_json::json;
 use tamis_proxy::ProxyOptions;
-use tamis_push::{Activation, SlotReport, split};
 use tamis_resources::fold;
 use tamis_resources::plan::NodePlan;
+use tamis_sync::{Activation, SlotReport, split};
 use tamis_trust::{Assignment, Digest, Mode, config_digest, sign_assignment};
 use tempfile::TempDir;
 

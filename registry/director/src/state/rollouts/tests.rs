@@ -1,4 +1,4 @@
-use tamis_push::{
+use tamis_sync::{
     Counts, DifferenceReport, NodeReported, RefusedReport, ShadowReport, SlotReport, Statistics,
 };
 use tamis_trust::Digest;

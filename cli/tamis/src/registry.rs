@@ -1,0 +1,366 @@
+//! `tamis registry`: a registry in the foreground, and the tokens it takes.
+
+use crate::ending::Ending;
+use crate::examine::Engine;
+use crate::output::{self, Output};
+use anyhow::{Context as _, Result, bail};
+use clap::Subcommand;
+use serde_json::json;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tamis_oci::{Anonymous, Limits, Pattern, Secret, Verb, Versions};
+use tamis_server::{Guards, Rules, Terms};
+use tamis_server::{Options, Registry, Storage};
+use tamis_transport::{Address, ServerTls};
+
+/// What `registry` takes.
+#[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make and revoke the tokens that a registry takes.
+    #[command(
+        after_help = "Example:\n  tamis registry token create ci --repository 'acme/*' --verb pull --verb push"
+    )]
+    Token(Token),
+}
+
+#[derive(clap::Args)]
+struct Token {
+    #[command(subcommand)]
+    command: TokenCommand,
+}
+
+#[derive(Subcommand)]
+enum TokenCommand {
+    /// Make a token and print it, once: the registry keeps its hash alone.
+    #[command(
+        after_help = "Example:\n  tamis registry token create ci --repository 'acme/*' --verb pull --verb push"
+    )]
+    Create(Create),
+    /// Make a token useless.
+    #[command(after_help = "Example:\n  tamis registry token revoke ci")]
+    Revoke(Revoke),
+}
+
+/// Where a registry keeps everything.
+#[derive(clap::Args)]
+struct Kept {
+    /// Folder for the journal, the blobs and the admin token.
+    #[arg(long, default_value = ".tamis/registry")]
+    data: PathBuf,
+    /// PostgreSQL database for the journal, instead of the folder; replicas may share it.
+    #[arg(long, value_name = "URL")]
+    database_url: Option<String>,
+    /// Object store for the blobs, instead of the folder: s3://BUCKET/PREFIX.
+    #[arg(long, value_name = "URL")]
+    blobs: Option<String>,
+    /// File with the options of the object store, one NAME=VALUE a line, such as aws_region=eu-west-1.
+    #[arg(long, value_name = "FILE", requires = "blobs")]
+    blobs_options: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+struct Serve {
+    #[command(flatten)]
+    kept: Kept,
+    /// Address to listen on; one that other machines reach wants a certificate.
+    #[arg(long, default_value = "127.0.0.1:5000")]
+    listen: Address,
+    /// Certificate chain in PEM, leaf first.
+    #[arg(long, requires = "key")]
+    certificate: Option<PathBuf>,
+    /// Key of the certificate in PEM.
+    #[arg(long, requires = "certificate")]
+    key: Option<PathBuf>,
+    /// Address that proxies connect to, with mTLS; without it none can.
+    #[arg(long, value_name = "ADDRESS", requires_all = ["proxies_certificate", "proxies_key", "proxies_ca"])]
+    proxies: Option<Address>,
+    /// Certificate chain that proxies are shown, in PEM, leaf first.
+    #[arg(long, value_name = "FILE", requires = "proxies")]
+    proxies_certificate: Option<PathBuf>,
+    /// Key of that certificate in PEM.
+    #[arg(long, value_name = "FILE", requires = "proxies")]
+    proxies_key: Option<PathBuf>,
+    /// Authority of the certificates that proxies show, in PEM.
+    #[arg(long, value_name = "FILE", requires = "proxies")]
+    proxies_ca: Option<PathBuf>,
+    /// People beside the one who asks who must approve a change.
+    #[arg(long, default_value_t = 0, value_name = "COUNT")]
+    approvals: usize,
+    /// People beside the one who asks who must approve a filter that may do more than the one pinned before.
+    #[arg(long, default_value_t = 1, value_name = "COUNT")]
+    growth_approvals: usize,
+    /// Percent of the services that one change may touch without being confirmed; two it always may.
+    #[arg(long, default_value_t = 25, value_name = "PERCENT",
+        value_parser = clap::value_parser!(u8).range(0..=100))]
+    blast_radius: u8,
+    /// Hours that assignments hold; half of it later they are made anew. It is how long a proxy can start with the registry
+    /// gone.
+    #[arg(long, default_value_t = 168, value_name = "HOURS",
+        value_parser = clap::value_parser!(u64).range(1..=8_760))]
+    assignment_hours: u64,
+    /// Folder of signed policy metadata, as `tamis policy` writes it; its policies count in place of TrustPolicy documents.
+    #[arg(long, value_name = "FOLDER", requires = "policy_root")]
+    policy: Option<PathBuf>,
+    /// Root that the policy metadata is believed from on.
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    policy_root: Option<PathBuf>,
+    /// Name of the transparency log, when it begins.
+    #[arg(long, default_value = "tamis-registry", value_name = "NAME")]
+    log_origin: String,
+    /// What callers without a token may do in every repository.
+    #[arg(long, value_enum, default_value_t = Without::None)]
+    anonymous: Without,
+    /// Tags that name versions, such as 1.2.3, may move.
+    #[arg(long)]
+    mutable_tags: bool,
+    /// Largest blob in bytes.
+    #[arg(long, default_value_t = Limits::default().max_blob_bytes)]
+    max_blob_bytes: u64,
+    /// Largest manifest in bytes, at least 4 MiB.
+    #[arg(long, default_value_t = Limits::default().max_manifest_bytes,
+        value_parser = clap::value_parser!(u64).range(4_194_304..=67_108_864))]
+    max_manifest_bytes: u64,
+    /// Most manifests that may speak about one subject.
+    #[arg(long, default_value_t = Limits::default().max_referrers)]
+    max_referrers: usize,
+    /// Hours that blobs no manifest needs are kept; longer than a push takes.
+    #[arg(long, default_value_t = 24)]
+    grace_hours: u64,
+    /// Seconds connections get to end in.
+    #[arg(long, default_value_t = 10)]
+    drain_seconds: u64,
+}
+
+/// What callers without a token may do.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Without {
+    /// Nothing.
+    None,
+    /// Pull.
+    Pull,
+    /// Pull and push.
+    Push,
+}
+
+#[derive(clap::Args)]
+struct Create {
+    /// Name of the token, by which the journal says who did what.
+    name: String,
+    /// Repositories, services and documents it is for: '*', 'NAMESPACE/*' or one; may be repeated.
+    #[arg(long, required = true)]
+    repository: Vec<Pattern>,
+    /// What it may do there; may be repeated.
+    #[arg(long, required = true, value_enum)]
+    verb: Vec<May>,
+    #[command(flatten)]
+    kept: Kept,
+}
+
+#[derive(clap::Args)]
+struct Revoke {
+    /// Name of the token.
+    name: String,
+    #[command(flatten)]
+    kept: Kept,
+}
+
+/// What a token may do.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum May {
+    /// Read.
+    Pull,
+    /// Write.
+    Push,
+    /// Delete.
+    Delete,
+    /// Look at what runs.
+    Observe,
+    /// Change what runs.
+    Operate,
+    /// Agree to changes of others.
+    Approve,
+}
+
+impl From<May> for Verb {
+    fn from(may: May) -> Self {
+        match may {
+            May::Pull => Self::Pull,
+            May::Push => Self::Push,
+            May::Delete => Self::Delete,
+            May::Observe => Self::Observe,
+            May::Operate => Self::Operate,
+            May::Approve => Self::Approve,
+        }
+    }
+}
+
+impl Kept {
+    fn storage(&self) -> Result<Storage> {
+        let objects = match &self.blobs {
+            None => None,
+            Some(url) => Some((url.clone(), self.options()?)),
+        };
+        Ok(Storage::folder(&self.data)
+            .with_database(self.database_url.clone())
+            .with_objects(objects))
+    }
+
+    /// In a file, since whatever is on a command line can be read by everybody on the machine.
+    fn options(&self) -> Result<Vec<(String, String)>> {
+        let Some(path) = &self.blobs_options else { return Ok(Vec::new()) };
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("{} cannot be read", path.display()))?;
+        let mut options = Vec::new();
+        for (index, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let Some((name, value)) = line.split_once('=') else {
+                bail!("{}:{}: an option is NAME=VALUE", path.display(), index + 1);
+            };
+            options.push((name.trim().to_owned(), value.trim().to_owned()));
+        }
+        Ok(options)
+    }
+}
+
+impl Serve {
+    fn proxies(&self) -> Result<Option<(Address, ServerTls)>> {
+        let files = (&self.proxies_certificate, &self.proxies_key, &self.proxies_ca);
+        Ok(match (&self.proxies, files) {
+            (Some(listen), (Some(certificate), Some(key), Some(ca))) => {
+                Some((listen.clone(), ServerTls::from_files(certificate, key, Some(ca))?))
+            }
+            _ => None,
+        })
+    }
+
+    fn policy(&self) -> Result<Option<(PathBuf, Vec<u8>)>> {
+        let (Some(folder), Some(root)) = (&self.policy, &self.policy_root) else { return Ok(None) };
+        let bytes = std::fs::read(root)
+            .with_context(|| format!("the root {} cannot be read", root.display()))?;
+        Ok(Some((folder.clone(), bytes)))
+    }
+
+    fn rules(&self) -> Rules {
+        let lifetime = self.assignment_hours.saturating_mul(3_600);
+        Rules {
+            guards: Guards {
+                approvals: self.approvals,
+                blast_radius_percent: self.blast_radius,
+                ..Guards::default()
+            },
+            growth_approvals: self.growth_approvals,
+            terms: Terms { lifetime, renew: lifetime / 2 },
+        }
+    }
+}
+
+/// Runs the registry until it is told to end, or makes or revokes a token.
+pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
+    match &arguments.command {
+        None => serve(&arguments.serve, output),
+        Some(Command::Token(token)) => match &token.command {
+            TokenCommand::Create(arguments) => create(arguments, output),
+            TokenCommand::Revoke(arguments) => revoke(arguments, output),
+        },
+    }
+}
+
+fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
+    let tls = match (&arguments.certificate, &arguments.key) {
+        (Some(certificate), Some(key)) => Some(ServerTls::from_files(certificate, key, None)?),
+        _ => None,
+    };
+    let anonymous = match arguments.anonymous {
+        Without::None => Anonymous::None,
+        Without::Pull => Anonymous::Pull,
+        Without::Push => Anonymous::Push,
+    };
+    let versions = if arguments.mutable_tags { Versions::Mutable } else { Versions::Immutable };
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let options = Options {
+        tls,
+        proxies: arguments.proxies()?,
+        rules: arguments.rules(),
+        policy: arguments.policy()?,
+        log_origin: arguments.log_origin.clone(),
+        limits: Limits {
+            max_blob_bytes: arguments.max_blob_bytes,
+            max_manifest_bytes: arguments.max_manifest_bytes,
+            max_referrers: arguments.max_referrers,
+            versions,
+            anonymous,
+            ..Limits::default()
+        },
+        grace: Duration::from_secs(arguments.grace_hours.saturating_mul(3_600)),
+        drain: Duration::from_secs(arguments.drain_seconds),
+        ..Options::new(arguments.kept.storage()?, arguments.listen.clone(), Arc::new(Engine))
+    };
+    let busy = output::busy("opening the registry");
+    let registry = Registry::start(options)?;
+    drop(busy);
+    let ending = Ending::new()?;
+    let (address, token) = (registry.address().to_string(), registry.admin_token());
+    if let Some(token) = token {
+        output::note(&format!("the admin token is in {}", token.display()));
+    }
+    let proxies = registry.proxies_address().map(ToString::to_string);
+    let ready = json!({
+        "event": "ready", "address": address, "scheme": scheme, "adminToken": token,
+        "proxies": proxies, "directorKeys": registry.director_document(), "logKey": registry.log_key(),
+    });
+    output::event(output, &ready, || {
+        let proxies = proxies.as_ref().map(|it| format!(", proxies connect to {it}"));
+        format!("the registry serves {scheme}://{address}{}", proxies.unwrap_or_default())
+    });
+    while !ending.within(Duration::from_millis(50)) {
+        if registry.has_ended() {
+            bail!("the registry ended by itself; its log says why");
+        }
+    }
+    registry.stop();
+    Ok(ExitCode::SUCCESS)
+}
+
+fn create(arguments: &Create, output: Output) -> Result<ExitCode> {
+    let secret = Secret::generate()?;
+    let verbs: Vec<Verb> = arguments.verb.iter().copied().map(Verb::from).collect();
+    let storage = arguments.kept.storage()?;
+    runtime()?.block_on(async {
+        let store = storage.open(Limits::default()).await?;
+        store.create_token(&arguments.name, &secret, &arguments.repository, &verbs).await?;
+        anyhow::Ok(())
+    })?;
+    let made = json!({ "name": arguments.name, "token": secret.expose() });
+    output::result(output, &made, || secret.expose().to_owned());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn revoke(arguments: &Revoke, output: Output) -> Result<ExitCode> {
+    let storage = arguments.kept.storage()?;
+    runtime()?.block_on(async {
+        let store = storage.open(Limits::default()).await?;
+        store.revoke_token(&arguments.name).await?;
+        anyhow::Ok(())
+    })?;
+    let revoked = json!({ "name": arguments.name, "revoked": true });
+    output::result(output, &revoked, || format!("{} opens nothing any more", arguments.name));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Into::into)
+}

@@ -1,0 +1,131 @@
+//! The registry of a folder: the one `tamis registry` runs, in this process, in `.tamis/registry`.
+
+use super::member::Member;
+use crate::certificates;
+use crate::examine::Engine;
+use anyhow::{Context as _, Result, bail};
+use rcgen::SanType;
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tamis_oci::{Limits, Versions};
+use tamis_server::Rules;
+use tamis_server::{Options, Registry, ServerError, Storage};
+use tamis_transport::{Address, ServerTls};
+use tamis_trust::DirectorKeys;
+
+/// Where `tamis` looks for a registry when nobody says where it is.
+const USUAL: &str = "127.0.0.1:5000";
+/// Any free port.
+const FREE: &str = "127.0.0.1:0";
+/// How long connections get to end in: those of proxies are closed by then.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// A registry that runs in this process.
+pub(crate) struct Embedded {
+    registry: Registry,
+    /// Where it answers.
+    pub(crate) url: String,
+    /// The file with the token that may do everything.
+    pub(crate) token: PathBuf,
+    /// Its folder.
+    pub(crate) folder: PathBuf,
+    /// Where proxies connect, `HOST:PORT`.
+    pub(crate) proxies: String,
+    /// Its SPIFFE id.
+    pub(crate) identity: String,
+    /// Held as long as it runs: what proxies keep is of one registry.
+    _only: File,
+}
+
+impl Embedded {
+    /// Starts it: where registries usually are, or on a free port if somebody else is there.
+    pub(crate) fn start(folder: &Path, members: &[Member]) -> Result<Self> {
+        let kept = folder.join(".tamis/registry");
+        fs::create_dir_all(&kept).with_context(|| format!("{} cannot be made", kept.display()))?;
+        let only = only(&kept)?;
+        let (tls, identity) = certificate(folder, &kept, members)?;
+        let start = |listen: &str| {
+            let any: Address = FREE.parse()?;
+            let options = Options {
+                proxies: Some((any, tls.clone())),
+                // On one's own machine a version is signed again and again until it is right.
+                limits: Limits { versions: Versions::Mutable, ..Limits::default() },
+                // Whoever may do more asks nobody there: nobody else is there to be asked.
+                rules: Rules { growth_approvals: 0, ..Rules::default() },
+                drain: DRAIN,
+                ..Options::new(Storage::folder(&kept), listen.parse()?, Arc::new(Engine))
+            };
+            anyhow::Ok(Registry::start(options))
+        };
+        let registry = match start(USUAL)? {
+            Err(ServerError::Listen(_)) => start(FREE)?,
+            other => other,
+        };
+        let registry = registry.context("the registry of the folder does not start")?;
+        let Some(proxies) = registry.proxies_address().map(ToString::to_string) else {
+            bail!("the registry of the folder listens to no proxies");
+        };
+        let url = format!("http://{}", registry.address());
+        fs::write(kept.join("address"), format!("{url}\n"))
+            .with_context(|| format!("{} cannot be written", kept.join("address").display()))?;
+        let token = kept.join("admin.token");
+        Ok(Self { registry, url, token, folder: kept, proxies, identity, _only: only })
+    }
+
+    /// The keys it signs assignments with.
+    pub(crate) fn keys(&self) -> Result<DirectorKeys> {
+        let path = self.registry.director_document();
+        let text = fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+        DirectorKeys::from_json(&text).with_context(|| format!("{}", path.display()))
+    }
+
+    /// Whether it ended by itself, which it never should.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.registry.has_ended()
+    }
+}
+
+/// Makes sure that nobody else runs this folder.
+fn only(kept: &Path) -> Result<File> {
+    let path = kept.join("up.lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.with_context(|| format!("{} cannot be made", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            bail!("another `tamis up` runs this folder; end it, or run a copy of the folder")
+        }
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("{} cannot be locked", path.display()))
+        }
+    }
+}
+
+/// A certificate of the folder's authority for this start, and the SPIFFE id in it.
+fn certificate(folder: &Path, kept: &Path, members: &[Member]) -> Result<(ServerTls, String)> {
+    let Some(first) = members.first() else { bail!("there are no proxies to be a registry for") };
+    if let Some(other) = members.iter().find(|one| one.files.ca != first.files.ca) {
+        bail!(
+            "{} is of the authority {} and {} of {}; the proxies of one folder need one authority",
+            first.name,
+            first.files.ca,
+            other.name,
+            other.files.ca
+        );
+    }
+    let domain = first.identity.strip_prefix("spiffe://").and_then(|id| id.split('/').next());
+    let Some(domain) = domain else {
+        bail!("the identity {} of {} is no SPIFFE id", first.identity, first.name);
+    };
+    let identity = format!("spiffe://{domain}/registry");
+    let ca = folder.join(&first.files.ca);
+    let issuer = certificates::authority(&ca)
+        .context("the registry of the folder needs a certificate of the proxies' authority")?;
+    let (chain, key) = (kept.join("registry.crt"), kept.join("registry.key"));
+    let host = std::net::Ipv4Addr::LOCALHOST.into();
+    let names = vec![SanType::URI(identity.as_str().try_into()?), SanType::IpAddress(host)];
+    certificates::issue(&issuer, &chain, &key, names, "registry")?;
+    Ok((ServerTls::from_files(&chain, &key, Some(&ca))?, identity))
+}

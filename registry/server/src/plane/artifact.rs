@@ -1,0 +1,223 @@
+//! What proves a digest: its manifest and the bundles that speak about it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tamis_api::{Grown, Problem};
+use tamis_director::State;
+use tamis_journal::BlobDigest;
+use tamis_oci::{Reference, Repository};
+use tamis_resources::Resource;
+use tamis_trust::{
+    Digest, MAX_BUNDLE_BYTES, MAX_BUNDLES, MAX_MANIFEST_BYTES, Manifest, Name, Policy, Request,
+    Verified, Version, verify,
+};
+
+use crate::plane::control::{Control, now_ms};
+use crate::plane::problem::{bad, blob, journal, missing, problem, refused};
+
+/// The type of the manifests that hold signatures: Sigstore bundles of version 0.3.
+const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+/// What the engine compiles at most, in bytes.
+const MAX_COMPONENT_BYTES: u64 = 64 << 20;
+/// Digests kept in memory with what proves them.
+const MAX_KEPT: usize = 10_000;
+
+/// Everything but the component that a proxy needs to believe a digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Artifact {
+    /// The manifest, byte for byte.
+    pub(crate) manifest: String,
+    /// Bundles, a line each.
+    pub(crate) bundles: Vec<String>,
+    /// Where the log recorded each of them.
+    pub(crate) logged: Vec<Option<u64>>,
+}
+
+/// Artifacts read before. Manifests never change; bundles come, and each is read once.
+#[derive(Default)]
+pub(crate) struct Artifacts(Mutex<BTreeMap<Digest, Kept>>);
+
+/// An artifact, and the referrers that its bundles were read from.
+struct Kept {
+    referrers: Vec<BlobDigest>,
+    artifact: Arc<Artifact>,
+}
+
+impl Control {
+    /// The artifact of a manifest's digest, from whichever repository has it; none when no repository has.
+    pub(crate) async fn artifact(&self, digest: &Digest) -> Result<Option<Arc<Artifact>>, Problem> {
+        let name = blob_digest(digest)?;
+        let referrers = self.0.store.referrers_of(&name, BUNDLE);
+        let known: Vec<BlobDigest> = referrers.iter().map(|one| one.digest.clone()).collect();
+        let kept = {
+            let kept = self.0.artifacts.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let same = kept.get(digest).filter(|it| it.referrers == known);
+            same.map(|it| Arc::clone(&it.artifact))
+        };
+        if kept.is_some() {
+            return Ok(kept);
+        }
+        let Some(bytes) = self.manifest_of(&name).await? else { return Ok(None) };
+        let Ok(manifest) = String::from_utf8(bytes.to_vec()) else { return Ok(None) };
+        let (mut bundles, mut logged) = (Vec::new(), Vec::new());
+        // The oldest first: rubbish attached later never keeps a good one out.
+        for referrer in referrers.iter().take(MAX_BUNDLES) {
+            if let Some(bundle) = self.bundle(&referrer.digest).await? {
+                bundles.push(bundle);
+                logged.push(referrer.revision.checked_sub(1));
+            }
+        }
+        let artifact = Arc::new(Artifact { manifest, bundles, logged });
+        let mut kept = self.0.artifacts.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= MAX_KEPT {
+            kept.pop_first();
+        }
+        kept.insert(*digest, Kept { referrers: known, artifact: Arc::clone(&artifact) });
+        Ok(Some(artifact))
+    }
+
+    async fn manifest_of(&self, digest: &BlobDigest) -> Result<Option<Bytes>, Problem> {
+        if !self.0.store.has_manifest(digest) {
+            return Ok(None);
+        }
+        let limit = u64::try_from(MAX_MANIFEST_BYTES).unwrap_or(u64::MAX);
+        self.0.blobs.read(digest, limit).await.map(Some).map_err(|error| blob(&error))
+    }
+
+    /// The bundle that a referrer holds, on one line; none when it holds none.
+    async fn bundle(&self, referrer: &BlobDigest) -> Result<Option<String>, Problem> {
+        let limit = self.0.store.limits().max_manifest_bytes;
+        let manifest = self.0.blobs.read(referrer, limit).await.map_err(|error| blob(&error))?;
+        let Ok(manifest) = serde_json::from_slice::<serde_json::Value>(&manifest) else {
+            return Ok(None);
+        };
+        let layer = manifest.pointer("/layers/0");
+        let text = |name: &str| layer.and_then(|it| it.get(name)).and_then(|it| it.as_str());
+        let size = layer.and_then(|it| it.get("size")).and_then(serde_json::Value::as_u64);
+        let limit = u64::try_from(MAX_BUNDLE_BYTES).unwrap_or(u64::MAX);
+        let fits = text("mediaType") == Some(BUNDLE) && size.is_some_and(|size| size <= limit);
+        let digest = text("digest").and_then(|it| it.parse::<BlobDigest>().ok());
+        let (true, Some(digest)) = (fits, digest) else { return Ok(None) };
+        let bytes = self.0.blobs.read(&digest, limit).await.map_err(|error| blob(&error))?;
+        // A line break stands between tokens of JSON only: within a string it is not allowed (RFC 8259 §7).
+        let line = String::from_utf8(bytes.to_vec()).ok();
+        Ok(line.map(|text| text.replace(['\n', '\r'], " ")))
+    }
+
+    /// The digest that a version of a filter has now: its tag, in the repository that the catalogue names or else the one
+    /// with the filter's name.
+    pub(crate) async fn resolve(
+        &self,
+        filter: &Name,
+        version: &Version,
+    ) -> Result<Digest, Problem> {
+        let named = repository(&self.state(), filter);
+        let place: Repository = named.parse().map_err(|_| {
+            bad(
+                format!("{filter} has the repository {named:?}, which is none"),
+                "correct `repository` of its Filter",
+            )
+        })?;
+        let tag = version.to_string();
+        let reference = tag.parse().map(Reference::Tag).map_err(|_| {
+            bad(format!("version {tag} cannot be a tag"), "name the digest instead")
+        })?;
+        let found = self.0.store.find(&place, &reference).await.map_err(|error| journal(&error))?;
+        let found = found.ok_or_else(|| {
+            missing(
+                format!("there is no {named}:{tag}"),
+                format!("push it, with `tamis filter push COMPONENT {named}`, or pin a version that is there"),
+            )
+        })?;
+        let digest = found.to_string().parse();
+        digest
+            .map_err(|_| bad(format!("{named}:{tag} is {found}"), "push it with a SHA-256 digest"))
+    }
+
+    /// Whether a digest may be pinned for a filter: verified as a proxy will verify it, under the policies of now, and its
+    /// manifest true to its component. Answers with the version its manifest says.
+    pub(crate) async fn admit(
+        &self,
+        filter: &Name,
+        digest: &Digest,
+        policies: &[Policy],
+    ) -> Result<(Verified, Bytes), Problem> {
+        let now = now_ms() / 1_000;
+        let policy = self.0.policy.as_ref();
+        if let Some(Err(one)) = policy.map(|policy| policy.fresh(filter, now)) {
+            return Err(refused(vec![one]));
+        }
+        let artifact = self.artifact(digest).await?.ok_or_else(|| {
+            missing(
+                format!("no repository has a manifest {digest}"),
+                "push the filter first, with `tamis filter push`",
+            )
+        })?;
+        let component = self.component(&artifact).await?;
+        let lines: Vec<&[u8]> = artifact.bundles.iter().map(String::as_bytes).collect();
+        let request = Request {
+            pinned: digest,
+            name: Some(filter.as_str()),
+            manifest: artifact.manifest.as_bytes(),
+            bundles: &lines,
+            logged: &artifact.logged,
+            policies,
+            policy_age: policy.map_or(Duration::ZERO, |policy| policy.age(now)),
+            now,
+        };
+        let verified = verify(&request, &component).map_err(|one| refused(vec![one]))?;
+        let manifest = Manifest::parse(artifact.manifest.as_bytes())
+            .map_err(|error| problem(422, "artifact", error.to_string()))?;
+        let (examine, bytes) = (Arc::clone(&self.0.examine), component.clone());
+        let claims = tokio::task::spawn_blocking(move || examine.claims(&manifest, &bytes)).await;
+        match claims {
+            Ok(Ok(())) => Ok((verified, component)),
+            Ok(Err(one)) => Err(refused(vec![one])),
+            Err(_) => Err(problem(500, "internal", "the component could not be looked into")),
+        }
+    }
+
+    async fn component(&self, artifact: &Artifact) -> Result<Bytes, Problem> {
+        let manifest = Manifest::parse(artifact.manifest.as_bytes())
+            .map_err(|error| problem(422, "artifact", error.to_string()))?;
+        let digest = blob_digest(&manifest.component_digest())?;
+        self.0.blobs.read(&digest, MAX_COMPONENT_BYTES).await.map_err(|error| blob(&error))
+    }
+
+    /// What a digest may do that the one before could not; nothing when there was none before.
+    pub(crate) async fn grown(
+        &self,
+        before: Option<Digest>,
+        after: Bytes,
+        configs: Vec<String>,
+    ) -> Result<Vec<Grown>, Problem> {
+        let Some(before) = before else { return Ok(Vec::new()) };
+        let Some(artifact) = self.artifact(&before).await? else {
+            let what = format!("{before} is no longer here, so nobody can compare");
+            return Ok(vec![Grown { kind: "unknown".to_owned(), what }]);
+        };
+        let before = self.component(&artifact).await?;
+        let examine = Arc::clone(&self.0.examine);
+        tokio::task::spawn_blocking(move || examine.grown(&before, &after, &configs))
+            .await
+            .map_err(|_| problem(500, "internal", "the components could not be compared"))
+    }
+}
+
+/// Where a filter's artifacts are.
+fn repository(state: &State, filter: &Name) -> String {
+    let document = state.documents().get(&format!("Filter/{filter}"));
+    let named = document.and_then(|held| match held.resource() {
+        Resource::Filter(spec) => spec.repository.clone(),
+        _ => None,
+    });
+    named.unwrap_or_else(|| filter.to_string())
+}
+
+pub(crate) fn blob_digest(digest: &Digest) -> Result<BlobDigest, Problem> {
+    let text = digest.to_string();
+    text.parse().map_err(|_| problem(500, "internal", format!("{text} is no digest")))
+}

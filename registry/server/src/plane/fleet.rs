@@ -1,0 +1,377 @@
+//! The proxies that are connected: what each is to run, and what it says.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tamis_api::Problem;
+use tamis_director::{Body, LastReport, State};
+use tamis_resources::NodeName;
+use tamis_sync::{Counts, Hello, NodeReported, Outcome, Parts, ShadowReport, Statistics};
+use tokio::sync::watch;
+
+use crate::plane::control::{Control, now_ms};
+use crate::plane::parts::Key;
+use crate::plane::problem::{missing, problem};
+
+/// Who writes what proxies report.
+const ACTOR: &str = "proxies";
+/// Reports in one append.
+const BATCH: usize = 200;
+
+/// What a proxy is to run.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// The journal's revision that it follows from.
+    pub revision: u64,
+    /// Its parts.
+    pub parts: Parts,
+    pub(crate) key: Option<Key>,
+}
+
+/// All proxies that were ever connected to this process.
+#[derive(Default)]
+pub(crate) struct Fleet {
+    members: Mutex<BTreeMap<String, Member>>,
+    arrivals: watch::Sender<u64>,
+}
+
+/// A proxy.
+struct Member {
+    wanted: watch::Sender<Arc<Wanted>>,
+    /// Which connection it has now; none: it is gone.
+    connection: Option<u64>,
+    connections: u64,
+    release: String,
+    seen_ms: u64,
+    /// The revision that it took last.
+    taken: u64,
+    why: Option<String>,
+    last: Option<NodeReported>,
+    /// What it counted since the last report that was written.
+    pending: Pending,
+}
+
+#[derive(Default)]
+struct Pending {
+    counts: BTreeMap<(String, tamis_trust::Digest), Counts>,
+    shadows: Vec<ShadowReport>,
+}
+
+/// What is known of a proxy's connection.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Connection {
+    pub(crate) connected: bool,
+    pub(crate) seen_ms: u64,
+    pub(crate) release: String,
+    pub(crate) current: bool,
+    pub(crate) why: Option<String>,
+    pub(crate) last: Option<NodeReported>,
+}
+
+/// A proxy's place among the connected, for as long as it is held.
+pub struct Membership {
+    control: Control,
+    node: String,
+    connection: u64,
+    wanted: watch::Receiver<Arc<Wanted>>,
+}
+
+impl Control {
+    /// Lets a proxy in. A second connection of one proxy takes the place of the first.
+    ///
+    /// `identity` is the SPIFFE id of its certificate; it has to be the one that documents give the proxy.
+    ///
+    /// # Errors
+    /// [`Problem`] when its name is none, no document speaks of it, or it is somebody else.
+    pub async fn join(&self, hello: &Hello, identity: Option<&str>) -> Result<Membership, Problem> {
+        let node: NodeName = hello.node.parse().map_err(|error| {
+            problem(400, "node.name", format!("{error}; name it gateway:… or sidecar:…"))
+        })?;
+        self.catch_up().await.map_err(|error| crate::plane::problem::journal(&error))?;
+        let now = now_ms();
+        let expected = {
+            let state = self.state();
+            let mut plans = self.plans();
+            let plan = plans.node(&state, &node, now / 1_000).plan.clone();
+            plan.map(|plan| plan.identity.clone())
+        };
+        let Some(expected) = expected else {
+            return Err(missing(
+                format!("no document speaks of {node}"),
+                "apply its Gateway, or its Service with a sidecar at that endpoint",
+            ));
+        };
+        match (expected.as_deref(), identity) {
+            (Some(expected), Some(is)) if expected == is => {}
+            (Some(expected), is) => {
+                let is = is.unwrap_or("nobody in particular");
+                let title = format!("{node} is {expected}, and this is {is}");
+                let remedy = Some("give it its own certificate".to_owned());
+                return Err(Problem { remedy, ..problem(403, "node.identity", title) });
+            }
+            (None, _) => {
+                let title = format!("{node} has no identity in the documents, so nobody can be it");
+                let remedy = Some("write `identity` into its document".to_owned());
+                return Err(Problem { remedy, ..problem(403, "node.identity", title) });
+            }
+        }
+        Ok(self.0.fleet.join(self.clone(), hello, now))
+    }
+
+    /// Writes what proxies reported since: slots that changed, and what active rollouts need to know.
+    pub(crate) async fn flush(&self) -> Result<(), Problem> {
+        loop {
+            let reports = {
+                let state = self.state();
+                self.0.fleet.take(&state, BATCH)
+            };
+            if reports.is_empty() {
+                return Ok(());
+            }
+            let full = reports.len() == BATCH;
+            let bodies: Vec<Body> = reports.iter().cloned().map(Body::from).collect();
+            if let Err(problem) = self.commit(ACTOR, |_| Ok((bodies.clone(), ()))).await {
+                self.0.fleet.put_back(reports);
+                return Err(problem);
+            }
+            if !full {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Fleet {
+    fn members(&self) -> MutexGuard<'_, BTreeMap<String, Member>> {
+        // Each change of a member is one assignment after the other that cannot panic.
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn join(&self, control: Control, hello: &Hello, now_ms: u64) -> Membership {
+        let membership = {
+            let mut members = self.members();
+            let member = members.entry(hello.node.clone()).or_insert_with(Member::new);
+            member.connections += 1;
+            member.connection = Some(member.connections);
+            member.release.clone_from(&hello.release);
+            member.seen_ms = now_ms;
+            // What was wanted of it before is wanted again only when it was looked at anew.
+            member.wanted = watch::Sender::new(Arc::new(Wanted::nothing()));
+            Membership {
+                control,
+                node: hello.node.clone(),
+                connection: member.connections,
+                wanted: member.wanted.subscribe(),
+            }
+        };
+        self.arrivals.send_modify(|count| *count += 1);
+        membership
+    }
+
+    /// Rings when a proxy connects.
+    pub(crate) fn arrivals(&self) -> watch::Receiver<u64> {
+        self.arrivals.subscribe()
+    }
+
+    /// How many connections there were.
+    pub(crate) fn arrived(&self) -> u64 {
+        *self.arrivals.borrow()
+    }
+
+    /// The proxies that are connected now.
+    pub(crate) fn connected(&self) -> Vec<String> {
+        let members = self.members();
+        let here = members.iter().filter(|(_, member)| member.connection.is_some());
+        here.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// What is wanted of the proxy already; none when it never had a connection.
+    pub(crate) fn wanted(&self, node: &str) -> Option<Arc<Wanted>> {
+        Some(Arc::clone(&self.members().get(node)?.wanted.borrow()))
+    }
+
+    /// Wants that of the proxy from now on.
+    pub(crate) fn want(&self, node: &str, wanted: Arc<Wanted>) {
+        if let Some(member) = self.members().get(node) {
+            member.wanted.send_replace(wanted);
+        }
+    }
+
+    /// What is known of a proxy's connection; none when it never had one.
+    pub(crate) fn connection(&self, node: &str) -> Option<Connection> {
+        let members = self.members();
+        let member = members.get(node)?;
+        let wanted = member.wanted.borrow();
+        Some(Connection {
+            connected: member.connection.is_some(),
+            seen_ms: member.seen_ms,
+            release: member.release.clone(),
+            current: member.why.is_none()
+                && wanted.key.is_some()
+                && member.taken >= wanted.revision,
+            why: member.why.clone(),
+            last: member.last.clone(),
+        })
+    }
+
+    /// Up to `most` reports that are to be written.
+    fn take(&self, state: &State, most: usize) -> Vec<NodeReported> {
+        let mut members = self.members();
+        let mut reports = Vec::new();
+        for (name, member) in members.iter_mut() {
+            if reports.len() >= most {
+                break;
+            }
+            let Some(last) = &member.last else { continue };
+            let Ok(node) = name.parse::<NodeName>() else { continue };
+            let watched = state.rollouts().values().filter(|one| one.step().is_some());
+            let filters: Vec<_> = watched.map(|one| one.rollout.spec()).collect();
+            let about = |digest: &tamis_trust::Digest| {
+                filters.iter().any(|spec| spec.from == *digest || spec.to == *digest)
+            };
+            let pending = std::mem::take(&mut member.pending);
+            let statistics: Vec<Statistics> = pending
+                .counts
+                .into_iter()
+                .filter(|((_, digest), _)| about(digest))
+                .map(|((slot, digest), counts)| Statistics { slot, digest, counts })
+                .collect();
+            let shadows: Vec<ShadowReport> =
+                pending.shadows.into_iter().filter(|one| about(&one.digest)).collect();
+            let changed = state.last_report(&node).is_none_or(|written| differs(written, last));
+            if changed || !statistics.is_empty() || !shadows.is_empty() {
+                reports.push(NodeReported { statistics, shadows, ..last.clone() });
+            }
+        }
+        reports
+    }
+
+    /// What could not be written is written next time.
+    fn put_back(&self, reports: Vec<NodeReported>) {
+        let mut members = self.members();
+        for report in reports {
+            if let Some(member) = members.get_mut(&report.node) {
+                member.pending.add(report.statistics, report.shadows);
+            }
+        }
+    }
+}
+
+/// Whether a report says something else of the slots than the one that was written last.
+fn differs(written: &LastReport, last: &NodeReported) -> bool {
+    written.slots.len() != last.slots.len()
+        || last.slots.iter().any(|slot| written.slots.get(&slot.slot) != Some(slot))
+}
+
+impl Pending {
+    fn add(&mut self, statistics: Vec<Statistics>, shadows: Vec<ShadowReport>) {
+        for one in statistics {
+            self.counts.entry((one.slot, one.digest)).or_default().add(&one.counts);
+        }
+        for one in shadows {
+            let same = self
+                .shadows
+                .iter_mut()
+                .find(|there| there.slot == one.slot && there.digest == one.digest);
+            let Some(same) = same else {
+                self.shadows.push(one);
+                continue;
+            };
+            same.samples = same.samples.saturating_add(one.samples);
+            for (cause, more) in one.differences {
+                let there = same.differences.entry(cause).or_insert_with(|| {
+                    tamis_sync::DifferenceReport { count: 0, examples: Vec::new() }
+                });
+                there.count = there.count.saturating_add(more.count);
+                there.examples.extend(more.examples);
+                there.examples.truncate(tamis_director::MAX_EXAMPLES);
+            }
+        }
+    }
+}
+
+impl Member {
+    fn new() -> Self {
+        Self {
+            wanted: watch::Sender::new(Arc::new(Wanted::nothing())),
+            connection: None,
+            connections: 0,
+            release: String::new(),
+            seen_ms: 0,
+            taken: 0,
+            why: None,
+            last: None,
+            pending: Pending::default(),
+        }
+    }
+}
+
+impl Wanted {
+    fn nothing() -> Self {
+        Self { revision: 0, parts: Parts::default(), key: None }
+    }
+
+    /// Whether it is known yet what the proxy is to run.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.key.is_some()
+    }
+}
+
+impl Membership {
+    /// What the proxy is to run, now and whenever that changes. It ends when another connection took its place.
+    pub fn wanted(&mut self) -> &mut watch::Receiver<Arc<Wanted>> {
+        &mut self.wanted
+    }
+
+    /// Takes in what the proxy says of a push, and its report.
+    ///
+    /// # Errors
+    /// [`Problem`] when it speaks for another proxy.
+    pub fn outcome(&self, outcome: Outcome, revision: u64) -> Result<(), Problem> {
+        let why = if outcome.taken { None } else { Some(outcome.why.unwrap_or_default()) };
+        self.with(|member| {
+            member.taken = if why.is_none() { revision } else { member.taken };
+            member.why = why;
+        });
+        self.report(outcome.report)
+    }
+
+    /// Takes in a report.
+    ///
+    /// # Errors
+    /// [`Problem`] when it is about another proxy.
+    pub fn report(&self, report: NodeReported) -> Result<(), Problem> {
+        if report.node != self.node {
+            let title = format!("{} reports about {}", self.node, report.node);
+            return Err(problem(403, "node.report", title));
+        }
+        self.with(|member| {
+            let NodeReported { node, slots, statistics, shadows } = report;
+            member.seen_ms = now_ms();
+            member.pending.add(statistics, shadows);
+            member.last =
+                Some(NodeReported { node, slots, statistics: Vec::new(), shadows: Vec::new() });
+        });
+        Ok(())
+    }
+
+    /// The proxy has what is wanted of it at a revision.
+    pub fn current(&self, revision: u64) {
+        self.with(|member| member.taken = member.taken.max(revision));
+    }
+
+    fn with(&self, act: impl FnOnce(&mut Member)) {
+        let mut members = self.control.0.fleet.members();
+        let member = members.get_mut(&self.node);
+        if let Some(member) = member.filter(|one| one.connection == Some(self.connection)) {
+            act(member);
+        }
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.with(|member| member.connection = None);
+    }
+}

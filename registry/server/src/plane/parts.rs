@@ -1,0 +1,223 @@
+//! What a proxy is to run, in parts; of those it has, only what changed is made anew.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tamis_api::Problem;
+use tamis_director::{self as director, Assigned};
+use tamis_resources::NodeName;
+use tamis_resources::plan::{FilterPlan, NodePlan, RefusedPlan};
+use tamis_sync::{Activation, Part, Parts, SHADOW, placed, slot_part, split_again};
+use tamis_trust::Digest;
+
+use crate::plane::control::{Control, now_ms};
+use crate::plane::fleet::Wanted;
+use crate::plane::policy::PolicyFolder;
+
+/// What follows from the state for a proxy.
+struct Due {
+    revision: u64,
+    plan: Arc<NodePlan>,
+    assigned: BTreeMap<String, Assigned>,
+    refused: BTreeMap<String, director::Refused>,
+    key: Key,
+}
+
+impl Control {
+    /// How often policy metadata was taken.
+    pub(crate) fn policy_taken(&self) -> u64 {
+        self.0.policy.as_ref().map_or(0, PolicyFolder::taken)
+    }
+
+    /// What a proxy is to run; none when no document speaks of it, or it has that already.
+    pub(crate) async fn wanted(&self, node: &NodeName) -> Result<Option<Arc<Wanted>>, Problem> {
+        let Some(due) = self.due(node) else { return Ok(None) };
+        let before = self.0.fleet.wanted(&node.to_string());
+        let before = before.as_deref().and_then(|it| Some((it.key.as_ref()?, &it.parts)));
+        if before.is_some_and(|(key, _)| *key == due.key) {
+            return Ok(None);
+        }
+        let slots = self.slots(&due, before).await?;
+        let mut plan = NodePlan::clone(&due.plan);
+        withdraw(&mut plan.trust, &self.state());
+        let mut parts = {
+            let before = before.map(|(key, parts)| (key.plan.as_ref(), parts));
+            split_again(before, &mut self.upstreams(), &plan, slots)
+        };
+        if let Some(policy) = &self.0.policy {
+            policy.parts().into_iter().for_each(|part| parts.insert(part));
+        }
+        Ok(Some(Arc::new(Wanted { revision: due.revision, parts, key: Some(due.key) })))
+    }
+
+    fn due(&self, node: &NodeName) -> Option<Due> {
+        let state = self.state();
+        let mut plans = self.plans();
+        let wants = plans.node(&state, node, now_ms() / 1_000);
+        let plan = wants.plan.clone()?;
+        if !wants.missing.is_empty() {
+            // They are being assigned; until then the proxy keeps what it has.
+            return None;
+        }
+        let assigned = wants.assigned.iter();
+        let assigned: BTreeMap<String, Assigned> =
+            assigned.map(|(slot, assigned)| (slot.clone(), (*assigned).clone())).collect();
+        let key = Key {
+            plan: Arc::clone(&plan),
+            versions: assigned.iter().map(|(slot, one)| (slot.clone(), one.version)).collect(),
+            revoked: state.revoked_digests().len() + state.revoked_keys().len(),
+            referrers: self.0.store.referrers_seen(),
+            policy: self.policy_taken(),
+        };
+        Some(Due { revision: state.head(), plan, assigned, refused: wants.refused, key })
+    }
+
+    /// The parts of all slots. Those that are as they were `before` stay.
+    async fn slots(
+        &self,
+        due: &Due,
+        before: Option<(&Key, &Parts)>,
+    ) -> Result<Vec<Arc<Part>>, Problem> {
+        let before = before.filter(|(key, _)| key.proofs() == due.key.proofs());
+        let mut slots = Vec::new();
+        for (name, filter) in placed(&due.plan) {
+            let shadow = format!("{name}{SHADOW}");
+            if let Some(assigned) = due.assigned.get(&shadow) {
+                let filter = Arc::new(candidate(filter, assigned));
+                let activation = self.activation(filter, assigned).await?;
+                slots.extend(slot_part(&shadow, &activation).map(Arc::new));
+            }
+            let activation = match (due.assigned.get(&name), due.refused.get(&name)) {
+                (Some(assigned), _) => {
+                    let kept = before.filter(|(key, _)| key.keeps(&name, filter, assigned.version));
+                    if let Some(part) =
+                        kept.and_then(|(_, parts)| parts.get(&format!("slot/{name}")))
+                    {
+                        slots.push(Arc::clone(part));
+                        continue;
+                    }
+                    self.activation(Arc::clone(filter), assigned).await?
+                }
+                (None, why) => unassigned(filter, why),
+            };
+            slots.extend(slot_part(&name, &activation).map(Arc::new));
+        }
+        Ok(slots)
+    }
+
+    async fn activation(
+        &self,
+        filter: Arc<FilterPlan>,
+        assigned: &Assigned,
+    ) -> Result<Activation, Problem> {
+        let artifact = self.artifact(&assigned.digest).await?;
+        let envelopes = assigned.envelopes.clone();
+        Ok(match artifact {
+            Some(artifact) => Activation {
+                filter,
+                manifest: Some(artifact.manifest.clone()),
+                bundles: artifact.bundles.clone(),
+                envelopes,
+                logged: artifact.logged.clone(),
+            },
+            None => Activation {
+                filter,
+                manifest: None,
+                bundles: Vec::new(),
+                envelopes,
+                logged: Vec::new(),
+            },
+        })
+    }
+}
+
+/// The plan of a slot with the candidate in it.
+fn candidate(filter: &FilterPlan, assigned: &Assigned) -> FilterPlan {
+    FilterPlan { digest: assigned.digest.to_string(), ..filter.clone() }
+}
+
+/// A slot to which nothing is assigned: the proxy refuses or skips, as its attachment says.
+fn unassigned(filter: &FilterPlan, why: Option<&director::Refused>) -> Activation {
+    let refused = why.map_or_else(
+        || RefusedPlan {
+            code: "assign.missing".to_owned(),
+            reason: "the director has not assigned it yet".to_owned(),
+        },
+        |why| RefusedPlan { code: why.code.to_owned(), reason: why.rule.clone() },
+    );
+    let refused = filter.refused.clone().or(Some(refused));
+    Activation {
+        filter: Arc::new(FilterPlan { refused, ..filter.clone() }),
+        manifest: None,
+        bundles: Vec::new(),
+        envelopes: Vec::new(),
+        logged: Vec::new(),
+    }
+}
+
+/// Adds what was revoked since to every trust policy: what takes away holds from each of them.
+pub(crate) fn withdraw(policies: &mut [serde_json::Value], state: &director::State) {
+    let digests: Vec<String> = state.revoked_digests().keys().map(Digest::to_string).collect();
+    let keys: Vec<serde_json::Value> = state
+        .revoked_keys()
+        .iter()
+        .map(|(key, revocation)| match revocation.from_index {
+            None => serde_json::json!(key),
+            Some(from) => serde_json::json!({ "key": key, "fromIndex": from }),
+        })
+        .collect();
+    for policy in policies {
+        append(policy, "revokedDigests", digests.iter().map(|one| one.clone().into()));
+        append(policy, "revokedKeys", keys.iter().cloned());
+    }
+}
+
+fn append(
+    policy: &mut serde_json::Value,
+    member: &str,
+    more: impl Iterator<Item = serde_json::Value>,
+) {
+    if let Some(list) = policy.get_mut(member).and_then(serde_json::Value::as_array_mut) {
+        for one in more {
+            if !list.contains(&one) {
+                list.push(one);
+            }
+        }
+    }
+}
+
+/// What distinguishes what a proxy is to run from what it was to run before, without building it.
+#[derive(Debug, Clone)]
+pub(crate) struct Key {
+    plan: Arc<NodePlan>,
+    /// Versions of assignments, by slot.
+    versions: BTreeMap<String, u64>,
+    /// Revocations only ever come.
+    revoked: usize,
+    /// The last revision that brought a signature.
+    referrers: u64,
+    /// How often policy metadata was taken.
+    policy: u64,
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        // The same plan in memory: it is kept alive here, so nothing else can be in its place.
+        Arc::ptr_eq(&self.plan, &other.plan)
+            && self.versions == other.versions
+            && self.proofs() == other.proofs()
+    }
+}
+
+impl Key {
+    /// What slots depend on beside their filters and assignments.
+    fn proofs(&self) -> (usize, u64, u64) {
+        (self.revoked, self.referrers, self.policy)
+    }
+
+    /// Whether a slot is as it was: of the same filter in memory, by the same assignment.
+    fn keeps(&self, slot: &str, filter: &Arc<FilterPlan>, version: u64) -> bool {
+        self.versions.get(slot) == Some(&version)
+            && placed(&self.plan).get(slot).is_some_and(|there| Arc::ptr_eq(there, filter))
+    }
+}

@@ -1,0 +1,171 @@
+//! The director at work: rollouts judged, assignments signed, parts handed to proxies.
+
+use std::time::Duration;
+
+use tamis_api::Problem;
+use tamis_director::{self as director, Body, Event, Judgement};
+use tamis_resources::NodeName;
+use tamis_trust::sign_assignment;
+
+use crate::plane::control::{Control, now_ms};
+use crate::plane::problem::problem;
+
+/// Who writes what the director decides by itself.
+const ACTOR: &str = "director";
+/// How long it gathers news before it acts on them: many changes come in a row.
+const DEBOUNCE: Duration = Duration::from_millis(20);
+/// How often it looks without news: bake times end, assignments too.
+const TICK: Duration = Duration::from_secs(1);
+/// How often reports are written.
+const REPORTS: Duration = Duration::from_millis(250);
+/// How often ends of assignments are looked at though nothing changed; they last for days.
+const RENEW_MS: u64 = 60_000;
+/// Proxies looked at before others of this thread have their turn.
+const PUBLISHED: usize = 16;
+/// Assignments in one append.
+const BATCH: usize = 500;
+
+/// What the director acted on already.
+#[derive(Default)]
+struct Seen {
+    assigned: Option<(u64, u64)>,
+    published: Option<(u64, u64, u64, u64)>,
+}
+
+impl Control {
+    /// Directs, for as long as it is polled: one task of every process runs it. Of several, each acts on what all wrote, and
+    /// what two decide at once is written once.
+    pub async fn run(&self) {
+        let (follow, direct, reports) = (self.follow(), self.direct(), self.write_reports());
+        tokio::join!(follow, direct, reports);
+    }
+
+    async fn direct(&self) {
+        let mut seen = Seen::default();
+        let mut folded = self.folded();
+        let mut arrivals = self.0.fleet.arrivals();
+        loop {
+            folded.borrow_and_update();
+            arrivals.borrow_and_update();
+            if let Some(policy) = &self.0.policy {
+                policy.refresh(now_ms() / 1_000);
+            }
+            if let Err(problem) = self.step(&mut seen).await {
+                tracing::warn!(code = problem.code, "the director waits: {}", problem.title);
+            }
+            if let Err(problem) = self.publish(&mut seen).await {
+                tracing::warn!(code = problem.code, "proxies wait: {}", problem.title);
+            }
+            let news = async {
+                tokio::select! {
+                    _ = folded.changed() => {}
+                    _ = arrivals.changed() => {}
+                }
+                tokio::time::sleep(DEBOUNCE).await;
+            };
+            // Elapsed or not, there may be something to do.
+            let _ = tokio::time::timeout(TICK, news).await;
+        }
+    }
+
+    async fn write_reports(&self) {
+        loop {
+            tokio::time::sleep(REPORTS).await;
+            if let Err(problem) = self.flush().await {
+                tracing::warn!(code = problem.code, "reports wait: {}", problem.title);
+            }
+        }
+    }
+
+    /// Moves rollouts, then assigns what is not assigned.
+    async fn step(&self, seen: &mut Seen) -> Result<(), Problem> {
+        let now = now_ms();
+        let moving: Vec<String> = {
+            let state = self.state();
+            let active = state.rollouts().values().filter(|one| one.step().is_some());
+            active.map(|one| one.rollout.name().to_owned()).collect()
+        };
+        for name in moving {
+            self.move_rollout(&name, now).await?;
+        }
+        // Reports change nothing that is wanted, and most of the journal is reports.
+        let due = (self.state().decided(), now / RENEW_MS);
+        while seen.assigned != Some(due) {
+            let (_, more) =
+                self.commit(ACTOR, |state| self.assignments(state, now / 1_000)).await?;
+            if !more {
+                break;
+            }
+        }
+        seen.assigned = Some((self.state().decided(), now / RENEW_MS));
+        Ok(())
+    }
+
+    async fn move_rollout(&self, name: &str, now: u64) -> Result<(), Problem> {
+        let moved = self.commit(ACTOR, |state| {
+            let running = state
+                .rollouts()
+                .get(name)
+                .is_some_and(|one| matches!(one.stage, director::Stage::Running(_)));
+            let (event, why) = match state.judge(name, now) {
+                Some(Judgement::Passed { why }) if running => (Event::Passed, why),
+                Some(Judgement::Breached { why, .. }) => (Event::Breached, why),
+                _ => return Ok((Vec::new(), None)),
+            };
+            match state.step(name, event, &why) {
+                Ok(body) => Ok((vec![body], Some((event, why)))),
+                // It holds: somebody has to decide.
+                Err(_) => Ok((Vec::new(), None)),
+            }
+        });
+        if let (_, Some((event, why))) = moved.await? {
+            tracing::info!(rollout = name, %event, why, "a rollout moved");
+        }
+        Ok(())
+    }
+
+    /// Signed assignments for what has none, and whether there are more than one append holds.
+    fn assignments(&self, state: &director::State, now: u64) -> Result<(Vec<Body>, bool), Problem> {
+        let mut bodies = Vec::new();
+        let drafts = self.plans().drafts(state, now, &self.0.rules.terms);
+        let more = drafts.len() > BATCH;
+        for draft in drafts.into_iter().take(BATCH) {
+            let envelope = sign_assignment(&self.0.keys.director, &draft.assignment())
+                .map_err(|error| problem(500, "internal", error.to_string()))?;
+            bodies.push(Body::from(draft.record(vec![envelope])));
+        }
+        Ok((bodies, more))
+    }
+
+    /// Hands every connected proxy what it is to run now.
+    async fn publish(&self, seen: &mut Seen) -> Result<(), Problem> {
+        let due = (
+            self.state().decided(),
+            now_ms() / RENEW_MS,
+            self.0.store.referrers_seen() + self.policy_taken(),
+            self.0.fleet.arrived(),
+        );
+        if seen.published == Some(due) {
+            return Ok(());
+        }
+        let mut failed = None;
+        for (at, name) in self.0.fleet.connected().into_iter().enumerate() {
+            if at % PUBLISHED == PUBLISHED - 1 {
+                // Streams go on meanwhile: the first have what is new before the last is looked at.
+                tokio::task::yield_now().await;
+            }
+            let Ok(node) = name.parse::<NodeName>() else { continue };
+            match self.wanted(&node).await {
+                Ok(Some(wanted)) => self.0.fleet.want(&name, wanted),
+                Ok(None) => {}
+                // What one proxy is to run cannot be read; those that do not run it need not wait.
+                Err(problem) => failed = failed.or(Some(problem)),
+            }
+        }
+        if let Some(problem) = failed {
+            return Err(problem);
+        }
+        seen.published = Some(due);
+        Ok(())
+    }
+}

@@ -1,0 +1,208 @@
+//! From what somebody applies to what the journal records.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tamis_api::{ApplyRequest, Problem};
+use tamis_director::{Applied, AppliedDocument, AppliedFile, State};
+use tamis_resources::{Document, parse};
+use tamis_trust::Digest;
+
+use crate::plane::problem::{bad, documents};
+
+/// The most sources of one request, and the most files.
+const MAX_SOURCES: usize = 10_000;
+const LOCK: &str = "FiltersLock";
+
+/// What is to be put in force and taken out; what is in force like that already is left out.
+pub(crate) fn read(request: &ApplyRequest, state: &State) -> Result<Applied, Problem> {
+    if request.sources.len() > MAX_SOURCES || request.files.len() > MAX_SOURCES {
+        return Err(bad(
+            format!("more than {MAX_SOURCES} sources or files in one request"),
+            "apply them in parts",
+        ));
+    }
+    let (mut found, mut problems) = (BTreeMap::new(), Vec::new());
+    for source in &request.sources {
+        let (parsed, wrong) = parse(&source.source, &source.text);
+        if !wrong.is_empty() {
+            problems.extend(wrong);
+            continue;
+        }
+        for (key, one) in split(&source.source, &source.text, &parsed)? {
+            let twice = format!("{key} is there twice, the second time in {}", source.source);
+            if found.insert(key, one).is_some() {
+                return Err(bad(twice, "keep one of them"));
+            }
+        }
+    }
+    if !problems.is_empty() {
+        return Err(documents(&problems));
+    }
+    let removed = removed(request, state, &found);
+    let in_force = state.documents();
+    let same = |one: &AppliedDocument| {
+        in_force.get(&one.key).is_some_and(|there| there.digest == one.digest)
+    };
+    let documents = found.into_values().filter(|one| !same(one)).collect();
+    let (files, removed_files) = files(request, state)?;
+    Ok(Applied { documents, files, removed, removed_files })
+}
+
+fn removed(
+    request: &ApplyRequest,
+    state: &State,
+    found: &BTreeMap<String, AppliedDocument>,
+) -> Vec<String> {
+    let in_force = state.documents();
+    let mut removed: BTreeSet<&String> =
+        request.removed.iter().filter(|key| in_force.contains_key(*key)).collect();
+    if request.prune {
+        removed.extend(in_force.keys());
+    }
+    removed.into_iter().filter(|key| !found.contains_key(*key)).cloned().collect()
+}
+
+fn files(
+    request: &ApplyRequest,
+    state: &State,
+) -> Result<(Vec<AppliedFile>, Vec<String>), Problem> {
+    let in_force = state.files();
+    let mut named = BTreeSet::new();
+    let mut files = Vec::new();
+    for file in &request.files {
+        if file.path.is_empty() || file.path.chars().any(char::is_control) {
+            return Err(bad("a file has no usable path", "name it as documents do"));
+        }
+        if !named.insert(file.path.as_str()) {
+            return Err(bad(format!("file {} is there twice", file.path), "keep one of them"));
+        }
+        if in_force.get(&file.path).is_none_or(|there| *there.text != *file.text) {
+            files.push(AppliedFile { path: file.path.clone(), text: file.text.clone() });
+        }
+    }
+    let gone = in_force.keys().filter(|path| request.prune && !named.contains(path.as_str()));
+    Ok((files, gone.cloned().collect()))
+}
+
+/// Each document of a text with its own text.
+///
+/// A line that begins with `---` or `...` always ends a document (YAML 1.2.2 §9.1.2), whatever it stands in.
+fn split(
+    source: &str,
+    text: &str,
+    parsed: &[Document],
+) -> Result<Vec<(String, AppliedDocument)>, Problem> {
+    let mut texts = Vec::new();
+    for part in parts(text) {
+        let (mut one, wrong) = parse(source, &part);
+        match (one.pop(), one.is_empty() && wrong.is_empty()) {
+            (Some(document), true) => texts.push((document, part)),
+            (None, true) => {}
+            _ => texts.clear(),
+        }
+    }
+    let same = texts.len() == parsed.len()
+        && texts.iter().zip(parsed).all(|((one, _), other)| {
+            (one.kind(), one.key(), &one.resource) == (other.kind(), other.key(), &other.resource)
+        });
+    if !same {
+        return Err(bad(
+            format!("the documents of {source} cannot be told apart"),
+            "put a line of three dashes between them, and `%` directives nowhere",
+        ));
+    }
+    let documents = texts.into_iter().map(|(document, text)| {
+        if document.kind() == LOCK {
+            return Err(bad(
+                format!("{source} is a lock, which is not applied"),
+                "pin what is in it with `tamis pin`, so that each pin has its own entry",
+            ));
+        }
+        let key = format!("{}/{}", document.kind(), document.key());
+        let digest = Digest::of(text.as_bytes());
+        let source = source.to_owned();
+        Ok((key.clone(), AppliedDocument { key, source, digest, text }))
+    });
+    documents.collect()
+}
+
+fn parts(text: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    for line in text.split_inclusive('\n') {
+        let rest = line.strip_prefix("---").or_else(|| line.strip_prefix("..."));
+        if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n'])) {
+            parts.push(String::new());
+            // What stands behind the dashes belongs to the next document.
+            let rest = rest.unwrap_or_default().trim();
+            if rest.is_empty() || rest.starts_with('#') {
+                continue;
+            }
+        }
+        if let Some(part) = parts.last_mut() {
+            part.push_str(line);
+        }
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use tamis_api::SourceText;
+
+    use super::*;
+
+    const SERVICE: &str = "kind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: NAME, namespace: shop }\nspec:\n  ports: [{ port: 80, protocol: http }]\n";
+
+    fn service(name: &str) -> String {
+        SERVICE.replace("NAME", name)
+    }
+
+    fn request(text: String) -> ApplyRequest {
+        let sources = vec![SourceText { source: "shop.yaml".to_owned(), text }];
+        ApplyRequest { sources, ..ApplyRequest::default() }
+    }
+
+    fn in_force(applied: &Applied) -> State {
+        let mut state = State::default();
+        let body = serde_json::to_value(applied).unwrap();
+        state.apply(1, 1, "ada", "applied", &body);
+        assert_eq!(state.faults().1, 0, "{:?}", state.faults());
+        state
+    }
+
+    #[test]
+    fn each_document_is_recorded_with_its_own_text() {
+        let text =
+            format!("# shop\n{}---\n{}...\n--- # b\n{}", service("a"), service("b"), service("c"));
+        let applied = read(&request(text), &State::default()).unwrap();
+        let keys: Vec<&str> = applied.documents.iter().map(|one| one.key.as_str()).collect();
+        assert_eq!(keys, ["Service/shop/a", "Service/shop/b", "Service/shop/c"]);
+        assert_eq!(applied.documents[1].text, service("b"));
+        assert_eq!(in_force(&applied).documents().len(), 3);
+    }
+
+    #[test]
+    fn what_is_in_force_already_is_left_out_and_prune_takes_out_the_rest() {
+        let text = format!("{}---\n{}", service("a"), service("b"));
+        let state = in_force(&read(&request(text.clone()), &State::default()).unwrap());
+        let again = read(&request(text), &state).unwrap();
+        assert_eq!(again, Applied::default());
+        let pruned = ApplyRequest { prune: true, ..request(service("a")) };
+        assert_eq!(read(&pruned, &state).unwrap().removed, ["Service/shop/b"]);
+    }
+
+    #[test]
+    fn problems_come_with_the_place_in_the_whole_source() {
+        let text = format!("{}---\n{}", service("a"), service("b").replace("ports", "prots"));
+        let problem = read(&request(text), &State::default()).unwrap_err();
+        assert_eq!((problem.status, problem.problems[0].line), (422, 11));
+        assert_eq!(problem.problems[0].help.as_deref(), Some("did you mean `ports`?"));
+    }
+
+    #[test]
+    fn a_document_that_is_there_twice_is_refused() {
+        let text = format!("{}---\n{}", service("a"), service("a"));
+        let problem = read(&request(text), &State::default()).unwrap_err();
+        assert!(problem.title.contains("Service/shop/a"), "{problem:?}");
+    }
+}

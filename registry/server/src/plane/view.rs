@@ -1,0 +1,66 @@
+//! What the API answers, from what is known.
+
+pub(crate) mod audit;
+pub(crate) mod diff;
+mod history;
+mod resources;
+mod rollouts;
+mod status;
+
+use tamis_api::Pin;
+use tamis_director::{self as director, Plans, State};
+use tamis_trust::{Name, Policy};
+
+use crate::plane::control::{Control, now_ms};
+use crate::plane::parts::withdraw;
+
+pub(crate) fn pin(pin: &director::Pin) -> Pin {
+    Pin {
+        service: pin.service.clone(),
+        filter: pin.filter.to_string(),
+        version: pin.version.to_string(),
+        digest: pin.digest.to_string(),
+        revision: pin.stamp.revision,
+        time_ms: pin.stamp.time_ms,
+        actor: pin.stamp.actor.clone(),
+    }
+}
+
+/// The configurations that a filter has in the proxies of a service (of all for `*`), each once.
+pub(crate) fn configs(
+    state: &State,
+    plans: &mut Plans,
+    service: &str,
+    filter: &Name,
+) -> Vec<String> {
+    let mut configs: Vec<String> = Vec::new();
+    for node in state.nodes() {
+        if service != "*" && node.key() != service {
+            continue;
+        }
+        let Some(plan) = plans.node(state, &node, now_ms() / 1_000).plan.clone() else { continue };
+        for one in plan.filters.iter().filter(|one| one.filter == filter.as_str()) {
+            let config = one.config.to_string();
+            if !configs.contains(&config) {
+                configs.push(config);
+            }
+        }
+    }
+    if configs.is_empty() {
+        configs.push("{}".to_owned());
+    }
+    configs
+}
+
+impl Control {
+    /// The trust policies in force, with what was revoked since. A policy that is wrong trusts nobody.
+    pub(crate) fn policies(&self, state: &State) -> Vec<Policy> {
+        if let Some(policy) = &self.0.policy {
+            return policy.policies();
+        }
+        let mut policies = state.trust_policies();
+        withdraw(&mut policies, state);
+        let read = |policy: &serde_json::Value| Policy::from_json(policy.to_string().as_bytes());
+        policies.iter().filter_map(|policy| read(policy).ok()).collect()
+    }
+}

@@ -1,0 +1,82 @@
+//! What a change changes, as the API says it.
+
+use tamis_api::{Diff, Emptied, Side, SlotChange, SlotDiff};
+use tamis_director as director;
+
+use crate::plane::problem::document;
+
+/// The documents that a change is about: those that come or change, and those that go.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Keys {
+    changed: Vec<String>,
+    removed: Vec<String>,
+}
+
+pub(crate) fn documents(applied: &director::Applied) -> Keys {
+    let documents = applied.documents.iter().map(|one| one.key.clone());
+    let files = applied.files.iter().map(|one| one.path.clone());
+    let gone = applied.removed.iter().chain(&applied.removed_files).cloned();
+    Keys { changed: documents.chain(files).collect(), removed: gone.collect() }
+}
+
+pub(crate) fn diff(diff: director::Diff, keys: Keys) -> Diff {
+    Diff {
+        slots: diff.slots.into_iter().map(slot).collect(),
+        others: diff.others,
+        documents_changed: keys.changed,
+        documents_removed: keys.removed,
+        nodes_added: diff.nodes_added,
+        nodes_removed: diff.nodes_removed,
+        emptied: diff
+            .emptied
+            .into_iter()
+            .map(|(node, listener)| Emptied { node, listener })
+            .collect(),
+        problems: diff.problems.iter().map(document).collect(),
+        services: diff.services,
+        touched: diff.touched,
+    }
+}
+
+fn slot(slot: director::SlotDiff) -> SlotDiff {
+    let (change, before, after, parts) = match slot.change {
+        director::SlotChange::Added { after } => (SlotChange::Added, None, Some(after), Vec::new()),
+        director::SlotChange::Removed { before } => {
+            (SlotChange::Removed, Some(before), None, Vec::new())
+        }
+        director::SlotChange::Changed { before, after, parts } => {
+            (SlotChange::Changed, Some(before), Some(after), parts)
+        }
+    };
+    SlotDiff {
+        service: slot.service,
+        slot: slot.slot,
+        nodes: slot.nodes,
+        change,
+        before: before.map(side),
+        after: after.map(side),
+        parts: parts.into_iter().map(|part| word(part).to_owned()).collect(),
+    }
+}
+
+fn side(side: director::Side) -> Side {
+    Side {
+        filter: side.filter,
+        version: side.version,
+        digest: side.digest.map(|digest| digest.to_string()),
+        config: side.config.to_string(),
+        refused: side.refused,
+    }
+}
+
+fn word(part: director::Part) -> &'static str {
+    match part {
+        director::Part::Filter => "filter",
+        director::Part::Digest => "digest",
+        director::Part::Config => "config",
+        director::Part::Grant => "grant",
+        director::Part::Placement => "placement",
+        director::Part::Faults => "faults",
+        director::Part::Refused => "refused",
+    }
+}

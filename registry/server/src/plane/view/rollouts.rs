@@ -1,0 +1,226 @@
+//! Rollouts: begun, moved, looked at.
+
+use tamis_api::{
+    DifferenceView, MoveRequest, OnBreach, Problem, RolloutMove, RolloutRequest, RolloutSide,
+    RolloutView, Wave,
+};
+use tamis_director::{
+    self as director, Asked, Consent, Event, Judgement, Rollout, RolloutSpec, State,
+};
+use tamis_sync::Counts;
+use tamis_trust::{Digest, Name};
+
+use crate::plane::change::{digest, grew, name, unknown, version};
+use crate::plane::control::{Control, now_ms};
+use crate::plane::problem::{bad, refused};
+
+impl Control {
+    /// Begins a rollout: resolves its version once and verifies the candidate as proxies will.
+    ///
+    /// # Errors
+    /// [`Problem`] when it makes no sense, a policy or a rule of rollouts refuses, or it cannot be written.
+    pub async fn start_rollout(
+        &self,
+        actor: &str,
+        request: &RolloutRequest,
+    ) -> Result<RolloutView, Problem> {
+        let filter = name(&request.filter)?;
+        let to = match (&request.version, &request.digest) {
+            (Some(version), None) => self.resolve(&filter, &self::version(version)?).await?,
+            (None, Some(digest)) => self::digest(digest)?,
+            _ => return Err(bad("a rollout has one of version and digest", "name one of them")),
+        };
+        let (policies, configs) = {
+            let state = self.state();
+            let service = request.services.first().map_or("*", String::as_str);
+            (self.policies(&state), super::configs(&state, &mut self.plans(), service, &filter))
+        };
+        let from = match &request.from {
+            Some(from) => digest(from)?,
+            None => pinned_now(&self.state(), &request.services, &filter)?,
+        };
+        let (verified, component) = self.admit(&filter, &to, &policies).await?;
+        let spec = spec(request, filter.clone(), from, to, verified.version);
+        let rollout =
+            Rollout::try_from(spec).map_err(|error| bad(error.rule.clone(), error.remedy))?;
+        let grown = self.grown(Some(from), component, configs).await?;
+        let mut guards = self.0.rules.guards;
+        if !grown.is_empty() {
+            guards.approvals = guards.approvals.max(self.0.rules.growth_approvals);
+        }
+        self.commit(actor, |state| {
+            let asked = Asked { actor, now_ms: now_ms(), consent: Consent::Given };
+            let guarded = director::guard_rollout(state, &rollout, &guards, &asked);
+            guarded.map_err(|one| {
+                let subject = Some(rollout.subject().to_string());
+                grew(Problem { subject, ..refused(vec![one]) }, &grown)
+            })?;
+            let body = state.start(rollout.clone()).map_err(|one| refused(vec![one]))?;
+            Ok((vec![body], ()))
+        })
+        .await?;
+        self.rollout(&request.name)
+    }
+
+    /// Moves a rollout.
+    ///
+    /// # Errors
+    /// [`Problem`] when there is none of that name, it cannot move so, or it cannot be written.
+    pub async fn move_rollout_by(
+        &self,
+        actor: &str,
+        name: &str,
+        request: &MoveRequest,
+    ) -> Result<RolloutView, Problem> {
+        let event = match request.action {
+            RolloutMove::Pause => Event::Pause,
+            RolloutMove::Resume => Event::Resume,
+            RolloutMove::Advance => Event::Advance,
+            RolloutMove::Abort => Event::Abort,
+            RolloutMove::Kill => Event::Kill,
+        };
+        let why = match request.why.as_str() {
+            "" => format!("{actor} asked for it"),
+            why => format!("{actor}: {why}"),
+        };
+        self.rollout(name)?;
+        self.commit(actor, |state| {
+            let body = state.step(name, event, &why).map_err(|one| refused(vec![one]))?;
+            Ok((vec![body], ()))
+        })
+        .await?;
+        self.rollout(name)
+    }
+
+    /// A rollout.
+    ///
+    /// # Errors
+    /// [`Problem`] when there is none of that name.
+    pub fn rollout(&self, name: &str) -> Result<RolloutView, Problem> {
+        let state = self.state();
+        let found = state.rollouts().get(name);
+        found.map(|one| view(&state, one)).ok_or_else(|| unknown("rollout of that name"))
+    }
+
+    /// All rollouts there ever were, by name.
+    #[must_use]
+    pub fn rollouts(&self) -> Vec<RolloutView> {
+        let state = self.state();
+        state.rollouts().values().map(|one| view(&state, one)).collect()
+    }
+}
+
+/// The one digest that all the services have pinned.
+fn pinned_now(state: &State, services: &[String], filter: &Name) -> Result<Digest, Problem> {
+    let all = services.iter().any(|service| service == "*");
+    let mut digests: Vec<Digest> = if all {
+        state.pins().filter(|pin| pin.filter == *filter).map(|pin| pin.digest).collect()
+    } else {
+        let pins = services.iter().filter_map(|service| state.pin(service, filter));
+        pins.map(|pin| pin.digest).collect()
+    };
+    digests.sort_by_key(Digest::to_string);
+    digests.dedup();
+    match digests.as_slice() {
+        [one] => Ok(*one),
+        [] => {
+            Err(bad(format!("{filter} is pinned for none of the services"), "pin a version first"))
+        }
+        many => Err(bad(
+            format!("the services have {} digests of {filter} pinned", many.len()),
+            "say which one is to be replaced, with `from`",
+        )),
+    }
+}
+
+fn spec(
+    request: &RolloutRequest,
+    filter: Name,
+    from: Digest,
+    to: Digest,
+    version: tamis_trust::Version,
+) -> RolloutSpec {
+    let gates = &request.gates;
+    let waves = request.waves.iter();
+    RolloutSpec {
+        name: request.name.clone(),
+        filter,
+        from,
+        to,
+        version,
+        services: request.services.clone(),
+        waves: waves
+            .map(|wave| director::Wave { percent: wave.percent, bake_ms: wave.bake_ms })
+            .collect(),
+        gates: director::Gates {
+            min_exchanges: gates.min_exchanges.unwrap_or(100),
+            max_trap_rate: gates.max_trap_rate,
+            max_5xx_delta: gates.max_5xx_delta,
+            max_denial_delta: gates.max_denial_delta,
+            max_added_p99_ms: gates.max_added_p99_ms,
+            max_refusals: gates.max_refusals,
+        },
+        shadow: request.shadow.map(|shadow| director::Shadow {
+            min_samples: shadow.min_samples,
+            max_differences: shadow.max_differences,
+        }),
+        on_breach: match request.on_breach {
+            OnBreach::Return => director::OnBreach::Return,
+            OnBreach::Hold => director::OnBreach::Hold,
+        },
+    }
+}
+
+fn view(state: &State, one: &director::RolloutState) -> RolloutView {
+    let spec = one.rollout.spec();
+    let judgement = one.step().and_then(|_| state.judge(&spec.name, now_ms()));
+    let judgement = judgement.map(|judgement| match judgement {
+        Judgement::Baking { why } => format!("baking: {why}"),
+        Judgement::Passed { why } => format!("passed: {why}"),
+        Judgement::Breached { why, .. } => format!("breached: {why}"),
+    });
+    let cohort = state.cohort(&spec.name).unwrap_or(director::Cohort { moved: 0, rest: 0 });
+    let tally = &one.tally;
+    let differences = tally.differences.causes.iter().map(|(cause, it)| DifferenceView {
+        cause: cause.clone(),
+        count: it.count,
+        examples: it.examples.clone(),
+    });
+    RolloutView {
+        name: spec.name.clone(),
+        filter: spec.filter.to_string(),
+        from: spec.from.to_string(),
+        to: spec.to.to_string(),
+        version: spec.version.to_string(),
+        services: spec.services.clone(),
+        waves: spec
+            .waves
+            .iter()
+            .map(|wave| Wave { percent: wave.percent, bake_ms: wave.bake_ms })
+            .collect(),
+        stage: one.stage.to_string(),
+        ended: one.step().is_none(),
+        why: one.why.clone(),
+        judgement,
+        moved: cohort.moved,
+        rest: cohort.rest,
+        candidate: side(&tally.candidate, tally.refusals.len()),
+        current: side(&tally.current, 0),
+        samples: tally.differences.samples,
+        differences: differences.collect(),
+        started_ms: one.started.time_ms,
+        started_by: one.started.actor.clone(),
+        began_ms: one.began_ms,
+    }
+}
+
+fn side(counts: &Counts, refusals: usize) -> RolloutSide {
+    RolloutSide {
+        exchanges: counts.exchanges,
+        traps: counts.traps,
+        server_errors: counts.server_errors,
+        denials: counts.denials,
+        added_p99_ms: counts.added.p99_ms(),
+        refusals,
+    }
+}
