@@ -53,8 +53,10 @@ enum Command {
     /// Build the filters, then the tamis binary that embeds them.
     #[command(after_help = "Example:\n  cargo xtask build --release")]
     Build(build::Arguments),
-    /// Build an optimised tamis and run `tamis up` with the arguments given.
-    #[command(after_help = "Example:\n  cargo xtask up examples/shop")]
+    /// Build tamis and run `tamis up` with the arguments given.
+    #[command(
+        after_help = "Example:\n  cargo xtask up examples/shop\n  cargo xtask up --release examples/shop"
+    )]
     Up(up::Arguments),
     /// Format every crate.
     #[command(after_help = "Example:\n  cargo xtask fmt")]
