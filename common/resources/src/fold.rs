@@ -9,6 +9,8 @@ mod services;
 mod tests;
 mod trust;
 
+pub use grants::grant_plan;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -24,12 +24,14 @@ pub mod plan;
 mod problem;
 #[cfg(test)]
 mod tests;
+mod text;
 mod tree;
 
 pub use document::{Document, Metadata, parse};
-pub use fold::{Condition, Folded, ResourceStatus, fold, trust_policies};
+pub use fold::{Condition, Folded, ResourceStatus, fold, grant_plan, trust_policies};
 pub use format::{Bytes, Millis, Rate};
 pub use kinds::*;
 pub use node_name::{BadNodeName, NodeName};
 pub use problem::{Place, Problem};
+pub use text::{CheckedText, suggest};
 pub use tree::{Node, Span, Value};

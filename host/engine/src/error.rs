@@ -1,6 +1,6 @@
 //! Why a component cannot become a filter, and why a call of one failed.
 
-use crate::Hook;
+use crate::{GrantField, Hook};
 
 /// A component that was refused, or could not be built into a filter.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +22,8 @@ pub enum EngineError {
     Grant(#[from] crate::MissingGrant),
     /// It declares a field its grant does not cover.
     #[error(
-        "filter `{filter}` {act} `{field}`, which its grant does not cover; add it to `grant.{list}`"
+        "filter `{filter}` {act} `{field}`, which `{grant}` of its grant does not cover; if it should, write:\n{}",
+        grant.example(filter, field)
     )]
     Field {
         /// Name of the filter.
@@ -31,8 +32,8 @@ pub enum EngineError {
         act: &'static str,
         /// As declared.
         field: String,
-        /// Where to add it.
-        list: &'static str,
+        /// The field that would cover it.
+        grant: GrantField,
     },
     /// What `configure` declared makes no sense.
     #[error("filter `{filter}` declares an impossible interest: {rule}")]
@@ -134,6 +135,19 @@ pub enum CallFault {
 }
 
 impl CallFault {
+    /// All words of [`Self::kind`].
+    pub const KINDS: [&str; 9] = [
+        "trap",
+        "deadline",
+        "memory",
+        "stack",
+        "lift",
+        "breaker-open",
+        "instantiate",
+        "no-hook",
+        "view-truncated",
+    ];
+
     /// A short word for metrics and records.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -5,8 +5,8 @@ use crate::host::Settings;
 use crate::imports::{self, http_client::HttpFetch};
 use crate::instance::Running;
 use crate::{
-    BodyMode, CallFault, EngineError, FilterState, Grant, Hook, Host, Instance, abi, check_imports,
-    selftest,
+    BodyMode, CallFault, EngineError, FilterState, Grant, GrantField, Hook, Host, Instance, abi,
+    check_imports, selftest,
 };
 use std::sync::Arc;
 use tamis_exchange::{Reads, Writes};
@@ -334,24 +334,32 @@ impl Plan {
     /// Checks the declaration against the contract and the grant.
     fn interest(&self, declared: abi::Interest) -> Result<Interest, EngineError> {
         let grant = &self.settings.grant;
-        let field = |act, field: &str, list| EngineError::Field {
+        let field = |act, field: &str, grant| EngineError::Field {
             filter: self.name(),
             act,
             field: field.to_owned(),
-            list,
+            grant,
         };
+        let sees = |hooks: &[Hook]| hooks.iter().any(|hook| self.compiled.inspection.has(*hook));
+        let response = sees(&[Hook::Response, Hook::ResponseBody])
+            && !sees(&[Hook::Request, Hook::RequestBody, Hook::Router, Hook::Retry]);
         if let Some(name) = declared.reads.iter().find(|name| !grant.may_read(name)) {
-            return Err(field("reads", name, "reads"));
+            return Err(field("reads", name, GrantField::reading(name, response)));
         }
         if let Some(name) = declared.writes.iter().find(|name| !grant.may_write(name)) {
-            return Err(field("writes", name, "writes"));
+            return Err(field("writes", name, GrantField::writing(name, response)));
         }
-        for (mode, granted, what) in [
-            (declared.request_body, grant.request_body, "requestBody"),
-            (declared.response_body, grant.response_body, "responseBody"),
+        for (mode, granted, what, by) in [
+            (declared.request_body, grant.request_body, "request bodies", GrantField::RequestBody),
+            (
+                declared.response_body,
+                grant.response_body,
+                "response bodies",
+                GrantField::ResponseBody,
+            ),
         ] {
             if mode != abi::BodyMode::None && !granted {
-                return Err(field("reads", what, what));
+                return Err(field("reads", what, by));
             }
         }
         let reads = Reads::parse(&declared.reads)

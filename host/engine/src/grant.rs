@@ -117,6 +117,9 @@ settings! {
         classes: BTreeMap<String, QuotaClass> = BTreeMap::new(),
         /// Buckets kept. Default 100,000.
         keys: usize = 100_000,
+        /// Classes that are not named never run out. No document can say so: it is the developer's sandbox.
+        #[serde(skip)]
+        endless: bool = false,
     }
 }
 settings! {
@@ -216,7 +219,7 @@ fn example(import: &str) -> &'static str {
     match import {
         "http-client" => "{ hosts: [HOST] }",
         "secrets" => "{ names: [NAME] }",
-        "quota" => "{ classes: { NAME: { perSecond: 10, burst: 20 } } }",
+        "quota" => "{ classes: { NAME: { rate: 10/s, burst: 20 } } }",
         _ => "{}",
     }
 }
@@ -241,8 +244,8 @@ impl Imports {
         }
     }
 
-    /// Every capability with its default settings, for tests and for the developer's sandbox. Hosts, secrets and
-    /// quota classes stay empty.
+    /// Every capability with its default settings, for tests and for the developer's sandbox. It names no host and no
+    /// secret, and no quota ever runs out.
     pub fn everything() -> Self {
         Self {
             log: Some(LogGrant::default()),
@@ -251,7 +254,7 @@ impl Imports {
             random: Some(Plain {}),
             crypto: Some(Plain {}),
             secrets: Some(SecretsGrant::default()),
-            quota: Some(QuotaGrant::default()),
+            quota: Some(QuotaGrant { endless: true, ..QuotaGrant::default() }),
             counters: Some(CountersGrant::default()),
             kv: Some(KvGrant::default()),
             http_client: Some(HttpClientGrant::default()),

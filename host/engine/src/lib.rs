@@ -14,6 +14,7 @@ mod deadline;
 mod engine;
 mod error;
 mod exports;
+mod field;
 mod filter;
 mod grant;
 mod hooks;
@@ -31,6 +32,7 @@ pub use breaker::BreakerStatus;
 pub use compile::Cache;
 pub use engine::{Allocation, Compiled, Engine, MAX_MEMORY_BYTES};
 pub use error::{CallFault, EngineError};
+pub use field::GrantField;
 pub use filter::{FailureMode, Filter, FilterOptions, Isolation};
 pub use grant::{
     CountersGrant, Grant, HttpClientGrant, Imports, KvGrant, Limits, LogGrant, MetricsGrant,

@@ -25,7 +25,7 @@ pub enum Edit {
     SetPath(String),
     /// Host and port.
     SetAuthority(String),
-    /// Seen by later filters and by telemetry; never sent.
+    /// Seen by filters that come later in this exchange; never sent.
     SetAttribute {
         /// Without `@`.
         name: String,
@@ -139,7 +139,10 @@ pub fn check(edits: &[Edit], writes: &Writes, side: HeadSide) -> Result<(), Edit
             }
             Edit::SetPath(path) => {
                 if !writes.covers(":path") {
-                    return refuse(":path", "declare `:path` in `interest.writes` and grant it");
+                    return refuse(
+                        ":path",
+                        "declare `:path` in `interest.writes`, and let `writeHeaders` of the grant name it",
+                    );
                 }
                 if !is_path(path) {
                     return refuse(":path", "starts with `/`, visible ASCII without space or `#`");
@@ -149,7 +152,7 @@ pub fn check(edits: &[Edit], writes: &Writes, side: HeadSide) -> Result<(), Edit
                 if !writes.covers(":authority") {
                     return refuse(
                         ":authority",
-                        "declare `:authority` in `interest.writes` and grant it",
+                        "declare `:authority` in `interest.writes`, and let `writeHeaders` of the grant name it",
                     );
                 }
                 if authority.contains('@')
@@ -160,7 +163,10 @@ pub fn check(edits: &[Edit], writes: &Writes, side: HeadSide) -> Result<(), Edit
             }
             Edit::SetAttribute { name, .. } => {
                 if !writes.covers_attribute(name) {
-                    return refuse(name, "declare `@NAME` in `interest.writes` and grant it");
+                    return refuse(
+                        name,
+                        "declare `@NAME` in `interest.writes`, and let `writeAttributes` of the grant name it",
+                    );
                 }
             }
         }
@@ -179,7 +185,9 @@ fn header_rule(name: &str, writes: &Writes) -> Option<&'static str> {
         return Some("the host owns framing and connection headers (RFC 9110 §7.6.1)");
     }
     if !writes.covers_header(name) {
-        return Some("declare the header in `interest.writes` and grant it in `writeHeaders`");
+        return Some(
+            "declare the header in `interest.writes`, and let `writeHeaders` of the grant name it",
+        );
     }
     None
 }

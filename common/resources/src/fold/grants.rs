@@ -39,13 +39,15 @@ impl Fold<'_> {
                 self.fail(document, ACCEPTED, "Invalid", problem);
                 continue;
             }
-            grants.insert(spec.filter.clone(), (grant(spec), signed_by));
+            grants.insert(spec.filter.clone(), (grant_plan(spec), signed_by));
         }
         grants
     }
 }
 
-fn grant(spec: &GrantSpec) -> GrantPlan {
+/// What the `spec` of a Grant allows, in the shape of the engine.
+#[must_use]
+pub fn grant_plan(spec: &GrantSpec) -> GrantPlan {
     let views = || spec.request.iter().chain(&spec.response);
     let limits = spec.limits.as_ref();
     let default = LimitsPlan::default();
@@ -101,6 +103,7 @@ fn imports(spec: &GrantedImports) -> BTreeMap<String, Json> {
                 ("perMinute", it.per_minute.map(Json::from)),
                 ("maxBytes", it.max_bytes.map(|it| json!(it.0))),
                 ("duringRequests", it.during_requests.map(Json::from)),
+                ("clearText", it.clear_text.map(Json::from)),
             ])
         }),
     );
@@ -109,7 +112,9 @@ fn imports(spec: &GrantedImports) -> BTreeMap<String, Json> {
         spec.kv.as_ref().map(|it| {
             said(&[
                 ("entries", it.entries.map(Json::from)),
+                ("keyBytes", it.key_bytes.map(|it| json!(it.0))),
                 ("valueBytes", it.value_bytes.map(|it| json!(it.0))),
+                ("totalBytes", it.total_bytes.map(|it| json!(it.0))),
             ])
         }),
     );
@@ -119,7 +124,8 @@ fn imports(spec: &GrantedImports) -> BTreeMap<String, Json> {
             let classes = it.classes.iter().map(|(name, class)| {
                 (name.clone(), json!({ "perSecond": class.rate.0, "burst": class.burst }))
             });
-            json!({ "classes": classes.collect::<Map<String, Json>>() })
+            let classes = classes.collect::<Map<String, Json>>();
+            said(&[("classes", Some(json!(classes))), ("keys", it.keys.map(Json::from))])
         }),
     );
     put(

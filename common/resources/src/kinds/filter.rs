@@ -7,7 +7,7 @@ words! {
     #[serde(rename_all = "kebab-case")]
     #[expect(missing_docs, reason = "named like the worlds of the contract")]
     pub enum World {
-        Authorizer, RefreshingAuthorizer, Transformer, RoutePolicy, RetryPolicy, HedgePolicy, BreakerPolicy,
+        Authorizer, RefreshingAuthorizer, HeadPolicy, Transformer, RoutePolicy, RetryPolicy, HedgePolicy, BreakerPolicy,
         BalancePolicy, TelemetryPolicy, ConnectionPolicy, Everything,
     }
     /// Where in the chain a filter stands.

@@ -71,12 +71,12 @@ shapes! {
         pub kv: Option<KvSettings>,
         pub quota: Option<QuotaSettings>,
         pub secrets: Option<SecretsSettings>,
-        pub log: Option<RateSettings>,
+        pub log: Option<LogSettings>,
         pub metrics: Option<MetricsSettings>,
         pub clock: Option<NoSettings>,
         pub random: Option<NoSettings>,
         pub crypto: Option<NoSettings>,
-        pub counters: Option<NoSettings>,
+        pub counters: Option<CountersSettings>,
         pub spans: Option<RateSettings>,
         pub records: Option<RateSettings>,
     }
@@ -90,24 +90,32 @@ shapes! {
         pub per_minute: Option<u32>,
         /// Bytes of an answer's body; 1MiB when not said.
         pub max_bytes: Option<Bytes>,
-        /// Whether hooks may call out, not background work alone; no when not said.
+        /// Whether request hooks may call out, not background work alone; no when not said.
         pub during_requests: Option<bool>,
+        /// Whether `http:` addresses may be called, in clear text; no when not said.
+        pub clear_text: Option<bool>,
     }
     /// `kv`.
     pub struct KvSettings {
         /// Entries kept; 10,000 when not said.
         pub entries: Option<u32>,
+        /// Bytes of a key; 512 when not said.
+        pub key_bytes: Option<Bytes>,
         /// Bytes of a value; 64KiB when not said.
         pub value_bytes: Option<Bytes>,
+        /// Bytes of all keys and values; 16MiB when not said.
+        pub total_bytes: Option<Bytes>,
     }
     /// `quota`.
     pub struct QuotaSettings {
-        /// Classes by name.
+        /// Classes by name, each a token bucket for each key.
         pub classes: BTreeMap<String, QuotaClassSettings>,
+        /// Buckets kept; 100,000 when not said.
+        pub keys: Option<u32>,
     }
     /// A token bucket for each key.
     pub struct QuotaClassSettings {
-        /// How fast tokens come back.
+        /// How fast tokens come back, as `10/s`, `100/m` or `5000/h`.
         pub rate: Rate,
         /// Size of the bucket.
         #[schemars(range(min = 1))]
@@ -120,15 +128,29 @@ shapes! {
         /// Whether it sees their values; no when not said.
         pub reveal: Option<bool>,
     }
-    /// `log`, `spans`, `records`.
+    /// `log`.
+    pub struct LogSettings {
+        /// Lines past this are dropped and counted; 100 when not said.
+        pub per_second: Option<u32>,
+        /// Longer messages are cut; 4KiB when not said.
+        pub max_bytes: Option<Bytes>,
+    }
+    /// `counters`.
+    pub struct CountersSettings {
+        /// Counters kept; 10,000 when not said.
+        pub keys: Option<u32>,
+    }
+    /// `spans`, `records`.
     pub struct RateSettings {
-        /// Past this they are dropped and counted.
+        /// Past this they are dropped and counted; 10,000 when not said.
         pub per_second: Option<u32>,
     }
     /// `metrics`.
     pub struct MetricsSettings {
         /// Series of each metric; 1000 when not said.
         pub series: Option<u32>,
+        /// Metrics it may define; 64 when not said.
+        pub metrics: Option<u32>,
     }
     /// A capability without settings.
     pub struct NoSettings {}

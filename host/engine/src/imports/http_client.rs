@@ -68,7 +68,7 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>, mode: Mode) -> wasmtime
     if mode != Mode::Suspending {
         return linker.func_wrap("send", |mut store: StoreContextMut<'_, Host>, (_,): (abi::Outgoing,)| {
             store.data_mut().sends += 1;
-            let why = "only `tick` may send requests here; `duringRequests` in the grant allows it in hooks";
+            let why = "only `tick` may send requests here; `imports.http-client.duringRequests` of the grant allows it in request hooks";
             Ok((Err::<abi::Incoming, _>(HttpFailure::Denied(why.to_owned())),))
         });
     }
@@ -116,7 +116,9 @@ fn bound(request: abi::Outgoing, grant: &HttpClientGrant) -> Result<Outgoing, Ht
         return denied("a URL is `https://HOST[:PORT]/…` without user info".to_owned());
     };
     if !secure && !grant.clear_text {
-        return denied("`http:` needs `clearText: true` in the grant".to_owned());
+        return denied(
+            "`http:` needs `imports.http-client.clearText: true` in the grant".to_owned(),
+        );
     }
     let default_port = if secure { ":443" } else { ":80" };
     let bare = authority.strip_suffix(default_port).unwrap_or(&authority);
@@ -126,7 +128,7 @@ fn bound(request: abi::Outgoing, grant: &HttpClientGrant) -> Result<Outgoing, Ht
     });
     if !allowed {
         return denied(format!(
-            "the grant does not name the host `{authority}` (`http-client.hosts`)"
+            "the grant does not name the host `{authority}` in `imports.http-client.hosts`"
         ));
     }
     let mut headers = Vec::with_capacity(request.headers.len());

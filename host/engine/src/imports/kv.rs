@@ -147,11 +147,14 @@ impl Inner {
         now: Instant,
     ) -> Result<u64, String> {
         if key.len() > grant.key_bytes {
-            return Err(format!("a key has at most {} octets (`kv.keyBytes`)", grant.key_bytes));
+            return Err(format!(
+                "a key has at most {} octets (`imports.kv.keyBytes` of the grant)",
+                grant.key_bytes
+            ));
         }
         if value.len() > grant.value_bytes {
             return Err(format!(
-                "a value has at most {} octets (`kv.valueBytes`)",
+                "a value has at most {} octets (`imports.kv.valueBytes` of the grant)",
                 grant.value_bytes
             ));
         }
@@ -165,7 +168,7 @@ impl Inner {
                 .collect();
             over.iter().for_each(|key| self.take(key));
             if !self.fits(&key, size, grant) {
-                return Err("the store is full (`kv.entries`, `kv.totalBytes`)".to_owned());
+                return Err("the store is full (`imports.kv.entries`, `imports.kv.totalBytes` of the grant)".to_owned());
             }
         }
         self.take(&key);

@@ -61,7 +61,10 @@ fn define(
     let default = MetricsGrant::default();
     let grant = host.settings.grant.imports.metrics.as_ref().unwrap_or(&default);
     if host.families.len() >= grant.metrics {
-        return Err(format!("the grant allows {} metrics (`metrics.metrics`)", grant.metrics));
+        return Err(format!(
+            "the grant allows {} metrics (`imports.metrics.metrics`)",
+            grant.metrics
+        ));
     }
     let kind = match kind {
         MetricKind::Counter => observe::MetricKind::Counter,

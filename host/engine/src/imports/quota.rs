@@ -1,11 +1,14 @@
 //! `quota`: token buckets. The operator sets the rates in the grant; the filter names class and key.
 
-use crate::{Host, QuotaClass, QuotaGrant};
+use crate::{GrantField, Host, QuotaClass, QuotaGrant};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 use wasmtime::StoreContextMut;
 use wasmtime::component::LinkerInstance;
+
+/// A class of the developer's sandbox.
+const ENDLESS: QuotaClass = QuotaClass { per_second: 1e9, burst: u32::MAX };
 
 /// What a caller without a bucket waits.
 const NO_ROOM_MS: u32 = 1_000;
@@ -17,9 +20,11 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()>
             let host = store.data();
             let default = QuotaGrant::default();
             let grant = host.settings.grant.imports.quota.as_ref().unwrap_or(&default);
-            let settings = grant.classes.get(&class).ok_or_else(|| {
+            let endless = grant.endless.then_some(&ENDLESS);
+            let settings = grant.classes.get(&class).or(endless).ok_or_else(|| {
+                let (field, class) = (GrantField::QuotaClasses, class.escape_debug());
                 wasmtime::Error::msg(format!(
-                    "the grant names no quota class `{class}` (`quota.classes`)"
+                    "the grant names no quota class `{class}` in `{field}`"
                 ))
             })?;
             Ok(

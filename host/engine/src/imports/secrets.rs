@@ -35,7 +35,9 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()>
 fn open(host: &mut Host, name: String) -> Result<u32, String> {
     let granted = host.settings.grant.imports.secrets.as_ref();
     if !granted.is_some_and(|g| g.names.contains(&name)) {
-        return Err(format!("the grant does not name the secret `{name}` (`secrets.names`)"));
+        return Err(format!(
+            "the grant does not name the secret `{name}` in `imports.secrets.names`"
+        ));
     }
     if !host.state.secrets.contains_key(&name) {
         return Err(format!("this proxy has no secret `{name}`"));

@@ -1,0 +1,50 @@
+//! A Grant from a file, for commands that judge a component on a developer's machine.
+
+use anyhow::{Context as _, Result, bail};
+use std::path::Path;
+use tamis_engine::Grant;
+use tamis_resources::{GrantSpec, Resource, grant_plan, parse};
+
+/// The Grant of a file of documents: the only one, or that of `filter` (`namespace/name`, where it is known).
+///
+/// # Errors
+/// When the file cannot be read, has a problem, or has no such Grant.
+pub(crate) fn read(path: &Path, filter: Option<&str>) -> Result<Grant> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("the grant {shown} cannot be read"))?;
+    let (documents, problems) = parse(&shown.to_string(), &text);
+    if let Some(problem) = problems.first() {
+        let place = &problem.place;
+        let help = problem.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
+        bail!("{}:{}:{}: {problem}{help}", place.source, place.line, place.column);
+    }
+    let grants: Vec<GrantSpec> = documents
+        .into_iter()
+        .filter_map(|document| match document.resource {
+            Resource::Grant(spec) => Some(spec),
+            _ => None,
+        })
+        .collect();
+    let names = || grants.iter().map(|one| one.filter.as_str()).collect::<Vec<_>>().join(", ");
+    let spec = match (grants.as_slice(), filter) {
+        ([], _) => {
+            bail!("{shown} holds no Grant; it is a file of documents, as `tamis check` reads them")
+        }
+        ([only], None) => only,
+        (some, Some(filter)) => {
+            some.iter().find(|one| one.filter == filter).with_context(|| {
+                format!("{shown} holds no Grant for {filter}; it has those for {}", names())
+            })?
+        }
+        (_, None) => bail!(
+            "{shown} holds Grants for {}, and the component has no manifest beside it that says which it is; give a file with one Grant",
+            names()
+        ),
+    };
+    let plan = serde_json::to_value(grant_plan(spec))?;
+    serde_json::from_value(plan).with_context(|| format!("the Grant of {shown}"))
+}
+
+#[cfg(test)]
+mod tests;
