@@ -2,7 +2,8 @@
 
 use crate::report::{CaseReport, Report};
 use crate::table::{
-    Case, Expect, ExpectAnswer, ExpectConfigure, ExpectMessage, Lines, Message, Table,
+    Body, Case, Expect, ExpectAnswer, ExpectConfigure, ExpectForward, ExpectRequest,
+    ExpectResponse, Lines, Request, Scheme, Table,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -13,8 +14,8 @@ use tamis_engine::{
     Grant, Hook, Instance, Isolation,
 };
 use tamis_exchange::{
-    Attributes, Choice, Decision, Exchange, HeadSide, Reply, Scheme, Verdict, View, apply, check,
-    normalise_path,
+    self as x, Attributes, Choice, Decision, Exchange, HeadSide, Reply, Verdict, View, apply,
+    check, normalise_path,
 };
 use tamis_observe::Metrics;
 
@@ -44,6 +45,9 @@ impl Table {
             }
             (Ok(filter), None) => filter,
         };
+        if let Some(why) = unasked(&filter) {
+            return vec![why];
+        }
         let mut exchange = match request(&case.request) {
             Ok(exchange) => exchange,
             Err(why) => return vec![format!("the request of the case: {why}")],
@@ -82,8 +86,9 @@ struct Seen {
     choice: Option<Choice>,
     changed: bool,
     fault: Option<(&'static str, String)>,
-    request_body: Option<Vec<u8>>,
-    response_body: Option<Vec<u8>>,
+    /// In the chunks that came or that took their place.
+    request_body: Option<Vec<Vec<u8>>>,
+    response_body: Option<Vec<Vec<u8>>>,
 }
 
 enum Stopped {
@@ -113,7 +118,7 @@ fn walk(
         let decision = instance.on_request(&view)?;
         take(filter, decision, exchange, HeadSide::Request, seen)?;
     }
-    seen.request_body = case.request.body.as_ref().map(|body| body.clone().into_bytes());
+    seen.request_body = case.request.body.as_ref().map(Body::chunks);
     if filter.has(Hook::RequestBody) && filter.request_body() != BodyMode::None {
         body(filter, &mut instance, exchange, HeadSide::Request, seen)?;
     }
@@ -140,14 +145,14 @@ fn walk(
         let decision = instance.on_response(&view)?;
         take(filter, decision, exchange, HeadSide::Response, seen)?;
     }
-    seen.response_body = response.body.as_ref().map(|body| body.clone().into_bytes());
+    seen.response_body = response.body.as_ref().map(Body::chunks);
     if filter.has(Hook::ResponseBody) && filter.response_body() != BodyMode::None {
         body(filter, &mut instance, exchange, HeadSide::Response, seen)?;
     }
     Ok(())
 }
 
-/// Shows a body whole.
+/// Shows a body: chunk by chunk where the filter reads it so, whole where it buffers.
 fn body(
     filter: &Filter,
     instance: &mut Instance,
@@ -155,23 +160,49 @@ fn body(
     side: HeadSide,
     seen: &mut Seen,
 ) -> Result<(), Stopped> {
-    let slot = if side == HeadSide::Request { &seen.request_body } else { &seen.response_body };
-    let octets = slot.clone().unwrap_or_default();
-    let decision = match side {
-        HeadSide::Request => instance.on_request_body(exchange.id, &octets, true)?,
-        HeadSide::Response => instance.on_response_body(exchange.id, &octets, true)?,
+    let (slot, mode) = match side {
+        HeadSide::Request => (&mut seen.request_body, filter.request_body()),
+        HeadSide::Response => (&mut seen.response_body, filter.response_body()),
     };
-    if let Verdict::Replace(by) = &decision.verdict {
-        seen.changed = true;
-        seen.reason = decision.reason.clone().or(seen.reason.take());
-        let slot = match side {
-            HeadSide::Request => &mut seen.request_body,
-            HeadSide::Response => &mut seen.response_body,
+    let chunks = slot.take().unwrap_or_else(|| vec![Vec::new()]);
+    let chunks = if mode == BodyMode::Chunks { chunks } else { vec![chunks.concat()] };
+    let count = chunks.len();
+    let mut kept = Vec::with_capacity(count);
+    for (index, octets) in chunks.into_iter().enumerate() {
+        let last = index + 1 == count;
+        let decision = match side {
+            HeadSide::Request => instance.on_request_body(exchange.id, &octets, last)?,
+            HeadSide::Response => instance.on_response_body(exchange.id, &octets, last)?,
         };
-        *slot = Some(by.clone());
-        return Ok(());
+        if let Verdict::Replace(by) = decision.verdict {
+            seen.changed = true;
+            seen.reason = decision.reason.or(seen.reason.take());
+            kept.push(by);
+            continue;
+        }
+        take(filter, decision, exchange, side, seen)?;
+        kept.push(octets);
     }
-    take(filter, decision, exchange, side, seen)
+    match side {
+        HeadSide::Request => seen.request_body = Some(kept),
+        HeadSide::Response => seen.response_body = Some(kept),
+    }
+    Ok(())
+}
+
+/// Why a case says nothing about a filter: no table calls what it exports.
+fn unasked(filter: &Filter) -> Option<String> {
+    let called =
+        [Hook::Request, Hook::RequestBody, Hook::Router, Hook::Response, Hook::ResponseBody];
+    if filter.hooks().iter().any(|hook| called.contains(hook)) {
+        return None;
+    }
+    let names: Vec<&str> = filter.hooks().iter().map(|hook| hook.as_str()).collect();
+    Some(format!(
+        "no case can call this filter: it exports {} alone, and a table calls request, request-body, router, response \
+         and response-body; expect `configure` here, and test the rest as a plain function",
+        names.join(", ")
+    ))
 }
 
 fn take(
@@ -198,19 +229,18 @@ fn take(
     }
 }
 
-fn request(message: &Message) -> Result<Exchange, String> {
+fn request(message: &Request) -> Result<Exchange, String> {
     let method = message.method.as_deref().unwrap_or("GET");
     let mut attributes = Attributes::default();
     for (name, value) in &message.attributes {
-        attributes.set(name.clone(), value.clone());
+        attributes.set(bare(name).to_owned(), value.as_str());
     }
     Ok(Exchange {
         id: 1,
         method: method.parse().map_err(|_| format!("`{method}` is no method"))?,
-        scheme: match message.scheme.as_deref() {
-            Some("http") => Scheme::Http,
-            None | Some("https") => Scheme::Https,
-            Some(other) => return Err(format!("`{other}` is no scheme")),
+        scheme: match message.scheme {
+            Some(Scheme::Http) => x::Scheme::Http,
+            None | Some(Scheme::Https) => x::Scheme::Https,
         },
         authority: message.authority.clone().unwrap_or_else(|| "test.example".to_owned()),
         path: normalise_path(message.path.as_deref().unwrap_or("/")).into_owned(),
@@ -219,6 +249,11 @@ fn request(message: &Message) -> Result<Exchange, String> {
         response_headers: http::HeaderMap::new(),
         attributes,
     })
+}
+
+/// The name of an attribute as the exchange has it: filters declare it with an `@`.
+fn bare(name: &str) -> &str {
+    name.strip_prefix('@').unwrap_or(name)
 }
 
 fn http_status(status: u16) -> Result<http::StatusCode, String> {
@@ -263,19 +298,18 @@ fn refused(error: &EngineError, expected: &ExpectConfigure) -> Vec<String> {
 }
 
 fn compare(expect: &Expect, exchange: &Exchange, seen: &Seen, filter: &Filter) -> Vec<String> {
-    let mut found = Vec::new();
     match (&expect.fault, &seen.fault) {
-        (Some(kind), Some((came, _))) if kind == came => return found,
-        (Some(kind), came) => {
-            found.push(format!("expected the fault {kind}, came {came:?}"));
-            return found;
+        (Some(kind), Some((came, _))) if kind == came => return Vec::new(),
+        (Some(kind), Some((came, text))) => {
+            return vec![format!("expected the fault {kind}, came {came}: {text}")];
         }
-        (None, Some((kind, text))) => {
-            found.push(format!("the call failed ({kind}): {text}"));
-            return found;
+        (Some(kind), None) => {
+            return vec![format!("expected the fault {kind}, and every call gave a verdict")];
         }
+        (None, Some((kind, text))) => return vec![format!("the call failed ({kind}): {text}")],
         (None, None) => {}
     }
+    let mut found = Vec::new();
     match (&expect.answer, &seen.answer) {
         (Some(expected), Some(reply)) => answer(expected, reply, &mut found),
         (Some(_), None) => found.push("expected an answer, and the request passed".to_owned()),
@@ -295,31 +329,63 @@ fn compare(expect: &Expect, exchange: &Exchange, seen: &Seen, filter: &Filter) -
         found.push("expected that nothing changes, and something did".to_owned());
     }
     if let Some(expected) = &expect.request {
-        message("request", expected, exchange, HeadSide::Request, seen, &mut found);
+        request_differs(expected, exchange, seen, &mut found);
     }
     if let Some(expected) = &expect.response {
-        message("response", expected, exchange, HeadSide::Response, seen, &mut found);
+        response_differs(expected, exchange, seen, &mut found);
     }
-    if expect.unmatched == Some(true) && seen.choice != Some(Choice::Unmatched) {
-        found.push(format!("expected no rule to match, came {:?}", seen.choice));
+    if expect.unmatched == Some(true) {
+        found.extend(matched(seen.choice.as_ref(), filter));
     }
     if let Some(expected) = &expect.forward {
-        match &seen.choice {
-            Some(Choice::Forward(selection)) => {
-                let rule = filter.rules().get(selection.rule as usize);
-                let backend = filter.backends().get(selection.backend as usize);
-                for (what, wanted, came) in
-                    [("rule", &expected.rule, rule), ("backend", &expected.backend, backend)]
-                {
-                    if wanted.is_some() && wanted.as_ref() != came {
-                        found.push(format!("expected the {what} {wanted:?}, came {came:?}"));
-                    }
-                }
-            }
-            other => found.push(format!("expected a rule to match, came {other:?}")),
-        }
+        forward_differs(expected, seen.choice.as_ref(), filter, &mut found);
     }
     found
+}
+
+const NO_ROUTER: &str = "and no router was asked: the filter exports none, or answered before";
+
+/// A rule that matched where none should.
+fn matched(choice: Option<&Choice>, filter: &Filter) -> Option<String> {
+    let came = match choice {
+        Some(Choice::Unmatched) => return None,
+        Some(Choice::Forward(selection)) => {
+            let rule = filter.rules().get(selection.rule as usize).map_or("a rule", String::as_str);
+            format!("and `{rule}` did")
+        }
+        Some(Choice::Answer(reply)) => format!("and the router answered {}", reply.status),
+        None => NO_ROUTER.to_owned(),
+    };
+    Some(format!("expected no rule to match, {came}"))
+}
+
+fn forward_differs(
+    expected: &ExpectForward,
+    choice: Option<&Choice>,
+    filter: &Filter,
+    found: &mut Vec<String>,
+) {
+    let selection = match choice {
+        Some(Choice::Forward(selection)) => selection,
+        Some(Choice::Unmatched) => {
+            return found.push("expected a rule to match, and none did".to_owned());
+        }
+        Some(Choice::Answer(reply)) => {
+            let status = reply.status;
+            return found
+                .push(format!("expected a rule to match, and the router answered {status}"));
+        }
+        None => return found.push(format!("expected a rule to match, {NO_ROUTER}")),
+    };
+    let rule = filter.rules().get(selection.rule as usize);
+    let backend = filter.backends().get(selection.backend as usize);
+    let pairs = [("rule", &expected.rule, rule), ("backend", &expected.backend, backend)];
+    for (what, wanted, came) in pairs {
+        if let Some(wanted) = wanted.as_ref().filter(|wanted| Some(*wanted) != came) {
+            let came = came.map_or("one that the filter does not name", String::as_str);
+            found.push(format!("expected the {what} `{wanted}`, came `{came}`"));
+        }
+    }
 }
 
 fn answer(expected: &ExpectAnswer, reply: &Reply, found: &mut Vec<String>) {
@@ -332,10 +398,7 @@ fn answer(expected: &ExpectAnswer, reply: &Reply, found: &mut Vec<String>) {
         let fields = reply.headers.iter().filter(|field| field.name == *name);
         let came: Vec<_> = fields.map(|field| text(&field.value)).collect();
         if lines.values() != came {
-            found.push(format!(
-                "answer header {name}: expected {:?}, came {came:?}",
-                lines.values()
-            ));
+            found.push(differs(&format!("answer header {name}"), &lines.values(), &came));
         }
     }
     let body = text(&reply.body);
@@ -351,48 +414,85 @@ fn answer(expected: &ExpectAnswer, reply: &Reply, found: &mut Vec<String>) {
     }
 }
 
-fn message(
-    what: &str,
-    expected: &ExpectMessage,
+fn request_differs(
+    expected: &ExpectRequest,
     exchange: &Exchange,
-    side: HeadSide,
     seen: &Seen,
     found: &mut Vec<String>,
 ) {
-    let mut same = |field: &str, wanted: Option<&str>, came: &str| {
-        if let Some(wanted) = wanted.filter(|wanted| *wanted != came) {
-            found.push(format!("{what} {field}: expected {wanted:?}, came {came:?}"));
+    let body = joined(seen.request_body.as_ref());
+    for (field, wanted, came) in [
+        ("path", &expected.path, &exchange.path),
+        ("authority", &expected.authority, &exchange.authority),
+        ("body", &expected.body, &body),
+    ] {
+        if let Some(wanted) = wanted.as_ref().filter(|wanted| *wanted != came) {
+            found.push(format!("request {field}: expected {wanted:?}, came {came:?}"));
         }
-    };
-    same("path", expected.path.as_deref(), &exchange.path);
-    same("authority", expected.authority.as_deref(), &exchange.authority);
-    let status = exchange.status.map_or(0, |status| status.as_u16()).to_string();
-    same("status", expected.status.map(|status| status.to_string()).as_deref(), &status);
-    let body = match side {
-        HeadSide::Request => &seen.request_body,
-        HeadSide::Response => &seen.response_body,
-    };
-    same("body", expected.body.as_deref(), &text(body.as_deref().unwrap_or_default()));
-    let fields = match side {
-        HeadSide::Request => &exchange.headers,
-        HeadSide::Response => &exchange.response_headers,
-    };
-    for (name, lines) in &expected.headers {
+    }
+    fields_differ("request", &expected.headers, &exchange.headers, found);
+    attributes_differ(&expected.attributes, exchange, found);
+}
+
+fn response_differs(
+    expected: &ExpectResponse,
+    exchange: &Exchange,
+    seen: &Seen,
+    found: &mut Vec<String>,
+) {
+    let came = exchange.status.map_or(0, |status| status.as_u16());
+    if let Some(status) = expected.status.filter(|status| *status != came) {
+        found.push(format!("response status: expected {status}, came {came}"));
+    }
+    let came = joined(seen.response_body.as_ref());
+    if let Some(body) = expected.body.as_ref().filter(|body| **body != came) {
+        found.push(format!("response body: expected {body:?}, came {came:?}"));
+    }
+    fields_differ("response", &expected.headers, &exchange.response_headers, found);
+    attributes_differ(&expected.attributes, exchange, found);
+}
+
+fn fields_differ(
+    what: &str,
+    expected: &BTreeMap<String, Lines>,
+    fields: &http::HeaderMap,
+    found: &mut Vec<String>,
+) {
+    for (name, lines) in expected {
         let came: Vec<_> =
             fields.get_all(name).iter().map(|value| text(value.as_bytes())).collect();
         if lines.values() != came {
-            found.push(format!(
-                "{what} header {name}: expected {:?}, came {came:?}",
-                lines.values()
-            ));
+            found.push(differs(&format!("{what} header {name}"), &lines.values(), &came));
         }
     }
-    for (name, value) in &expected.attributes {
-        let came = exchange.attributes.find(name);
-        if value.as_deref() != came {
-            found.push(format!("{what} attribute {name}: expected {value:?}, came {came:?}"));
+}
+
+fn attributes_differ(
+    expected: &BTreeMap<String, Option<String>>,
+    exchange: &Exchange,
+    found: &mut Vec<String>,
+) {
+    let shown = |value: Option<&str>| value.map_or("none".to_owned(), |value| format!("{value:?}"));
+    for (name, wanted) in expected {
+        let came = exchange.attributes.find(bare(name));
+        if wanted.as_deref() != came {
+            let (wanted, came) = (shown(wanted.as_deref()), shown(came));
+            found.push(format!("attribute {name}: expected {wanted}, came {came}"));
         }
     }
+}
+
+/// Values of a header that are not those expected.
+fn differs(what: &str, wanted: &[&str], came: &[String]) -> String {
+    fn shown<T: AsRef<str>>(values: &[T]) -> String {
+        let quoted: Vec<String> = values.iter().map(|one| format!("{:?}", one.as_ref())).collect();
+        if quoted.is_empty() { "none".to_owned() } else { quoted.join(", ") }
+    }
+    format!("{what}: expected {}, came {}", shown(wanted), shown(came))
+}
+
+fn joined(chunks: Option<&Vec<Vec<u8>>>) -> String {
+    text(&chunks.map(|chunks| chunks.concat()).unwrap_or_default())
 }
 
 fn text(octets: &[u8]) -> String {

@@ -1,60 +1,102 @@
 //! A table of cases, read from YAML.
+//!
+//! The Rust types are the one home of its shape: the schema that finds mistakes with their places, and the reference
+//! page, come from them.
 
-use serde::Deserialize;
+use crate::check;
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::OnceLock;
 use tamis_engine::Grant;
+use tamis_resources::{CheckedText, GrantSpec, Problem, grant_plan};
 
 /// Configuration and cases of one filter.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Table {
     /// Where it was read from.
     #[serde(skip)]
     pub source: String,
-    /// Given to the filter unless a case says otherwise.
+    /// Given to the filter, unless a case has its own. `{}` when not said.
     #[serde(default)]
     pub config: Option<Value>,
-    /// What the filter may do; everything when not said.
-    #[serde(default)]
+    /// What the filter may do: the `spec` of a Grant, without `filter`. When not said: every capability, field and
+    /// body, quota that never runs out, no host to call, no secret, and the usual limits.
+    #[serde(default, deserialize_with = "granted")]
+    #[schemars(schema_with = "grant_schema")]
     pub grant: Option<Grant>,
-    /// In order.
+    /// In order; each has an instance of its own.
+    #[schemars(length(min = 1))]
     pub cases: Vec<Case>,
 }
 
 /// One case.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Case {
-    /// What it shows, as a sentence.
+    /// What it shows, as a sentence; no two are the same.
+    #[schemars(length(min = 1))]
     pub name: String,
     /// Instead of the table's.
     #[serde(default)]
     pub config: Option<Value>,
-    /// What a client sends.
+    /// What a client sends: `GET /` of `https://test.example` when not said.
     #[serde(default)]
-    pub request: Message,
-    /// What the upstream answers; then response hooks run too.
+    pub request: Request,
+    /// What the upstream answers; then hooks on responses run too.
     #[serde(default)]
-    pub response: Option<Message>,
+    pub response: Option<Response>,
     /// What should come of it.
     pub expect: Expect,
 }
 
-/// A request or a response.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Message {
+/// A request as it comes from a client.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Request {
+    /// `GET` when not said.
     pub method: Option<String>,
-    pub scheme: Option<String>,
+    /// `https` when not said.
+    pub scheme: Option<Scheme>,
+    /// Host and port; `test.example` when not said.
     pub authority: Option<String>,
+    /// Path and query; `/` when not said.
     pub path: Option<String>,
-    pub status: Option<u16>,
-    #[serde(default)]
+    /// A value each, or a list of values for several fields of a name.
     pub headers: BTreeMap<String, Lines>,
-    #[serde(default)]
+    /// Facts that the proxy adds (`peer.spiffe-id`), or that a filter before set.
     pub attributes: BTreeMap<String, String>,
-    pub body: Option<String>,
+    /// The whole body, or a list of chunks as they come in.
+    pub body: Option<Body>,
+}
+
+/// A response as it comes from the upstream.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Response {
+    /// 200 when not said.
+    #[schemars(range(min = 200, max = 599))]
+    pub status: Option<u16>,
+    /// A value each, or a list of values for several fields of a name.
+    pub headers: BTreeMap<String, Lines>,
+    /// The whole body, or a list of chunks as they come in.
+    pub body: Option<Body>,
+}
+
+/// How a client spoke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Scheme {
+    /// In clear text.
+    Http,
+    /// Over TLS.
+    Https,
 }
 
 /// One value, several, or (in what is expected) none.
@@ -80,54 +122,136 @@ impl Lines {
     }
 }
 
-/// What should come of a case. What is not said is not looked at.
-#[derive(Debug, Clone, Default, Deserialize)]
+impl JsonSchema for Lines {
+    fn schema_name() -> Cow<'static, str> {
+        "Lines".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [
+            { "type": "string" },
+            { "type": "array", "items": { "type": "string" } },
+            { "type": "null" },
+        ] })
+    }
+}
+
+/// A body: whole, or in chunks.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Body {
+    /// In one piece.
+    Whole(String),
+    /// A filter that reads `chunks` sees these; one that buffers sees them joined.
+    Chunks(Vec<String>),
+}
+
+impl Body {
+    /// The chunks, at least one.
+    pub fn chunks(&self) -> Vec<Vec<u8>> {
+        let octets = |text: &String| text.clone().into_bytes();
+        match self {
+            Self::Whole(text) => vec![octets(text)],
+            Self::Chunks(chunks) if chunks.is_empty() => vec![Vec::new()],
+            Self::Chunks(chunks) => chunks.iter().map(octets).collect(),
+        }
+    }
+}
+
+impl JsonSchema for Body {
+    fn schema_name() -> Cow<'static, str> {
+        "Body".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [
+            { "type": "string" },
+            { "type": "array", "items": { "type": "string" } },
+        ] })
+    }
+}
+
+/// What should come of a case. What is not said is not looked at; something has to be.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-#[expect(missing_docs, reason = "the table in the crate's documentation says what each means")]
 pub struct Expect {
+    /// `true`: nothing was changed and nothing answered.
     pub pass: Option<bool>,
+    /// The filter answers, so.
     pub answer: Option<ExpectAnswer>,
+    /// The reason it gives last.
     pub reason: Option<String>,
-    pub request: Option<ExpectMessage>,
-    pub response: Option<ExpectMessage>,
+    /// What goes to the upstream.
+    pub request: Option<ExpectRequest>,
+    /// What goes to the client; the case needs a `response`.
+    pub response: Option<ExpectResponse>,
+    /// Where a router sends it; `{}` is anywhere.
     pub forward: Option<ExpectForward>,
+    /// `true`: a router has no rule for it.
     pub unmatched: Option<bool>,
+    /// The configuration is refused. Nothing else can be expected with it.
     pub configure: Option<ExpectConfigure>,
+    /// A call fails: `trap`, `deadline`, `memory`, `stack`, `lift` (an answer that the contract does not allow).
+    /// Nothing else can be expected with it.
     pub fault: Option<String>,
 }
 
 /// An answer of the filter.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct ExpectAnswer {
+    /// Its status.
+    #[schemars(range(min = 200, max = 599))]
     pub status: Option<u16>,
+    /// Its headers, each with all its values; `null` is absent.
     pub headers: BTreeMap<String, Lines>,
+    /// Its whole body.
     pub body: Option<String>,
+    /// Part of its body.
     pub body_contains: Option<String>,
 }
 
-/// A message as it goes on.
-#[derive(Debug, Clone, Default, Deserialize)]
+/// A request as it goes on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-pub struct ExpectMessage {
+pub struct ExpectRequest {
+    /// Path and query.
     pub path: Option<String>,
+    /// Host and port.
     pub authority: Option<String>,
-    pub status: Option<u16>,
+    /// Each with all its values; `null` is absent.
     pub headers: BTreeMap<String, Lines>,
+    /// `null` is absent.
     pub attributes: BTreeMap<String, Option<String>>,
+    /// The whole body.
+    pub body: Option<String>,
+}
+
+/// A response as it goes on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct ExpectResponse {
+    /// Its status.
+    #[schemars(range(min = 200, max = 599))]
+    pub status: Option<u16>,
+    /// Each with all its values; `null` is absent.
+    pub headers: BTreeMap<String, Lines>,
+    /// `null` is absent.
+    pub attributes: BTreeMap<String, Option<String>>,
+    /// The whole body.
     pub body: Option<String>,
 }
 
 /// Where a router sends a request.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct ExpectForward {
+    /// Name of the rule.
     pub rule: Option<String>,
+    /// The service, `namespace/name:port`.
     pub backend: Option<String>,
 }
 
 /// A configuration that is refused.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct ExpectConfigure {
     /// JSON pointer of the place; `/` or empty is the whole.
@@ -136,26 +260,83 @@ pub struct ExpectConfigure {
     pub contains: Option<String>,
 }
 
-/// A table that cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[error("{source_name}: {message}")]
+/// A table that cannot be read, with everything that is wrong with it.
+#[derive(Debug)]
 pub struct TableError {
-    /// The file.
-    pub source_name: String,
-    /// What is wrong, with line and column.
-    pub message: String,
+    /// At least one, each with its place and the way out.
+    pub problems: Vec<Problem>,
 }
+
+impl fmt::Display for TableError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, problem) in self.problems.iter().enumerate() {
+            let place = &problem.place;
+            let end = if at == 0 { "" } else { "\n" };
+            write!(f, "{end}{}:{}:{}: {problem}", place.source, place.line, place.column)?;
+            if let Some(help) = &problem.help {
+                write!(f, "; {help}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for TableError {}
 
 impl Table {
     /// Reads a table. `source_name` is what errors and reports call it.
     ///
     /// # Errors
-    /// Says where the text is no table.
+    /// Everything that is wrong with it, before any component is looked at.
     pub fn parse(source_name: &str, text: &str) -> Result<Self, TableError> {
-        let table: Self = serde_norway::from_str(text).map_err(|error| TableError {
-            source_name: source_name.to_owned(),
-            message: error.to_string(),
+        static SCHEMA: OnceLock<Value> = OnceLock::new();
+        let schema = SCHEMA.get_or_init(Self::schema);
+        let checked = CheckedText::read(source_name, text, schema)
+            .map_err(|problems| TableError { problems })?;
+        let table: Self = serde_json::from_value(checked.to_json()).map_err(|error| {
+            let help = "docs/reference/cases.md says what a table holds";
+            TableError {
+                problems: vec![checked.problem("cases.shape", "", error.to_string(), help)],
+            }
         })?;
+        let problems = check::problems(&table, &checked);
+        if !problems.is_empty() {
+            return Err(TableError { problems });
+        }
         Ok(Self { source: source_name.to_owned(), ..table })
     }
+
+    /// The JSON Schema of a table.
+    #[must_use]
+    pub fn schema() -> Value {
+        let mut settings = SchemaSettings::draft2020_12();
+        settings.inline_subschemas = true;
+        SchemaGenerator::new(settings).into_root_schema_for::<Self>().to_value()
+    }
+}
+
+/// The `spec` of a Grant; the table says nothing about whose it is.
+fn grant_schema(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = generator.subschema_for::<GrantSpec>();
+    let description = "What the filter may do: the `spec` of a Grant, without `filter`. When not said: every capability, \
+         field and body, quota that never runs out, no host to call, no secret, and the usual limits.";
+    schema.insert("description".to_owned(), description.into());
+    schema.remove("required");
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        for name in ["filter", "signedBy"] {
+            properties.remove(name);
+        }
+    }
+    schema
+}
+
+/// A grant as documents write it, in the shape of the engine.
+fn granted<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Grant>, D::Error> {
+    let Some(Value::Object(mut spec)) = Option::<Value>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    spec.insert("filter".to_owned(), "test/filter".into());
+    let spec: GrantSpec = serde_json::from_value(spec.into()).map_err(D::Error::custom)?;
+    let plan = serde_json::to_value(grant_plan(&spec)).map_err(D::Error::custom)?;
+    serde_json::from_value(plan).map(Some).map_err(D::Error::custom)
 }

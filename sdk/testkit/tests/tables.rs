@@ -75,13 +75,13 @@ fn each_expectation_can_hold_and_can_fail() {
             API,
             "forward: { rule: shop/web/api, backend: 'shop/api:80' }",
             "forward: { rule: shop/web/old }",
-            "came Some(\"shop/web/api\")",
+            "expected the rule `shop/web/old`, came `shop/web/api`",
         ),
         (
             API,
             "forward: { backend: 'shop/api:80' }",
             "forward: { backend: 'shop/pay:80' }",
-            "came Some(\"shop/api:80\")",
+            "expected the backend `shop/pay:80`, came `shop/api:80`",
         ),
         (API, "request: { path: '/v1/a?b' }", "request: { path: /api/a }", "came \"/v1/a?b\""),
         (
@@ -94,32 +94,32 @@ fn each_expectation_can_hold_and_can_fail() {
             API,
             "request: { headers: { x-a: [one, two], x-gone: null } }",
             "request: { headers: { x-a: [one] } }",
-            "came [\"one\", \"two\"]",
+            "request header x-a: expected \"one\", came \"one\", \"two\"",
         ),
         (
             API,
             "request: { headers: { x-gone: null } }",
             "request: { headers: { x-gone: x } }",
-            "came []",
+            "expected \"x\", came none",
         ),
         (
             API,
             "request: { attributes: { nope: null } }",
             "request: { attributes: { nope: a } }",
-            "came None",
+            "attribute nope: expected \"a\", came none",
         ),
         (API, "request: { body: '' }", "request: { body: a }", "request body: expected \"a\""),
         (
             ANSWERED,
             "response: { status: 201, body: hi }",
             "response: { status: 200 }",
-            "came \"201\"",
+            "response status: expected 200, came 201",
         ),
         (
             ANSWERED,
             "response: { headers: { server: shop } }",
             "response: { headers: { server: nginx } }",
-            "came [\"shop\"]",
+            "came \"shop\"",
         ),
         (
             ANSWERED,
@@ -137,7 +137,7 @@ fn each_expectation_can_hold_and_can_fail() {
             OLD,
             "answer: { headers: { location: 'https://new.example/old/a' } }",
             "answer: { headers: { location: a } }",
-            "came [\"https://new.example/old/a\"]",
+            "came \"https://new.example/old/a\"",
         ),
         (
             OLD,
@@ -146,14 +146,19 @@ fn each_expectation_can_hold_and_can_fail() {
             "expected one with \"moved\"",
         ),
         (OLD, "answer: {}", "pass: true", "the filter answered 301"),
+        (ELSEWHERE, "unmatched: true", "forward: {}", "expected a rule to match, and none did"),
         (
-            ELSEWHERE,
-            "unmatched: true",
+            API,
             "forward: {}",
-            "expected a rule to match, came Some(Unmatched)",
+            "unmatched: true",
+            "expected no rule to match, and `shop/web/api` did",
         ),
-        (API, "forward: {}", "unmatched: true", "expected no rule to match"),
-        (API, "forward: {}", "fault: trap", "expected the fault trap, came None"),
+        (
+            API,
+            "forward: {}",
+            "fault: trap",
+            "expected the fault trap, and every call gave a verdict",
+        ),
         (API, "forward: {}", "configure: { contains: a }", "was taken"),
     ];
     for (case, holds, fails, says) in rows {
@@ -179,6 +184,11 @@ fn a_reason_is_compared_and_a_refused_configuration_has_a_place() {
         differences(jwt(), config, &other),
         ["expected the reason jwt.expired, came jwt.missing"]
     );
+    let asked = "expect: { forward: {} }";
+    let found = differences(jwt(), &format!("{config}\ngrant: {GRANT}"), asked);
+    assert_eq!(found, ["the filter answered 401 (reason jwt.missing)", NO_ROUTER]);
+    let asked = "expect: { unmatched: true }";
+    assert_eq!(differences(jwt(), config, asked)[1], NO_ROUTER.replace("a rule", "no rule"));
     let refused = "config: { issuers: [{ issuer: 7 }] }, expect: { configure: { error: AT } }";
     let whole = differences(jwt(), config, &refused.replace("AT", "/issuers/0/issuer"));
     assert_eq!(whole, Vec::<String>::new());
@@ -188,41 +198,120 @@ fn a_reason_is_compared_and_a_refused_configuration_has_a_place() {
     assert!(found[0].starts_with("the filter does not start"), "{found:?}");
 }
 
+/// What the token filter needs of a grant, in the words of a document.
+const GRANT: &str = "{ request: { readHeaders: [authorization], writeHeaders: [authorization] }, \
+     imports: { clock: {}, crypto: {}, log: {}, kv: {}, http-client: { hosts: [] } }, limits: { time: 50ms } }";
+const NO_ROUTER: &str = "expected a rule to match, and no router was asked: the filter exports none, or answered before";
+
 #[test]
 fn a_filter_without_the_grant_does_not_start() {
-    let head = format!("grant: {{ reads: [] }}\n{ROUTES}");
+    let head = format!("grant: {{ request: {{ readHeaders: [] }} }}\n{ROUTES}");
     let found = differences(route(), &head, "expect: { forward: {} }");
     assert!(found[0].starts_with("the filter does not start"), "{found:?}");
 }
 
 #[test]
-fn what_a_case_cannot_mean_is_said() {
+fn a_filter_that_no_case_can_call_says_which_hooks_it_has() {
+    let found = differences(&component("retry"), "config: {}", "expect: { pass: true }");
+    assert!(found[0].contains("it exports retry alone"), "{found:?}");
+    let found = differences(
+        &component("retry"),
+        "config: { attempt: 1 }",
+        "expect: { configure: { error: /attempt } }",
+    );
+    assert_eq!(found, Vec::<String>::new());
+}
+
+/// Every mistake with its place, what is said of it, and the way out. None of them needs a component.
+#[test]
+fn a_mistake_in_a_table_is_found_before_a_build_with_its_place_and_the_way_out() {
+    let one = |text: &str| format!("cases:\n  - name: a\n    {text}\n");
+    let expect = |text: &str| one(&format!("expect: {{ {text} }}"));
+    let also = |text: &str| one(&format!("{text}\n    expect: {{ pass: true }}"));
     let rows = [
-        ("request: { method: 'A B' }", "`A B` is no method"),
-        ("request: { scheme: ftp }", "`ftp` is no scheme"),
-        ("request: { headers: { 'a b': x } }", "`a b` is no header"),
-        ("request: { headers: { a: \"\\n\" } }", "the value of a has a control character"),
-        ("request: { path: /api }, response: { status: 99 }", "99 is no status"),
+        // Its shape.
+        (expect("passs: true"), 3, "has no field `passs`", "did you mean `pass`?"),
+        (expect("answer: { status: many }"), 3, "must be a whole number or nothing", ""),
+        (expect("answer: { statsu: 403 }"), 3, "has no field `statsu`", "did you mean `status`?"),
+        (expect("answer: { status: 99 }"), 3, "must be at least 200", ""),
+        (expect("request: { headers: { x-a: 1 } }"), 3, "must be text", "put it in quotes"),
+        (also("request: { status: 200 }"), 3, "has no field `status`", ""),
+        (also("response: { method: GET }"), 3, "has no field `method`", ""),
+        (also("request: { scheme: ftp }"), 3, "must be http or https", ""),
+        ("cases: [{ expect: {} }]".to_owned(), 1, "lacks `name`", ""),
+        ("config: {}".to_owned(), 1, "lacks `cases`", ""),
+        ("cases: []".to_owned(), 1, "must not be empty", ""),
+        ("cases: [".to_owned(), 1, "not YAML", ""),
+        (String::new(), 1, "is empty", ""),
+        // The grant is that of a document.
+        (
+            format!("grant: {{ reads: [a] }}\n{}", expect("pass: true")),
+            1,
+            "has no field `reads`",
+            "",
+        ),
+        (
+            format!(
+                "grant: {{ imports: {{ quota: {{ classes: {{ a: {{ perSecond: 1, burst: 1 }} }} }} }} }}\n{}",
+                expect("pass: true")
+            ),
+            1,
+            "has no field `perSecond`",
+            "",
+        ),
+        (
+            format!("grant: {{ limits: {{ time: 5 }} }}\n{}", expect("pass: true")),
+            1,
+            "must be text",
+            "",
+        ),
+        // Its sense.
+        (one("expect: {}"), 3, "`expect` says nothing", "`pass: true`"),
+        (expect("pass: false"), 3, "`pass` is true or is left out", ""),
+        (expect("unmatched: false"), 3, "`unmatched` is true or is left out", ""),
+        (expect("request: {}"), 3, "it says nothing", "name a header"),
+        (expect("response: { status: 200 }"), 3, "the case has no `response`", "response: {"),
+        (expect("answer: {}, pass: true"), 3, "`answer` and `pass` cannot both", "two cases"),
+        (expect("configure: {}, reason: a"), 3, "`configure` and `reason` cannot both", ""),
+        (expect("fault: trap, answer: {}"), 3, "`fault` and `answer` cannot both", ""),
+        (expect("fault: deadlin"), 3, "there is no fault `deadlin`", "did you mean `deadline`?"),
+        (expect("reason: Not This"), 3, "`Not This` is no reason", "a-z0-9.-"),
+        (expect("configure: { error: blocked }"), 3, "`blocked` is no JSON pointer", "/issuers/0"),
+        (expect("answer: { headers: { X-A: b } }"), 3, "`X-A` is no header", "lower case"),
+        (also("request: { method: A B }"), 3, "`A B` is no method", "GET"),
+        (also("request: { path: pay }"), 3, "a path begins with `/`", ""),
+        (also("request: { headers: { a b: x } }"), 3, "`a b` is no header", ""),
+        (also("request: { headers: { a: \"\\n\" } }"), 3, "has a control character", ""),
+        (also("request: { headers: { a: null } }"), 3, "no header without a value", "leave it out"),
+        (also("response: { status: 99 }"), 3, "must be at least 200", ""),
+        (
+            format!("{0}{1}", expect("pass: true"), "  - { name: a, expect: { pass: true } }"),
+            4,
+            "an earlier case has this name",
+            "",
+        ),
     ];
-    for (case, says) in rows {
-        let found = differences(route(), ROUTES, &format!("{case}, expect: {{}}"));
-        assert!(found.len() == 1 && found[0].contains(says), "{case}: {found:?}");
+    for (text, line, says, help) in rows {
+        let error = match Table::parse("tests/cases.yaml", &text) {
+            Ok(_) => panic!("{text} was taken"),
+            Err(error) => error,
+        };
+        let problem = &error.problems[0];
+        assert!(problem.message.contains(says), "{text}: {problem}");
+        assert_eq!(problem.place.line, line, "{text}: {problem}");
+        let found = problem.help.as_deref().unwrap_or_default();
+        assert!(found.contains(help), "{text}: {problem}; {found}");
+        let shown = error.to_string();
+        assert!(shown.starts_with(&format!("tests/cases.yaml:{line}:")), "{shown}");
     }
 }
 
 #[test]
-fn a_bad_table_names_file_and_place() {
-    let rows = [
-        ("cases: [{ name: a, expect: { passs: true } }]", "unknown field `passs`"),
-        ("cases: [{ expect: {} }]", "missing field `name`"),
-        ("cases:\n  - name: a\n    expect: { answer: { status: many } }", "line 3"),
-        ("config: {}", "missing field `cases`"),
-        ("cases: [", "line 2"),
-    ];
-    for (text, says) in rows {
-        let error = Table::parse("tests/cases.yaml", text).unwrap_err().to_string();
-        assert!(error.starts_with("tests/cases.yaml: ") && error.contains(says), "{text}: {error}");
-    }
+fn everything_that_is_wrong_with_a_table_is_said_at_once() {
+    let text = "cases:\n  - { name: a, expect: {} }\n  - { name: a, expect: { pass: false } }\n";
+    let error = Table::parse("cases.yaml", text).unwrap_err();
+    let lines: Vec<usize> = error.problems.iter().map(|one| one.place.line).collect();
+    assert_eq!(lines, [2, 3, 3]);
 }
 
 #[test]
