@@ -126,7 +126,7 @@ impl Filter for Breaker {
     }
 
     fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
-        let mut interest = Interest::reading::<String>([]);
+        let mut interest = Interest::reading([]);
         interest.extra.push(Attribute {
             name: "window-ms".to_owned(),
             value: settings.window.millis().to_string(),

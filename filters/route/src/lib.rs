@@ -146,7 +146,8 @@ impl Building {
             .collect();
         writes.sort_unstable();
         writes.dedup();
-        let interest = Interest::reading(self.reads).writing(writes);
+        let interest = Interest::reading(self.reads.iter().map(String::as_str))
+            .writing(writes.iter().map(String::as_str));
         let policy = RoutePolicy {
             table: self.table,
             actions: self.actions,

@@ -89,7 +89,7 @@ impl Filter for TelemetryPolicy<Host> {
     }
 
     fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
-        let mut interest = Interest::reading::<String>([]);
+        let mut interest = Interest::reading([]);
         interest.extra.push(Attribute {
             name: format!("buckets:{}", series::DURATION),
             value: settings.buckets_text(),

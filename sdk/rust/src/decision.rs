@@ -62,7 +62,7 @@ impl Edit {
         Self::SetAuthority(authority.into())
     }
 
-    /// Sets an attribute for later filters and telemetry; never sent.
+    /// Sets an attribute for filters that come later in this exchange; never sent.
     #[must_use]
     pub fn attribute(name: impl Into<String>, value: impl Into<String>) -> Self {
         Self::SetAttribute(Attribute { name: name.into(), value: value.into() })

@@ -207,6 +207,9 @@ roles! {
     export_authorizer: request;
     /// Exports a [`Request`](crate::Request) filter that also works in the background ([`Tick`](crate::Tick)).
     export_refreshing_authorizer: request, tick;
+    /// Exports a filter that changes the heads of requests and responses ([`Request`](crate::Request),
+    /// [`Response`](crate::Response)), and sees no body.
+    export_head_policy: request, response;
     /// Exports a filter that changes heads and bodies in both directions.
     export_transformer: request, request_body, response, response_body;
     /// Exports a [`Router`](crate::Router).

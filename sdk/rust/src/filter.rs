@@ -28,10 +28,11 @@ pub trait Filter: Sized {
 }
 
 impl Interest {
-    /// Reads these fields, writes nothing, wants no bodies. See `interest.reads` in the WIT for the names.
-    pub fn reading<Name: Into<String>>(names: impl IntoIterator<Item = Name>) -> Self {
+    /// Reads these fields, writes nothing, wants no bodies. See `interest.reads` in the WIT for the names; `[]` reads
+    /// nothing.
+    pub fn reading<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
         Self {
-            reads: names.into_iter().map(Into::into).collect(),
+            reads: names.into_iter().map(str::to_owned).collect(),
             writes: Vec::new(),
             request_body: BodyMode::None,
             response_body: BodyMode::None,
@@ -42,8 +43,8 @@ impl Interest {
 
     /// Edits may touch these names as well.
     #[must_use]
-    pub fn writing<Name: Into<String>>(mut self, names: impl IntoIterator<Item = Name>) -> Self {
-        self.writes.extend(names.into_iter().map(Into::into));
+    pub fn writing<'n>(mut self, names: impl IntoIterator<Item = &'n str>) -> Self {
+        self.writes.extend(names.into_iter().map(str::to_owned));
         self
     }
 
@@ -99,5 +100,19 @@ impl<F: Filter> Slot<F> {
             Some((filter, reads)) => hook(filter, reads),
             None => panic!("a hook was called before configure succeeded"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_may_read_and_write_nothing() {
+        let interest = Interest::reading([]).writing([]);
+        assert!(interest.reads.is_empty() && interest.writes.is_empty());
+        let names = vec!["x-a".to_owned()];
+        let interest = Interest::reading(names.iter().map(String::as_str)).writing(["x-b"]);
+        assert_eq!((interest.reads, interest.writes), (names, vec!["x-b".to_owned()]));
     }
 }

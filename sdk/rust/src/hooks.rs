@@ -44,7 +44,7 @@ pub trait ResponseBody: Filter {
 pub trait Router: Filter {
     /// Services this router may choose, as `namespace/name:port`.
     fn backends(&self) -> Vec<String>;
-    /// Names of its rules, for people.
+    /// Names of its rules, `namespace/route/rule`: filters that hang on a rule are found by its name.
     fn rules(&self) -> Vec<String>;
     /// Forward, answer, or nothing matched.
     fn on_route(&mut self, seen: View<'_>) -> router::Choice;

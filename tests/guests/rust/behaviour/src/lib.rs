@@ -47,7 +47,8 @@ impl Filter for Behaviour {
         let family = metrics::define(metrics::Kind::Counter, "guest_total", "Seen.", &labels)
             .map_err(|message| vec![ConfigError { pointer: String::new(), message }])?;
         let series = metrics::series(family, &["/".to_owned()]);
-        let interest = Interest::reading(settings.reads).writing(settings.writes);
+        let interest = Interest::reading(settings.reads.iter().map(String::as_str))
+            .writing(settings.writes.iter().map(String::as_str));
         Ok((Self { does: settings.r#do, series, calls: 0, memory: Vec::new() }, interest))
     }
 }

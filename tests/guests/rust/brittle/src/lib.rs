@@ -21,7 +21,8 @@ impl Filter for Brittle {
     const SCHEMA: &'static str = r#"{"type":"object"}"#;
 
     fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
-        let interest = Interest::reading(settings.reads).writing(settings.writes);
+        let interest = Interest::reading(settings.reads.iter().map(String::as_str))
+            .writing(settings.writes.iter().map(String::as_str));
         Ok((Self { calls: 0 }, interest))
     }
 }

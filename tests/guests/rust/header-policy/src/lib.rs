@@ -60,11 +60,11 @@ impl Response for HeaderPolicy {
 }
 
 /// The names, each once.
-fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let mut found = Vec::new();
     for name in names {
-        if !found.iter().any(|other| other == name) {
-            found.push(name.to_owned());
+        if !found.contains(&name) {
+            found.push(name);
         }
     }
     found
