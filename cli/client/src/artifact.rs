@@ -108,6 +108,24 @@ impl Client {
         Ok(Pushed { digest, tag: tag.to_string(), signatures })
     }
 
+    /// The manifest that a version names in a repository; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`ClientError::Artifact`] when the version is no tag, [`ClientError::Oci`] when the registry refuses.
+    pub async fn released(
+        &self,
+        repository: &str,
+        version: &str,
+    ) -> Result<Option<Digest>, ClientError> {
+        let repository = checked(repository)?;
+        let tag: Reference = version.parse().map_err(ClientError::Artifact)?;
+        match self.manifest(repository, &tag).await {
+            Ok(there) => Ok(Some(Digest::of(&there))),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Whether exactly this filter is in a repository, tagged with its version, with all these signatures beside it.
     ///
     /// # Errors

@@ -166,3 +166,13 @@ fn references_are_tags_or_digests_and_build_metadata_is_explained() {
     }
     assert!("1.0.0+build".parse::<Reference>().unwrap_err().contains("build metadata"));
 }
+
+#[tokio::test]
+async fn a_version_names_the_manifest_that_was_pushed_under_it_or_none() {
+    let fake = Registry::start().await;
+    let (client, artifact) = (fake.client(), artifact());
+    assert_eq!(client.released("acme/retry", "1.4.2").await.unwrap(), None);
+    let pushed = client.push("acme/retry", &artifact).await.unwrap();
+    assert_eq!(client.released("acme/retry", "1.4.2").await.unwrap(), Some(pushed.digest));
+    assert!(client.released("acme/retry", "1.4.2+build").await.is_err(), "that is no tag");
+}
