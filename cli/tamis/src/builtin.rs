@@ -1,7 +1,10 @@
 //! What the binary carries: the built-in filters, the SDK, the contract.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
+use serde_json::Value;
+use tamis_resources::suggest;
+use tamis_trust::{Name, Version};
 
 mod embedded {
     include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
@@ -15,6 +18,10 @@ pub(crate) struct Builtin {
     pub(crate) name: String,
     /// Its release.
     pub(crate) version: String,
+    /// One line.
+    pub(crate) description: String,
+    /// World of the contract.
+    pub(crate) world: Option<String>,
     /// The component.
     pub(crate) component: &'static [u8],
 }
@@ -29,16 +36,53 @@ pub(crate) struct Description {
     pub(crate) version: String,
     /// For people.
     #[serde(default)]
-    #[expect(dead_code, reason = "part of the format, for catalogues")]
     pub(crate) description: String,
-    /// World of the contract it is made for.
+    /// World of the contract that it is made for.
     #[serde(default)]
-    #[expect(dead_code, reason = "part of the format, for catalogues")]
-    pub(crate) role: String,
+    pub(crate) world: Option<String>,
+    /// What `world` was called before.
+    #[serde(default)]
+    role: Option<serde::de::IgnoredAny>,
     /// Its configuration.
     #[serde(default)]
     #[expect(dead_code, reason = "part of the format, for editors")]
     pub(crate) config: ConfigDescription,
+}
+
+impl Description {
+    /// Reads and checks a description.
+    ///
+    /// # Errors
+    /// Names the field that cannot be, and what it can be.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let description: Self = serde_norway::from_str(text)?;
+        if description.role.is_some() {
+            bail!("`role` is called `world` now, as in the contract and in a Filter; {}", known());
+        }
+        description.name.parse::<Name>().context("`name`")?;
+        description.version.parse::<Version>().context("`version`")?;
+        if let Some(world) = &description.world
+            && !worlds().contains(world)
+        {
+            let worlds = worlds();
+            let names: Vec<&str> = worlds.iter().map(String::as_str).collect();
+            bail!("the contract has no world `{world}`; {}", suggest(world, &names));
+        }
+        Ok(description)
+    }
+}
+
+/// The worlds of the contract, as a Filter may name them.
+pub(crate) fn worlds() -> Vec<String> {
+    let schema = tamis_resources::schemas().into_iter().find(|(kind, _)| *kind == "Filter");
+    let world = schema.and_then(|(_, schema)| {
+        schema.pointer("/properties/spec/properties/world/enum").and_then(Value::as_array).cloned()
+    });
+    world.unwrap_or_default().iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn known() -> String {
+    format!("worlds are {}", worlds().join(", "))
 }
 
 /// `config` of a description.
@@ -56,10 +100,10 @@ pub(crate) fn all() -> Result<Vec<Builtin>> {
     embedded::FILTERS
         .iter()
         .map(|(file, component, description)| {
-            let description: Description = serde_norway::from_str(description)
+            let description = Description::parse(description)
                 .with_context(|| format!("the description of the built-in filter {file}"))?;
-            let Description { name, version, .. } = description;
-            Ok(Builtin { name, version, component })
+            let Description { name, version, description, world, .. } = description;
+            Ok(Builtin { name, version, description, world, component })
         })
         .collect()
 }

@@ -1,9 +1,9 @@
 //! The files of a signed filter: component, manifest, signatures, side by side.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
-use tamis_trust::{BuildInput, PrivateKey, build, sign};
+use tamis_trust::{BuildInput, Digest, PrivateKey, build, sign};
 
 /// Name of the component's file in a store.
 pub(crate) fn file_name(name: &str, version: &str) -> String {
@@ -35,6 +35,20 @@ pub(crate) fn is_there(file: &Path, manifest: &[u8], component: &[u8]) -> bool {
     same(file.to_owned(), component)
         && same(beside(file, ".manifest.json"), manifest)
         && beside(file, ".sigstore.json").exists()
+}
+
+/// Refuses a release whose version is another artifact already: a version names one set of bytes.
+pub(crate) fn is_new(file: &Path, manifest: &[u8], name: &str, version: &str) -> Result<()> {
+    let there = match fs::read(beside(file, ".manifest.json")) {
+        Ok(there) if there == manifest => return Ok(()),
+        Ok(there) => Digest::of(&there),
+        Err(_) => return Ok(()),
+    };
+    bail!(
+        "{name} {version} is another filter already: {there} in {}, {} here; raise the version, or replace it with --replace while nobody else has it",
+        file.display(),
+        Digest::of(manifest)
+    )
 }
 
 /// Signs and writes an artifact. The component comes last and by rename: who finds it finds the rest.

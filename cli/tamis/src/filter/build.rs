@@ -46,12 +46,8 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
 
 /// Builds the filter of a folder.
 pub(crate) fn make(folder: &Path) -> Result<Made> {
-    let path = folder.join("filter.yaml");
-    let text = std::fs::read_to_string(&path).with_context(|| {
-        format!("{} cannot be read; `tamis filter new` makes a folder that has one", path.display())
-    })?;
-    let description: Description =
-        serde_norway::from_str(&text).with_context(|| format!("{}", path.display()))?;
+    let description = description(folder)?;
+    let target = target()?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .args([
@@ -67,9 +63,7 @@ pub(crate) fn make(folder: &Path) -> Result<Made> {
         .stderr(std::process::Stdio::inherit());
     let built = cargo.output().context("cargo cannot be run; install Rust: https://rustup.rs")?;
     if !built.status.success() {
-        bail!(
-            "the filter does not compile; if it is the target that is missing: rustup target add {TARGET}"
-        );
+        bail!("{}", no_build(target));
     }
     let module = module(&built.stdout)
         .context("cargo built no WebAssembly; `crate-type` in Cargo.toml must have \"cdylib\"")?;
@@ -87,6 +81,59 @@ pub(crate) fn make(folder: &Path) -> Result<Made> {
     Ok(Made { description, file, component })
 }
 
+/// What an author says of the filter of a folder.
+///
+/// # Errors
+/// Where `filter.yaml` is not there or says what it cannot.
+pub(crate) fn description(folder: &Path) -> Result<Description> {
+    let path = folder.join("filter.yaml");
+    let text = std::fs::read_to_string(&path).with_context(|| {
+        format!("{} cannot be read; `tamis filter new` makes a folder that has one", path.display())
+    })?;
+    Description::parse(&text).with_context(|| format!("{}", path.display()))
+}
+
+/// Whether the standard library for the target is on this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    There,
+    Missing,
+    /// The compiler does not say.
+    Unknown,
+}
+
+/// Asks the compiler that cargo would use.
+fn target() -> Result<Target> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let asked = Command::new(rustc).args(["--print", "target-libdir", "--target", TARGET]).output();
+    let Ok(asked) = asked else { return Ok(Target::Unknown) };
+    if !asked.status.success() {
+        return Ok(Target::Unknown);
+    }
+    let folder = String::from_utf8(asked.stdout).context("the compiler names no folder")?;
+    Ok(target_in(Path::new(folder.trim())))
+}
+
+fn target_in(folder: &Path) -> Target {
+    let core = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("libcore-");
+    let Ok(entries) = std::fs::read_dir(folder) else { return Target::Missing };
+    let there = entries.flatten().any(|entry| core(&entry.file_name()));
+    if there { Target::There } else { Target::Missing }
+}
+
+/// Why there is no component, after cargo said its own words.
+fn no_build(target: Target) -> String {
+    let help = match target {
+        Target::There | Target::Unknown => "what is wrong stands above",
+        Target::Missing => {
+            return format!(
+                "this machine has no standard library for {TARGET}, which filters are built for; install it: rustup target add {TARGET} (in a checkout of Tamis: cargo xtask setup)"
+            );
+        }
+    };
+    format!("the filter does not compile; {help}")
+}
+
 /// The WebAssembly file among what cargo says it made.
 fn module(messages: &[u8]) -> Option<PathBuf> {
     let lines = String::from_utf8_lossy(messages);
@@ -100,4 +147,45 @@ fn module(messages: &[u8]) -> Option<PathBuf> {
             .map(PathBuf::from)
     });
     files.next_back()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_target_is_blamed_only_where_it_is_missing() {
+        let folder = tempfile::TempDir::new().unwrap();
+        assert_eq!(target_in(folder.path()), Target::Missing);
+        assert_eq!(target_in(&folder.path().join("nowhere")), Target::Missing);
+        std::fs::write(folder.path().join("libcore-0123.rlib"), "").unwrap();
+        assert_eq!(target_in(folder.path()), Target::There);
+        for (target, blamed) in
+            [(Target::There, false), (Target::Unknown, false), (Target::Missing, true)]
+        {
+            let said = no_build(target);
+            assert_eq!(said.contains("rustup target add"), blamed, "{said}");
+            assert_eq!(said.contains("does not compile"), !blamed, "{said}");
+        }
+    }
+
+    #[test]
+    fn a_description_is_read_before_anything_is_built_and_says_what_is_wrong() {
+        let folder = tempfile::TempDir::new().unwrap();
+        for (text, says) in [
+            ("name: acme/a\nversion: 0.1.0\nrole: authorizer\n", "`role` is called `world` now"),
+            ("name: acme/a\nversion: 0.1.0\nworld: authoriser\n", "did you mean `authorizer`?"),
+            ("name: acme/a\nversion: 0.1\n", "MAJOR.MINOR.PATCH"),
+            ("name: Acme\nversion: 0.1.0\n", "NAMESPACE/NAME"),
+            ("nam: acme/a\n", "unknown field `nam`"),
+            ("name: acme/a\n", "missing field `version`"),
+        ] {
+            std::fs::write(folder.path().join("filter.yaml"), text).unwrap();
+            let said = format!("{:#}", description(folder.path()).err().unwrap());
+            assert!(said.contains("filter.yaml") && said.contains(says), "{text}: {said}");
+        }
+        std::fs::remove_file(folder.path().join("filter.yaml")).unwrap();
+        let said = format!("{:#}", description(folder.path()).err().unwrap());
+        assert!(said.contains("tamis filter new"), "{said}");
+    }
 }

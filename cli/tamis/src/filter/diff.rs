@@ -1,13 +1,14 @@
 //! `tamis filter diff`.
 
-use super::inspect::configured;
+use super::grants;
+use super::inspect::configured_under;
 use crate::output::{self, Output};
 use anyhow::{Context as _, Result, anyhow};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use tamis_engine::{Authority, Declaration, Declared, Growth, GrowthKind, Inspection};
+use tamis_engine::{Authority, Declaration, Declared, Grant, Growth, GrowthKind, Inspection};
 use tamis_node::{Artifact, check_claims};
 use tamis_trust::{Digest, Manifest};
 
@@ -24,6 +25,9 @@ pub(crate) struct Arguments {
     /// File with the configuration (JSON) with which both say what they read and write; `{}` when not said.
     #[arg(long)]
     config: Option<PathBuf>,
+    /// File of documents with the Grant under which both are tried; everything is granted when not said, but no host and no secret.
+    #[arg(long)]
+    grant: Option<PathBuf>,
 }
 
 /// Says what the second may do that the first may not; exits with 3 if that is anything.
@@ -59,7 +63,8 @@ fn compare(arguments: &Arguments) -> Result<Compared> {
     };
     serde_json::from_str::<serde::de::IgnoredAny>(&config)
         .context("the configuration is no JSON")?;
-    let (a, b) = (side(&arguments.a, &config)?, side(&arguments.b, &config)?);
+    let grant = arguments.grant.as_deref();
+    let (a, b) = (side(&arguments.a, &config, grant)?, side(&arguments.b, &config, grant)?);
     // The same octets may do the same, whatever nobody knows of them.
     if a.digest == b.digest {
         return Ok(Compared { a, b, gained: Vec::new(), lost: Vec::new() });
@@ -71,7 +76,7 @@ fn compare(arguments: &Arguments) -> Result<Compared> {
     Ok(Compared { a, b, gained, lost })
 }
 
-fn side(path: &Path, config: &str) -> Result<Side> {
+fn side(path: &Path, config: &str, grant: Option<&Path>) -> Result<Side> {
     let octets = std::fs::read(path)
         .with_context(|| format!("the component {} cannot be read", path.display()))?;
     let inspection =
@@ -83,8 +88,12 @@ fn side(path: &Path, config: &str) -> Result<Side> {
         })?),
         Err(_) => None,
     };
+    let grant = match grant {
+        Some(grant) => grants::read(grant, called.as_ref().map(|it| it.0.as_str()))?,
+        None => Grant::everything(),
+    };
     let busy = output::busy(format!("compiling {}", path.display()));
-    let declaration = match configured(&octets, config) {
+    let declaration = match configured_under(&octets, config, grant) {
         Ok(filter) => Declaration::Known(Declared::of(&filter)),
         Err(why) => Declaration::Unknown(why),
     };
@@ -154,7 +163,7 @@ impl Compared {
         }
         let _ = writeln!(text, "size {} -> {} bytes", a.size, b.size);
         if self.gained.iter().any(|growth| growth.kind == GrowthKind::Unknown) {
-            text.push_str("what it declares cannot be compared; say how with --config\n");
+            text.push_str("what it declares cannot be compared; say how it is configured with --config, and what it may do with --grant\n");
         }
         text.push_str(match self.gained.len() {
             0 => "it may do nothing that it could not do before",

@@ -1,5 +1,6 @@
 //! `tamis filter inspect`.
 
+use super::grants;
 use crate::output::{self, Output};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
@@ -22,6 +23,9 @@ pub(crate) struct Arguments {
     /// Configuration (JSON) with which it says what it reads and writes.
     #[arg(long, default_value = "{}")]
     config: String,
+    /// File of documents with the Grant under which it is tried; everything is granted when not said, but no host and no secret.
+    #[arg(long)]
+    grant: Option<PathBuf>,
     /// The same as `--output json`.
     #[arg(long)]
     pub(super) json: bool,
@@ -42,10 +46,15 @@ fn inspect(arguments: &Arguments) -> Result<(Value, Inspection)> {
         .with_context(|| format!("the component {} cannot be read", path.display()))?;
     let inspection =
         tamis_engine::inspect(&octets).with_context(|| format!("{}", path.display()))?;
-    let busy = output::busy(format!("compiling {}", path.display()));
-    let declared = declared(&octets, &arguments.config);
-    drop(busy);
     let signed = Artifact::read(path).ok().map(|artifact| signed(&artifact));
+    let name = signed.as_ref().and_then(|signed| signed.get("name")).and_then(Value::as_str);
+    let grant = match &arguments.grant {
+        Some(path) => grants::read(path, name)?,
+        None => Grant::everything(),
+    };
+    let busy = output::busy(format!("compiling {}", path.display()));
+    let declared = declared(&octets, &arguments.config, grant);
+    drop(busy);
     let value = json!({
         "file": path,
         "size": octets.len(),
@@ -61,6 +70,15 @@ fn inspect(arguments: &Arguments) -> Result<(Value, Inspection)> {
 
 /// The component configured with every capability granted and nobody reachable.
 pub(crate) fn configured(octets: &[u8], config: &str) -> Result<Filter, String> {
+    configured_under(octets, config, Grant::everything())
+}
+
+/// The component configured under a grant, with nobody reachable.
+pub(crate) fn configured_under(
+    octets: &[u8],
+    config: &str,
+    grant: Grant,
+) -> Result<Filter, String> {
     let engine = Engine::new().map_err(|error| error.to_string())?;
     let compiled = engine.compile(octets, None).map_err(|error| error.to_string())?;
     let options = FilterOptions {
@@ -68,7 +86,7 @@ pub(crate) fn configured(octets: &[u8], config: &str) -> Result<Filter, String> 
         digest: String::new(),
         version: String::new(),
         config_json: config.to_owned(),
-        grant: Grant::everything(),
+        grant,
         state: Arc::new(FilterState::new(Arc::new(Metrics::new()))),
         fetch: None,
         failure: FailureMode::Closed,
@@ -78,16 +96,20 @@ pub(crate) fn configured(octets: &[u8], config: &str) -> Result<Filter, String> 
 }
 
 /// What it declares when it is configured.
-fn declared(octets: &[u8], config: &str) -> Result<Value, String> {
-    let filter = configured(octets, config)?;
+fn declared(octets: &[u8], config: &str, grant: Grant) -> Result<Value, String> {
+    configured_under(octets, config, grant).map(|filter| declared_of(&filter))
+}
+
+/// What a configured filter declares.
+pub(crate) fn declared_of(filter: &Filter) -> Value {
     let reads: Vec<String> = filter.reads().selectors().iter().map(ToString::to_string).collect();
-    Ok(json!({
+    json!({
         "reads": reads,
         "writes": filter.writes().names(),
         "requestBody": filter.request_body().as_str(),
         "responseBody": filter.response_body().as_str(),
         "configSchema": serde_json::from_str::<Value>(filter.config_schema()).ok(),
-    }))
+    })
 }
 
 /// What its manifest and signatures say; who they are is not checked here.
@@ -123,7 +145,12 @@ fn text(value: &Value, inspection: &Inspection) -> String {
         row("inert", format!("{} (linked to an empty world)", list("/wasi")));
     }
     match value.pointer("/declared/error").and_then(Value::as_str) {
-        Some(why) => row("declares", format!("unknown: {why}; say how with --config")),
+        Some(why) => row(
+            "declares",
+            format!(
+                "unknown: {why}; say how it is configured with --config, and what it may do with --grant"
+            ),
+        ),
         None => {
             row("reads", list("/declared/reads"));
             row("writes", list("/declared/writes"));

@@ -3,6 +3,7 @@
 pub(crate) mod artifact;
 mod build;
 mod diff;
+pub(crate) mod grants;
 mod inspect;
 pub(crate) mod lock;
 mod new;
@@ -11,8 +12,11 @@ mod push;
 mod sign;
 mod test;
 mod verify;
+mod world;
 
-pub(crate) use inspect::configured;
+#[cfg(test)]
+pub(crate) use inspect::configured_under;
+pub(crate) use inspect::{configured, declared_of};
 
 use crate::output::Output;
 use anyhow::Result;
@@ -28,7 +32,9 @@ pub(crate) struct Arguments {
 #[derive(clap::Subcommand)]
 enum Command {
     /// Make a folder with a filter in Rust that builds and passes its tests.
-    #[command(after_help = "Example:\n  tamis filter new my-filter")]
+    #[command(
+        after_help = "Example:\n  tamis filter new my-filter\n  tamis filter new my-limits --world transformer --namespace shop"
+    )]
     New(new::Arguments),
     /// Build the filter of a folder into a component.
     #[command(after_help = "Example:\n  tamis filter build my-filter")]

@@ -1,5 +1,6 @@
 //! `tamis filter new`: a folder with a filter that builds and passes its tests at once.
 
+use super::world::World;
 use crate::builtin::{SDK, WIT};
 use crate::output::{self, Output};
 use anyhow::{Context as _, Result, bail};
@@ -17,12 +18,13 @@ pub(crate) struct Arguments {
     /// NAMESPACE of the filter's name.
     #[arg(long, default_value = "acme")]
     namespace: String,
+    /// World of the contract that it is a filter of.
+    #[arg(long, value_enum, default_value_t)]
+    world: World,
 }
 
 const CARGO: &str = include_str!("new/Cargo.toml.in");
 const SDK_CARGO: &str = include_str!("new/sdk.Cargo.toml.in");
-const LIB: &str = include_str!("new/lib.rs.in");
-const CASES: &str = include_str!("new/cases.yaml.in");
 const DESCRIPTION: &str = include_str!("new/filter.yaml.in");
 const README: &str = include_str!("new/README.md.in");
 
@@ -35,15 +37,19 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     if folder.exists() {
         bail!("{} is there already; choose another name or remove it", folder.display());
     }
+    let template = arguments.world.template();
     let fill = |text: &str| {
-        text.replace("@NAME@", name)
+        text.replace("@ABOUT@", template.about)
+            .replace("@CONFIG@", template.config)
+            .replace("@WORLD@", &arguments.world.name())
+            .replace("@NAME@", name)
             .replace("@NAMESPACE@", &arguments.namespace)
             .replace("@VERSION@", env!("CARGO_PKG_VERSION"))
     };
     for (path, text) in [
         ("Cargo.toml", fill(CARGO)),
-        ("src/lib.rs", fill(LIB)),
-        ("tests/cases.yaml", fill(CASES)),
+        ("src/lib.rs", fill(template.code)),
+        ("tests/cases.yaml", fill(template.cases)),
         ("filter.yaml", fill(DESCRIPTION)),
         ("README.md", fill(README)),
         (".gitignore", "/target\n".to_owned()),
@@ -60,8 +66,8 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let shown = folder.display();
     output::result(output, &json!({ "folder": folder, "name": name }), || {
         format!(
-            "made {shown}\n  src/lib.rs        what the filter does\n  tests/cases.yaml  what it should do\n\
-             next: tamis filter test {shown}"
+            "made {shown}\n  filter.yaml       its name, release and world\n  src/lib.rs        what the filter does\n  \
+             tests/cases.yaml  what it should do\nnext: tamis filter test {shown}"
         )
     });
     Ok(ExitCode::SUCCESS)

@@ -7,7 +7,7 @@ use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tamis_client::Artifact;
-use tamis_trust::{Manifest, bundle_lines};
+use tamis_trust::{Digest, Manifest, bundle_lines};
 
 /// What `push` takes.
 #[derive(clap::Args)]
@@ -16,6 +16,9 @@ pub(crate) struct Arguments {
     component: PathBuf,
     /// Repository; the filter's name when not said.
     repository: Option<String>,
+    /// Push although the version is another filter in the registry; a registry whose versions do not move refuses it all the same.
+    #[arg(long)]
+    replace: bool,
     #[command(flatten)]
     at: Where,
 }
@@ -42,7 +45,23 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let (name, version) = (manifest.name().to_string(), manifest.version().to_string());
     let repository = arguments.repository.clone().unwrap_or_else(|| name.clone());
     let artifact = Artifact { manifest: read.manifest, component: read.component, bundles };
+    let digest = Digest::of(&artifact.manifest);
     let remote = arguments.at.remote()?;
+    if !arguments.replace {
+        // Asked before anything is sent: where tags move, nobody else would say a word. Who may push and not pull
+        // cannot ask; then the registry's own rule is all there is.
+        let there = remote.ask(&format!("looking for {name} {version}"), async |client| {
+            client.released(&repository, &version).await
+        });
+        if let Ok(Some(there)) = there
+            && there != digest
+        {
+            bail!(
+                "{repository}:{version} is another filter already: {there} in {}, {digest} here; raise the version, or replace it with --replace while nobody else has it",
+                remote.server()
+            );
+        }
+    }
     let pushed = remote.ask(&format!("pushing {name} {version}"), async |client| {
         client.push(&repository, &artifact).await
     })?;

@@ -27,6 +27,9 @@ pub(crate) struct Arguments {
     /// Folder the artifact goes to.
     #[arg(long, default_value = ".")]
     store: PathBuf,
+    /// Write over a release of the same version that has other bytes. For work on one machine: whoever has the version already would have another filter under its name.
+    #[arg(long)]
+    replace: bool,
     /// Lock file in which the filter is pinned to this release.
     #[arg(long)]
     pin: Option<PathBuf>,
@@ -37,7 +40,7 @@ pub(crate) struct Arguments {
 
 /// Signs, stores, pins.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
-    let Arguments { component, name, version, key, store, pin, service } = arguments;
+    let Arguments { component, name, version, key, store, replace, pin, service } = arguments;
     // What would stop the pinning stops the signing: half of it helps nobody.
     if let Some(path) = pin {
         pinned_for(service)?;
@@ -48,9 +51,12 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let manifest = artifact::manifest(&octets, name, version)
         .with_context(|| format!("{} cannot be signed", component.display()))?;
     let keys = key.iter().map(|path| keys::read_private(path)).collect::<Result<Vec<_>>>()?;
+    let file = store.join(artifact::file_name(name, version));
+    if !replace {
+        artifact::is_new(&file, &manifest, name, version)?;
+    }
     std::fs::create_dir_all(store)
         .with_context(|| format!("the store {} cannot be made", store.display()))?;
-    let file = store.join(artifact::file_name(name, version));
     artifact::write(&file, &octets, &manifest, &keys.iter().collect::<Vec<_>>())?;
     let digest = Digest::of(&manifest).to_string();
     if let Some(path) = pin {

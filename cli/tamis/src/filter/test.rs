@@ -7,6 +7,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tamis_engine::Engine;
+use tamis_resources::Problem;
 use tamis_testkit::Table;
 
 /// What `test` takes.
@@ -25,11 +26,6 @@ pub(crate) struct Arguments {
 
 /// Runs every case; fails if one does.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
-    let component = match &arguments.component {
-        Some(path) => std::fs::read(path)
-            .with_context(|| format!("the component {} cannot be read", path.display()))?,
-        None => build::make(&arguments.folder)?.component,
-    };
     let cases = if arguments.cases.is_empty() {
         tables(&arguments.folder.join("tests"))?
     } else {
@@ -38,14 +34,21 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     if cases.is_empty() {
         bail!("{} has no table of cases; write tests/cases.yaml", arguments.folder.display());
     }
+    // A mistake in a table takes no build to be found.
+    let tables = match read(&cases)? {
+        Ok(tables) => tables,
+        Err(problems) => return Ok(refused(output, &problems)),
+    };
+    let component = match &arguments.component {
+        Some(path) => std::fs::read(path)
+            .with_context(|| format!("the component {} cannot be read", path.display()))?,
+        None => build::make(&arguments.folder)?.component,
+    };
     let from = arguments.component.as_ref().unwrap_or(&arguments.folder).display().to_string();
     let busy = output::busy(format!("compiling and testing {from}"));
     let compiled = Engine::new()?.compile(&component, None).context(from)?;
     let (mut failed, mut values, mut text) = (0, Vec::new(), String::new());
-    for path in &cases {
-        let table = std::fs::read_to_string(path)
-            .with_context(|| format!("the cases {} cannot be read", path.display()))?;
-        let table = Table::parse(&path.display().to_string(), &table)?;
+    for table in &tables {
         let report = table.run(&compiled);
         failed += report.failed();
         text.push_str(&report.to_string());
@@ -56,10 +59,68 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// All tables, or all that is wrong with any of them.
+fn read(cases: &[PathBuf]) -> Result<Result<Vec<Table>, Vec<Problem>>> {
+    let (mut tables, mut problems) = (Vec::new(), Vec::new());
+    for path in cases {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("the cases {} cannot be read", path.display()))?;
+        match Table::parse(&path.display().to_string(), &text) {
+            Ok(table) => tables.push(table),
+            Err(error) => problems.extend(error.problems),
+        }
+    }
+    Ok(if problems.is_empty() { Ok(tables) } else { Err(problems) })
+}
+
+/// Says what is wrong with tables, as `tamis check` does of documents.
+fn refused(output: Output, problems: &[Problem]) -> ExitCode {
+    output::result(output, &json!({ "problems": problems }), || {
+        problems.iter().map(crate::check::render).collect()
+    });
+    ExitCode::FAILURE
+}
+
 fn tables(folder: &Path) -> Result<Vec<PathBuf>> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Ok(Vec::new()) };
     let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     found.retain(|path| path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml"));
     found.sort();
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The folder has no crate: a build would fail with other words.
+    #[test]
+    fn a_table_is_read_before_anything_is_built() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("tests/cases.yaml");
+        std::fs::create_dir(folder.path().join("tests")).unwrap();
+        let test = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            let (component, cases) = (None, Vec::new());
+            let arguments = Arguments { folder: folder.path().to_owned(), component, cases };
+            run(&arguments, Output::Json).map_err(|error| format!("{error:#}"))
+        };
+        for wrong in ["cases: [\n", "cases: [{ name: a, expect: {} }]\n", "case: []\n"] {
+            let failed = format!("{:?}", ExitCode::FAILURE);
+            assert_eq!(test(wrong).map(|code| format!("{code:?}")), Ok(failed), "{wrong}");
+        }
+        let said = test("cases: [{ name: a, expect: { pass: true } }]\n").unwrap_err();
+        assert!(said.contains("filter.yaml cannot be read"), "{said}");
+    }
+
+    #[test]
+    fn mistakes_in_a_table_are_shown_as_check_shows_those_of_documents() {
+        let text = "config: { blocked: [bad/] }\ncases:\n  - name: a blocked agent\n    request: { headers: { user-agent: 1 } }\n    expect: { anser: { status: 403 } }\n  - name: nothing\n    expect: {}\n";
+        let shown = |text: &str| {
+            let problems = Table::parse("tests/cases.yaml", text).unwrap_err().problems;
+            problems.iter().map(crate::check::render).collect::<String>()
+        };
+        insta::assert_snapshot!("shape", shown(text));
+        insta::assert_snapshot!("sense", shown("cases:\n  - name: nothing\n    expect: {}\n"));
+    }
 }

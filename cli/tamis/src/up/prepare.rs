@@ -224,7 +224,7 @@ impl Maker<'_> {
                 "this binary was built without the built-in filters; build it with `cargo xtask build`"
             );
         }
-        for Builtin { name, version, component } in builtins {
+        for Builtin { name, version, component, .. } in builtins {
             if !attached.contains(&name.as_str()) {
                 continue;
             }

@@ -16,7 +16,7 @@ fn folder() -> TempDir {
 
 fn arguments(folder: &TempDir, a: &str, b: &str) -> Arguments {
     let path = |name: &str| folder.path().join(format!("{name}.wasm"));
-    Arguments { a: path(a), b: path(b), config: None }
+    Arguments { a: path(a), b: path(b), config: None, grant: None }
 }
 
 fn signed(folder: &TempDir, name: &str, change: impl FnOnce(&str) -> String) {

@@ -16,7 +16,12 @@ fn folder() -> TempDir {
 }
 
 fn arguments(component: &Path, config: &str) -> Arguments {
-    Arguments { component: component.to_owned(), config: config.to_owned(), json: false }
+    Arguments {
+        component: component.to_owned(),
+        config: config.to_owned(),
+        grant: None,
+        json: false,
+    }
 }
 
 #[test]

@@ -1,11 +1,17 @@
 //! Names people give, and the folder they get.
 
 use super::*;
-use crate::builtin::Description;
+use crate::builtin::{Description, worlds};
+use clap::ValueEnum as _;
+use tamis_sdk::{Config, Filter};
+use tamis_testkit::Table;
 use tempfile::TempDir;
 
 fn make(folder: PathBuf, namespace: &str) -> Result<ExitCode> {
-    run(&Arguments { folder, namespace: namespace.to_owned() }, Output::Json)
+    run(
+        &Arguments { folder, namespace: namespace.to_owned(), world: World::default() },
+        Output::Json,
+    )
 }
 
 #[test]
@@ -66,9 +72,7 @@ fn a_folder_is_whole_with_every_blank_filled_and_is_made_once() {
         "vendor/tamis/sdk/rust/Cargo.toml",
     ] {
         let text = fs::read_to_string(folder.join(file)).unwrap();
-        for blank in ["@NAME@", "@NAMESPACE@", "@VERSION@"] {
-            assert!(!text.contains(blank), "{file} has {blank}");
-        }
+        assert!(!blank(&text), "{file} has a blank: {text}");
     }
     assert!(folder.join("vendor/tamis/wit/worlds.wit").exists());
     let said = format!("{:#}", make(folder, "acme").unwrap_err());
@@ -81,4 +85,93 @@ fn a_place_that_cannot_be_written_is_named() {
     fs::write(root.path().join("file"), "").unwrap();
     let said = format!("{:#}", make(root.path().join("file/filter"), "acme").unwrap_err());
     assert!(said.contains("file/filter") && said.contains("cannot be made"), "{said}");
+}
+
+/// Whether a text has a word between two `@`.
+fn blank(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('@').collect();
+    let word = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_uppercase());
+    parts.iter().skip(1).any(word)
+}
+
+#[test]
+fn every_world_of_the_contract_has_a_filter_to_begin_with() {
+    let root = TempDir::new().unwrap();
+    let mut names: Vec<String> = worlds();
+    names.retain(|name| name != "everything");
+    names.sort();
+    let mut made: Vec<String> = World::value_variants().iter().map(|world| world.name()).collect();
+    made.sort();
+    assert_eq!(made, names);
+    for world in World::value_variants() {
+        let folder = root.path().join(world.name());
+        run(
+            &Arguments { folder: folder.clone(), namespace: "acme".to_owned(), world: *world },
+            Output::Json,
+        )
+        .unwrap();
+        let read = |file: &str| fs::read_to_string(folder.join(file)).unwrap();
+        for file in ["filter.yaml", "src/lib.rs", "tests/cases.yaml", "README.md"] {
+            assert!(!blank(&read(file)), "{file}: {}", read(file));
+        }
+        let description = Description::parse(&read("filter.yaml")).unwrap();
+        assert_eq!(description.world, Some(world.name()));
+        let table = Table::parse("tests/cases.yaml", &read("tests/cases.yaml"));
+        assert!(table.is_ok(), "{}", table.err().unwrap());
+    }
+}
+
+// The code of each, compiled for this machine: it exports nothing here, and decides the same.
+#[path = "worlds/authorizer.rs.in"]
+mod authorizer;
+#[path = "worlds/balance_policy.rs.in"]
+mod balance_policy;
+#[path = "worlds/breaker_policy.rs.in"]
+mod breaker_policy;
+#[path = "worlds/connection_policy.rs.in"]
+mod connection_policy;
+#[path = "worlds/head_policy.rs.in"]
+mod head_policy;
+#[path = "worlds/hedge_policy.rs.in"]
+mod hedge_policy;
+#[path = "worlds/refreshing_authorizer.rs.in"]
+mod refreshing_authorizer;
+#[path = "worlds/retry_policy.rs.in"]
+mod retry_policy;
+#[path = "worlds/route_policy.rs.in"]
+mod route_policy;
+#[path = "worlds/telemetry_policy.rs.in"]
+mod telemetry_policy;
+#[path = "worlds/transformer.rs.in"]
+mod transformer;
+
+/// Whether a filter takes the configuration of its template, and refuses one with a field more.
+fn takes<F: Filter>(world: World) {
+    let config: serde_json::Value = serde_json::from_str(world.template().config).unwrap();
+    let parse =
+        |config: &serde_json::Value| Config::parse::<F::Settings>(&config.to_string()).is_ok();
+    assert!(parse(&config), "{}", world.name());
+    let mut more = config.clone();
+    more["nothingOfTheKind"] = 1.into();
+    assert!(!parse(&more), "{}", world.name());
+    let schema: serde_json::Value = serde_json::from_str(F::SCHEMA).unwrap();
+    for name in config.as_object().unwrap().keys() {
+        assert!(schema["properties"].get(name).is_some(), "{}: {name}", world.name());
+    }
+    assert_eq!(schema["additionalProperties"], false, "{}", world.name());
+}
+
+#[test]
+fn every_filter_to_begin_with_takes_its_configuration_and_has_the_schema_of_it() {
+    takes::<authorizer::Agents>(World::Authorizer);
+    takes::<refreshing_authorizer::Agents>(World::RefreshingAuthorizer);
+    takes::<head_policy::Heads>(World::HeadPolicy);
+    takes::<transformer::Words>(World::Transformer);
+    takes::<route_policy::Prefixes>(World::RoutePolicy);
+    takes::<retry_policy::Again>(World::RetryPolicy);
+    takes::<hedge_policy::Second>(World::HedgePolicy);
+    takes::<breaker_policy::Breaker>(World::BreakerPolicy);
+    takes::<balance_policy::Weights>(World::BalancePolicy);
+    takes::<telemetry_policy::Slow>(World::TelemetryPolicy);
+    takes::<connection_policy::Addresses>(World::ConnectionPolicy);
 }

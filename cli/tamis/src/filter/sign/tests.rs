@@ -25,6 +25,7 @@ fn arguments(folder: &Path) -> Arguments {
         version: "1.2.3".to_owned(),
         key: vec![folder.join("release.key")],
         store: folder.join("store"),
+        replace: false,
         pin: None,
         service: "*".to_owned(),
     }
@@ -137,4 +138,33 @@ fn what_cannot_be_signed_is_named_and_nothing_is_written() {
         assert!(parts.iter().all(|part| said.contains(part)), "{parts:?}: {said}");
     }
     assert!(!here.join("store").exists());
+}
+
+#[test]
+fn a_version_that_is_signed_again_with_other_bytes_is_refused_unless_it_is_to_be_replaced() {
+    let folder = folder();
+    let here = folder.path();
+    let lock = here.join("filters.lock.yaml");
+    let arguments = |replace| Arguments { replace, pin: Some(lock.clone()), ..arguments(here) };
+    run(&arguments(false), Output::Json).unwrap();
+    // The same bytes may be signed as often as one likes: the signature differs, the filter does not.
+    run(&arguments(false), Output::Json).unwrap();
+    let file = here.join("store/acme-retry-1.2.3.wasm");
+    let stored = || (std::fs::read(&file).unwrap(), lock::read(&lock).unwrap().filters);
+    let before = stored();
+
+    let other = builtin::all().unwrap().into_iter().find(|one| one.name == "tamis/telemetry");
+    std::fs::write(here.join("in.wasm"), other.unwrap().component).unwrap();
+    let refused = said(&arguments(false));
+    for part in [
+        "acme/retry 1.2.3 is another filter already",
+        "acme-retry-1.2.3.wasm",
+        "raise the version",
+        "--replace",
+    ] {
+        assert!(refused.contains(part), "{refused}");
+    }
+    assert_eq!(stored(), before, "nothing is written and nothing pinned");
+    run(&arguments(true), Output::Json).unwrap();
+    assert_ne!(stored(), before);
 }
