@@ -218,7 +218,7 @@ impl Outcome {
     pub const UPSTREAM_FAILED: Self = Self(1 << 1);
     /// A deadline passed.
     pub const TIMED_OUT: Self = Self(1 << 2);
-    /// A filter answered.
+    /// A filter answered with a status of 400 or more, or failed.
     pub const REFUSED_BY_FILTER: Self = Self(1 << 3);
     /// There was more than one attempt.
     pub const RETRIED: Self = Self(1 << 4);

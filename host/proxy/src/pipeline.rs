@@ -83,7 +83,7 @@ async fn exchange(way: &Way<'_>, request: Request<Incoming>) -> Response<OutBody
 }
 
 /// The answer of a way that ended early.
-fn stopped(course: &mut Course, stop: Stop) -> Response<OutBody> {
+pub(crate) fn stopped(course: &mut Course, stop: Stop) -> Response<OutBody> {
     match stop {
         Stop::Refused(refusal) => {
             if refusal.fault == Fault::Filter {
@@ -94,7 +94,10 @@ fn stopped(course: &mut Course, stop: Stop) -> Response<OutBody> {
             refuse::response(&refusal, Some(&course.exchange))
         }
         Stop::Answered(index, reply, reason) => {
-            course.outcome.insert(Outcome::REFUSED_BY_FILTER);
+            // A redirect or a page of a filter's own is an answer, and refuses nobody.
+            if reply.status >= 400 {
+                course.outcome.insert(Outcome::REFUSED_BY_FILTER);
+            }
             course.answered_by = Some(index);
             course.asked.answered(index, reply.status);
             let response = refuse::answer(reply, reason.as_deref(), &course.exchange);

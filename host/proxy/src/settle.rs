@@ -109,7 +109,8 @@ impl Settle {
             local.tell(course.chain, summary);
         }
         course.asked.settle(local, self.status);
-        let refused = course.answered_by.is_some() || course.detail.is_some();
+        let refused =
+            course.outcome.contains(Outcome::REFUSED_BY_FILTER) || course.detail.is_some();
         if !self.shared.recorder.wants(refused || course.outcome.contains(Outcome::UPSTREAM_FAILED))
         {
             return;

@@ -1,9 +1,11 @@
 //! Request hooks in their order, scopes, failure modes, and what the router looks at.
 
 use super::*;
+use crate::course::Stop;
 use crate::decide::decide;
+use crate::pipeline::stopped;
 use crate::route::{self, looks_at};
-use tamis_exchange::{Edit, FieldLine};
+use tamis_exchange::{Edit, FieldLine, Outcome, Reply};
 
 /// Sets `x-NAME`, and a path if one is given.
 fn sets(name: &str, path: Option<&str>) -> Value {
@@ -172,4 +174,24 @@ fn the_router_is_asked_again_for_what_it_reads_and_nothing_else() {
     }
     let nobody = local(vec![router(&RULES)], Chain::default());
     assert!(!looks_at(&nobody, 0, &[Edit::SetPath("/b".into())]));
+}
+
+#[test]
+fn an_answer_below_400_such_as_a_redirect_refuses_nobody() {
+    for (status, refuses) in [
+        (200, false),
+        (204, false),
+        (302, false),
+        (399, false),
+        (400, true),
+        (403, true),
+        (503, true),
+    ] {
+        let mut course = course("/a");
+        let reply = Reply { status, headers: Vec::new(), body: Vec::new() };
+        let answered = stopped(&mut course, Stop::Answered(0, reply, None));
+        assert_eq!(answered.status().as_u16(), status);
+        assert_eq!(course.outcome.contains(Outcome::REFUSED_BY_FILTER), refuses, "{status}");
+        assert_eq!(course.answered_by, Some(0), "{status}: the record names who answered");
+    }
 }
