@@ -1,5 +1,7 @@
 //! `tamis reference`: the reference pages that are made from the program itself.
 
+mod filters;
+
 use crate::output;
 use anyhow::{Context as _, Result};
 use clap::{Arg, Command};
@@ -14,6 +16,9 @@ pub(crate) struct Arguments {
     /// Folder the pages go to.
     #[arg(default_value = "docs/reference")]
     folder: PathBuf,
+    /// Folder with the sources of the built-in filters.
+    #[arg(long, default_value = "filters")]
+    filters: PathBuf,
     /// Write nothing; fail when a page is not what the program says.
     #[arg(long)]
     check: bool,
@@ -22,12 +27,14 @@ pub(crate) struct Arguments {
 /// Writes or compares the pages.
 pub(crate) fn run(arguments: &Arguments, program: Command) -> Result<ExitCode> {
     let openapi = tamis_server::openapi().context("the API cannot be described")?;
-    let pages = [
-        ("cli.md", cli(program)),
-        ("resources.md", resources()),
-        ("metrics.md", metrics()),
-        ("openapi.json", openapi),
+    let mut pages = vec![
+        ("cli.md".to_owned(), cli(program)),
+        ("resources.md".to_owned(), resources()),
+        ("cases.md".to_owned(), cases()),
+        ("metrics.md".to_owned(), metrics()),
+        ("openapi.json".to_owned(), openapi),
     ];
+    pages.extend(filters::pages(&arguments.filters)?);
     let mut stale = Vec::new();
     for (name, text) in pages {
         let path = arguments.folder.join(name);
@@ -38,7 +45,7 @@ pub(crate) fn run(arguments: &Arguments, program: Command) -> Result<ExitCode> {
             stale.push(path.display().to_string());
             continue;
         }
-        std::fs::create_dir_all(&arguments.folder)
+        std::fs::create_dir_all(path.parent().unwrap_or(&arguments.folder))
             .and_then(|()| std::fs::write(&path, text))
             .with_context(|| format!("{} cannot be written", path.display()))?;
     }
@@ -178,12 +185,47 @@ fn fields(schema: &Value, path: &str, depth: usize, text: &mut String) {
         let about = about.replace('\n', " ").replace('|', "\\|");
         let _ = writeln!(text, "| `{path}` | {}{needed} | {about} |", kind(field));
         if depth < DEPTH_MAX {
-            let field = options(field);
-            fields(field, &path, depth + 1, text);
-            if let Some(items) = field.get("items") {
-                fields(options(items), &format!("{path}[]"), depth + 1, text);
-            }
+            below(field, &path, |field, path| fields(field, path, depth + 1, text));
         }
+    }
+}
+
+/// Visits what stands below a field: its own fields, those of each item, and those of each value by a name people choose.
+fn below(field: &Value, path: &str, mut visit: impl FnMut(&Value, &str)) {
+    let field = options(field);
+    visit(field, path);
+    if let Some(items) = field.get("items") {
+        visit(options(items), &format!("{path}[]"));
+    }
+    if let Some(rest) = field.get("additionalProperties").filter(|rest| rest.is_object()) {
+        visit(options(rest), &format!("{path}.NAME"));
+    }
+}
+
+/// References are at most this deep, so that one in a circle ends.
+const REFERENCES_MAX: usize = 12;
+
+/// A schema with what its references name in their place.
+fn resolved(schema: &Value, root: &Value, depth: usize) -> Value {
+    if depth > REFERENCES_MAX {
+        return Value::Null;
+    }
+    match schema {
+        Value::Object(map) => {
+            let named = map.get("$ref").and_then(Value::as_str);
+            let named = named.and_then(|name| root.pointer(name.trim_start_matches('#')));
+            let mut whole = named.map(|one| resolved(one, root, depth + 1)).unwrap_or_default();
+            let own = map.iter().filter(|(name, _)| *name != "$ref" && *name != "$defs");
+            let own: serde_json::Map<String, Value> =
+                own.map(|(name, one)| (name.clone(), resolved(one, root, depth + 1))).collect();
+            match whole.as_object_mut() {
+                Some(there) => there.extend(own),
+                None => whole = own.into(),
+            }
+            whole
+        }
+        Value::Array(several) => several.iter().map(|one| resolved(one, root, depth + 1)).collect(),
+        other => other.clone(),
     }
 }
 
@@ -201,7 +243,11 @@ fn kind(schema: &Value) -> String {
         return words.collect::<Vec<_>>().join(" \\| ");
     }
     if let Some(several) = schema.get("oneOf").and_then(Value::as_array) {
-        let words = several.iter().filter_map(|one| one.get("const").and_then(Value::as_str));
+        // Words that have a description stand alone, those that have none together.
+        let words = several.iter().flat_map(|one| {
+            let together = one.get("enum").and_then(Value::as_array).into_iter().flatten();
+            together.chain(one.get("const")).filter_map(Value::as_str)
+        });
         let words: Vec<_> = words.map(|word| format!("`{word}`")).collect();
         if !words.is_empty() {
             return words.join(" \\| ");
@@ -219,6 +265,65 @@ fn kind(schema: &Value) -> String {
         _ => "any".to_owned(),
     }
 }
+
+/// A filter's folder: its description and its table of cases.
+fn cases() -> String {
+    let mut schema = tamis_testkit::Table::schema();
+    // Its fields are those of the page of resources.
+    if let Some(grant) = schema.pointer_mut("/properties/grant").and_then(Value::as_object_mut) {
+        grant.remove("properties");
+    }
+    let mut text = format!("{MADE}{CASES}\n| field | type | meaning |\n| --- | --- | --- |\n");
+    fields(&schema, "", 0, &mut text);
+    text
+}
+
+const CASES: &str = "# The folder of a filter
+
+`tamis filter new NAME --world WORLD` makes a folder that builds and passes its cases.
+
+| file | says |
+| --- | --- |
+| `filter.yaml` | what the filter is called, its release and its world |
+| `src/lib.rs` | what it does; a filter in another language is built by [its own tools](../how-to/other-languages.md) |
+| `tests/*.yaml` | what it should do: tables of cases |
+
+## filter.yaml
+
+| field | type | meaning |
+| --- | --- | --- |
+| `name` | string, needed | `NAMESPACE/NAME`, as documents, grants and pins call it |
+| `version` | string, needed | Its release, a semantic version. A version names one set of bytes: what was signed is not signed again with others, unless with `--replace`. |
+| `description` | string | One line for catalogues |
+| `world` | string | World of [the contract](contract.md#worlds) that it is made for |
+| `config.schema` | string | Path of a JSON Schema of its configuration, for editors |
+
+## A table of cases
+
+A configuration, and requests with what the filter should make of each:
+
+```yaml
+config: { blocked: [bad/] }
+grant: { request: { readHeaders: [user-agent], writeHeaders: [x-policy] } }
+cases:
+  - name: a blocked agent is refused
+    request: { path: /, headers: { user-agent: bad/1.0 } }
+    expect: { answer: { status: 403 }, reason: agents.blocked }
+  - name: another passes, and the service is told
+    request: { path: /, headers: { user-agent: good/1.0 } }
+    expect: { request: { headers: { x-policy: agents } } }
+  - name: a misspelt setting is refused at its place
+    config: { blockd: [] }
+    expect: { configure: { error: /blockd } }
+```
+
+`tamis filter test` puts each case through the engine of the proxy, with an instance of its own, under the grant's limits. It calls, in this order, the
+hooks `request`, `request-body` and `router`, and, when the case has a `response`, `response` and `response-body`. Other hooks (retry, hedge,
+circuit-breaker, balancer, telemetry, connection, tick) are plain functions of their arguments: test them in the crate. Time does not pass, and
+`http-client` reaches nobody.
+
+A mistake in a table is found before anything is built. A case that says nothing about what should happen cannot fail, and is refused.
+";
 
 /// The host's own metrics.
 fn metrics() -> String {
