@@ -1,0 +1,189 @@
+//! Pages say what the code says: names, versions, links and the tests they point to.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops where a page is not what it should be"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn page(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Files below a folder of the root with this ending; nothing that is built.
+fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            found.extend(files(&path, ending));
+        } else if name.ends_with(ending) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// First cells of the tables of a part of a page, without what marks them.
+fn cells(part: &str) -> Vec<&str> {
+    let rows = part.lines().filter(|line| line.starts_with("| "));
+    let cells = rows.filter_map(|line| line.split('|').nth(1)).map(str::trim);
+    cells
+        .filter(|cell| cell.starts_with(['`', '*']))
+        .map(|cell| cell.trim_matches(['`', '*']))
+        .collect()
+}
+
+#[test]
+fn the_attributes_of_the_page_are_those_that_the_host_sets() {
+    let text = page("docs/reference/attributes.md");
+    let (facts, _) = text.split_once("## What filters set").unwrap();
+    let told: BTreeSet<String> = cells(facts).into_iter().map(str::to_owned).collect();
+    let mut set = BTreeSet::new();
+    for path in files(&root().join("host/proxy/src"), ".rs") {
+        let shown = path.display().to_string();
+        if shown.contains("/tests") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let shipped = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for part in shipped.split("attributes.set(\"").skip(1) {
+            set.insert(part.split('"').next().unwrap_or_default().to_owned());
+        }
+    }
+    assert!(set.len() > 5, "the places that set attributes were not found: {set:?}");
+    assert_eq!(told, set);
+}
+
+#[test]
+fn the_tools_of_other_languages_are_those_that_build_the_guests() {
+    let page = page("docs/how-to/other-languages.md");
+    let sources = fs::read_to_string(root().join("xtask/src/guests/tools.rs")).unwrap();
+    let value = |name: &str| {
+        let (_, rest) = sources.split_once(&format!("const {name}: &str = \"")).unwrap();
+        rest.split('"').next().unwrap().to_owned()
+    };
+    assert!(page.contains(&value("COMPONENTIZE_PY")), "{}", value("COMPONENTIZE_PY"));
+    assert!(page.contains(&value("ZIG")), "{}", value("ZIG"));
+    assert!(page.contains(&format!("`wit-bindgen` {}", value("WIT_BINDGEN"))));
+    let package = fs::read_to_string(root().join("tests/guests/javascript/package.json")).unwrap();
+    let package: serde_json::Value = serde_json::from_str(&package).unwrap();
+    let tool = "@bytecodealliance/componentize-js";
+    let version = package["devDependencies"][tool].as_str().unwrap();
+    assert!(page.contains(&format!("{tool}@{version}")), "{version}");
+    let build = fs::read_to_string(root().join("xtask/src/guests/build.rs")).unwrap();
+    for flag in [
+        "\"--stub-wasi\"",
+        "\"-buildmode=c-shared\"",
+        "\"-mexec-model=reactor\"",
+        "-checklinkname=0",
+        "stack-size=131072",
+    ] {
+        assert!(build.contains(flag), "the guests are built without {flag}");
+        assert!(page.contains(flag.trim_matches('"')), "the page lacks {flag}");
+    }
+    for part in ["\"stdio\", \"random\", \"clocks\", \"http\", \"fetch-event\""] {
+        assert!(build.contains(part));
+        assert!(page.contains(&part.replace(['"', ','], "")));
+    }
+}
+
+#[test]
+fn the_glossary_has_each_word_once_and_in_order() {
+    let text = page("docs/glossary.md");
+    let mut seen = BTreeSet::new();
+    for part in text.split("\n## ").skip(1).filter(|part| !part.starts_with("Words of the field")) {
+        let words = cells(part);
+        let mut sorted = words.clone();
+        sorted.sort_unstable();
+        assert_eq!(words, sorted, "in order of the alphabet");
+        for word in words {
+            assert!(seen.insert(word.to_owned()), "{word} is there twice");
+        }
+    }
+    let (_, field) = text.split_once("\n## Words of the field").unwrap();
+    for line in field.lines().filter(|line| line.contains("**")) {
+        for word in line.split("**").skip(1).step_by(2) {
+            let known = seen.contains(word) || seen.contains(word.trim_end_matches('s'));
+            assert!(known, "the glossary leads to {word}, which it does not have");
+        }
+    }
+}
+
+/// The anchor that a heading has.
+fn anchor(heading: &str) -> String {
+    let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+    let text: String = heading.trim().to_lowercase().chars().filter(kept).collect();
+    text.replace(' ', "-")
+}
+
+fn anchors(text: &str) -> BTreeSet<String> {
+    let mut fenced = false;
+    let mut found = BTreeMap::new();
+    for line in text.lines() {
+        if line.starts_with("```") {
+            fenced = !fenced;
+        }
+        if !fenced && line.starts_with('#') {
+            let name = anchor(line.trim_start_matches('#'));
+            *found.entry(name).or_insert(0) += 1;
+        }
+    }
+    found.into_keys().collect()
+}
+
+#[test]
+fn links_lead_to_pages_and_to_headings_that_are_there() {
+    let mut pages = files(&root().join("docs"), ".md");
+    pages.extend([root().join("README.md"), root().join("examples/shop/README.md")]);
+    for path in pages {
+        let text = fs::read_to_string(&path).unwrap();
+        for part in text.split("](").skip(1) {
+            let link = part.split(')').next().unwrap_or_default();
+            if link.starts_with("http") || link.contains(' ') {
+                continue;
+            }
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => path.clone(),
+                file => path.parent().unwrap().join(file),
+            };
+            assert!(target.exists(), "{} leads to {link}", path.display());
+            if !heading.is_empty() && target.extension().is_some_and(|ending| ending == "md") {
+                let there = anchors(&fs::read_to_string(&target).unwrap());
+                assert!(there.contains(heading), "{} leads to {link}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_page_on_security_names_exists() {
+    let text = page("docs/explanation/security.md");
+    let named: BTreeSet<&str> = text
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| word.matches('_').count() >= 3 && !word.contains(['/', ' ', '.']))
+        .collect();
+    assert!(named.len() >= 20, "the page names {} tests", named.len());
+    let sources: Vec<String> = files(&root(), ".rs")
+        .iter()
+        .map(|path| fs::read_to_string(path).unwrap_or_default())
+        .collect();
+    for name in named {
+        let test = format!("fn {name}(");
+        assert!(sources.iter().any(|text| text.contains(&test)), "there is no test {name}");
+    }
+}
