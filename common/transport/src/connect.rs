@@ -110,6 +110,24 @@ impl Stream {
         }
     }
 
+    /// Has the operating system probe the connection after so long without traffic, and then as often; unix sockets
+    /// need none.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn probe_every(&self, interval: Duration) -> io::Result<()> {
+        let plain = match self {
+            Self::Plain(plain) => plain,
+            Self::Tls(stream, _) => stream.get_ref().0,
+        };
+        match plain {
+            Plain::Tcp(stream) => socket2::SockRef::from(stream).set_tcp_keepalive(
+                &socket2::TcpKeepalive::new().with_time(interval).with_interval(interval),
+            ),
+            Plain::Unix(_) => Ok(()),
+        }
+    }
+
     /// Whether TLS agreed on HTTP/2.
     #[must_use]
     pub fn is_http2(&self) -> bool {

@@ -28,6 +28,7 @@ use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+pub(crate) use self::body::Body;
 use self::framer::Framer;
 pub use self::refusal::GateRefusal;
 

@@ -6,7 +6,7 @@
 //! The way of a connection: [`listen::bind`] → [`listen::Listener::accept`] →
 //! [`tls::ServerTls::accept`] (when the listener has certificates) → [`serve::serve_connection`],
 //! which puts the [`gate::Gate`] between the socket and hyper's HTTP/1 server. The way out is
-//! [`connect::connect`].
+//! [`connect::connect`], with the [`response::ResponseGate`] between an upstream's socket and hyper's HTTP/1 client.
 //!
 //! ```
 //! use tamis_transport::address::Address;
@@ -19,6 +19,7 @@ pub mod address;
 pub mod connect;
 pub mod gate;
 pub mod listen;
+pub mod response;
 pub mod serve;
 pub mod tls;
 
@@ -26,6 +27,7 @@ pub use address::{Address, AddressError};
 pub use connect::{ConnectError, Plain, Stream, connect};
 pub use gate::{ConnectMethod, GateLimits, GateRefusal};
 pub use listen::{BoundListener, ListenError, Listener, bind};
+pub use response::{Expectation, ResponseControl, ResponseGate, ResponseLimits, ResponseRefusal};
 pub use serve::{ConnInfo, ServeError, ServeLimits, Shutdown, serve_connection};
 pub use tls::spiffe::SpiffeId;
 pub use tls::{ClientTls, OwnCertificate, PeerIdentity, ServerTls, TlsError};

@@ -36,7 +36,7 @@ const NO_TRAILERS: &[&str] = &[
 
 /// Where in a body the next byte is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Body {
+pub(crate) enum Body {
     /// So many bytes to the end.
     Length(u64),
     /// At the beginning of a size line.
@@ -53,7 +53,7 @@ pub(super) enum Body {
 
 impl Body {
     /// Takes a step: how many of `bytes` are fine and what comes next; none when more are needed.
-    pub(super) fn step(self, bytes: &[u8]) -> Result<Option<(usize, Self)>, GateRefusal> {
+    pub(crate) fn step(self, bytes: &[u8]) -> Result<Option<(usize, Self)>, GateRefusal> {
         match self {
             Self::Length(left) => Ok(take(left, bytes).map(|(taken, left)| {
                 (taken, if left == 0 { Self::Done } else { Self::Length(left) })
@@ -97,6 +97,10 @@ fn line(
 }
 
 fn size_line(bytes: &[u8]) -> Result<Option<(usize, Body)>, GateRefusal> {
+    // Not waited for: the end of a line of digits may never come.
+    if bytes.get(..=MAX_SIZE_DIGITS).is_some_and(|start| start.iter().all(u8::is_ascii_hexdigit)) {
+        return Err(GateRefusal::Chunk);
+    }
     let Some((line, length)) = line(bytes, MAX_SIZE_LINE, GateRefusal::Chunk)? else {
         return Ok(None);
     };

@@ -218,7 +218,7 @@ fn frame(
 }
 
 /// Splits and checks a field line whose CR LF is gone.
-pub(super) fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), GateRefusal> {
+pub(crate) fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), GateRefusal> {
     let colon = memchr::memchr(b':', line).ok_or(GateRefusal::FieldName)?;
     let (name, rest) = line.split_at(colon);
     // Also refuses folded lines, whose name would begin with a space.
@@ -277,7 +277,7 @@ fn is_token(bytes: &[u8]) -> bool {
 }
 
 /// Whether only the letters count, the name would be one of the two that frame a message.
-pub(super) fn is_look_alike(name: &[u8]) -> bool {
+pub(crate) fn is_look_alike(name: &[u8]) -> bool {
     let same = |other: &[u8]| {
         let letters = name.iter().filter(|byte| byte.is_ascii_alphabetic());
         letters.map(u8::to_ascii_lowercase).eq(other.iter().copied())

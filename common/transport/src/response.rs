@@ -1,0 +1,421 @@
+//! The gate on the way back: what stands between an upstream's socket and hyper's HTTP/1 client.
+//!
+//! It finds the ends of heads and bodies itself and shows hyper only bytes it has judged: a response that two readers
+//! could frame in two ways, that nobody asked for, or that carries more beside its content than a budget allows, ends
+//! in an error of the kind [`io::ErrorKind::InvalidData`]. Bytes are judged where hyper reads them to and copied only
+//! when a line came in pieces.
+//!
+//! After [`TURN_BYTES`] without a pause it yields, so that the other exchanges of its worker get their turn.
+//!
+//! It also keeps an answer that is there already from being lost when writing the rest of the request fails: the
+//! failure is reported once the answer was read.
+
+mod head;
+mod refusal;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use self::head::{End, Framing};
+pub use self::refusal::ResponseRefusal;
+use crate::gate::{Body, GateRefusal};
+
+/// What a connection passes on before others get their turn, in bytes.
+pub const TURN_BYTES: usize = 256 * 1024;
+
+/// What a response may cost beside its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResponseLimits {
+    /// The longest head, and all interim heads of a response together; 64 KiB.
+    pub max_head_bytes: usize,
+    /// The most fields in a head; 100.
+    pub max_fields: usize,
+    /// The most interim responses (1xx) before the final one; 32.
+    pub max_interim: u32,
+}
+
+impl Default for ResponseLimits {
+    fn default() -> Self {
+        Self { max_head_bytes: 64 * 1024, max_fields: 100, max_interim: 32 }
+    }
+}
+
+/// What of a request decides how its response is framed (RFC 9112 §6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Expectation {
+    /// A response with content.
+    Content = 1,
+    /// To `HEAD`: none has content.
+    Head = 2,
+    /// To `CONNECT`: a 2xx opens a tunnel.
+    Connect = 3,
+    /// To a request with `upgrade`: a 101 opens a tunnel.
+    Switch = 4,
+}
+
+impl Expectation {
+    fn of(value: u8) -> Option<Self> {
+        [Self::Content, Self::Head, Self::Connect, Self::Switch]
+            .into_iter()
+            .find(|one| *one as u8 == value)
+    }
+}
+
+/// Announces requests to a [`ResponseGate`] that hyper owns.
+#[derive(Debug, Clone, Default)]
+pub struct ResponseControl(Arc<AtomicU8>);
+
+impl ResponseControl {
+    /// The next request written is of this kind. Call it before each request; what comes unannounced is refused.
+    pub fn expect(&self, expectation: Expectation) {
+        self.0.store(expectation as u8, Ordering::Release);
+    }
+
+    fn take(&self) -> Option<Expectation> {
+        Expectation::of(self.0.swap(0, Ordering::AcqRel))
+    }
+}
+
+/// Where in the responses the next byte is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Between two: nothing was asked.
+    Idle,
+    /// In a head; so many bytes are known not to end it.
+    Head(usize),
+    Body(Body),
+    UntilClose,
+    /// The protocol changed.
+    Passing,
+}
+
+/// A stream whose reader sees unambiguous HTTP/1 responses only.
+///
+/// Invariants: `pending` holds bytes read and not shown, of which the first `cleared` are judged; while it is not empty
+/// nothing is read past it. After `refused` nothing is shown.
+#[derive(Debug)]
+pub struct ResponseGate<IO> {
+    io: IO,
+    limits: ResponseLimits,
+    control: ResponseControl,
+    state: State,
+    expected: Expectation,
+    interim: u32,
+    interim_bytes: usize,
+    pending: BytesMut,
+    cleared: usize,
+    refused: Option<ResponseRefusal>,
+    ended: bool,
+    /// Bytes passed on since the peer last made us wait.
+    turn: usize,
+    /// How writing failed, and who waits to be told.
+    broken: Option<(io::ErrorKind, Option<Waker>)>,
+}
+
+impl<IO> ResponseGate<IO> {
+    /// Puts a gate before `io`.
+    pub fn new(io: IO, limits: ResponseLimits) -> Self {
+        Self {
+            io,
+            limits,
+            control: ResponseControl::default(),
+            state: State::Idle,
+            expected: Expectation::Content,
+            interim: 0,
+            interim_bytes: 0,
+            pending: BytesMut::new(),
+            cleared: 0,
+            refused: None,
+            ended: false,
+            turn: 0,
+            broken: None,
+        }
+    }
+
+    /// The handle that outlives the gate's move into hyper.
+    #[must_use]
+    pub fn control(&self) -> ResponseControl {
+        self.control.clone()
+    }
+
+    /// Judges `bytes`, which begin where the last judged piece ended: how many of them may be shown. What is left
+    /// needs more bytes to be judged.
+    ///
+    /// A refusal that comes with a head in one piece takes the head with it, so that the caller can still answer
+    /// something else.
+    fn judge(&mut self, bytes: &[u8]) -> Result<usize, ResponseRefusal> {
+        let mut done = 0_usize;
+        loop {
+            let rest = bytes.get(done..).unwrap_or_default();
+            if rest.is_empty() {
+                return Ok(done);
+            }
+            if self.state == State::Idle && done > 0 {
+                // Content to `HEAD`, or more than was announced: the response is whole, its connection is of no use.
+                self.refused = Some(ResponseRefusal::Unasked);
+                return Ok(done);
+            }
+            let Some(taken) = self.step(rest)? else { return Ok(done) };
+            done = done.saturating_add(taken);
+        }
+    }
+
+    /// One head or piece of a body at the beginning of `bytes`; none when more are needed.
+    fn step(&mut self, bytes: &[u8]) -> Result<Option<usize>, ResponseRefusal> {
+        match self.state {
+            State::Idle => Err(ResponseRefusal::Unasked),
+            State::Head(scanned) => self.step_head(scanned, bytes),
+            State::Body(body) => {
+                let stepped = body.step(bytes).map_err(|refusal| match refusal {
+                    GateRefusal::Chunk | GateRefusal::LineEnd => ResponseRefusal::Chunk,
+                    _ => ResponseRefusal::Trailer,
+                })?;
+                let Some((taken, next)) = stepped else { return Ok(None) };
+                self.state = if next == Body::Done { State::Idle } else { State::Body(next) };
+                Ok(Some(taken))
+            }
+            State::UntilClose | State::Passing => Ok(Some(bytes.len())),
+        }
+    }
+
+    fn step_head(
+        &mut self,
+        scanned: usize,
+        bytes: &[u8],
+    ) -> Result<Option<usize>, ResponseRefusal> {
+        let end = match head::find_end(scanned, bytes, self.limits.max_head_bytes)? {
+            End::At(end) => end,
+            End::Unknown(scanned) => {
+                self.state = State::Head(scanned);
+                return Ok(None);
+            }
+        };
+        let head = bytes.get(..end).unwrap_or_default();
+        self.state = match head::judge(head, self.expected, &self.limits)? {
+            Framing::Interim => {
+                self.interim = self.interim.saturating_add(1);
+                self.interim_bytes = self.interim_bytes.saturating_add(end);
+                if self.interim > self.limits.max_interim {
+                    return Err(ResponseRefusal::TooManyInterim);
+                }
+                if self.interim_bytes > self.limits.max_head_bytes {
+                    return Err(ResponseRefusal::HeadTooLarge);
+                }
+                State::Head(0)
+            }
+            Framing::Empty => State::Idle,
+            Framing::Length(length) => State::Body(Body::Length(length)),
+            Framing::Chunked => State::Body(Body::ChunkSize),
+            Framing::UntilClose => State::UntilClose,
+            Framing::Tunnel => State::Passing,
+        };
+        Ok(Some(end))
+    }
+
+    /// Whether no more of the current response will come.
+    fn is_answered(&self) -> bool {
+        let whole = self.cleared == 0 && matches!(self.state, State::Idle | State::Passing);
+        whole || self.ended || self.refused.is_some()
+    }
+
+    /// Reports a failed write as soon as nothing more can come.
+    fn wake_writer(&mut self) {
+        if self.is_answered()
+            && let Some((_, waker)) = self.broken.as_mut()
+            && let Some(waker) = waker.take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// The first bytes of a request begin the wait for its response.
+    fn note_request(&mut self, bytes: usize) {
+        if bytes > 0
+            && self.state == State::Idle
+            && let Some(expected) = self.control.take()
+        {
+            (self.expected, self.state) = (expected, State::Head(0));
+            (self.interim, self.interim_bytes) = (0, 0);
+        }
+    }
+
+    /// A write that failed waits until the answer was read: the peer may have sent one and closed at once.
+    fn hold_failure(
+        &mut self,
+        cx: &Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(Err(error)) if !self.is_answered() => {
+                self.broken = Some((error.kind(), Some(cx.waker().clone())));
+                Poll::Pending
+            }
+            other => other,
+        }
+    }
+
+    /// What a writer gets after a failed write.
+    fn after_failure(&mut self, cx: &Context<'_>) -> Option<Poll<io::Result<usize>>> {
+        let answered = self.is_answered();
+        let (kind, waker) = self.broken.as_mut()?;
+        if answered {
+            return Some(Poll::Ready(Err((*kind).into())));
+        }
+        *waker = Some(cx.waker().clone());
+        Some(Poll::Pending)
+    }
+
+    fn show(&mut self, out: &mut ReadBuf<'_>) {
+        let count = self.cleared.min(out.remaining());
+        out.put_slice(self.pending.get(..count).unwrap_or_default());
+        self.pending.advance(count);
+        self.cleared = self.cleared.saturating_sub(count);
+        if self.pending.is_empty() {
+            // A connection that waits for its next request keeps no room for bytes.
+            self.pending = BytesMut::new();
+        }
+    }
+
+    fn refuse(&mut self, refusal: ResponseRefusal) -> Poll<io::Result<()>> {
+        self.refused = Some(refusal);
+        (self.pending, self.cleared) = (BytesMut::new(), 0);
+        self.wake_writer();
+        Poll::Ready(Err(refusal.into()))
+    }
+}
+
+impl<IO: AsyncRead + Unpin> ResponseGate<IO> {
+    /// Reads once into `out`, and judges what came; ready when something is shown or nothing will come.
+    fn poll_judged(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = out.filled().len();
+        match Pin::new(&mut self.io).poll_read(cx, out) {
+            Poll::Pending => {
+                self.turn = 0;
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => {
+                self.ended = true;
+                self.wake_writer();
+                return Poll::Ready(Err(error));
+            }
+        }
+        let new = out.filled().get(before..).unwrap_or_default();
+        self.turn = self.turn.saturating_add(new.len());
+        if new.is_empty() {
+            self.ended = true;
+            self.wake_writer();
+            return Poll::Ready(Ok(()));
+        }
+        if self.pending.is_empty() {
+            let shown = match self.judge(new) {
+                Ok(shown) => shown,
+                Err(refusal) => {
+                    out.set_filled(before);
+                    return self.refuse(refusal);
+                }
+            };
+            self.pending.extend_from_slice(new.get(shown..).unwrap_or_default());
+            out.set_filled(before.saturating_add(shown));
+        } else {
+            self.pending.extend_from_slice(new);
+            out.set_filled(before);
+            let pending = std::mem::take(&mut self.pending);
+            let judged = self.judge(&pending);
+            self.pending = pending;
+            match judged {
+                Ok(cleared) => self.cleared = cleared,
+                Err(refusal) => return self.refuse(refusal),
+            }
+            self.show(out);
+        }
+        self.wake_writer();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for ResponseGate<IO> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.cleared > 0 {
+            this.show(out);
+            this.wake_writer();
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(refusal) = this.refused {
+            return Poll::Ready(Err(refusal.into()));
+        }
+        let before = out.filled().len();
+        loop {
+            if this.turn >= TURN_BYTES {
+                this.turn = 0;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            ready!(this.poll_judged(cx, out))?;
+            if out.filled().len() > before || this.ended {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for ResponseGate<IO> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if let Some(failed) = this.after_failure(cx) {
+            return failed;
+        }
+        this.note_request(bytes.len());
+        let written = Pin::new(&mut this.io).poll_write(cx, bytes);
+        this.hold_failure(cx, written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if let Some(failed) = this.after_failure(cx) {
+            return failed;
+        }
+        this.note_request(slices.iter().map(|slice| slice.len()).sum());
+        let written = Pin::new(&mut this.io).poll_write_vectored(cx, slices);
+        this.hold_failure(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if let Some(failed) = this.after_failure(cx) {
+            return failed.map_ok(|_| ());
+        }
+        let flushed = Pin::new(&mut this.io).poll_flush(cx).map_ok(|()| 0);
+        this.hold_failure(cx, flushed).map_ok(|_| ())
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+}

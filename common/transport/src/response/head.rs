@@ -1,0 +1,166 @@
+//! A response head, judged: exactly one way to find where its message ends, or a refusal.
+//!
+//! Sources: RFC 9112 §4, §5, §6; RFC 9110 §6.4.1, §15.2.
+
+use super::refusal::ResponseRefusal;
+use super::{Expectation, ResponseLimits};
+use crate::gate::GateRefusal;
+use crate::gate::head::{is_look_alike, split_field};
+
+/// How the end of the message is found (RFC 9112 §6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// Another head follows.
+    Interim,
+    /// No body.
+    Empty,
+    /// So many bytes, never zero.
+    Length(u64),
+    /// Chunks up to the last one.
+    Chunked,
+    /// Everything up to the end of the connection.
+    UntilClose,
+    /// The protocol changed.
+    Tunnel,
+}
+
+/// Where a head ends.
+pub(super) enum End {
+    /// So many bytes, the empty line included.
+    At(usize),
+    /// Not yet; so many bytes are known not to end it.
+    Unknown(usize),
+}
+
+/// Looks line by line for the empty one, so that a bare LF and what is no HTTP are refused at once and not waited out.
+pub(super) fn find_end(
+    scanned: usize,
+    bytes: &[u8],
+    max_bytes: usize,
+) -> Result<End, ResponseRefusal> {
+    let window = bytes.get(..max_bytes).unwrap_or(bytes);
+    let mut start = scanned;
+    for at in memchr::memchr_iter(b'\n', window.get(scanned..).unwrap_or_default()) {
+        let at = scanned.saturating_add(at);
+        let line = window.get(start..at).unwrap_or_default();
+        if start == 0 && !line.starts_with(b"HTTP/1.") {
+            return Err(ResponseRefusal::StatusLine);
+        }
+        let line = line.strip_suffix(b"\r").ok_or(ResponseRefusal::LineEnd)?;
+        start = at.saturating_add(1);
+        if line.is_empty() {
+            return Ok(End::At(start));
+        }
+    }
+    if bytes.len() >= max_bytes {
+        return Err(ResponseRefusal::HeadTooLarge);
+    }
+    Ok(End::Unknown(start))
+}
+
+/// Judges a complete head, from the version to the empty line inclusive.
+pub(super) fn judge(
+    head: &[u8],
+    expected: Expectation,
+    limits: &ResponseLimits,
+) -> Result<Framing, ResponseRefusal> {
+    let mut lines = head
+        .split_inclusive(|byte| *byte == b'\n')
+        .map(|line| line.strip_suffix(b"\r\n").ok_or(ResponseRefusal::LineEnd));
+    let line = lines.next().ok_or(ResponseRefusal::StatusLine)??;
+    let (minor, status) = status_line(line)?;
+    let mut fields = Fields::default();
+    let mut count = 0_usize;
+    for line in lines {
+        let line = line?;
+        if line.is_empty() {
+            break;
+        }
+        count = count.saturating_add(1);
+        if count > limits.max_fields {
+            return Err(ResponseRefusal::TooManyFields);
+        }
+        fields.take(line, minor)?;
+    }
+    frame(status, &fields, expected)
+}
+
+/// The minor version and the status. The reason phrase means nothing and may be left out (RFC 9112 §4).
+fn status_line(line: &[u8]) -> Result<(u8, u16), ResponseRefusal> {
+    let bad = ResponseRefusal::StatusLine;
+    let rest = line.strip_prefix(b"HTTP/1.").ok_or(bad)?;
+    let [minor @ (b'0' | b'1'), b' ', a @ b'1'..=b'9', b, c, reason @ ..] = rest else {
+        return Err(bad);
+    };
+    let digit = |byte: &u8| char::from(*byte).to_digit(10).and_then(|it| u16::try_from(it).ok());
+    let (Some(a), Some(b), Some(c)) = (digit(a), digit(b), digit(c)) else { return Err(bad) };
+    let phrase = matches!(reason, [] | [b' ', ..]);
+    if !phrase || reason.iter().any(|byte| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f) {
+        return Err(bad);
+    }
+    let status = a.saturating_mul(100).saturating_add(b.saturating_mul(10)).saturating_add(c);
+    Ok((minor.saturating_sub(b'0'), status))
+}
+
+/// What of the fields frames the message.
+#[derive(Default)]
+struct Fields {
+    length: Option<u64>,
+    chunked: bool,
+}
+
+impl Fields {
+    fn take(&mut self, line: &[u8], minor: u8) -> Result<(), ResponseRefusal> {
+        let (name, value) = split_field(line).map_err(|refusal| match refusal {
+            GateRefusal::FieldValue => ResponseRefusal::FieldValue,
+            _ => ResponseRefusal::FieldName,
+        })?;
+        match name.len() {
+            14 if name.eq_ignore_ascii_case(b"content-length") => self.take_length(value),
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.take_coding(value, minor),
+            13.. if is_look_alike(name) => Err(ResponseRefusal::LookAlike),
+            _ => Ok(()),
+        }
+    }
+
+    fn take_length(&mut self, value: &[u8]) -> Result<(), ResponseRefusal> {
+        let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+        let number = digits.then(|| str::from_utf8(value).ok()?.parse::<i64>().ok()).flatten();
+        match (self.length, number.and_then(|number| u64::try_from(number).ok())) {
+            (None, Some(number)) => {
+                self.length = Some(number);
+                Ok(())
+            }
+            _ => Err(ResponseRefusal::ContentLength),
+        }
+    }
+
+    fn take_coding(&mut self, value: &[u8], minor: u8) -> Result<(), ResponseRefusal> {
+        if minor == 0 || self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+            return Err(ResponseRefusal::TransferEncoding);
+        }
+        self.chunked = true;
+        Ok(())
+    }
+}
+
+fn frame(status: u16, fields: &Fields, expected: Expectation) -> Result<Framing, ResponseRefusal> {
+    if fields.chunked && fields.length.is_some() {
+        return Err(ResponseRefusal::BothLengths);
+    }
+    match status {
+        101 if expected == Expectation::Switch => return Ok(Framing::Tunnel),
+        101 => return Err(ResponseRefusal::Switched),
+        100..200 => return Ok(Framing::Interim),
+        200..300 if expected == Expectation::Connect => return Ok(Framing::Tunnel),
+        204 | 304 => return Ok(Framing::Empty),
+        _ => {}
+    }
+    Ok(match (fields.chunked, fields.length) {
+        _ if expected == Expectation::Head => Framing::Empty,
+        (true, _) => Framing::Chunked,
+        (false, Some(0)) => Framing::Empty,
+        (false, Some(length)) => Framing::Length(length),
+        (false, None) => Framing::UntilClose,
+    })
+}
