@@ -197,10 +197,13 @@ plans! {
         pub server_name: String,
     }
     /// How a service is reached.
-    #[derive(Copy, Eq, Hash)]
+    #[derive(Eq, Hash)]
     pub struct PolicyPlan {
         /// How an endpoint is picked.
         pub algorithm: Algorithm,
+        /// Field whose value keeps requests together, in lower case; none is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub hash_header: Option<String>,
         /// Until a connection stands.
         pub connect_timeout_ms: u64,
         /// How long an unused connection is kept.
@@ -221,6 +224,18 @@ plans! {
         pub retry_min_per_second: u32,
         /// Between two probes of a silent connection; none is none.
         pub keep_alive_ms: Option<u64>,
+        /// The most fields in the head of a response.
+        #[serde(default = "response_fields", skip_serializing_if = "is_response_fields")]
+        pub max_response_fields: u32,
+        /// The longest head of a response.
+        #[serde(default = "response_head", skip_serializing_if = "is_response_head")]
+        pub max_response_head_bytes: u32,
+        /// Of the endpoints, the share whose circuits may be open at once.
+        #[serde(default = "half", skip_serializing_if = "is_half")]
+        pub max_ejected_percent: u32,
+        /// With a smaller share of closed circuits they are not looked at.
+        #[serde(default = "half", skip_serializing_if = "is_half")]
+        pub panic_percent: u32,
     }
 }
 
@@ -234,6 +249,7 @@ impl Default for PolicyPlan {
     fn default() -> Self {
         Self {
             algorithm: Algorithm::P2c,
+            hash_header: None,
             connect_timeout_ms: 1_000,
             idle_timeout_ms: 60_000,
             max_connections: 1_024,
@@ -244,6 +260,36 @@ impl Default for PolicyPlan {
             retry_percent: 20,
             retry_min_per_second: 10,
             keep_alive_ms: None,
+            max_response_fields: response_fields(),
+            max_response_head_bytes: response_head(),
+            max_ejected_percent: half(),
+            panic_percent: half(),
         }
     }
+}
+
+// What was not there before is left out of a plan at its default: a plan that says nothing new stays the same octets.
+
+fn response_fields() -> u32 {
+    100
+}
+
+fn is_response_fields(fields: &u32) -> bool {
+    *fields == response_fields()
+}
+
+fn response_head() -> u32 {
+    64 * 1024
+}
+
+fn is_response_head(bytes: &u32) -> bool {
+    *bytes == response_head()
+}
+
+fn half() -> u32 {
+    50
+}
+
+fn is_half(percent: &u32) -> bool {
+    *percent == half()
 }

@@ -21,5 +21,5 @@ pub use hooks::{
     Cause, Choice, Circuit, ConnectionDecision, ConnectionVerdict, Decision, Failure, Mirror, NONE,
     NameKind, Outcome, Reply, RetryDecision, RetryVerdict, Selection, Summary, Verdict, Window,
 };
-pub use refusal::{Fault, Refusal, RetryAdvice};
+pub use refusal::{Fault, Refusal};
 pub use view::{MAX_VIEW_OCTETS, Method, Reads, ReadsError, Selector, Span, View};

@@ -13,17 +13,6 @@ pub enum Fault {
     Host,
 }
 
-/// What a client may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RetryAdvice {
-    /// The same request will be refused again.
-    Never,
-    /// A fresh attempt may succeed.
-    Fresh,
-    /// Only another endpoint may succeed.
-    Elsewhere,
-}
-
 /// Why a request was not served. Only the proxy's `refuse` turns it into a response.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {detail}")]
@@ -34,8 +23,6 @@ pub struct Refusal {
     pub status: u16,
     /// Who has to act.
     pub fault: Fault,
-    /// Whether trying again makes sense.
-    pub retry: RetryAdvice,
     /// For the record only, never sent.
     pub detail: String,
 }
@@ -43,11 +30,6 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal with that code and status.
     pub fn new(code: &'static str, status: u16, fault: Fault, detail: impl Into<String>) -> Self {
-        let retry = match fault {
-            Fault::Client | Fault::Filter => RetryAdvice::Never,
-            Fault::Upstream => RetryAdvice::Elsewhere,
-            Fault::Host => RetryAdvice::Fresh,
-        };
-        Self { code, status, fault, retry, detail: detail.into() }
+        Self { code, status, fault, detail: detail.into() }
     }
 }

@@ -11,7 +11,7 @@ use tamis_resources::plan::{
     AddressPlan, Algorithm, DirectionPlan, EndpointPlan, ListenerPlan, PolicyPlan, ProtocolPlan,
     ServicePlan, TlsPlan, UpstreamTlsPlan,
 };
-use tamis_transport::{Address, ClientTls, OwnCertificate, ServerTls, SpiffeId};
+use tamis_transport::{Address, ClientTls, OwnCertificate, ResponseLimits, ServerTls, SpiffeId};
 use tamis_upstream::{EndpointConfig, Policy, Protocol, ServiceConfig, Target};
 
 /// Certificates in use, by listener and by what they were made of.
@@ -236,6 +236,8 @@ fn policy(plan: &PolicyPlan) -> Policy {
             Algorithm::P2c => tamis_upstream::Algorithm::P2c,
             Algorithm::RoundRobin => tamis_upstream::Algorithm::RoundRobin,
         },
+        // A name that is none was refused when the document was read; then nothing is hashed.
+        hash_header: plan.hash_header.as_deref().and_then(|name| name.parse().ok()),
         connect_timeout: millis(plan.connect_timeout_ms),
         idle_timeout: millis(plan.idle_timeout_ms),
         max_connections: plan.max_connections,
@@ -246,6 +248,13 @@ fn policy(plan: &PolicyPlan) -> Policy {
         retry_percent: plan.retry_percent,
         retry_min_per_second: plan.retry_min_per_second,
         keep_alive: plan.keep_alive_ms.map(millis),
+        response: ResponseLimits {
+            max_head_bytes: plan.max_response_head_bytes as usize,
+            max_fields: plan.max_response_fields as usize,
+            ..ResponseLimits::default()
+        },
+        max_ejected_percent: plan.max_ejected_percent,
+        panic_percent: plan.panic_percent,
     }
 }
 

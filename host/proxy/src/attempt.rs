@@ -1,7 +1,7 @@
 //! Sends the request: pick, circuit, send, and after a failure what the retry filter says.
 
 use crate::circuit::{answer, pick};
-use crate::course::Course;
+use crate::course::{Course, Retries};
 use crate::hedge;
 use crate::local::Local;
 use crate::outgoing::{self, Template, Wire};
@@ -11,7 +11,7 @@ use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tamis_exchange::{Body, Cause, Failure, Fault, Outcome, Refusal, RetryVerdict, Selection};
 use tamis_upstream::{Attempt, AttemptOutcome, SendFailure, Upstream};
 use tokio::time::error::Elapsed;
@@ -31,6 +31,8 @@ const DRAIN_MAX_BYTES: u64 = 64 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 /// An attempt without any timeout ends here, so that nothing waits for ever on a silent upstream.
 const ATTEMPT_MAX: Duration = Duration::from_secs(3600);
+/// No request waits longer than this for its next attempt, whatever the retry filter says.
+const DELAY_MAX: Duration = Duration::from_secs(60);
 
 /// What all attempts of an exchange aim at.
 pub(crate) struct Aim<'a> {
@@ -39,6 +41,8 @@ pub(crate) struct Aim<'a> {
     pub(crate) selection: &'a Selection,
     pub(crate) upstream: &'a Rc<Upstream>,
     pub(crate) template: &'a Template<'a>,
+    /// What keeps requests together: the router's, or of the field that the service's policy names.
+    pub(crate) hash: Option<u64>,
     deadline: Option<Instant>,
 }
 
@@ -63,7 +67,11 @@ pub(crate) async fn send(
     upstream.note_request();
     let deadline = (selection.request_timeout_ms > 0)
         .then(|| course.started + Duration::from_millis(selection.request_timeout_ms.into()));
-    let aim = Aim { local, chain: course.chain, selection, upstream, template, deadline };
+    let hash = selection.hash.or_else(|| {
+        let value = course.exchange.headers.get(upstream.hash_header()?)?;
+        Some(hash_of(value.as_bytes()))
+    });
+    let aim = Aim { local, chain: course.chain, selection, upstream, template, hash, deadline };
     let mut tried: Vec<String> = Vec::new();
     let first = Instant::now();
     let mut began = first;
@@ -107,13 +115,20 @@ pub(crate) async fn send(
     }
 }
 
+/// FNV-1a: the same for the same octets on every proxy, so that all of them send a key to the same endpoint.
+fn hash_of(octets: &[u8]) -> u64 {
+    octets.iter().fold(0xcbf2_9ce4_8422_2325, |sum, octet| {
+        (sum ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
 /// One attempt, to its response head; with a second beside it where the hedge filter says so.
 async fn once(
     aim: &Aim<'_>,
     course: &mut Course,
     tried: &[String],
 ) -> Result<Response<Incoming>, Failed> {
-    let attempt = pick(aim.local, aim.chain, aim.upstream, tried, aim.selection.hash).await?;
+    let attempt = pick(aim.local, aim.chain, aim.upstream, tried, aim.hash).await?;
     let ready = prepare(aim, course, attempt)?;
     if let Some(delay) = hedge::delay(aim, course) {
         return Box::pin(hedge::race(aim, course, ready, delay, tried)).await;
@@ -188,24 +203,7 @@ pub(crate) fn judge(
                 });
             }
             answer(local, chain, upstream, attempt.record(AttemptOutcome::Failure));
-            let code = match failure.cause {
-                Cause::ConnectFailure => "upstream.connect",
-                Cause::RefusedStream => "upstream.refused-stream",
-                Cause::Reset => "upstream.reset",
-                Cause::Timeout => "upstream.timeout",
-                Cause::Status | Cause::Other => "upstream.failed",
-            };
-            let status = match failure.cause {
-                Cause::ConnectFailure | Cause::RefusedStream => 503,
-                Cause::Timeout => 504,
-                _ => 502,
-            };
-            Err(Failed {
-                cause: failure.cause,
-                response: None,
-                refusal: Refusal::new(code, status, Fault::Upstream, failure.detail),
-                untouched: matches!(failure.cause, Cause::ConnectFailure | Cause::RefusedStream),
-            })
+            Err(unsent(failure))
         }
         Ok(Ok(response)) => {
             let bad = is_failure(&response);
@@ -223,6 +221,24 @@ pub(crate) fn judge(
                 untouched: false,
             })
         }
+    }
+}
+
+/// An attempt that brought no response.
+fn unsent(failure: SendFailure) -> Failed {
+    let (code, status) = match failure.cause {
+        _ if failure.protocol => ("upstream.protocol", 502),
+        Cause::ConnectFailure => ("upstream.connect", 503),
+        Cause::RefusedStream => ("upstream.refused-stream", 503),
+        Cause::Reset => ("upstream.reset", 502),
+        Cause::Timeout => ("upstream.timeout", 504),
+        Cause::Status | Cause::Other => ("upstream.failed", 502),
+    };
+    Failed {
+        cause: failure.cause,
+        response: None,
+        refusal: Refusal::new(code, status, Fault::Upstream, failure.detail),
+        untouched: failure.untouched,
     }
 }
 
@@ -275,6 +291,15 @@ fn asks_about(local: &Local, chain: usize, response: &Response<Incoming>) -> boo
 fn retry(aim: &Aim<'_>, course: &mut Course, failed: &Failed) -> Option<(Duration, bool)> {
     let Aim { local, selection, upstream, template, deadline, .. } = *aim;
     let index = local.chain(course.chain)?.retry?;
+    let not_here = match course.retries {
+        Retries::Ours => None,
+        Retries::Elsewhere => upstream.is_single().then_some("retry.nowhere-else"),
+        Retries::Callers => Some("retry.by-caller"),
+    };
+    if let Some(reason) = not_here {
+        course.reason = Some(reason.into());
+        return None;
+    }
     let replayable = template.body.is_replayable();
     let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
     let millis = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
@@ -290,7 +315,8 @@ fn retry(aim: &Aim<'_>, course: &mut Course, failed: &Failed) -> Option<(Duratio
         remaining_ms: left.map_or(0, |left| millis(left).max(1)),
         idempotent: course.exchange.method.is_idempotent() || failed.untouched,
         replayable,
-        retry_after_ms: response.and_then(|response| retry_after(response.headers())),
+        retry_after_ms: response
+            .and_then(|response| retry_after(response.headers(), SystemTime::now)),
         budget_left: upstream.budget_left(),
     };
     let since = course.asked.begin(index);
@@ -318,7 +344,7 @@ fn retry(aim: &Aim<'_>, course: &mut Course, failed: &Failed) -> Option<(Duratio
     };
     let delay = Duration::from_millis(delay.into());
     // What the filter cannot override: the body must be whole, time must be left, and the budget holds.
-    if !replayable || left.is_some_and(|left| delay >= left) {
+    if !replayable || left.is_some_and(|left| delay >= left) || delay > DELAY_MAX {
         return None;
     }
     if !upstream.spend_retry() {
@@ -328,10 +354,20 @@ fn retry(aim: &Aim<'_>, course: &mut Course, failed: &Failed) -> Option<(Duratio
     Some((delay, elsewhere))
 }
 
-/// Seconds of `retry-after` (RFC 9110 §10.2.3); a date is not read.
-fn retry_after(headers: &HeaderMap) -> Option<u32> {
-    let seconds: u32 = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(seconds.saturating_mul(1000))
+/// `retry-after` in milliseconds, in seconds or as a date (RFC 9110 §10.2.3); the longest of several. What is too long
+/// for the number is the longest there is, and not none.
+fn retry_after(headers: &HeaderMap, now: impl Fn() -> SystemTime) -> Option<u32> {
+    let lines = headers.get_all(header::RETRY_AFTER).iter().filter_map(|line| line.to_str().ok());
+    lines.filter_map(|line| wait_of(line.trim(), &now)).max()
+}
+
+fn wait_of(text: &str, now: &impl Fn() -> SystemTime) -> Option<u32> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(text.parse::<u32>().map_or(u32::MAX, |seconds| seconds.saturating_mul(1000)));
+    }
+    let at = httpdate::parse_http_date(text).ok()?;
+    let left = at.duration_since(now()).unwrap_or_default();
+    Some(u32::try_from(left.as_millis()).unwrap_or(u32::MAX))
 }
 
 /// Reads the rest of a response nobody wants, so that its connection can serve again.
@@ -353,4 +389,54 @@ pub(crate) fn drain(response: Response<Incoming>) {
         };
         drop(tokio::time::timeout(DRAIN_TIME, reading).await);
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_never_left_may_be_sent_again_whatever_its_method_and_what_broke_the_protocol_not() {
+        use Cause::{ConnectFailure, Other, RefusedStream, Reset};
+        for (cause, untouched, protocol, code, status) in [
+            (ConnectFailure, true, false, "upstream.connect", 503),
+            (RefusedStream, true, false, "upstream.refused-stream", 503),
+            // A connection that was closed before anything was written on it.
+            (Reset, true, false, "upstream.reset", 502),
+            (Reset, false, false, "upstream.reset", 502),
+            (Other, true, false, "upstream.failed", 502),
+            (Other, false, true, "upstream.protocol", 502),
+        ] {
+            let failure = SendFailure { cause, detail: "why".to_owned(), untouched, protocol };
+            let failed = unsent(failure);
+            assert_eq!((failed.cause, failed.untouched), (cause, untouched), "{code}");
+            assert_eq!((failed.refusal.code, failed.refusal.status), (code, status));
+        }
+    }
+
+    #[test]
+    fn what_an_upstream_asks_to_wait_is_read_in_every_form_and_never_as_nothing() {
+        let now = || httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        for (lines, wait) in [
+            (&["1"][..], Some(1_000)),
+            (&[" 3600 "], Some(3_600_000)),
+            (&["99999999999999999999"], Some(u32::MAX)),
+            (&["4294967295"], Some(u32::MAX)),
+            (&["Sun, 06 Nov 1994 08:49:40 GMT"], Some(3_000)),
+            (&["Sunday, 06-Nov-94 08:49:40 GMT"], Some(3_000)),
+            (&["Sun, 06 Nov 1994 08:49:00 GMT"], Some(0)),
+            (&["Fri, 31 Dec 9999 23:59:59 GMT"], Some(u32::MAX)),
+            (&["1", "3600"], Some(3_600_000)),
+            (&["-1"], None),
+            (&["soon"], None),
+            (&[""], None),
+            (&[], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(header::RETRY_AFTER, line.parse().unwrap());
+            }
+            assert_eq!(retry_after(&headers, now), wait, "{lines:?}");
+        }
+    }
 }

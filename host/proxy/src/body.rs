@@ -78,6 +78,12 @@ impl OutBody {
     }
 }
 
+/// An error with its causes.
+fn with_causes(error: &BodyError) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
 /// Filters of `candidates` that see chunks of this exchange's bodies.
 pub(crate) fn chunk_filters(
     local: &Local,
@@ -178,6 +184,11 @@ impl HttpBody for OutBody {
                     return Poll::Ready(Some(Ok(frame)));
                 }
                 Err(error) => {
+                    if tamis_upstream::is_broken_by(&error)
+                        && let Some(settle) = this.settle.as_mut()
+                    {
+                        settle.broke_protocol(with_causes(&error));
+                    }
                     this.ended(Outcome::RESET);
                     return Poll::Ready(Some(Err(error)));
                 }

@@ -60,16 +60,17 @@ pub(crate) fn answer(local: &Rc<Local>, chain: usize, upstream: &Upstream, ask: 
     let said = local.call(breaker, |i| i.evaluate(service, Some(endpoint), &window, now));
     match said {
         Ok(circuit) => {
+            let (service, endpoint) = (ask.service().to_owned(), ask.endpoint().to_owned());
+            // One too many open circuits is not opened, and that is no news.
+            let circuit = ask.answer(circuit);
             let changed = std::mem::discriminant(&circuit) != std::mem::discriminant(&now);
             if changed {
-                let (service, endpoint) = (ask.service(), ask.endpoint());
                 match circuit {
                     Circuit::Open(ms) => tracing::warn!(service, endpoint, ms, "circuit opened"),
                     Circuit::HalfOpen(n) => tracing::info!(service, endpoint, n, "circuit probes"),
                     Circuit::Closed => tracing::info!(service, endpoint, "circuit closed"),
                 }
             }
-            ask.answer(circuit);
         }
         Err(fault) => {
             tracing::warn!(service = ask.service(), kind = fault.kind(), "the breaker failed");

@@ -30,10 +30,22 @@ pub(crate) struct Course {
     pub(crate) upstream: Duration,
     pub(crate) outcome: Outcome,
     pub(crate) asked: Asked,
+    pub(crate) retries: Retries,
     /// Whether shadows compare it; not said before the first was to be asked.
     pub(crate) sampled: Option<bool>,
     /// Counted in flight at its endpoint until the response has ended.
     held: Option<Attempt>,
+}
+
+/// Who sends an exchange again when it fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Retries {
+    /// This proxy, if a filter says so.
+    Ours,
+    /// This proxy, unless there is nowhere else to send it: a sidecar before its one application.
+    Elsewhere,
+    /// A proxy of the mesh before this one. Two that do multiply what a failing service gets.
+    Callers,
 }
 
 /// The way ends here, before or instead of an upstream.
@@ -63,6 +75,7 @@ impl Course {
         Self {
             asked: Asked::new(exchange.id),
             sampled: None,
+            retries: Retries::Ours,
             exchange,
             started: Instant::now(),
             start_unix_us: u64::try_from(since.as_micros()).unwrap_or(u64::MAX),

@@ -1,7 +1,7 @@
 //! A request off the wire becomes an [`Exchange`]: what is hop-by-hop is taken off, what is forwarded is set.
 
 use crate::connection::Connection;
-use crate::fields::{connection_options, forwarded, remove_hop_by_hop, via};
+use crate::fields::{connection_options, forwarded, remove_hop_by_hop, take_retries, via};
 use crate::generation::Direction;
 use crate::trace;
 use http::header::{self, HeaderMap, HeaderValue};
@@ -18,6 +18,8 @@ pub(crate) struct Decoded {
     pub(crate) upgrade: Option<Upgrade>,
     /// The client takes trailers (`te: trailers`).
     pub(crate) trailers: bool,
+    /// The caller is a proxy of the mesh and sends again what fails.
+    pub(crate) retried: bool,
     /// Declared length of the body.
     pub(crate) length: Option<u64>,
 }
@@ -55,6 +57,7 @@ pub(crate) fn decode(
     };
     let trailers = headers.get_all(header::TE).iter().any(|value| value == "trailers");
     remove_hop_by_hop(&mut headers);
+    let retried = take_retries(&mut headers, connection, direction);
     // The host itself meets the expectation: hyper sends 100 when somebody reads the body.
     headers.remove(header::EXPECT);
     forwarded(&mut headers, connection, direction, host);
@@ -95,6 +98,7 @@ pub(crate) fn decode(
         body,
         upgrade,
         trailers,
+        retried,
         length,
     })
 }

@@ -12,6 +12,10 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
+/// Says to the next proxy of the mesh that this one sends again what fails, so that retries do not multiply along the
+/// path. Believed of a peer that proved an identity of the mesh, never sent to anybody else.
+pub(crate) const RETRIES: HeaderName = HeaderName::from_static("x-tamis-retries");
+
 /// Fields of one connection beside `connection` itself.
 const HOP_BY_HOP: [HeaderName; 6] = [
     header::TE,
@@ -70,6 +74,16 @@ fn is_protected(name: &HeaderName) -> bool {
             | "via"
             | "forwarded"
     ) || name.as_str().starts_with("x-forwarded-")
+}
+
+/// Takes [`RETRIES`] off; whether a proxy of the mesh put it on.
+pub(crate) fn take_retries(
+    headers: &mut HeaderMap,
+    connection: &Connection,
+    direction: Direction,
+) -> bool {
+    let marked = headers.remove(RETRIES).is_some();
+    marked && direction == Direction::Inbound && connection.peer_identity.is_some()
 }
 
 /// `X-Forwarded-*` and `Forwarded` (RFC 7239). A gateway believes nothing of what a client says there; inside the
@@ -155,6 +169,26 @@ mod tests {
         let mut left: Vec<_> = map.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["accept", "authorization", "x-forwarded-for"]);
+    }
+
+    #[test]
+    fn the_mark_of_a_caller_that_retries_is_believed_of_the_mesh_alone() {
+        let mut member = connection("10.0.0.1:5");
+        member.peer_identity = Some("spiffe://shop.example/ns/shop/service/a".into());
+        let stranger = connection("10.0.0.1:5");
+        for (peer, direction, believed) in [
+            (&member, Direction::Inbound, true),
+            (&stranger, Direction::Inbound, false),
+            (&member, Direction::Gateway, false),
+            (&member, Direction::Outbound, false),
+            (&stranger, Direction::Gateway, false),
+            (&stranger, Direction::Outbound, false),
+        ] {
+            let mut map = headers(&[("x-tamis-retries", "1"), ("accept", "*/*")]);
+            assert_eq!(take_retries(&mut map, peer, direction), believed, "{direction:?}");
+            assert_eq!(map.len(), 1, "it goes no further: {direction:?}");
+            assert!(!take_retries(&mut map, peer, direction), "nobody said so: {direction:?}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use crate::attempt::{Aim, Failed, Ready, drain, is_good, judge, prepare};
 use crate::circuit::pick;
-use crate::course::{Course, covers};
+use crate::course::{Course, Retries, covers};
 use crate::latencies::Recent;
 use crate::local::Local;
 use http::{Request, Response};
@@ -81,6 +81,10 @@ impl Hedges {
 
 /// After how long a second attempt of this exchange starts.
 pub(crate) fn delay(aim: &Aim<'_>, course: &Course) -> Option<Duration> {
+    if course.retries == Retries::Callers {
+        // Who calls may send a second by itself.
+        return None;
+    }
     let delay = aim.local.hedges(aim.chain)?.delay(aim.selection.rule)?;
     (aim.template.upgrade.is_none() && course.exchange.method.is_idempotent()).then_some(delay)
 }
@@ -186,7 +190,7 @@ async fn second(aim: &Aim<'_>, course: &mut Course, tried: &[String]) -> Option<
     }
     let mut tried = tried.to_vec();
     tried.extend(course.endpoint.clone());
-    let picked = pick(aim.local, aim.chain, aim.upstream, &tried, aim.selection.hash).await;
+    let picked = pick(aim.local, aim.chain, aim.upstream, &tried, aim.hash).await;
     let attempt = picked.ok()?;
     if tried.iter().any(|endpoint| endpoint == attempt.endpoint()) || !aim.upstream.spend_hedge() {
         return None;

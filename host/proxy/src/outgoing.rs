@@ -2,6 +2,7 @@
 
 use crate::course::Course;
 use crate::decode::Upgrade;
+use crate::fields::RETRIES;
 use crate::replay::Replay;
 use http::Request;
 use http::header::{self, HeaderValue};
@@ -13,6 +14,8 @@ use tamis_upstream::Attempt;
 pub(crate) struct Template<'a> {
     pub(crate) upgrade: Option<&'a Upgrade>,
     pub(crate) trailers: bool,
+    /// The next proxy of the mesh need not send again what fails.
+    pub(crate) retries: bool,
     pub(crate) body: &'a Replay,
 }
 
@@ -57,6 +60,13 @@ pub(crate) fn request_of(
         && let Ok(host) = HeaderValue::from_str(&exchange.authority)
     {
         headers.insert(header::HOST, host);
+    }
+    // A connection with TLS goes to a proxy of the mesh whose identity was checked. Whatever a filter wrote there, nobody
+    // else gets it.
+    if template.retries && wire.secure {
+        headers.insert(RETRIES, HeaderValue::from_static("1"));
+    } else {
+        headers.remove(RETRIES);
     }
     if template.trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));

@@ -3,7 +3,7 @@
 use crate::attempt;
 use crate::body::{OutBody, chunk_filters};
 use crate::connection::Connection;
-use crate::course::{Course, Routed, Stop};
+use crate::course::{Course, Retries, Routed, Stop};
 use crate::decide::decide;
 use crate::decode::{Decoded, Upgrade, decode};
 use crate::generation::Direction;
@@ -58,8 +58,13 @@ async fn exchange(way: &Way<'_>, request: Request<Incoming>) -> Response<OutBody
         Ok(decoded) => decoded,
         Err(refusal) => return refuse::response(&refusal, None),
     };
-    let Decoded { exchange, body, upgrade, trailers, length } = decoded;
-    let course = Course::new(exchange, way.chain);
+    let Decoded { exchange, body, upgrade, trailers, retried, length } = decoded;
+    let mut course = Course::new(exchange, way.chain);
+    course.retries = match (retried, way.direction) {
+        (true, _) => Retries::Callers,
+        (false, Direction::Inbound) => Retries::Elsewhere,
+        (false, Direction::Gateway | Direction::Outbound) => Retries::Ours,
+    };
     let limit = way.shared.max_body_bytes;
     // A body that breaks the limit by its own declaration need not be read at all.
     let early = length.filter(|length| *length > limit).map(|_| too_large(limit));
@@ -135,7 +140,12 @@ impl Walk<'_> {
         let upstream = self.upstream(course, selection.backend)?;
         let (replay, verdicts) = self.request_body(course, replay).await?;
         apply(&selection.request_edits, &mut course.exchange, HeadSide::Request);
-        let template = Template { upgrade: self.upgrade, trailers: self.trailers, body: &replay };
+        let template = Template {
+            upgrade: self.upgrade,
+            trailers: self.trailers,
+            retries: retries(local, course),
+            body: &replay,
+        };
         let sent = attempt::send(local, course, &selection, &upstream, &template).await;
         if let Some((index, reply, reason)) = verdicts.and_then(|verdicts| verdicts.take()) {
             return Err(Stop::Answered(index, reply, reason));
@@ -224,7 +234,8 @@ impl Walk<'_> {
             let (exchange, body) = (course.exchange.clone(), replay.clone());
             drop(tokio::task::spawn_local(async move {
                 let Ok(Pick::Attempt(mut attempt)) = upstream.pick(&[], None).await else { return };
-                let template = Template { upgrade: None, trailers: false, body: &body };
+                let template =
+                    Template { upgrade: None, trailers: false, retries: false, body: &body };
                 let to = outgoing::Wire::of(&attempt);
                 let endpoint = attempt.endpoint().to_owned();
                 let octets = body.body();
@@ -232,13 +243,22 @@ impl Walk<'_> {
                 let Ok(request) = request else { return };
                 let sending = tokio::time::timeout(Duration::from_secs(60), async {
                     let response = attempt.send(request, false, || None).await?;
-                    drop(http_body_util::BodyExt::collect(response.into_body()).await);
+                    let mut body = response.into_body();
+                    // Nobody keeps what comes back, however much it is.
+                    while let Some(Ok(_)) = http_body_util::BodyExt::frame(&mut body).await {}
                     Ok::<_, tamis_upstream::SendFailure>(())
                 });
                 drop(sending.await);
             }));
         }
     }
+}
+
+/// Whether this proxy, or one before it, sends the exchange again when it fails.
+fn retries(local: &Local, course: &Course) -> bool {
+    let chain = local.chain(course.chain);
+    let own = chain.is_some_and(|chain| chain.retry.is_some() || chain.hedge.is_some());
+    own || course.retries == Retries::Callers
 }
 
 /// Hands both connections to a tunnel and tells the client that the protocol changes.

@@ -3,7 +3,7 @@
 use crate::body::{OutBody, chunk_filters};
 use crate::course::{Course, Stop};
 use crate::decide::failed;
-use crate::fields::{remove_hop_by_hop, via};
+use crate::fields::{RETRIES, remove_hop_by_hop, via};
 use crate::local::Local;
 use crate::shadow;
 use bytes::{Bytes, BytesMut};
@@ -24,6 +24,7 @@ pub(crate) fn take_head(
     version: Version,
 ) {
     remove_hop_by_hop(&mut headers);
+    headers.remove(RETRIES);
     via(&mut headers, version);
     course.exchange.status = Some(status);
     course.exchange.response_headers = headers;
@@ -60,11 +61,29 @@ pub(crate) async fn respond(
         course.exchange.response_headers.remove(header::CONTENT_LENGTH);
     }
     chunks.iter().for_each(|index| course.asked.note(*index));
+    check_size(local, course)?;
     let mut response =
         Response::new(OutBody::plain(body).filtered(local, course.exchange.id, chunks));
     *response.status_mut() = course.exchange.status.unwrap_or(StatusCode::BAD_GATEWAY);
     *response.headers_mut() = std::mem::take(&mut course.exchange.response_headers);
     Ok(response)
+}
+
+/// The longest head sent to a client, in bytes, unless the service's policy allows its upstream a longer one.
+const HEAD_MAX_BYTES: usize = 64 * 1024;
+
+/// Refuses a head that filters made too long.
+fn check_size(local: &Local, course: &Course) -> Result<(), Refusal> {
+    let upstream = course.service.and_then(|index| local.upstreams.get(index));
+    let allowed = upstream.map_or(0, |upstream| upstream.response_limits().max_head_bytes);
+    let fields = course.exchange.response_headers.iter();
+    // As HTTP/1.1 writes them: a colon, a space and the end of the line with each.
+    let bytes: usize = fields.map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if bytes <= HEAD_MAX_BYTES.max(allowed) {
+        return Ok(());
+    }
+    let detail = format!("the head of the response has {bytes} bytes after its filters");
+    Err(Refusal::new("response.head-too-large", 502, Fault::Filter, detail))
 }
 
 fn ask(local: &Rc<Local>, course: &mut Course, index: usize) -> Result<(), Stop> {
@@ -114,7 +133,9 @@ async fn buffered(
     let mut octets = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
-            Refusal::new("upstream.reset", 502, Fault::Upstream, error.to_string())
+            let protocol = tamis_upstream::is_broken_by(&error);
+            let code = if protocol { "upstream.protocol" } else { "upstream.reset" };
+            Refusal::new(code, 502, Fault::Upstream, error.to_string())
         })?;
         if let Ok(data) = frame.into_data() {
             if octets.len() + data.len() > limit {

@@ -53,6 +53,13 @@ impl Settle {
         &mut self.course
     }
 
+    /// The rest of the response is none: what the upstream sent broke its protocol.
+    pub(crate) fn broke_protocol(&mut self, detail: String) {
+        self.course.outcome.insert(Outcome::UPSTREAM_FAILED);
+        self.course.reason = Some("upstream.protocol".into());
+        self.course.detail = Some(detail);
+    }
+
     /// The head that is sent.
     pub(crate) fn head(&mut self, status: u16, headers: &HeaderMap) {
         self.status = status;

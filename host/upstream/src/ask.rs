@@ -37,10 +37,11 @@ impl Ask {
         lock(&self.endpoint.breaker).circuit(Instant::now())
     }
 
-    /// The circuit from now on.
-    pub fn answer(mut self, circuit: Circuit) {
+    /// The circuit from now on; gives the one in force. A closed circuit stays closed when opening it would take more
+    /// of the service's endpoints out than its policy allows.
+    pub fn answer(mut self, circuit: Circuit) -> Circuit {
         self.done = true;
-        self.endpoint.change(|breaker, now| breaker.answer(circuit, now));
+        self.service.settle(&self.endpoint, circuit)
     }
 
     /// Nobody decides: what is closed stays closed, and an open circuit that expired lets one probe through.

@@ -47,17 +47,24 @@ pub struct SendFailure {
     pub cause: Cause,
     /// For people.
     pub detail: String,
-    /// Nothing of the request was sent.
+    /// Nothing of the request was sent, or the upstream says that it did not look at it: sending it again is the first
+    /// time, whatever its method.
     pub untouched: bool,
+    /// The upstream answered, and what it sent is no response. Another attempt would get the same.
+    pub protocol: bool,
 }
 
 impl SendFailure {
     pub(crate) fn new(cause: Cause, detail: String) -> Self {
-        Self { cause, detail, untouched: false }
+        Self { cause, detail, untouched: false, protocol: false }
     }
 
     pub(crate) fn untouched(cause: Cause, detail: String) -> Self {
-        Self { cause, detail, untouched: true }
+        Self { cause, detail, untouched: true, protocol: false }
+    }
+
+    pub(crate) fn protocol(detail: String) -> Self {
+        Self { cause: Cause::Other, detail, untouched: false, protocol: true }
     }
 }
 

@@ -83,6 +83,12 @@ impl Breaker {
         }
     }
 
+    /// Lets an attempt pass whatever the circuit says. It counts while the circuit is closed and neither way else: only
+    /// probes judge a circuit.
+    pub(crate) fn admit_regardless(&self) -> Ticket {
+        Ticket { epoch: self.epoch, probe: false }
+    }
+
     /// An attempt ended. True when the filter should look; then [`Breaker::asking`] is set.
     pub(crate) fn record(&mut self, ticket: Ticket, sample: Sample, now: Instant) -> bool {
         let current = ticket.epoch == self.epoch;

@@ -1,9 +1,10 @@
 //! What a generation says about services. Immutable.
 
+use http::HeaderName;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use tamis_transport::{Address, ClientTls};
+use tamis_transport::{Address, ClientTls, ResponseLimits};
 
 /// One port of a service as this proxy reaches it.
 #[derive(Clone, Debug)]
@@ -66,7 +67,8 @@ impl fmt::Display for Target {
 /// How an endpoint is picked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Algorithm {
-    /// The better of two random ones (Mitzenmacher 2001), by requests in flight times decaying latency.
+    /// The better of two random ones (Mitzenmacher 2001), by requests in flight and, where one answers much slower,
+    /// by latency.
     #[default]
     P2c,
     /// In turn, by weight.
@@ -76,8 +78,10 @@ pub enum Algorithm {
 /// Limits and times of a service.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// How an endpoint is picked when the router gave no hash.
+    /// How an endpoint is picked when neither the router nor `hash_header` gave a hash.
     pub algorithm: Algorithm,
+    /// Requests with the same value of this field go to the same endpoint while it is there.
+    pub hash_header: Option<HeaderName>,
     /// Until a connection stands, handshakes included.
     pub connect_timeout: Duration,
     /// How long an unused connection is kept.
@@ -96,14 +100,22 @@ pub struct Policy {
     pub retry_percent: u32,
     /// Retries allowed in a second whatever the requests.
     pub retry_min_per_second: u32,
-    /// Between two pings of an HTTP/2 connection.
+    /// Between two probes of a silent connection: pings of HTTP/2, TCP's own of HTTP/1.1.
     pub keep_alive: Option<Duration>,
+    /// What a response may cost beside its content.
+    pub response: ResponseLimits,
+    /// Of the endpoints, the share whose circuits may be open at once, in percent, rounded down.
+    pub max_ejected_percent: u32,
+    /// With a smaller share of endpoints whose circuits are closed, in percent, circuits are not looked at: an endpoint
+    /// in trouble is better than none.
+    pub panic_percent: u32,
 }
 
 impl Default for Policy {
     fn default() -> Self {
         Self {
             algorithm: Algorithm::P2c,
+            hash_header: None,
             connect_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(60),
             max_connections: 1_024,
@@ -114,6 +126,9 @@ impl Default for Policy {
             retry_percent: 20,
             retry_min_per_second: 10,
             keep_alive: None,
+            response: ResponseLimits::default(),
+            max_ejected_percent: 50,
+            panic_percent: 50,
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::upstreams::Pools;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tamis_transport::Address;
 
 /// One address to send to.
@@ -102,6 +103,8 @@ impl Endpoints {
         if let (true, Some(unresolved)) = (list.is_empty(), unresolved) {
             return Err(unresolved);
         }
+        let size = list.iter().filter(|one| one.configured > 0).count();
+        state.size.store(u32::try_from(size).unwrap_or(u32::MAX), Ordering::Relaxed);
         let list = Rc::new(list);
         self.current.replace(Current { version: Some(version), list: Rc::clone(&list) });
         Ok(list)

@@ -4,6 +4,7 @@ use crate::attempt::SendFailure;
 use crate::config::Protocol;
 use crate::place::{Place, Placed};
 use crate::pool::{Pool, with_causes};
+use crate::protocol;
 use http::header::{self, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
@@ -15,26 +16,37 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tamis_exchange::{Body, Cause};
+use tamis_transport::{Expectation, ResponseControl, ResponseGate};
+
+/// A connection and the gate its responses pass.
+pub(crate) struct Connection {
+    sender: SendRequest<Body>,
+    gate: ResponseControl,
+}
 
 /// A connection nobody uses.
 pub(crate) struct Idle {
-    sender: SendRequest<Body>,
+    connection: Connection,
     since: Instant,
 }
 
 impl Idle {
     pub(crate) fn is_usable(&self, limit: Duration) -> bool {
-        !self.sender.is_closed() && self.sender.is_ready() && self.since.elapsed() < limit
+        let sender = &self.connection.sender;
+        !sender.is_closed() && sender.is_ready() && self.since.elapsed() < limit
     }
 }
 
 /// What one who waited gets.
 pub(crate) enum Turn {
     /// A connection somebody else is done with.
-    Connection(SendRequest<Body>),
+    Connection(Connection),
     /// Leave to open one.
     Place(Place),
 }
+
+/// Fields of a head that hyper reads without being told a number.
+const HYPER_FIELDS_MAX: usize = 100;
 
 /// How often places other workers gave back are looked for while somebody waits.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -47,17 +59,19 @@ pub(crate) async fn send(
     again: impl FnOnce() -> Option<Request<Body>>,
 ) -> Result<Response<Incoming>, SendFailure> {
     let mut request = on_the_wire(request);
+    let expectation = expectation(&request);
     let connect = request.method() == Method::CONNECT;
     let repeatable = is_repeatable(&request);
     let mut again = Some(again);
     loop {
-        let (mut sender, reused) = take(pool).await?;
-        match sender.try_send_request(request).await {
+        let (mut connection, reused) = take(pool).await?;
+        connection.gate.expect(expectation);
+        match connection.sender.try_send_request(request).await {
             Ok(response) => {
                 let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS
                     || (connect && response.status().is_success());
                 if !upgraded {
-                    give_back(pool, sender);
+                    give_back(pool, connection);
                 }
                 return Ok(response);
             }
@@ -68,6 +82,9 @@ pub(crate) async fn send(
                     return Err(SendFailure::untouched(Cause::Reset, with_causes(error.error())));
                 }
                 None => {
+                    if protocol::is_broken_by(error.error()) {
+                        return Err(SendFailure::protocol(with_causes(error.error())));
+                    }
                     // It closed it while the request was on its way (RFC 9112 §9.3.1). Those idle for longer are no
                     // better.
                     let stale = reused && repeatable && is_broken(error.error());
@@ -80,6 +97,16 @@ pub(crate) async fn send(
                 }
             },
         }
+    }
+}
+
+/// What the response to it may be.
+fn expectation(request: &Request<Body>) -> Expectation {
+    match *request.method() {
+        Method::HEAD => Expectation::Head,
+        Method::CONNECT => Expectation::Connect,
+        _ if request.headers().contains_key(header::UPGRADE) => Expectation::Switch,
+        _ => Expectation::Content,
     }
 }
 
@@ -129,18 +156,20 @@ fn on_the_wire(mut request: Request<Body>) -> Request<Body> {
 
 /// A connection, and whether it was used before. What seldom happens is boxed: the state of every exchange would carry
 /// the room for it, and is moved more than once.
-async fn take(pool: &Rc<Pool>) -> Result<(SendRequest<Body>, bool), SendFailure> {
+async fn take(pool: &Rc<Pool>) -> Result<(Connection, bool), SendFailure> {
     if pool.nobody_waits() {
-        if let Some(sender) = last_used(pool) {
-            return Ok((sender, true));
+        if let Some(connection) = last_used(pool) {
+            return Ok((connection, true));
         }
         if let Some(place) = Place::take(pool) {
-            return Box::pin(open(pool, place)).await.map(|sender| (sender, false));
+            return Box::pin(open(pool, place)).await.map(|connection| (connection, false));
         }
     }
     match Box::pin(wait(pool)).await? {
-        Turn::Connection(sender) => Ok((sender, true)),
-        Turn::Place(place) => Box::pin(open(pool, place)).await.map(|sender| (sender, false)),
+        Turn::Connection(connection) => Ok((connection, true)),
+        Turn::Place(place) => {
+            Box::pin(open(pool, place)).await.map(|connection| (connection, false))
+        }
     }
 }
 
@@ -158,19 +187,19 @@ async fn wait(pool: &Pool) -> Result<Turn, SendFailure> {
 }
 
 /// The connection used last, so that others can grow old and be closed.
-fn last_used(pool: &Pool) -> Option<SendRequest<Body>> {
+fn last_used(pool: &Pool) -> Option<Connection> {
     let limit = pool.policy.borrow().idle_timeout;
     let mut idle = pool.idle.borrow_mut();
     while let Some(last) = idle.pop() {
         if last.is_usable(limit) {
-            return Some(last.sender);
+            return Some(last.connection);
         }
     }
     None
 }
 
 /// Opens a connection and lets it run on a task of its own.
-async fn open(pool: &Rc<Pool>, place: Place) -> Result<SendRequest<Body>, SendFailure> {
+async fn open(pool: &Rc<Pool>, place: Place) -> Result<Connection, SendFailure> {
     let stream = match pool.open(Protocol::Http1).await {
         Ok(stream) => stream,
         Err(failure) => {
@@ -179,8 +208,16 @@ async fn open(pool: &Rc<Pool>, place: Place) -> Result<SendRequest<Body>, SendFa
             return Err(failure);
         }
     };
-    let (sender, connection) = http1::Builder::new()
-        .handshake(TokioIo::new(Placed::new(stream, place)))
+    let limits = pool.policy.borrow().response;
+    let gated = ResponseGate::new(Placed::new(stream, place), limits);
+    let gate = gated.control();
+    let mut builder = http1::Builder::new();
+    if limits.max_fields > HYPER_FIELDS_MAX {
+        // Told so, hyper allocates for each head; so only where it must.
+        builder.max_headers(limits.max_fields);
+    }
+    let (sender, connection) = builder
+        .handshake(TokioIo::new(gated))
         .await
         .map_err(|error| SendFailure::untouched(Cause::ConnectFailure, with_causes(&error)))?;
     let pool = Rc::downgrade(pool);
@@ -193,34 +230,34 @@ async fn open(pool: &Rc<Pool>, place: Place) -> Result<SendRequest<Body>, SendFa
             pool.offer();
         }
     }));
-    Ok(sender)
+    Ok(Connection { sender, gate })
 }
 
 /// Back to the pool once the response was read to its end.
-fn give_back(pool: &Rc<Pool>, mut sender: SendRequest<Body>) {
-    if sender.is_closed() {
+fn give_back(pool: &Rc<Pool>, mut connection: Connection) {
+    if connection.sender.is_closed() {
         return;
     }
-    if sender.is_ready() {
-        return keep(pool, sender);
+    if connection.sender.is_ready() {
+        return keep(pool, connection);
     }
     let pool = Rc::clone(pool);
     drop(tokio::task::spawn_local(async move {
-        if sender.ready().await.is_ok() {
-            keep(&pool, sender);
+        if connection.sender.ready().await.is_ok() {
+            keep(&pool, connection);
         }
     }));
 }
 
 /// To the one who waits longest, or on the pile.
-fn keep(pool: &Pool, mut sender: SendRequest<Body>) {
+fn keep(pool: &Pool, mut connection: Connection) {
     while let Some(waiter) = pool.next_waiter() {
-        match waiter.send(Turn::Connection(sender)) {
-            Err(Turn::Connection(back)) => sender = back,
+        match waiter.send(Turn::Connection(connection)) {
+            Err(Turn::Connection(back)) => connection = back,
             Ok(()) | Err(Turn::Place(_)) => return,
         }
     }
     if !pool.closed.get() {
-        pool.idle.borrow_mut().push(Idle { sender, since: Instant::now() });
+        pool.idle.borrow_mut().push(Idle { connection, since: Instant::now() });
     }
 }

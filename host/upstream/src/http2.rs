@@ -4,6 +4,7 @@ use crate::attempt::SendFailure;
 use crate::config::Protocol;
 use crate::place::{Place, Placed};
 use crate::pool::{Pool, with_causes};
+use crate::protocol;
 use http::header;
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
@@ -43,8 +44,6 @@ const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 /// How long an answer to a ping may take.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest list of response fields.
-const HEADER_LIST_BYTES: u32 = 64 * 1024;
 
 impl Connection {
     pub(crate) fn is_usable(&self, idle: Duration) -> bool {
@@ -81,6 +80,12 @@ pub(crate) async fn send(
         let (mut sender, stream, fresh) = take(pool).await?;
         tries += 1;
         match sender.try_send_request(request).await {
+            Ok(response) if response.headers().len() > pool.policy.borrow().response.max_fields => {
+                let fields = response.headers().len();
+                let detail =
+                    format!("the response has {fields} fields, `maxResponseFields` allows fewer");
+                return Err(SendFailure::protocol(detail));
+            }
             Ok(response) => return Ok((response, stream)),
             Err(mut error) => match error.take_message() {
                 // A connection that closed between two requests is not the request's fault.
@@ -132,12 +137,14 @@ async fn take(pool: &Pool) -> Result<(SendRequest<Body>, Stream, bool), SendFail
 /// Opens a connection, lets it run on a task of its own and shares it.
 async fn open(pool: &Pool) -> Result<(SendRequest<Body>, Stream), SendFailure> {
     let stream = pool.open(Protocol::Http2).await?;
+    let head_bytes = pool.policy.borrow().response.max_head_bytes;
+    let head_bytes = u32::try_from(head_bytes).unwrap_or(u32::MAX);
     let mut builder = Builder::new(LocalExecutor);
     builder
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_header_list_size(HEADER_LIST_BYTES)
+        .max_header_list_size(head_bytes)
         .keep_alive_interval(pool.policy.borrow().keep_alive)
         .keep_alive_timeout(PING_TIMEOUT);
     let (sender, mut connection) = builder
@@ -177,7 +184,8 @@ fn find(pool: &Pool) -> Option<(SendRequest<Body>, Stream)> {
     shared.iter().find(|one| one.has_room()).map(Connection::take)
 }
 
-/// What an error of a stream or its connection means for another attempt (RFC 9113 §8.7).
+/// What an error of a stream or its connection means for another attempt (RFC 9113 §8.7). A stream the peer refused is
+/// one it did not look at.
 fn failure(error: &hyper::Error) -> SendFailure {
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
@@ -187,10 +195,13 @@ fn failure(error: &hyper::Error) -> SendFailure {
                     && error.is_remote()
                     && error.reason() == Some(h2::Reason::NO_ERROR));
             if refused {
-                return SendFailure::new(Cause::RefusedStream, error.to_string());
+                return SendFailure::untouched(Cause::RefusedStream, error.to_string());
             }
         }
         source = cause.source();
+    }
+    if protocol::is_broken_by(error) {
+        return SendFailure::protocol(with_causes(error));
     }
     SendFailure::new(Cause::Reset, with_causes(error))
 }

@@ -7,6 +7,7 @@ use crate::endpoints::Endpoint;
 use crate::random::{below, mix};
 use crate::registry::Load;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 /// What picking came to.
 pub enum Pick {
@@ -48,19 +49,22 @@ pub(crate) fn calm(
     hash: Option<u64>,
     algorithm: Algorithm,
     turn: u64,
+    clock: &impl Fn() -> Instant,
 ) -> Option<usize> {
     let calm =
         tried.is_empty() && !endpoints.iter().any(|one| one.state.troubled.load(Ordering::Relaxed));
-    calm.then(|| choose(endpoints, |_| true, hash, algorithm, turn)).flatten()
+    calm.then(|| choose(endpoints, |_| true, hash, algorithm, turn, clock)).flatten()
 }
 
-/// One of the endpoints `may` lets through, weighted; none if there is none.
+/// One of the endpoints `may` lets through, weighted; none if there is none. The clock is read only where two are
+/// compared.
 pub(crate) fn choose(
     endpoints: &[Endpoint],
     may: impl Fn(usize) -> bool,
     hash: Option<u64>,
     algorithm: Algorithm,
     turn: u64,
+    clock: &impl Fn() -> Instant,
 ) -> Option<usize> {
     if let [one] = endpoints {
         return (one.weight.get() > 0 && may(0)).then_some(0);
@@ -78,7 +82,8 @@ pub(crate) fn choose(
             let first = nth(endpoints, &may, below(total))?;
             let second = second(endpoints, &may, first, total)?;
             let (one, other) = (endpoints.get(first)?, endpoints.get(second)?);
-            Some(if is_better(other, one) { second } else { first })
+            let better = first != second && is_better(other, one, clock());
+            Some(if better { second } else { first })
         }
     }
 }
@@ -101,21 +106,32 @@ fn second(
     if rest == 0 { Some(first) } else { nth(endpoints, &others, below(rest)) }
 }
 
-/// Whether a request is better off at `other`: requests in flight for its weight, times latency. An endpoint whose
-/// latency is not known is taken to be as fast as the one it is compared with; one never tried wins a draw, so that it
-/// is tried soon and not buried under requests before the first answer. Failures take no part: they are for the
-/// circuit breaker to judge, which needs requests to see them by.
-fn is_better(other: &Endpoint, one: &Endpoint) -> bool {
-    let (a, b) = (other.state.load(), one.state.load());
+/// Below this, a difference of latencies is noise to whoever waits.
+const NOISE_US: u32 = 1_000;
+/// How many times as slow an endpoint is before that counts.
+const SLOW: u128 = 2;
+
+/// Whether a request is better off at `other`: requests in flight for its weight, times latency where the two differ by
+/// more than [`SLOW`] times. Endpoints about as fast as each other go by requests in flight alone, or chance would take
+/// all traffic to the one a little ahead. An endpoint whose latency is not known is taken to be as fast as the one it is
+/// compared with; one never tried wins a draw, so that it is tried soon and not buried under requests before the first
+/// answer. Failures take no part: they are for the circuit breaker to judge, which needs requests to see them by.
+fn is_better(other: &Endpoint, one: &Endpoint, now: Instant) -> bool {
+    let (a, b) = (other.state.load(now), one.state.load(now));
     let (there, here) = (other.weight.get(), one.weight.get());
     let weights = u128::from(there) + u128::from(here);
-    let cost = |load: Load, latency_us: Option<u32>, weight: u32| {
+    let latency = |load: Load, else_us: Option<u32>| {
+        u128::from(load.latency_us.or(else_us).unwrap_or(0)) + u128::from(NOISE_US)
+    };
+    let latencies = (latency(a, b.latency_us), latency(b, a.latency_us));
+    let differ = latencies.0.max(latencies.1) > SLOW * latencies.0.min(latencies.1);
+    let cost = |load: Load, latency: u128, weight: u32| {
         let in_flight =
             1024 * u128::from(load.in_flight) * weights / (2 * u128::from(weight.max(1)));
-        (in_flight + 1024) * u128::from(latency_us.unwrap_or(1))
+        (in_flight + 1024) * if differ { latency } else { 1 }
     };
-    let there = cost(a, a.latency_us.or(b.latency_us), there);
-    let here = cost(b, b.latency_us.or(a.latency_us), here);
+    let there = cost(a, latencies.0, there);
+    let here = cost(b, latencies.1, here);
     let new = !a.tried && b.tried;
     there < here || (new && there == here)
 }

@@ -85,6 +85,11 @@ impl Pool {
             Protocol::Http2 => self.tls_http2.as_ref(),
         };
         let stream = self.connect(tls).await?;
+        if let (Protocol::Http1, Some(interval)) = (protocol, self.policy.borrow().keep_alive)
+            && let Err(error) = stream.probe_every(interval)
+        {
+            tracing::debug!(address = %self.address, %error, "a connection is not probed");
+        }
         if protocol == Protocol::Http2 && tls.is_some() && !stream.is_http2() {
             let detail = format!("{} agreed on another protocol than HTTP/2", self.address);
             return Err(SendFailure::untouched(Cause::ConnectFailure, detail));

@@ -111,6 +111,9 @@ pub(crate) struct ServiceState {
     retry_percent: AtomicU32,
     retry_min_per_second: AtomicU32,
     span_ms: AtomicU64,
+    max_ejected_percent: AtomicU32,
+    /// Endpoints with a weight, as a worker listed them last.
+    pub(crate) size: AtomicU32,
     pub(crate) in_flight: AtomicU32,
     retries: AtomicU64,
     retries_refused: AtomicU64,
@@ -128,6 +131,8 @@ impl ServiceState {
             retry_percent: AtomicU32::default(),
             retry_min_per_second: AtomicU32::default(),
             span_ms: AtomicU64::default(),
+            max_ejected_percent: AtomicU32::default(),
+            size: AtomicU32::default(),
             in_flight: AtomicU32::default(),
             retries: AtomicU64::default(),
             retries_refused: AtomicU64::default(),
@@ -143,6 +148,7 @@ impl ServiceState {
     fn set_policy(&self, policy: &Policy) {
         self.retry_percent.store(policy.retry_percent, Ordering::Relaxed);
         self.retry_min_per_second.store(policy.retry_min_per_second, Ordering::Relaxed);
+        self.max_ejected_percent.store(policy.max_ejected_percent, Ordering::Relaxed);
         let span = u64::try_from(policy.stats_window.as_millis()).unwrap_or(u64::MAX);
         if self.span_ms.swap(span, Ordering::Relaxed) != span {
             for endpoint in lock(&self.endpoints).values() {
@@ -164,6 +170,26 @@ impl ServiceState {
         let endpoint = Arc::new(EndpointState::new(name, span, behind_name));
         endpoints.insert(name.to_owned(), Arc::clone(&endpoint));
         endpoint
+    }
+
+    /// Sets an endpoint's circuit, unless that would open one too many; gives the one in force.
+    pub(crate) fn settle(&self, endpoint: &EndpointState, circuit: Circuit) -> Circuit {
+        // Held until the circuit is set, so that two workers do not open the last two at once.
+        let endpoints = lock(&self.endpoints);
+        let opens = matches!(circuit, Circuit::Open(_) | Circuit::HalfOpen(_));
+        let others = endpoints
+            .values()
+            .filter(|one| one.name != endpoint.name && one.troubled.load(Ordering::Relaxed));
+        let troubled = u64::try_from(others.count()).unwrap_or(u64::MAX);
+        let size = u64::from(self.size.load(Ordering::Relaxed));
+        let percent = u64::from(self.max_ejected_percent.load(Ordering::Relaxed));
+        let is_closed = !endpoint.troubled.load(Ordering::Relaxed);
+        let circuit = match circuit {
+            _ if opens && is_closed && troubled >= size * percent / 100 => Circuit::Closed,
+            other => other,
+        };
+        endpoint.change(|breaker, now| breaker.answer(circuit, now));
+        circuit
     }
 
     pub(crate) fn note_request(&self) {
@@ -228,22 +254,27 @@ pub(crate) struct EndpointState {
     pub(crate) connections: AtomicU32,
     behind_name: bool,
     born: Instant,
-    /// Latency (high half, microseconds) and when it was updated (low half, milliseconds since `born`).
-    latency: AtomicU64,
+    /// Average latency in microseconds, for people and filters; 0 while none is known.
+    average_us: AtomicU32,
+    /// Of the last success, in microseconds.
+    last_us: AtomicU32,
+    /// What picking compares (high half, microseconds; 0 while nothing is known) and when it was updated (low half,
+    /// milliseconds since `born`; 0 while no attempt has ended).
+    steady: AtomicU64,
 }
 
 /// An endpoint as picking sees it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Load {
     pub(crate) in_flight: u32,
-    /// None while no attempt succeeded: nothing is known.
+    /// None while no two attempts succeeded: nothing is known.
     pub(crate) latency_us: Option<u32>,
     /// An attempt has ended, well or not.
     pub(crate) tried: bool,
 }
 
-/// An average without news halves in this time, so that an endpoint once slow is tried again.
-const HALF_LIFE: Duration = Duration::from_secs(5);
+/// What picking compares halves in this time without news, so that an endpoint once slow is tried again soon.
+const HALF_LIFE_MS: u64 = 1_000;
 
 impl EndpointState {
     fn new(name: &str, span: Duration, behind_name: bool) -> Self {
@@ -256,7 +287,9 @@ impl EndpointState {
             connections: AtomicU32::default(),
             behind_name,
             born: now,
-            latency: AtomicU64::default(),
+            average_us: AtomicU32::default(),
+            last_us: AtomicU32::default(),
+            steady: AtomicU64::default(),
         }
     }
 
@@ -264,10 +297,16 @@ impl EndpointState {
         lock(&self.breaker).admit(Instant::now())
     }
 
+    /// Lets an attempt pass whatever the circuit says.
+    pub(crate) fn admit_regardless(&self) -> Ticket {
+        lock(&self.breaker).admit_regardless()
+    }
+
     /// True when the breaker filter should look.
     pub(crate) fn record(&self, ticket: Ticket, sample: Sample, latency: Duration) -> bool {
-        self.add_latency(latency, sample.failed);
-        lock(&self.breaker).record(ticket, sample, Instant::now())
+        let now = Instant::now();
+        self.add_latency(latency, sample.failed, now);
+        lock(&self.breaker).record(ticket, sample, now)
     }
 
     pub(crate) fn cancel(&self, ticket: Ticket) {
@@ -283,8 +322,8 @@ impl EndpointState {
     /// An attempt was given up for another that was faster: it would have taken at least so long.
     pub(crate) fn overtaken(&self, elapsed: Duration) {
         let least = u32::try_from(elapsed.as_micros()).unwrap_or(u32::MAX);
-        if least > self.latency_parts().0 {
-            self.add_latency(elapsed, false);
+        if least > self.ewma_us() {
+            self.add_latency(elapsed, false, Instant::now());
         }
     }
 
@@ -293,49 +332,75 @@ impl EndpointState {
         self.born.elapsed()
     }
 
-    /// Exponentially weighted average, in microseconds. A failure never makes an endpoint look faster.
-    fn add_latency(&self, latency: Duration, failed: bool) {
-        let sample = u32::try_from(latency.as_micros()).unwrap_or(u32::MAX);
-        let (before, _) = self.latency_parts();
-        let sample = match (failed, before) {
-            // Nothing is known yet, but that it failed; its age still starts to count.
-            (true, 0) => 0,
-            (true, _) => sample.max(before),
-            (false, _) => sample,
+    /// Takes one attempt's time in. A failure never makes an endpoint look faster.
+    ///
+    /// Two workers may overwrite each other: an average of samples lost at random is the same average.
+    pub(crate) fn add_latency(&self, latency: Duration, failed: bool, now: Instant) {
+        let sample = u32::try_from(latency.as_micros()).unwrap_or(u32::MAX).max(1);
+        let before = self.ewma_us();
+        let counts = match (failed, before) {
+            // Nothing is known yet, but that it failed.
+            (true, 0) => None,
+            (true, _) => Some(sample.max(before)),
+            (false, _) => Some(sample),
         };
-        // Weight 1/8, as TCP's smoothed round-trip time (RFC 6298 §2.3).
-        let after = if before == 0 { sample } else { before - before / 8 + sample / 8 };
-        let packed = u64::from(after) << 32 | u64::from(self.age_ms());
-        // Two workers may overwrite each other: an average of samples lost at random is the same average.
-        self.latency.store(packed, Ordering::Relaxed);
+        if let Some(sample) = counts {
+            // Weight 1/8, as TCP's smoothed round-trip time (RFC 6298 §2.3).
+            let after = if before == 0 { sample } else { before - before / 8 + sample / 8 };
+            self.average_us.store(after.max(1), Ordering::Relaxed);
+        }
+        let steady = self.steadied(sample, failed, now);
+        let packed = u64::from(steady) << 32 | u64::from(self.age_ms(now).max(1));
+        self.steady.store(packed, Ordering::Relaxed);
     }
 
-    fn latency_parts(&self) -> (u32, u32) {
-        let packed = self.latency.load(Ordering::Relaxed);
-        let low = u32::try_from(packed & u64::from(u32::MAX)).unwrap_or(0);
-        (u32::try_from(packed >> 32).unwrap_or(0), low)
+    /// What picking compares after one more sample. A single slow answer says nothing, two in a row do: of each two that
+    /// follow each other the faster counts. Up it goes at once, down by an eighth and with time.
+    fn steadied(&self, sample: u32, failed: bool, now: Instant) -> u32 {
+        if failed {
+            // As it was: who fails fast is not to look fast because nothing else is heard of it.
+            return u32::try_from(self.steady.load(Ordering::Relaxed) >> 32).unwrap_or(u32::MAX);
+        }
+        match (self.last_us.swap(sample, Ordering::Relaxed), self.steady_us(now)) {
+            (0, _) => 0,
+            (last, before) if before == 0 || last.min(sample) >= before => last.min(sample),
+            (last, before) => (before - before / 8 + last.min(sample) / 8).max(1),
+        }
     }
 
-    fn age_ms(&self) -> u32 {
-        // The low half: it wraps every 49 days, and so do differences. Zero says that no attempt has ended yet.
-        u32::try_from(self.born.elapsed().as_millis() & u128::from(u32::MAX)).unwrap_or(0).max(1)
+    /// What picking compares, decayed; 0 while nothing is known.
+    fn steady_us(&self, now: Instant) -> u32 {
+        let packed = self.steady.load(Ordering::Relaxed);
+        let value = packed >> 32;
+        let at = u32::try_from(packed & u64::from(u32::MAX)).unwrap_or(0);
+        // Before the first millisecond is over `at` is ahead, and another worker's clock may be.
+        let age = self.age_ms(now).wrapping_sub(at);
+        let age = if age > u32::MAX / 2 { 0 } else { u64::from(age) };
+        let halves = u32::try_from(age / HALF_LIFE_MS).unwrap_or(u32::MAX);
+        let whole = value.checked_shr(halves).unwrap_or(0);
+        // Between two halvings in a straight line.
+        let decayed = whole - whole * (age % HALF_LIFE_MS) / HALF_LIFE_MS / 2;
+        u32::try_from(decayed).unwrap_or(u32::MAX).max(u32::from(value > 0))
+    }
+
+    fn age_ms(&self, now: Instant) -> u32 {
+        // It wraps every 49 days, and so do differences.
+        let age = now.saturating_duration_since(self.born).as_millis();
+        u32::try_from(age & u128::from(u32::MAX)).unwrap_or(0)
     }
 
     /// The average without decay.
     pub(crate) fn ewma_us(&self) -> u32 {
-        self.latency_parts().0
+        self.average_us.load(Ordering::Relaxed)
     }
 
     /// What picking compares.
-    pub(crate) fn load(&self) -> Load {
-        let (average, at) = self.latency_parts();
-        let age = u128::from(self.age_ms().wrapping_sub(at));
-        let half_lives = u32::try_from(age / HALF_LIFE.as_millis()).unwrap_or(u32::MAX);
-        let decayed = average.checked_shr(half_lives).unwrap_or(0);
+    pub(crate) fn load(&self, now: Instant) -> Load {
+        let steady = self.steady_us(now);
         Load {
             in_flight: self.in_flight.load(Ordering::Relaxed),
-            latency_us: (average > 0).then(|| decayed.max(1)),
-            tried: at > 0,
+            latency_us: (steady > 0).then_some(steady),
+            tried: self.steady.load(Ordering::Relaxed) > 0,
         }
     }
 

@@ -1,6 +1,10 @@
 //! Names to addresses, refreshed in the background for as long as somebody uses the name.
+//!
+//! Addresses of both families are asked for at once and used as they come: a name server that answers for one family and
+//! never for the other costs its users [`OTHER_FAMILY`] and no more (after RFC 8305 §3).
 
 use hickory_resolver::TokioResolver;
+use hickory_resolver::config::LookupIpStrategy;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -14,11 +18,23 @@ const TTL: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duratio
 const RETRY: Duration = Duration::from_secs(2);
 /// How long somebody waits for the first answer.
 const FIRST_MAX: Duration = Duration::from_secs(5);
+/// How long addresses of one family wait for those of the other ("resolution delay" of RFC 8305 §8).
+const OTHER_FAMILY: Duration = Duration::from_millis(50);
 
 /// Resolves names for one worker.
 pub(crate) struct Names {
-    resolver: RefCell<Option<Rc<TokioResolver>>>,
+    resolvers: RefCell<Option<Resolvers>>,
     names: RefCell<HashMap<(String, u16), Weak<Name>>>,
+}
+
+/// A resolver for each family, in the order of [`Family`].
+pub(crate) type Resolvers = [Rc<TokioResolver>; 2];
+
+/// Kinds of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    V4 = 0,
+    V6 = 1,
 }
 
 /// A name and its addresses of now.
@@ -33,14 +49,50 @@ pub(crate) struct Name {
 
 #[derive(Default, Clone)]
 struct Answer {
-    /// None before the first.
-    addresses: Option<Vec<SocketAddr>>,
+    /// None before the first answer for that family.
+    families: [Option<Vec<SocketAddr>>; 2],
     failure: Option<String>,
+}
+
+/// Addresses of one family, and until when they hold.
+struct Found {
+    family: Family,
+    addresses: Vec<SocketAddr>,
+    until: Instant,
+}
+
+/// What asking for one family came to.
+type Lookup = Result<Found, String>;
+
+impl Answer {
+    /// All addresses; none before the first answer.
+    fn addresses(&self) -> Option<Vec<SocketAddr>> {
+        let known = self.families.iter().any(Option::is_some);
+        known.then(|| self.families.iter().flatten().flatten().copied().collect())
+    }
+
+    /// Takes the addresses of one family. That there are none is believed only while the other family has some.
+    fn set(&mut self, found: Found) {
+        let [v4, v6] = &mut self.families;
+        let (family, other) = if found.family == Family::V4 { (v4, v6) } else { (v6, v4) };
+        if found.addresses.is_empty() && other.as_ref().is_none_or(Vec::is_empty) {
+            self.failure = Some("the name server knows no address".to_owned());
+            return;
+        }
+        *family = Some(found.addresses);
+        self.failure = None;
+    }
 }
 
 impl Names {
     pub(crate) fn new() -> Self {
-        Self { resolver: RefCell::default(), names: RefCell::default() }
+        Self { resolvers: RefCell::default(), names: RefCell::default() }
+    }
+
+    /// Names resolved by these instead of the system's.
+    #[cfg(test)]
+    pub(crate) fn with(resolvers: Resolvers) -> Self {
+        Self { resolvers: RefCell::new(Some(resolvers)), names: RefCell::default() }
     }
 
     /// The name, resolved from now on until the last holder drops it.
@@ -61,36 +113,57 @@ impl Names {
         names.insert(key, Rc::downgrade(&name));
         let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         if let Ok(ip) = literal {
-            name.take(Ok(vec![SocketAddr::new(ip, port)]));
+            name.take(Ok(Found::always(SocketAddr::new(ip, port))));
         } else if is_localhost(host) {
             // One place, whichever family it listens on: connecting tries both.
-            name.take(Ok(vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)]));
+            name.take(Ok(Found::always(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port))));
         } else {
             drop(tokio::task::spawn_local(refresh(Rc::clone(self), Rc::downgrade(&name))));
         }
         name
     }
 
-    fn resolver(&self) -> Result<Rc<TokioResolver>, String> {
-        if let Some(resolver) = self.resolver.borrow().as_ref() {
-            return Ok(Rc::clone(resolver));
+    fn resolver(&self, family: Family) -> Result<Rc<TokioResolver>, String> {
+        if self.resolvers.borrow().is_none() {
+            let system = |strategy| {
+                let failed = |error: hickory_resolver::net::NetError| {
+                    format!("the system's resolver settings: {error}")
+                };
+                let mut builder = TokioResolver::builder_tokio().map_err(failed)?;
+                builder.options_mut().ip_strategy = strategy;
+                builder.build().map(Rc::new).map_err(failed)
+            };
+            let v4 = system(LookupIpStrategy::Ipv4Only)?;
+            self.resolvers.replace(Some([v4, system(LookupIpStrategy::Ipv6Only)?]));
         }
-        let said = |error: hickory_resolver::net::NetError| {
-            format!("the system's resolver settings: {error}")
-        };
-        let resolver = TokioResolver::builder_tokio().map_err(said)?.build().map_err(said)?;
-        let resolver = Rc::new(resolver);
-        self.resolver.replace(Some(Rc::clone(&resolver)));
-        Ok(resolver)
+        let resolvers = self.resolvers.borrow();
+        let [v4, v6] = resolvers.as_ref().ok_or("no resolver")?;
+        Ok(Rc::clone(if family == Family::V4 { v4 } else { v6 }))
     }
 
-    async fn ask(&self, host: &str, port: u16) -> Result<(Vec<SocketAddr>, Instant), String> {
-        let resolver = self.resolver()?;
-        let answer = resolver.lookup_ip(host).await.map_err(|error| error.to_string())?;
-        let mut addresses: Vec<_> = answer.iter().map(|ip| SocketAddr::new(ip, port)).collect();
-        addresses.sort_unstable();
-        addresses.dedup();
-        Ok((addresses, answer.valid_until()))
+    async fn ask(&self, family: Family, host: &str, port: u16) -> Lookup {
+        let resolver = self.resolver(family)?;
+        match resolver.lookup_ip(host).await {
+            Ok(answer) => {
+                let mut addresses: Vec<_> =
+                    answer.iter().map(|ip| SocketAddr::new(ip, port)).collect();
+                addresses.sort_unstable();
+                addresses.dedup();
+                Ok(Found { family, addresses, until: answer.valid_until() })
+            }
+            // The name server knows the name and has no address of this family: that is an answer.
+            Err(error) if error.is_no_records_found() => {
+                Ok(Found { family, addresses: Vec::new(), until: Instant::now() + RETRY })
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+impl Found {
+    fn always(address: SocketAddr) -> Self {
+        let family = if address.is_ipv4() { Family::V4 } else { Family::V6 };
+        Self { family, addresses: vec![address], until: Instant::now() }
     }
 }
 
@@ -105,35 +178,67 @@ async fn refresh(names: Rc<Names>, name: Weak<Name>) {
         let Some((host, port)) = name.upgrade().map(|name| (name.host.clone(), name.port)) else {
             return;
         };
-        let answer = names.ask(&host, port).await;
-        let wait = match &answer {
-            Ok((_, until)) => {
-                until.saturating_duration_since(Instant::now()).clamp(*TTL.start(), *TTL.end())
-            }
-            Err(_) => RETRY,
-        };
-        match name.upgrade() {
-            Some(name) => name.take(answer.map(|(addresses, _)| addresses)),
-            None => return,
-        }
-        tokio::time::sleep(wait).await;
+        let Some(next) = ask_both(&names, &name, &host, port).await else { return };
+        tokio::time::sleep_until(next.into()).await;
     }
+}
+
+/// Asks for both families and hands answers to the name as they come; gives when to ask again, none when nobody uses the
+/// name any more.
+async fn ask_both(names: &Names, name: &Weak<Name>, host: &str, port: u16) -> Option<Instant> {
+    let mut v4 = Box::pin(names.ask(Family::V4, host, port));
+    let mut v6 = Box::pin(names.ask(Family::V6, host, port));
+    let (first, is_v4) = tokio::select! {
+        first = v4.as_mut() => (first, true),
+        first = v6.as_mut() => (first, false),
+    };
+    let mut rest = if is_v4 { v6 } else { v4 };
+    if !first.as_ref().is_ok_and(|found| !found.addresses.is_empty()) {
+        // Nothing to use yet: whatever the other family comes to.
+        let second = rest.await;
+        let next = next(&[&first, &second]);
+        let name = name.upgrade()?;
+        name.take(first);
+        name.take(second);
+        name.answered.notify_waiters();
+        return Some(next);
+    }
+    let second = tokio::time::timeout(OTHER_FAMILY, rest.as_mut()).await.ok();
+    let next = next(&[&first]);
+    let target = name.upgrade()?;
+    target.take(first);
+    if let Some(second) = second {
+        target.take(second);
+    }
+    target.answered.notify_waiters();
+    drop(target);
+    if let Ok(late) = tokio::time::timeout_at(next.into(), rest).await {
+        name.upgrade()?.take(late);
+    }
+    Some(next)
+}
+
+/// When to ask again: as soon as the first of the answers is too old.
+fn next(answers: &[&Lookup]) -> Instant {
+    let now = Instant::now();
+    let found = answers.iter().filter_map(|answer| answer.as_ref().ok());
+    let ages = found.filter(|found| !found.addresses.is_empty());
+    let ages = ages.map(|found| found.until.saturating_duration_since(now));
+    now + ages.min().map_or(RETRY, |age| age.clamp(*TTL.start(), *TTL.end()))
 }
 
 impl Name {
     /// A failed refresh leaves the addresses before in use: stale is better than none (RFC 8767).
-    fn take(&self, answer: Result<Vec<SocketAddr>, String>) {
+    fn take(&self, lookup: Lookup) {
         let mut now = self.answer.borrow_mut();
-        match answer {
-            Ok(addresses) => {
-                if now.addresses.as_ref() != Some(&addresses) {
-                    self.version.set(self.version.get() + 1);
-                }
-                *now = Answer { addresses: Some(addresses), failure: None };
-            }
+        let before = now.addresses();
+        match lookup {
+            Ok(found) => now.set(found),
             Err(failure) => now.failure = Some(failure),
         }
-        self.answered.notify_waiters();
+        if now.addresses() != before {
+            self.version.set(self.version.get() + 1);
+        }
     }
 
     pub(crate) fn version(&self) -> u64 {
@@ -148,7 +253,7 @@ impl Name {
     pub(crate) async fn addresses(&self) -> Result<Vec<SocketAddr>, String> {
         let waiting = self.answered.notified();
         let now = self.answer.borrow().clone();
-        match (now.addresses, now.failure) {
+        match (now.addresses(), now.failure) {
             (Some(addresses), _) => return Ok(addresses),
             (None, Some(failure)) => return Err(failure),
             (None, None) => {}
@@ -157,6 +262,6 @@ impl Name {
             return Err("no answer yet".to_owned());
         }
         let now = self.answer.borrow().clone();
-        now.addresses.ok_or_else(|| now.failure.unwrap_or_default())
+        now.addresses().ok_or_else(|| now.failure.unwrap_or_default())
     }
 }

@@ -10,13 +10,14 @@ use crate::pool::Pool;
 use crate::registry::{EndpointState, Registry, ServiceState};
 use crate::resolve::Names;
 use crate::weigh::{Seen, WeightsRefused};
+use http::HeaderName;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
-use tamis_transport::Address;
+use std::time::{Duration, Instant};
+use tamis_transport::{Address, ResponseLimits};
 
 /// Between two looks for connections that have been idle for too long.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -144,6 +145,21 @@ impl Upstream {
         self.services.get(self.index)
     }
 
+    /// The field whose value keeps requests together, if the policy names one.
+    pub fn hash_header(&self) -> Option<&HeaderName> {
+        self.config()?.policy.hash_header.as_ref()
+    }
+
+    /// What its responses may cost beside their content.
+    pub fn response_limits(&self) -> ResponseLimits {
+        self.config().map(|config| config.policy.response).unwrap_or_default()
+    }
+
+    /// Whether there is just one endpoint, as far as is known: another attempt has nowhere else to go.
+    pub fn is_single(&self) -> bool {
+        self.endpoints.known().iter().filter(|one| one.weight.get() > 0).count() <= 1
+    }
+
     /// Counts a request, once an exchange, for the retry budget.
     pub fn note_request(&self) {
         self.state.note_request();
@@ -237,7 +253,7 @@ impl Upstream {
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
         let algorithm = config.policy.algorithm;
-        let calm = calm(&endpoints, tried, hash, algorithm, turn);
+        let calm = calm(&endpoints, tried, hash, algorithm, turn, &Instant::now);
         if let Some(endpoint) = calm.and_then(|index| endpoints.get(index)) {
             match endpoint.state.admit() {
                 Admission::Pass(ticket) => {
@@ -249,6 +265,7 @@ impl Upstream {
             }
         }
         // Somewhere is trouble: ask circuits one by one, tried endpoints last.
+        let panics = panics(&endpoints, config.policy.panic_percent);
         let mut refused = vec![false; endpoints.len()];
         let mut soonest = Duration::MAX;
         for again in [false, true] {
@@ -258,13 +275,20 @@ impl Upstream {
                         endpoints.get(index).is_some_and(|one| tried.contains(&one.state.name));
                     !refused.get(index).copied().unwrap_or(true) && (again || !was_tried)
                 };
-                let Some(index) = choose(&endpoints, may, hash, algorithm, turn) else { break };
+                let clock = &Instant::now;
+                let Some(index) = choose(&endpoints, may, hash, algorithm, turn, clock) else {
+                    break;
+                };
                 let Some(endpoint) = endpoints.get(index) else { break };
                 match endpoint.state.admit() {
                     Admission::Pass(ticket) => {
                         return Ok(Pick::Attempt(self.attempt(endpoint, ticket, config)));
                     }
                     Admission::Ask => return Ok(Pick::Ask(Ask::new(&self.state, &endpoint.state))),
+                    Admission::Refuse(_) if panics => {
+                        let ticket = endpoint.state.admit_regardless();
+                        return Ok(Pick::Attempt(self.attempt(endpoint, ticket, config)));
+                    }
                     Admission::Refuse(left) => {
                         soonest = soonest.min(left);
                         if let Some(slot) = refused.get_mut(index) {
@@ -286,4 +310,11 @@ impl Upstream {
     ) -> Attempt {
         Attempt::new(&self.state, endpoint, ticket, config.policy.slow_call)
     }
+}
+
+/// Whether so few circuits are closed that they are not looked at.
+fn panics(endpoints: &[Endpoint], percent: u32) -> bool {
+    let weighted = || endpoints.iter().filter(|one| one.weight.get() > 0);
+    let closed = weighted().filter(|one| !one.state.troubled.load(Ordering::Relaxed)).count();
+    closed * 100 < weighted().count() * percent as usize
 }

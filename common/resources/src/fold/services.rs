@@ -48,7 +48,7 @@ impl Fold<'_> {
     /// All services; the local one first.
     pub(super) fn services(&mut self, place: &Place<'_>) -> Vec<ServicePlan> {
         let policies = self.policies();
-        let policy = |key: &str| policies.get(key).copied().unwrap_or_default();
+        let policy = |key: &str| policies.get(key).cloned().unwrap_or_default();
         let mut plans = Vec::new();
         if let Place::Sidecar(document, spec, index) = place
             && let (Some(port), Some(endpoint)) = (spec.ports.first(), spec.endpoints.get(*index))
@@ -172,8 +172,10 @@ fn protocol(port: &ServicePort) -> ProtocolPlan {
 fn policy(spec: &UpstreamPolicySpec) -> PolicyPlan {
     let default = PolicyPlan::default();
     let budget = spec.retry_budget.as_ref();
+    let ejection = spec.ejection.as_ref();
     PolicyPlan {
         algorithm: spec.load_balancing.as_ref().map_or(default.algorithm, |one| one.algorithm),
+        hash_header: spec.load_balancing.as_ref().and_then(|one| one.hash_header.clone()),
         connect_timeout_ms: spec.connect_timeout.map_or(default.connect_timeout_ms, |it| it.0),
         idle_timeout_ms: spec.idle_timeout.map_or(default.idle_timeout_ms, |it| it.0),
         max_connections: spec.max_connections.unwrap_or(default.max_connections),
@@ -186,5 +188,13 @@ fn policy(spec: &UpstreamPolicySpec) -> PolicyPlan {
             .and_then(|it| it.min_per_second)
             .unwrap_or(default.retry_min_per_second),
         keep_alive_ms: spec.keep_alive.map(|it| it.0),
+        max_response_fields: spec.max_response_fields.unwrap_or(default.max_response_fields),
+        max_response_head_bytes: spec
+            .max_response_head_bytes
+            .unwrap_or(default.max_response_head_bytes),
+        max_ejected_percent: ejection
+            .and_then(|it| it.max_percent)
+            .unwrap_or(default.max_ejected_percent),
+        panic_percent: ejection.and_then(|it| it.panic_threshold).unwrap_or(default.panic_percent),
     }
 }

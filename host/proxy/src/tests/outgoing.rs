@@ -16,7 +16,7 @@ const TLS_HTTP2: Wire = Wire { secure: true, http2: true };
 
 fn outgoing(course: &Course, trailers: bool, wire: Wire, endpoint: &str) -> http::Request<Body> {
     let body = Replay::new(Body::Empty, 10);
-    let template = Template { upgrade: None, trailers, body: &body };
+    let template = Template { upgrade: None, trailers, retries: false, body: &body };
     request(course, &template, wire, endpoint).unwrap()
 }
 
@@ -38,6 +38,30 @@ fn the_target_is_what_the_connection_needs_and_the_host_what_the_client_asked_fo
 }
 
 #[test]
+fn the_next_proxy_learns_that_this_one_retries_and_nobody_outside_the_mesh_does() {
+    let tls = Wire { secure: true, http2: false };
+    for (retries, wire, marked) in [
+        (true, TLS_HTTP2, true),
+        (true, tls, true),
+        (true, PLAIN, false),
+        (false, TLS_HTTP2, false),
+        (false, PLAIN, false),
+    ] {
+        let body = Replay::new(Body::Empty, 10);
+        let template = Template { upgrade: None, trailers: false, retries, body: &body };
+        let mut course = course("/");
+        for wrote in [false, true] {
+            if wrote {
+                course.exchange.headers.insert("x-tamis-retries", "filter".parse().unwrap());
+            }
+            let sent = request(&course, &template, wire, "10.0.0.1:80").unwrap();
+            let mark = sent.headers().get("x-tamis-retries");
+            assert_eq!(mark.map(|mark| mark == "1"), marked.then_some(true), "{retries} {wrote}");
+        }
+    }
+}
+
+#[test]
 fn without_an_authority_the_endpoint_stands_in() {
     let mut course = course("*");
     course.exchange.authority.clear();
@@ -54,7 +78,7 @@ fn without_an_authority_the_endpoint_stands_in() {
 fn what_cannot_be_sent_is_the_clients_fault() {
     let course = course("/a b");
     let body = Replay::new(Body::Empty, 10);
-    let template = Template { upgrade: None, trailers: false, body: &body };
+    let template = Template { upgrade: None, trailers: false, retries: false, body: &body };
     let refusal = request(&course, &template, PLAIN, "a:1").unwrap_err();
     assert_eq!((refusal.code, refusal.status), ("request.target", 400));
 }
@@ -74,7 +98,8 @@ fn a_websocket_of_http2_gets_the_key_that_http1_asks_for() {
         if let Some(key) = key {
             course.exchange.headers.insert(header::SEC_WEBSOCKET_KEY, key.parse().unwrap());
         }
-        let template = Template { upgrade: Some(&upgrade), trailers: false, body: &body };
+        let template =
+            Template { upgrade: Some(&upgrade), trailers: false, retries: false, body: &body };
         let sent = request(&course, &template, PLAIN, "a:1").unwrap();
         assert_eq!(sent.headers()[header::CONNECTION], "upgrade");
         assert_eq!(sent.headers()[header::UPGRADE], "websocket");

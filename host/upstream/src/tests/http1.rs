@@ -214,3 +214,137 @@ async fn an_upgrade_that_was_declined_gives_its_connection_back() {
     })
     .await;
 }
+
+/// A server that reads a request and answers it like this.
+async fn says(answer: String) -> (Target, Rc<Seen>) {
+    by_hand(move |_, mut stream| {
+        let answer = answer.clone();
+        async move {
+            while read_head(&mut stream).await {
+                if stream.write_all(answer.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_is_no_response_is_the_upstreams_protocol_and_no_reset() {
+    let many = "a: b\r\n".repeat(120);
+    for answer in [
+        format!("HTTP/1.1 200 OK\r\n{many}content-length: 0\r\n\r\n"),
+        "HTTP/1.1 200 OK\r\na: b\r\n c\r\ncontent-length: 0\r\n\r\n".to_owned(),
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nok".to_owned(),
+        "HTTP/1.1 200 OK\r\na : b\r\ncontent-length: 0\r\n\r\n".to_owned(),
+        "HTTP/1.1 200 OK\r\ncontent-length: 100\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n".to_owned(),
+        "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n".to_owned(),
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n00000000000000000000".to_owned(),
+        "HTTP/1.1 100 Continue\r\n\r\n".repeat(10_000),
+        "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(10_000),
+        "HTTP/1.1 101 Go\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\n".to_owned(),
+        "SSH-2.0-OpenSSH_9.9\r\n".to_owned(),
+    ] {
+        on_worker(async {
+            let start: String = answer.chars().take(60).collect();
+            let (target, seen) = says(answer).await;
+            let (_worker, upstream) = worker(config(Protocol::Http1, [target]));
+            for number in 1..=2 {
+                let failure = fetch(&upstream, get("/")).await.unwrap_err();
+                assert!(failure.protocol, "{start:?}: {failure}");
+                assert_eq!((failure.cause, failure.untouched), (Cause::Other, false));
+                assert_eq!(seen.connections.get(), number, "{start:?}: one attempt, one connection");
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn as_many_fields_pass_as_the_policy_says() {
+    for (fields, allowed, passes) in
+        [(99, 100, true), (120, 100, false), (120, 121, true), (300, 1000, true), (10, 5, false)]
+    {
+        on_worker(async {
+            let more = "a: b\r\n".repeat(fields);
+            let head = format!("HTTP/1.1 200 OK\r\n{more}content-length: 2\r\n\r\nok");
+            let (target, _) = says(head).await;
+            let mut config = config(Protocol::Http1, [target]);
+            config.policy.response.max_fields = allowed;
+            let (_worker, upstream) = worker(config);
+            let sent = fetch(&upstream, get("/")).await;
+            assert_eq!(sent.is_ok(), passes, "{fields} of {allowed}: {sent:?}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn interim_responses_within_the_budget_do_not_disturb_the_final_one() {
+    on_worker(async {
+        let hint = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\n";
+        let whole = format!("{}HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", hint.repeat(20));
+        let (target, seen) = says(whole).await;
+        let (_worker, upstream) = worker(config(Protocol::Http1, [target]));
+        for _ in 0..3 {
+            assert_eq!(fetch(&upstream, get("/")).await.unwrap(), "ok");
+        }
+        assert_eq!(seen.connections.get(), 1, "each request has a budget of its own");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_the_protocol_halfway_is_told_from_a_broken_connection() {
+    for (rest, protocol) in [("00000000000000000", true), ("zz\r\n", true), ("", false)] {
+        on_worker(async {
+            let (go, gone) = (Rc::new(tokio::sync::Notify::new()), rest.to_owned());
+            let told = Rc::clone(&go);
+            let (target, _) = by_hand(move |_, mut stream| {
+                let (told, rest) = (Rc::clone(&told), gone.clone());
+                async move {
+                    read_head(&mut stream).await;
+                    let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n";
+                    stream.write_all(head).await.unwrap();
+                    told.notified().await;
+                    stream.write_all(rest.as_bytes()).await.unwrap();
+                }
+            })
+            .await;
+            let (_worker, upstream) = worker(config(Protocol::Http1, [target]));
+            let mut attempt = attempt(&upstream).await;
+            let response = attempt.send(get("/"), false, || None).await.unwrap();
+            go.notify_one();
+            let error = response.into_body().collect().await.unwrap_err();
+            assert_eq!(crate::is_broken_by(&error), protocol, "{rest:?}: {error:?}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_there_outlives_the_request_that_cannot_be_written() {
+    on_worker(async {
+        let (target, _) = by_hand(|_, mut stream| async move {
+            read_head(&mut stream).await;
+            let refusal = b"HTTP/1.1 413 x\r\ncontent-length: 3\r\nconnection: close\r\n\r\nbig";
+            stream.write_all(refusal).await.unwrap();
+        })
+        .await;
+        let registry = Registry::new();
+        let upstreams = Upstreams::new(registry.clone());
+        let upstream = apply(&upstreams, config(Protocol::Http1, [target]));
+        for number in 0..10 {
+            let mut attempt = attempt(&upstream).await;
+            let upload = request(Method::POST, "/", Body::full(vec![7; 8 * 1024 * 1024]));
+            let response = attempt.send(upload, false, || None).await;
+            let response = response.unwrap_or_else(|failure| panic!("{number}: {failure}"));
+            assert_eq!(response.status(), 413);
+            assert_eq!(text(response).await, "big");
+        }
+        let open = || registry.snapshot()[0].endpoints[0].connections;
+        eventually("their connections are closed", || open() == 0).await;
+    })
+    .await;
+}

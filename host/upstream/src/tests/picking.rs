@@ -11,8 +11,9 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
-fn endpoints(weights: &[u32]) -> Vec<Endpoint> {
+pub(super) fn endpoints(weights: &[u32]) -> Vec<Endpoint> {
     let service = Registry::new().service(&config(Protocol::Http1, []));
     let ports = 1_u16..;
     let made = weights.iter().zip(ports).map(|(weight, port)| {
@@ -29,13 +30,14 @@ fn endpoints(weights: &[u32]) -> Vec<Endpoint> {
 fn counts(endpoints: &[Endpoint], algorithm: Algorithm, picks: u64) -> Vec<u64> {
     let mut counts = vec![0; endpoints.len()];
     for turn in 0..picks {
-        counts[choose(endpoints, |_| true, None, algorithm, turn).unwrap()] += 1;
+        counts[choose(endpoints, |_| true, None, algorithm, turn, &Instant::now).unwrap()] += 1;
     }
     counts
 }
 
-/// One success of this latency.
+/// Two successes of this latency: of one alone nothing is known.
 fn succeeded(state: &EndpointState, latency_us: u64) {
+    ended(state, latency_us, false);
     ended(state, latency_us, false);
 }
 
@@ -54,7 +56,9 @@ fn round_robin_gives_each_exactly_its_weight_and_takes_turns() {
     // Weights that say the same in larger numbers do not make long runs of one endpoint.
     let wide = endpoints(&[100, 100]);
     let picks: Vec<_> = (0..200)
-        .map(|turn| choose(&wide, |_| true, None, Algorithm::RoundRobin, turn).unwrap())
+        .map(|turn| {
+            choose(&wide, |_| true, None, Algorithm::RoundRobin, turn, &Instant::now).unwrap()
+        })
         .collect();
     let run = picks.chunk_by(|a, b| a == b).map(<[usize]>::len).max().unwrap();
     assert!(run <= 3, "{run}");
@@ -66,7 +70,7 @@ fn p2c_keeps_to_weights_even_with_two_endpoints() {
     let even = counts(&pair, Algorithm::P2c, 10_000);
     assert!((700..1_300).contains(&even[1]), "{even:?}");
     // Being faster gains the light one the draws it is compared in, not everything.
-    succeeded(&pair[0].state, 3_000);
+    succeeded(&pair[0].state, 30_000);
     succeeded(&pair[1].state, 1_000);
     let faster = counts(&pair, Algorithm::P2c, 10_000);
     assert!((1_500..2_300).contains(&faster[1]), "{faster:?}");
@@ -76,9 +80,9 @@ fn p2c_keeps_to_weights_even_with_two_endpoints() {
 fn p2c_prefers_what_is_faster_and_less_busy() {
     let pair = endpoints(&[1, 1]);
     succeeded(&pair[0].state, 1_000);
-    succeeded(&pair[1].state, 3_000);
+    succeeded(&pair[1].state, 30_000);
     assert_eq!(counts(&pair, Algorithm::P2c, 100), [100, 0]);
-    pair[0].state.in_flight.fetch_add(4, Ordering::Relaxed);
+    pair[0].state.in_flight.fetch_add(40, Ordering::Relaxed);
     assert_eq!(counts(&pair, Algorithm::P2c, 100), [0, 100]);
 }
 
@@ -116,7 +120,8 @@ proptest! {
     ) {
         let weights: Vec<_> = places.iter().map(|(weight, _)| *weight).collect();
         let algorithm = if p2c { Algorithm::P2c } else { Algorithm::RoundRobin };
-        let picked = choose(&endpoints(&weights), |index| places[index].1, hash, algorithm, turn);
+        let all = endpoints(&weights);
+        let picked = choose(&all, |index| places[index].1, hash, algorithm, turn, &Instant::now);
         let some = places.iter().any(|(weight, may)| *weight > 0 && *may);
         prop_assert_eq!(picked.is_some(), some);
         if let Some(index) = picked {
@@ -136,7 +141,7 @@ proptest! {
     #[test]
     fn a_hash_moves_only_when_its_own_endpoint_goes(hash in any::<u64>(), gone in 0_usize..6) {
         let all = endpoints(&[1; 6]);
-        let pick = |may: &dyn Fn(usize) -> bool| choose(&all, may, Some(hash), Algorithm::P2c, 0);
+        let pick = |may: &dyn Fn(usize) -> bool| choose(&all, may, Some(hash), Algorithm::P2c, 0, &Instant::now);
         let before = pick(&|_| true).unwrap();
         prop_assert_eq!(pick(&|_| true), Some(before));
         let after = pick(&|index| index != gone).unwrap();
@@ -150,7 +155,7 @@ fn hashes_spread_by_weight() {
     let mut counts: HashMap<usize, u32> = HashMap::new();
     for key in 0..10_000 {
         let hash = Some(crate::random::mix(key));
-        let picked = choose(&all, |_| true, hash, Algorithm::P2c, 0).unwrap();
+        let picked = choose(&all, |_| true, hash, Algorithm::P2c, 0, &Instant::now).unwrap();
         *counts.entry(picked).or_default() += 1;
     }
     assert!((7_000..8_000).contains(&counts[&1]), "{counts:?}");

@@ -233,3 +233,118 @@ async fn circuits_outlive_generations_and_go_with_their_endpoints() {
     })
     .await;
 }
+
+/// Fails every endpoint once and has its circuit opened; gives how many are open then.
+async fn open_all(registry: &Registry, upstream: &Rc<Upstream>, endpoints: usize) -> usize {
+    let mut tried = Vec::new();
+    for _ in 0..endpoints {
+        let Ok(Pick::Attempt(mut attempt)) = upstream.pick(&tried, None).await else { break };
+        tried.push(attempt.endpoint().to_owned());
+        if let Some(ask) = attempt.record(AttemptOutcome::Failure) {
+            ask.answer(Circuit::Open(60_000));
+        }
+    }
+    let seen = registry.snapshot().remove(0).endpoints;
+    seen.iter().filter(|one| matches!(one.circuit, Circuit::Open(_))).count()
+}
+
+fn many(endpoints: u16, max_ejected_percent: u32, panic_percent: u32) -> ServiceConfig {
+    let mut config = config(Protocol::Http1, (1..=endpoints).map(at));
+    config.policy.max_ejected_percent = max_ejected_percent;
+    config.policy.panic_percent = panic_percent;
+    config
+}
+
+#[tokio::test]
+async fn at_most_a_share_of_the_endpoints_is_left_out_and_the_only_one_never() {
+    let default = Policy::default();
+    assert_eq!((default.max_ejected_percent, default.panic_percent), (50, 50));
+    for (endpoints, percent, open) in [
+        (1, 50, 0),
+        (2, 50, 1),
+        (3, 50, 1),
+        (4, 50, 2),
+        (4, 0, 0),
+        (4, 25, 1),
+        (3, 100, 3),
+        (1, 100, 1),
+        (1, 99, 0),
+    ] {
+        on_worker(async {
+            let registry = Registry::new();
+            let upstreams = Upstreams::new(registry.clone());
+            let upstream = apply(&upstreams, many(endpoints, percent, 0));
+            let opened = open_all(&registry, &upstream, endpoints.into()).await;
+            assert_eq!(opened, open, "{endpoints} endpoints, {percent} %");
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_left_out_makes_room_for_another_when_it_is_back() {
+    on_worker(async {
+        let (_worker, upstream) = worker(many(2, 50, 0));
+        let mut first = attempt(&upstream).await;
+        let name = first.endpoint().to_owned();
+        let mut second = upstream
+            .pick(&[name], None)
+            .await
+            .map(|pick| match pick {
+                Pick::Attempt(attempt) => attempt,
+                Pick::Ask(_) => panic!("an ask"),
+            })
+            .unwrap();
+        let (one, other) = (
+            first.record(AttemptOutcome::Failure).unwrap(),
+            second.record(AttemptOutcome::Failure).unwrap(),
+        );
+        assert_eq!(one.answer(Circuit::Open(1)), Circuit::Open(1));
+        assert_eq!(other.answer(Circuit::Open(60_000)), Circuit::Closed, "one of two is enough");
+        // What is left out already stays so if its probe fails.
+        let question = loop {
+            match upstream.pick(&[second.endpoint().to_owned()], None).await {
+                Ok(Pick::Ask(ask)) => break ask,
+                _ => tokio::time::sleep(Duration::from_millis(1)).await,
+            }
+        };
+        assert_eq!(question.answer(Circuit::Open(60_000)), Circuit::Open(60_000));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn with_too_few_closed_circuits_requests_go_to_all_endpoints_again() {
+    for (open, panic_percent, reached) in
+        [(2, 50, 2), (3, 50, 4), (4, 50, 4), (3, 0, 1), (3, 25, 1), (4, 1, 4), (1, 100, 4)]
+    {
+        on_worker(async {
+            let registry = Registry::new();
+            let upstreams = Upstreams::new(registry.clone());
+            let upstream = apply(&upstreams, many(4, open * 25, panic_percent));
+            assert_eq!(open_all(&registry, &upstream, 4).await, open as usize);
+            let mut names = std::collections::BTreeSet::new();
+            for _ in 0..200 {
+                let Ok(Pick::Attempt(attempt)) = upstream.pick(&[], None).await else { panic!() };
+                names.insert(attempt.endpoint().to_owned());
+            }
+            assert_eq!(names.len(), reached, "{open} of 4 open, panic below {panic_percent} %");
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn what_passes_in_a_panic_neither_opens_nor_closes_a_circuit() {
+    on_worker(async {
+        let registry = Registry::new();
+        let upstreams = Upstreams::new(registry.clone());
+        let upstream = apply(&upstreams, many(2, 100, 50));
+        assert_eq!(open_all(&registry, &upstream, 2).await, 2);
+        for outcome in [AttemptOutcome::Success, AttemptOutcome::Failure] {
+            assert!(attempt(&upstream).await.record(outcome).is_none());
+        }
+        assert_eq!(open_all(&registry, &upstream, 0).await, 2);
+    })
+    .await;
+}

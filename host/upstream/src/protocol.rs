@@ -1,0 +1,34 @@
+//! Whether a connection failed because the peer broke its protocol.
+
+use std::error::Error;
+use std::io;
+
+/// Whether the error comes of what the peer sent, and not of its connection: a message that is none, frames over their
+/// budget, records TLS cannot read. The same request to the same peer would end the same way.
+pub fn is_broken_by(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let of_peer = if let Some(error) = error.downcast_ref::<hyper::Error>() {
+            error.is_parse()
+        } else if let Some(error) = error.downcast_ref::<h2::Error>() {
+            error.get_io().map_or(is_ours(error), is_invalid)
+        } else {
+            error.downcast_ref::<io::Error>().is_some_and(is_invalid)
+        };
+        if of_peer {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// Whether this side ended the stream or connection because of what came over it (RFC 9113 §5.4).
+fn is_ours(error: &h2::Error) -> bool {
+    let harmless = [h2::Reason::NO_ERROR, h2::Reason::CANCEL, h2::Reason::REFUSED_STREAM];
+    error.is_library() && error.reason().is_some_and(|reason| !harmless.contains(&reason))
+}
+
+fn is_invalid(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
+}
