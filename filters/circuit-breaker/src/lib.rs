@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 use tamis_sdk::circuit_breaker::{Circuit, Window};
-use tamis_sdk::{Attribute, CircuitBreaker, ConfigError, Filter, GatewayDuration, Interest};
+use tamis_sdk::{CircuitBreaker, ConfigError, Filter, GatewayDuration, Interest};
 
 /// When circuits open and close.
 #[derive(Clone, Debug, Deserialize)]
@@ -18,8 +18,8 @@ pub struct Settings {
     pub slow_ratio: f64,
     /// Requests in the window before a share counts.
     pub minimum_requests: u32,
-    /// Span of the window the host keeps.
-    pub window: GatewayDuration,
+    /// Refused: the host keeps the window, and its span is `statsWindow` of the service's `UpstreamPolicy`.
+    pub window: Option<GatewayDuration>,
     /// How long it stays open the first time; doubled for each failed probe.
     pub open_for: GatewayDuration,
     /// The longest it stays open.
@@ -35,7 +35,7 @@ impl Default for Settings {
             failure_ratio: 0.5,
             slow_ratio: 1.0,
             minimum_requests: 20,
-            window: GatewayDuration::from_millis(10_000),
+            window: None,
             open_for: GatewayDuration::from_millis(5_000),
             max_open_for: GatewayDuration::from_millis(60_000),
             probes: 3,
@@ -109,7 +109,11 @@ impl Filter for Breaker {
             (ratio(settings.failure_ratio), "/failureRatio", "a share is above 0 and at most 1"),
             (ratio(settings.slow_ratio), "/slowRatio", "a share is above 0 and at most 1"),
             (settings.probes > 0, "/probes", "a circuit closes only by probes: at least 1"),
-            (settings.window.millis() > 0, "/window", "a window is longer than 0"),
+            (
+                settings.window.is_none(),
+                "/window",
+                "the host keeps the window; write `statsWindow` in the UpstreamPolicy of the service",
+            ),
             (settings.open_for.millis() > 0, "/openFor", "an open circuit lasts longer than 0"),
             (
                 settings.max_open_for >= settings.open_for,
@@ -126,11 +130,7 @@ impl Filter for Breaker {
     }
 
     fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
-        let mut interest = Interest::reading([]);
-        interest.extra.push(Attribute {
-            name: "window-ms".to_owned(),
-            value: settings.window.millis().to_string(),
-        });
+        let interest = Interest::reading([]);
         Ok((Self::new(settings), interest))
     }
 }

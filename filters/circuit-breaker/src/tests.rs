@@ -103,3 +103,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_window_is_the_hosts_and_saying_otherwise_names_its_home() {
+    let settings: Settings = Config::parse(r#"{"window": "30s"}"#).unwrap();
+    let errors = Breaker::check(&settings).unwrap_err();
+    assert_eq!(errors[0].pointer, "/window");
+    assert!(errors[0].message.contains("statsWindow"), "{}", errors[0].message);
+    let (_, interest) = Breaker::configure(Settings::default()).unwrap();
+    assert!(interest.extra.is_empty(), "nothing is declared that nobody reads");
+}

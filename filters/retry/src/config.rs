@@ -23,7 +23,7 @@ pub struct Settings {
     pub backoff: Option<Backoff>,
     /// Also try requests again that may have taken effect. Default no.
     pub non_idempotent: Option<bool>,
-    /// Wait as long as the upstream asks. Default yes.
+    /// Wait as long as the upstream asks, but for more than [`Backoff::max`]: then its answer is passed on. Default yes.
     pub honor_retry_after: Option<bool>,
     /// What rules have otherwise, by `namespace/route/rule`.
     pub rules: HashMap<String, Override>,
@@ -87,7 +87,7 @@ pub struct Backoff {
     /// Before the second try.
     #[serde(default = "base")]
     pub base: GatewayDuration,
-    /// The longest.
+    /// The longest, what an upstream asks for included.
     #[serde(default = "max")]
     pub max: GatewayDuration,
 }

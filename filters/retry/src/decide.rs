@@ -41,6 +41,10 @@ fn status_counts(policy: &Policy, failure: &Failure) -> bool {
 
 fn wait(policy: &Policy, failure: &Failure, random: u64) -> Decision {
     let asked = failure.retry_after_ms.filter(|_| policy.honor_retry_after);
+    if asked.is_some_and(|asked| asked > policy.backoff.max.millis()) {
+        // Nobody outside says how long a client waits here: it gets the answer, and with it what to wait for.
+        return give_up("retry.after-too-long");
+    }
     let delay_ms = asked.unwrap_or_else(|| backoff_ms(policy, failure.attempt, random));
     if failure.remaining_ms > 0 && delay_ms >= failure.remaining_ms {
         return give_up("retry.no-time");

@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::Backoff;
+use tamis_sdk::GatewayDuration;
 
 fn failure(cause: Cause) -> Failure {
     Failure {
@@ -61,10 +63,37 @@ fn a_grpc_code_counts_like_a_status() {
 
 #[test]
 fn the_upstreams_wish_is_followed_unless_told_otherwise() {
+    let patient = Policy {
+        backoff: Backoff { max: GatewayDuration::from_millis(2_000), ..Policy::default().backoff },
+        ..Policy::default()
+    };
     let asked = Failure { retry_after_ms: Some(1_000), ..failure(Cause::Status) };
-    assert_eq!(decide(&Policy::default(), &asked, 7).verdict, Verdict::Again(1_000));
+    assert_eq!(decide(&patient, &asked, 7).verdict, Verdict::Again(1_000));
     let deaf = Policy { honor_retry_after: false, ..Policy::default() };
     assert_eq!(decide(&deaf, &asked, 7).verdict, Verdict::Elsewhere(7));
+}
+
+#[test]
+fn no_upstream_makes_a_client_wait_longer_than_the_longest_backoff() {
+    for (asked, waits) in [
+        (0, true),
+        (250, true),
+        (251, false),
+        (1_000, false),
+        (3_600_000, false),
+        (u32::MAX, false),
+    ] {
+        let failure = Failure { retry_after_ms: Some(asked), ..failure(Cause::Status) };
+        let decision = decide(&Policy::default(), &failure, 7);
+        if waits {
+            assert_eq!(decision.verdict, Verdict::Again(asked));
+        } else {
+            assert_eq!(decision.verdict, Verdict::GiveUp, "{asked}");
+            assert_eq!(decision.reason.as_deref(), Some("retry.after-too-long"));
+        }
+        let deaf = Policy { honor_retry_after: false, ..Policy::default() };
+        assert!(matches!(decide(&deaf, &failure, 7).verdict, Verdict::Elsewhere(_)));
+    }
 }
 
 proptest! {
