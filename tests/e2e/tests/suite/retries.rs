@@ -1,6 +1,11 @@
 //! One endpoint fails: what clients, the budget, the circuit and the other endpoint see of it.
 
-use tamis_e2e::{Answer, Backend, Folder, eventually, get};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tamis_e2e::{Answer, Backend, Folder, eventually, free_port, get, request, up};
 
 #[test]
 fn a_failing_endpoint_is_retried_elsewhere_opens_its_circuit_and_comes_back() {
@@ -72,4 +77,139 @@ fn retries_are_bounded_by_the_budget_under_load() {
     let refused = folder.metric(&["tamis_upstream_retries_refused_total{"]).unwrap();
     let empty = folder.records().iter().filter(|r| r["reason"] == "retry.budget-empty").count();
     assert!(refused + empty as f64 > 50.0, "{refused} refused, {empty} records say so");
+}
+
+/// A server that answers each request with these octets, again and again where `endless` is not empty; counts requests.
+fn says(answer: &'static str, endless: &'static str) -> (SocketAddr, Arc<AtomicU64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, count) = (listener.local_addr().unwrap(), Arc::new(AtomicU64::new(0)));
+    let counted = Arc::clone(&count);
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let counted = Arc::clone(&counted);
+            std::thread::spawn(move || {
+                let endless = endless.repeat(1000);
+                while read_head(&mut stream) {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                    if stream.write_all(answer.as_bytes()).is_err() {
+                        return;
+                    }
+                    while !endless.is_empty() && stream.write_all(endless.as_bytes()).is_ok() {}
+                }
+            });
+        }
+    });
+    (address, count)
+}
+
+fn read_head(stream: &mut TcpStream) -> bool {
+    let (mut head, mut octet) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut octet) {
+            Ok(1) => head.push(octet[0]),
+            _ => return false,
+        }
+    }
+    true
+}
+
+#[test]
+fn no_upstream_holds_a_client_longer_than_the_longest_backoff() {
+    for (seconds, max, requests) in
+        [("3600", "5ms", 1), ("1", "2s", 3), ("99999999999999", "2s", 1)]
+    {
+        let answer =
+            format!("HTTP/1.1 503 x\r\nretry-after: {seconds}\r\ncontent-length: 0\r\n\r\n");
+        let (address, count) = says(Box::leak(answer.into_boxed_str()), "");
+        let folder = Folder::documents(&[address]);
+        folder.edit("attachments.yaml", "max: 5ms", &format!("max: {max}"));
+        folder.prepare();
+        let _gateway = folder.start(&[]);
+        let began = Instant::now();
+        let reply = get(&folder.http, "/");
+        assert_eq!(reply.status, 503);
+        assert_eq!(reply.header("retry-after"), Some(seconds));
+        assert_eq!(count.load(Ordering::Relaxed), requests, "{seconds} s, at most {max}");
+        let took = began.elapsed();
+        let waited = Duration::from_secs(requests - 1);
+        assert!(took >= waited && took < waited + Duration::from_secs(3), "{took:?}");
+    }
+}
+
+#[test]
+fn what_an_upstream_sends_beside_an_answer_is_bounded_and_asked_for_once() {
+    for (answer, endless) in [
+        ("", "HTTP/1.1 100 Continue\r\n\r\n"),
+        ("", "HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n"),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n00000000000000000000", "0"),
+        ("HTTP/1.1 200 OK\r\na: ", "x"),
+        ("HTTP/1.1 200 OK\r\n", "a: b\r\n"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", ""),
+    ] {
+        let (address, count) = says(answer, endless);
+        let folder = Folder::gateway(&[address]);
+        let _gateway = folder.start(&[]);
+        let reply = get(&folder.http, "/");
+        assert_eq!(reply.status, 502, "{answer:?} {endless:?}");
+        assert_eq!(reply.header("x-tamis-reason"), Some("upstream.protocol"));
+        assert_eq!(count.load(Ordering::Relaxed), 1, "{answer:?} {endless:?}");
+    }
+}
+
+#[test]
+fn a_request_that_never_left_is_sent_elsewhere_whatever_its_method() {
+    let (good, dead) = (Backend::start(), free_port());
+    let dead = SocketAddr::from(([127, 0, 0, 1], dead));
+    let folder = Folder::gateway(&[dead, good.address]);
+    let _gateway = folder.start(&[]);
+    for n in 0..20 {
+        let reply = request(&folder.http, "POST", &format!("/{n}"), &[], b"once");
+        assert_eq!(reply.status, 200, "request {n}");
+    }
+    assert_eq!(good.count(), 20);
+}
+
+/// A gateway and a sidecar before the backend, both with every attachment of the folder.
+fn mesh(backend: SocketAddr) -> Folder {
+    let folder = Folder::documents(&[backend]);
+    let ports = [free_port(), free_port(), free_port()];
+    folder.edit(
+        "mesh.yaml",
+        &format!("    - address: {backend}\n"),
+        &format!(
+            "    - {{ address: \"{backend}\", sidecar: \"127.0.0.1:{}\", outbound: \"127.0.0.1:{}\", \
+             admin: \"127.0.0.1:{}\" }}\n",
+            ports[0], ports[1], ports[2]
+        ),
+    );
+    let identity = |kind: &str, name: &str| {
+        format!(
+            "  identity: spiffe://test.example/ns/test/{kind}/{name}\n  tls: {{ certificate: .tamis/certs/{name}.crt, \
+             key: .tamis/certs/{name}.key, ca: .tamis/certs/ca.crt }}\n"
+        )
+    };
+    let ports = "  ports: [{ port: 80, protocol: http }]\n";
+    folder.edit("mesh.yaml", ports, &format!("{ports}{}", identity("service", "app")));
+    let addresses = "  addresses: [{ type: IPAddress, value: 127.0.0.1 }]\n";
+    folder.edit("mesh.yaml", addresses, &format!("{addresses}{}", identity("gateway", "edge")));
+    folder
+}
+
+#[test]
+fn proxies_on_the_way_do_not_multiply_the_attempts_of_one_request() {
+    let failing = Backend::start();
+    failing.answers(Answer::Status(503));
+    let folder = mesh(failing.address);
+    let running = up(folder.path(), &[]);
+    running.event("the mesh is up", |event| event["event"] == "up");
+    let before = failing.count();
+    assert_eq!(get(&folder.http, "/").status, 503);
+    assert_eq!(failing.count() - before, 3, "three attempts are three requests");
+    // Who is no proxy of the mesh cannot switch retries off.
+    let before = failing.count();
+    request(&folder.http, "GET", "/", &[("x-tamis-retries", "1")], b"");
+    assert_eq!(failing.count() - before, 3);
+    let seen = failing.last().unwrap();
+    let mark = seen.headers.iter().find(|(name, _)| name == "x-tamis-retries");
+    assert_eq!(mark, None, "the application learns nothing of it");
 }
