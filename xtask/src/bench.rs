@@ -16,6 +16,7 @@ mod calls;
 mod cores;
 mod cpu;
 mod fleet;
+mod innocents;
 mod memory;
 mod mesh;
 mod peers;
@@ -59,11 +60,14 @@ enum Name {
     Memory,
     /// P8: from the start of the program to the first response, with and without compiled code.
     Start,
+    /// I1–I2: an innocent service while one upstream, one client or one filter misbehaves, in each known way.
+    Innocents,
     /// F1–F3: a registry under a thousand simulated proxies: commit to serving, bytes pushed, a restart.
     Fleet,
 }
 
-const ALL: [Name; 6] = [Name::Cpu, Name::Calls, Name::Swap, Name::Memory, Name::Start, Name::Fleet];
+const ALL: [Name; 7] =
+    [Name::Cpu, Name::Calls, Name::Swap, Name::Memory, Name::Start, Name::Innocents, Name::Fleet];
 
 /// What every measurement needs.
 struct Bench {
@@ -109,6 +113,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             Name::Swap => shell::step("swap", || swap::measure(&bench, &mut report))?,
             Name::Memory => shell::step("memory", || memory::measure(&bench, &mut report))?,
             Name::Start => shell::step("start", || start::measure(&bench, &mut report))?,
+            Name::Innocents => {
+                shell::step("innocents", || innocents::measure(&bench, &mut report))?
+            }
             Name::Fleet => shell::step("fleet", || fleet::measure(&bench, &mut report))?,
         };
         // After each, so that what was measured is there when a later one fails.

@@ -31,6 +31,7 @@ pub(super) struct Report {
     machine: Value,
     proxies: Vec<Value>,
     guests: Vec<Value>,
+    innocents: Vec<Value>,
     figures: Vec<Figure>,
 }
 
@@ -50,7 +51,13 @@ impl Report {
             "proxyHasItsOwnCore": cores.is_paired(),
             "loadAverageBefore": running::load_average(),
         });
-        Self { machine, proxies: Vec::new(), guests: Vec::new(), figures: Vec::new() }
+        Self {
+            machine,
+            proxies: Vec::new(),
+            guests: Vec::new(),
+            innocents: Vec::new(),
+            figures: Vec::new(),
+        }
     }
 
     /// A proxy and its turns.
@@ -61,6 +68,11 @@ impl Report {
     /// A guest and what a call into it costs.
     pub(super) fn guest(&mut self, guest: Value) {
         self.guests.push(guest);
+    }
+
+    /// A way to misbehave, and what innocents see of it.
+    pub(super) fn innocent(&mut self, innocent: Value) {
+        self.innocents.push(innocent);
     }
 
     /// A ratio in every round.
@@ -92,7 +104,7 @@ impl Report {
         let figures: Vec<_> = self.figures.iter().map(Figure::json).collect();
         let all = json!({
             "machine": self.machine, "proxies": self.proxies, "guests": self.guests,
-            "figures": figures,
+            "innocents": self.innocents, "figures": figures,
         });
         fs::write(folder.join("bench.json"), serde_json::to_vec_pretty(&all)?)?;
         fs::write(folder.join("bench.txt"), self.table())?;
@@ -153,9 +165,36 @@ impl Report {
                 number("compileMs")
             )?;
         }
+        self.innocents(out)?;
         writeln!(out)?;
         for figure in &self.figures {
             figure.line(out)?;
+        }
+        Ok(())
+    }
+}
+
+impl Report {
+    fn innocents(&self, out: &mut String) -> std::fmt::Result {
+        if !self.innocents.is_empty() {
+            writeln!(
+                out,
+                "\n{:<42}{:>12}{:>10}{:>8}{:>8}{:>11}",
+                "who misbehaves", "quiet p99 µs", "p99 µs", "×", "MiB", "bound MiB"
+            )?;
+        }
+        for innocent in &self.innocents {
+            let number = |name: &str| number(innocent, name);
+            writeln!(
+                out,
+                "{:<42}{:>12.0}{:>10.0}{:>8.2}{:>8.1}{:>11.1}",
+                text(innocent, "name"),
+                number("quietUs"),
+                number("loudUs"),
+                number("ratio"),
+                number("residentMib"),
+                number("boundMib")
+            )?;
         }
         Ok(())
     }
@@ -218,8 +257,17 @@ mod tests {
     fn a_missed_bar_is_said() {
         let cores =
             json!({ "processor": "x", "proxyHasItsOwnCore": true, "loadAverageBefore": "0" });
-        let mut report =
-            Report { machine: cores, proxies: Vec::new(), guests: Vec::new(), figures: Vec::new() };
+        let mut report = Report {
+            machine: cores,
+            proxies: Vec::new(),
+            guests: Vec::new(),
+            innocents: Vec::new(),
+            figures: Vec::new(),
+        };
+        report.innocent(json!({
+            "name": "upstream: PING", "quietUs": 900.0, "loudUs": 1800.0, "ratio": 2.0,
+            "residentMib": 40.0, "boundMib": 100.0,
+        }));
         report.ratio("P1", "ours ÷ theirs", &[0.5, 0.3, 0.41], Bar::at_most(0.4));
         report.ratio("P3", "ours ÷ nginx", &[1.2], Bar::at_most(1.5));
         report.figure("", "memory", "MiB", &[12.0], Bar::none());
@@ -229,6 +277,8 @@ mod tests {
             "{table}"
         );
         assert!(table.contains("P3  ours ÷ nginx: 1.20 ×; bar 1.50: met"), "{table}");
+        let line = "upstream: PING                                     900      1800    2.00    40.0      100.0";
+        assert!(table.contains(line), "{table}");
         assert!(table.contains("    memory: 12.0 MiB\n"), "{table}");
     }
 }

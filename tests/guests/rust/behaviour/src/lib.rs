@@ -43,6 +43,12 @@ impl Filter for Behaviour {
         if settings.r#do == "configure-loop" {
             spin();
         }
+        if settings.r#do == "slow-trap" {
+            // Long, and within what a configuration may take.
+            (0..50_000_000_u32).for_each(|step| {
+                std::hint::black_box(step);
+            });
+        }
         let labels = ["path".to_owned()];
         let family = metrics::define(metrics::Kind::Counter, "guest_total", "Seen.", &labels)
             .map_err(|message| vec![ConfigError { pointer: String::new(), message }])?;
@@ -68,7 +74,11 @@ impl Request for Behaviour {
             "grow" => loop {
                 self.memory.push(vec![1; 1 << 20]);
             },
-            "trap" | "trap-always" => panic!("told to"),
+            "trap" | "trap-always" | "slow-trap" => panic!("told to"),
+            "log-flood" => {
+                (0..200).for_each(|_| log::write(log::Level::Warn, &"x".repeat(4_000)));
+                request::Decision::pass()
+            }
             "recurse" => {
                 std::hint::black_box(recurse(self.calls.into()));
                 request::Decision::pass()
