@@ -108,7 +108,7 @@ pub struct EndpointState {
     pub success_permille: u32,
     /// Since it was first seen.
     pub age_ms: u64,
-    /// In the proxy's own zone.
+    /// Always true: documents name no zones.
     pub local_zone: bool,
 }
 

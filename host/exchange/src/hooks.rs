@@ -58,7 +58,7 @@ pub struct Selection {
     pub request_timeout_ms: u32,
     /// Each attempt; 0 means none.
     pub attempt_timeout_ms: u32,
-    /// Key for consistent hashing.
+    /// Requests with the same go to the same endpoint; none: as the service's policy says.
     pub hash: Option<u64>,
     /// Applied before the request is sent.
     pub request_edits: Vec<Edit>,

@@ -66,7 +66,7 @@ pub trait Hedge: Filter {
 
 /// Moves circuits.
 pub trait CircuitBreaker: Filter {
-    /// The circuit from now on; `endpoint` is none for the upstream as a whole.
+    /// The circuit from now on; `endpoint` is never none.
     fn evaluate(
         &mut self,
         upstream: u32,
