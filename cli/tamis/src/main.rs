@@ -16,6 +16,8 @@ mod keys;
 mod log;
 mod names;
 mod output;
+#[cfg(test)]
+mod pages;
 mod pin;
 mod policy;
 mod proxy;

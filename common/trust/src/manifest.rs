@@ -277,7 +277,9 @@ impl Manifest {
 
 fn config_of(descriptor: &Descriptor) -> Result<Config, Error> {
     let data = descriptor.data.as_deref().ok_or_else(|| {
-        Error::Manifest("the config must be embedded as data; `tamis sign` writes it so".to_owned())
+        Error::Manifest(
+            "the config must be embedded as data; `tamis filter sign` writes it so".to_owned(),
+        )
     })?;
     let bytes = STANDARD
         .decode(data)

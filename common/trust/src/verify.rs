@@ -125,7 +125,7 @@ fn pinned_manifest(request: &Request<'_>) -> Result<Manifest, Refused> {
         code: code::FORMAT,
         rule: format!("the manifest must be one of a Wasm component ({error})"),
         set_by: FORMAT_SETTER.to_owned(),
-        remedy: "build and sign the artifact again with `tamis sign`".to_owned(),
+        remedy: "build and sign the artifact again with `tamis filter sign`".to_owned(),
     })?;
     match request.name {
         Some(name) if name != manifest.name().as_str() => Err(Refused {

@@ -45,7 +45,7 @@ pub(crate) fn is_new(file: &Path, manifest: &[u8], name: &str, version: &str) ->
         Err(_) => return Ok(()),
     };
     bail!(
-        "{name} {version} is another filter already: {there} in {}, {} here; raise the version, or replace it with --replace while nobody else has it",
+        "{name} {version} is another filter already: {there} in {}, {} here; raise the version of the new one, or write over the old one with --replace while nobody else has it",
         file.display(),
         Digest::of(manifest)
     )

@@ -73,6 +73,9 @@ pub(crate) fn make(folder: &Path) -> Result<Made> {
         .module(&octets)
         .and_then(|mut encoder| encoder.encode())
         .context("the module is no filter; does it call `tamis_sdk::export!`?")?;
+    if let Some(world) = &description.world {
+        super::contract::fits(&tamis_engine::inspect(&component)?, world)?;
+    }
     let name = description.name.rsplit('/').next().unwrap_or(&description.name);
     let target = folder.join("target");
     std::fs::create_dir_all(&target).with_context(|| format!("{}", target.display()))?;

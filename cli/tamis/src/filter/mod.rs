@@ -2,6 +2,7 @@
 
 pub(crate) mod artifact;
 mod build;
+mod contract;
 mod diff;
 pub(crate) mod grants;
 mod inspect;

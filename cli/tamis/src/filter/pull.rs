@@ -1,6 +1,6 @@
 //! `tamis filter pull`.
 
-use super::artifact::{beside, file_name, put};
+use super::artifact::{beside, file_name, is_new, put};
 use crate::output::{self, Output};
 use crate::remote::Where;
 use anyhow::{Context as _, Result};
@@ -18,6 +18,9 @@ pub(crate) struct Arguments {
     /// Folder the artifact goes to.
     #[arg(long, default_value = ".")]
     store: PathBuf,
+    /// Write over a release of the same version that has other bytes.
+    #[arg(long)]
+    replace: bool,
     #[command(flatten)]
     at: Where,
 }
@@ -31,7 +34,7 @@ fn reference(text: &str) -> Result<(String, Reference), String> {
 
 /// Pulls a filter with its signatures into a store. Whether it may run, `tamis filter verify` says.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
-    let Arguments { reference: (repository, which), store, at } = arguments;
+    let Arguments { reference: (repository, which), store, replace, at } = arguments;
     let remote = at.remote()?;
     let pulled = remote.ask(&format!("pulling {repository}"), async |client| {
         client.pull(repository, which).await
@@ -40,6 +43,9 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     std::fs::create_dir_all(store)
         .with_context(|| format!("the store {} cannot be made", store.display()))?;
     let file = store.join(file_name(&name, &version));
+    if !replace {
+        is_new(&file, &pulled.artifact.manifest, &name, &version)?;
+    }
     let mut bundles = Vec::new();
     for bundle in &pulled.artifact.bundles {
         bundles.extend_from_slice(bundle);

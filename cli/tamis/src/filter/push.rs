@@ -57,7 +57,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
             && there != digest
         {
             bail!(
-                "{repository}:{version} is another filter already: {there} in {}, {digest} here; raise the version, or replace it with --replace while nobody else has it",
+                "{repository}:{version} is another filter already: {there} in {}, {digest} here; raise the version, or write over the old one with --replace while nobody else has it",
                 remote.server()
             );
         }

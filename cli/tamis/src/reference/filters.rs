@@ -15,8 +15,8 @@ use std::path::Path;
 pub(super) fn pages(folder: &Path) -> Result<Vec<(String, String)>> {
     let mut pages = Vec::new();
     let mut index = format!(
-        "{MADE}# Built-in filters\n\nSigned like any other: `tamis up` and `tamis registry` sign them with a key of the \
-         machine's own.\n\n| filter | world | what it does |\n| --- | --- | --- |\n"
+        "{MADE}# Built-in filters\n\nThey are in the binary, and signed, granted and pinned like any other: `tamis up \
+         FOLDER --prepare` signs them with a key of that folder.\n\n| filter | world | what it does |\n| --- | --- | --- |\n"
     );
     for builtin in builtin::all()? {
         let short = builtin.name.trim_start_matches("tamis/").to_owned();
@@ -74,12 +74,14 @@ fn authority(builtin: &Builtin, readme: &str) -> Result<String> {
         found.filter_map(Value::as_str).map(str::to_owned).collect()
     };
     let hooks = inspection.hooks.iter().map(|hook| hook.as_str().to_owned()).collect();
+    let mut imports = inspection.imports.clone();
+    imports.sort_unstable();
     let body = |name: &str| declared.get(name).and_then(Value::as_str).unwrap_or_default();
     Ok(format!(
         "\n## What it reads and writes\n\nWith the configuration above, from the component itself (`tamis filter inspect`):\n\n\
          | | |\n| --- | --- |\n| hooks | {} |\n| imports | {} |\n| reads | {} |\n| writes | {} |\n| bodies | request {}, response {} |\n",
         list(hooks),
-        list(inspection.imports.clone()),
+        list(imports),
         list(words("reads")),
         list(words("writes")),
         body("requestBody"),

@@ -65,6 +65,40 @@ fn a_new_filter_builds_passes_its_tests_is_signed_and_refuses_a_request() {
     drop(gateway);
 }
 
+/// As the tutorial does it for one. What filters are made of is compiled once for all.
+#[test]
+fn a_new_filter_of_every_world_builds_and_passes_its_cases() {
+    let folder = TempDir::new().unwrap();
+    let help = run(folder.path(), &["filter", "new", "--help"]);
+    let worlds = [
+        "authorizer",
+        "refreshing-authorizer",
+        "head-policy",
+        "transformer",
+        "route-policy",
+        "retry-policy",
+        "hedge-policy",
+        "breaker-policy",
+        "balance-policy",
+        "telemetry-policy",
+        "connection-policy",
+    ];
+    for world in worlds {
+        assert!(help.contains(world), "{world}: {help}");
+        let name = format!("my-{world}");
+        run(folder.path(), &["filter", "new", &name, "--world", world]);
+        let done = std::process::Command::new(tamis_e2e::root().join("target/debug/tamis"))
+            .args(["filter", "test", &name])
+            .current_dir(folder.path())
+            .env("CARGO_TARGET_DIR", tamis_e2e::root().join("target/guests"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        let err = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.success() && said.contains("cases passed"), "{world}: {said}{err}");
+    }
+}
+
 #[test]
 fn a_failing_case_says_what_was_expected_and_what_came() {
     let folder = TempDir::new().unwrap();

@@ -1,0 +1,126 @@
+//! The worlds of the contract, as `wit/worlds.wit` has them: which hooks and capabilities a filter of each has.
+
+use crate::builtin::WIT;
+use anyhow::{Result, bail};
+use std::collections::{BTreeMap, BTreeSet};
+use tamis_engine::Inspection;
+
+/// What a world has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Shape {
+    /// Hooks and `lifecycle`.
+    pub(super) exports: BTreeSet<String>,
+    /// Capabilities.
+    pub(super) imports: BTreeSet<String>,
+}
+
+/// Every world by its name.
+pub(super) fn worlds() -> BTreeMap<String, Shape> {
+    let text = WIT.iter().find(|(path, _)| *path == "worlds.wit").map_or("", |(_, text)| *text);
+    read(text)
+}
+
+/// Reads worlds in the order in which they stand: one includes only those before it.
+fn read(text: &str) -> BTreeMap<String, Shape> {
+    let mut worlds: BTreeMap<String, Shape> = BTreeMap::new();
+    for block in text.split("\nworld ").skip(1) {
+        let Some((name, body)) = block.split_once('{') else { continue };
+        let body = body.split('}').next().unwrap_or_default();
+        let mut shape = Shape::default();
+        for line in body.lines().map(str::trim) {
+            let Some((word, what)) = line.trim_end_matches(';').split_once(' ') else { continue };
+            match word {
+                "include" => {
+                    let part = worlds.get(what).cloned().unwrap_or_default();
+                    shape.exports.extend(part.exports);
+                    shape.imports.extend(part.imports);
+                }
+                "import" => drop(shape.imports.insert(what.to_owned())),
+                "export" => drop(shape.exports.insert(what.to_owned())),
+                _ => {}
+            }
+        }
+        worlds.insert(name.trim().to_owned(), shape);
+    }
+    worlds
+}
+
+/// Refuses a component that has more than the world its author names: whoever reads the world would not expect it.
+///
+/// # Errors
+/// Names the hooks and capabilities that the world has not, and the worlds that have them all.
+pub(super) fn fits(inspection: &Inspection, world: &str) -> Result<()> {
+    let worlds = worlds();
+    let Some(shape) = worlds.get(world) else { return Ok(()) };
+    let more = more(inspection, shape);
+    if more.is_empty() {
+        return Ok(());
+    }
+    let others = worlds.iter().filter(|(_, shape)| self::more(inspection, shape).is_empty());
+    let others: Vec<&str> = others.map(|(name, _)| name.as_str()).collect();
+    bail!(
+        "it has {}, which the world `{world}` of its filter.yaml has not; write one that has: {}",
+        more.join(", "),
+        others.join(", ")
+    )
+}
+
+fn more(inspection: &Inspection, shape: &Shape) -> Vec<String> {
+    let hooks = inspection.hooks.iter().map(|hook| hook.as_str());
+    let hooks = hooks.filter(|hook| !shape.exports.contains(*hook));
+    let imports = inspection.imports.iter().filter(|import| !shape.imports.contains(*import));
+    hooks
+        .map(|hook| format!("the hook `{hook}`"))
+        .chain(imports.map(|import| format!("the capability `{import}`")))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tamis_engine::Hook;
+
+    fn found(hooks: &[Hook], imports: &[&str]) -> Inspection {
+        let imports = imports.iter().map(ToString::to_string).collect();
+        Inspection { hooks: hooks.to_vec(), imports, wasi: vec![], others: vec![], size: 0 }
+    }
+
+    #[test]
+    fn the_worlds_are_those_that_a_filter_may_name() {
+        let mut names: Vec<String> = worlds().into_keys().collect();
+        // What other worlds include, and no filter is made for.
+        names.retain(|name| !["base", "ticking"].contains(&name.as_str()));
+        let mut known = crate::builtin::worlds();
+        known.sort();
+        assert_eq!(names, known);
+        let every = &worlds()["everything"];
+        for hook in Hook::ALL {
+            assert!(every.exports.contains(hook.as_str()), "{}", hook.as_str());
+        }
+    }
+
+    #[test]
+    fn a_component_that_has_more_than_its_world_is_refused_with_what_and_where_it_fits() {
+        for (hooks, imports, world, says) in [
+            (&[Hook::Request][..], &["kv"][..], "authorizer", ""),
+            (&[Hook::Request, Hook::Tick], &["kv"], "refreshing-authorizer", ""),
+            (&[Hook::Request, Hook::RequestBody], &[], "authorizer", "the hook `request-body`"),
+            (&[Hook::Retry], &["http-client"], "retry-policy", "the capability `http-client`"),
+            (&[Hook::Request, Hook::Response], &[], "authorizer", "head-policy"),
+            (&[Hook::Request, Hook::Tick], &[], "authorizer", "refreshing-authorizer"),
+        ] {
+            let said = fits(&found(hooks, imports), world).err().map(|error| error.to_string());
+            let said = said.unwrap_or_default();
+            assert_eq!(said.is_empty(), says.is_empty(), "{world}: {said}");
+            assert!(said.contains(says), "{world}: {said}");
+        }
+    }
+
+    #[test]
+    fn every_built_in_filter_fits_its_world() {
+        for builtin in crate::builtin::all().unwrap() {
+            let inspection = tamis_engine::inspect(builtin.component).unwrap();
+            fits(&inspection, &builtin.world.unwrap()).unwrap();
+        }
+    }
+}
