@@ -5,9 +5,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tamis_api::{
-    Applied, ApplyRequest, ApproveRequest, Approved, HistoryItem, LogPage, MoveRequest, Pin,
-    PinRequest, Pinned, Planned, Problem, Resource, ResourceList, RevokeRequest, Revoked,
-    RollbackRequest, RolloutRequest, RolloutView, Status, UnpinRequest, WhoRan, paths,
+    Applied, ApplyRequest, ApproveRequest, Approved, DocumentText, DocumentVersion, HistoryItem,
+    LogPage, MoveRequest, Pin, PinRequest, Pinned, Planned, Problem, ReassignRequest, Reassigned,
+    Resource, ResourceList, RevokeRequest, Revoked, RollbackRequest, RolloutRequest, RolloutView,
+    Status, UnpinRequest, WhoRan, paths,
 };
 
 use crate::exchange::{Ask, Reply};
@@ -46,6 +47,33 @@ impl Client {
     ) -> Result<Resource, ClientError> {
         let [kind, namespace, name] = [kind, namespace, name].map(encoded);
         self.read(&format!("{}/{kind}/{namespace}/{name}", paths::RESOURCES)).await
+    }
+
+    /// The versions of a document, oldest first.
+    pub async fn versions(
+        &self,
+        kind: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Vec<DocumentVersion>, ClientError> {
+        let [kind, namespace, name] = [kind, namespace, name].map(encoded);
+        self.read(&format!("{}/{kind}/{namespace}/{name}/versions", paths::RESOURCES)).await
+    }
+
+    /// The text of a document as a revision put it in force.
+    pub async fn text_at(
+        &self,
+        (kind, namespace, name): (&str, &str, &str),
+        revision: u64,
+    ) -> Result<DocumentText, ClientError> {
+        let [kind, namespace, name] = [kind, namespace, name].map(encoded);
+        let path = format!("{}/{kind}/{namespace}/{name}/at/{revision}", paths::RESOURCES);
+        self.read(&path).await
+    }
+
+    /// Has every slot of a service, or of all, assigned again.
+    pub async fn reassign(&self, request: &ReassignRequest) -> Result<Reassigned, ClientError> {
+        self.ask(Method::POST, paths::REASSIGN, Some(request)).await
     }
 
     /// The pins in force.
@@ -133,10 +161,16 @@ impl Client {
         self.read(&format!("{}?after={after}&limit={limit}", paths::LOG)).await
     }
 
-    /// What ran for a service at a moment, in milliseconds since the Unix epoch, with proof.
-    pub async fn who_ran(&self, service: &str, at_ms: u64) -> Result<WhoRan, ClientError> {
+    /// What ran for a service at a moment, in milliseconds since the Unix epoch, or from then to another, with proof.
+    pub async fn who_ran(
+        &self,
+        service: &str,
+        at_ms: u64,
+        to_ms: Option<u64>,
+    ) -> Result<WhoRan, ClientError> {
         let service = encoded(service);
-        self.read(&format!("{}?service={service}&atMs={at_ms}", paths::WHO_RAN)).await
+        let to = to_ms.map(|to_ms| format!("&toMs={to_ms}")).unwrap_or_default();
+        self.read(&format!("{}?service={service}&atMs={at_ms}{to}", paths::WHO_RAN)).await
     }
 
     /// The key that signs checkpoints, as the registry says: to be compared with one known from elsewhere.

@@ -3,6 +3,7 @@
 mod log;
 mod verify;
 mod who;
+mod words;
 
 use crate::output::{self, Output};
 use crate::remote::Where;
@@ -19,7 +20,7 @@ pub(crate) struct Arguments {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Print entries of the journal, oldest first.
+    /// Print entries of the journal, oldest first: who, what, when and why in a line each; the whole entries with --output json.
     #[command(after_help = "Example:\n  tamis audit log --since 1h --follow")]
     Log(log::Arguments),
     /// Say what ran for a service at a moment, by what its proxies reported.

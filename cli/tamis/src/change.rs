@@ -9,7 +9,7 @@ use diff::Made;
 use serde_json::json;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tamis_api::{ApplyRequest, FileText, Refusal, SourceText};
 use tamis_client::ClientError;
@@ -139,6 +139,33 @@ fn request(documents: &Documents, output: Output) -> Result<Option<ApplyRequest>
     let files = files(&source, &read.documents)?;
     let prune = documents.prune;
     Ok(Some(ApplyRequest { sources, files, prune, ..ApplyRequest::default() }))
+}
+
+/// The documents of a folder with their texts, by `Kind/namespace/name`.
+pub(crate) fn texts(folder: &Path) -> Result<BTreeMap<String, String>> {
+    let read =
+        Source::folder(folder).read().context("no resources to compare; name their folder")?;
+    if let Some(file) = read.unreadable.first() {
+        bail!("{file}");
+    }
+    if let Some(problem) = read.problems.first() {
+        let (place, more) = (&problem.place, read.problems.len() - 1);
+        bail!(
+            "{}:{}: {problem}, and {more} more like it; tamis check says all",
+            place.source,
+            place.line
+        );
+    }
+    let mut texts = BTreeMap::new();
+    for name in sendable(&read.documents)? {
+        let path = folder.join(name);
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("{} cannot be read", path.display()))?;
+        for (document, text) in tamis_resources::texts(name, &text) {
+            texts.insert(format!("{}/{}", document.kind(), document.key()), text);
+        }
+    }
+    Ok(texts)
 }
 
 /// The sources that are sent: all but those of locks, since pins are made by pinning.

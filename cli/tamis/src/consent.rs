@@ -81,8 +81,8 @@ pub(crate) fn approve(arguments: &Approve, output: Output) -> Result<ExitCode> {
     let approved = remote.ask("approving", async |client| client.approve(&request).await)?;
     output::answer(output, &approved, || {
         format!(
-            "{} agreed to {} (revision {})",
-            approved.actor, approved.subject, approved.revision
+            "{} agrees to {} (revision {}); it counts when somebody else asks for that change, never when {} does",
+            approved.actor, approved.subject, approved.revision, approved.actor
         )
     });
     Ok(ExitCode::SUCCESS)

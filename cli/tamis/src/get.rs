@@ -6,19 +6,20 @@ use crate::table::table;
 use crate::when::{ago, dated, now_ms, rfc3339};
 use anyhow::Result;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 use tamis_api::{Resource, ResourceSummary};
 
 /// A kind of document, or all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     All,
     One(&'static str),
 }
 
 /// Reads a kind in any case, in the singular or the plural.
-fn kind(text: &str) -> Result<Kind, String> {
+pub(crate) fn kind(text: &str) -> Result<Kind, String> {
     let wanted = text.to_lowercase();
     if wanted == "all" {
         return Ok(Kind::All);
@@ -139,6 +140,13 @@ fn described(found: &Resource, now: u64) -> String {
             .map(|one| [one.node.clone(), yes(one.status), one.reason.clone()])
             .collect();
         let _ = write!(text, "\n{}", table(["PROXY", "PROGRAMMED", "REASON"], &rows));
+        let mut whys: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for one in found.programmed.iter().filter(|one| !one.message.is_empty()) {
+            whys.entry(&one.message).or_default().push(&one.node);
+        }
+        for (why, proxies) in whys {
+            let _ = write!(text, "\n! {why}\n    {}\n", proxies.join(", "));
+        }
     }
     for one in &found.problems {
         let help = one.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
@@ -205,6 +213,7 @@ mod tests {
             node: "sidecar:shop/a/0".into(),
             status: false,
             reason: "trust.threshold".into(),
+            message: "retry: trust.threshold: two keys must sign, one did".into(),
         };
         let found = Resource {
             summary: summary(),
@@ -218,6 +227,7 @@ mod tests {
             "Service shop/a\nsha256:00\nin force by ada at revision 7, 3m ago (1970-01-01T00:01:00Z)\n\n\
              CONDITION  HOLDS  REASON\nAccepted   yes    Accepted\n\n\
              PROXY             PROGRAMMED  REASON\nsidecar:shop/a/0  no          trust.threshold\n\n\
+             ! retry: trust.threshold: two keys must sign, one did\n    sidecar:shop/a/0\n\n\
              kind: Service\n"
         );
     }

@@ -7,8 +7,10 @@ mod change;
 mod check;
 mod completions;
 mod consent;
+mod document;
 mod ending;
 mod examine;
+mod explain;
 mod failure;
 mod filter;
 mod get;
@@ -21,6 +23,7 @@ mod pages;
 mod pin;
 mod policy;
 mod proxy;
+mod reassign;
 mod reference;
 mod registry;
 mod remote;
@@ -87,6 +90,12 @@ enum Command {
     /// List the documents in force, or print one.
     #[command(after_help = "Example:\n  tamis get services -n shop")]
     Get(get::Get),
+    /// Show how the texts of a folder of resources differ from those in force: exits with 1 if any does.
+    #[command(after_help = "Example:\n  tamis diff -f examples/shop")]
+    Diff(document::Diff),
+    /// Take a document out of force.
+    #[command(after_help = "Example:\n  tamis delete httproute payments -n shop")]
+    Delete(document::Delete),
     /// Say everything about one document: conditions, and what each proxy makes of it.
     #[command(after_help = "Example:\n  tamis describe service payments -n shop")]
     Describe(get::Describe),
@@ -99,12 +108,21 @@ enum Command {
     /// List the pins in force.
     #[command(after_help = "Example:\n  tamis pins")]
     Pins(pin::All),
-    /// Pin again what was pinned before.
-    #[command(after_help = "Example:\n  tamis rollback shop/checkout acme/retry")]
-    Rollback(pin::Which),
-    /// Say what happened to the filters of a service.
-    #[command(after_help = "Example:\n  tamis history shop/checkout acme/retry")]
+    /// Go back: pin again what was pinned before, or put the earlier version of a document in force again.
+    #[command(
+        after_help = "Example:\n  tamis rollback shop/checkout acme/retry\n  tamis rollback httproute payments -n shop --to 41"
+    )]
+    Rollback(pin::Rollback),
+    /// Say what happened to a service, its filters and the documents that speak of it, or to one document.
+    #[command(
+        after_help = "Example:\n  tamis history shop/checkout acme/retry\n  tamis history httproute payments -n shop"
+    )]
     History(pin::History),
+    /// Have every slot assigned again above all that proxies have seen, such as after a restore from a backup.
+    #[command(
+        after_help = "Example:\n  tamis reassign --reason 'restored from the backup of Sunday'"
+    )]
+    Reassign(reassign::Arguments),
     /// Agree to a change of somebody else.
     #[command(
         after_help = "Example:\n  tamis approve sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -124,6 +142,9 @@ enum Command {
     /// Say what happened and who ran what, and check the proof of it.
     #[command(after_help = "Example:\n  tamis audit who-ran shop/checkout --at 10m")]
     Audit(audit::Arguments),
+    /// Say what a code means with which something was refused: who set the rule, and the way out.
+    #[command(after_help = "Example:\n  tamis explain trust.threshold")]
+    Explain(explain::Arguments),
     /// Print a script that makes a shell complete commands.
     #[command(after_help = "Example:\n  tamis completions bash > /etc/bash_completion.d/tamis")]
     Completions(completions::Arguments),
@@ -156,6 +177,9 @@ fn main() -> ExitCode {
         Some(Command::Apply(arguments)) => change::apply(&arguments, output),
         Some(Command::Get(arguments)) => get::get(&arguments, output),
         Some(Command::Describe(arguments)) => get::describe(&arguments, output),
+        Some(Command::Diff(arguments)) => document::diff(&arguments, output),
+        Some(Command::Delete(arguments)) => document::delete(&arguments, output),
+        Some(Command::Reassign(arguments)) => reassign::run(&arguments, output),
         Some(Command::Pin(arguments)) => pin::pin(&arguments, output),
         Some(Command::Unpin(arguments)) => pin::unpin(&arguments, output),
         Some(Command::Pins(arguments)) => pin::pins(&arguments, output),
@@ -166,6 +190,7 @@ fn main() -> ExitCode {
         Some(Command::Rollout(arguments)) => rollout::run(&arguments, output),
         Some(Command::Status(arguments)) => status::run(&arguments, output),
         Some(Command::Audit(arguments)) => audit::run(&arguments, output),
+        Some(Command::Explain(arguments)) => explain::run(&arguments, output),
         Some(Command::Completions(arguments)) => completions::run(&arguments, Tamis::command()),
         Some(Command::Reference(arguments)) => reference::run(&arguments, Tamis::command()),
     };

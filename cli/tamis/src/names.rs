@@ -24,6 +24,45 @@ pub(crate) fn filter(text: &str) -> Result<String, String> {
     }
 }
 
+/// What somebody may have meant: names that are near, or else those there are; empty when there are none.
+pub(crate) fn meant(text: &str, names: &[&str]) -> String {
+    let mut near: Vec<(usize, &str)> =
+        names.iter().map(|name| (distance(text, name), *name)).collect();
+    near.sort_unstable();
+    near.dedup();
+    let close: Vec<String> = near
+        .iter()
+        .filter(|(distance, _)| *distance <= 3)
+        .take(3)
+        .map(|(_, name)| format!("`{name}`"))
+        .collect();
+    if !close.is_empty() {
+        return format!("; did you mean {}?", close.join(" or "));
+    }
+    let (shown, all) = (near.iter().take(5).map(|one| one.1).collect::<Vec<_>>(), near.len());
+    match (shown.as_slice(), all.saturating_sub(5)) {
+        ([], _) => String::new(),
+        (shown, 0) => format!("; there are {}", shown.join(", ")),
+        (shown, more) => format!("; there are {} and {more} more", shown.join(", ")),
+    }
+}
+
+/// How many characters have to be put in, taken out or replaced to make one text of another (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().take(300).collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (at, here) in one.chars().take(300).enumerate() {
+        let mut next = vec![at + 1];
+        let mut left = at + 1;
+        for ((there, above), diagonal) in other.iter().zip(row.iter().skip(1)).zip(&row) {
+            left = (diagonal + usize::from(here != *there)).min(left + 1).min(above + 1);
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
+
 /// A filter and what is to run of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Release {
@@ -42,16 +81,50 @@ pub(crate) fn release(text: &str) -> Result<Release, String> {
     };
     let filter = filter(name)?;
     if which.contains(':') {
-        let digest = which.parse::<Digest>().map_err(|error| error.to_string())?.to_string();
+        let digest = digest(which)?;
         return Ok(Release { filter, version: None, digest: Some(digest) });
     }
     let version = which.parse::<Version>().map_err(|error| error.to_string())?.to_string();
     Ok(Release { filter, version: Some(version), digest: None })
 }
 
+/// A digest, whole, or as `tamis pins` prints it: its first digits, at least eight; which one is meant, the registry says.
+pub(crate) fn digest(text: &str) -> Result<String, String> {
+    let digits = text.trim_end_matches('…');
+    let hex = digits.strip_prefix("sha256:").unwrap_or(digits);
+    if (8..64).contains(&hex.len()) && hex.bytes().all(|one| one.is_ascii_hexdigit()) {
+        return Ok(format!("sha256:{hex}"));
+    }
+    digits.parse::<Digest>().map(|digest| digest.to_string()).map_err(|error| {
+        format!("{error}; of a digest that was pinned its first 8 digits are enough")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_digest_may_be_written_as_it_is_printed() {
+        let whole = Digest::of(b"").to_string();
+        let cut = crate::table::short(&whole);
+        assert_eq!(digest(&whole).as_deref(), Ok(whole.as_str()));
+        let twelve = whole.get(..19).unwrap();
+        for text in [cut.as_str(), twelve, twelve.strip_prefix("sha256:").unwrap()] {
+            assert_eq!(digest(text).as_deref(), Ok(twelve), "{text}");
+        }
+        for bad in ["", "sha256:", "sha256:0123456", "sha256:gggggggggggg", "…"] {
+            assert!(digest(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_was_meant_is_near_or_is_listed() {
+        let names = ["shop/payments", "shop/web", "shop/edge"];
+        assert_eq!(meant("shop/paymnts", &names), "; did you mean `shop/payments`?");
+        assert_eq!(meant("xxxxxxxxxxx", &names), "; there are shop/edge, shop/web, shop/payments");
+        assert_eq!(meant("a", &[]), "");
+    }
 
     #[test]
     fn services_may_be_written_without_the_default_namespace() {

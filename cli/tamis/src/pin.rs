@@ -1,13 +1,14 @@
 //! `tamis pin`, `unpin`, `rollback`, `pins`, `history`: which digest a filter of a service is.
 
 use crate::change::diff::{self, Made};
-use crate::get::items;
+use crate::document;
+use crate::get::{Kind, items, kind};
 use crate::names::{self, Release};
 use crate::output::{self, Output};
 use crate::remote::Where;
 use crate::table::{short, table};
 use crate::when::{ago, dated, now_ms};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use std::fmt::Write as _;
 use std::process::ExitCode;
 use tamis_api::{HistoryItem, Pin, PinRequest, Pinned, RollbackRequest, UnpinRequest};
@@ -41,7 +42,7 @@ struct How {
     at: Where,
 }
 
-/// What `unpin` and `rollback` take.
+/// What `unpin` takes.
 #[derive(clap::Args)]
 pub(crate) struct Which {
     /// Service or gateway, NAMESPACE/NAME, or `*`, as it was pinned.
@@ -50,6 +51,23 @@ pub(crate) struct Which {
     /// NAMESPACE/NAME of the filter.
     #[arg(value_parser = names::filter)]
     filter: String,
+    #[command(flatten)]
+    how: How,
+}
+
+/// What `rollback` takes.
+#[derive(clap::Args)]
+pub(crate) struct Rollback {
+    /// Service or gateway, NAMESPACE/NAME, or `*`, as it was pinned; or the kind of a document.
+    what: String,
+    /// NAMESPACE/NAME of the filter; or the name of the document.
+    which: String,
+    /// Of a document: its namespace.
+    #[arg(short, long, default_value = "default")]
+    namespace: String,
+    /// Of a document: the revision whose version is to be in force again; the one before when not said.
+    #[arg(long, value_name = "REVISION")]
+    to: Option<u64>,
     #[command(flatten)]
     how: How,
 }
@@ -64,12 +82,13 @@ pub(crate) struct All {
 /// What `history` takes.
 #[derive(clap::Args)]
 pub(crate) struct History {
-    /// Service or gateway, NAMESPACE/NAME.
-    #[arg(value_parser = names::service)]
-    service: String,
-    /// NAMESPACE/NAME of the filter; all of them when not said.
-    #[arg(value_parser = names::filter)]
-    filter: Option<String>,
+    /// Service or gateway, NAMESPACE/NAME; or the kind of a document.
+    what: String,
+    /// NAMESPACE/NAME of the filter, all of them and the documents when not said; or the name of the document.
+    which: Option<String>,
+    /// Of a document: its namespace.
+    #[arg(short, long, default_value = "default")]
+    namespace: String,
     #[command(flatten)]
     at: Where,
 }
@@ -106,15 +125,34 @@ pub(crate) fn unpin(arguments: &Which, output: Output) -> Result<ExitCode> {
 }
 
 /// Back to what was pinned before.
-pub(crate) fn rollback(arguments: &Which, output: Output) -> Result<ExitCode> {
-    let Which { service, filter, how } = arguments;
-    let (service, filter, confirm) = (service.clone(), filter.clone(), how.confirm);
+pub(crate) fn rollback(arguments: &Rollback, output: Output) -> Result<ExitCode> {
+    let Rollback { what, which, namespace, to, how } = arguments;
+    if let Some(kind) = of_document(what) {
+        let document = (kind, namespace.as_str(), which.as_str());
+        return document::rollback(document, *to, how.confirm, &how.at, output);
+    }
+    if to.is_some() {
+        bail!(
+            "--to is about a document; a filter goes back to what was pinned before, or `tamis pin` names a version"
+        );
+    }
+    let words = |error: String| anyhow::anyhow!("{error}");
+    let service = names::service(what).map_err(words)?;
+    let (filter, confirm) = (names::filter(which).map_err(words)?, how.confirm);
     let request = RollbackRequest { service, filter, confirm };
     let remote = how.at.remote()?;
     let pinned = remote.ask("rolling back", async |client| client.rollback(&request).await)?;
     let told = || told(&pinned, &request.service, &request.filter, "rolled back", Made::Yes);
     output::answer(output, &dated(&pinned), told);
     Ok(ExitCode::SUCCESS)
+}
+
+/// The kind that somebody named, where a service may stand too: services have a slash, or are no kind.
+fn of_document(what: &str) -> Option<&'static str> {
+    match kind(what) {
+        Ok(Kind::One(kind)) if !what.contains('/') => Some(kind),
+        Ok(_) | Err(_) => None,
+    }
 }
 
 /// What a change of a pin did, and what the new digest may do that the one before could not.
@@ -161,7 +199,14 @@ fn listed(pins: &[Pin], now: u64) -> String {
 
 /// Lists what happened to the filters of a service.
 pub(crate) fn history(arguments: &History, output: Output) -> Result<ExitCode> {
-    let History { service, filter, at } = arguments;
+    let History { what, which, namespace, at } = arguments;
+    if let Some(kind) = of_document(what) {
+        let Some(name) = which else { bail!("which {kind}? say its name, and -n NAMESPACE") };
+        return document::history((kind, namespace, name), at, output);
+    }
+    let words = |error: String| anyhow::anyhow!("{error}");
+    let service = &names::service(what).map_err(words)?;
+    let filter = which.as_deref().map(names::filter).transpose().map_err(words)?;
     let remote = at.remote()?;
     let happened =
         remote.ask("reading", async |client| client.history(service, filter.as_deref()).await)?;
@@ -176,10 +221,11 @@ fn past(happened: &[HistoryItem], now: u64) -> String {
     let row = |one: &HistoryItem| {
         let (revision, when) = (one.revision.to_string(), ago(now, one.time_ms));
         let services = one.services.join(", ");
-        [revision, when, one.actor.clone(), one.filter.clone(), services, one.what.clone()]
+        let about = one.document.clone().unwrap_or_else(|| one.filter.clone());
+        [revision, when, one.actor.clone(), about, services, one.what.clone()]
     };
     let rows: Vec<_> = happened.iter().map(row).collect();
-    table(["REVISION", "WHEN", "BY", "FILTER", "SERVICES", "WHAT"], &rows)
+    table(["REVISION", "WHEN", "BY", "FILTER OR DOCUMENT", "SERVICES", "WHAT"], &rows)
 }
 
 #[cfg(test)]
@@ -226,14 +272,23 @@ mod tests {
             time_ms: 60_000,
             actor: "ada".into(),
             filter: "acme/retry".into(),
+            document: None,
             services: vec!["shop/a".into()],
             what: "pinned 1.4.2 sha256:00".into(),
         };
-        let text = past(&[one], 240_000);
-        assert!(
-            text.contains("9         3m ago  ada  acme/retry  shop/a    pinned 1.4.2"),
-            "{text}"
-        );
+        let weight = HistoryItem {
+            filter: String::new(),
+            document: Some("HTTPRoute/shop/r".into()),
+            what: "spec.weight 90 → 50".into(),
+            ..one.clone()
+        };
+        let text = past(&[one, weight], 240_000);
+        for row in [
+            "9         3m ago  ada  acme/retry          shop/a    pinned 1.4.2 sha256:00\n",
+            "9         3m ago  ada  HTTPRoute/shop/r    shop/a    spec.weight 90 → 50\n",
+        ] {
+            assert!(text.contains(row), "{text}");
+        }
         assert_eq!(past(&[], 0), "nothing happened yet\n");
     }
 }

@@ -277,7 +277,7 @@ pub(crate) fn told(reload: &Reload, output: Output) {
     for note in &reload.notes {
         output::note(&format!("{}: {note}", reload.node));
     }
-    for slot in reload.slots.iter().filter(|slot| slot.state != "serving") {
+    for slot in reload.slots.iter().filter(|slot| !slot.state.is_serving()) {
         let detail = slot.detail.as_deref().unwrap_or_default();
         output::note(&format!("{}: {} {}: {detail}", reload.node, slot.attachment, slot.state));
     }

@@ -32,6 +32,7 @@ pub(crate) fn run(arguments: &Arguments, program: Command) -> Result<ExitCode> {
         ("resources.md".to_owned(), resources()),
         ("cases.md".to_owned(), cases()),
         ("metrics.md".to_owned(), metrics()),
+        ("codes.md".to_owned(), crate::explain::page(MADE)),
         ("openapi.json".to_owned(), openapi),
     ];
     pages.extend(filters::pages(&arguments.filters)?);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tamis_oci::{Anonymous, Limits, Pattern, Secret, Verb, Versions};
 use tamis_server::{Guards, Rules, Terms};
-use tamis_server::{Options, Registry, Storage};
+use tamis_server::{LostKeys, Options, Registry, Storage};
 use tamis_transport::{Address, ServerTls};
 
 /// What `registry` takes.
@@ -118,6 +118,13 @@ struct Serve {
     /// Name of the transparency log, when it begins.
     #[arg(long, default_value = "tamis-registry", value_name = "NAME")]
     log_origin: String,
+    /// The director's and the log's keys are lost: make others, and assign everything again. Proxies want the new director.json
+    /// then.
+    #[arg(long)]
+    make_new_keys: bool,
+    /// The journal was restored from a backup: assign everything again, above all that proxies have seen.
+    #[arg(long)]
+    restored: bool,
     /// What callers without a token may do in every repository.
     #[arg(long, value_enum, default_value_t = Without::None)]
     anonymous: Without,
@@ -297,6 +304,8 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
         rules: arguments.rules(),
         policy: arguments.policy()?,
         log_origin: arguments.log_origin.clone(),
+        lost_keys: if arguments.make_new_keys { LostKeys::MakeNew } else { LostKeys::Refuse },
+        restored: arguments.restored,
         limits: Limits {
             max_blob_bytes: arguments.max_blob_bytes,
             max_manifest_bytes: arguments.max_manifest_bytes,

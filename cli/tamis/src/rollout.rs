@@ -87,7 +87,10 @@ fn begin(start: &request::Start, output: Output) -> Result<ExitCode> {
     let request = start.request()?;
     let remote = start.at.remote()?;
     let view = remote.ask("starting", async |client| client.start_rollout(&request).await)?;
-    output::answer(output, &dated(&view), || view::text(&view, now_ms()));
+    output::answer(output, &dated(&view), || {
+        let text = view::text(&view, now_ms());
+        if start.dry_run { format!("only looked at, nothing is begun\n{text}") } else { text }
+    });
     Ok(ExitCode::SUCCESS)
 }
 

@@ -23,6 +23,22 @@ pub(crate) struct Look {
     pub(crate) over: bool,
 }
 
+/// As much of a text as a terminal of so many rows and columns shows: lines are cut, and those that do not fit are counted.
+/// The last line stays, for it sums up.
+fn fitting(text: &str, (rows, columns): (usize, usize)) -> String {
+    let cut = |line: &str| console::truncate_str(line, columns, "…").into_owned();
+    let lines: Vec<&str> = text.trim_end_matches('\n').split('\n').collect();
+    // The cursor stands in a line of its own.
+    let room = rows.saturating_sub(1).max(3);
+    let (Some((last, before)), true) = (lines.split_last(), lines.len() > room) else {
+        return lines.iter().map(|line| cut(line)).collect::<Vec<_>>().join("\n");
+    };
+    let mut shown: Vec<String> = before.iter().take(room - 2).map(|line| cut(line)).collect();
+    shown.push(format!("… {} lines more; --problems shows less", lines.len() - room + 1));
+    shown.push(cut(last));
+    shown.join("\n")
+}
+
 /// Looks until somebody asks for the end or it is over. A terminal shows the last look; elsewhere each that is new is
 /// printed, in JSON one a line. A look that fails is told and tried again, for registries restart; the first must not.
 pub(crate) fn watch(output: Output, mut look: impl FnMut() -> Result<Look>) -> Result<ExitCode> {
@@ -35,7 +51,9 @@ pub(crate) fn watch(output: Output, mut look: impl FnMut() -> Result<Look>) -> R
             Ok(found) => {
                 if redraw {
                     terminal.clear_screen()?;
-                    output::line(&output::plain(&found.text));
+                    let (rows, columns) = terminal.size();
+                    let size = (usize::from(rows), usize::from(columns));
+                    output::line(&fitting(&output::plain(&found.text), size));
                 } else if last.as_ref() != Some(&found.key) {
                     output::event(output, &found.value, || output::plain(&found.text));
                 }
@@ -50,5 +68,24 @@ pub(crate) fn watch(output: Output, mut look: impl FnMut() -> Result<Look>) -> R
         if ending.within(PAUSE) {
             return Ok(ExitCode::SUCCESS);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_fits_the_terminal_and_keeps_its_last_line() {
+        let text: String = (0..60).map(|at| format!("line {at} {}\n", "x".repeat(100))).collect();
+        for size in [(24, 80), (10, 40), (1, 20), (3, 7)] {
+            let shown = fitting(&text, size);
+            let lines: Vec<&str> = shown.lines().collect();
+            assert!(lines.len() < size.0.max(4), "{size:?}: {}", lines.len());
+            assert!(lines.last().unwrap().starts_with("line 5"), "{size:?}: {shown}");
+            let wide = lines.iter().filter(|line| !line.starts_with('…'));
+            assert!(wide.clone().all(|line| line.chars().count() <= size.1), "{size:?}: {shown}");
+        }
+        assert_eq!(fitting("a\nb\n", (24, 80)), "a\nb");
     }
 }

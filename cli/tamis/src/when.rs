@@ -31,10 +31,17 @@ pub(crate) fn ago(now_ms: u64, then_ms: u64) -> String {
     if then_ms > now_ms { format!("in {amount}{name}") } else { format!("{amount}{name} ago") }
 }
 
-/// A moment that somebody wrote: `now`, RFC 3339 in UTC, or how long ago (`10m`, `1h30m`).
+/// A day in milliseconds.
+const DAY_MS: u64 = 86_400_000;
+
+/// A moment that somebody wrote: `now`, `today` or `yesterday` (their beginning), a day (2027-01-31) or a moment of RFC 3339
+/// in UTC, or how long ago (`10m`, `1h30m`).
 pub(crate) fn moment(text: &str, now_ms: u64) -> Result<u64> {
     if text == "now" {
         return Ok(now_ms);
+    }
+    if let Some((from_ms, _)) = day(text, now_ms) {
+        return Ok(from_ms);
     }
     if let Ok(Timestamp(seconds)) = text.parse() {
         return Ok(seconds.saturating_mul(1_000));
@@ -42,9 +49,24 @@ pub(crate) fn moment(text: &str, now_ms: u64) -> Result<u64> {
     match Millis::parse(text) {
         Some(Millis(before)) => Ok(now_ms.saturating_sub(before)),
         None => bail!(
-            "`{text}` is no moment: write 2027-01-31T12:00:00Z, how long ago (10m, 1h30m), or now"
+            "`{text}` is no moment: write 2027-01-31T12:00:00Z, 2027-01-31, how long ago (10m, 1h30m), yesterday, today or now"
         ),
     }
+}
+
+/// The first and the last moment of a day in UTC that somebody named: `today`, `yesterday`, 2027-01-31; `None`: it is no day.
+pub(crate) fn day(text: &str, now_ms: u64) -> Option<(u64, u64)> {
+    let midnight = now_ms - now_ms % DAY_MS;
+    let from_ms = match text {
+        "today" => midnight,
+        "yesterday" => midnight.saturating_sub(DAY_MS),
+        text if text.len() == 10 => {
+            let Timestamp(seconds) = format!("{text}T00:00:00Z").parse().ok()?;
+            seconds.saturating_mul(1_000)
+        }
+        _ => return None,
+    };
+    Some((from_ms, from_ms.saturating_add(DAY_MS - 1)))
 }
 
 /// Names that end like moments and are none.
@@ -103,7 +125,15 @@ mod tests {
         assert_eq!(moment("now", now).unwrap(), now);
         assert_eq!(moment("1h30m", now).unwrap(), now - 5_400_000);
         assert_eq!(moment("1970-01-01T00:01:00Z", now).unwrap(), 60_000);
-        for bad in ["", "yesterday", "10", "2027-01-31"] {
+        let midnight = 1_799_971_200_000;
+        for (text, wanted) in
+            [("today", midnight), ("yesterday", midnight - DAY_MS), ("1970-01-02", DAY_MS)]
+        {
+            assert_eq!(moment(text, now).unwrap(), wanted, "{text}");
+            assert_eq!(day(text, now), Some((wanted, wanted + DAY_MS - 1)), "{text}");
+        }
+        assert_eq!(day("now", now), None);
+        for bad in ["", "tomorrow", "10", "2027-13-31", "2027-1-31"] {
             assert!(moment(bad, now).unwrap_err().to_string().contains("1h30m"), "{bad}");
         }
     }

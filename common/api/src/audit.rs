@@ -38,8 +38,11 @@ pub struct LogEntry {
 pub struct WhoRan {
     /// The service.
     pub service: String,
-    /// The moment.
+    /// The moment; the first one of a range.
     pub at_ms: u64,
+    /// The last moment of a range; `None`: it is about one moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_ms: Option<u64>,
     /// By proxy and slot.
     pub runs: Vec<Ran>,
     /// That the reports this is told from are in the log.

@@ -78,6 +78,9 @@ pub struct Diff {
     pub slots: Vec<SlotDiff>,
     /// What changes beside slots, by service, in words like `listener https` or `upstream shop/a:80`.
     pub others: BTreeMap<String, BTreeSet<String>>,
+    /// What differs in documents that are in force and change.
+    #[serde(default)]
+    pub documents: Vec<DocumentDiff>,
     /// Documents that come or change, as `Kind/namespace/name`.
     pub documents_changed: Vec<String>,
     /// Documents that go.
@@ -94,6 +97,30 @@ pub struct Diff {
     pub services: usize,
     /// Those of them whose proxies would do something else.
     pub touched: BTreeSet<String>,
+}
+
+/// What differs in a document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DocumentDiff {
+    /// `Kind/namespace/name`.
+    pub key: String,
+    /// The fields that differ, at most 50.
+    pub fields: Vec<FieldChange>,
+}
+
+/// A field that comes, goes or changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FieldChange {
+    /// Where it is: `spec.rules[0].backendRefs[payments].weight`.
+    pub field: String,
+    /// Its value before, cut to 80 characters; `None`: it was not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// Its value after; `None`: it is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
 }
 
 /// A chain that would have no filter any more.

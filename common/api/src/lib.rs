@@ -16,19 +16,24 @@ mod status;
 
 pub use audit::{LogEntry, LogPage, Proof, ProvenEntry, Ran, WhoRan};
 pub use change::{
-    Applied, ApplyRequest, Diff, Emptied, FileText, Planned, Side, SlotChange, SlotDiff, SourceText,
+    Applied, ApplyRequest, Diff, DocumentDiff, Emptied, FieldChange, FileText, Planned, Side,
+    SlotChange, SlotDiff, SourceText,
 };
 pub use error::{DocumentProblem, Problem, Refusal};
 pub use pin::{
-    ApproveRequest, Approved, Grown, HistoryItem, Pin, PinRequest, Pinned, RevokeRequest, Revoked,
-    RollbackRequest, UnpinRequest,
+    ApproveRequest, Approved, Grown, HistoryItem, Pin, PinRequest, Pinned, ReassignRequest,
+    Reassigned, RevokeRequest, Revoked, RollbackRequest, UnpinRequest,
 };
-pub use resource::{Condition, Programmed, Resource, ResourceList, ResourceSummary};
+pub use resource::{
+    Condition, DocumentText, DocumentVersion, Programmed, Resource, ResourceList, ResourceSummary,
+};
 pub use rollout::{
     DifferenceView, Gates, MoveRequest, OnBreach, RolloutMove, RolloutRequest, RolloutSide,
     RolloutView, Shadow, Wave,
 };
-pub use status::{AssignedView, ProxyStatus, RunningView, SlotState, SlotStatus, Status};
+pub use status::{
+    AssignedView, ProxyProblem, ProxyStatus, RunningView, SlotState, SlotStatus, Status,
+};
 
 /// Where each question goes, below the address of the registry.
 pub mod paths {
@@ -36,7 +41,9 @@ pub mod paths {
     pub const PLAN: &str = "/v1/plan";
     /// `POST` [`ApplyRequest`](crate::ApplyRequest): do it.
     pub const APPLY: &str = "/v1/apply";
-    /// `GET`: [`ResourceList`](crate::ResourceList); below it `/{kind}/{namespace}/{name}`: [`Resource`](crate::Resource).
+    /// `GET`: [`ResourceList`](crate::ResourceList); below it `/{kind}/{namespace}/{name}`: [`Resource`](crate::Resource),
+    /// and below that `/versions` and `/at/{revision}`: its [`DocumentVersion`](crate::DocumentVersion)s and the
+    /// [`DocumentText`](crate::DocumentText) of one.
     pub const RESOURCES: &str = "/v1/resources";
     /// `GET`: pins in force; `POST` [`PinRequest`](crate::PinRequest); `DELETE` [`UnpinRequest`](crate::UnpinRequest).
     pub const PINS: &str = "/v1/pins";
@@ -44,6 +51,8 @@ pub mod paths {
     pub const ROLLBACK: &str = "/v1/rollback";
     /// `POST` [`ApproveRequest`](crate::ApproveRequest).
     pub const APPROVALS: &str = "/v1/approvals";
+    /// `POST` [`ReassignRequest`](crate::ReassignRequest).
+    pub const REASSIGN: &str = "/v1/reassign";
     /// `GET`: what is revoked; `POST` [`RevokeRequest`](crate::RevokeRequest).
     pub const REVOCATIONS: &str = "/v1/revocations";
     /// `GET` with `service` and perhaps `filter`: what happened, oldest first.
@@ -55,7 +64,7 @@ pub mod paths {
     pub const STATUS: &str = "/v1/status";
     /// `GET` with `after` and `limit`: [`LogPage`](crate::LogPage).
     pub const LOG: &str = "/v1/log";
-    /// `GET` with `service` and `atMs`: [`WhoRan`](crate::WhoRan).
+    /// `GET` with `service` and `atMs`, perhaps `toMs`: [`WhoRan`](crate::WhoRan).
     pub const WHO_RAN: &str = "/v1/who-ran";
     /// `GET`: the document that describes all this.
     pub const OPENAPI: &str = "/v1/openapi.json";

@@ -161,7 +161,32 @@ pub struct Revoked {
     pub actor: String,
 }
 
-/// Something that happened to a filter of a service.
+/// Every slot is to be assigned again above all that proxies have seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReassignRequest {
+    /// `namespace/name` of a service or gateway, or `*`.
+    pub service: String,
+    /// In words, for those who look later.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// What is assigned again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Reassigned {
+    /// The journal's revision that has it.
+    pub revision: u64,
+    /// As it was asked.
+    pub service: String,
+    /// The epoch of the assignments that follow.
+    pub epoch: u64,
+    /// How many proxies it concerns.
+    pub proxies: usize,
+}
+
+/// Something that happened to a filter of a service, or to a document that speaks of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryItem {
@@ -173,6 +198,9 @@ pub struct HistoryItem {
     pub actor: String,
     /// The filter's name.
     pub filter: String,
+    /// The document, as `Kind/namespace/name`, when it happened to one; there is no filter then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<String>,
     /// The services it is about; `*` is all.
     pub services: Vec<String>,
     /// What it was, in a few words: `pinned 1.4.2 sha256:…`.

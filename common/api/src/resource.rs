@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::DocumentProblem;
+use crate::{DocumentProblem, FieldChange};
 
 /// Documents in force, by kind, namespace and name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -46,12 +46,46 @@ pub struct Resource {
     pub summary: ResourceSummary,
     /// Its text.
     pub text: String,
-    /// `Accepted` and `ResolvedRefs`.
+    /// `Accepted` and `ResolvedRefs`, by the documents; `Programmed`, by what proxies do.
     pub conditions: Vec<Condition>,
     /// Whether each proxy does what it says; proxies that it does not concern are left out.
     pub programmed: Vec<Programmed>,
     /// What is wrong with it.
     pub problems: Vec<DocumentProblem>,
+}
+
+/// A version of a document, or its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DocumentVersion {
+    /// The journal's revision that has it.
+    pub revision: u64,
+    /// When.
+    pub time_ms: u64,
+    /// Who.
+    pub actor: String,
+    /// Digest of its text; `None`: it was taken out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// What differs from the version before, at most 50 fields.
+    pub fields: Vec<FieldChange>,
+    /// The first revision that had this very text: somebody went back to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back_to: Option<u64>,
+}
+
+/// The text of a document as a revision put it in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DocumentText {
+    /// The journal's revision that has it.
+    pub revision: u64,
+    /// What its source was called.
+    pub source: String,
+    /// Digest of its text.
+    pub digest: String,
+    /// Its text.
+    pub text: String,
 }
 
 /// A condition of the Gateway API.
@@ -79,4 +113,7 @@ pub struct Programmed {
     pub status: bool,
     /// One word or a code: `Programmed`, `Pending`, `Disconnected`, `trust.threshold`.
     pub reason: String,
+    /// In words; empty when it does.
+    #[serde(default)]
+    pub message: String,
 }

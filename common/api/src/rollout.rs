@@ -33,6 +33,13 @@ pub struct RolloutRequest {
     /// What a gate that does not hold does.
     #[serde(default)]
     pub on_breach: OnBreach,
+    /// How long a step may go without a judgement after its bake time, before it is paused, in milliseconds; an hour when
+    /// none, at most 30 days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress_deadline_ms: Option<u64>,
+    /// Only say what it would do; nothing is written.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 /// A part of the proxies.
@@ -144,9 +151,12 @@ pub struct RolloutView {
     /// What the gates say now; none when it is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judgement: Option<String>,
-    /// Proxies that the step moves.
+    /// How many proxies each wave has moved when it is done, in the order of the waves, of those it concerns now.
+    #[serde(default)]
+    pub proxies: Vec<usize>,
+    /// Proxies that the steps moved so far; when it is over, those that were moved.
     pub moved: usize,
-    /// Proxies that it leaves.
+    /// Proxies that they left.
     pub rest: usize,
     /// What the candidate did, since the step began.
     pub candidate: RolloutSide,
@@ -181,6 +191,9 @@ pub struct RolloutSide {
     pub added_p99_ms: Option<f64>,
     /// Proxies' slots that refused it.
     pub refusals: usize,
+    /// The first of them, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<String>,
 }
 
 /// Verdicts that differed for one cause.

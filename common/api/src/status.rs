@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::Refusal;
+
 /// Every proxy and every slot of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -23,8 +25,11 @@ pub struct ProxyStatus {
     pub node: String,
     /// Its service or gateway.
     pub service: String,
-    /// Whether it is connected to the replica that answers.
+    /// Whether it is connected, to this replica or, as far as the journal says, to another one.
     pub connected: bool,
+    /// Since when it is not connected; `None` when it is, or never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disconnected_ms: Option<u64>,
     /// When it last said something; none when it never did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen_ms: Option<u64>,
@@ -36,8 +41,21 @@ pub struct ProxyStatus {
     /// Why it does not take what it was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// What is wrong with it beside its slots, by its own words: files, certificates, sockets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<ProxyProblem>,
     /// Its slots, by name.
     pub slots: Vec<SlotStatus>,
+}
+
+/// Something that is wrong with a proxy, by its own words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProxyProblem {
+    /// Stable name of the rule, like `node.problem`.
+    pub code: String,
+    /// What is wrong, and the way out.
+    pub message: String,
 }
 
 /// A slot of a proxy.
@@ -56,9 +74,12 @@ pub struct SlotStatus {
     pub running: Option<RunningView>,
     /// How it is.
     pub state: SlotState,
-    /// Why it is not serving what it is assigned: a code, perhaps with words.
+    /// Why it is not serving what it is assigned, in a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// The refusal, whole, as it was said where it was made; `None` when nothing refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<Refusal>,
 }
 
 /// How a slot is.
@@ -77,6 +98,8 @@ pub enum SlotState {
     Drift,
     /// Nothing is assigned to it, for a reason.
     Unassigned,
+    /// Its proxy is not connected: what it ran last is known, what it runs now is not.
+    Disconnected,
 }
 
 /// What a slot is assigned.

@@ -24,6 +24,8 @@ pub struct Document {
     pub resource: Resource,
     text: Arc<str>,
     tree: Arc<Node>,
+    /// Lines of its source before `text`.
+    lines_before: usize,
 }
 
 /// `metadata` of a document.
@@ -64,15 +66,32 @@ impl Document {
         format!("{}/{}", self.metadata.namespace, self.metadata.name)
     }
 
+    /// The document as a part of a longer source that has so many lines before it: places count from the first line of the
+    /// source.
+    #[must_use]
+    pub fn after_lines(self, lines_before: usize) -> Self {
+        Self { lines_before, ..self }
+    }
+
+    /// Line of its source that the document begins with, from 1.
+    #[must_use]
+    pub fn line(&self) -> usize {
+        self.place("", "").line
+    }
+
     /// The place of the deepest part of `pointer` that is written.
     #[must_use]
     pub fn place(&self, pointer: &str, label: &str) -> Place {
-        Place::new(&self.source, &self.text, self.tree.place(pointer), label)
+        let place = Place::new(&self.source, &self.text, self.tree.place(pointer), label);
+        Place { line: place.line.saturating_add(self.lines_before), ..place }
     }
 
     /// A problem of this document.
     pub(crate) fn problem(&self, code: &str, pointer: &str, message: impl Into<String>) -> Problem {
-        Problem::new(code, &self.source, &self.text, self.tree.place(pointer), message)
+        let span = self.tree.place(pointer);
+        let mut problem = Problem::new(code, &self.source, &self.text, span, message);
+        problem.place.line = problem.place.line.saturating_add(self.lines_before);
+        problem
     }
 }
 
@@ -122,6 +141,7 @@ fn document(checker: &mut Checker<'_>, tree: Node) -> Option<Document> {
             resource,
             text: Arc::clone(checker.text),
             tree: Arc::new(tree),
+            lines_before: 0,
         }),
         Err(error) => {
             checker.problem("document.shape", tree.span, format!("{}: {error}", kind.kind));

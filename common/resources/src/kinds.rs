@@ -72,6 +72,13 @@ macro_rules! kinds {
                 match self { $(Self::$kind(_) => stringify!($kind),)* }
             }
 
+            /// The spec as JSON.
+            #[must_use]
+            pub fn to_json(&self) -> Json {
+                // Specs are made of strings, numbers and maps with string keys.
+                match self { $(Self::$kind(spec) => serde_json::to_value(spec).unwrap_or_default(),)* }
+            }
+
             /// Reads a spec that was checked against its schema.
             pub(crate) fn read(kind: &str, spec: Json) -> Result<Self, String> {
                 match kind {

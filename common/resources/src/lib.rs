@@ -22,6 +22,7 @@ mod kinds;
 mod node_name;
 pub mod plan;
 mod problem;
+mod split;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -33,5 +34,6 @@ pub use format::{Bytes, Millis, Rate};
 pub use kinds::*;
 pub use node_name::{BadNodeName, NodeName};
 pub use problem::{Place, Problem};
+pub use split::{parts, texts};
 pub use text::{CheckedText, suggest};
 pub use tree::{Node, Span, Value};

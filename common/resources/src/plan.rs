@@ -118,6 +118,12 @@ plans! {
         pub code: String,
         /// In words.
         pub reason: String,
+        /// Who set the rule; empty when unknown.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        pub set_by: String,
+        /// What would satisfy it; empty when unknown.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        pub remedy: String,
     }
     /// Who must have signed.
     pub struct SignedByPlan {

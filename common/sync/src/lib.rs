@@ -21,8 +21,8 @@ pub use backoff::Backoff;
 pub use part::{Activation, Assembled, BadParts, Part, Parts, assemble};
 pub use replica::{Change, MAX_PARTS, Replica};
 pub use report::{
-    Counts, DifferenceReport, Histogram, NodeReported, RefusedReport, Running, ShadowReport,
-    SlotReport, Statistics,
+    Counts, DifferenceReport, Histogram, MAX_PROBLEMS, NodeReported, ProblemReport, Refusal,
+    RefusedReport, Running, ShadowReport, SlotReport, Statistics,
 };
 pub use session::Session;
 pub use slots::{SHADOW, placed};

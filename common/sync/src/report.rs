@@ -19,6 +19,107 @@ pub struct NodeReported {
     /// How shadows compared.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shadows: Vec<ShadowReport>,
+    /// What is wrong with it beside its slots: files, certificates, sockets, documents; at most [`MAX_PROBLEMS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<ProblemReport>,
+}
+
+/// The most problems of a report.
+pub const MAX_PROBLEMS: usize = 20;
+/// The most characters of one text of a report.
+const MAX_WORDS: usize = 1_000;
+
+/// Something that is wrong with a proxy, in words for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProblemReport {
+    /// Stable name of the rule, like `node` or `pin.missing`.
+    pub code: String,
+    /// What is wrong, and the way out.
+    pub message: String,
+}
+
+/// Why something does not run, as it was said where it was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Stable name of the rule, like `trust.threshold`.
+    pub code: String,
+    /// The rule and the evidence.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub rule: String,
+    /// Who set the rule.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub set_by: String,
+    /// What would satisfy it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub remedy: String,
+}
+
+impl From<tamis_trust::Refused> for Refusal {
+    fn from(refused: tamis_trust::Refused) -> Self {
+        let tamis_trust::Refused { code, rule, set_by, remedy } = refused;
+        Self { code: code.to_owned(), rule, set_by, remedy }
+    }
+}
+
+impl Refusal {
+    fn cut(&mut self, most: usize) {
+        for text in [&mut self.code, &mut self.rule, &mut self.set_by, &mut self.remedy] {
+            cut(text, most);
+        }
+    }
+}
+
+/// Leaves at most so many characters of a text, none of which a terminal acts on.
+fn cut(text: &mut String, most: usize) {
+    if text.chars().count() > most || text.chars().any(char::is_control) {
+        let plain = |one: char| if one.is_control() { ' ' } else { one };
+        let shown: String = text.chars().map(plain).take(most).collect();
+        *text = if text.chars().count() > most { shown + "…" } else { shown };
+    }
+}
+
+impl NodeReported {
+    /// The report with texts of at most a thousand characters and at most [`MAX_PROBLEMS`] problems: it goes into a journal
+    /// that keeps it for ever.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        self.cut(MAX_WORDS, MAX_PROBLEMS);
+        self
+    }
+
+    /// The report in at most so many bytes of JSON: first its words are cut, then its problems and the examples of shadows
+    /// go. `None` when its slots alone are more.
+    #[must_use]
+    pub fn within(mut self, bytes: usize) -> Option<Self> {
+        let fits =
+            |report: &Self| serde_json::to_string(report).is_ok_and(|text| text.len() <= bytes);
+        for (words, problems) in [(MAX_WORDS, MAX_PROBLEMS), (200, 5), (60, 1)] {
+            self.cut(words, problems);
+            if fits(&self) {
+                return Some(self);
+            }
+        }
+        self.problems.clear();
+        self.shadows.clear();
+        fits(&self).then_some(self)
+    }
+
+    fn cut(&mut self, words: usize, problems: usize) {
+        let more = self.problems.len().saturating_sub(problems);
+        self.problems.truncate(problems);
+        for problem in &mut self.problems {
+            cut(&mut problem.code, words);
+            cut(&mut problem.message, words);
+        }
+        if let (1.., Some(last)) = (more, self.problems.last_mut()) {
+            last.message.push_str(&format!(" (and {more} more)"));
+        }
+        for slot in &mut self.slots {
+            if let Some(refused) = &mut slot.refused {
+                refused.why.cut(words);
+            }
+        }
+    }
 }
 
 /// One slot. Running and not refused: it serves what it was assigned. Both: it keeps its last good one.
@@ -57,8 +158,9 @@ pub struct Running {
 pub struct RefusedReport {
     /// Digest of the manifest.
     pub digest: Digest,
-    /// Stable name of the rule, like `trust.threshold`.
-    pub code: String,
+    /// Why.
+    #[serde(flatten)]
+    pub why: Refusal,
 }
 
 /// What one digest did in one slot since the report before.
@@ -234,12 +336,52 @@ mod tests {
         let digest = Digest::of(b"a");
         let statistics = vec![Statistics { slot: "a/b".to_owned(), digest, counts }];
         let node = "sidecar:shop/a/0".to_owned();
-        let report = NodeReported { node, slots: vec![], statistics, shadows: vec![] };
+        let problems = vec![ProblemReport { code: "node".into(), message: "ca.crt".into() }];
+        let report = NodeReported { node, slots: vec![], statistics, shadows: vec![], problems };
         let line = serde_json::to_string(&crate::FromNode::Report(report.clone())).unwrap();
         let read = serde_json::from_str::<crate::FromNode>(&line).unwrap();
         assert_eq!(read, crate::FromNode::Report(report.clone()));
         let body = serde_json::to_value(&report).unwrap();
         assert_eq!(serde_json::from_value::<NodeReported>(body).unwrap(), report);
+    }
+
+    #[test]
+    fn a_report_of_many_words_is_cut_until_it_fits_and_keeps_its_codes() {
+        let long = || "\u{1b}x".repeat(5_000);
+        let why = Refusal { code: "a.b".into(), rule: long(), set_by: long(), remedy: long() };
+        let digest = Digest::of(b"a");
+        let slot = |at| SlotReport {
+            slot: format!("shop/{at}"),
+            filter: "acme/a".parse().unwrap(),
+            running: None,
+            refused: Some(RefusedReport { digest, why: why.clone() }),
+        };
+        let problem = || ProblemReport { code: "node".into(), message: long() };
+        let report = NodeReported {
+            node: "sidecar:shop/a/0".into(),
+            slots: (0..40).map(slot).collect(),
+            statistics: vec![],
+            shadows: vec![],
+            problems: (0..100).map(|_| problem()).collect(),
+        };
+        let bounded = report.clone().bounded();
+        assert_eq!(bounded.problems.len(), MAX_PROBLEMS);
+        assert!(bounded.problems.last().unwrap().message.ends_with("(and 80 more)"));
+        assert!(!serde_json::to_string(&bounded).unwrap().contains("u001b"));
+        for bytes in [100_000, 60_000, 20_000] {
+            let fits = report.clone().within(bytes).unwrap();
+            assert!(serde_json::to_string(&fits).unwrap().len() <= bytes);
+            assert_eq!(fits.slots[39].refused.as_ref().unwrap().why.code, "a.b");
+        }
+        assert_eq!(report.within(1_000), None);
+    }
+
+    #[test]
+    fn a_report_of_an_older_release_has_a_code_and_no_words() {
+        let text = format!(r#"{{"digest":"{}","code":"trust.key"}}"#, Digest::of(b"a"));
+        let read: RefusedReport = serde_json::from_str(&text).unwrap();
+        assert_eq!((read.why.code.as_str(), read.why.rule.as_str()), ("trust.key", ""));
+        assert_eq!(serde_json::to_string(&read).unwrap(), text);
     }
 
     #[test]

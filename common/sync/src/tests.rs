@@ -19,6 +19,7 @@ fn report() -> NodeReported {
         slots: Vec::new(),
         statistics: Vec::new(),
         shadows: Vec::new(),
+        problems: Vec::new(),
     }
 }
 

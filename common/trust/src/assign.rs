@@ -26,6 +26,33 @@ const ASSIGNMENT_TYPE: &str = "https://tamis.dev/assignment/v1";
 /// The most bytes the name of a service or slot may have.
 pub const PLACE_BYTES: usize = 511;
 
+/// The bits of a version that count within an epoch; those above are the epoch.
+const EPOCH_BITS: u32 = 40;
+/// The highest epoch: with it versions stay below 2^53, which every reader of JSON holds exactly.
+pub const MAX_EPOCH: u64 = (1 << (53 - EPOCH_BITS)) - 1;
+
+/// The epoch of a version: how often an operator agreed that the registry's journal is the one that counts, though
+/// proxies had seen higher versions. 0 at the beginning.
+#[must_use]
+pub fn epoch(version: u64) -> u64 {
+    version >> EPOCH_BITS
+}
+
+/// What every version of an epoch is above.
+#[must_use]
+pub fn first_version(epoch: u64) -> u64 {
+    epoch.min(MAX_EPOCH) << EPOCH_BITS
+}
+
+/// A version as people read it: `43`, or `43 of epoch 1`.
+#[must_use]
+pub fn version_words(version: u64) -> String {
+    match (epoch(version), version & ((1 << EPOCH_BITS) - 1)) {
+        (0, version) => version.to_string(),
+        (epoch, version) => format!("{version} of epoch {epoch}"),
+    }
+}
+
 /// What the director lets run in a slot of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignment {
@@ -40,7 +67,7 @@ pub struct Assignment {
     /// The digest of the configuration, by [`config_digest`](crate::config_digest).
     pub config: Digest,
     /// Counts from 1 and only ever rises for a service and slot. A rollback is a higher version that
-    /// names an older manifest.
+    /// names an older manifest. Its upper bits are the [`epoch`].
     pub version: u64,
     /// When it was made; seconds since the Unix epoch.
     pub issued: u64,

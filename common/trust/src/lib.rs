@@ -57,8 +57,8 @@ mod time;
 mod verify;
 
 pub use assign::{
-    Assigned, Assignment, CLOCK_SKEW_SECONDS, DirectorKeys, Mode, PLACE_BYTES, Seen,
-    sign_assignment, verify_assignment,
+    Assigned, Assignment, CLOCK_SKEW_SECONDS, DirectorKeys, MAX_EPOCH, Mode, PLACE_BYTES, Seen,
+    epoch, first_version, sign_assignment, verify_assignment, version_words,
 };
 pub use bundle::{MAX_BUNDLE_BYTES, MAX_BUNDLES, bundle_lines};
 pub use canonical::config_digest;

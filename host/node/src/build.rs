@@ -13,8 +13,8 @@ use tamis_engine::{
     FilterState, Grant, Hook, HttpFetch, Isolation,
 };
 use tamis_observe::Metrics;
-use tamis_proxy::{Attached, Phase, Shadow, Slot, SlotStatus};
-use tamis_resources::plan::{self, FilterPlan, OnFailure, SignedByPlan};
+use tamis_proxy::{Attached, Phase, Shadow, Slot, SlotRefusal, SlotState, SlotStatus};
+use tamis_resources::plan::{self, FilterPlan, OnFailure, RefusedPlan, SignedByPlan};
 use tamis_trust::{
     Digest, Manifest, Policy, Request, Verified, Version, bundle_lines, verify, verify_manifest,
 };
@@ -87,29 +87,49 @@ pub(crate) struct Rules<'a> {
     pub(crate) age: Duration,
 }
 
-/// Why a slot does not run what it should.
+/// Why a slot does not run what it should; whole, from where it was said to the report.
 #[derive(Debug, Clone)]
-pub(crate) struct Refusal {
-    pub(crate) code: String,
-    detail: String,
-}
+pub(crate) struct Refusal(pub(crate) SlotRefusal);
 
 impl Refusal {
-    pub(crate) fn new(code: &str, detail: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), detail: detail.into() }
+    /// One of this proxy's own: a rule with its evidence, and what would satisfy it.
+    pub(crate) fn new(code: &str, rule: impl Into<String>, remedy: &str) -> Self {
+        Self::by("the proxy", code, rule, remedy)
+    }
+
+    fn by(set_by: &str, code: &str, rule: impl Into<String>, remedy: &str) -> Self {
+        let (code, set_by, remedy) = (code.to_owned(), set_by.to_owned(), remedy.to_owned());
+        Self(SlotRefusal { code, rule: rule.into(), set_by, remedy })
     }
 }
 
 impl From<tamis_trust::Refused> for Refusal {
     fn from(refused: tamis_trust::Refused) -> Self {
-        let detail = format!("{} (set by {}); {}", refused.rule, refused.set_by, refused.remedy);
-        Self { code: refused.code.to_owned(), detail }
+        let tamis_trust::Refused { code, rule, set_by, remedy } = refused;
+        Self(SlotRefusal { code: code.to_owned(), rule, set_by, remedy })
     }
 }
 
 impl From<EngineError> for Refusal {
     fn from(error: EngineError) -> Self {
-        Self { code: error.code().to_owned(), detail: error.to_string() }
+        let (set_by, remedy) = match &error {
+            EngineError::Start(_) => ("the engine", "run the proxy where memory can be reserved"),
+            EngineError::Invalid { .. }
+            | EngineError::Compile(_)
+            | EngineError::Instantiate { .. } => {
+                ("the engine", "build the filter for this host, or pin another version")
+            }
+            EngineError::Grant(_) | EngineError::Field { .. } => {
+                ("its grant", "grant it, or pin a version that asks for less")
+            }
+            EngineError::Interest { .. } | EngineError::Configure { .. } => {
+                ("the filter", "correct `config` of the attachment, or pin a version that takes it")
+            }
+            EngineError::SelfTest { .. } => {
+                ("the self-test", "raise the limits of its grant, or pin another version")
+            }
+        };
+        Self::by(set_by, error.code(), error.to_string(), remedy)
     }
 }
 
@@ -212,8 +232,8 @@ impl Builder {
     ) {
         let Some(candidate) = &wanted.shadow else { return };
         let Some(Attached { slot: Slot::Running(_), shadow, .. }) = &mut built.attached else {
-            let why = "nothing runs in the slot that it could be compared with; repair that first";
-            built.shadow = Some(Err(Refusal::new("shadow.alone", why)));
+            let why = "nothing runs in the slot that it could be compared with";
+            built.shadow = Some(Err(Refusal::new("shadow.alone", why, "repair that first")));
             return;
         };
         built.shadow = Some(match self.candidate(wanted.slot, candidate, rules, index) {
@@ -222,7 +242,7 @@ impl Builder {
                 Ok(candidate.running.clone())
             }
             Err(refusal) => {
-                tracing::warn!(slot = candidate.slot, code = refusal.code, "{}", refusal.detail);
+                tracing::warn!(slot = candidate.slot, code = refusal.0.code, "{}", refusal.0);
                 Err(refusal)
             }
         });
@@ -247,7 +267,7 @@ impl Builder {
             };
             self.shadows.insert(slot.to_owned(), candidate);
         }
-        let gone = || Refusal::new("shadow.gone", "it is no longer there; ask again");
+        let gone = || Refusal::new("shadow.gone", "it is no longer there", "ask again");
         self.shadows.get(slot).ok_or_else(gone)
     }
 
@@ -260,16 +280,16 @@ impl Builder {
         let plan = wanted.plan;
         let refusal = match self.run(wanted, rules, index) {
             Ok(good) => {
-                let status = status(wanted, Some(&good), "serving".to_owned(), None);
+                let status = status(wanted, Some(&good), SlotState::Serving, None);
                 let attached = attached(wanted, Slot::Running(good.filter.clone()));
                 let running = good.running();
                 self.good.insert(wanted.slot.to_owned(), good);
                 return Built { attached: Some(attached), status, running, shadow: None };
             }
-            Err(refusal) => refusal,
+            Err(Refusal(refusal)) => refusal,
         };
-        let Refusal { code, detail } = refusal;
-        let state = format!("refused:{code}");
+        let (code, detail) = (refusal.code.clone(), refusal.to_string());
+        let state = SlotState::Refused(refusal);
         // What ran before goes on, unless the policy in force now would not let it.
         let kept = self.good.get(wanted.slot).filter(|good| {
             let lines = bundle_lines(&good.proof.bundles);
@@ -335,10 +355,12 @@ impl Builder {
             return Err(refusal.clone());
         }
         if let Some(refused) = &plan.refused {
-            return Err(Refusal::new(&refused.code, refused.reason.clone()));
+            let RefusedPlan { code, reason, set_by, remedy } = refused.clone();
+            return Err(Refusal(SlotRefusal { code, rule: reason, set_by, remedy }));
         }
         let pinned: Digest = plan.digest.parse().map_err(|error| {
-            Refusal::new("pin.missing", format!("the pin is no digest: {error}"))
+            let rule = format!("the pin is no digest: {error}");
+            Refusal::new("pin.missing", rule, "pin it by version, or copy the digest whole")
         })?;
         let path = index.get(&pinned.to_string()).ok_or_else(|| {
             let folders: Vec<_> =
@@ -346,11 +368,13 @@ impl Builder {
             let folders = folders.join(", ");
             Refusal::new(
                 "artifact.missing",
-                format!("no manifest in {folders} has the pinned digest {pinned}; put the artifact there or pin another"),
+                format!("no manifest in {folders} has the pinned digest {pinned}"),
+                "put the artifact there or pin another",
             )
         })?;
-        let artifact =
-            Artifact::read(path).map_err(|error| Refusal::new("artifact.unreadable", error))?;
+        let artifact = Artifact::read(path).map_err(|error| {
+            Refusal::new("artifact.unreadable", error, "put the artifact there again")
+        })?;
         let lines = bundle_lines(&artifact.bundles);
         let signed =
             Signed { manifest: &artifact.manifest, bundles: &lines, logged: wanted.logged };
@@ -371,8 +395,10 @@ impl Builder {
     /// Its machine code, once its manifest was found to say what it is.
     fn compiled(&self, proven: &Proven) -> Result<Compiled, Refusal> {
         let compiled = self.compile(&proven.artifact)?;
-        let manifest = Manifest::parse(&proven.artifact.manifest)
-            .map_err(|error| Refusal::new("trust.format", error.to_string()))?;
+        let manifest = Manifest::parse(&proven.artifact.manifest).map_err(|error| {
+            let remedy = "sign and push it again with `tamis filter sign`";
+            Refusal::new("trust.format", error.to_string(), remedy)
+        })?;
         check_claims(&manifest, compiled.inspection())?;
         Ok(compiled)
     }
@@ -384,8 +410,10 @@ impl Builder {
         plan: &FilterPlan,
         proven: &Proven,
     ) -> Result<FilterOptions, Refusal> {
-        let grant: Grant = serde_json::from_str(&proven.grant)
-            .map_err(|error| Refusal::new("grant.format", error.to_string()))?;
+        let grant: Grant = serde_json::from_str(&proven.grant).map_err(|error| {
+            let remedy = "correct its Grant; `tamis check` says where";
+            Refusal::new("grant.format", error.to_string(), remedy)
+        })?;
         Ok(FilterOptions {
             name: plan.filter.clone(),
             digest: proven.verified.digest.to_string(),
@@ -453,7 +481,8 @@ fn request<'a>(
     name: Option<&'a str>,
 ) -> Result<Request<'a>, Refusal> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| {
-        Refusal::new("trust.clock", "the clock stands before 1970; set it, expiry depends on it")
+        let rule = "the clock stands before 1970, and expiry depends on it";
+        Refusal::new("trust.clock", rule, "set it")
     })?;
     Ok(Request {
         pinned,
@@ -474,10 +503,8 @@ fn enough(wanted: &SignedByPlan, verified: &Verified) -> Result<(), Refusal> {
         return Ok(());
     }
     let (keys, need) = (wanted.keys.join(", "), wanted.threshold);
-    let detail = format!(
-        "its grant asks for {need} of the keys {keys} to have signed, {by} did; sign it with them"
-    );
-    Err(Refusal::new("trust.threshold", detail))
+    let rule = format!("its grant asks for {need} of the keys {keys} to have signed, {by} did");
+    Err(Refusal::by("its grant", "trust.threshold", rule, "sign it with them"))
 }
 
 fn phase(phase: plan::Phase) -> Phase {
@@ -510,7 +537,7 @@ fn attached(wanted: &Wanted<'_>, slot: Slot) -> Attached {
 fn status(
     wanted: &Wanted<'_>,
     good: Option<&Good>,
-    state: String,
+    state: SlotState,
     detail: Option<String>,
 ) -> SlotStatus {
     let hooks = good.map(|good| good.filter.hooks()).unwrap_or_default();

@@ -70,6 +70,9 @@ impl NodeOptions {
     }
 }
 
+/// The code of what is wrong with a proxy beside its documents: files, sockets, certificates.
+pub(crate) const NODE_PROBLEM: &str = "node.problem";
+
 /// What a reload came to.
 #[derive(Debug, Clone)]
 pub struct Reload {
@@ -146,15 +149,15 @@ fn now_runs(built: &[Built]) -> Vec<NowRuns> {
     let mut all = Vec::new();
     for one in built {
         let slot = one.status.attachment.clone();
-        let code = one.status.state.strip_prefix("refused:").map(str::to_owned);
+        let refusal = one.status.state.refusal().cloned();
         if let Some(shadow) = &one.shadow {
-            let (runs, code) = match shadow {
+            let (runs, refusal) = match shadow {
                 Ok(running) => (Some(running.clone()), None),
-                Err(refusal) => (None, Some(refusal.code.clone())),
+                Err(refusal) => (None, Some(refusal.0.clone())),
             };
-            all.push(NowRuns { slot: format!("{slot}{SHADOW}"), runs, code });
+            all.push(NowRuns { slot: format!("{slot}{SHADOW}"), runs, refusal });
         }
-        all.push(NowRuns { slot, runs: one.running.clone(), code });
+        all.push(NowRuns { slot, runs: one.running.clone(), refusal });
     }
     all
 }
@@ -264,7 +267,7 @@ impl Node {
     ) -> Reload {
         let mut told: Vec<_> =
             problems.iter().map(|one| serde_json::to_value(one).unwrap_or_default()).collect();
-        told.extend(notes.iter().map(|note| json!({ "code": "node", "message": note })));
+        told.extend(notes.iter().map(|note| json!({ "code": NODE_PROBLEM, "message": note })));
         self.proxy.report(Status { slots: slots.clone(), problems: told });
         Reload {
             node: self.name.to_string(),

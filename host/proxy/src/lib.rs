@@ -48,4 +48,4 @@ pub use counts::SlotCounts;
 pub use generation::{Attached, Chain, Direction, Generation, Listener, Phase, Slot};
 pub use proxy::{Proxy, ProxyError, ProxyOptions};
 pub use shadow::{Difference, Shadow, ShadowReport};
-pub use status::{SlotStatus, Status};
+pub use status::{SlotRefusal, SlotState, SlotStatus, Status};

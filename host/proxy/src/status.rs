@@ -2,6 +2,7 @@
 
 use crate::generation::Phase;
 use serde::Serialize;
+use std::fmt;
 
 /// What became of the documents a proxy was last given; it may say more than the generation that serves.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -33,9 +34,77 @@ pub struct SlotStatus {
     pub phase: Phase,
     /// What it was granted.
     pub grant: serde_json::Value,
-    /// `serving`, `refused:CODE`, or `kept:CODE` when the last good version goes on in its place.
-    pub state: String,
-    /// Why, when it is not serving what was asked for.
+    /// Whether it runs what was asked for.
+    pub state: SlotState,
+    /// Why, when it is not serving what was asked for, and what that means for exchanges.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+}
+
+/// Whether a slot runs what was asked for. Text at the edge only: `serving`, or `refused:CODE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SlotState {
+    /// It does.
+    Serving,
+    /// It does not; the last good version may go on in its place.
+    Refused(SlotRefusal),
+}
+
+/// Why a slot does not run what was asked for, as it was said where it was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotRefusal {
+    /// Stable name of the rule, like `trust.threshold`.
+    pub code: String,
+    /// The rule and the evidence.
+    pub rule: String,
+    /// Who set the rule.
+    pub set_by: String,
+    /// What would satisfy it.
+    pub remedy: String,
+}
+
+impl SlotState {
+    /// Whether it runs what was asked for.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        matches!(self, Self::Serving)
+    }
+
+    /// Why it does not; `None` when it does.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&SlotRefusal> {
+        match self {
+            Self::Serving => None,
+            Self::Refused(refusal) => Some(refusal),
+        }
+    }
+}
+
+impl fmt::Display for SlotState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Serving => f.write_str("serving"),
+            Self::Refused(refusal) => write!(f, "refused:{}", refusal.code),
+        }
+    }
+}
+
+impl Serialize for SlotState {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl fmt::Display for SlotRefusal {
+    /// In one sentence: the rule, whose it is, the way out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.rule)?;
+        if !self.set_by.is_empty() {
+            write!(f, " (set by {})", self.set_by)?;
+        }
+        if !self.remedy.is_empty() {
+            write!(f, "; {}", self.remedy)?;
+        }
+        Ok(())
+    }
 }

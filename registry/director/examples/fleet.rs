@@ -72,6 +72,7 @@ fn pin(service: &str, at: usize, version: &str) -> Result<Pinned> {
         version: version.parse()?,
         digest: Digest::of(format!("{at}@{version}").as_bytes()),
         allow_older: false,
+        rollback: false,
     })
 }
 
@@ -116,5 +117,5 @@ fn document(kind: &str, name: &str, namespace: &str, spec: &Value) -> AppliedDoc
     });
     let text = text.to_string();
     let (key, digest) = (format!("{kind}/{namespace}/{name}"), Digest::of(text.as_bytes()));
-    AppliedDocument { key, source: String::new(), digest, text }
+    AppliedDocument { key, source: String::new(), lines_before: 0, digest, text }
 }

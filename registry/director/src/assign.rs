@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tamis_trust::first_version;
+
 use crate::refused::{Refused, code};
 use crate::state::State;
 use crate::wants::{Lane, Wanted, Wants, above, config, holds, places};
@@ -80,7 +82,8 @@ pub(crate) fn draft_all<'a>(
         let known = state.ledger.slot(service, slot);
         let alive = state.desired.rollout(service, &wanted.filter).map(|it| it.rollout.name());
         let new_base = base.get(slot.as_str()).copied();
-        let above = above(known, alive, lane.as_deref(), new_base);
+        let floor = first_version(state.ledger.epoch(service));
+        let above = above(known, alive, lane.as_deref(), new_base).max(floor);
         let had = known.and_then(|known| known.lane(lane.as_deref()));
         let kept = had.filter(|had| holds(had, wanted, above, renewed));
         let version = if let Some(had) = kept {
@@ -88,7 +91,7 @@ pub(crate) fn draft_all<'a>(
             had.version
         } else {
             let at = u64::try_from(out.drafts.len()).unwrap_or(u64::MAX);
-            let next = state.head().saturating_add(1).saturating_add(at);
+            let next = floor.saturating_add(state.head()).saturating_add(1).saturating_add(at);
             let highest = known.map_or(0, |known| known.highest);
             let version =
                 next.max(highest.saturating_add(1)).max(new_base.unwrap_or(0).saturating_add(1));

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::desired::Desired;
 use crate::documents::NotTaken;
-use crate::pins::{Pin, check, check_service};
+use crate::pins::{By, Pin, check, check_service};
 use crate::record::{Applied, Body, BodyError, Pinned, Unpinned, short};
 use crate::stamp::Stamp;
 use crate::state::State;
@@ -87,11 +87,13 @@ pub(crate) fn changed(
             if let Some(rule) = rules.first() {
                 return Err(PlanError::Rule(short(rule)));
             }
+            after.settle();
         }
         Change::Pin(pinned) => {
             check(pinned).map_err(PlanError::Rule)?;
-            let Pinned { service, filter, version, digest, allow_older: _ } = pinned.clone();
-            after.pins.pin(Pin { service, filter, version, digest, stamp }, None);
+            let Pinned { service, filter, version, digest, allow_older: _, rollback: _ } =
+                pinned.clone();
+            after.pins.pin(Pin { service, filter, version, digest, stamp }, By::Hand);
         }
         Change::Unpin(unpinned) => {
             check_service(&unpinned.service).map_err(PlanError::Rule)?;

@@ -1,6 +1,6 @@
 //! What is wanted: documents, pins, rollouts and revocations, and the plans that follow from them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use tamis_resources::{Document, Folded, NodeName, fold, parse};
@@ -8,7 +8,7 @@ use tamis_trust::{Digest, Name, Version};
 
 use crate::documents::Documents;
 use crate::pins::{ALL, Pins, lock};
-use crate::rollout::{Cohort, Rollout, Stage, Step, Tally};
+use crate::rollout::{Cohort, Rollout, Stage, Step, Tally, rank};
 use crate::stamp::Stamp;
 
 /// A rollout and how far it is.
@@ -22,6 +22,11 @@ pub struct RolloutState {
     pub started: Stamp,
     /// When the stage began; milliseconds since the Unix epoch.
     pub began_ms: u64,
+    /// The nodes that it moved, by name: those of the step and of the steps before. What is moved stays moved until the
+    /// rollout is over, whatever other nodes come or go.
+    pub moved: BTreeSet<String>,
+    /// How many nodes it concerned when that was looked at last.
+    pub concerned: usize,
     /// What was counted.
     pub tally: Tally,
     /// Why it is where it is, in words; empty at its beginning.
@@ -80,7 +85,36 @@ impl Desired {
     /// The rollout that lifts this node over the pin of a filter.
     pub(crate) fn lift(&self, node: &NodeName, filter: &Name) -> Option<&RolloutState> {
         let found = self.rollout(node.key(), filter)?;
-        found.rollout.moves(found.step()?, &node.to_string()).then_some(found)
+        found.moved.contains(&node.to_string()).then_some(found)
+    }
+
+    /// Chooses the nodes of the step that each rollout is at: exactly its share, rounded up, of the nodes it concerns now.
+    /// Nodes that were chosen before stay.
+    pub(crate) fn settle(&mut self) {
+        let active = self.rollouts.values().filter(|one| one.step().is_some());
+        let names: Vec<String> = active.map(|one| one.rollout.name().to_owned()).collect();
+        for name in names {
+            let Some(state) = self.rollouts.get(&name) else { continue };
+            let Some(step) = state.step() else { continue };
+            let mut nodes: Vec<String> = self.concerned(state);
+            let wanted = state.rollout.share(step, nodes.len());
+            let concerned = nodes.len();
+            nodes.sort_by_cached_key(|node| (!state.moved.contains(node), rank(&name, node)));
+            nodes.truncate(wanted);
+            if let Some(state) = self.rollouts.get_mut(&name) {
+                state.concerned = concerned;
+                state.moved.extend(nodes);
+            }
+        }
+    }
+
+    /// The nodes that a rollout is at work on.
+    pub(crate) fn concerned(&self, state: &RolloutState) -> Vec<String> {
+        let (name, filter) = (state.rollout.name(), &state.rollout.spec().filter);
+        let nodes = self.documents.nodes().into_iter().filter(|node| {
+            self.rollout(node.key(), filter).is_some_and(|one| one.rollout.name() == name)
+        });
+        nodes.map(|node| node.to_string()).collect()
     }
 
     /// Another rollout that is not over and whose places overlap with this one's.
@@ -99,19 +133,14 @@ impl Desired {
 
     /// Nodes that the step of a rollout moves and those that it leaves.
     pub(crate) fn cohort(&self, state: &RolloutState) -> Cohort {
-        let (name, filter) = (state.rollout.name(), &state.rollout.spec().filter);
-        let mut cohort = Cohort { moved: 0, rest: 0 };
-        for node in self.documents.nodes() {
-            let here = self.rollout(node.key(), filter);
-            if here.is_none_or(|one| one.rollout.name() != name) {
-                continue;
-            }
-            match self.lift(&node, filter) {
-                Some(_) => cohort.moved += 1,
-                None => cohort.rest += 1,
-            }
+        // Once it is over it concerns none, and what it moved is what is left to say.
+        if state.step().is_none() {
+            let moved = state.moved.len();
+            return Cohort { moved, rest: state.concerned.saturating_sub(moved) };
         }
-        cohort
+        let nodes = self.concerned(state);
+        let moved = nodes.iter().filter(|node| state.moved.contains(*node)).count();
+        Cohort { moved, rest: nodes.len() - moved }
     }
 
     /// What each filter resolves to for a node: its pin, or the candidate that lifts it over the pin.

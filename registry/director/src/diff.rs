@@ -10,6 +10,9 @@ use tamis_sync::placed;
 use tamis_trust::{Digest, config_digest};
 
 use crate::change::{Change, PlanError, changed};
+use crate::desired::Desired;
+use crate::documents::value;
+use crate::fields::{FieldChange, fields};
 use crate::plans::Plans;
 use crate::state::State;
 
@@ -20,6 +23,8 @@ pub struct Diff {
     pub slots: Vec<SlotDiff>,
     /// What changes beside slots, by service, in words like `listener https` or `upstream shop/a:80`.
     pub others: BTreeMap<String, BTreeSet<String>>,
+    /// What changes in documents that are there before and after, by key.
+    pub documents: Vec<DocumentDiff>,
     /// Proxies that come.
     pub nodes_added: Vec<String>,
     /// Proxies that go.
@@ -33,6 +38,15 @@ pub struct Diff {
     /// Those of them whose proxies would do something else: in slots, listeners, trust or identity. Where
     /// upstreams are found changes with every endpoint and is not counted.
     pub touched: BTreeSet<String>,
+}
+
+/// What changes in a document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DocumentDiff {
+    /// `Kind/namespace/name`.
+    pub key: String,
+    /// The fields that differ, at most [`MAX_FIELDS`](crate::MAX_FIELDS).
+    pub fields: Vec<FieldChange>,
 }
 
 /// What changes in a slot of a service.
@@ -136,6 +150,7 @@ impl Plans {
         let here = before.documents.nodes();
         let services: BTreeSet<&str> = here.iter().map(NodeName::key).collect();
         let (mut diff, mut known) = (Diff::default(), BTreeSet::new());
+        diff.documents = documents(before, &after);
         diff.services = services.len();
         let fresh = after.documents.nodes().into_iter();
         let fresh: Vec<NodeName> = fresh.filter(|node| !before.documents.has(node)).collect();
@@ -156,6 +171,19 @@ impl Plans {
             .sort_by(|one, other| (&one.service, &one.slot).cmp(&(&other.service, &other.slot)));
         Ok(diff)
     }
+}
+
+/// The documents that say something else.
+fn documents(before: &Desired, after: &Desired) -> Vec<DocumentDiff> {
+    if before.documents.changed == after.documents.changed {
+        return Vec::new();
+    }
+    let changed = after.documents.by_key.iter().filter_map(|(key, new)| {
+        let old = before.documents.by_key.get(key).filter(|old| old.digest != new.digest)?;
+        let fields = fields(&value(&old.document), &value(&new.document));
+        Some(DocumentDiff { key: key.clone(), fields })
+    });
+    changed.collect()
 }
 
 fn identity(problem: &Problem) -> (String, String, String) {

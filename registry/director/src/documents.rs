@@ -10,6 +10,11 @@ use tamis_trust::Digest;
 use crate::record::{Applied, AppliedDocument, MAX_TEXT_BYTES};
 use crate::stamp::Stamp;
 
+mod past;
+
+pub use past::{DocumentVersion, MAX_VERSIONS};
+pub(crate) use past::{Past, value};
+
 /// A document in force.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DocumentInForce {
@@ -27,6 +32,12 @@ impl DocumentInForce {
     #[must_use]
     pub fn resource(&self) -> &Resource {
         &self.document.resource
+    }
+
+    /// Line of its source that it begins with, from 1.
+    #[must_use]
+    pub fn line(&self) -> usize {
+        self.document.line()
     }
 
     /// What problems call its source.
@@ -152,8 +163,11 @@ fn read(one: &AppliedDocument) -> Result<Document, NotTaken> {
         return rule(format!("{} has another digest than its record says", one.key));
     }
     let source = if one.source.is_empty() { &one.key } else { &one.source };
-    let (mut documents, problems) = parse(source, &one.text);
+    let (mut documents, mut problems) = parse(source, &one.text);
     if !problems.is_empty() {
+        for problem in &mut problems {
+            problem.place.line = problem.place.line.saturating_add(one.lines_before);
+        }
         return Err(NotTaken::Problems(problems));
     }
     let (Some(document), true) = (documents.pop(), documents.is_empty()) else {
@@ -175,5 +189,5 @@ fn read(one: &AppliedDocument) -> Result<Document, NotTaken> {
     if key != one.key {
         return rule(format!("{} holds {key}; write it under that key", one.key));
     }
-    Ok(document)
+    Ok(document.after_lines(one.lines_before))
 }

@@ -119,6 +119,7 @@ pub(crate) fn pinned(service: &str, filter: &str, version: &str) -> Pinned {
         version: version.parse().unwrap(),
         digest: digest(filter, version),
         allow_older: false,
+        rollback: false,
     }
 }
 
@@ -147,6 +148,7 @@ pub(crate) fn rollout(name: &str, filter: &str, from: &str, to: &str) -> Rollout
         },
         shadow: None,
         on_breach: OnBreach::Return,
+        progress_deadline_ms: None,
     }
 }
 
@@ -174,7 +176,13 @@ pub(crate) fn document(kind: &str, key: &str, spec: &Value) -> AppliedDocument {
     });
     let text = text.to_string();
     let digest = Digest::of(text.as_bytes());
-    AppliedDocument { key: format!("{kind}/{key}"), source: String::new(), digest, text }
+    AppliedDocument {
+        key: format!("{kind}/{key}"),
+        source: String::new(),
+        lines_before: 0,
+        digest,
+        text,
+    }
 }
 
 /// A service with that many sidecars.
@@ -261,5 +269,12 @@ pub(crate) fn report(node: &str, running: &[(&str, &str, &str, u64, u64)]) -> No
         slots: slots.collect(),
         statistics: Vec::new(),
         shadows: Vec::new(),
+        problems: Vec::new(),
     }
+}
+
+/// A refusal with a code alone.
+pub(crate) fn refusal(code: &str) -> tamis_sync::Refusal {
+    let none = String::new;
+    tamis_sync::Refusal { code: code.to_owned(), rule: none(), set_by: none(), remedy: none() }
 }

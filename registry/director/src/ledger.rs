@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use tamis_trust::MAX_EPOCH;
+
+use crate::pins::ALL;
 use crate::record::Assigned;
 
 /// Of each slot of each service, the newest assignment for every lane that somebody may still be in.
@@ -10,6 +13,8 @@ use crate::record::Assigned;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Ledger {
     slots: BTreeMap<(String, String), Slot>,
+    /// Epochs by service; `*` is of all.
+    epochs: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,6 +45,24 @@ impl Ledger {
 
     pub(crate) fn slot(&self, service: &str, slot: &str) -> Option<&Slot> {
         self.slots.get(&(service.to_owned(), slot.to_owned()))
+    }
+
+    /// Begins an epoch.
+    ///
+    /// Fails, and changes nothing, when it does not rise, or is more than versions have room for.
+    pub(crate) fn raise(&mut self, service: &str, epoch: u64) -> Result<(), String> {
+        let now = self.epoch(service);
+        if epoch <= now || epoch > MAX_EPOCH {
+            return Err(format!("epoch {epoch} of {service} must be {} to {MAX_EPOCH}", now + 1));
+        }
+        self.epochs.insert(service.to_owned(), epoch);
+        Ok(())
+    }
+
+    /// The epoch of a service; 0 at its beginning.
+    pub(crate) fn epoch(&self, service: &str) -> u64 {
+        let of = |service: &str| self.epochs.get(service).copied().unwrap_or(0);
+        of(service).max(of(ALL))
     }
 
     /// Forgets the lanes of a rollout that is over. That its versions were given out is remembered.

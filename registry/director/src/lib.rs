@@ -19,6 +19,7 @@
 //!     version: "1.4.2".parse()?,
 //!     digest: Digest::of(b"its manifest"),
 //!     allow_older: false,
+//!     rollback: false,
 //! });
 //! for (revision, body) in (1..).zip(change.bodies()?) {
 //!     state.apply(revision, 1_800_000_000_000, "ada", body.kind(), &body.to_body()?);
@@ -34,6 +35,7 @@ mod desired;
 mod diff;
 mod documents;
 mod drift;
+mod fields;
 #[cfg(test)]
 mod fixture;
 mod guard;
@@ -52,23 +54,24 @@ mod wants;
 pub use assign::{AssignmentDraft, Assignments, Terms, assign};
 pub use change::{Change, PlanError};
 pub use desired::{Revocation, RolloutState};
-pub use diff::{Diff, Part, Side, SlotChange, SlotDiff, plan};
-pub use documents::{DocumentInForce, FileInForce};
+pub use diff::{Diff, DocumentDiff, Part, Side, SlotChange, SlotDiff, plan};
+pub use documents::{DocumentInForce, DocumentVersion, FileInForce, MAX_VERSIONS};
 pub use drift::{Drift, drift};
+pub use fields::{FieldChange, MAX_FIELDS, fields};
 pub use guard::{Asked, Consent, Guards, guard, guard_rollout};
-pub use observed::{LastReport, Ran};
+pub use observed::{LastConnection, LastReport, Ran};
 pub use pins::{Happening, Pin, What};
 pub use plans::Plans;
 pub use record::{
     Applied, AppliedDocument, AppliedFile, Approved, Assigned, Body, BodyError, MAX_BODY_BYTES,
-    MAX_TEXT_BYTES, Pinned, Revoked, RolloutEnded, RolloutMoved, RolloutStarted, Unpinned,
-    Withdrawn,
+    MAX_TEXT_BYTES, NodeConnections, Pinned, Reassigned, Revoked, RolloutEnded, RolloutMoved,
+    RolloutStarted, Unpinned, Withdrawn,
 };
 pub use refused::{Refused, code};
 pub use rollout::{
     BadRollout, Cohort, Difference, Differences, Event, Gate, Gates, IllegalMove, Judgement,
-    MAX_BAKE_MS, MAX_CAUSES, MAX_EXAMPLES, MAX_WAVES, OnBreach, Outcome, Rollout, RolloutSpec,
-    SLICES, Shadow, Stage, Step, Tally, Wave, judge, share, slice,
+    MAX_BAKE_MS, MAX_CAUSES, MAX_EXAMPLES, MAX_WAVES, OnBreach, Outcome, PROGRESS_MS, Rollout,
+    RolloutSpec, Shadow, Stage, Step, Tally, Wave, judge, rank, share,
 };
 pub use stamp::Stamp;
 pub use state::{Fault, MAX_FAULTS, State};

@@ -6,8 +6,9 @@ use serde::Serialize;
 use tamis_resources::NodeName;
 use tamis_trust::{Digest, Name, Version};
 
+use crate::record::NodeConnections;
 use crate::stamp::Stamp;
-use tamis_sync::{NodeReported, Running, SlotReport};
+use tamis_sync::{NodeReported, ProblemReport, Running, SlotReport};
 
 /// What ran in a slot of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,12 +40,26 @@ pub struct LastReport {
     pub time_ms: u64,
     /// Its slots.
     pub slots: BTreeMap<String, SlotReport>,
+    /// What is wrong with it beside its slots.
+    pub problems: Vec<ProblemReport>,
+}
+
+/// Whether a node was connected to a replica of the registry, when that was written last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LastConnection {
+    /// The replica.
+    pub replica: String,
+    /// Whether it was connected to it.
+    pub connected: bool,
+    /// Since when; milliseconds since the Unix epoch.
+    pub since_ms: u64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Observed {
     /// By service, then node.
     services: BTreeMap<String, BTreeMap<String, Node>>,
+    connections: BTreeMap<String, LastConnection>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -82,17 +97,46 @@ impl Observed {
         for runs in node.runs.values_mut() {
             runs.retain(|one| one.until_ms.is_none_or(|until| one.from_ms < until));
         }
-        node.last = Some(LastReport { time_ms, slots });
+        node.last = Some(LastReport { time_ms, slots, problems: report.problems.clone() });
+    }
+
+    /// Takes in who came and who left.
+    pub(crate) fn connections(&mut self, written: NodeConnections, stamp: &Stamp) {
+        let NodeConnections { replica, joined, left } = written;
+        let since_ms = stamp.time_ms;
+        for node in left {
+            // It may be connected to another replica since.
+            if let Some(last) = self.connections.get_mut(&node).filter(|it| it.replica == replica) {
+                *last = LastConnection { replica: replica.clone(), connected: false, since_ms };
+            }
+        }
+        for node in joined {
+            let last = LastConnection { replica: replica.clone(), connected: true, since_ms };
+            self.connections.insert(node, last);
+        }
+    }
+
+    pub(crate) fn connection(&self, node: &str) -> Option<&LastConnection> {
+        self.connections.get(node)
+    }
+
+    pub(crate) fn all_connections(&self) -> impl Iterator<Item = (&String, &LastConnection)> {
+        self.connections.iter()
+    }
+
+    /// Services of which a proxy ever reported.
+    pub(crate) fn services(&self) -> impl Iterator<Item = &String> {
+        self.services.keys()
     }
 
     pub(crate) fn last(&self, name: &NodeName) -> Option<&LastReport> {
         self.services.get(name.key())?.get(&name.to_string())?.last.as_ref()
     }
 
-    pub(crate) fn who_ran(&self, service: &str, at_ms: u64) -> Vec<&Ran> {
+    pub(crate) fn who_ran(&self, service: &str, (from_ms, to_ms): (u64, u64)) -> Vec<&Ran> {
         let nodes = self.services.get(service).into_iter().flat_map(BTreeMap::values);
         let runs = nodes.flat_map(|node| node.runs.values().flatten());
-        runs.filter(|one| one.from_ms <= at_ms && one.until_ms.is_none_or(|until| at_ms < until))
+        runs.filter(|one| one.from_ms <= to_ms && one.until_ms.is_none_or(|until| from_ms < until))
             .collect()
     }
 }

@@ -1,6 +1,6 @@
 //! Pins, and everything that ever happened to a filter.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use tamis_resources::{NodeName, parse};
@@ -52,6 +52,8 @@ pub enum What {
         digest: Digest,
         /// The rollout that ended with this pin; none: somebody pinned it.
         rollout: Option<String>,
+        /// Somebody went back to it.
+        back: bool,
     },
     /// Its pin was taken out.
     Unpinned,
@@ -82,6 +84,17 @@ pub enum What {
     },
 }
 
+/// How a pin came to be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum By<'a> {
+    /// Somebody pinned it.
+    Hand,
+    /// Somebody went back to it.
+    Rollback,
+    /// A rollout of that name ended with it.
+    Rollout(&'a str),
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Pins {
     /// By filter, then service.
@@ -90,7 +103,12 @@ pub(crate) struct Pins {
 }
 
 impl Pins {
-    pub(crate) fn pin(&mut self, pin: Pin, rollout: Option<&str>) {
+    pub(crate) fn pin(&mut self, pin: Pin, by: By<'_>) {
+        let (rollout, back) = match by {
+            By::Hand => (None, false),
+            By::Rollback => (None, true),
+            By::Rollout(name) => (Some(name.to_owned()), false),
+        };
         self.note(
             &pin.filter,
             Happening {
@@ -99,7 +117,8 @@ impl Pins {
                 what: What::Pinned {
                     version: pin.version.clone(),
                     digest: pin.digest,
-                    rollout: rollout.map(str::to_owned),
+                    rollout,
+                    back,
                 },
             },
         );
@@ -143,6 +162,17 @@ impl Pins {
     pub(crate) fn revision(&self, filter: &Name) -> u64 {
         let last = self.history.get(filter).and_then(|all| all.last());
         last.map_or(0, |last| last.stamp.revision)
+    }
+
+    /// Every digest that was ever pinned or rolled out.
+    pub(crate) fn digests(&self, filter: &Name) -> BTreeSet<Digest> {
+        let all = self.history.get(filter).into_iter().flatten();
+        let digests = all.filter_map(|one| match &one.what {
+            What::Pinned { digest, .. } => Some(*digest),
+            What::RolloutStarted { to, .. } => Some(*to),
+            What::Unpinned | What::RolloutMoved { .. } | What::RolloutEnded { .. } => None,
+        });
+        digests.collect()
     }
 
     pub(crate) fn history(&self, service: &str, filter: &Name) -> Vec<&Happening> {

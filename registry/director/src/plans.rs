@@ -30,8 +30,9 @@ pub struct Plans {
     /// The documents, ready to be folded.
     parsed: Vec<Document>,
     nodes: HashMap<NodeName, Known>,
-    /// The statuses of some fold; of other folds those count that are worse.
-    statuses: Vec<ResourceStatus>,
+    /// The statuses of the last fold of one proxy, and which; of other proxies those count that are worse. It follows that
+    /// proxy: of an older fold of it they would stay worse than they are.
+    statuses: Option<(NodeName, Vec<ResourceStatus>)>,
     shared: Shared,
     /// All problems and statuses, at this revision of what is wanted.
     everything: Option<(u64, Arc<Folded>)>,
@@ -117,7 +118,10 @@ impl Plans {
         let nobody = NodeName::Gateway { key: ALL.to_owned() };
         let nobody = nodes.is_empty().then(|| self.fold(&state.desired, &nobody));
         let known = nodes.iter().filter_map(|node| self.nodes.get(node));
-        let everything = Arc::new(merge(&self.statuses, known.chain(&nobody)));
+        let everything = Arc::new(merge(
+            self.statuses.as_ref().map_or(&[], |(_, all)| all),
+            known.chain(&nobody),
+        ));
         self.everything = Some((revision, Arc::clone(&everything)));
         everything
     }
@@ -177,7 +181,7 @@ impl Plans {
         if self.documents != desired.documents.changed {
             self.nodes.clear();
             self.shared.tidy();
-            self.statuses.clear();
+            self.statuses = None;
             self.everything = None;
             self.parsed = desired.documents.all();
             self.documents = desired.documents.changed;
@@ -191,8 +195,8 @@ impl Plans {
         }
         let well = |one: &ResourceStatus| one.conditions.iter().all(|condition| condition.status);
         let unwell = statuses.iter().filter(|one| !well(one)).cloned().collect();
-        if self.statuses.is_empty() {
-            self.statuses = statuses;
+        if self.statuses.as_ref().is_none_or(|(of, _)| of == node) {
+            self.statuses = Some((node.clone(), statuses));
         }
         let places = plan.as_ref().map(|plan| places(plan, |filter| self.shared.digest(filter)));
         let places = places.unwrap_or_default();

@@ -112,8 +112,12 @@ bodies! {
     Revoked = "revoked",
     /// A proxy said what it runs.
     NodeReported = "node-reported",
+    /// Proxies connected to a replica, or left it.
+    NodeConnections = "node-connections",
     /// A slot of a service was assigned.
     Assigned = "assigned",
+    /// All slots of a service, or of all of them, are to be assigned again, in a higher epoch.
+    Reassigned = "reassigned",
 }
 
 fn written<T: Serialize>(kind: &'static str, body: &T) -> Result<Value, BodyError> {
@@ -153,6 +157,14 @@ pub struct Pinned {
     /// Whoever pinned knew that it is older than what was pinned before.
     #[serde(default)]
     pub allow_older: bool,
+    /// It was pinned to go back to what was pinned before.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub rollback: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// A pin taken out.
@@ -200,6 +212,19 @@ pub struct RolloutEnded {
     pub why: String,
 }
 
+/// Proxies that connected to a replica of the registry, or left it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeConnections {
+    /// The replica, by its id.
+    pub replica: String,
+    /// Proxies that connected to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joined: Vec<String>,
+    /// Proxies that left it, and came back to none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<String>,
+}
+
 /// A withdrawal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revoked {
@@ -227,6 +252,19 @@ pub enum Withdrawn {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         from_index: Option<u64>,
     },
+}
+
+/// What is assigned from here on is above everything assigned before, also by a registry whose journal was lost: somebody
+/// agreed that this journal is the one that counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reassigned {
+    /// `namespace/name` of a service or gateway; `*` for all.
+    pub service: String,
+    /// The epoch, higher than the one before.
+    pub epoch: u64,
+    /// In words.
+    #[serde(default)]
+    pub reason: String,
 }
 
 /// A slot of a service was assigned, and signed for.

@@ -26,6 +26,12 @@ pub mod code {
     pub const ROLLOUT_FROM: &str = "rollout.from";
     /// It does not allow that move.
     pub const ROLLOUT_MOVE: &str = "rollout.move";
+    /// There is no such service to be assigned again.
+    pub const REASSIGN_SERVICE: &str = "reassign.service";
+    /// There is no epoch left.
+    pub const REASSIGN_EPOCH: &str = "reassign.epoch";
+    /// Whoever asked for a change approves it.
+    pub const APPROVAL_OWN: &str = "approval.own";
     /// The documents let nothing run in the slot.
     pub const SLOT_REFUSED: &str = "assign.refused";
     /// Proxies of one service want different things in one slot.

@@ -17,12 +17,15 @@ mod wave;
 pub use differences::{Difference, Differences, MAX_CAUSES, MAX_EXAMPLES};
 pub use gate::{Cohort, Gate, Judgement, Tally, judge};
 pub use stage::{Event, IllegalMove, Outcome, Stage, Step};
-pub use wave::{SLICES, share, slice};
+pub use wave::{rank, share};
 
 /// The most waves of a rollout.
 pub const MAX_WAVES: usize = 16;
 /// The longest bake time of a wave: 30 days, in milliseconds.
 pub const MAX_BAKE_MS: u64 = 30 * 24 * 3_600_000;
+
+/// How long a step may go without a judgement after its bake time, when nobody says so: an hour, in milliseconds.
+pub const PROGRESS_MS: u64 = 3_600_000;
 
 /// What a rollout says, before it is checked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,6 +52,10 @@ pub struct RolloutSpec {
     /// What a gate that does not hold does.
     #[serde(default)]
     pub on_breach: OnBreach,
+    /// How long a step may go without a judgement after its bake time, before it is paused; [`PROGRESS_MS`] when none,
+    /// at most [`MAX_BAKE_MS`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress_deadline_ms: Option<u64>,
 }
 
 /// A part of the nodes.
@@ -175,19 +182,19 @@ impl Rollout {
         self.0.services.iter().any(|one| one == "*" || one == service)
     }
 
-    /// The nodes that `step` moves, as a number of [`SLICES`]; none in the shadow.
+    /// How many of so many nodes `step` moves; none in the shadow.
     #[must_use]
-    pub fn share(&self, step: Step) -> u16 {
+    pub fn share(&self, step: Step, nodes: usize) -> usize {
         match step {
             Step::Shadow => 0,
-            Step::Wave(at) => self.0.waves.get(at).map_or(0, |wave| share(wave.percent)),
+            Step::Wave(at) => self.0.waves.get(at).map_or(0, |wave| share(wave.percent, nodes)),
         }
     }
 
-    /// Whether `step` moves this node.
+    /// How long a step may go without a judgement after its bake time, in milliseconds.
     #[must_use]
-    pub fn moves(&self, step: Step, node: &str) -> bool {
-        slice(&self.0.name, node) < self.share(step)
+    pub fn progress_deadline_ms(&self) -> u64 {
+        self.0.progress_deadline_ms.unwrap_or(PROGRESS_MS)
     }
 }
 
@@ -225,6 +232,10 @@ fn check_waves(spec: &RolloutSpec) -> Broken {
     if spec.waves.iter().any(|wave| wave.bake_ms > MAX_BAKE_MS) {
         return Some(("a wave bakes for more than 30 days".to_owned(), "shorten bake_ms"));
     }
+    if spec.progress_deadline_ms.is_some_and(|ms| ms == 0 || ms > MAX_BAKE_MS) {
+        let rule = "the progress deadline must be more than 0 and at most 30 days".to_owned();
+        return Some((rule, "an hour when left out"));
+    }
     None
 }
 
@@ -256,6 +267,12 @@ fn check_gates(spec: &RolloutSpec) -> Broken {
 }
 
 impl Gates {
+    /// Whether any of them is asked.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        self.compare() || self.max_trap_rate.is_some() || self.max_refusals.is_some()
+    }
+
     /// Whether any of them compares with the current digest.
     #[must_use]
     pub fn compare(&self) -> bool {

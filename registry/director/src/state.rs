@@ -8,13 +8,13 @@ use tamis_resources::NodeName;
 use tamis_trust::{Digest, Name};
 
 use crate::desired::{Desired, Revocation, RolloutState};
-use crate::documents::{DocumentInForce, FileInForce, NotTaken};
+use crate::documents::{DocumentInForce, FileInForce, NotTaken, Past};
 use crate::ledger::Ledger;
-use crate::observed::{LastReport, Observed, Ran};
-use crate::pins::{Happening, Pin, What, check, check_service};
+use crate::observed::{LastConnection, LastReport, Observed, Ran};
+use crate::pins::{By, Happening, Pin, What, check, check_service};
 use crate::record::{
-    Applied, Assigned, Body, Pinned, Revoked, RolloutEnded, RolloutMoved, Unpinned, Withdrawn,
-    short,
+    Applied, Assigned, Body, Pinned, Reassigned, Revoked, RolloutEnded, RolloutMoved, Unpinned,
+    Withdrawn, short,
 };
 use crate::rollout::{Outcome, Rollout, Stage};
 use crate::stamp::Stamp;
@@ -46,6 +46,7 @@ pub struct State {
     pub(crate) observed: Observed,
     /// By subject, then actor: the last time.
     pub(crate) approvals: BTreeMap<Digest, BTreeMap<String, Stamp>>,
+    past: Past,
     faults: Vec<Fault>,
     faults_total: u64,
 }
@@ -79,7 +80,7 @@ impl State {
             Ok(Some(body)) => self.take(body, &stamp),
             Err(error) => vec![error.to_string()],
         };
-        if kind != "node-reported" {
+        if !matches!(kind, "node-reported" | "node-connections") {
             self.decided = revision;
         }
         for why in whys {
@@ -93,9 +94,22 @@ impl State {
 
     /// Takes in a body and says what was wrong with it.
     fn take(&mut self, body: Body, stamp: &Stamp) -> Vec<String> {
-        if !matches!(body, Body::Approved(_) | Body::NodeReported(_) | Body::Assigned(_)) {
-            self.desired.revision = stamp.revision;
+        if matches!(
+            body,
+            Body::Approved(_)
+                | Body::NodeReported(_)
+                | Body::NodeConnections(_)
+                | Body::Assigned(_)
+        ) {
+            return self.change(body, stamp);
         }
+        self.desired.revision = stamp.revision;
+        let whys = self.change(body, stamp);
+        self.desired.settle();
+        whys
+    }
+
+    fn change(&mut self, body: Body, stamp: &Stamp) -> Vec<String> {
         let taken = match body {
             Body::Applied(applied) => return self.applied(&applied, stamp),
             Body::Pinned(pinned) => self.pinned(pinned, stamp),
@@ -113,13 +127,31 @@ impl State {
                 Ok(())
             }
             Body::NodeReported(report) => self.reported(&report, stamp),
+            Body::NodeConnections(connections) => {
+                self.observed.connections(connections, stamp);
+                Ok(())
+            }
             Body::Assigned(assigned) => self.ledger.take(assigned),
+            Body::Reassigned(reassigned) => self.reassigned(&reassigned),
         };
         taken.err().into_iter().collect()
     }
 
+    fn reassigned(&mut self, reassigned: &Reassigned) -> Result<(), String> {
+        check_service(&reassigned.service)?;
+        self.ledger.raise(&reassigned.service, reassigned.epoch)
+    }
+
     fn applied(&mut self, applied: &Applied, stamp: &Stamp) -> Vec<String> {
+        let keys = applied.documents.iter().map(|one| &one.key).chain(&applied.removed);
+        let keys: BTreeSet<&String> = keys.collect();
+        let before: Vec<Option<DocumentInForce>> =
+            keys.iter().map(|key| self.desired.documents.by_key.get(*key).cloned()).collect();
         let refused = self.desired.documents.apply(applied, stamp);
+        for (key, before) in keys.into_iter().zip(&before) {
+            let after = self.desired.documents.by_key.get(key);
+            self.past.note(key, before.as_ref(), after, stamp);
+        }
         let whys = refused.into_iter().map(|(key, why)| match why {
             NotTaken::Rule(why) => why,
             NotTaken::Problems(problems) => {
@@ -132,8 +164,9 @@ impl State {
 
     fn pinned(&mut self, pinned: Pinned, stamp: &Stamp) -> Result<(), String> {
         check(&pinned)?;
-        let Pinned { service, filter, version, digest, allow_older: _ } = pinned;
-        self.desired.pins.pin(Pin { service, filter, version, digest, stamp: stamp.clone() }, None);
+        let Pinned { service, filter, version, digest, allow_older: _, rollback } = pinned;
+        let by = if rollback { By::Rollback } else { By::Hand };
+        self.desired.pins.pin(Pin { service, filter, version, digest, stamp: stamp.clone() }, by);
         Ok(())
     }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tamis_resources::NodeName;
-use tamis_resources::plan::{FilterPlan, NodePlan};
+use tamis_resources::plan::{FilterPlan, NodePlan, RefusedPlan};
 use tamis_sync::{SHADOW, placed};
-use tamis_trust::{Digest, Mode, Name, config_digest};
+use tamis_trust::{Digest, Mode, Name, config_digest, first_version};
 
 use crate::assign::join;
 use crate::desired::Desired;
@@ -41,7 +41,7 @@ pub(crate) struct Wants {
 pub(crate) struct Place {
     filter: String,
     config: Digest,
-    refused: Option<String>,
+    refused: Option<RefusedPlan>,
     digest: Option<Digest>,
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn config(filter: &FilterPlan) -> Digest {
 }
 
 fn place(filter: &FilterPlan, config: Digest) -> Place {
-    let refused = filter.refused.as_ref().map(|why| format!("{}: {}", why.code, why.reason));
+    let refused = filter.refused.clone();
     let digest = filter.digest.parse().ok().filter(|_| filter.refused.is_none());
     Place { filter: filter.filter.clone(), config, refused, digest }
 }
@@ -103,7 +103,14 @@ fn wanted(desired: &Desired, place: &Place) -> Result<Wanted, Refused> {
         remedy: "plan a change and read its problems".to_owned(),
     };
     let Some(digest) = place.digest else {
-        return Err(refuse(place.refused.clone().unwrap_or_default()));
+        let why = place.refused.as_ref();
+        let rule = why.map(|why| format!("{}: {}", why.code, why.reason)).unwrap_or_default();
+        let remedy = why.map(|why| why.remedy.clone()).filter(|remedy| !remedy.is_empty());
+        let refused = refuse(rule);
+        return Err(Refused {
+            remedy: remedy.unwrap_or_else(|| refused.remedy.clone()),
+            ..refused
+        });
     };
     let filter: Name = place.filter.parse().map_err(|error| refuse(format!("{error}")))?;
     if let Some(revocation) = desired.revoked_digests.get(&digest) {
@@ -148,6 +155,8 @@ impl<'a> NodeWants<'a> {
             let known = state.ledger.slot(node.key(), slot);
             let alive = state.desired.rollout(node.key(), &wanted.filter);
             let above = above(known, alive.map(|it| it.rollout.name()), lane.as_deref(), None);
+            // What was assigned in an epoch before counts no more.
+            let above = above.max(first_version(state.ledger.epoch(node.key())));
             match known.and_then(|known| known.lane(lane.as_deref())) {
                 Some(had) if holds(had, wanted, above, now) => {
                     out.assigned.insert(slot.clone(), had);

@@ -59,6 +59,16 @@ impl Blobs {
         Ok(Self { storage: Storage::Objects(objects::Objects::open(url, options)?) })
     }
 
+    /// Whether the storage answers, and takes what is written to it; asked once, before anything depends on it. Nothing is
+    /// left behind.
+    ///
+    /// # Errors
+    /// [`BlobError::Storage`].
+    pub async fn probe(&self) -> Result<(), BlobError> {
+        let upload = self.begin().await?;
+        self.cancel(&upload).await
+    }
+
     /// Begins an upload of no bytes.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use tamis_oci::{Pattern, Secret, Store, StoreError, Verb};
 
 use crate::ServerError;
 
-const NAME: &str = "admin";
+pub(crate) const NAME: &str = "admin";
 const FILE: &str = "admin.token";
 
 /// Makes a token that may do everything, if there is no token at all, and says where it is kept.

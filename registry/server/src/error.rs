@@ -26,6 +26,38 @@ pub enum ServerError {
     /// The blobs cannot be opened.
     #[error("the blobs cannot be opened")]
     Blobs(#[source] BlobError),
+    /// The object store does not answer, or takes nothing.
+    #[error(
+        "the object store {url} cannot be used: {why}; check --blobs and --blobs-options (endpoint, region, keys, and that \
+         the bucket is there)"
+    )]
+    Objects {
+        /// Its address.
+        url: String,
+        /// What came back.
+        why: String,
+    },
+    /// The journal names filters that the blobs of this process do not have.
+    #[error(
+        "the journal names {named} filters and the blobs here have none of them ({example}): replicas of one journal share \
+         their blobs, so start with the --blobs of the others, or with their folder"
+    )]
+    OtherBlobs {
+        /// How many were looked for.
+        named: usize,
+        /// The first of them.
+        example: String,
+    },
+    /// What was assigned last was signed by another director.
+    #[error(
+        "the director's key in {} did not sign what is assigned in this journal: copy director.key and log.key from another \
+         replica; if they are lost, start once with --make-new-keys, and give all proxies the new director.json",
+        folder.display()
+    )]
+    OtherDirector {
+        /// Where the key is.
+        folder: PathBuf,
+    },
     /// The journal cannot be folded, or the first token not be made.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -49,6 +81,9 @@ pub enum ServerError {
     /// The journal does not hold: an entry was altered, or one is missing.
     #[error("the journal does not hold")]
     Log(#[from] LogError),
+    /// What was restored cannot be assigned again.
+    #[error("what was restored cannot be assigned again: {0}")]
+    Restored(String),
     /// The address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),

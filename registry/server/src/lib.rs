@@ -50,6 +50,6 @@ pub use error::ServerError;
 pub use plane::{
     Control, Examine, Guards, Keys, KeysError, Membership, PolicyFolder, Rules, Terms, Wanted,
 };
-pub use registry::{Options, Registry};
+pub use registry::{LostKeys, Options, Registry};
 pub use rest::document as openapi;
 pub use storage::Storage;

@@ -18,11 +18,15 @@ mod policy;
 mod problem;
 mod reconcile;
 mod sources;
+mod start;
 mod view;
+mod wanted;
 
 pub use control::{Control, Rules};
 pub use examine::Examine;
 pub use fleet::{Membership, Wanted};
+pub(crate) use keys::Missing;
 pub use keys::{Keys, KeysError};
 pub use policy::PolicyFolder;
+pub(crate) use problem::chain;
 pub use tamis_director::{Guards, Terms};

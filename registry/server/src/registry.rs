@@ -9,11 +9,12 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::plane::{Control, Examine, Keys, PolicyFolder, Rules};
+use crate::plane::{Control, Examine, Keys, Missing, PolicyFolder, Rules};
 use axum::Router;
 use axum::body::Body;
 use http::{Request, Response};
 use hyper::body::Incoming;
+use tamis_journal::{Entry, Journal, JournalError};
 use tamis_oci::{Limits, Store, collect};
 use tamis_transport::{
     Address, BoundListener, ConnInfo, Plain, ServeLimits, ServerTls, Shutdown, bind,
@@ -23,7 +24,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{LocalSet, spawn_local};
 use tower::ServiceExt as _;
 
-use crate::admin::first_token;
+use crate::admin::{NAME as FIRST_TOKEN, first_token};
 use crate::proxies::{self, Peer};
 use crate::{ServerError, Storage, rest};
 
@@ -46,6 +47,10 @@ pub struct Options {
     pub policy: Option<(PathBuf, Vec<u8>)>,
     /// What the log is called, when its key is made.
     pub log_origin: String,
+    /// What becomes of keys that are not there though the journal is in use.
+    pub lost_keys: LostKeys,
+    /// The journal was restored from a backup: everything is assigned again, above all that proxies have seen.
+    pub restored: bool,
     /// Who looks into components.
     pub examine: Arc<dyn Examine>,
     /// Connections at once, those of proxies apart; 1,024. More wait in the queue of the system.
@@ -58,6 +63,15 @@ pub struct Options {
     pub grace: Duration,
     /// How long connections get to end in; 10 seconds.
     pub drain: Duration,
+}
+
+/// What becomes of keys that are not there though the journal is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LostKeys {
+    /// The registry does not start: other replicas, or a backup, have them.
+    Refuse,
+    /// They are lost, and somebody said so: others are made, and everything is assigned again.
+    MakeNew,
 }
 
 impl Options {
@@ -73,6 +87,8 @@ impl Options {
             rules: Rules::default(),
             policy: None,
             log_origin: "tamis-registry".to_owned(),
+            lost_keys: LostKeys::Refuse,
+            restored: false,
             examine,
             max_connections: 1_024,
             max_proxies: 16_384,
@@ -200,7 +216,10 @@ fn is_private(address: &Address) -> bool {
 
 async fn open(options: &Options) -> Result<(Ready, Opened), ServerError> {
     let store = options.storage.open(options.limits.clone()).await?;
-    let keys = Keys::open(&options.storage.folder, &options.log_origin)?;
+    let in_use = in_use(store.journal()).await.map_err(ServerError::Journal)?;
+    let lost = options.lost_keys == LostKeys::MakeNew;
+    let missing = if in_use && !lost { Missing::Refused } else { Missing::Made };
+    let keys = Keys::open(&options.storage.folder, &options.log_origin, missing)?;
     let (director, log_key) = (keys.director_document().to_owned(), keys.log_verifier());
     let examine = Arc::clone(&options.examine);
     let policy = match &options.policy {
@@ -212,6 +231,19 @@ async fn open(options: &Options) -> Result<(Ready, Opened), ServerError> {
     };
     // Reads the whole journal and finds what does not hold.
     let control = Control::open(store.clone(), keys, options.rules, examine, policy).await?;
+    if options.storage.has_own_blobs() {
+        control.check_blobs().await?;
+    }
+    match (control.signed_the_last(), lost) {
+        (true, _) => {}
+        (false, false) => {
+            return Err(ServerError::OtherDirector { folder: options.storage.folder.clone() });
+        }
+        (false, true) => control.restored("the director has a new key").await?,
+    }
+    if options.restored {
+        control.restored("the registry was restored from a backup").await?;
+    }
     let (socket, address) = bound(&options.listen)?;
     let proxies = match &options.proxies {
         None => None,
@@ -222,6 +254,21 @@ async fn open(options: &Options) -> Result<(Ready, Opened), ServerError> {
     let ready = Ready { address, proxies: proxies_address, admin_token, director, log_key };
     let proxies = proxies.map(|((socket, address), tls)| (socket, address, tls));
     Ok((ready, Opened { store, control, socket, proxies }))
+}
+
+/// So many tokens are not made before a first start.
+const EARLY: usize = 100;
+
+/// Whether a registry served from this journal before: then there are keys of it somewhere. Tokens alone may have been made
+/// before the first start, all but the one that a start makes.
+async fn in_use(journal: &Journal) -> Result<bool, JournalError> {
+    let entries = journal.read(0, EARLY).await?;
+    let served = |entry: &Entry| match entry.record.kind.as_str() {
+        "token-created" => entry.record.body.get("name").is_some_and(|name| name == FIRST_TOKEN),
+        "token-revoked" => false,
+        _ => true,
+    };
+    Ok(entries.len() == EARLY || entries.iter().any(served))
 }
 
 fn bound(listen: &Address) -> Result<(BoundListener, Address), ServerError> {

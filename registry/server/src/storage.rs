@@ -1,11 +1,16 @@
 //! Where a registry keeps everything.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tamis_journal::{Blobs, Journal};
 use tamis_oci::{Limits, Store};
 
 use crate::ServerError;
+use crate::plane::chain;
+
+/// How long an object store may take to answer at the start.
+const PROBE: Duration = Duration::from_secs(15);
 
 /// Where the journal and the blobs are.
 #[derive(Debug, Clone)]
@@ -36,6 +41,22 @@ impl Storage {
         self
     }
 
+    /// What is first asked of an object store at the first push is too late: the registry was said to serve by then.
+    async fn probe(&self, blobs: &Blobs) -> Result<(), ServerError> {
+        let Some((url, _)) = &self.blobs else { return Ok(()) };
+        let failed = |why: String| ServerError::Objects { url: url.clone(), why };
+        match tokio::time::timeout(PROBE, blobs.probe()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(failed(chain(&error))),
+            Err(_) => Err(failed(format!("it did not answer within {} seconds", PROBE.as_secs()))),
+        }
+    }
+
+    /// Whether the blobs are in the folder of this process, which other replicas may not see.
+    pub(crate) fn has_own_blobs(&self) -> bool {
+        self.blobs.is_none()
+    }
+
     /// Opens both, checks the journal from its first entry on, and folds it.
     ///
     /// A journal that was tampered with is not served: what runs is decided by it.
@@ -54,6 +75,7 @@ impl Storage {
             None => Blobs::files(&self.folder).await,
         };
         let blobs = blobs.map_err(ServerError::Blobs)?;
+        self.probe(&blobs).await?;
         Ok(Store::open(journal, blobs, limits).await?)
     }
 }

@@ -17,8 +17,8 @@ use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde::Deserialize as _;
 use tamis_sync::{
-    Activation, Backoff, FromNode, NodeReported, Outcome, Part, Push, RefusedReport, Replica,
-    Running, SlotReport, ToNode,
+    Activation, Backoff, FromNode, NodeReported, Outcome, Part, Push, Refusal, RefusedReport,
+    Replica, Running, SlotReport, ToNode,
 };
 use tamis_transport::{Address, ClientTls, OwnCertificate, connect};
 use tamis_trust::{
@@ -223,8 +223,16 @@ impl Proxy {
             Ok(running) => (Some(running), None),
             Err(error) => {
                 let digest = activation.filter.digest.parse().unwrap_or(Digest::of(b""));
-                let code = error.downcast_ref::<Refused>().map_or("assign.missing", |it| it.code);
-                (None, Some(RefusedReport { digest, code: code.to_owned() }))
+                let why = match error.downcast::<Refused>() {
+                    Ok(refused) => refused.into(),
+                    Err(error) => Refusal {
+                        code: "assign.missing".to_owned(),
+                        rule: error.to_string(),
+                        set_by: "the director".to_owned(),
+                        remedy: "push the filter".to_owned(),
+                    },
+                };
+                (None, Some(RefusedReport { digest, why }))
             }
         };
         Ok(SlotReport { slot: slot.to_owned(), filter, running, refused })
@@ -272,6 +280,7 @@ impl Proxy {
             slots: self.slots.values().map(|(_, report)| report.clone()).collect(),
             statistics: Vec::new(),
             shadows: Vec::new(),
+            problems: Vec::new(),
         }
     }
 }

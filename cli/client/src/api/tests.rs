@@ -14,7 +14,7 @@ async fn names_travel_whole_whatever_is_in_them() {
     client.rollout("a/b ?#%").await.unwrap_err();
     client.history("*", Some("acme/retry&x=1")).await.unwrap_err();
     client.resource("Service", "shop", "..").await.unwrap_err();
-    client.who_ran("shop/a", 7).await.unwrap_err();
+    client.who_ran("shop/a", 7, None).await.unwrap_err();
     let paths: Vec<String> = fake.asked().into_iter().map(|asked| asked.path).collect();
     assert_eq!(
         paths,

@@ -70,12 +70,19 @@ fn text(files: &[PathBuf], told: &[Value]) -> String {
         let entries = one.get("entries").and_then(Value::as_array).map_or(0, Vec::len);
         let size = one.get("size").and_then(Value::as_u64).unwrap_or_default();
         let runs = match (one.get("runs").and_then(Value::as_u64), one.get("service")) {
+            (Some(0), Some(service)) => {
+                format!(
+                    "; the answer names no run of {service}, and that there was none is not proven"
+                )
+            }
+            (Some(1), Some(service)) => format!(", and report the one run of {service}"),
             (Some(runs), Some(service)) => format!(", and report the {runs} runs of {service}"),
             _ => String::new(),
         };
         text.push_str(&format!(
-            "{} holds: {entries} entries are in the log of {size}{runs}\n",
-            path.display()
+            "{} holds: {} in the log of {size}{runs}\n",
+            path.display(),
+            crate::table::count(entries, "entry is", "entries are")
         ));
     }
     text
@@ -161,7 +168,8 @@ fn reported(ran: &WhoRan, run: &Ran, proven: &Proven) -> Result<()> {
         bail!("entry {} does not report this", run.revision);
     }
     let time_ms = entry.get("time_ms").and_then(Value::as_u64).unwrap_or_default();
-    let covers = run.from_ms <= ran.at_ms && run.until_ms.is_none_or(|until| ran.at_ms < until);
+    let last_ms = ran.to_ms.unwrap_or(ran.at_ms);
+    let covers = run.from_ms <= last_ms && run.until_ms.is_none_or(|until| ran.at_ms < until);
     if run.from_ms > time_ms || !covers {
         bail!("its times are not those of the report and of the question");
     }

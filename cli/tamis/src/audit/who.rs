@@ -6,7 +6,7 @@ use crate::names;
 use crate::output::{self, Output};
 use crate::remote::Where;
 use crate::table::{short, table};
-use crate::when::{dated, moment, now_ms, rfc3339};
+use crate::when::{dated, day, moment, now_ms, rfc3339};
 use anyhow::{Context as _, Result};
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -19,9 +19,15 @@ pub(super) struct Arguments {
     /// Service or gateway, NAMESPACE/NAME.
     #[arg(value_parser = names::service)]
     service: String,
-    /// The moment: RFC 3339 in UTC, how long ago (10m, 1h30m), or now.
+    /// The moment: RFC 3339 in UTC, how long ago (10m, 1h30m), or now; of a day (2027-01-31, today, yesterday) all of it.
     #[arg(long, value_name = "TIME", default_value = "now")]
     at: String,
+    /// From this moment on, instead of at one: like --at.
+    #[arg(long, value_name = "TIME", conflicts_with = "at")]
+    from: Option<String>,
+    /// Until this moment; now when not said.
+    #[arg(long, value_name = "TIME", requires = "from")]
+    to: Option<String>,
     /// File that the answer goes to with its proof, for `tamis audit verify`.
     #[arg(long, value_name = "FILE")]
     proof: Option<PathBuf>,
@@ -34,11 +40,11 @@ pub(super) struct Arguments {
 
 /// Asks, checks if there is a key to check with, and keeps the proof.
 pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
-    let at_ms = moment(&arguments.at, now_ms())?;
+    let (at_ms, to_ms) = arguments.range(now_ms())?;
     let key = arguments.log_key.as_deref().map(verify::key).transpose()?;
     let remote = arguments.registry.remote()?;
     let service = &arguments.service;
-    let ran = remote.ask("asking", async |client| client.who_ran(service, at_ms).await)?;
+    let ran = remote.ask("asking", async |client| client.who_ran(service, at_ms, to_ms).await)?;
     if let Some(key) = &key {
         verify::who_ran(&ran, key).context("the answer does not hold")?;
     }
@@ -47,8 +53,8 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     }
     output::answer(output, &dated(&ran), || {
         let mut text = told(&ran);
-        if key.is_some() {
-            text.push_str("the proof holds\n");
+        if key.is_some() && !ran.runs.is_empty() {
+            text.push_str("the proof holds: these reports are in the log\n");
         }
         if let Some(path) = &arguments.proof {
             let _ =
@@ -59,10 +65,45 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+impl Arguments {
+    /// The first and the last moment that are asked about; one moment has no last one.
+    fn range(&self, now_ms: u64) -> Result<(u64, Option<u64>)> {
+        let end = |text: &str| match day(text, now_ms) {
+            Some((_, to_ms)) => Ok(to_ms.min(now_ms)),
+            None => moment(text, now_ms),
+        };
+        match &self.from {
+            Some(from) => {
+                let from_ms = moment(from, now_ms)?;
+                let to_ms = self.to.as_deref().map_or(Ok(now_ms), end)?;
+                if to_ms < from_ms {
+                    anyhow::bail!(
+                        "the range ends at {} and begins at {}",
+                        rfc3339(to_ms),
+                        rfc3339(from_ms)
+                    );
+                }
+                Ok((from_ms, Some(to_ms)))
+            }
+            None => match day(&self.at, now_ms) {
+                Some((from_ms, to_ms)) => Ok((from_ms, Some(to_ms.min(now_ms).max(from_ms)))),
+                None => Ok((moment(&self.at, now_ms)?, None)),
+            },
+        }
+    }
+}
+
+/// Nobody can prove by reports that there was none.
+const UNPROVEN: &str =
+    "that nothing ran is not proven: the log proves what was reported, not that all was\n";
+
 fn told(ran: &WhoRan) -> String {
-    let at = rfc3339(ran.at_ms);
+    let at = match ran.to_ms {
+        None => format!("at {}", rfc3339(ran.at_ms)),
+        Some(to_ms) => format!("from {} to {}", rfc3339(ran.at_ms), rfc3339(to_ms)),
+    };
     if ran.runs.is_empty() {
-        return format!("no proxy of {} reported to run a filter at {at}\n", ran.service);
+        return format!("no proxy of {} reported to run a filter {at}\n{UNPROVEN}", ran.service);
     }
     let row = |one: &Ran| {
         [
@@ -77,7 +118,7 @@ fn told(ran: &WhoRan) -> String {
     };
     let rows: Vec<_> = ran.runs.iter().map(row).collect();
     let head = ["PROXY", "SLOT", "FILTER", "DIGEST", "FROM", "UNTIL", "REPORTED AT REVISION"];
-    format!("{} at {at}\n\n{}\n", ran.service, table(head, &rows))
+    format!("{} {at}\n\n{}\n", ran.service, table(head, &rows))
 }
 
 #[cfg(test)]
@@ -99,14 +140,48 @@ mod tests {
             revision: 9,
         };
         let proof = Proof { key: String::new(), checkpoint: String::new(), entries: Vec::new() };
-        let mut ran = WhoRan { service: "shop/a".into(), at_ms: 90_000, runs: vec![run], proof };
+        let mut ran =
+            WhoRan { service: "shop/a".into(), at_ms: 90_000, to_ms: None, runs: vec![run], proof };
         assert_eq!(
             told(&ran),
             "shop/a at 1970-01-01T00:01:30Z\n\n\
              PROXY             SLOT   FILTER            DIGEST     FROM                  UNTIL  REPORTED AT REVISION\n\
              sidecar:shop/a/0  retry  acme/retry 1.4.2  sha256:00  1970-01-01T00:01:00Z  now    9\n\n"
         );
+        ran.to_ms = Some(150_000);
+        assert!(
+            told(&ran).starts_with("shop/a from 1970-01-01T00:01:30Z to 1970-01-01T00:02:30Z\n")
+        );
         ran.runs.clear();
-        assert!(told(&ran).starts_with("no proxy of shop/a"));
+        let none = told(&ran);
+        assert!(none.starts_with("no proxy of shop/a") && none.ends_with(UNPROVEN), "{none}");
+    }
+
+    #[test]
+    fn a_day_is_a_range_and_a_range_ends_after_it_begins() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            arguments: Arguments,
+        }
+        let (now, day) = (10 * 86_400_000 + 1_000, 86_400_000);
+        let range = |line: &str| {
+            let line = ["who-ran", "shop/a"].into_iter().chain(line.split_whitespace());
+            <Line as clap::Parser>::try_parse_from(line).ok()?.arguments.range(now).ok()
+        };
+        for (line, wanted) in [
+            ("", Some((now, None))),
+            ("--at 1s", Some((now - 1_000, None))),
+            ("--at yesterday", Some((9 * day, Some(10 * day - 1)))),
+            ("--at today", Some((10 * day, Some(now)))),
+            ("--from yesterday", Some((9 * day, Some(now)))),
+            ("--from yesterday --to yesterday", Some((9 * day, Some(10 * day - 1)))),
+            ("--from 2h --to 1h", Some((now - 7_200_000, Some(now - 3_600_000)))),
+            ("--from 1h --to 2h", None),
+            ("--to 1h", None),
+            ("--from 1h --at now", None),
+        ] {
+            assert_eq!(range(line), wanted, "{line}");
+        }
     }
 }

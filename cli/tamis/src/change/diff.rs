@@ -1,9 +1,9 @@
 //! What a change changes, as people read it.
 
 use crate::table::{count, short};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use tamis_api::{Diff, DocumentProblem, Side, SlotChange, SlotDiff};
+use tamis_api::{Diff, DocumentProblem, FieldChange, Side, SlotChange, SlotDiff};
 
 /// Whether a change was made.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -14,29 +14,12 @@ pub(crate) enum Made {
     Yes,
 }
 
-/// A diff: by service what changes in its slots and beside them, then documents, proxies, emptied chains, problems.
+/// A diff: what changes in documents, old and new, then what follows in slots and beside them, once for all that is alike,
+/// then proxies, emptied chains, problems.
 pub(crate) fn text(diff: &Diff, made: Made) -> String {
-    let mut services: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for slot in &diff.slots {
-        services.entry(&slot.service).or_default().push(line(slot));
-    }
-    for (service, others) in &diff.others {
-        let lines = others.iter().map(|other| format!("~ {other}"));
-        services.entry(service).or_default().extend(lines);
-    }
-    let mut text = String::new();
-    for (service, lines) in services {
-        let _ = writeln!(text, "{service}");
-        for line in lines {
-            let _ = writeln!(text, "  {line}");
-        }
-    }
-    listed(
-        &mut text,
-        "documents (+ comes or changes, - goes)",
-        &diff.documents_changed,
-        &diff.documents_removed,
-    );
+    let mut text = documents(diff);
+    slots(&mut text, &diff.slots);
+    others(&mut text, &diff.others);
     listed(&mut text, "proxies", &diff.nodes_added, &diff.nodes_removed);
     for one in &diff.emptied {
         let _ =
@@ -53,6 +36,80 @@ pub(crate) fn text(diff: &Diff, made: Made) -> String {
         (_, Made::Yes) => writeln!(text, "{touched} of {services} changed"),
     };
     text
+}
+
+/// Documents that come, change and go; of those that change the fields, old and new.
+fn documents(diff: &Diff) -> String {
+    let mut text = String::new();
+    let changed = |key: &String| diff.documents.iter().find(|one| one.key == *key);
+    for key in &diff.documents_changed {
+        match changed(key) {
+            None => drop(writeln!(text, "  + {key}")),
+            Some(one) => {
+                let _ = writeln!(text, "  ~ {key}");
+                fields(&mut text, "      ", &one.fields);
+            }
+        }
+    }
+    for key in &diff.documents_removed {
+        let _ = writeln!(text, "  - {key}");
+    }
+    if text.is_empty() { text } else { format!("documents\n{text}") }
+}
+
+/// Fields that differ, a line each; a document whose meaning stays says so.
+pub(crate) fn fields(text: &mut String, before: &str, fields: &[FieldChange]) {
+    let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
+    for one in fields {
+        let (old, new) = (value(&one.before), value(&one.after));
+        let _ = writeln!(text, "{before}{}  {old} → {new}", one.field);
+    }
+}
+
+/// Slots, one line for all services in which they change alike.
+fn slots(text: &mut String, all: &[SlotDiff]) {
+    let mut alike: Vec<(String, usize, Vec<&str>)> = Vec::new();
+    for slot in all {
+        let line = line(slot);
+        match alike.iter_mut().find(|(known, ..)| *known == line) {
+            Some((_, proxies, services)) => {
+                *proxies += slot.nodes.len();
+                services.push(&slot.service);
+            }
+            None => alike.push((line, slot.nodes.len(), vec![&slot.service])),
+        }
+    }
+    if !alike.is_empty() {
+        text.push_str("slots\n");
+    }
+    for (line, proxies, mut services) in alike {
+        services.dedup();
+        let proxies = count(proxies, "proxy", "proxies");
+        let _ = writeln!(text, "  {line} in {proxies} of {}", named(&services));
+    }
+}
+
+/// What changes beside slots, one line for all services in which it does.
+fn others(text: &mut String, all: &BTreeMap<String, BTreeSet<String>>) {
+    let mut alike: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (service, others) in all {
+        others.iter().for_each(|other| alike.entry(other).or_default().push(service));
+    }
+    if !alike.is_empty() {
+        text.push_str("beside slots\n");
+    }
+    for (other, services) in alike {
+        let _ = writeln!(text, "  ~ {other} of {}", named(&services));
+    }
+}
+
+/// One or two services by name, more of them by number.
+fn named(services: &[&str]) -> String {
+    match services {
+        [one] => (*one).to_owned(),
+        [one, two] => format!("{one} and {two}"),
+        many => count(many.len(), "service", "services"),
+    }
 }
 
 /// Problems, each place once: what is wrong there is wrong for every proxy that the document is about.
@@ -84,7 +141,7 @@ fn listed(text: &mut String, what: &str, come: &[String], go: &[String]) {
     }
 }
 
-/// `~ pay-jwt  auth/jwt 1.4.1 → 1.4.2 (digest) in 2 proxies`
+/// `~ pay-jwt  auth/jwt 1.4.1 → 1.4.2 (digest)`
 fn line(slot: &SlotDiff) -> String {
     let mark = match slot.change {
         SlotChange::Added => '+',
@@ -100,8 +157,7 @@ fn line(slot: &SlotDiff) -> String {
         [] => String::new(),
         parts => format!(" ({})", parts.join(", ")),
     };
-    let proxies = count(slot.nodes.len(), "proxy", "proxies");
-    format!("{mark} {}  {what}{parts} in {proxies}", slot.slot)
+    format!("{mark} {}  {what}{parts}", slot.slot)
 }
 
 fn changed(before: &Side, after: &Side) -> String {
@@ -128,7 +184,7 @@ fn release(side: &Side) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tamis_api::Emptied;
+    use tamis_api::{DocumentDiff, Emptied};
 
     fn side(version: &str) -> Side {
         Side {
@@ -141,11 +197,11 @@ mod tests {
     }
 
     #[test]
-    fn a_diff_reads_by_service() {
-        let slot = SlotDiff {
-            service: "shop/edge".into(),
+    fn a_diff_says_what_changes_old_and_new_and_folds_what_is_alike() {
+        let slot = |service: &str| SlotDiff {
+            service: service.into(),
             slot: "pay-jwt".into(),
-            nodes: vec!["gateway:shop/edge".into()],
+            nodes: vec![format!("sidecar:{service}/0"), format!("sidecar:{service}/1")],
             change: SlotChange::Changed,
             before: Some(side("1.4.1")),
             after: Some(side("1.4.2")),
@@ -153,30 +209,66 @@ mod tests {
         };
         let gone = SlotDiff {
             slot: "old".into(),
+            nodes: vec!["gateway:shop/edge".into()],
             change: SlotChange::Removed,
             after: None,
             parts: Vec::new(),
-            ..slot.clone()
+            ..slot("shop/edge")
         };
+        let weight = FieldChange {
+            field: "spec.rules[0].backendRefs[v2].weight".into(),
+            before: Some("10".into()),
+            after: Some("50".into()),
+        };
+        let added = FieldChange { field: "spec.x".into(), before: None, after: Some("1".into()) };
+        let others = |what: &str| [what.to_owned()].into();
         let diff = Diff {
-            slots: vec![slot, gone],
-            others: [("shop/edge".into(), ["listener https".into()].into())].into(),
-            documents_changed: vec!["Service/shop/a".into()],
+            slots: vec![slot("shop/a"), slot("shop/b"), slot("shop/c"), gone],
+            others: [
+                ("shop/a".into(), others("upstream shop/v2:80")),
+                ("shop/edge".into(), others("listener https")),
+                ("shop/b".into(), others("upstream shop/v2:80")),
+            ]
+            .into(),
+            documents: vec![DocumentDiff {
+                key: "HTTPRoute/shop/r".into(),
+                fields: vec![weight, added],
+            }],
+            documents_changed: vec!["HTTPRoute/shop/r".into(), "Service/shop/new".into()],
+            documents_removed: vec!["Service/shop/old".into()],
             emptied: vec![Emptied { node: "gateway:shop/edge".into(), listener: "http".into() }],
-            services: 3,
+            services: 4,
             touched: ["shop/edge".into()].into(),
             ..Diff::default()
         };
         assert_eq!(
             text(&diff, Made::No),
-            "shop/edge\n  \
-             ~ pay-jwt  auth/jwt 1.4.1 sha256:141141141141… → 1.4.2 sha256:142142142142… (digest) in 1 proxy\n  \
-             - old  auth/jwt 1.4.1 sha256:141141141141… in 1 proxy\n  \
-             ~ listener https\n\
-             documents (+ comes or changes, - goes)\n  + Service/shop/a\n\
+            "documents\n  ~ HTTPRoute/shop/r\n      \
+             spec.rules[0].backendRefs[v2].weight  10 → 50\n      spec.x  nothing → 1\n  \
+             + Service/shop/new\n  - Service/shop/old\n\
+             slots\n  ~ pay-jwt  auth/jwt 1.4.1 sha256:141141141141… → 1.4.2 sha256:142142142142… (digest) in 6 proxies of 3 services\n  \
+             - old  auth/jwt 1.4.1 sha256:141141141141… in 1 proxy of shop/edge\n\
+             beside slots\n  ~ listener https of shop/edge\n  ~ upstream shop/v2:80 of shop/a and shop/b\n\
              ! listener http of gateway:shop/edge has no filter any more\n\
-             1 of 3 services would do something else\n"
+             1 of 4 services would do something else\n"
         );
+    }
+
+    #[test]
+    fn a_mesh_wide_change_is_a_few_lines_however_many_services_there_are() {
+        let slot = |at: usize| SlotDiff {
+            service: format!("shop/{at}"),
+            slot: "limit".into(),
+            nodes: vec![format!("sidecar:shop/{at}/0")],
+            change: SlotChange::Changed,
+            before: Some(side("1.0.0")),
+            after: Some(side("1.0.0")),
+            parts: vec!["config".into()],
+        };
+        let diff = Diff { slots: (0..108).map(slot).collect(), services: 108, ..Diff::default() };
+        let told = text(&diff, Made::No);
+        assert!(told.contains("(config) in 108 proxies of 108 services\n"), "{told}");
+        assert!(told.lines().count() <= 3, "{told}");
     }
 
     #[test]

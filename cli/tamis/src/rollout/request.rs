@@ -6,7 +6,6 @@ use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
 use tamis_api::{Gates, OnBreach, RolloutRequest, Shadow, Wave};
 use tamis_resources::{Millis, Place, Problem, Resource, RolloutBreach, RolloutSpec};
-use tamis_trust::Digest;
 
 /// What `start` takes.
 #[derive(clap::Args)]
@@ -18,7 +17,7 @@ pub(crate) struct Start {
     #[arg(value_parser = names::release, value_name = "FILTER@VERSION")]
     release: Option<Release>,
     /// File with the rollout (kind: Rollout), instead of arguments.
-    #[arg(short, long, conflicts_with_all = ["name", "release", "service", "wave", "from", "min_exchanges", "max_trap_rate", "max_5xx_delta", "max_denial_delta", "max_added_p99_ms", "max_refusals", "shadow_samples", "shadow_differences", "on_breach"])]
+    #[arg(short, long, conflicts_with_all = ["name", "release", "service", "wave", "from", "min_exchanges", "max_trap_rate", "max_5xx_delta", "max_denial_delta", "max_added_p99_ms", "max_refusals", "shadow_samples", "shadow_differences", "on_breach", "progress_deadline"])]
     file: Option<PathBuf>,
     /// Service or gateway, NAMESPACE/NAME; may be repeated; `*`, alone, is whatever has the old digest pinned.
     #[arg(long, value_parser = names::service, required_unless_present = "file")]
@@ -26,9 +25,9 @@ pub(crate) struct Start {
     /// PERCENT or PERCENT:BAKE, of all proxies, and how long gates must hold there, such as 10:5m; may be repeated, rises to 100.
     #[arg(long, value_parser = wave, required_unless_present = "file")]
     wave: Vec<Wave>,
-    /// Digest that is pinned now; looked up when not said.
-    #[arg(long)]
-    from: Option<Digest>,
+    /// Digest that is pinned now, or its first digits, as `tamis pins` prints them; looked up when not said.
+    #[arg(long, value_parser = names::digest)]
+    from: Option<String>,
     /// Exchanges that a rate needs before it says anything; 100 when not said.
     #[arg(long)]
     min_exchanges: Option<u64>,
@@ -56,6 +55,12 @@ pub(crate) struct Start {
     /// What a gate that does not hold does.
     #[arg(long, value_enum, default_value_t = Breach::Return)]
     on_breach: Breach,
+    /// How long a step may go without a judgement after its bake time, before it is paused, such as 30m; 1h when not said.
+    #[arg(long, value_parser = duration)]
+    progress_deadline: Option<u64>,
+    /// Only say what it would do: how many proxies each wave moves.
+    #[arg(long)]
+    pub(super) dry_run: bool,
     #[command(flatten)]
     pub(super) at: Where,
 }
@@ -67,6 +72,11 @@ enum Breach {
     Return,
     /// It stays where it is until somebody decides.
     Hold,
+}
+
+/// A time such as `30m`, in milliseconds.
+fn duration(text: &str) -> Result<u64, String> {
+    Millis::parse(text).map(|it| it.0).ok_or_else(|| "a time is such as 30s, 10m, 1h30m".to_owned())
 }
 
 /// `PERCENT[:BAKE]`.
@@ -83,7 +93,7 @@ impl Start {
     /// What is asked of the control plane.
     pub(super) fn request(&self) -> Result<RolloutRequest> {
         if let Some(path) = &self.file {
-            return read(path);
+            return Ok(RolloutRequest { dry_run: self.dry_run, ..read(path)? });
         }
         let (Some(name), Some(release)) = (&self.name, &self.release) else {
             bail!("a rollout needs a name and FILTER@VERSION, or a file")
@@ -95,7 +105,7 @@ impl Start {
         Ok(RolloutRequest {
             name: name.clone(),
             filter: release.filter.clone(),
-            from: self.from.map(|digest| digest.to_string()),
+            from: self.from.clone(),
             version: release.version.clone(),
             digest: release.digest.clone(),
             services: self.service.clone(),
@@ -113,6 +123,8 @@ impl Start {
                 Breach::Return => OnBreach::Return,
                 Breach::Hold => OnBreach::Hold,
             },
+            progress_deadline_ms: self.progress_deadline,
+            dry_run: self.dry_run,
         })
     }
 }
@@ -145,8 +157,18 @@ fn line(problem: &Problem) -> String {
 }
 
 fn request(name: String, spec: RolloutSpec) -> RolloutRequest {
-    let RolloutSpec { filter, from, version, digest, services, waves, gates, shadow, on_breach } =
-        spec;
+    let RolloutSpec {
+        filter,
+        from,
+        version,
+        digest,
+        services,
+        waves,
+        gates,
+        shadow,
+        on_breach,
+        progress_deadline,
+    } = spec;
     let waves = waves
         .into_iter()
         .map(|wave| Wave { percent: wave.percent, bake_ms: wave.bake.map_or(0, |bake| bake.0) });
@@ -174,6 +196,8 @@ fn request(name: String, spec: RolloutSpec) -> RolloutRequest {
             RolloutBreach::Return => OnBreach::Return,
             RolloutBreach::Hold => OnBreach::Hold,
         },
+        progress_deadline_ms: progress_deadline.map(|deadline| deadline.0),
+        dry_run: false,
     }
 }
 
@@ -195,13 +219,13 @@ mod tests {
     const FILE: &str = "kind: Rollout\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: r }\nspec:\n  \
         filter: acme/retry\n  version: 1.4.2\n  services: [shop/a]\n  \
         waves: [{ percent: 10, bake: 5m }, { percent: 100 }]\n  gates: { maxTrapRate: 0.001 }\n  \
-        shadow: { minSamples: 50, maxDifferences: 0 }\n  onBreach: hold\n";
+        shadow: { minSamples: 50, maxDifferences: 0 }\n  onBreach: hold\n  progressDeadline: 30m\n";
 
     #[test]
     fn arguments_and_a_file_say_the_same() {
         let by_line = line(
             "start r acme/retry@1.4.2 --service shop/a --wave 10:5m --wave 100 --max-trap-rate 0.001 \
-             --shadow-samples 50 --on-breach hold",
+             --shadow-samples 50 --on-breach hold --progress-deadline 30m",
         );
         assert_eq!(by_line.unwrap(), parse("r.yaml", FILE).unwrap());
     }

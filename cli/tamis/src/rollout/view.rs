@@ -37,17 +37,32 @@ pub(super) fn text(view: &RolloutView, now: u64) -> String {
         view.started_by,
         ago(now, view.began_ms)
     );
-    let waves =
-        view.waves.iter().map(|wave| format!("{}% for {}", wave.percent, Millis(wave.bake_ms)));
+    let all = view.moved.saturating_add(view.rest);
+    let waves = view.waves.iter().enumerate().map(|(at, wave)| {
+        let moves =
+            view.proxies.get(at).map_or(String::new(), |proxies| format!(" ({proxies} of {all})"));
+        format!("{}%{moves} for {}", wave.percent, Millis(wave.bake_ms))
+    });
     let _ = writeln!(text, "waves: {}", waves.collect::<Vec<_>>().join(", "));
     let moved = count(view.moved, "proxy", "proxies");
-    let _ = writeln!(text, "{moved} moved, {} left", view.rest);
+    let _ = match (view.ended, view.stage.as_str()) {
+        (false, _) => writeln!(text, "{moved} moved, {} left", view.rest),
+        (true, "done") => writeln!(text, "{moved} moved, all of them"),
+        (true, _) => writeln!(text, "{moved} of {all} had moved and went back"),
+    };
     if let Some(judgement) = &view.judgement {
         let _ = writeln!(text, "gates: {judgement}");
     }
     let rows = [side("candidate", &view.candidate), side("current", &view.current)];
     let head = ["", "EXCHANGES", "TRAPS", "5XX", "DENIALS", "ADDED P99", "REFUSALS"];
     let _ = write!(text, "\n{}", table(head, &rows));
+    for one in &view.candidate.refused {
+        let _ = writeln!(text, "! {one}");
+    }
+    match view.candidate.refusals.saturating_sub(view.candidate.refused.len()) {
+        0 => {}
+        more => drop(writeln!(text, "! and {} more", count(more, "slot", "slots"))),
+    }
     if view.samples > 0 {
         let samples = usize::try_from(view.samples).unwrap_or(usize::MAX);
         let _ =
@@ -93,6 +108,7 @@ mod tests {
             ended: false,
             why: "the gates hold".into(),
             judgement: Some("hold".into()),
+            proxies: vec![1, 10],
             moved: 1,
             rest: 9,
             candidate: RolloutSide {
@@ -118,13 +134,39 @@ mod tests {
         assert_eq!(
             text(&view(), 240_000),
             "r: in wave 1 (the gates hold)\nacme/retry sha256:00 → 1.4.2 sha256:01\nfor shop/a\n\
-             started 3m ago by ada; this step 2m ago\nwaves: 10% for 5m, 100% for 0s\n\
+             started 3m ago by ada; this step 2m ago\nwaves: 10% (1 of 10) for 5m, 100% (10 of 10) for 0s\n\
              1 proxy moved, 9 left\ngates: hold\n\n\
              \x20          EXCHANGES  TRAPS  5XX  DENIALS  ADDED P99  REFUSALS\n\
              candidate  12         0      0    0        0.50 ms    0\n\
              current    120        0      0    0                   0\n\n\
              50 verdicts compared in the shadow\n  2 × decision: allow→deny 403\n    GET /\n"
         );
+    }
+
+    #[test]
+    fn a_rollout_that_is_over_says_what_moved_and_what_refused_it() {
+        let over = |stage: &str| {
+            let mut view =
+                RolloutView { ended: true, stage: stage.into(), judgement: None, ..view() };
+            (view.moved, view.rest) = if stage == "done" { (10, 0) } else { (1, 9) };
+            view.candidate.refusals = 2;
+            view.candidate.refused = vec!["sidecar:shop/a/0 retry: filter.configure: no".into()];
+            text(&view, 240_000)
+        };
+        for (stage, words) in [
+            ("done", "10 proxies moved, all of them\n"),
+            ("returned", "1 proxy of 10 had moved and went back\n"),
+            ("aborted", "1 proxy of 10 had moved and went back\n"),
+        ] {
+            let text = over(stage);
+            assert!(text.contains(words), "{text}");
+            assert!(
+                text.contains(
+                    "! sidecar:shop/a/0 retry: filter.configure: no\n! and 1 slot more\n"
+                ),
+                "{text}"
+            );
+        }
     }
 
     #[test]

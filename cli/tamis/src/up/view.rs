@@ -154,9 +154,10 @@ fn filters(node: &Node) -> String {
     let status = node.proxy().status();
     let slots = status.slots.iter().map(|slot| {
         let short = slot.attachment.rsplit('/').next().unwrap_or(&slot.attachment);
-        match slot.state.as_str() {
-            "serving" => format!("{short} {}", slot.version),
-            other => format!("{short} {} {other}", slot.version),
+        if slot.state.is_serving() {
+            format!("{short} {}", slot.version)
+        } else {
+            format!("{short} {} {}", slot.version, slot.state)
         }
     });
     slots.collect::<Vec<_>>().join(" · ")

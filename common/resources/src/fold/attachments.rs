@@ -67,7 +67,9 @@ impl<'a> Fold<'a> {
             }
             if let Some((_, _, problem)) = refusals.first() {
                 let (code, reason) = (problem.code.clone(), problem.message.clone());
-                plan.refused = Some(RefusedPlan { code, reason });
+                let set_by = "the documents in force".to_owned();
+                let remedy = problem.help.clone().unwrap_or_default();
+                plan.refused = Some(RefusedPlan { code, reason, set_by, remedy });
             }
             for (condition, reason, problem) in refusals {
                 self.fail(document, condition, reason, problem);

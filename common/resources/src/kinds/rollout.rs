@@ -51,6 +51,8 @@ shapes! {
         /// What a gate that does not hold does; `return` when not said.
         #[serde(default)]
         pub on_breach: RolloutBreach,
+        /// How long a step may go without a judgement after its bake time, before it is paused; `1h` when not said.
+        pub progress_deadline: Option<Millis>,
     }
     /// A part of the proxies.
     pub struct RolloutWave {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Assignment, DirectorKeys};
+use super::{Assignment, DirectorKeys, version_words};
 use crate::bundle::{Envelope, MAX_BUNDLES, PAYLOAD_TYPE};
 use crate::policy::TrustedKey;
 use crate::refused::{Refused, code};
@@ -147,6 +147,16 @@ fn too_few(request: &Assigned<'_>, signed: &[Signed<'_>], misses: &[String]) -> 
     unsigned(request, code::ASSIGN_THRESHOLD, rule)
 }
 
+impl DirectorKeys {
+    /// Whether one of these keys signed an envelope, whatever it assigns and however long ago.
+    #[must_use]
+    pub fn signed(&self, envelope: &[u8]) -> bool {
+        let Ok(envelope) = Envelope::parse(envelope) else { return false };
+        let signed = envelope.signed_bytes();
+        self.keys().iter().any(|key| key.key.verifies(&signed, &envelope.signature))
+    }
+}
+
 /// An assignment and the names of the keys that signed it.
 struct Signed<'a> {
     assignment: Assignment,
@@ -233,8 +243,9 @@ fn admits(request: &Assigned<'_>, assignment: &Assignment) -> Result<(), (usize,
             *version >= request.floor,
             code::ASSIGN_ROLLBACK,
             format!(
-                "versions only rise: {} was seen, this is {version}; a rollback is a new, higher version",
-                request.floor
+                "versions only rise: {} was seen, this is {}; a rollback is a new, higher version",
+                version_words(request.floor),
+                version_words(*version)
             ),
         ),
         (
@@ -250,7 +261,17 @@ fn admits(request: &Assigned<'_>, assignment: &Assignment) -> Result<(), (usize,
     ];
     for (passed, (holds, code, rule)) in rules.into_iter().enumerate() {
         if !holds {
-            let set_by = format!("the director, in version {version} of {slot:?} of {service:?}");
+            let words = version_words(*version);
+            let set_by = format!("the director, in version {words} of {slot:?} of {service:?}");
+            let remedy = if code == code::ASSIGN_ROLLBACK {
+                format!(
+                    "{remedy}: `tamis reassign {}`, when its journal is the one that counts, such as after it was \
+                     restored from a backup",
+                    request.service
+                )
+            } else {
+                remedy
+            };
             return Err((passed, Refused { code, rule, set_by, remedy }));
         }
     }

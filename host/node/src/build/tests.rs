@@ -36,7 +36,7 @@ fn a_signed_and_granted_filter_serves_and_says_who_signed_it() {
         only(signed.builder().build(std::slice::from_ref(&plan), &[signed.policy(&json!({}))]));
     assert_eq!(running(&built).version(), "1.0.0");
     let status = &built.status;
-    assert_eq!((status.state.as_str(), status.detail.as_deref()), ("serving", None));
+    assert_eq!((status.state.to_string().as_str(), status.detail.as_deref()), ("serving", None));
     assert_eq!(
         (status.signers.as_slice(), status.hooks.as_slice()),
         (&["release".to_owned()][..], &["retry".to_owned()][..])
@@ -78,10 +78,10 @@ fn a_capability_that_is_not_granted_refuses_its_slot_alone() {
     bad.grant.imports.clear();
     let plans = [bad.clone(), plan("circuit-breaker", &breaker)];
     let built = signed.builder().build(&plans, &[signed.policy(&json!({}))]);
-    assert_eq!(built[0].status.state, "refused:grant.import");
+    assert_eq!(built[0].status.state.to_string(), "refused:grant.import");
     assert!(detail(&built[0]).contains("random"), "{}", detail(&built[0]));
     assert_eq!(refused(&built[0]), "grant.import");
-    assert_eq!(built[1].status.state, "serving");
+    assert_eq!(built[1].status.state.to_string(), "serving");
 
     bad.on_failure = OnFailure::Open;
     let left_out = only(signed.builder().build(&[bad], &[signed.policy(&json!({}))]));
@@ -106,7 +106,12 @@ fn what_ran_before_goes_on_when_its_successor_may_not_run() {
     case("artifact.missing", &|plan| plan.digest = Digest::of(b"another").to_string());
     case("pin.missing", &|plan| plan.digest = String::new());
     case("grant.missing", &|plan| {
-        plan.refused = Some(RefusedPlan { code: "grant.missing".into(), reason: "none".into() });
+        plan.refused = Some(RefusedPlan {
+            code: "grant.missing".into(),
+            reason: "none".into(),
+            set_by: "the documents in force".into(),
+            remedy: "apply a Grant".into(),
+        });
     });
     case("trust.wrong-name", &|plan| plan.filter = "tamis/route".to_owned());
     case("trust.threshold", &|plan| {
@@ -115,7 +120,7 @@ fn what_ran_before_goes_on_when_its_successor_may_not_run() {
     for (code, plan) in cases {
         let wrong_name = code == "trust.wrong-name";
         let built = only(builder.build(&[plan], &policies));
-        assert_eq!(built.status.state, format!("refused:{code}"));
+        assert_eq!(built.status.state.to_string(), format!("refused:{code}"));
         if wrong_name {
             // Another filter is asked for: the old one is not its predecessor.
             assert_eq!(refused(&built), code);
@@ -125,7 +130,7 @@ fn what_ran_before_goes_on_when_its_successor_may_not_run() {
         assert!(detail(&built).ends_with("version 1.0.0 keeps serving"), "{}", detail(&built));
     }
     let back = only(builder.build(&[good], &policies));
-    assert!(running(&back).is_same(running(&first)) && back.status.state == "serving");
+    assert!(running(&back).is_same(running(&first)) && back.status.state.is_serving());
 }
 
 #[test]
@@ -143,10 +148,10 @@ fn altered_octets_are_refused_and_put_right_they_serve() {
     assert_eq!(refused(&never), "trust.altered");
     std::fs::write(&file, &whole).unwrap();
     let first = only(builder.build(&plans, &policies));
-    assert_eq!(first.status.state, "serving");
+    assert_eq!(first.status.state.to_string(), "serving");
     std::fs::write(&file, &altered).unwrap();
     let kept = only(builder.build(&plans, &policies));
-    assert_eq!(kept.status.state, "refused:trust.altered");
+    assert_eq!(kept.status.state.to_string(), "refused:trust.altered");
     assert!(running(&kept).is_same(running(&first)));
 }
 
@@ -181,7 +186,7 @@ fn what_is_revoked_stops_serving_though_it_ran_before() {
         // There is no log beside a folder: nobody can say that it was signed before.
         ("trust.revoked-key", json!({ "revokedKeys": [{ "key": "release", "fromIndex": 9 }] })),
     ] {
-        assert_eq!(only(builder.build(&plans, &trusting)).status.state, "serving");
+        assert_eq!(only(builder.build(&plans, &trusting)).status.state.to_string(), "serving");
         let built = only(builder.build(&plans, &[signed.policy(&more)]));
         assert_eq!(refused(&built), code, "{}", detail(&built));
         assert!(detail(&built).ends_with("exchanges in its scope are refused"));
@@ -218,7 +223,7 @@ fn a_manifest_that_claims_what_its_component_is_not_is_refused_though_it_is_sign
     assert_eq!(refused(&built), "trust.claims");
     let honest = signed.add("retry", "1.0.2");
     let built = only(signed.builder().build(&[plan("retry", &honest)], &policies));
-    assert_eq!(built.status.state, "serving");
+    assert_eq!(built.status.state.to_string(), "serving");
 }
 
 /// Another version of an artifact beside the first, in files of its own.
@@ -280,8 +285,11 @@ fn a_candidate_that_may_not_run_leaves_its_slot_as_it_is() {
         of(&serving, "test/retry", Some(Box::new(of(&candidate, "test/retry~shadow", None))));
     let rules = Rules { policies: &policies, age: Duration::ZERO };
     let built = only(builder.build_wanted(&[wanted], rules));
-    assert_eq!((running(&built).version(), built.status.state.as_str()), ("1.0.0", "serving"));
+    assert_eq!(
+        (running(&built).version(), built.status.state.to_string().as_str()),
+        ("1.0.0", "serving")
+    );
     assert!(shadow(&built).is_none());
     let refusal = built.shadow.unwrap().unwrap_err();
-    assert!(refusal.code.starts_with("trust."), "{refusal:?}");
+    assert!(refusal.0.code.starts_with("trust."), "{refusal:?}");
 }

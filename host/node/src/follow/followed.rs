@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tamis_proxy::SlotRefusal;
 use tamis_resources::NodeName;
 use tamis_resources::plan::NodePlan;
 use tamis_sync::{
@@ -222,7 +223,8 @@ impl Followed {
             policy.lock().unwrap_or_else(PoisonError::into_inner).fresh(&name, now())?;
         }
         let manifest: Digest = filter.digest.parse().map_err(|error| {
-            Refusal::new("pin.missing", format!("the pin is no digest: {error}"))
+            let rule = format!("the pin is no digest: {error}");
+            Refusal::new("pin.missing", rule, "pin it by version, or copy the digest whole")
         })?;
         let envelopes: Vec<&[u8]> = activation.envelopes.iter().map(String::as_bytes).collect();
         let assignment = verify_assignment(&Assigned {
@@ -236,19 +238,13 @@ impl Followed {
             now: now(),
         })?;
         if assignment.mode != mode {
-            let detail = format!(
-                "it is assigned to {}, and is to {}; the director assigns it again",
-                word(assignment.mode),
-                word(mode)
-            );
-            return Err(Refusal::new("assign.mode", detail));
+            let rule =
+                format!("it is assigned to {}, and is to {}", word(assignment.mode), word(mode));
+            return Err(Refusal::new("assign.mode", rule, AGAIN));
         }
         if assignment.filter.as_str() != filter.filter {
-            let detail = format!(
-                "{} is assigned and {} is to run; the director assigns it again",
-                assignment.filter, filter.filter
-            );
-            return Err(Refusal::new("assign.other-filter", detail));
+            let rule = format!("{} is assigned and {} is to run", assignment.filter, filter.filter);
+            return Err(Refusal::new("assign.other-filter", rule, AGAIN));
         }
         Ok(Some(assignment))
     }
@@ -260,13 +256,15 @@ impl Followed {
         let known = |slot: &String| activation(assembled, slot);
         running.retain(|slot, _| known(slot).is_some());
         refused.clear();
-        for NowRuns { slot, runs, code } in slots {
+        for NowRuns { slot, runs, refusal } in slots {
             let Some(activation) = known(&slot) else { continue };
             let wanted = activation.filter.digest.parse::<Digest>().ok();
             // The same component under a configuration that it refused runs on under the one before.
-            let kept = code.is_some();
-            if let (Some(code), Some(digest)) = (code, wanted) {
-                refused.insert(slot.clone(), RefusedReport { digest, code });
+            let kept = refusal.is_some();
+            if let (Some(refusal), Some(digest)) = (refusal, wanted) {
+                let SlotRefusal { code, rule, set_by, remedy } = refusal;
+                let why = tamis_sync::Refusal { code, rule, set_by, remedy };
+                refused.insert(slot.clone(), RefusedReport { digest, why });
             }
             let config = config_digest(&activation.filter.config);
             let version = admitted.get(&slot).and_then(|it| it.as_ref().ok()).copied();
@@ -309,8 +307,11 @@ impl Followed {
 pub(crate) struct NowRuns {
     pub(crate) slot: String,
     pub(crate) runs: Option<(Digest, Version)>,
-    pub(crate) code: Option<String>,
+    pub(crate) refusal: Option<SlotRefusal>,
 }
+
+/// The way out of an assignment that does not fit.
+const AGAIN: &str = "the director assigns it again by itself; `tamis reassign` makes it do so now";
 
 fn activation<'a>(assembled: &'a Assembled, slot: &str) -> Option<&'a Activation> {
     assembled.slots.get(slot).or_else(|| assembled.shadows.get(slot))

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use tamis_proxy::SlotCounts;
-use tamis_sync::{Counts, DifferenceReport, Histogram, NodeReported, ShadowReport, Statistics};
+use tamis_sync::{
+    Counts, DifferenceReport, Histogram, NodeReported, ProblemReport, ShadowReport, Statistics,
+};
 
 use super::followed::Followed;
 use crate::Node;
@@ -26,7 +28,9 @@ impl Reporter {
             shadows = node.proxy().shadow_reports().into_iter().filter_map(shadow).collect();
         }
         let slots = followed.slots();
-        NodeReported { node: followed.name().to_string(), slots, statistics, shadows }
+        let problems = node.map(problems).unwrap_or_default();
+        let node = followed.name().to_string();
+        NodeReported { node, slots, statistics, shadows, problems }.bounded()
     }
 
     /// What was counted since the report before; none when nothing was.
@@ -46,6 +50,23 @@ impl Reporter {
         };
         (counts != Counts::default()).then_some(Statistics { slot: now.slot, digest, counts })
     }
+}
+
+/// What is wrong beside slots, as the admin listener tells it: what a slot refuses is in its own report.
+fn problems(node: &Node) -> Vec<ProblemReport> {
+    let status = node.proxy().status();
+    let read = |problem: &serde_json::Value| {
+        let text = |name: &str| problem.get(name).and_then(serde_json::Value::as_str);
+        let place = problem.get("place").and_then(|place| {
+            let (source, line) = (place.get("source")?.as_str()?, place.get("line")?.as_u64()?);
+            Some(format!("{source}:{line}: "))
+        });
+        let help = text("help").map(|help| format!("; {help}")).unwrap_or_default();
+        let (place, message) = (place.unwrap_or_default(), text("message").unwrap_or_default());
+        let code = text("code").unwrap_or(crate::node::NODE_PROBLEM).to_owned();
+        ProblemReport { code, message: format!("{place}{message}{help}") }
+    };
+    status.problems.iter().map(read).collect()
 }
 
 /// How a shadow compared since the report before; none when nothing was compared.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::fixture::{JWT, World, digest, name};
+use crate::fixture::{JWT, World, digest, name, refusal, report};
 use tamis_sync::{NodeReported, RefusedReport, Running};
 
 const NODE: &str = "sidecar:shop/a/0";
@@ -22,7 +22,7 @@ fn obedient(world: &mut World) -> NodeReported {
         refused: None,
     });
     let slots = slots.collect();
-    NodeReported { node: NODE.to_owned(), slots, statistics: Vec::new(), shadows: Vec::new() }
+    NodeReported { slots, ..report(NODE, &[]) }
 }
 
 fn drifts(world: &mut World) -> Vec<Drift> {
@@ -75,7 +75,7 @@ fn a_refusal_says_why_a_slot_drifts() {
     let found = reported(|report| {
         let slot = &mut report.slots[0];
         slot.running = None;
-        let refused = RefusedReport { digest: digest(JWT, "1.0.0"), code: "trust.key".to_owned() };
+        let refused = RefusedReport { digest: digest(JWT, "1.0.0"), why: refusal("trust.key") };
         slot.refused = Some(refused);
     });
     assert_eq!(found[0].refused.as_deref(), Some("trust.key"));

@@ -21,7 +21,7 @@ fn world(said: &[Said]) -> World {
 }
 
 fn ran(world: &World, at_ms: u64) -> Vec<Digest> {
-    let runs = world.state.who_ran("shop/a", START_MS + at_ms);
+    let runs = world.state.who_ran("shop/a", (START_MS + at_ms, START_MS + at_ms));
     runs.iter().map(|one| one.digest).collect()
 }
 
@@ -34,11 +34,11 @@ fn who_ran_is_known_to_the_millisecond_a_node_says() {
         assert_eq!(ran(&world, at_ms), Vec::from_iter(expected), "{at_ms}");
     }
     assert!(ran(&world, 30).is_empty());
-    let runs = world.state.who_ran("shop/a", START_MS + 20);
+    let runs = world.state.who_ran("shop/a", (START_MS + 20, START_MS + 20));
     let run = runs[0];
     assert_eq!((run.from_ms, run.until_ms), (START_MS + 17, Some(START_MS + 30)));
     assert_eq!((run.revision, run.seen_ms), (5, START_MS + 20));
-    assert!(world.state.who_ran("shop/b", START_MS + 20).is_empty());
+    assert!(world.state.who_ran("shop/b", (START_MS + 20, START_MS + 20)).is_empty());
 }
 
 #[test]

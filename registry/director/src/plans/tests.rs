@@ -92,6 +92,45 @@ fn a_condition_holds_when_it_holds_for_every_proxy() {
 }
 
 #[test]
+fn conditions_follow_pins_that_come_after_the_documents_and_go() {
+    type Pins = fn(&mut World);
+    let all: Pins = |world| world.append("ada", pinned("*", JWT, "1.0.0"));
+    let one: Pins = |world| world.append("ada", pinned("shop/a", JWT, "1.0.0"));
+    let others: Pins = |world| {
+        for service in ["shop/b", "shop/c"] {
+            world.append("ada", pinned(service, JWT, "1.0.0"));
+        }
+    };
+    let none: Pins = |world| world.append("ada", crate::fixture::unpinned("*", JWT));
+    let rows: [(&str, &[(Pins, bool)]); 4] = [
+        ("for all, later", &[(all, true)]),
+        ("for one, then the others", &[(one, false), (others, true)]),
+        ("for the others, then one", &[(others, false), (one, true)]),
+        ("for all, gone, back", &[(all, true), (none, false), (all, true)]),
+    ];
+    for (what, steps) in rows {
+        for look_between in [true, false] {
+            let mut world = World::mesh();
+            world.append("ada", crate::fixture::unpinned("*", JWT));
+            let well = |world: &mut World| {
+                let folded = world.plans.everything(&world.state);
+                folded.statuses.iter().flat_map(|one| &one.conditions).all(|one| one.status)
+            };
+            if look_between {
+                assert!(!well(&mut world), "{what}");
+            }
+            for (pins, wanted) in steps {
+                pins(&mut world);
+                if look_between {
+                    assert_eq!(well(&mut world), *wanted, "{what}");
+                }
+            }
+            assert_eq!(Some(well(&mut world)), steps.last().map(|step| step.1), "{what}");
+        }
+    }
+}
+
+#[test]
 fn documents_without_a_proxy_have_statuses_too() {
     let mut world = World::empty();
     let spec = serde_json::json!({ "world": "authorizer" });

@@ -30,10 +30,18 @@ pub struct AppliedDocument {
     /// What problems call its source, like the name of its file; the key when empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub source: String,
+    /// Lines of that source before `text`: problems count from the first line of the source.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lines_before: usize,
     /// Digest of `text`.
     pub digest: Digest,
     /// The document, and no other; at most [`MAX_TEXT_BYTES`].
     pub text: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// One file that documents name.

@@ -6,6 +6,7 @@ fn document(key: &str, text: String) -> AppliedDocument {
     AppliedDocument {
         key: key.to_owned(),
         source: String::new(),
+        lines_before: 0,
         digest: Digest::of(text.as_bytes()),
         text,
     }
@@ -19,6 +20,7 @@ fn a_body_comes_back_from_its_record() {
         version: "1.4.2".parse().unwrap(),
         digest: Digest::of(b"x"),
         allow_older: true,
+        rollback: false,
     });
     let json = body.to_body().unwrap();
     assert_eq!((body.kind(), &json["version"]), ("pinned", &json!("1.4.2")));

@@ -1,14 +1,17 @@
 //! Whether a rollout may go on, by what its nodes counted.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use super::{Differences, Gates, Rollout, Shadow, Stage, Step};
+use tamis_resources::Millis;
 use tamis_sync::Counts;
 
 use crate::ratio::ratio;
 
+/// Refusals that are told one by one.
+const SHOWN: usize = 3;
 /// Timings that a 99th percentile needs: of fewer it would be the slowest one.
 const MIN_TIMED: u64 = 100;
 
@@ -19,8 +22,8 @@ pub struct Tally {
     pub candidate: Counts,
     /// Of the current digest, since the rollout began.
     pub current: Counts,
-    /// Node and slot of those that refused the candidate since the step began.
-    pub refusals: BTreeSet<(String, String)>,
+    /// Those that refused the candidate since the step began, as `NODE SLOT`, and why: code and rule.
+    pub refusals: BTreeMap<String, String>,
     /// How the shadow compared.
     pub differences: Differences,
 }
@@ -64,6 +67,11 @@ pub enum Judgement {
         /// What was seen.
         why: String,
     },
+    /// Nothing was judged for longer than the rollout allows; somebody has to look.
+    Stalled {
+        /// What is missing, and for how long.
+        why: String,
+    },
     /// It must not go on.
     Breached {
         /// Which gate does not hold.
@@ -74,9 +82,35 @@ pub enum Judgement {
 }
 
 /// Judges the step a rollout is at, which began at `began_ms`. A breach counts at once; to pass, every
-/// gate must have been able to judge, for the whole bake time. Once over, there is nothing to judge.
+/// gate must have been able to judge, for the whole bake time. What could not be judged for longer than
+/// [`Rollout::progress_deadline_ms`] after it is stalled. Once over, there is nothing to judge.
 #[must_use]
 pub fn judge(
+    rollout: &Rollout,
+    stage: Stage,
+    tally: &Tally,
+    cohort: Cohort,
+    (began_ms, now_ms): (u64, u64),
+) -> Judgement {
+    let bake_ms = match stage {
+        Stage::Running(Step::Wave(at)) => {
+            rollout.spec().waves.get(at).map_or(0, |wave| wave.bake_ms)
+        }
+        Stage::Running(Step::Shadow) => 0,
+        Stage::Paused(_) | Stage::Ended(_) => u64::MAX,
+    };
+    let deadline_ms = rollout.progress_deadline_ms();
+    let late = began_ms.saturating_add(bake_ms).saturating_add(deadline_ms) < now_ms;
+    match weigh(rollout, stage, tally, cohort, (began_ms, now_ms)) {
+        Judgement::Baking { why } if late => {
+            let deadline = Millis(deadline_ms);
+            Judgement::Stalled { why: format!("no progress for {deadline}: {why}") }
+        }
+        judgement => judgement,
+    }
+}
+
+fn weigh(
     rollout: &Rollout,
     stage: Stage,
     tally: &Tally,
@@ -108,14 +142,16 @@ pub fn judge(
     let bake_ms = rollout.spec().waves.get(at).map_or(0, |wave| wave.bake_ms);
     let left_ms = began_ms.saturating_add(bake_ms).saturating_sub(now_ms);
     if left_ms > 0 {
-        return baking(format!("{left_ms} ms of the bake time are left"));
+        // To the second above: a rest of milliseconds tells nobody anything.
+        let left = Millis(left_ms.div_ceil(1_000).saturating_mul(1_000));
+        return baking(format!("{left} of the bake time left"));
     }
     if cohort.moved == 0 {
-        return passed("no node is in this wave".to_owned());
+        return passed("it concerns no proxy now".to_owned());
     }
     let seen = |what, counts: &Counts| {
         baking(format!(
-            "{what} had {} of the {} exchanges that a rate needs",
+            "{what} has {} of the {} exchanges that a rate needs",
             counts.exchanges, gates.min_exchanges
         ))
     };
@@ -132,9 +168,19 @@ pub fn judge(
             .find(|(_, counts)| !timed(counts))
     {
         let few = few.added.total();
-        return baking(format!("{what} had {few} of the {MIN_TIMED} timings a percentile needs"));
+        return baking(format!("{what} has {few} of the {MIN_TIMED} timings a percentile needs"));
     }
-    passed(format!("all gates held over {} exchanges", candidate.exchanges))
+    let seen = count(candidate.exchanges, "exchange", "exchanges");
+    if !gates.any() {
+        let baked = Millis(bake_ms);
+        return passed(format!("no gate is set; it baked for {baked}, with {seen}"));
+    }
+    passed(format!("all gates held over {seen}"))
+}
+
+/// A number and its word.
+fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 /// Whether enough exchanges were timed for a 99th percentile: proxies time one in 16.
@@ -154,23 +200,45 @@ fn shadowed(shadow: Shadow, seen: &Differences) -> Judgement {
     let (samples, differ) = (seen.samples, seen.count());
     if differ > shadow.max_differences {
         let why = format!(
-            "{differ} of {samples} verdicts differ, {} are allowed",
-            shadow.max_differences
+            "{differ} of {} differ, {}",
+            count(samples, "verdict", "verdicts"),
+            allowed(shadow.max_differences)
         );
         return Judgement::Breached { gate: Gate::MaxDifferences, why };
     }
     if samples < shadow.min_samples {
-        return baking(format!("{samples} of {} verdicts are compared", shadow.min_samples));
+        let wanted = count(shadow.min_samples, "verdict", "verdicts");
+        return baking(format!("{samples} of {wanted} compared"));
     }
-    passed(format!("{differ} of {samples} verdicts differ"))
+    passed(format!("{differ} of {} differ", count(samples, "verdict", "verdicts")))
 }
 
 fn refused(gates: &Gates, tally: &Tally) -> Option<Judgement> {
-    let (most, seen) = (gates.max_refusals?, tally.refusals.len());
-    (u64::try_from(seen).unwrap_or(u64::MAX) > most).then(|| Judgement::Breached {
+    let (most, seen) = (gates.max_refusals?, u64::try_from(tally.refusals.len()).ok()?);
+    (seen > most).then(|| Judgement::Breached {
         gate: Gate::MaxRefusals,
-        why: format!("{seen} slots refuse the candidate, {most} are allowed"),
+        why: format!("{}, {}", refusals(tally), allowed(most)),
     })
+}
+
+/// How many slots refuse the candidate, which and why: the first three.
+fn refusals(tally: &Tally) -> String {
+    let seen = u64::try_from(tally.refusals.len()).unwrap_or(u64::MAX);
+    let slots = count(seen, "slot refuses", "slots refuse");
+    let shown: Vec<String> =
+        tally.refusals.iter().take(SHOWN).map(|(place, why)| format!("{place} ({why})")).collect();
+    let more = match tally.refusals.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{slots} the candidate: {}{more}", shown.join(", "))
+}
+
+fn allowed(most: u64) -> String {
+    match most {
+        0 => "none may".to_owned(),
+        most => format!("{most} may"),
+    }
 }
 
 /// Traps already too many for the least number of exchanges breach before there are so many: what traps
@@ -181,8 +249,9 @@ fn trapped(gates: &Gates, candidate: &Counts) -> Option<Judgement> {
     (rate > most).then(|| Judgement::Breached {
         gate: Gate::MaxTrapRate,
         why: format!(
-            "{} faults in {} exchanges, a rate of {most} is allowed",
-            candidate.traps, candidate.exchanges
+            "{} in {}, a rate of {most} is allowed",
+            count(candidate.traps, "fault", "faults"),
+            count(candidate.exchanges, "exchange", "exchanges"),
         ),
     })
 }

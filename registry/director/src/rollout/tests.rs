@@ -23,6 +23,7 @@ fn spec() -> RolloutSpec {
         },
         shadow: Some(Shadow { min_samples: 50, max_differences: 2 }),
         on_breach: OnBreach::Return,
+        progress_deadline_ms: None,
     }
 }
 
@@ -121,9 +122,81 @@ fn each_gate_stops_what_it_is_for() {
             "{wanted:?}: {judgement:?}"
         );
     }
-    let refusals = [("sidecar:shop/a/0".to_owned(), "shop/retry".to_owned())].into();
+    let refusals = refusals(1);
     let tally = Tally { candidate: good.clone(), current: good, refusals, ..Tally::default() };
     assert!(matches!(judged(&tally, WAVE, 0), Judgement::Breached { gate: Gate::MaxRefusals, .. }));
+}
+
+/// Refusals of so many slots.
+fn refusals(slots: usize) -> std::collections::BTreeMap<String, String> {
+    let why = "filter.configure: /rate must be a number";
+    (0..slots).map(|at| (format!("sidecar:shop/a/{at} shop/retry"), why.to_owned())).collect()
+}
+
+#[test]
+fn a_refused_candidate_says_which_slots_refuse_it_and_why() {
+    let gates = Gates { max_refusals: Some(0), ..no_gates() };
+    for (slots, most, wanted) in [
+        (
+            1,
+            0,
+            "1 slot refuses the candidate: sidecar:shop/a/0 shop/retry (filter.configure: /rate must be a number), none may",
+        ),
+        (5, 2, "/rate must be a number) and 2 more, 2 may"),
+    ] {
+        let gates = Gates { max_refusals: Some(most), ..gates };
+        let rollout = Rollout::try_from(RolloutSpec { gates, ..spec() }).unwrap();
+        let tally = Tally { refusals: refusals(slots), ..Tally::default() };
+        let judged = judge(&rollout, WAVE, &tally, Cohort { moved: 1, rest: 9 }, (0, 0));
+        let Judgement::Breached { gate: Gate::MaxRefusals, why } = judged else {
+            panic!("{judged:?}")
+        };
+        assert!(why.ends_with(wanted), "{why}");
+    }
+}
+
+#[test]
+fn a_rollout_without_gates_does_not_say_that_gates_held() {
+    let rollout = Rollout::try_from(RolloutSpec { gates: no_gates(), ..spec() }).unwrap();
+    let mut tally = Tally::default();
+    for (exchanges, words) in [(0, "0 exchanges"), (1, "1 exchange"), (2, "2 exchanges")] {
+        tally.candidate.exchanges = exchanges;
+        let judged = judge(&rollout, WAVE, &tally, Cohort { moved: 1, rest: 9 }, (0, 1_000));
+        let why = format!("no gate is set; it baked for 1s, with {words}");
+        assert_eq!(judged, Judgement::Passed { why });
+    }
+}
+
+#[test]
+fn what_nobody_could_judge_stalls_after_its_deadline() {
+    let shadow = Stage::Running(Step::Shadow);
+    let cohort = Cohort { moved: 1, rest: 9 };
+    for (deadline, stage, now, stalls) in [
+        (None, WAVE, 1_000 + PROGRESS_MS, false),
+        (None, WAVE, 1_001 + PROGRESS_MS, true),
+        (Some(60_000), WAVE, 61_001, true),
+        (Some(60_000), WAVE, 60_000, false),
+        (Some(60_000), shadow, 60_001, true),
+        (Some(60_000), Stage::Paused(Step::Wave(0)), u64::MAX, false),
+    ] {
+        let spec = RolloutSpec { progress_deadline_ms: deadline, ..spec() };
+        let rollout = Rollout::try_from(spec).unwrap();
+        let judged = judge(&rollout, stage, &Tally::default(), cohort, (0, now));
+        assert_eq!(
+            matches!(judged, Judgement::Stalled { .. }),
+            stalls,
+            "{stage} {now}: {judged:?}"
+        );
+    }
+    let late = RolloutSpec { progress_deadline_ms: Some(60_000), ..spec() };
+    let late = Rollout::try_from(late).unwrap();
+    let judged = judge(&late, WAVE, &Tally::default(), cohort, (0, 99_000));
+    let why = "no progress for 1m: the candidate has 0 of the 100 exchanges that a rate needs";
+    assert_eq!(judged, Judgement::Stalled { why: why.to_owned() });
+    for wrong in [0, MAX_BAKE_MS + 1] {
+        let spec = RolloutSpec { progress_deadline_ms: Some(wrong), ..spec() };
+        assert!(Rollout::try_from(spec).unwrap_err().to_string().contains("progress deadline"));
+    }
 }
 
 fn no_gates() -> Gates {
@@ -149,7 +222,7 @@ fn what_no_gate_could_judge_keeps_baking() {
     assert!(matches!(judged(&tally, WAVE, 1_000), Judgement::Passed { .. }));
     for (candidate, current) in [(Counts::default(), good.clone()), (good, Counts::default())] {
         let tally = Tally { candidate, current, ..Tally::default() };
-        assert!(matches!(judged(&tally, WAVE, u64::MAX), Judgement::Baking { .. }));
+        assert!(matches!(judged(&tally, WAVE, 1_000_000), Judgement::Baking { .. }));
     }
     let gates = Gates { max_refusals: Some(0), ..no_gates() };
     let refusals_alone = Rollout::try_from(RolloutSpec { gates, ..spec() }).unwrap();
@@ -159,7 +232,7 @@ fn what_no_gate_could_judge_keeps_baking() {
     let mut few = counts(1_000, 0, 10, 100, 4_000);
     few.added = counts(99, 0, 0, 0, 4_000).added;
     let tally = Tally { candidate: few, current: tally_of_good(), ..Tally::default() };
-    assert!(matches!(judged(&tally, WAVE, u64::MAX), Judgement::Baking { .. }), "too few timings");
+    assert!(matches!(judged(&tally, WAVE, 1_000_000), Judgement::Baking { .. }), "too few timings");
     let nobody =
         judge(&rollout(), WAVE, &Tally::default(), Cohort { moved: 0, rest: 3 }, (0, 1_000));
     assert!(matches!(nobody, Judgement::Passed { .. }));
@@ -199,7 +272,7 @@ proptest! {
             let Ok(next) = stage.next(event, &rollout) else { continue };
             prop_assert!(stage.step().is_some());
             if let (Some(old), Some(new)) = (stage.step(), next.step()) {
-                prop_assert!(rollout.share(old) <= rollout.share(new));
+                prop_assert!(rollout.share(old, 10) <= rollout.share(new, 10));
                 let wave = |step| match step { Step::Shadow => 0, Step::Wave(at) => at + 1 };
                 prop_assert!(wave(new) - wave(old) <= 1);
             }

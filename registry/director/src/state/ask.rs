@@ -3,9 +3,11 @@
 use std::cmp::Ordering;
 
 use tamis_resources::Resource;
+use tamis_trust::{MAX_EPOCH, epoch};
 
 use super::*;
-use crate::record::{RolloutStarted, short};
+use crate::documents::DocumentVersion;
+use crate::record::{Reassigned, RolloutStarted, short};
 use crate::refused::{Refused, code};
 use crate::rollout::{Cohort, Event, Judgement, judge};
 
@@ -83,6 +85,12 @@ impl State {
         self.desired.pins.known()
     }
 
+    /// Digests of a filter that were ever pinned or rolled out.
+    #[must_use]
+    pub fn known_digests(&self, filter: &Name) -> BTreeSet<Digest> {
+        self.desired.pins.digests(filter)
+    }
+
     /// Who agreed to a change, and when last; milliseconds since the Unix epoch.
     pub fn approved(&self, subject: &Digest) -> impl Iterator<Item = (&str, u64)> {
         let all = self.approvals.get(subject).into_iter().flatten();
@@ -119,13 +127,30 @@ impl State {
         &self.desired.revoked_keys
     }
 
-    /// What ran for a service at a moment, by node and slot.
+    /// What ran for a service between two moments, both included, by node and slot; of one moment when they are the same.
     ///
     /// It is what nodes reported: of the time between two reports the older one counts until the newer one
     /// says since when something else runs.
     #[must_use]
-    pub fn who_ran(&self, service: &str, at_ms: u64) -> Vec<&Ran> {
-        self.observed.who_ran(service, at_ms)
+    pub fn who_ran(&self, service: &str, between_ms: (u64, u64)) -> Vec<&Ran> {
+        self.observed.who_ran(service, between_ms)
+    }
+
+    /// Services and gateways that have a proxy, and those of which one ever reported, sorted.
+    #[must_use]
+    pub fn known_services(&self) -> BTreeSet<String> {
+        self.services().into_iter().chain(self.observed.services().cloned()).collect()
+    }
+
+    /// Every node that was ever connected, with what was written of it last.
+    pub fn last_connections(&self) -> impl Iterator<Item = (&String, &LastConnection)> {
+        self.observed.all_connections()
+    }
+
+    /// Whether a node was connected to a replica, when that was written last; `None` when it never was.
+    #[must_use]
+    pub fn last_connection(&self, node: &str) -> Option<&LastConnection> {
+        self.observed.connection(node)
     }
 
     /// What a node said last; none when it never reported.
@@ -166,7 +191,55 @@ impl State {
             version: version.clone(),
             digest: *digest,
             allow_older: true,
+            rollback: true,
         })
+    }
+
+    /// The record that has every slot of a service, or of all of them for `*`, assigned again above all that any proxy has
+    /// seen: what makes a registry count again that was restored from an older backup. The epoch is above those of this
+    /// journal and of what proxies report.
+    ///
+    /// # Errors
+    /// [`code::REASSIGN_SERVICE`] when there is no such service, [`code::REASSIGN_EPOCH`] when there is no epoch left.
+    pub fn reassign(&self, service: &str, reason: &str) -> Result<Body, Refused> {
+        let refuse = |code, rule: String, remedy: &str| {
+            let set_by = "the rules of assignments".to_owned();
+            Err(Refused { code, rule, set_by, remedy: remedy.to_owned() })
+        };
+        let services = self.services();
+        if service != crate::pins::ALL && !services.contains(service) {
+            let rule = format!("no proxy is of {}", short(service));
+            return refuse(code::REASSIGN_SERVICE, rule, "name one that has a proxy, or *");
+        }
+        let reported = self.nodes().into_iter().filter_map(|node| {
+            let here = service == crate::pins::ALL || node.key() == service;
+            let slots = &self.last_report(&node).filter(|_| here)?.slots;
+            let versions = slots.values().filter_map(|slot| slot.running.as_ref());
+            versions.map(|running| epoch(running.assignment)).filter(|it| *it < MAX_EPOCH).max()
+        });
+        let known = services.iter().map(|one| self.ledger.epoch(one)).max().unwrap_or(0);
+        let known = known.max(self.ledger.epoch(service));
+        let epoch = reported.max().unwrap_or(0).max(known).saturating_add(1);
+        if epoch > MAX_EPOCH {
+            let rule = format!("epoch {epoch} is more than versions have room for");
+            return refuse(code::REASSIGN_EPOCH, rule, "give the proxies new state folders");
+        }
+        let (service, reason) = (service.to_owned(), short(reason));
+        Ok(Reassigned { service, epoch, reason }.into())
+    }
+
+    /// Versions of a document, oldest first: at most [`MAX_VERSIONS`](crate::MAX_VERSIONS).
+    pub fn versions(&self, key: &str) -> impl Iterator<Item = &DocumentVersion> {
+        self.past.versions(key)
+    }
+
+    /// What happened to documents that speak of a service, with their keys.
+    #[must_use]
+    pub fn documents_of(&self, service: &str) -> Vec<(&String, &DocumentVersion)> {
+        let about = |one: &DocumentVersion| {
+            one.services.contains(service) || one.services.contains(crate::pins::ALL)
+        };
+        self.past.all().filter(|(_, one)| about(one)).collect()
     }
 
     /// The record that begins a rollout.

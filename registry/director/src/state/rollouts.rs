@@ -26,6 +26,8 @@ impl State {
             rollout,
             started: stamp.clone(),
             began_ms: stamp.time_ms,
+            moved: BTreeSet::new(),
+            concerned: 0,
             tally: Default::default(),
             why: String::new(),
         };
@@ -125,7 +127,7 @@ impl State {
                 digest: spec.to,
                 stamp: stamp.clone(),
             };
-            self.desired.pins.pin(pin, Some(&spec.name));
+            self.desired.pins.pin(pin, By::Rollout(&spec.name));
         }
     }
 
@@ -153,9 +155,11 @@ impl State {
 
 impl RolloutState {
     fn count(&mut self, node: &NodeName, report: &NodeReported) {
-        let Some(step) = self.step() else { return };
+        if self.step().is_none() {
+            return;
+        }
         let (from, to, node) = (self.rollout.spec().from, self.rollout.spec().to, node.to_string());
-        let moved = self.rollout.moves(step, &node);
+        let moved = self.moved.contains(&node);
         for one in report.statistics.iter().filter(|one| !one.slot.ends_with(tamis_sync::SHADOW)) {
             if one.digest == to && moved {
                 self.tally.candidate.add(&one.counts);
@@ -164,8 +168,10 @@ impl RolloutState {
             }
         }
         for slot in &report.slots {
-            if moved && slot.refused.as_ref().is_some_and(|refused| refused.digest == to) {
-                self.tally.refusals.insert((node.clone(), slot.slot.clone()));
+            if let Some(refused) = slot.refused.as_ref().filter(|it| moved && it.digest == to) {
+                let place = short(&format!("{node} {}", slot.slot));
+                let why = short(&format!("{}: {}", refused.why.code, refused.why.rule));
+                self.tally.refusals.insert(place, why);
             }
         }
         for shadow in report.shadows.iter().filter(|shadow| shadow.digest == to) {

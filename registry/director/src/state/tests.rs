@@ -240,7 +240,7 @@ proptest! {
                     let _ = guard(state, &change, &diff, &Guards::default(), &asked);
                 }
             }
-            let seen = (state.history(service, &filter), state.who_ran(service, now));
+            let seen = (state.history(service, &filter), state.who_ran(service, (now, now)));
             prop_assert!(seen.0.len() < 1_000 && seen.1.len() < 1_000);
         }
     }

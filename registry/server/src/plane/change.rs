@@ -2,7 +2,7 @@
 
 use tamis_api::{
     Applied, ApplyRequest, ApproveRequest, Approved, Grown, PinRequest, Pinned, Planned, Problem,
-    RevokeRequest, Revoked, RollbackRequest, UnpinRequest,
+    ReassignRequest, Reassigned, RevokeRequest, Revoked, RollbackRequest, UnpinRequest,
 };
 use tamis_director::{self as director, Asked, Body, Change, Consent, Guards, PlanError, State};
 use tamis_trust::{Digest, Name, Policy, Refused, Version};
@@ -14,6 +14,9 @@ use crate::plane::view;
 
 /// The longest reason of a revocation, in bytes.
 const MAX_REASON_BYTES: usize = 1_000;
+
+/// The fewest digits that a digest is known by.
+const MIN_DIGITS: usize = 8;
 
 /// A change with what it does and what refuses it.
 struct Weighed {
@@ -76,7 +79,7 @@ impl Control {
         let filter = name(&request.filter)?;
         let digest = match (&request.version, &request.digest) {
             (Some(version), None) => self.resolve(&filter, &self::version(version)?).await?,
-            (None, Some(digest)) => self::digest(digest)?,
+            (None, Some(digest)) => known_digest(&self.state(), &filter, digest)?,
             _ => return Err(bad("a pin has one of version and digest", "name one of them")),
         };
         let ask = Ask {
@@ -84,6 +87,7 @@ impl Control {
             filter,
             digest,
             allow_older: request.allow_older,
+            rollback: false,
             confirm: request.confirm,
             dry_run: request.dry_run,
         };
@@ -107,6 +111,7 @@ impl Control {
             filter: before.filter,
             digest: before.digest,
             allow_older: true,
+            rollback: true,
             confirm: request.confirm,
             dry_run: false,
         };
@@ -114,7 +119,7 @@ impl Control {
     }
 
     async fn pin_digest(&self, actor: &str, ask: Ask) -> Result<Pinned, Problem> {
-        let Ask { service, filter, digest, allow_older, confirm, dry_run } = ask;
+        let Ask { service, filter, digest, allow_older, rollback, confirm, dry_run } = ask;
         let (policies, before, configs) = {
             let state = self.state();
             let before = state.pin(&service, &filter).map(|pin| pin.digest);
@@ -133,6 +138,7 @@ impl Control {
             version: verified.version,
             digest,
             allow_older,
+            rollback,
         };
         let change = Change::Pin(pinned);
         let subject = change.subject().to_string();
@@ -179,16 +185,49 @@ impl Control {
         })
     }
 
+    /// Has every slot of a service, or of all, assigned again above all that proxies have seen.
+    ///
+    /// # Errors
+    /// [`Problem`] when there is no such service or no epoch left, or it cannot be written.
+    pub async fn reassign(
+        &self,
+        actor: &str,
+        request: &ReassignRequest,
+    ) -> Result<Reassigned, Problem> {
+        let (service, reason) = (request.service.as_str(), request.reason.as_str());
+        let (revision, epoch) = self
+            .commit(actor, |state| {
+                let body = state.reassign(service, reason).map_err(|one| refused(vec![one]))?;
+                let epoch = match &body {
+                    Body::Reassigned(reassigned) => reassigned.epoch,
+                    _ => 0,
+                };
+                Ok((vec![body], epoch))
+            })
+            .await?;
+        let nodes = self.state().nodes().into_iter();
+        let proxies = nodes.filter(|node| service == "*" || node.key() == service).count();
+        Ok(Reassigned { revision, service: service.to_owned(), epoch, proxies })
+    }
+
     /// Agrees to a change of somebody else.
     ///
     /// # Errors
-    /// [`Problem`] when the subject is no digest or it cannot be written.
+    /// [`Problem`] when the subject is no digest, whoever agrees asked for the change, or it cannot be written.
     pub async fn approve(
         &self,
         actor: &str,
         request: &ApproveRequest,
     ) -> Result<Approved, Problem> {
         let subject = digest(&request.subject)?;
+        if self.0.wanted.asked_by_nobody_but(&subject, actor) {
+            return Err(refused(vec![Refused {
+                code: director::code::APPROVAL_OWN,
+                rule: format!("{actor} asked for this change, and whoever asks does not count"),
+                set_by: "the policy about approvals".to_owned(),
+                remedy: format!("let somebody else run `tamis approve {subject}`"),
+            }]));
+        }
         let body = Body::from(director::Approved { subject });
         let (revision, ()) = self.commit(actor, |_| Ok((vec![body.clone()], ()))).await?;
         Ok(Approved { revision, subject: subject.to_string(), actor: actor.to_owned() })
@@ -267,8 +306,9 @@ impl Control {
         if weighed.refused.is_empty() {
             return Ok(weighed.diff);
         }
-        let subject = Some(change.subject().to_string());
-        Err(Problem { subject, ..refused(weighed.refused) })
+        let subject = change.subject();
+        self.0.wanted.note(subject, actor);
+        Err(Problem { subject: Some(subject.to_string()), ..refused(weighed.refused) })
     }
 
     /// The id of a key that is named by its id or by what a policy calls it.
@@ -319,6 +359,7 @@ struct Ask {
     filter: Name,
     digest: Digest,
     allow_older: bool,
+    rollback: bool,
     confirm: bool,
     dry_run: bool,
 }
@@ -346,6 +387,33 @@ pub(crate) fn name(text: &str) -> Result<Name, Problem> {
 
 pub(crate) fn version(text: &str) -> Result<Version, Problem> {
     text.parse().map_err(|error| bad(format!("{error}"), "versions are like 1.4.2"))
+}
+
+/// A digest of a filter, whole, or as `tamis pins` prints it: at least eight of its digits, when only one that was pinned
+/// or rolled out begins with them.
+pub(crate) fn known_digest(state: &State, filter: &Name, text: &str) -> Result<Digest, Problem> {
+    if let Ok(digest) = text.parse() {
+        return Ok(digest);
+    }
+    let digits = text.trim_end_matches('…');
+    let digits = digits.strip_prefix("sha256:").unwrap_or(digits);
+    if digits.len() < MIN_DIGITS || !digits.bytes().all(|one| one.is_ascii_hexdigit()) {
+        return digest(text);
+    }
+    let begins = |digest: &&Digest| digest.hex().starts_with(&digits.to_ascii_lowercase());
+    let known = state.known_digests(filter);
+    let found: Vec<&Digest> = known.iter().filter(begins).collect();
+    match found.as_slice() {
+        [one] => Ok(**one),
+        [] => Err(bad(
+            format!("no digest of {filter} that was ever pinned begins with {digits}"),
+            "copy it whole: sha256: and 64 digits, as `--output json` prints it",
+        )),
+        many => Err(bad(
+            format!("{} digests of {filter} begin with {digits}", many.len()),
+            "write more of its digits",
+        )),
+    }
 }
 
 pub(crate) fn digest(text: &str) -> Result<Digest, Problem> {

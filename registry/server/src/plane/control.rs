@@ -17,6 +17,7 @@ use crate::plane::fleet::Fleet;
 use crate::plane::keys::Keys;
 use crate::plane::policy::PolicyFolder;
 use crate::plane::problem;
+use crate::plane::wanted::WantedChanges;
 
 /// How often a write is tried again because somebody else wrote first.
 const ATTEMPTS: usize = 100;
@@ -57,6 +58,7 @@ pub(crate) struct Inner {
     pub(crate) examine: Arc<dyn Examine>,
     pub(crate) policy: Option<PolicyFolder>,
     pub(crate) fleet: Fleet,
+    pub(crate) wanted: WantedChanges,
     pub(crate) artifacts: Artifacts,
     plans: Mutex<Plans>,
     upstreams: Mutex<Upstreams>,
@@ -94,6 +96,7 @@ impl Control {
             examine,
             policy,
             fleet: Fleet::default(),
+            wanted: WantedChanges::default(),
             artifacts: Artifacts::default(),
             plans: Mutex::default(),
             upstreams: Mutex::default(),

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tamis_api::Problem;
-use tamis_director::{Body, LastReport, State};
+use tamis_director::{Body, LastConnection, LastReport, MAX_BODY_BYTES, NodeConnections, State};
 use tamis_resources::NodeName;
 use tamis_sync::{Counts, Hello, NodeReported, Outcome, Parts, ShadowReport, Statistics};
 use tokio::sync::watch;
 
 use crate::plane::control::{Control, now_ms};
+use crate::plane::keys::Replica;
 use crate::plane::parts::Key;
 use crate::plane::problem::{missing, problem};
 
@@ -17,6 +18,10 @@ use crate::plane::problem::{missing, problem};
 const ACTOR: &str = "proxies";
 /// Reports in one append.
 const BATCH: usize = 200;
+/// Names of proxies in one record; each has at most 253 bytes.
+const NAMES: usize = 200;
+/// How long a proxy that left may take to come back before that is written, in milliseconds.
+const GRACE_MS: u64 = 5_000;
 
 /// What a proxy is to run.
 #[derive(Debug, Clone)]
@@ -29,10 +34,18 @@ pub struct Wanted {
 }
 
 /// All proxies that were ever connected to this process.
-#[derive(Default)]
 pub(crate) struct Fleet {
     members: Mutex<BTreeMap<String, Member>>,
     arrivals: watch::Sender<u64>,
+    /// When this process began; milliseconds since the Unix epoch.
+    since_ms: u64,
+}
+
+impl Default for Fleet {
+    fn default() -> Self {
+        let (members, arrivals) = (Mutex::default(), watch::Sender::default());
+        Self { members, arrivals, since_ms: now_ms() }
+    }
 }
 
 /// A proxy.
@@ -40,6 +53,8 @@ struct Member {
     wanted: watch::Sender<Arc<Wanted>>,
     /// Which connection it has now; none: it is gone.
     connection: Option<u64>,
+    /// When it left; milliseconds since the Unix epoch.
+    gone_ms: u64,
     connections: u64,
     release: String,
     seen_ms: u64,
@@ -61,6 +76,7 @@ struct Pending {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Connection {
     pub(crate) connected: bool,
+    pub(crate) gone_ms: u64,
     pub(crate) seen_ms: u64,
     pub(crate) release: String,
     pub(crate) current: bool,
@@ -139,6 +155,19 @@ impl Control {
             }
         }
     }
+
+    /// Writes who connected here and who left, as far as the journal says otherwise.
+    pub(crate) async fn write_connections(&self) -> Result<(), Problem> {
+        let changes = |state: &State| {
+            let changes = self.0.fleet.connections(state, &self.0.keys.replica, now_ms());
+            changes.into_iter().map(Body::from).collect::<Vec<Body>>()
+        };
+        // Mostly there are none, and then nobody is kept from writing.
+        if changes(&self.state()).is_empty() {
+            return Ok(());
+        }
+        self.commit(ACTOR, |state| Ok((changes(state), ()))).await.map(|_| ())
+    }
 }
 
 impl Fleet {
@@ -204,6 +233,7 @@ impl Fleet {
         let wanted = member.wanted.borrow();
         Some(Connection {
             connected: member.connection.is_some(),
+            gone_ms: member.gone_ms,
             seen_ms: member.seen_ms,
             release: member.release.clone(),
             current: member.why.is_none()
@@ -212,6 +242,47 @@ impl Fleet {
             why: member.why.clone(),
             last: member.last.clone(),
         })
+    }
+
+    /// Whether a connection was to this process, or to the one before it in its folder. Of that one only what it wrote before
+    /// this one began counts: replicas that share a folder live at the same time.
+    pub(crate) fn is_of(&self, replica: &Replica, last: &LastConnection) -> bool {
+        last.replica == replica.id
+            || (last.replica == replica.former && last.since_ms < self.since_ms)
+    }
+
+    /// Who came and who left since the journal has it, in records that fit. Who left may come back for a moment: a proxy
+    /// that connects again is no news. What the process before this one left behind is said to be gone too.
+    fn connections(&self, state: &State, replica: &Replica, now_ms: u64) -> Vec<NodeConnections> {
+        let members = self.members();
+        let here = |name: &str| members.get(name).is_some_and(|it| it.connection.is_some());
+        let back = |name: &str| {
+            let gone_ms = members.get(name).map_or(self.since_ms, |it| it.gone_ms);
+            now_ms.saturating_sub(gone_ms) < GRACE_MS
+        };
+        let joined = members.keys().filter(|name| {
+            let last = state.last_connection(name);
+            here(name) && last.is_none_or(|it| !it.connected || it.replica != replica.id)
+        });
+        let mut left: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for (name, last) in state.last_connections().filter(|(_, last)| last.connected) {
+            if self.is_of(replica, last) && !here(name) && !back(name) {
+                left.entry(&last.replica).or_default().push(name.clone());
+            }
+        }
+        let mut all = Vec::new();
+        let joined: Vec<String> = joined.cloned().collect();
+        for names in joined.chunks(NAMES) {
+            let (replica, joined) = (replica.id.clone(), names.to_vec());
+            all.push(NodeConnections { replica, joined, left: Vec::new() });
+        }
+        for (replica, names) in left {
+            for names in names.chunks(NAMES) {
+                let (replica, left) = (replica.to_owned(), names.to_vec());
+                all.push(NodeConnections { replica, joined: Vec::new(), left });
+            }
+        }
+        all
     }
 
     /// Up to `most` reports that are to be written.
@@ -239,8 +310,13 @@ impl Fleet {
             let shadows: Vec<ShadowReport> =
                 pending.shadows.into_iter().filter(|one| about(&one.digest)).collect();
             let changed = state.last_report(&node).is_none_or(|written| differs(written, last));
-            if changed || !statistics.is_empty() || !shadows.is_empty() {
-                reports.push(NodeReported { statistics, shadows, ..last.clone() });
+            if !changed && statistics.is_empty() && shadows.is_empty() {
+                continue;
+            }
+            // What fits into no entry must not keep the reports of others out of the journal.
+            match (NodeReported { statistics, shadows, ..last.clone() }).within(MAX_BODY_BYTES) {
+                Some(report) => reports.push(report),
+                None => tracing::warn!(node = name, "a report is too large to be written"),
             }
         }
         reports
@@ -260,6 +336,7 @@ impl Fleet {
 /// Whether a report says something else of the slots than the one that was written last.
 fn differs(written: &LastReport, last: &NodeReported) -> bool {
     written.slots.len() != last.slots.len()
+        || written.problems != last.problems
         || last.slots.iter().any(|slot| written.slots.get(&slot.slot) != Some(slot))
 }
 
@@ -295,6 +372,7 @@ impl Member {
         Self {
             wanted: watch::Sender::new(Arc::new(Wanted::nothing())),
             connection: None,
+            gone_ms: 0,
             connections: 0,
             release: String::new(),
             seen_ms: 0,
@@ -347,11 +425,12 @@ impl Membership {
             return Err(problem(403, "node.report", title));
         }
         self.with(|member| {
-            let NodeReported { node, slots, statistics, shadows } = report;
+            let mut report = report.bounded();
             member.seen_ms = now_ms();
+            let (statistics, shadows) =
+                (std::mem::take(&mut report.statistics), std::mem::take(&mut report.shadows));
             member.pending.add(statistics, shadows);
-            member.last =
-                Some(NodeReported { node, slots, statistics: Vec::new(), shadows: Vec::new() });
+            member.last = Some(report);
         });
         Ok(())
     }
@@ -372,6 +451,9 @@ impl Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        self.with(|member| member.connection = None);
+        self.with(|member| {
+            member.connection = None;
+            member.gone_ms = now_ms();
+        });
     }
 }

@@ -18,7 +18,24 @@ use thiserror::Error;
 pub struct Keys {
     pub(crate) director: PrivateKey,
     pub(crate) log: NoteKey,
+    pub(crate) replica: Replica,
     documents: PathBuf,
+}
+
+/// Which replica this process is, in what it writes of connections: another one after each start.
+pub(crate) struct Replica {
+    pub(crate) id: String,
+    /// The one that this process takes over from: what it left behind is this one's.
+    pub(crate) former: String,
+}
+
+/// What becomes of keys that are not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// They are made: the journal is new, or somebody said that the old ones are lost.
+    Made,
+    /// Nothing starts: others have the keys of this journal.
+    Refused,
 }
 
 /// A key cannot be read or made.
@@ -32,6 +49,17 @@ pub enum KeysError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// The journal is in use, and a key of it is not here.
+    #[error(
+        "{} is not there, and the journal is in use: replicas of one journal have the same keys, so copy director.key and \
+         log.key from another replica or from the backup; if they are lost, start once with --make-new-keys, and give all \
+         proxies the new director.json",
+        path.display()
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
     },
     /// The director's key is none.
     #[error("{} is no key to sign with; remove it to have another made, and give proxies the new director.json", path.display())]
@@ -53,17 +81,24 @@ pub enum KeysError {
 }
 
 impl Keys {
-    /// Reads the keys of `folder`, and makes those that are not there. `origin` names the log; it is only used when its
-    /// key is made.
+    /// Reads the keys of `folder`; `missing` says what becomes of those that are not there. `origin` names the log; it is
+    /// only used when its key is made.
     ///
     /// # Errors
     /// [`KeysError`].
-    pub fn open(folder: &Path, origin: &str) -> Result<Self, KeysError> {
+    pub(crate) fn open(folder: &Path, origin: &str, missing: Missing) -> Result<Self, KeysError> {
         fs::create_dir_all(folder)
             .map_err(|source| KeysError::File { path: folder.to_owned(), source })?;
+        for name in ["director.key", "log.key"] {
+            let path = folder.join(name);
+            if missing == Missing::Refused && !path.exists() {
+                return Err(KeysError::Missing { path });
+            }
+        }
         let director = director(folder)?;
         let log = log(folder, origin)?;
-        Ok(Self { director, log, documents: folder.join("director.json") })
+        let replica = replica(folder)?;
+        Ok(Self { director, log, replica, documents: folder.join("director.json") })
     }
 
     /// The file that proxies are given to check assignments.
@@ -72,11 +107,29 @@ impl Keys {
         &self.documents
     }
 
+    /// Whether one of these signatures over an assignment is by the director's key.
+    #[must_use]
+    pub fn signed(&self, envelopes: &[String]) -> bool {
+        let director = fs::read(&self.documents).ok();
+        let director = director.and_then(|bytes| tamis_trust::DirectorKeys::from_json(&bytes).ok());
+        let Some(director) = director else { return false };
+        envelopes.iter().any(|envelope| director.signed(envelope.as_bytes()))
+    }
+
     /// The log's key as others verify with it, `NAME+ID+BASE64`.
     #[must_use]
     pub fn log_verifier(&self) -> String {
         self.log.verifier().to_string()
     }
+}
+
+fn replica(folder: &Path) -> Result<Replica, KeysError> {
+    let path = folder.join("replica");
+    let former = fs::read_to_string(&path).unwrap_or_default().trim().chars().take(64).collect();
+    let id: String =
+        NoteKey::random_seed()?.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    open(&path, &format!("{id}\n"))?;
+    Ok(Replica { id, former })
 }
 
 fn director(folder: &Path) -> Result<PrivateKey, KeysError> {
@@ -156,8 +209,8 @@ mod tests {
     #[test]
     fn keys_are_made_once_and_secret_ones_are_for_their_owner() {
         let folder = tempfile::tempdir().unwrap();
-        let one = Keys::open(folder.path(), "tamis.test/log").unwrap();
-        let two = Keys::open(folder.path(), "another").unwrap();
+        let one = Keys::open(folder.path(), "tamis.test/log", Missing::Made).unwrap();
+        let two = Keys::open(folder.path(), "another", Missing::Refused).unwrap();
         assert_eq!(one.director.public_key(), two.director.public_key());
         assert_eq!(one.log_verifier(), two.log_verifier());
         assert!(one.log_verifier().starts_with("tamis.test/log+"));
@@ -171,11 +224,47 @@ mod tests {
     }
 
     #[test]
+    fn keys_of_a_journal_in_use_are_never_made_again() {
+        for name in ["director.key", "log.key"] {
+            let folder = tempfile::tempdir().unwrap();
+            drop(Keys::open(folder.path(), "log", Missing::Made).unwrap());
+            fs::remove_file(folder.path().join(name)).unwrap();
+            let error = Keys::open(folder.path(), "log", Missing::Refused).err().unwrap();
+            let words = error.to_string();
+            assert!(words.contains(name) && words.contains("--make-new-keys"), "{words}");
+            assert!(!folder.path().join(name).exists(), "{name}");
+            assert!(Keys::open(folder.path(), "log", Missing::Made).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_director_knows_what_it_signed_itself() {
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let [one, other] = folders
+            .each_ref()
+            .map(|folder| Keys::open(folder.path(), "log", Missing::Made).unwrap());
+        let assignment = tamis_trust::Assignment {
+            service: "shop/a".into(),
+            slot: "shop/f".into(),
+            filter: "acme/f".parse().unwrap(),
+            manifest: Digest::of(b"m"),
+            config: Digest::of(b"c"),
+            version: 1,
+            issued: 1,
+            expires: 2,
+            mode: tamis_trust::Mode::Serve,
+        };
+        let envelope = tamis_trust::sign_assignment(&one.director, &assignment).unwrap();
+        assert!(one.signed(std::slice::from_ref(&envelope)));
+        assert!(!other.signed(&[envelope]) && !one.signed(&["{}".to_owned()]) && !one.signed(&[]));
+    }
+
+    #[test]
     fn a_broken_key_is_named_and_never_replaced() {
         let folder = tempfile::tempdir().unwrap();
         for name in ["director.key", "log.key"] {
             fs::write(folder.path().join(name), "rubbish").unwrap();
-            let error = Keys::open(folder.path(), "log").err().unwrap();
+            let error = Keys::open(folder.path(), "log", Missing::Made).err().unwrap();
             assert!(error.to_string().contains(name), "{error}");
             assert_eq!(fs::read(folder.path().join(name)).unwrap(), b"rubbish");
             fs::remove_file(folder.path().join(name)).unwrap();

@@ -142,8 +142,15 @@ fn unassigned(filter: &FilterPlan, why: Option<&director::Refused>) -> Activatio
         || RefusedPlan {
             code: "assign.missing".to_owned(),
             reason: "the director has not assigned it yet".to_owned(),
+            set_by: "the director".to_owned(),
+            remedy: "it does so by itself; `tamis status` says when".to_owned(),
         },
-        |why| RefusedPlan { code: why.code.to_owned(), reason: why.rule.clone() },
+        |why| RefusedPlan {
+            code: why.code.to_owned(),
+            reason: why.rule.clone(),
+            set_by: why.set_by.clone(),
+            remedy: why.remedy.clone(),
+        },
     );
     let refused = filter.refused.clone().or(Some(refused));
     Activation {

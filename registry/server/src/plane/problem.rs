@@ -5,6 +5,11 @@ use tamis_director::BodyError;
 use tamis_journal::{BlobError, JournalError};
 use tamis_trust::Refused;
 
+/// A number and its word: `1 proxy`, `3 proxies`.
+pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 /// A problem without refusals.
 pub(crate) fn problem(status: u16, code: &str, title: impl Into<String>) -> Problem {
     Problem {

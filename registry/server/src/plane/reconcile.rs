@@ -74,6 +74,9 @@ impl Control {
             if let Err(problem) = self.flush().await {
                 tracing::warn!(code = problem.code, "reports wait: {}", problem.title);
             }
+            if let Err(problem) = self.write_connections().await {
+                tracing::warn!(code = problem.code, "connections wait: {}", problem.title);
+            }
         }
     }
 
@@ -110,6 +113,7 @@ impl Control {
             let (event, why) = match state.judge(name, now) {
                 Some(Judgement::Passed { why }) if running => (Event::Passed, why),
                 Some(Judgement::Breached { why, .. }) => (Event::Breached, why),
+                Some(Judgement::Stalled { why }) if running => (Event::Pause, why),
                 _ => return Ok((Vec::new(), None)),
             };
             match state.step(name, event, &why) {

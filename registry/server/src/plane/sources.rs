@@ -2,16 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tamis_api::{ApplyRequest, Problem};
+use std::collections::btree_map::Entry;
+
+use tamis_api::{ApplyRequest, DocumentProblem, Problem};
 use tamis_director::{Applied, AppliedDocument, AppliedFile, State};
-use tamis_resources::{Document, parse};
+use tamis_resources::{Document, Place, parse, parts};
 use tamis_trust::Digest;
 
-use crate::plane::problem::{bad, documents};
+use crate::plane::problem::{bad, documents, problem};
 
 /// The most sources of one request, and the most files.
 const MAX_SOURCES: usize = 10_000;
 const LOCK: &str = "FiltersLock";
+/// The code of two documents of one name.
+const TWICE: &str = "document.twice";
 
 /// What is to be put in force and taken out; what is in force like that already is left out.
 pub(crate) fn read(request: &ApplyRequest, state: &State) -> Result<Applied, Problem> {
@@ -21,23 +25,34 @@ pub(crate) fn read(request: &ApplyRequest, state: &State) -> Result<Applied, Pro
             "apply them in parts",
         ));
     }
-    let (mut found, mut problems) = (BTreeMap::new(), Vec::new());
+    let mut found: BTreeMap<String, (AppliedDocument, Place)> = BTreeMap::new();
+    let (mut problems, mut twice) = (Vec::new(), Vec::new());
     for source in &request.sources {
         let (parsed, wrong) = parse(&source.source, &source.text);
         if !wrong.is_empty() {
             problems.extend(wrong);
             continue;
         }
-        for (key, one) in split(&source.source, &source.text, &parsed)? {
-            let twice = format!("{key} is there twice, the second time in {}", source.source);
-            if found.insert(key, one).is_some() {
-                return Err(bad(twice, "keep one of them"));
+        for (key, one, place) in split(&source.source, &source.text, &parsed)? {
+            match found.entry(key) {
+                Entry::Vacant(free) => drop(free.insert((one, place))),
+                Entry::Occupied(taken) => {
+                    twice.push(conflict(taken.key(), &taken.get().1, &place));
+                    twice.push(conflict(taken.key(), &place, &taken.get().1));
+                }
             }
         }
     }
     if !problems.is_empty() {
         return Err(documents(&problems));
     }
+    if let Some(first) = twice.first() {
+        let title = first.message.clone();
+        let remedy = Some("keep one of them; nothing was changed".to_owned());
+        return Err(Problem { remedy, problems: twice, ..problem(409, TWICE, title) });
+    }
+    let found: BTreeMap<String, AppliedDocument> =
+        found.into_iter().map(|(key, (one, _))| (key, one)).collect();
     let removed = removed(request, state, &found);
     let in_force = state.documents();
     let same = |one: &AppliedDocument| {
@@ -46,6 +61,21 @@ pub(crate) fn read(request: &ApplyRequest, state: &State) -> Result<Applied, Pro
     let documents = found.into_values().filter(|one| !same(one)).collect();
     let (files, removed_files) = files(request, state)?;
     Ok(Applied { documents, files, removed, removed_files })
+}
+
+/// Two documents of one kind, namespace and name: neither decides which one counts.
+fn conflict(key: &str, place: &Place, other: &Place) -> DocumentProblem {
+    DocumentProblem {
+        code: TWICE.to_owned(),
+        message: format!(
+            "{key} is there twice: at {}:{} and at {}:{}",
+            place.source, place.line, other.source, other.line
+        ),
+        help: Some("keep one of them".to_owned()),
+        source: place.source.clone(),
+        line: place.line,
+        column: place.column,
+    }
 }
 
 fn removed(
@@ -91,18 +121,20 @@ fn split(
     source: &str,
     text: &str,
     parsed: &[Document],
-) -> Result<Vec<(String, AppliedDocument)>, Problem> {
+) -> Result<Vec<(String, AppliedDocument, Place)>, Problem> {
     let mut texts = Vec::new();
-    for part in parts(text) {
+    for (lines_before, part) in parts(text) {
         let (mut one, wrong) = parse(source, &part);
         match (one.pop(), one.is_empty() && wrong.is_empty()) {
-            (Some(document), true) => texts.push((document, part)),
+            (Some(document), true) => {
+                texts.push((document.after_lines(lines_before), part, lines_before));
+            }
             (None, true) => {}
             _ => texts.clear(),
         }
     }
     let same = texts.len() == parsed.len()
-        && texts.iter().zip(parsed).all(|((one, _), other)| {
+        && texts.iter().zip(parsed).all(|((one, ..), other)| {
             (one.kind(), one.key(), &one.resource) == (other.kind(), other.key(), &other.resource)
         });
     if !same {
@@ -111,7 +143,7 @@ fn split(
             "put a line of three dashes between them, and `%` directives nowhere",
         ));
     }
-    let documents = texts.into_iter().map(|(document, text)| {
+    let documents = texts.into_iter().map(|(document, text, lines_before)| {
         if document.kind() == LOCK {
             return Err(bad(
                 format!("{source} is a lock, which is not applied"),
@@ -120,29 +152,11 @@ fn split(
         }
         let key = format!("{}/{}", document.kind(), document.key());
         let digest = Digest::of(text.as_bytes());
-        let source = source.to_owned();
-        Ok((key.clone(), AppliedDocument { key, source, digest, text }))
+        let (source, place) = (source.to_owned(), document.place("/kind", "here"));
+        let one = AppliedDocument { key: key.clone(), source, lines_before, digest, text };
+        Ok((key, one, place))
     });
     documents.collect()
-}
-
-fn parts(text: &str) -> Vec<String> {
-    let mut parts = vec![String::new()];
-    for line in text.split_inclusive('\n') {
-        let rest = line.strip_prefix("---").or_else(|| line.strip_prefix("..."));
-        if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n'])) {
-            parts.push(String::new());
-            // What stands behind the dashes belongs to the next document.
-            let rest = rest.unwrap_or_default().trim();
-            if rest.is_empty() || rest.starts_with('#') {
-                continue;
-            }
-        }
-        if let Some(part) = parts.last_mut() {
-            part.push_str(line);
-        }
-    }
-    parts
 }
 
 #[cfg(test)]
@@ -200,9 +214,43 @@ mod tests {
     }
 
     #[test]
-    fn a_document_that_is_there_twice_is_refused() {
-        let text = format!("{}---\n{}", service("a"), service("a"));
-        let problem = read(&request(text), &State::default()).unwrap_err();
-        assert!(problem.title.contains("Service/shop/a"), "{problem:?}");
+    fn two_documents_of_one_name_are_a_conflict_with_both_places() {
+        let one = |source: &str, text: String| SourceText { source: source.to_owned(), text };
+        let both = format!("{}---\n{}", service("a"), service("a"));
+        let rows = [
+            (vec![one("a.yaml", both.clone())], vec![("a.yaml", 1), ("a.yaml", 7)]),
+            (
+                vec![
+                    one("a.yaml", service("a")),
+                    one("b.yaml", service("b") + "---\n" + &service("a")),
+                ],
+                vec![("a.yaml", 1), ("b.yaml", 7)],
+            ),
+            (
+                vec![one("b.yaml", service("a")), one("a.yaml", service("a"))],
+                vec![("b.yaml", 1), ("a.yaml", 1)],
+            ),
+        ];
+        for (sources, places) in rows {
+            let request = ApplyRequest { sources, ..ApplyRequest::default() };
+            let problem = read(&request, &State::default()).unwrap_err();
+            assert_eq!((problem.status, problem.code.as_str()), (409, "document.twice"));
+            assert!(problem.title.starts_with("Service/shop/a is there twice"), "{problem:?}");
+            let told = problem.problems.iter().map(|one| (one.source.as_str(), one.line));
+            assert_eq!(told.collect::<Vec<_>>(), places);
+        }
+    }
+
+    #[test]
+    fn problems_of_documents_in_force_count_lines_from_the_file() {
+        let attachment = "# of two\nkind: FilterAttachment\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: f, namespace: shop }\nspec:\n  targetRefs: [{ kind: Service, name: nobody }]\n  filter: acme/f\n  phase: authn\n  order: 1\n";
+        let text = format!("{}---\n{attachment}", service("a"));
+        let state = in_force(&read(&request(text.clone()), &State::default()).unwrap());
+        let whole = parse("shop.yaml", &text).0.pop().unwrap();
+        let folded = tamis_director::Plans::default().everything(&state);
+        let wrong: Vec<_> = folded.problems.iter().filter(|one| one.place.line > 6).collect();
+        assert!(!wrong.is_empty(), "{:?}", folded.problems);
+        let line = state.documents()["FilterAttachment/shop/f"].line();
+        assert_eq!(line, whole.line());
     }
 }

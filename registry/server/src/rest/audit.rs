@@ -37,8 +37,10 @@ fn hundred() -> usize {
 pub(super) struct Moment {
     /// `namespace/name` of a service or gateway.
     service: String,
-    /// Milliseconds since the Unix epoch.
+    /// The moment, or the first one of a range; milliseconds since the Unix epoch.
     at_ms: u64,
+    /// The last moment of a range; one moment when not said.
+    to_ms: Option<u64>,
 }
 
 /// A part of the journal.
@@ -81,7 +83,7 @@ pub(super) async fn who_ran(
     Asked(moment): Asked<Moment>,
 ) -> Answer<WhoRan> {
     caller.must(Verb::Observe)?;
-    Ok(Json(api.control.who_ran(&moment.service, moment.at_ms).await?))
+    Ok(Json(api.control.who_ran(&moment.service, moment.at_ms, moment.to_ms).await?))
 }
 
 /// The newest checkpoint of the transparency log, signed.

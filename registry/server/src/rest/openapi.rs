@@ -16,8 +16,9 @@ use super::{audit, changes, pins, resources, rollouts};
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     paths(
-        changes::plan, changes::apply, resources::list, resources::one, resources::status, pins::list, pins::pin,
-        pins::unpin, pins::rollback, pins::approve, pins::revocations, pins::revoke, pins::history, rollouts::list,
+        changes::plan, changes::apply, resources::list, resources::one, resources::versions, resources::text_at,
+        resources::status, pins::list, pins::pin,
+        pins::unpin, pins::rollback, pins::approve, pins::reassign, pins::revocations, pins::revoke, pins::history, rollouts::list,
         rollouts::start, rollouts::one, rollouts::change, audit::log, audit::who_ran, audit::checkpoint, audit::key,
     ),
     modifiers(&Tokens),

@@ -3,8 +3,8 @@
 use axum::extract::State;
 use serde::Deserialize;
 use tamis_api::{
-    ApproveRequest, Approved, HistoryItem, Pin, PinRequest, Pinned, Problem, RevokeRequest,
-    Revoked, RollbackRequest, UnpinRequest,
+    ApproveRequest, Approved, HistoryItem, Pin, PinRequest, Pinned, Problem, ReassignRequest,
+    Reassigned, RevokeRequest, Revoked, RollbackRequest, UnpinRequest,
 };
 use tamis_oci::Verb;
 use utoipa::IntoParams;
@@ -90,6 +90,21 @@ pub(super) async fn rollback(
 ) -> Answer<Pinned> {
     caller.must_at(Verb::Operate, &request.service)?;
     Ok(Json(api.control.rollback(caller.actor(), &request).await?))
+}
+
+/// Have every slot of a service, or of all, assigned again above all that proxies have seen.
+#[utoipa::path(post, path = "/v1/reassign", tag = "pins", request_body = ReassignRequest, responses(
+    (status = 200, body = Reassigned),
+    (status = "4XX", body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn reassign(
+    State(api): State<Api>,
+    caller: Caller,
+    Sent(request): Sent<ReassignRequest>,
+) -> Answer<Reassigned> {
+    caller.must_at(Verb::Operate, &request.service)?;
+    Ok(Json(api.control.reassign(caller.actor(), &request).await?))
 }
 
 /// Agree to a change of somebody else.

@@ -2,12 +2,12 @@
 
 use axum::extract::{Path, State};
 use serde::Deserialize;
-use tamis_api::{Problem, Resource, ResourceList, Status};
+use tamis_api::{DocumentText, DocumentVersion, Problem, Resource, ResourceList, Status};
 use tamis_oci::Verb;
 use utoipa::IntoParams;
 
 use super::Api;
-use super::answer::{Answer, Json};
+use super::answer::{Answer, Json, problem};
 use super::extract::{Asked, Caller};
 
 /// Which documents.
@@ -60,6 +60,47 @@ pub(super) async fn one(
 ) -> Answer<Resource> {
     caller.must(Verb::Observe)?;
     Ok(Json(api.control.resource(&kind, &namespace, &name)?))
+}
+
+/// The versions of a document, oldest first: who changed what when.
+#[utoipa::path(get, path = "/v1/resources/{kind}/{namespace}/{name}/versions", tag = "documents", params(
+    ("kind" = String, Path, description = "Its kind."),
+    ("namespace" = String, Path, description = "Its namespace."),
+    ("name" = String, Path, description = "Its name."),
+), responses(
+    (status = 200, body = Vec<DocumentVersion>),
+    (status = "4XX", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn versions(
+    State(api): State<Api>,
+    caller: Caller,
+    Path((kind, namespace, name)): Path<(String, String, String)>,
+) -> Answer<Vec<DocumentVersion>> {
+    caller.must_at(Verb::Observe, &format!("{namespace}/{name}"))?;
+    Ok(Json(api.control.versions(&kind, &namespace, &name)?))
+}
+
+/// The text of a document as a revision put it in force.
+#[utoipa::path(get, path = "/v1/resources/{kind}/{namespace}/{name}/at/{revision}", tag = "documents", params(
+    ("kind" = String, Path, description = "Its kind."),
+    ("namespace" = String, Path, description = "Its namespace."),
+    ("name" = String, Path, description = "Its name."),
+    ("revision" = u64, Path, description = "The revision."),
+), responses(
+    (status = 200, body = DocumentText),
+    (status = "4XX", body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn text_at(
+    State(api): State<Api>,
+    caller: Caller,
+    Path((kind, namespace, name, revision)): Path<(String, String, String, String)>,
+) -> Answer<DocumentText> {
+    caller.must_at(Verb::Observe, &format!("{namespace}/{name}"))?;
+    let revision = revision.parse().map_err(|_| {
+        problem(400, "bad-request", "a revision is a number", "`tamis history` lists them")
+    })?;
+    Ok(Json(api.control.text_at((&kind, &namespace, &name), revision).await?))
 }
 
 /// Every proxy and slot: what it is assigned, what it runs, since when, why not.

@@ -48,7 +48,7 @@ fn answer() -> WhoRan {
         let checkpoint = log.checkpoint(&note_key(7)).await.unwrap();
         let key = note_key(7).verifier().to_string();
         let proof = Proof { key, checkpoint, entries: vec![proven] };
-        WhoRan { service: "shop/a".into(), at_ms: 2_000, runs: vec![run], proof }
+        WhoRan { service: "shop/a".into(), at_ms: 2_000, to_ms: None, runs: vec![run], proof }
     })
 }
 

@@ -167,7 +167,7 @@ impl Fleet {
         let refuses =
             |one: &SlotReport| one.refused.as_ref().is_some_and(|it| it.digest == *digest);
         let report = self.director.reports(slot, refuses);
-        (report.refused.clone().unwrap().code, report)
+        (report.refused.clone().unwrap().why.code, report)
     }
 
     /// The files of a release in the proxy's folder.
@@ -179,7 +179,7 @@ impl Fleet {
 /// What one slot says of itself on the proxy.
 pub(crate) fn state(following: &Following, slot: &str) -> String {
     let status = following.node().proxy().status();
-    status.slots.iter().find(|one| one.attachment == slot).unwrap().state.clone()
+    status.slots.iter().find(|one| one.attachment == slot).unwrap().state.to_string()
 }
 
 /// Status code of an exchange.

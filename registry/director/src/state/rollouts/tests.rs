@@ -3,8 +3,8 @@ use tamis_sync::{
 };
 use tamis_trust::Digest;
 
-use crate::fixture::{JWT, World, applied, checked, digest, report, rollout, service};
-use crate::rollout::{Event, Judgement, Shadow, Step, Tally};
+use crate::fixture::{JWT, World, applied, checked, digest, refusal, report, rollout, service};
+use crate::rollout::{Cohort, Event, Judgement, Shadow, Tally};
 
 const SLOT: &str = "shop/a-jwt";
 
@@ -12,12 +12,13 @@ const SLOT: &str = "shop/a-jwt";
 fn half_way() -> (World, String, String) {
     let mut world = World::mesh();
     world.append("ada", applied([service("shop/a", 40)]));
-    let rollout = checked(rollout("r", JWT, "1.0.0", "1.1.0"));
-    let nodes: Vec<String> = (0..40).map(|at| format!("sidecar:shop/a/{at}")).collect();
-    let moved = nodes.iter().find(|node| rollout.moves(Step::Wave(1), node)).unwrap().clone();
-    let stays = nodes.iter().find(|node| !rollout.moves(Step::Wave(1), node)).unwrap().clone();
-    world.start(rollout);
+    world.start(checked(rollout("r", JWT, "1.0.0", "1.1.0")));
     world.step("r", Event::Advance);
+    let of_a = |node: &&String| node.starts_with("sidecar:shop/a/");
+    let all = &world.state.rollouts()["r"].moved;
+    let moved = all.iter().find(of_a).unwrap().clone();
+    let mut nodes = (0..40).map(|at| format!("sidecar:shop/a/{at}"));
+    let stays = nodes.find(|node| !all.contains(node)).unwrap();
     (world, moved, stays)
 }
 
@@ -29,6 +30,44 @@ fn counted(node: &str, slot: &str, of: Digest, exchanges: u64, traps: u64) -> No
 
 fn tally(world: &World) -> &Tally {
     &world.state.rollouts()["r"].tally
+}
+
+fn moved(world: &World) -> Vec<String> {
+    world.state.rollouts()["r"].moved.iter().cloned().collect()
+}
+
+#[test]
+fn each_wave_moves_at_least_one_and_at_most_its_share_rounded_up_on_fleets_of_any_size() {
+    for sidecars in [1, 2, 3, 4, 10, 40] {
+        let mut world = World::mesh();
+        world.append("ada", applied([service("shop/a", sidecars)]));
+        let mut spec = rollout("r", JWT, "1.0.0", "1.1.0");
+        spec.services = vec!["shop/a".to_owned()];
+        world.start(checked(spec));
+        for percent in [10, 50, 100] {
+            let wanted = (sidecars * percent).div_ceil(100);
+            assert_eq!(moved(&world).len(), wanted, "{percent} % of {sidecars}");
+            let rest = sidecars - wanted;
+            assert_eq!(world.state.cohort("r"), Some(Cohort { moved: wanted, rest }));
+            world.step("r", Event::Advance);
+        }
+        // When done it says what moved.
+        assert_eq!(world.state.cohort("r"), Some(Cohort { moved: sidecars, rest: 0 }));
+    }
+}
+
+#[test]
+fn what_is_moved_stays_moved_when_other_nodes_come_and_go() {
+    let (mut world, _, _) = half_way();
+    let before = moved(&world);
+    // Fewer than are moved: nobody is led back. Then more: the share is filled up.
+    for sidecars in [20, 80, 40] {
+        world.append("ada", applied([service("shop/a", sidecars)]));
+        let now = moved(&world);
+        assert!(before.iter().all(|node| now.contains(node)), "{sidecars}");
+        let Cohort { moved, rest } = world.state.cohort("r").unwrap();
+        assert!(moved >= (moved + rest).div_ceil(2), "{sidecars}: {moved} {rest}");
+    }
 }
 
 #[test]
@@ -57,7 +96,7 @@ fn a_step_begins_with_an_empty_tally_of_the_candidate() {
 #[test]
 fn a_slot_that_refuses_the_candidate_is_counted_once() {
     let (mut world, moved, _) = half_way();
-    let refused = RefusedReport { digest: digest(JWT, "1.1.0"), code: "trust.key".to_owned() };
+    let refused = RefusedReport { digest: digest(JWT, "1.1.0"), why: refusal("trust.key") };
     let slot = SlotReport {
         slot: SLOT.to_owned(),
         filter: JWT.parse().unwrap(),
@@ -68,7 +107,10 @@ fn a_slot_that_refuses_the_candidate_is_counted_once() {
         let slots = vec![slot.clone()];
         world.append("proxies", NodeReported { slots, ..report(&moved, &[]) });
     }
-    assert_eq!(tally(&world).refusals, [(moved, SLOT.to_owned())].into());
+    assert_eq!(
+        tally(&world).refusals,
+        [(format!("{moved} {SLOT}"), "trust.key: ".to_owned())].into()
+    );
 }
 
 #[test]

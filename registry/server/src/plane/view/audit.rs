@@ -6,7 +6,7 @@ use tamis_api::{LogEntry, LogPage, Problem, Proof, ProvenEntry, Ran, WhoRan};
 use tamis_journal::log::{LogError, TilePath};
 
 use crate::plane::control::Control;
-use crate::plane::problem::{journal, problem};
+use crate::plane::problem::{bad, journal, missing, problem};
 
 /// The most entries of a page.
 const MAX_PAGE: usize = 1_000;
@@ -31,30 +31,45 @@ impl Control {
         Ok(LogPage { entries: entries.collect(), head })
     }
 
-    /// What ran for a service at a moment, with the proof that the reports it is told from are in the log.
+    /// What ran for a service at a moment, or between two, with the proof that the reports it is told from are in the log.
     ///
     /// # Errors
-    /// [`Problem`] when the journal cannot be read.
-    pub async fn who_ran(&self, service: &str, at_ms: u64) -> Result<WhoRan, Problem> {
+    /// [`Problem`] when there never was such a service, the range ends before it begins, or the journal cannot be read.
+    pub async fn who_ran(
+        &self,
+        service: &str,
+        at_ms: u64,
+        to_ms: Option<u64>,
+    ) -> Result<WhoRan, Problem> {
         self.catch_up().await.map_err(|error| journal(&error))?;
+        if to_ms.is_some_and(|to_ms| to_ms < at_ms) {
+            return Err(bad("the range ends before it begins", "turn it round"));
+        }
         let runs: Vec<Ran> = {
             let state = self.state();
-            let runs = state.who_ran(service, at_ms).into_iter().map(|ran| Ran {
-                node: ran.node.clone(),
-                slot: ran.slot.clone(),
-                filter: ran.filter.to_string(),
-                digest: ran.digest.to_string(),
-                version: ran.version.to_string(),
-                from_ms: ran.from_ms,
-                until_ms: ran.until_ms,
-                seen_ms: ran.seen_ms,
-                revision: ran.revision,
-            });
+            let known = state.known_services();
+            if !known.contains(service) {
+                return Err(missing(format!("no proxy is or was of {service}"), meant(&known)));
+            }
+            let runs =
+                state.who_ran(service, (at_ms, to_ms.unwrap_or(at_ms))).into_iter().map(|ran| {
+                    Ran {
+                        node: ran.node.clone(),
+                        slot: ran.slot.clone(),
+                        filter: ran.filter.to_string(),
+                        digest: ran.digest.to_string(),
+                        version: ran.version.to_string(),
+                        from_ms: ran.from_ms,
+                        until_ms: ran.until_ms,
+                        seen_ms: ran.seen_ms,
+                        revision: ran.revision,
+                    }
+                });
             runs.collect()
         };
         let revisions: BTreeSet<u64> = runs.iter().map(|ran| ran.revision).collect();
         let proof = self.prove(revisions).await?;
-        Ok(WhoRan { service: service.to_owned(), at_ms, runs, proof })
+        Ok(WhoRan { service: service.to_owned(), at_ms, to_ms, runs, proof })
     }
 
     /// The proof that these entries are in the log.
@@ -104,6 +119,19 @@ impl Control {
         self.0.keys.log_verifier()
     }
 }
+
+/// The services there are, so that somebody finds the one that was meant.
+fn meant(known: &BTreeSet<String>) -> String {
+    let shown: Vec<&str> = known.iter().map(String::as_str).take(SHOWN).collect();
+    match (shown.as_slice(), known.len().saturating_sub(SHOWN)) {
+        ([], _) => "apply documents with a proxy first".to_owned(),
+        (shown, 0) => format!("name one of {}", shown.join(", ")),
+        (shown, more) => format!("name one of {} and {more} more", shown.join(", ")),
+    }
+}
+
+/// Services that are named to somebody who meant one.
+const SHOWN: usize = 20;
 
 fn log(error: &LogError) -> Problem {
     tracing::warn!(error = %crate::plane::problem::chain(error), "the log failed");

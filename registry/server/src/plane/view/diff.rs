@@ -1,6 +1,6 @@
 //! What a change changes, as the API says it.
 
-use tamis_api::{Diff, Emptied, Side, SlotChange, SlotDiff};
+use tamis_api::{Diff, DocumentDiff, Emptied, FieldChange, Side, SlotChange, SlotDiff};
 use tamis_director as director;
 
 use crate::plane::problem::document;
@@ -23,6 +23,11 @@ pub(crate) fn diff(diff: director::Diff, keys: Keys) -> Diff {
     Diff {
         slots: diff.slots.into_iter().map(slot).collect(),
         others: diff.others,
+        documents: diff
+            .documents
+            .into_iter()
+            .map(|one| DocumentDiff { key: one.key, fields: fields(one.fields) })
+            .collect(),
         documents_changed: keys.changed,
         documents_removed: keys.removed,
         nodes_added: diff.nodes_added,
@@ -36,6 +41,15 @@ pub(crate) fn diff(diff: director::Diff, keys: Keys) -> Diff {
         services: diff.services,
         touched: diff.touched,
     }
+}
+
+pub(crate) fn fields(fields: Vec<director::FieldChange>) -> Vec<FieldChange> {
+    let field = |one: director::FieldChange| FieldChange {
+        field: one.field,
+        before: one.before,
+        after: one.after,
+    };
+    fields.into_iter().map(field).collect()
 }
 
 fn slot(slot: director::SlotDiff) -> SlotDiff {

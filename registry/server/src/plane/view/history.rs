@@ -1,11 +1,12 @@
 //! Pins, revocations and what happened to filters.
 
-use tamis_api::{HistoryItem, Pin, Problem, Revoked};
-use tamis_director::{Happening, What};
+use tamis_api::{DocumentText, DocumentVersion, HistoryItem, Pin, Problem, Revoked};
+use tamis_director::{self as director, Body, Happening, What};
 use tamis_trust::Name;
 
-use crate::plane::change::name;
+use crate::plane::change::{name, unknown};
 use crate::plane::control::Control;
+use crate::plane::problem::{journal, missing};
 
 impl Control {
     /// Pins in force, perhaps those of one service alone; by filter, then service.
@@ -52,15 +53,108 @@ impl Control {
             let happened = state.history(service, &filter).into_iter();
             items.extend(happened.map(|one| item(&filter, one)));
         }
+        if filter.is_none() {
+            let documents = state.documents_of(service).into_iter();
+            items.extend(documents.map(|(key, one)| document(service, key, one)));
+        }
         items.sort_by_key(|one| one.revision);
         Ok(items)
+    }
+
+    /// The versions of a document, oldest first.
+    ///
+    /// # Errors
+    /// [`Problem`] when there never was such a document.
+    pub fn versions(
+        &self,
+        kind: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Vec<DocumentVersion>, Problem> {
+        let key = format!("{kind}/{namespace}/{name}");
+        let state = self.state();
+        let versions: Vec<DocumentVersion> = state.versions(&key).map(version).collect();
+        if versions.is_empty() { Err(unknown(&key)) } else { Ok(versions) }
+    }
+
+    /// The text of a document as a revision put it in force.
+    ///
+    /// # Errors
+    /// [`Problem`] when that revision did not put it in force, or the journal cannot be read.
+    pub async fn text_at(
+        &self,
+        (kind, namespace, name): (&str, &str, &str),
+        revision: u64,
+    ) -> Result<DocumentText, Problem> {
+        let key = format!("{kind}/{namespace}/{name}");
+        let none = || {
+            missing(
+                format!("revision {revision} did not put {key} in force"),
+                format!("`tamis history {kind} {name} -n {namespace}` lists those that did"),
+            )
+        };
+        let after = revision.checked_sub(1).ok_or_else(none)?;
+        let entries = self.0.journal.read(after, 1).await.map_err(|error| journal(&error))?;
+        let entry = entries.first().filter(|entry| entry.revision == revision).ok_or_else(none)?;
+        let body = Body::from_body(&entry.record.kind, &entry.record.body).ok().flatten();
+        let Some(Body::Applied(applied)) = body else { return Err(none()) };
+        let found = applied.documents.into_iter().find(|one| one.key == key).ok_or_else(none)?;
+        let (source, digest) = (found.source, found.digest.to_string());
+        Ok(DocumentText { revision, source, digest, text: found.text })
+    }
+}
+
+fn version(one: &director::DocumentVersion) -> DocumentVersion {
+    DocumentVersion {
+        revision: one.stamp.revision,
+        time_ms: one.stamp.time_ms,
+        actor: one.stamp.actor.clone(),
+        digest: one.digest.map(|digest| digest.to_string()),
+        fields: super::diff::fields(one.fields.clone()),
+        back_to: one.back_to,
+    }
+}
+
+/// The most fields that an item of a history names.
+const FIELDS: usize = 3;
+
+fn document(service: &str, key: &str, one: &director::DocumentVersion) -> HistoryItem {
+    let shown = one.fields.iter().take(FIELDS).map(|field| {
+        let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
+        format!("{} {} → {}", field.field, value(&field.before), value(&field.after))
+    });
+    let mut what = shown.collect::<Vec<_>>().join(", ");
+    match one.fields.len().saturating_sub(FIELDS) {
+        0 => {}
+        more => what.push_str(&format!(" and {more} more")),
+    }
+    let how = match (one.digest, one.back_to) {
+        (None, _) => "taken out".to_owned(),
+        (Some(_), Some(revision)) => format!("back to revision {revision}"),
+        (Some(_), None) if what.is_empty() => "put in force".to_owned(),
+        (Some(_), None) => String::new(),
+    };
+    let between = if how.is_empty() || what.is_empty() { "" } else { ": " };
+    HistoryItem {
+        revision: one.stamp.revision,
+        time_ms: one.stamp.time_ms,
+        actor: one.stamp.actor.clone(),
+        filter: String::new(),
+        document: Some(key.to_owned()),
+        services: vec![service.to_owned()],
+        what: format!("{how}{between}{what}"),
     }
 }
 
 fn item(filter: &Name, happening: &Happening) -> HistoryItem {
     let what = match &happening.what {
-        What::Pinned { version, digest, rollout: None } => format!("pinned {version} {digest}"),
-        What::Pinned { version, digest, rollout: Some(rollout) } => {
+        What::Pinned { version, digest, rollout: None, back: false } => {
+            format!("pinned {version} {digest}")
+        }
+        What::Pinned { version, digest, rollout: None, back: true } => {
+            format!("rolled back to {version} {digest}")
+        }
+        What::Pinned { version, digest, rollout: Some(rollout), back: _ } => {
             format!("pinned {version} {digest} by rollout {rollout}")
         }
         What::Unpinned => "unpinned".to_owned(),
@@ -77,6 +171,7 @@ fn item(filter: &Name, happening: &Happening) -> HistoryItem {
         time_ms: happening.stamp.time_ms,
         actor: happening.stamp.actor.clone(),
         filter: filter.to_string(),
+        document: None,
         services: happening.services.clone(),
         what: what.trim_end_matches([':', ' ']).to_owned(),
     }

@@ -1,19 +1,21 @@
 //! Documents in force, with what became of them.
 
 use tamis_api::{
-    Condition, Problem, Programmed, Resource, ResourceList, ResourceSummary, SlotState,
+    Condition, Problem, Programmed, ProxyStatus, Resource, ResourceList, ResourceSummary,
+    SlotState, SlotStatus,
 };
 use tamis_director::DocumentInForce;
 use tamis_resources::{Folded, ResourceStatus};
 
 use crate::plane::change::unknown;
 use crate::plane::control::Control;
-use crate::plane::problem::document;
+use crate::plane::problem::{count, document};
 
 impl Control {
     /// Documents in force, perhaps of one kind or one namespace alone.
     #[must_use]
     pub fn resources(&self, kind: Option<&str>, namespace: Option<&str>) -> ResourceList {
+        let proxies = self.status(None).proxies;
         let state = self.state();
         let folded = self.plans().everything(&state);
         let all = state.documents().iter().filter_map(|(key, held)| {
@@ -21,8 +23,13 @@ impl Control {
             let (space, name) = rest.split_once('/')?;
             let wanted = kind.is_none_or(|kind| kind.eq_ignore_ascii_case(found))
                 && namespace.is_none_or(|namespace| namespace == space);
-            let ok = conditions(&folded, found, space, name).iter().all(|one| one.status);
-            wanted.then(|| summary((found, space, name), held, ok))
+            wanted.then(|| {
+                let says = conditions(&folded, found, space, name).iter().all(|one| one.status);
+                let done = proxies.iter().filter_map(|proxy| programmed(proxy, found, space, name));
+                // Of a proxy that never was there nobody knows that anything is wrong.
+                let mut done = done.filter(|one| one.reason != NEVER);
+                summary((found, space, name), held, says && done.all(|one| one.status))
+            })
         });
         ResourceList { revision: state.head(), items: all.collect() }
     }
@@ -32,7 +39,8 @@ impl Control {
     /// # Errors
     /// [`Problem`] when there is none.
     pub fn resource(&self, kind: &str, namespace: &str, name: &str) -> Result<Resource, Problem> {
-        let (mut resource, targets) = {
+        let proxies = self.status(None).proxies;
+        let mut resource = {
             let state = self.state();
             let key = format!("{kind}/{namespace}/{name}");
             let Some(held) = state.documents().get(&key) else {
@@ -43,42 +51,89 @@ impl Control {
             let ok = conditions.iter().all(|one| one.status);
             let source = held.source();
             let problems = folded.problems.iter().filter(|one| one.place.source == source);
-            let resource = Resource {
+            Resource {
                 summary: summary((kind, namespace, name), held, ok),
                 text: held.text.to_string(),
                 conditions,
                 programmed: Vec::new(),
                 problems: problems.map(document).collect(),
-            };
-            let targets = match kind {
-                "Gateway" | "Service" => Some(format!("{namespace}/{name}")),
-                _ => None,
-            };
-            (resource, targets)
-        };
-        let attachment = format!("{namespace}/{name}");
-        for proxy in self.status(targets.as_deref()).proxies {
-            let about = |slot: &str| kind == "FilterAttachment" && is_of(slot, &attachment);
-            let slots: Vec<_> = proxy
-                .slots
-                .iter()
-                .filter(|slot| targets.is_some() || about(&slot.slot) || slot.filter == attachment)
-                .collect();
-            if targets.is_none() && slots.is_empty() {
-                continue;
             }
-            let wrong = slots.iter().find(|slot| slot.state != SlotState::Serving);
-            let reason = match wrong {
-                _ if !proxy.connected => "Disconnected".to_owned(),
-                Some(slot) => slot.why.clone().unwrap_or_else(|| "Pending".to_owned()),
-                None if !proxy.current => "Pending".to_owned(),
-                None => "Programmed".to_owned(),
-            };
-            let status = reason == "Programmed";
-            resource.programmed.push(Programmed { node: proxy.node, status, reason });
-        }
+        };
+        let all = proxies.iter().filter_map(|proxy| programmed(proxy, kind, namespace, name));
+        resource.programmed = all.collect();
+        resource.conditions.extend(condition(&resource.programmed));
+        resource.summary.ok = resource
+            .conditions
+            .iter()
+            .all(|one| one.status || (one.kind == PROGRAMMED && one.reason == NEVER));
         Ok(resource)
     }
+}
+
+const PROGRAMMED: &str = "Programmed";
+const DISCONNECTED: &str = "Disconnected";
+/// The reason of proxies that never connected.
+const NEVER: &str = "NeverConnected";
+const PENDING: &str = "Pending";
+/// The reason of proxies with problems beside their slots.
+const PROBLEMS: &str = "Problems";
+
+/// Whether a proxy does what a document says; `None` when the document does not concern it.
+fn programmed(proxy: &ProxyStatus, kind: &str, namespace: &str, name: &str) -> Option<Programmed> {
+    let key = format!("{namespace}/{name}");
+    let whole = matches!((kind, proxy.node.split_once(':')), ("Gateway", Some(("gateway", _))))
+        || matches!((kind, proxy.node.split_once(':')), ("Service", Some(("sidecar", _))));
+    let whole = whole && proxy.service == key;
+    let about = |slot: &SlotStatus| match kind {
+        "FilterAttachment" => is_of(&slot.slot, &key),
+        "Filter" | "Grant" => slot.filter == key,
+        _ => false,
+    };
+    let mut slots = proxy.slots.iter().filter(|slot| whole || about(slot)).peekable();
+    if !whole && slots.peek().is_none() {
+        return None;
+    }
+    let wrong = slots.find(|slot| slot.state != SlotState::Serving);
+    let (reason, message) = match (proxy.connected, wrong, proxy.problems.first()) {
+        (false, _, _) if proxy.disconnected_ms.is_none() => {
+            (NEVER.to_owned(), "it never connected".to_owned())
+        }
+        (false, _, _) => (DISCONNECTED.to_owned(), "it is not connected".to_owned()),
+        (true, Some(slot), _) => {
+            let code = slot.refusal.as_ref().map(|refusal| refusal.code.clone());
+            let why = slot.why.clone().unwrap_or_else(|| "it has not said yet".to_owned());
+            (code.unwrap_or_else(|| PENDING.to_owned()), format!("{}: {why}", slot.slot))
+        }
+        (true, None, Some(problem)) if whole => (PROBLEMS.to_owned(), problem.message.clone()),
+        (true, None, _) if !proxy.current => {
+            let why = proxy.why.clone().unwrap_or_else(|| "it has not said yet".to_owned());
+            (PENDING.to_owned(), why)
+        }
+        (true, None, _) => (PROGRAMMED.to_owned(), String::new()),
+    };
+    let (node, status) = (proxy.node.clone(), reason == PROGRAMMED);
+    Some(Programmed { node, status, reason, message })
+}
+
+/// What all proxies together make of a document; `None` when it concerns none.
+fn condition(all: &[Programmed]) -> Option<Condition> {
+    let wrong: Vec<&Programmed> = all.iter().filter(|one| !one.status).collect();
+    // What somebody has to repair comes before what is only not there.
+    let absent = |one: &&&Programmed| [DISCONNECTED, NEVER, PENDING].contains(&one.reason.as_str());
+    let worst = wrong.iter().find(|one| !absent(one)).or(wrong.first());
+    let kind = PROGRAMMED.to_owned();
+    let Some(worst) = worst else {
+        let (reason, message) = (PROGRAMMED.to_owned(), String::new());
+        return (!all.is_empty()).then_some(Condition { kind, status: true, reason, message });
+    };
+    let message = format!(
+        "{} of {} do not: {}: {}",
+        wrong.len(),
+        count(all.len(), "proxy", "proxies"),
+        worst.node,
+        worst.message
+    );
+    Some(Condition { kind, status: false, reason: worst.reason.clone(), message })
 }
 
 /// Whether a slot is one of that attachment.

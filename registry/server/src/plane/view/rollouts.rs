@@ -10,9 +10,12 @@ use tamis_director::{
 use tamis_sync::Counts;
 use tamis_trust::{Digest, Name};
 
-use crate::plane::change::{digest, grew, name, unknown, version};
+use crate::plane::change::{grew, known_digest, name, unknown, version};
 use crate::plane::control::{Control, now_ms};
 use crate::plane::problem::{bad, refused};
+
+/// Refusals that are told one by one.
+const SHOWN: usize = 10;
 
 impl Control {
     /// Begins a rollout: resolves its version once and verifies the candidate as proxies will.
@@ -27,7 +30,7 @@ impl Control {
         let filter = name(&request.filter)?;
         let to = match (&request.version, &request.digest) {
             (Some(version), None) => self.resolve(&filter, &self::version(version)?).await?,
-            (None, Some(digest)) => self::digest(digest)?,
+            (None, Some(digest)) => known_digest(&self.state(), &filter, digest)?,
             _ => return Err(bad("a rollout has one of version and digest", "name one of them")),
         };
         let (policies, configs) = {
@@ -36,7 +39,7 @@ impl Control {
             (self.policies(&state), super::configs(&state, &mut self.plans(), service, &filter))
         };
         let from = match &request.from {
-            Some(from) => digest(from)?,
+            Some(from) => known_digest(&self.state(), &filter, from)?,
             None => pinned_now(&self.state(), &request.services, &filter)?,
         };
         let (verified, component) = self.admit(&filter, &to, &policies).await?;
@@ -48,18 +51,23 @@ impl Control {
         if !grown.is_empty() {
             guards.approvals = guards.approvals.max(self.0.rules.growth_approvals);
         }
-        self.commit(actor, |state| {
+        let begun = self.commit(actor, |state| {
             let asked = Asked { actor, now_ms: now_ms(), consent: Consent::Given };
             let guarded = director::guard_rollout(state, &rollout, &guards, &asked);
+            if request.dry_run {
+                return Ok((Vec::new(), Some(preview(state, &rollout)?)));
+            }
             guarded.map_err(|one| {
                 let subject = Some(rollout.subject().to_string());
                 grew(Problem { subject, ..refused(vec![one]) }, &grown)
             })?;
             let body = state.start(rollout.clone()).map_err(|one| refused(vec![one]))?;
-            Ok((vec![body], ()))
-        })
-        .await?;
-        self.rollout(&request.name)
+            Ok((vec![body], None))
+        });
+        match begun.await? {
+            (_, Some(preview)) => Ok(preview),
+            (_, None) => self.rollout(&request.name),
+        }
     }
 
     /// Moves a rollout.
@@ -108,6 +116,16 @@ impl Control {
         let state = self.state();
         state.rollouts().values().map(|one| view(&state, one)).collect()
     }
+}
+
+/// What a rollout would be, began it now.
+fn preview(state: &State, rollout: &Rollout) -> Result<RolloutView, Problem> {
+    let mut then = state.clone();
+    let body = state.start(rollout.clone()).map_err(|one| refused(vec![one]))?;
+    let written = body.to_body().map_err(|error| crate::plane::problem::body(&error))?;
+    then.apply(state.head().saturating_add(1), now_ms(), "nobody", body.kind(), &written);
+    let found = then.rollouts().get(rollout.name());
+    found.map(|one| view(&then, one)).ok_or_else(|| unknown("rollout of that name"))
 }
 
 /// The one digest that all the services have pinned.
@@ -168,6 +186,7 @@ fn spec(
             OnBreach::Return => director::OnBreach::Return,
             OnBreach::Hold => director::OnBreach::Hold,
         },
+        progress_deadline_ms: request.progress_deadline_ms,
     }
 }
 
@@ -177,6 +196,7 @@ fn view(state: &State, one: &director::RolloutState) -> RolloutView {
     let judgement = judgement.map(|judgement| match judgement {
         Judgement::Baking { why } => format!("baking: {why}"),
         Judgement::Passed { why } => format!("passed: {why}"),
+        Judgement::Stalled { why } => format!("stalled: {why}"),
         Judgement::Breached { why, .. } => format!("breached: {why}"),
     });
     let cohort = state.cohort(&spec.name).unwrap_or(director::Cohort { moved: 0, rest: 0 });
@@ -186,7 +206,10 @@ fn view(state: &State, one: &director::RolloutState) -> RolloutView {
         count: it.count,
         examples: it.examples.clone(),
     });
+    let nodes = if one.step().is_some() { cohort.moved + cohort.rest } else { one.concerned };
+    let waves = 0..spec.waves.len();
     RolloutView {
+        proxies: waves.map(|at| one.rollout.share(director::Step::Wave(at), nodes)).collect(),
         name: spec.name.clone(),
         filter: spec.filter.to_string(),
         from: spec.from.to_string(),
@@ -204,8 +227,17 @@ fn view(state: &State, one: &director::RolloutState) -> RolloutView {
         judgement,
         moved: cohort.moved,
         rest: cohort.rest,
-        candidate: side(&tally.candidate, tally.refusals.len()),
-        current: side(&tally.current, 0),
+        candidate: RolloutSide {
+            refusals: tally.refusals.len(),
+            refused: tally
+                .refusals
+                .iter()
+                .take(SHOWN)
+                .map(|(place, why)| format!("{place}: {why}"))
+                .collect(),
+            ..side(&tally.candidate)
+        },
+        current: side(&tally.current),
         samples: tally.differences.samples,
         differences: differences.collect(),
         started_ms: one.started.time_ms,
@@ -214,13 +246,14 @@ fn view(state: &State, one: &director::RolloutState) -> RolloutView {
     }
 }
 
-fn side(counts: &Counts, refusals: usize) -> RolloutSide {
+fn side(counts: &Counts) -> RolloutSide {
     RolloutSide {
         exchanges: counts.exchanges,
         traps: counts.traps,
         server_errors: counts.server_errors,
         denials: counts.denials,
         added_p99_ms: counts.added.p99_ms(),
-        refusals,
+        refusals: 0,
+        refused: Vec::new(),
     }
 }

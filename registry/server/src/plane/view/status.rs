@@ -2,13 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tamis_api::{AssignedView, ProxyStatus, RunningView, SlotState, SlotStatus, Status};
+use tamis_api::{
+    AssignedView, ProxyProblem, ProxyStatus, Refusal, RunningView, SlotState, SlotStatus, Status,
+};
 use tamis_director::{Assigned, Plans, State};
 use tamis_resources::NodeName;
-use tamis_sync::{Running, SlotReport, placed};
+use tamis_sync::{ProblemReport, Running, SlotReport, placed};
+use tamis_trust::Refused;
 
 use crate::plane::control::{Control, now_ms};
 use crate::plane::fleet::Connection;
+use crate::plane::problem::refusal;
 
 impl Control {
     /// Every proxy that documents speak of, or those of one service.
@@ -27,6 +31,7 @@ impl Control {
         let name = node.to_string();
         let connection = self.0.fleet.connection(&name);
         let written = state.last_report(node);
+        let connected = self.connected(state, &name, connection.as_ref());
         let seen_ms = connection.as_ref().map(|it| it.seen_ms).max(written.map(|it| it.time_ms));
         let wants = plans.node(state, node, now / 1_000);
         let planned = wants.plan.as_deref().map(placed).unwrap_or_default();
@@ -42,20 +47,80 @@ impl Control {
             let filter = filter
                 .or_else(|| assigned.get(slot).map(|it| it.filter.to_string()))
                 .or_else(|| reports.get(slot).map(|it| it.filter.to_string()));
-            let why = refused.get(slot).map(|one| format!("{}: {}", one.code, one.rule));
-            judge(slot, filter.unwrap_or_default(), assigned.get(slot), reports.get(slot), why)
+            let unassigned = refused.get(slot).cloned();
+            let (assigned, report) = (assigned.get(slot), reports.get(slot));
+            let mut slot = judge(slot, filter.unwrap_or_default(), assigned, report, unassigned);
+            if connected == Connected::Gone && slot.state != SlotState::Unassigned {
+                slot.state = SlotState::Disconnected;
+            }
+            slot
         });
+        let slots: Vec<SlotStatus> = slots.collect();
+        let here = connection.as_ref().is_some_and(|it| it.current);
+        let current = match connected {
+            Connected::Here => here,
+            Connected::Elsewhere => slots.iter().all(|slot| slot.state == SlotState::Serving),
+            Connected::Gone | Connected::Never => false,
+        };
+        let problems = match connection.as_ref().and_then(|it| it.last.as_ref()) {
+            Some(last) => last.problems.as_slice(),
+            None => written.map(|it| it.problems.as_slice()).unwrap_or_default(),
+        };
         ProxyStatus {
-            node: name,
             service: node.key().to_owned(),
-            connected: connection.as_ref().is_some_and(|it| it.connected),
+            connected: matches!(connected, Connected::Here | Connected::Elsewhere),
+            disconnected_ms: match connected {
+                Connected::Gone => left_ms(state, &name, connection.as_ref()).or(seen_ms),
+                Connected::Here | Connected::Elsewhere | Connected::Never => None,
+            },
             seen_ms,
             release: connection.as_ref().map(|it| it.release.clone()),
-            current: connection.as_ref().is_some_and(|it| it.connected && it.current),
+            current,
             why: connection.as_ref().and_then(|it| it.why.clone()),
-            slots: slots.collect(),
+            problems: problems.iter().map(problem).collect(),
+            slots,
+            node: name,
         }
     }
+
+    /// Whether a proxy is connected: this replica knows its own, the journal knows those of others.
+    fn connected(&self, state: &State, node: &str, here: Option<&Connection>) -> Connected {
+        let replica = &self.0.keys.replica;
+        let written = state.last_connection(node);
+        match (here, written) {
+            (Some(here), _) if here.connected => Connected::Here,
+            (_, Some(it)) if it.connected && !self.0.fleet.is_of(replica, it) => {
+                Connected::Elsewhere
+            }
+            (None, None) => match node.parse().ok().and_then(|node| state.last_report(&node)) {
+                Some(_) => Connected::Gone,
+                None => Connected::Never,
+            },
+            _ => Connected::Gone,
+        }
+    }
+}
+
+/// Whether a proxy is connected, and to whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Connected {
+    Here,
+    /// To another replica.
+    Elsewhere,
+    /// No more.
+    Gone,
+    /// It never was.
+    Never,
+}
+
+/// When a proxy left that is gone; `None` when nobody saw it leave.
+fn left_ms(state: &State, node: &str, here: Option<&Connection>) -> Option<u64> {
+    let written = state.last_connection(node).filter(|it| !it.connected).map(|it| it.since_ms);
+    here.map(|it| it.gone_ms).max(written)
+}
+
+fn problem(problem: &ProblemReport) -> ProxyProblem {
+    ProxyProblem { code: problem.code.clone(), message: problem.message.clone() }
 }
 
 /// What the proxy said last: to this replica, or else what the journal has.
@@ -75,32 +140,35 @@ fn judge(
     filter: String,
     assigned: Option<&Assigned>,
     report: Option<&SlotReport>,
-    unassigned: Option<String>,
+    unassigned: Option<Refused>,
 ) -> SlotStatus {
     let running = report.and_then(|it| it.running.as_ref());
     let refused = report.and_then(|it| it.refused.as_ref());
     let same = |running: &Running, assigned: &Assigned| {
         (running.digest, running.config) == (assigned.digest, assigned.config)
     };
-    let (state, why) = match (assigned, running, refused) {
-        (None, None, _) => (SlotState::Unassigned, unassigned),
+    let (state, refusal, drift) = match (assigned, running, refused) {
+        (None, None, _) => (SlotState::Unassigned, unassigned.map(refusal), None),
         (None, Some(_), _) => {
-            let why = unassigned.unwrap_or_else(|| "nothing is assigned to it".to_owned());
-            (SlotState::Drift, Some(why))
+            let drift = unassigned.is_none().then_some("nothing is assigned to it");
+            (SlotState::Drift, unassigned.map(refusal), drift)
         }
-        (Some(assigned), Some(running), _) if same(running, assigned) => (SlotState::Serving, None),
+        (Some(assigned), Some(running), _) if same(running, assigned) => {
+            (SlotState::Serving, None, None)
+        }
         (Some(assigned), running, Some(refused)) if refused.digest == assigned.digest => {
             let state =
                 if running.is_some() { SlotState::KeptLastGood } else { SlotState::Refused };
-            (state, Some(refused.code.clone()))
+            (state, Some(reported(&refused.why)), None)
         }
-        (Some(_), None, _) => (SlotState::Pending, None),
+        (Some(_), None, _) => (SlotState::Pending, None, None),
         (Some(assigned), Some(running), _) if running.assignment >= assigned.version => {
-            let why = "it says that it runs its assignment, and runs something else".to_owned();
-            (SlotState::Drift, Some(why))
+            let drift = "it says that it runs its assignment, and runs something else";
+            (SlotState::Drift, None, Some(drift))
         }
-        (Some(_), Some(_), _) => (SlotState::Pending, None),
+        (Some(_), Some(_), _) => (SlotState::Pending, None, None),
     };
+    let why = refusal.as_ref().map(sentence).or(drift.map(str::to_owned));
     SlotStatus {
         slot: slot.to_owned(),
         filter,
@@ -108,7 +176,31 @@ fn judge(
         running: running.map(running_view),
         state,
         why,
+        refusal,
     }
+}
+
+/// A refusal of a proxy, whole.
+fn reported(why: &tamis_sync::Refusal) -> Refusal {
+    let tamis_sync::Refusal { code, rule, set_by, remedy } = why.clone();
+    Refusal { code, rule, set_by, remedy }
+}
+
+/// A refusal in one sentence.
+pub(crate) fn sentence(refusal: &Refusal) -> String {
+    let mut text = refusal.code.clone();
+    for (before, part, after) in [
+        (": ", &refusal.rule, ""),
+        (" (set by ", &refusal.set_by, ")"),
+        ("; ", &refusal.remedy, ""),
+    ] {
+        if !part.is_empty() {
+            text.push_str(before);
+            text.push_str(part);
+            text.push_str(after);
+        }
+    }
+    text
 }
 
 fn assigned_view(assigned: &Assigned) -> AssignedView {

@@ -1,0 +1,75 @@
+//! `tamis explain`: what a code means, who set the rule, the way out.
+
+mod codes;
+
+use crate::names;
+use crate::output::{self, Output};
+use anyhow::{Result, bail};
+use codes::{CODES, Code};
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+/// What `explain` takes.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Code, such as trust.threshold, or a family of codes, such as trust; all of them when not said.
+    code: Option<String>,
+}
+
+/// Says what codes mean.
+pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
+    let found = find(arguments.code.as_deref())?;
+    output::result(output, &found, || match found.as_slice() {
+        [one] => whole(one),
+        many => many.iter().map(|one| format!("{}  {}\n", one.code, one.meaning)).collect(),
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+fn find(code: Option<&str>) -> Result<Vec<Code>> {
+    let Some(code) = code else { return Ok(CODES.to_vec()) };
+    // As status prints it: `refused:trust.threshold`.
+    let code = code.strip_prefix("refused:").unwrap_or(code);
+    let is = |one: &&Code| one.code == code;
+    let family = |one: &&Code| one.code.split_once('.').is_some_and(|(family, _)| family == code);
+    let exact: Vec<Code> = CODES.iter().filter(is).copied().collect();
+    let found =
+        if exact.is_empty() { CODES.iter().filter(family).copied().collect() } else { exact };
+    if found.is_empty() {
+        let all: Vec<&str> = CODES.iter().map(|one| one.code).collect();
+        bail!("there is no code {code}{}", names::meant(code, &all));
+    }
+    Ok(found)
+}
+
+fn whole(one: &Code) -> String {
+    let Code { code, meaning, set_by, remedy } = one;
+    format!(
+        "{code}\n\nwhat it means   {meaning}\nwho set it      {set_by}\nthe way out     {remedy}\n"
+    )
+}
+
+/// The page of all codes.
+pub(crate) fn page(made: &str) -> String {
+    let mut text = format!(
+        "{made}# Codes\n\nWhatever refuses something says so with a code that stays the same: in `tamis status`, in the API, in \
+         access records, in metrics and on the admin listener. `tamis explain CODE` says the same as this page.\n"
+    );
+    let mut family = None;
+    for one in CODES {
+        let of = one.code.split_once('.').map_or("of the API", |(family, _)| family);
+        if family != Some(of) {
+            let _ = write!(
+                text,
+                "\n## {of}\n\n| code | what it means | who set the rule | the way out |\n| --- | --- | --- | --- |\n"
+            );
+            family = Some(of);
+        }
+        let Code { code, meaning, set_by, remedy } = one;
+        let _ = writeln!(text, "| `{code}` | {meaning} | {set_by} | {remedy} |");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,41 @@
+//! `tamis reassign`: what proxies are assigned counts again, whatever they have seen.
+
+use crate::names;
+use crate::output::{self, Output};
+use crate::remote::Where;
+use crate::table::count;
+use anyhow::Result;
+use std::process::ExitCode;
+use tamis_api::ReassignRequest;
+
+/// What `reassign` takes.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Service or gateway, NAMESPACE/NAME; `*` is all.
+    #[arg(value_parser = names::service, default_value = "*")]
+    service: String,
+    /// Why, for those who look later.
+    #[arg(long, default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    at: Where,
+}
+
+/// Begins an epoch: assignments that follow are above all that proxies have seen.
+pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
+    let request =
+        ReassignRequest { service: arguments.service.clone(), reason: arguments.reason.clone() };
+    let remote = arguments.at.remote()?;
+    let done = remote.ask("assigning", async |client| client.reassign(&request).await)?;
+    output::answer(output, &done, || {
+        let whose = if done.service == "*" { "all services" } else { &done.service };
+        format!(
+            "every slot of {whose} ({}) is assigned again, in epoch {} (revision {})\n\
+             what is to run stays as it is; `tamis status --problems` says who has not taken it yet\n",
+            count(done.proxies, "proxy", "proxies"),
+            done.epoch,
+            done.revision
+        )
+    });
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,249 @@
+//! A status as people read it: what is wrong first.
+
+use super::{Part, is_wrong};
+use crate::table::{count, short, table};
+use crate::when::ago;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use tamis_api::{ProxyStatus, SlotState, SlotStatus, Status};
+
+pub(super) fn text(status: &Status, part: Part) -> String {
+    if status.proxies.is_empty() {
+        return match part {
+            Part::Problems => "nothing is wrong\n".to_owned(),
+            Part::All => "no slot is like that\n".to_owned(),
+            Part::Summary => "no documents in force speak of a proxy\n".to_owned(),
+        };
+    }
+    if part == Part::All {
+        return format!("{}\n{}", slots(status), line(status));
+    }
+    let problems = problems(status);
+    let mut text = String::new();
+    if !problems.is_empty() {
+        let _ = writeln!(text, "{}\n", problems.trim_end());
+    }
+    if part == Part::Summary {
+        let _ = writeln!(text, "{}", services(status));
+    }
+    text.push_str(&line(status));
+    text
+}
+
+/// One line about all of it.
+fn line(status: &Status) -> String {
+    let number =
+        |is: &dyn Fn(&ProxyStatus) -> bool| status.proxies.iter().filter(|it| is(it)).count();
+    let has =
+        |proxy: &ProxyStatus, state: SlotState| proxy.slots.iter().any(|it| it.state == state);
+    let mut parts = vec![count(status.proxies.len(), "proxy", "proxies")];
+    for (number, word) in [
+        (number(&|it| it.disconnected_ms.is_some()), "disconnected"),
+        (number(&|it| !it.connected && it.disconnected_ms.is_none()), "never connected"),
+        (number(&|it| has(it, SlotState::Refused)), "refusing"),
+        (number(&|it| has(it, SlotState::KeptLastGood)), "on the last good version"),
+        (number(&|it| has(it, SlotState::Drift)), "in drift"),
+        (number(&|it| !it.problems.is_empty()), "with problems of their own"),
+    ] {
+        if number > 0 {
+            parts.push(format!("{number} {word}"));
+        }
+    }
+    if !status.proxies.iter().any(is_wrong) {
+        parts.push("all well".to_owned());
+    }
+    format!("{} at revision {}\n", parts.join(", "), status.revision)
+}
+
+/// What is wrong, worst first; what is wrong alike is told once, with the proxies it is wrong for.
+fn problems(status: &Status) -> String {
+    let mut wrong: BTreeMap<(u8, String), Vec<&str>> = BTreeMap::new();
+    for proxy in &status.proxies {
+        let mut note = |weight: u8, what: String| {
+            wrong.entry((weight, what)).or_default().push(proxy.node.as_str());
+        };
+        match (proxy.connected, proxy.disconnected_ms) {
+            (true, _) => {}
+            (false, Some(since)) => {
+                note(3, format!("disconnected since {}", ago(status.now_ms, since)));
+            }
+            (false, None) => note(5, "never connected".to_owned()),
+        }
+        for problem in &proxy.problems {
+            note(2, format!("{} ({})", problem.message, problem.code));
+        }
+        if let Some(why) = &proxy.why {
+            note(1, format!("does not take what it was sent: {why}"));
+        }
+        for slot in proxy.slots.iter().filter(|slot| slot.state != SlotState::Serving) {
+            if let Some((weight, state)) = weight(proxy, slot.state) {
+                let why = slot.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+                note(weight, format!("{} {state}{why}", slot.slot));
+            }
+        }
+    }
+    let mut text = String::new();
+    for ((_, what), proxies) in wrong {
+        let _ = writeln!(text, "! {what}\n    {}", named(&proxies));
+    }
+    text
+}
+
+/// The first of many, and how many more.
+fn named(proxies: &[&str]) -> String {
+    let all: BTreeSet<&str> = proxies.iter().copied().collect();
+    let shown: Vec<&str> = all.iter().copied().take(3).collect();
+    match all.len().saturating_sub(shown.len()) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// How bad a state is, from 0 on; `None` when the proxy says it already.
+fn weight(proxy: &ProxyStatus, state: SlotState) -> Option<(u8, &'static str)> {
+    let weight = match state {
+        SlotState::Serving | SlotState::Disconnected => return None,
+        SlotState::Pending if !proxy.connected => return None,
+        SlotState::Refused => 0,
+        SlotState::KeptLastGood | SlotState::Drift => 1,
+        SlotState::Unassigned => 2,
+        SlotState::Pending => 4,
+    };
+    Some((weight, word(state)))
+}
+
+/// A line a service: how many proxies, what runs in them.
+fn services(status: &Status) -> String {
+    let mut services: BTreeMap<&str, Vec<&ProxyStatus>> = BTreeMap::new();
+    for proxy in &status.proxies {
+        services.entry(&proxy.service).or_default().push(proxy);
+    }
+    let mut rows: Vec<(bool, [String; 4])> = services
+        .into_iter()
+        .map(|(service, proxies)| {
+            let connected = proxies.iter().filter(|one| one.connected).count();
+            let slots: Vec<&SlotStatus> = proxies.iter().flat_map(|one| &one.slots).collect();
+            let serving = slots.iter().filter(|one| one.state == SlotState::Serving).count();
+            let wrong = proxies.iter().any(|one| is_wrong(one));
+            let row = [
+                service.to_owned(),
+                format!("{connected}/{}", proxies.len()),
+                format!("{serving}/{}", slots.len()),
+                releases(&slots),
+            ];
+            (wrong, row)
+        })
+        .collect();
+    // What is wrong stays in sight: it comes last, next to the prompt, and first in the list above.
+    rows.sort_by_key(|(wrong, row)| (!*wrong, row[0].clone()));
+    let rows: Vec<[String; 4]> = rows.into_iter().map(|(_, row)| row).collect();
+    table(["SERVICE", "CONNECTED", "SERVING", "RUNS"], &rows)
+}
+
+/// What runs in slots, by filter: as many as fit into a line.
+fn releases(slots: &[&SlotStatus]) -> String {
+    let mut versions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for slot in slots {
+        if let Some(running) = &slot.running {
+            let name = slot.filter.rsplit('/').next().unwrap_or(&slot.filter);
+            versions.entry(name).or_default().insert(&running.version);
+        }
+    }
+    let all: Vec<String> = versions
+        .iter()
+        .map(|(filter, all)| {
+            let all: Vec<&str> = all.iter().copied().collect();
+            format!("{filter} {}", all.join("+"))
+        })
+        .collect();
+    let (mut text, mut more) = (String::new(), 0);
+    for one in all {
+        if text.len() + one.len() > WIDTH {
+            more += 1;
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        text.push_str(&one);
+    }
+    if more > 0 { format!("{text} +{more}") } else { text }
+}
+
+/// Characters of what runs for a service, so that a line fits 80 columns.
+const WIDTH: usize = 38;
+
+/// Every slot, a line each; why it is not serving is below it.
+fn slots(status: &Status) -> String {
+    let mut rows = Vec::new();
+    let mut whys: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for proxy in &status.proxies {
+        let own = proxy.problems.iter().map(|one| one.message.clone()).chain(proxy.why.clone());
+        for why in own {
+            whys.entry(why).or_default().push(&proxy.node);
+        }
+        if proxy.slots.is_empty() {
+            rows.push(row(proxy, None, status.now_ms));
+        }
+        for slot in &proxy.slots {
+            rows.push(row(proxy, Some(slot), status.now_ms));
+            if let Some(why) = &slot.why {
+                whys.entry(format!("{}: {why}", slot.slot)).or_default().push(&proxy.node);
+            }
+        }
+    }
+    let head = ["PROXY", "SLOT", "FILTER", "ASSIGNED", "RUNNING", "SINCE", "STATE"];
+    let mut text = table(head, &rows);
+    for (why, proxies) in whys {
+        let _ = write!(text, "\n! {why}\n    {}", named(&proxies));
+    }
+    if text.ends_with('\n') { text } else { text + "\n" }
+}
+
+fn row(proxy: &ProxyStatus, slot: Option<&SlotStatus>, now: u64) -> [String; 7] {
+    let Some(slot) = slot else {
+        let state = match (proxy.connected, proxy.disconnected_ms, proxy.current) {
+            (false, Some(since), _) => format!("disconnected since {}", ago(now, since)),
+            (false, None, _) => "never connected".to_owned(),
+            (true, _, true) => "no slots".to_owned(),
+            (true, _, false) => "pending".to_owned(),
+        };
+        let none = String::new;
+        return [proxy.node.clone(), none(), none(), none(), none(), none(), state];
+    };
+    let assigned = slot.assigned.as_ref().map(|one| match &one.rollout {
+        Some(rollout) => format!("{} by {rollout}", short(&one.digest)),
+        None => short(&one.digest),
+    });
+    let running =
+        slot.running.as_ref().map(|one| format!("{} {}", one.version, short(&one.digest)));
+    let since = slot.running.as_ref().map(|one| ago(now, one.since_ms));
+    let state = match (slot.state, proxy.disconnected_ms) {
+        (SlotState::Disconnected, Some(since)) => {
+            format!("disconnected since {}", ago(now, since))
+        }
+        (state, _) => word(state).to_owned(),
+    };
+    [
+        proxy.node.clone(),
+        slot.slot.clone(),
+        slot.filter.clone(),
+        assigned.unwrap_or_else(|| "nothing".to_owned()),
+        running.unwrap_or_else(|| "nothing".to_owned()),
+        since.unwrap_or_default(),
+        state,
+    ]
+}
+
+fn word(state: SlotState) -> &'static str {
+    match state {
+        SlotState::Serving => "serving",
+        SlotState::Pending => "pending",
+        SlotState::KeptLastGood => "kept last good",
+        SlotState::Refused => "refused",
+        // In capitals: somebody changed what nobody assigned.
+        SlotState::Drift => "DRIFT",
+        SlotState::Unassigned => "unassigned",
+        SlotState::Disconnected => "disconnected",
+    }
+}

@@ -1,0 +1,61 @@
+//! What has to hold before a control plane serves, and what somebody says of it at its start.
+
+use tamis_api::{Problem, ReassignRequest};
+use tamis_director::Assigned;
+use tamis_journal::BlobDigest;
+
+use crate::ServerError;
+use crate::plane::control::Control;
+
+/// How many filters are looked for in the blobs.
+const LOOKED_FOR: usize = 3;
+/// Who writes what follows from how a registry is started.
+const ACTOR: &str = "operator";
+
+impl Control {
+    /// Whether what was assigned last was signed by this director; true when nothing was.
+    pub(crate) fn signed_the_last(&self) -> bool {
+        let state = self.state();
+        let last = state.assigned().max_by_key(|one| one.version);
+        last.is_none_or(|last: &Assigned| self.0.keys.signed(&last.envelopes))
+    }
+
+    /// Whether the blobs have what is pinned: at least one of the filters that were pinned last.
+    ///
+    /// # Errors
+    /// [`ServerError::OtherBlobs`], [`ServerError::Blobs`].
+    pub(crate) async fn check_blobs(&self) -> Result<(), ServerError> {
+        let mut pinned: Vec<(u64, String)> = {
+            let state = self.state();
+            state.pins().map(|pin| (pin.stamp.revision, pin.digest.to_string())).collect()
+        };
+        pinned.sort_unstable_by(|one, other| other.cmp(one));
+        pinned.dedup_by(|one, other| one.1 == other.1);
+        pinned.truncate(LOOKED_FOR);
+        for (_, digest) in &pinned {
+            let Ok(digest) = digest.parse::<BlobDigest>() else { continue };
+            if self.0.blobs.stat(&digest).await.map_err(ServerError::Blobs)?.is_some() {
+                return Ok(());
+            }
+        }
+        match pinned.first() {
+            None => Ok(()),
+            Some((_, example)) => {
+                Err(ServerError::OtherBlobs { named: pinned.len(), example: example.clone() })
+            }
+        }
+    }
+
+    /// Has everything assigned again, above all that proxies have seen.
+    ///
+    /// # Errors
+    /// [`ServerError::Restored`].
+    pub(crate) async fn restored(&self, reason: &str) -> Result<(), ServerError> {
+        let (service, reason) = ("*".to_owned(), reason.to_owned());
+        let request = ReassignRequest { service, reason };
+        let failed = |problem: Problem| ServerError::Restored(problem.title);
+        let done = self.reassign(ACTOR, &request).await.map_err(failed)?;
+        tracing::info!(epoch = done.epoch, proxies = done.proxies, "everything is assigned again");
+        Ok(())
+    }
+}
