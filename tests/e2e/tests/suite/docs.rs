@@ -193,7 +193,7 @@ fn the_tutorial_of_rollouts_ends_with_a_proof_that_holds_and_a_forged_one_that_d
     };
     assert!(said("tamis plan").contains("is not pinned"));
     assert!(said("tamis pin demo/edge tamis/route").contains("never connected"));
-    assert!(said("-A good/1.0").contains("serving"));
+    assert!(said("-A good/1.0").contains("all well"));
     assert!(said("--watch").contains("done"), "{}", said("--watch"));
     let again = said("tamis pin demo/edge acme/my-guard@0.2.0");
     assert!(again.contains("revoked") && again.contains("exit code 3"), "{again}");

@@ -9,4 +9,5 @@ mod load;
 mod plane;
 mod replicas;
 mod rollouts;
+mod tells;
 mod withdrawn;

@@ -215,6 +215,11 @@ impl Registry {
         assert!(!self.running.end("-KILL").success());
     }
 
+    /// The end that it is asked for.
+    pub(super) fn end(self) {
+        assert!(self.running.end("-INT").success());
+    }
+
     /// Puts all documents in force, pushes and pins the built-in filters and guest 1.0.0, and gives the latter's digest.
     pub(super) fn ready(&self) -> String {
         self.did(&["apply", "-f", ".", "--confirm"]);
@@ -318,7 +323,8 @@ impl Registry {
         let kept = self.slot(node, slot, "keeps its last good version", |one| {
             one["state"] == "kept-last-good"
         });
-        assert_eq!((&kept["running"]["digest"], &kept["why"]), (&good.into(), &code.into()));
+        let why = &kept["refusal"]["code"];
+        assert_eq!((&kept["running"]["digest"], why), (&good.into(), &code.into()));
     }
 
     /// The file of a blob.

@@ -55,7 +55,9 @@ fn g16_a_state_folder_edited_by_hand_runs_nothing_else_and_the_next_report_says_
     let _gateway = plane.again();
     let began = Instant::now();
     registry.slot(EDGE, SLOT, "is refused", |one| {
-        one["state"] == "refused" && one["why"] == "trust.altered" && one["running"].is_null()
+        one["state"] == "refused"
+            && one["refusal"]["code"] == "trust.altered"
+            && one["running"].is_null()
     });
     println!("shown within {:?}, of reports every second", began.elapsed());
     assert_eq!(get(&plane.folder.http, "/").status, 503, "it fails closed");
