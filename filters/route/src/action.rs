@@ -349,8 +349,9 @@ fn redirected(redirect: &Redirect, target: &Target<'_>) -> Reply {
         Some(path) => rewritten(path, target),
         None => with_query(target.path.to_owned(), target.query),
     };
-    reply(redirect.status_code.unwrap_or(302))
-        .header("location", format!("{scheme}://{host}{port}{path}"))
+    // HTTP/1.0 may name no host: then the client knows where it is, and the path says the rest (RFC 9110 §10.2.2).
+    let origin = if host.is_empty() { String::new() } else { format!("{scheme}://{host}{port}") };
+    reply(redirect.status_code.unwrap_or(302)).header("location", format!("{origin}{path}"))
 }
 
 /// Spreads exchange numbers, which count up, over all of 64 bits (Steele, Lea, Flood 2014).

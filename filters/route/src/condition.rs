@@ -144,7 +144,7 @@ fn check_kind(kind: Kind, from: &Match, pointer: &str) -> Result<(), ConfigError
 const REGISTERED: [&str; 9] =
     ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
-/// A repeated header is one value joined by commas (RFC 9110 §5.3).
+/// A repeated header is one value, its lines joined by a comma and a space (RFC 9110 §5.2).
 fn header_matches(view: View<'_>, name: &str, pattern: &Pattern) -> bool {
     let mut values = view.headers(name);
     let Some(first) = values.next() else {
@@ -153,10 +153,10 @@ fn header_matches(view: View<'_>, name: &str, pattern: &Pattern) -> bool {
     let mut value = Cow::Borrowed(first);
     for next in values {
         let joined = value.to_mut();
-        joined.push(b',');
+        joined.extend_from_slice(b", ");
         joined.extend_from_slice(next);
     }
-    pattern.matches(&value)
+    pattern.matches(&value) || pattern.matches_as_list(&value)
 }
 
 /// Service and method of `/service/method`.
@@ -223,4 +223,35 @@ fn patterns(
         }
     }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tamis_sdk::view::packed;
+
+    #[test]
+    fn a_header_matches_the_same_over_one_line_and_over_two() {
+        let reads = ["x-a".to_owned()];
+        for (kind, wanted) in
+            [("Exact", "a, b"), ("Exact", "a,b"), ("Exact", "a ,b"), ("RegularExpression", "a, ?b")]
+        {
+            let json =
+                serde_json::json!({"headers": [{"type": kind, "name": "x-a", "value": wanted}]});
+            let wanted: Match = serde_json::from_value(json).unwrap();
+            let condition = Condition::new(Kind::Http, &wanted, "").unwrap();
+            let holds = |lines: &[&[u8]]| {
+                let fields: Vec<_> = lines.iter().map(|line| ("x-a", *line)).collect();
+                let raw = packed(&reads, &fields);
+                let view = View::new(&raw, &reads);
+                condition.holds(&Asked { path: "/", query: "", view })
+            };
+            assert!(holds(&[b"a, b"]) && holds(&[b"a", b"b"]) && holds(&[b"a,b"]), "{wanted:?}");
+            for lines in
+                [&[&b"a"[..]][..], &[b"b", b"a"], &[b"a", b"b", b"c"], &[b"a b"], &[b"a,", b"b"]]
+            {
+                assert!(!holds(lines), "{wanted:?} {lines:?}");
+            }
+        }
+    }
 }

@@ -42,6 +42,22 @@ impl Pattern {
     }
 }
 
+impl Pattern {
+    /// Whether a list satisfies the condition whatever stands around its commas (RFC 9110 §5.6.1).
+    #[must_use]
+    pub fn matches_as_list(&self, value: &[u8]) -> bool {
+        let members = |list: &'_ [u8]| -> Vec<Vec<u8>> {
+            list.split(|octet| *octet == b',').map(|member| member.trim_ascii().to_vec()).collect()
+        };
+        match self {
+            Self::Exact(wanted) => {
+                value.contains(&b',') && members(wanted.as_bytes()) == members(value)
+            }
+            Self::Expression(_) => false,
+        }
+    }
+}
+
 /// An expression that must match the whole of a text.
 ///
 /// # Errors

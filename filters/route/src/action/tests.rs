@@ -71,6 +71,14 @@ fn a_redirect_keeps_what_it_does_not_name() {
 }
 
 #[test]
+fn a_redirect_without_a_host_to_name_is_a_path() {
+    let path = r#"{"path":{"type":"ReplaceFullPath","replaceFullPath":"/new"}}"#;
+    assert_eq!(location(path, ""), "/new?q");
+    assert_eq!(location(r#"{"port":8080}"#, ""), "/foo/bar?q");
+    assert_eq!(location(r#"{"hostname":"g"}"#, ""), "http://g/foo/bar?q");
+}
+
+#[test]
 fn weights_share_and_zero_takes_none() {
     let rule = r#"{"backendRefs":[{"service":"a/a:1","weight":90},{"service":"a/b:1","weight":0},
         {"service":"a/c:1","weight":10}]}"#;
