@@ -43,14 +43,35 @@ struct Expected {
     tier: String,
 }
 
-/// Compliant requests that this gateway refuses all the same, by what they have in common, and why.
-const REFUSED: [(&str, &str); 3] = [
+/// Compliant requests that this gateway refuses all the same, by what they have in common, and the words of the RFC that
+/// it goes by.
+const REFUSED: [(&str, &str); 5] = [
     (
-        "transfer-encoding",
-        "a transfer coding other than chunked, which no server behind would undo",
+        "coding",
+        "RFC 9112 §6.1: \"A server that receives a request message with a transfer coding it does not understand SHOULD \
+         respond with 501 (Not Implemented).\" Only `chunked` is understood; what another coding hides no filter can see.",
     ),
-    ("uri", "an empty request target, or one with `#` or octets outside ASCII (RFC 9112 §3.2)"),
-    ("version", "HTTP/1.0 with a transfer coding (RFC 9112 §6.1)"),
+    (
+        "parameter",
+        "RFC 9112 §7.1: \"The chunked coding does not define any parameters. Their presence SHOULD be treated as an error.\"",
+    ),
+    (
+        "empty",
+        "RFC 9112 §3.2.1: \"If the target URI's path component is empty, the client MUST send \"/\" as the path within the \
+         origin-form of request-target.\"",
+    ),
+    (
+        "fragment",
+        "RFC 9110 §7.1: the target URI \"excludes the reference's fragment component, if any, since fragment identifiers are \
+         reserved for client-side processing\"; RFC 9112 §3.2: \"Recipients of an invalid request-line SHOULD respond with \
+         either a 400 (Bad Request) error or a 301\".",
+    ),
+    (
+        "octets",
+        "RFC 3986 §2: \"A URI is composed from a limited set of characters consisting of digits, letters, and a few graphic \
+         symbols\" of US-ASCII; RFC 9112 §3.2: \"Recipients of an invalid request-line SHOULD respond with either a 400 (Bad \
+         Request) error or a 301\".",
+    ),
 ];
 
 pub(super) fn run() -> Result<Vec<Outcome>> {
@@ -101,7 +122,7 @@ pub(super) fn run() -> Result<Vec<Outcome>> {
     Ok(vec![Outcome {
         name: "desync",
         said: format!(
-            "{}; {explained} compliant refused for a written reason, {unexplained} misses",
+            "{}; {explained} compliant refused in the words of an RFC, {unexplained} misses",
             tiers.join(", ")
         ),
         passed: unexplained == 0,
@@ -109,27 +130,29 @@ pub(super) fn run() -> Result<Vec<Outcome>> {
     }])
 }
 
-/// The written reason behind a compliant request that is refused.
+/// The words behind the refusal of a compliant request.
 fn why(case: &Case) -> Option<&'static str> {
     let fields = case.headers.as_deref().unwrap_or_default();
-    let coded = fields.iter().any(|field| {
-        let name = field.name.as_deref().unwrap_or_default().trim().to_ascii_lowercase();
-        let value = field.value.as_deref().unwrap_or_default().trim().to_ascii_lowercase();
-        name == "transfer-encoding" && value != "chunked"
+    let codings = fields.iter().filter(|field| {
+        let name = field.name.as_deref().unwrap_or_default();
+        name.trim().eq_ignore_ascii_case("transfer-encoding")
     });
-    let any_coding = fields.iter().any(|field| {
-        field.name.as_deref().unwrap_or_default().trim().eq_ignore_ascii_case("transfer-encoding")
-    });
+    let mut codings =
+        codings.flat_map(|field| field.value.as_deref().unwrap_or_default().split(','));
     let uri = case.uri.as_deref().unwrap_or_default();
-    let odd = uri.is_empty() || uri.contains('#') || !uri.is_ascii() || !uri.starts_with('/');
-    let old = case.version.as_deref() == Some("HTTP/1.0") && any_coding;
-    let key = match (coded, odd, old) {
-        (true, _, _) => "transfer-encoding",
-        (_, true, _) => "uri",
-        (_, _, true) => "version",
-        _ => return None,
+    let other = codings.clone().any(|coding| {
+        let name = coding.split(';').next().unwrap_or_default();
+        !name.trim().eq_ignore_ascii_case("chunked")
+    });
+    let kind = match () {
+        () if other => "coding",
+        () if codings.any(|coding| coding.contains(';')) => "parameter",
+        () if uri.is_empty() => "empty",
+        () if !uri.is_ascii() => "octets",
+        () if uri.contains('#') => "fragment",
+        () => return None,
     };
-    REFUSED.iter().find(|(name, _)| *name == key).map(|(_, why)| *why)
+    REFUSED.iter().find(|(name, _)| *name == kind).map(|(_, why)| *why)
 }
 
 /// The raw request, with a host and a mark of its own.
