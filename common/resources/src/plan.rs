@@ -6,7 +6,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-pub use crate::kinds::{Algorithm, Isolation, OnFailure, Phase};
+pub use crate::kinds::{
+    Algorithm, AmbiguousPaths, EmptySegments, Isolation, ListenerReasons, OnFailure, PathEscapes,
+    Phase,
+};
 
 macro_rules! plans {
     ($($item:item)*) => {$(
@@ -66,6 +69,26 @@ plans! {
         pub direction: DirectionPlan,
         /// What happens to exchanges.
         pub chain: ChainPlan,
+        /// How it reads requests.
+        #[serde(default)]
+        pub rules: ListenerRulesPlan,
+    }
+    /// How a listener reads requests and what it says of refusals.
+    #[derive(Eq)]
+    #[serde(default)]
+    pub struct ListenerRulesPlan {
+        /// Protocols that requests may change to.
+        pub upgrades: Vec<String>,
+        /// Whether clients read why they were refused.
+        pub reasons: ListenerReasons,
+        /// `//` in paths.
+        pub empty_segments: EmptySegments,
+        /// `%2F` and `%5C` in paths.
+        pub escaped_slashes: AmbiguousPaths,
+        /// `;` in paths.
+        pub parameters: AmbiguousPaths,
+        /// Which escapes of paths are decoded.
+        pub escapes: PathEscapes,
     }
     /// What a listener shows; paths of PEM files.
     pub struct TlsPlan {
@@ -242,6 +265,19 @@ plans! {
         /// With a smaller share of closed circuits they are not looked at.
         #[serde(default = "half", skip_serializing_if = "is_half")]
         pub panic_percent: u32,
+    }
+}
+
+impl Default for ListenerRulesPlan {
+    fn default() -> Self {
+        Self {
+            upgrades: vec!["websocket".to_owned()],
+            reasons: ListenerReasons::Show,
+            empty_segments: EmptySegments::Merge,
+            escaped_slashes: AmbiguousPaths::Refuse,
+            parameters: AmbiguousPaths::Refuse,
+            escapes: PathEscapes::Segment,
+        }
     }
 }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tamis_resources::plan::{
-    AddressPlan, ChainPlan, DirectionPlan, FilterPlan, ListenerPlan, NodePlan, ServicePlan, TlsPlan,
+    AddressPlan, ChainPlan, DirectionPlan, FilterPlan, ListenerPlan, ListenerRulesPlan, NodePlan,
+    ServicePlan, TlsPlan,
 };
 use tamis_trust::{Digest, config_digest};
 use thiserror::Error;
@@ -169,6 +170,8 @@ pub(crate) struct ListenerPart {
     pub(crate) tls: Option<TlsPlan>,
     pub(crate) direction: DirectionPlan,
     pub(crate) chain: Vec<String>,
+    #[serde(default)]
+    pub(crate) rules: ListenerRulesPlan,
 }
 
 /// A plan put together again.
@@ -231,6 +234,7 @@ pub fn assemble(parts: &Parts) -> Result<Assembled, BadParts> {
             tls: listener.tls,
             direction: listener.direction,
             chain: ChainPlan { attachments },
+            rules: listener.rules,
         });
     }
     let services = below(parts, UPSTREAM).map(|(_, part)| read::<ServicePlan>(part).map(Arc::new));

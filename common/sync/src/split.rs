@@ -117,6 +117,7 @@ fn own(plan: &NodePlan) -> Vec<Part> {
             tls: listener.tls.clone(),
             direction: listener.direction,
             chain: chain.filter_map(place).collect(),
+            rules: listener.rules.clone(),
         };
         parts.extend(part(format!("{LISTENER}{}", listener.name), &cut));
     }

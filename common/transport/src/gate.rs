@@ -52,6 +52,17 @@ pub struct GateLimits {
     pub left_timeout: Duration,
     /// Whether `CONNECT` opens tunnels here; it does not.
     pub connect: ConnectMethod,
+    /// Whether refused clients read why; they do.
+    pub reasons: GateReasons,
+}
+
+/// Whether a refusal of the gate says to the client which rule it broke (`x-tamis-reason`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GateReasons {
+    /// It does.
+    Show,
+    /// The status alone is sent.
+    Hide,
 }
 
 /// What a listener does with `CONNECT`.
@@ -73,6 +84,7 @@ impl Default for GateLimits {
             body_timeout: Duration::from_secs(60),
             left_timeout: Duration::from_secs(1),
             connect: ConnectMethod::Refuse,
+            reasons: GateReasons::Show,
         }
     }
 }
@@ -202,6 +214,12 @@ impl<IO> Gate<IO> {
     #[must_use]
     pub fn control(&self) -> GateControl {
         self.control.clone()
+    }
+
+    /// Whether refused clients read why.
+    #[must_use]
+    pub fn reasons(&self) -> GateReasons {
+        self.limits.reasons
     }
 
     /// Whether the peer will send nothing more.

@@ -25,7 +25,7 @@ pub mod tls;
 
 pub use address::{Address, AddressError};
 pub use connect::{ConnectError, Plain, Stream, connect};
-pub use gate::{ConnectMethod, GateLimits, GateRefusal};
+pub use gate::{ConnectMethod, GateLimits, GateReasons, GateRefusal};
 pub use listen::{BoundListener, ListenError, Listener, bind};
 pub use response::{Expectation, ResponseControl, ResponseGate, ResponseLimits, ResponseRefusal};
 pub use serve::{ConnInfo, ServeError, ServeLimits, Shutdown, serve_connection};

@@ -1,5 +1,6 @@
 //! Serves one connection: which HTTP it speaks, its requests, its end.
 
+mod frames;
 mod linger;
 mod rewound;
 #[cfg(test)]
@@ -12,7 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -24,6 +25,7 @@ use thiserror::Error as ThisError;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::watch;
 
+use self::frames::Metered;
 use self::rewound::Rewound;
 use crate::address::Address;
 use crate::gate::{Gate, GateControl, GateLimits};
@@ -55,6 +57,10 @@ pub struct ServeLimits {
     pub ping_interval: Duration,
     /// How long an answer to a ping may take; 20 s.
     pub ping_timeout: Duration,
+    /// HTTP/2 frames that carry nothing (PING, SETTINGS, PRIORITY, WINDOW_UPDATE, RST_STREAM, empty DATA and
+    /// CONTINUATION, frames of unknown types) which a peer may have sent beyond what its requests and our responses call
+    /// for; 1,000. Each request and each DATA frame we send adds to it up to that, and so does time, 50 a second.
+    pub max_idle_frames: u32,
 }
 
 impl Default for ServeLimits {
@@ -65,6 +71,7 @@ impl Default for ServeLimits {
             max_header_list_bytes: 64 * 1024,
             ping_interval: Duration::from_secs(30),
             ping_timeout: Duration::from_secs(20),
+            max_idle_frames: 1_000,
         }
     }
 }
@@ -205,8 +212,12 @@ where
         let (handler, info, control) = (Rc::clone(&handler), Rc::clone(&info), watched.clone());
         async move {
             let connect = request.method() == Method::CONNECT;
+            let old = request.version() == Version::HTTP_10;
             let mut response = handler(request, &info).await;
             settle(&control, connect, &mut response);
+            if old && ends_with_the_connection(&response) {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             Ok::<_, Infallible>(response)
         }
     });
@@ -249,9 +260,15 @@ fn settle<B>(control: &GateControl, connect: bool, response: &mut Response<B>) {
     }
 }
 
+/// Whether a response to HTTP/1.0, which knows no chunks, has no other end than that of the connection.
+fn ends_with_the_connection<B: Body>(response: &Response<B>) -> bool {
+    !response.headers().contains_key(CONTENT_LENGTH)
+        && response.body().size_hint().exact().is_none()
+}
+
 async fn finish_http1<IO: AsyncRead + AsyncWrite + Unpin>(gate: Gate<IO>) {
     let reply = match gate.control().refused() {
-        Some(refusal) if !gate.replied() => refusal.reply(),
+        Some(refusal) if !gate.replied() => refusal.reply(gate.reasons()),
         _ => String::new(),
     };
     if let Some(refusal) = gate.control().refused() {
@@ -288,6 +305,7 @@ where
         .keep_alive_interval(limits.ping_interval)
         .keep_alive_timeout(limits.ping_timeout)
         .enable_connect_protocol();
+    let io = Metered::new(io, limits.max_idle_frames);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
     let outcome = tokio::select! {
         biased;

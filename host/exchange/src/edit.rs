@@ -1,6 +1,7 @@
 //! Changes a filter asks for, checked before any of them applies.
 
-use crate::{Exchange, normalise_path};
+use crate::fields::remove_other_spellings;
+use crate::{Exchange, PathRules, Scheme, normal_authority, normal_path};
 use http::{HeaderName, HeaderValue};
 
 /// A header line as it crosses the contract.
@@ -144,8 +145,12 @@ pub fn check(edits: &[Edit], writes: &Writes, side: HeadSide) -> Result<(), Edit
                         "declare `:path` in `interest.writes`, and let `writeHeaders` of the grant name it",
                     );
                 }
-                if !is_path(path) {
-                    return refuse(":path", "starts with `/`, visible ASCII without space or `#`");
+                if normal_path(path, PathRules::KEEP).is_err() {
+                    return refuse(
+                        ":path",
+                        "starts with `/`, visible ASCII without `#` or `\\`, escapes of two digits, not \
+                         of NUL, no dot segment in disguise",
+                    );
                 }
             }
             Edit::SetAuthority(authority) => {
@@ -155,9 +160,7 @@ pub fn check(edits: &[Edit], writes: &Writes, side: HeadSide) -> Result<(), Edit
                         "declare `:authority` in `interest.writes`, and let `writeHeaders` of the grant name it",
                     );
                 }
-                if authority.contains('@')
-                    || http::uri::Authority::try_from(authority.as_str()).is_err()
-                {
+                if normal_authority(authority, Scheme::Http).is_err() {
                     return refuse(":authority", "is HOST or HOST:PORT without user info");
                 }
             }
@@ -192,11 +195,8 @@ fn header_rule(name: &str, writes: &Writes) -> Option<&'static str> {
     None
 }
 
-fn is_path(path: &str) -> bool {
-    path.starts_with('/') && path.bytes().all(|b| (0x21..=0x7e).contains(&b) && b != b'#')
-}
-
-/// Applies edits that [`check`] let pass. An edit that cannot be (because it was not checked) is left out.
+/// Applies edits that [`check`] let pass. An edit that cannot be (because it was not checked) is left out. Whoever writes
+/// a header owns its name in every spelling, and what others sent under those goes.
 pub fn apply(edits: &[Edit], exchange: &mut Exchange, side: HeadSide) {
     for edit in edits {
         let headers = match side {
@@ -206,19 +206,30 @@ pub fn apply(edits: &[Edit], exchange: &mut Exchange, side: HeadSide) {
         match edit {
             Edit::SetHeader(field) => {
                 if let Some((name, value)) = line(field) {
+                    remove_other_spellings(headers, name.as_str());
                     headers.insert(name, value);
                 }
             }
             Edit::AddHeader(field) => {
                 if let Some((name, value)) = line(field) {
+                    remove_other_spellings(headers, name.as_str());
                     headers.append(name, value);
                 }
             }
             Edit::RemoveHeader(name) => {
+                remove_other_spellings(headers, name);
                 headers.remove(name.as_str());
             }
-            Edit::SetPath(path) => exchange.path = normalise_path(path).into_owned(),
-            Edit::SetAuthority(authority) => exchange.authority.clone_from(authority),
+            Edit::SetPath(path) => {
+                if let Ok(path) = normal_path(path, PathRules::KEEP) {
+                    exchange.path = path.into_owned();
+                }
+            }
+            Edit::SetAuthority(authority) => {
+                if let Ok(authority) = normal_authority(authority, exchange.scheme) {
+                    exchange.authority = authority.into_owned();
+                }
+            }
             Edit::SetAttribute { name, value } => {
                 exchange.attributes.set(name.clone(), value.as_str());
             }
@@ -263,6 +274,68 @@ mod tests {
         )
         .unwrap_err();
         assert_eq!((error.index, error.what.as_str()), (1, "x-b"));
+    }
+
+    #[test]
+    fn a_header_that_is_written_or_removed_leaves_no_other_spelling_behind() {
+        let sent = ["x-user", "x_user", "x.user", "x-other"];
+        for (edit, left) in [
+            (set("x-user", b"me"), &["x-other", "x-user"][..]),
+            (
+                Edit::AddHeader(FieldLine { name: "x_user".into(), value: b"me".to_vec() }),
+                &["x-other", "x_user"],
+            ),
+            (Edit::RemoveHeader("x-user".into()), &["x-other"]),
+        ] {
+            for side in [HeadSide::Request, HeadSide::Response] {
+                let mut exchange = exchange();
+                for name in sent {
+                    let value = HeaderValue::from_static("client");
+                    exchange.headers.append(name, value.clone());
+                    exchange.response_headers.append(name, value);
+                }
+                apply(std::slice::from_ref(&edit), &mut exchange, side);
+                let headers = match side {
+                    HeadSide::Request => &exchange.headers,
+                    HeadSide::Response => &exchange.response_headers,
+                };
+                let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+                names.sort_unstable();
+                assert_eq!(names, left, "{edit:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_target_that_a_filter_writes_takes_its_one_form() {
+        let mut exchange = exchange();
+        let edits =
+            [Edit::SetPath("/a/../%61dmin?x".into()), Edit::SetAuthority("In.Ner.:80".into())];
+        assert_eq!(check(&edits, &Writes::everything(), HeadSide::Request), Ok(()));
+        apply(&edits, &mut exchange, HeadSide::Request);
+        assert_eq!((&*exchange.path, &*exchange.authority), ("/admin?x", "in.ner"));
+        for bad in ["a", "/a b", "/%zz", "/%00", "/a\\b", "/..;/a", "/..%2fa"] {
+            let edit = [Edit::SetPath(bad.into())];
+            assert!(check(&edit, &Writes::everything(), HeadSide::Request).is_err(), "{bad}");
+        }
+        for bad in ["me@a", "a b", "", "a..b", "a:x"] {
+            let edit = [Edit::SetAuthority(bad.into())];
+            assert!(check(&edit, &Writes::everything(), HeadSide::Request).is_err(), "{bad}");
+        }
+    }
+
+    fn exchange() -> Exchange {
+        Exchange {
+            id: 1,
+            method: http::Method::GET,
+            scheme: Scheme::Http,
+            authority: "a".into(),
+            path: "/".into(),
+            headers: http::HeaderMap::new(),
+            status: None,
+            response_headers: http::HeaderMap::new(),
+            attributes: crate::Attributes::default(),
+        }
     }
 
     proptest! {

@@ -10,16 +10,24 @@
 mod body;
 mod edit;
 mod exchange;
+mod fields;
 mod hooks;
 mod refusal;
+mod target;
+mod upgrade;
 mod view;
 
 pub use body::{Body, BodyError};
 pub use edit::{Edit, EditError, FieldLine, HeadSide, Writes, apply, check, is_framing_header};
-pub use exchange::{Attributes, Exchange, Scheme, normalise_path};
+pub use exchange::{Attributes, Exchange, Scheme};
+pub use fields::{Owners, is_host_field, is_same_name};
 pub use hooks::{
     Cause, Choice, Circuit, ConnectionDecision, ConnectionVerdict, Decision, Failure, Mirror, NONE,
     NameKind, Outcome, Reply, RetryDecision, RetryVerdict, Selection, Summary, Verdict, Window,
 };
 pub use refusal::{Fault, Refusal};
+pub use target::{
+    Ambiguous, EmptySegments, Escapes, PathRules, TargetError, normal_authority, normal_path,
+};
+pub use upgrade::{Protocols, is_agreed, is_carried};
 pub use view::{MAX_VIEW_OCTETS, Method, Reads, ReadsError, Selector, Span, View};

@@ -6,13 +6,43 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
-use tamis_proxy::{Direction, Listener};
+use tamis_exchange::{Ambiguous, EmptySegments, Escapes, PathRules, Protocols};
+use tamis_proxy::{Direction, Listener, ListenerRules, Reasons};
 use tamis_resources::plan::{
-    AddressPlan, Algorithm, DirectionPlan, EndpointPlan, ListenerPlan, PolicyPlan, ProtocolPlan,
-    ServicePlan, TlsPlan, UpstreamTlsPlan,
+    AddressPlan, Algorithm, AmbiguousPaths, DirectionPlan, EmptySegments as EmptySegmentsPlan,
+    EndpointPlan, ListenerPlan, ListenerReasons, ListenerRulesPlan, PathEscapes, PolicyPlan,
+    ProtocolPlan, ServicePlan, TlsPlan, UpstreamTlsPlan,
 };
 use tamis_transport::{Address, ClientTls, OwnCertificate, ResponseLimits, ServerTls, SpiffeId};
 use tamis_upstream::{EndpointConfig, Policy, Protocol, ServiceConfig, Target};
+
+/// The rules of a listener as the proxy has them.
+fn rules(plan: &ListenerRulesPlan) -> ListenerRules {
+    let ambiguous = |plan: AmbiguousPaths| match plan {
+        AmbiguousPaths::Refuse => Ambiguous::Refuse,
+        AmbiguousPaths::Keep => Ambiguous::Keep,
+    };
+    ListenerRules {
+        paths: PathRules {
+            empty_segments: match plan.empty_segments {
+                EmptySegmentsPlan::Merge => EmptySegments::Merge,
+                EmptySegmentsPlan::Keep => EmptySegments::Keep,
+                EmptySegmentsPlan::Refuse => EmptySegments::Refuse,
+            },
+            escaped_slashes: ambiguous(plan.escaped_slashes),
+            parameters: ambiguous(plan.parameters),
+            escapes: match plan.escapes {
+                PathEscapes::Segment => Escapes::Segment,
+                PathEscapes::Unreserved => Escapes::Unreserved,
+            },
+        },
+        upgrades: Protocols::new(&plan.upgrades),
+        reasons: match plan.reasons {
+            ListenerReasons::Show => Reasons::Show,
+            ListenerReasons::Hide => Reasons::Hide,
+        },
+    }
+}
 
 /// Certificates in use, by listener and by what they were made of.
 #[derive(Default)]
@@ -60,7 +90,8 @@ impl Sockets {
                 DirectionPlan::Inbound => Direction::Inbound,
                 DirectionPlan::Outbound => Direction::Outbound,
             };
-            listeners.push(Listener { name: name.clone(), address, tls, direction, chain: index });
+            let (name, rules) = (name.clone(), rules(&plan.rules));
+            listeners.push(Listener { name, address, tls, direction, chain: index, rules });
         }
         listeners
     }

@@ -31,6 +31,9 @@ pub struct AccessRecord<'a> {
     /// Trace id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace: Option<&'a str>,
+    /// What `x-request-id` says, to the upstream and in the response.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<&'a str>,
     /// Generation that served it.
     pub generation: u64,
     /// Listener it came through.

@@ -7,9 +7,10 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tamis_engine::{BodyMode, FailureMode};
-use tamis_exchange::{Body, BodyError, Outcome, Verdict};
+use tamis_exchange::{Body, BodyError, Outcome, Owners, Verdict};
 use tokio::time::Sleep;
 
 /// What a connection sends as the body of a response.
@@ -18,6 +19,8 @@ pub(crate) struct OutBody {
     settle: Option<Box<Settle>>,
     hooks: Option<Hooks>,
     deadline: Option<Pin<Box<Sleep>>>,
+    /// Whose the trailers are.
+    owners: Option<Arc<Owners>>,
 }
 
 /// Response body hooks that see chunks.
@@ -33,7 +36,7 @@ struct Hooks {
 impl OutBody {
     /// A body nobody hears of.
     pub(crate) fn plain(inner: Body) -> Self {
-        Self { inner, settle: None, hooks: None, deadline: None }
+        Self { inner, settle: None, hooks: None, deadline: None, owners: None }
     }
 
     /// Tells `settle` how it ended.
@@ -60,6 +63,20 @@ impl OutBody {
             self.hooks = Some(Hooks { local, exchange, filters, closed: false, trailers: None });
         }
         self
+    }
+
+    /// Leaves out trailers that have an owner, as the same fields of the head have.
+    pub(crate) fn owned(mut self, owners: Option<Arc<Owners>>) -> Self {
+        self.owners = owners;
+        self
+    }
+
+    /// A frame without the trailers that are not the upstream's to send.
+    fn cleaned(&self, mut frame: Frame<Bytes>) -> Frame<Bytes> {
+        if let (Some(trailers), Some(owners)) = (frame.trailers_mut(), &self.owners) {
+            owners.clean_trailers(trailers);
+        }
+        frame
     }
 
     fn ended(&mut self, outcome: Outcome) {
@@ -157,6 +174,7 @@ impl HttpBody for OutBody {
                 Some(hooks) if hooks.closed => None,
                 _ => ready!(Pin::new(&mut this.inner).poll_frame(cx)),
             };
+            let frame = frame.map(|frame| frame.map(|frame| this.cleaned(frame)));
             let frame = match (frame, this.hooks.as_mut()) {
                 (Some(Ok(frame)), Some(hooks)) => match frame.into_data() {
                     Ok(data) => hooks.show(data, false).map(Frame::data),

@@ -3,6 +3,7 @@
 use crate::counts::Asked;
 use crate::local::Local;
 use crate::trace;
+use http::HeaderValue;
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -31,6 +32,8 @@ pub(crate) struct Course {
     pub(crate) outcome: Outcome,
     pub(crate) asked: Asked,
     pub(crate) retries: Retries,
+    /// Names the request at every hop; a tunnel of a connection has none.
+    pub(crate) request_id: Option<HeaderValue>,
     /// Whether shadows compare it; not said before the first was to be asked.
     pub(crate) sampled: Option<bool>,
     /// Counted in flight at its endpoint until the response has ended.
@@ -76,6 +79,7 @@ impl Course {
             asked: Asked::new(exchange.id),
             sampled: None,
             retries: Retries::Ours,
+            request_id: None,
             exchange,
             started: Instant::now(),
             start_unix_us: u64::try_from(since.as_micros()).unwrap_or(u64::MAX),

@@ -1,15 +1,19 @@
-//! A request off the wire becomes an [`Exchange`]: what is hop-by-hop is taken off, what is forwarded is set.
+//! A request off the wire becomes an [`Exchange`]: target and fields in their one form, what is hop-by-hop taken off, what
+//! is forwarded set.
 
 use crate::connection::Connection;
-use crate::fields::{connection_options, forwarded, remove_hop_by_hop, take_retries, via};
-use crate::generation::Direction;
+use crate::fields::{forwarded, join_cookies, remove_hop_by_hop, take_retries, via};
+use crate::generation::{Direction, ListenerRules};
 use crate::trace;
+use crate::upgrade::{self, Upgrade};
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Method, Request, Version};
+use http::{Method, Request};
 use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
 use std::sync::Arc;
-use tamis_exchange::{Attributes, Body, Exchange, Fault, Refusal, normalise_path};
+use tamis_exchange::{
+    Attributes, Body, Exchange, Fault, Owners, PathRules, Refusal, Scheme, TargetError,
+    normal_authority, normal_path,
+};
 
 /// A request as the pipeline takes it.
 pub(crate) struct Decoded {
@@ -24,46 +28,62 @@ pub(crate) struct Decoded {
     pub(crate) length: Option<u64>,
 }
 
-/// The client wants to change the protocol (RFC 9110 §7.8) or opens a WebSocket over HTTP/2 (RFC 8441).
-pub(crate) struct Upgrade {
-    /// What it asks for, such as `websocket`.
-    pub(crate) protocol: HeaderValue,
-    /// Its side of the tunnel.
-    pub(crate) client: OnUpgrade,
-    /// It is an extended CONNECT.
-    pub(crate) extended: bool,
+/// Where a request came in, as far as its reading depends on that.
+#[derive(Clone, Copy)]
+pub(crate) struct Entrance<'a> {
+    pub(crate) connection: &'a Connection,
+    pub(crate) direction: Direction,
+    pub(crate) rules: &'a ListenerRules,
+    /// Whose the fields are.
+    pub(crate) owners: &'a Owners,
 }
 
 /// Reads a request. What HTTP/1 leaves open to two readings was refused at the gate before.
 pub(crate) fn decode(
     mut request: Request<Incoming>,
-    connection: &Connection,
-    direction: Direction,
+    entrance: Entrance<'_>,
     id: u64,
 ) -> Result<Decoded, Refusal> {
-    let upgrade = upgrade(&mut request);
+    let Entrance { connection, direction, rules, owners } = entrance;
+    let upgrade = upgrade::asked(&mut request, &rules.upgrades)?;
     let (head, incoming) = request.into_parts();
     let mut headers = head.headers;
-    let (authority, host) = authority(&head.uri, &mut headers)?;
-    let extended = upgrade.as_ref().is_some_and(|upgrade| upgrade.extended);
-    if head.method == Method::CONNECT && !extended {
-        return Err(refuse("request.connect", 501, "CONNECT opens no tunnel here"));
-    }
-    let path = match head.uri.path_and_query() {
-        Some(path) if path.as_str().starts_with('/') => normalise_path(path.as_str()).into_owned(),
-        Some(path) if path.as_str() == "*" && head.method == Method::OPTIONS => "*".to_owned(),
-        None if head.uri.scheme().is_some() => "/".to_owned(),
-        _ => return Err(refuse("request.target", 400, "the request target is no path")),
-    };
-    let trailers = headers.get_all(header::TE).iter().any(|value| value == "trailers");
+    let (authority, host) = authority(&head.uri, &mut headers, connection.scheme)?;
+    let path = path(&head.uri, &head.method, rules.paths)?;
+    let trailers = takes_trailers(&headers);
     remove_hop_by_hop(&mut headers);
     let retried = take_retries(&mut headers, connection, direction);
+    owners.remove_look_alikes(&mut headers);
+    let length = length(&mut headers)?;
+    join_cookies(&mut headers);
     // The host itself meets the expectation: hyper sends 100 when somebody reads the body.
     headers.remove(header::EXPECT);
+    owners.clean_trailer_names(&mut headers);
     forwarded(&mut headers, connection, direction, host);
     via(&mut headers, head.version);
     trace::ensure(&mut headers);
+    let extended = upgrade.as_ref().is_some_and(|upgrade| upgrade.extended);
+    Ok(Decoded {
+        exchange: Exchange {
+            id,
+            method: if extended { Method::GET } else { head.method },
+            scheme: connection.scheme,
+            authority,
+            path,
+            headers,
+            status: None,
+            response_headers: HeaderMap::new(),
+            attributes: attributes(connection),
+        },
+        body: if upgrade.is_some() { Body::Empty } else { Body::from(incoming) },
+        upgrade,
+        trailers,
+        retried,
+        length,
+    })
+}
 
+fn attributes(connection: &Connection) -> Attributes {
     let mut attributes = Attributes::default();
     attributes.set("source.address", Arc::clone(&connection.peer_address));
     if let Some(identity) = &connection.peer_identity {
@@ -76,111 +96,158 @@ pub(crate) fn decode(
         attributes.set("tls.sni", Arc::clone(name));
     }
     attributes.set("listener.name", Arc::clone(&connection.listener));
+    attributes
+}
 
-    let length = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| text.parse().ok());
-    let body = if upgrade.is_some() { Body::Empty } else { Body::from(incoming) };
-    let method = if extended { Method::GET } else { head.method };
-    Ok(Decoded {
-        exchange: Exchange {
-            id,
-            method,
-            scheme: connection.scheme,
-            authority,
-            path,
-            headers,
-            status: None,
-            response_headers: HeaderMap::new(),
-            attributes,
-        },
-        body,
-        upgrade,
-        trailers,
-        retried,
-        length,
+/// The path of the target in its one form; `*` of OPTIONS is itself.
+fn path(uri: &http::Uri, method: &Method, rules: PathRules) -> Result<String, Refusal> {
+    let wrong = |error: TargetError| refuse("request.target", 400, &error.to_string());
+    match uri.path_and_query() {
+        Some(path) if path.as_str() == "*" && *method == Method::OPTIONS => Ok("*".to_owned()),
+        Some(path) => {
+            let normal = normal_path(path.as_str(), rules).map_err(wrong)?;
+            Ok(normal.into_owned())
+        }
+        None if uri.scheme().is_some() => Ok("/".to_owned()),
+        None => Err(wrong(TargetError::Octets)),
+    }
+}
+
+/// Whether `te` has `trailers` in its list (RFC 9110 §10.1.4).
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::TE).iter().filter_map(|value| value.to_str().ok());
+    let mut codings = values.flat_map(|value| value.split(','));
+    codings.any(|coding| {
+        let name = coding.split(';').next().unwrap_or_default();
+        name.trim().eq_ignore_ascii_case("trailers")
     })
+}
+
+/// The declared length of the body. Said more than once and always the same it is said once from here on (RFC 9110 §8.6).
+fn length(headers: &mut HeaderMap) -> Result<Option<u64>, Refusal> {
+    let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(first) = lines.next() else { return Ok(None) };
+    let repeated = lines.next().is_some();
+    let wrong = || refuse("http.content-length", 400, "`content-length` is one number");
+    let text = first.to_str().map_err(|_| wrong())?;
+    if text.is_empty() || !text.bytes().all(|octet| octet.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    let length: u64 = text.parse().map_err(|_| wrong())?;
+    if repeated {
+        if headers.get_all(header::CONTENT_LENGTH).iter().any(|other| other != text) {
+            return Err(wrong());
+        }
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Ok(Some(length))
 }
 
 fn refuse(code: &'static str, status: u16, detail: &str) -> Refusal {
     Refusal::new(code, status, Fault::Client, detail)
 }
 
-/// Host and port the client asked for: of the target if it names one, else of `host` (RFC 9112 §3.2.2); and the same as
-/// a field's value, unless it named none.
+/// Host and port the client asked for in their one form: of the target if it names one, else of `host` (RFC 9112 §3.2.2);
+/// and the same as a field's value, unless it named none.
 fn authority(
     uri: &http::Uri,
     headers: &mut HeaderMap,
+    scheme: Scheme,
 ) -> Result<(String, Option<HeaderValue>), Refusal> {
-    let value = headers.remove(header::HOST);
-    let named = uri.authority().map(http::uri::Authority::as_str);
-    let invalid = || refuse("request.host", 400, "the host is no HOST or HOST:PORT");
+    let invalid = |error: TargetError| refuse("request.host", 400, &error.to_string());
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let (value, again) = (hosts.next().cloned(), hosts.next().is_some());
+    if again {
+        return Err(refuse("request.host", 400, "there is more than one `host`"));
+    }
+    headers.remove(header::HOST);
     let host = match &value {
         None => None,
-        Some(value) => Some(value.to_str().map_err(|_| invalid())?),
+        Some(value) => Some(value.to_str().map_err(|_| invalid(TargetError::Authority))?),
     };
+    let named = uri.authority().map(http::uri::Authority::as_str);
     let authority = match (named, host) {
-        (Some(named), Some(host))
-            if uri.scheme().is_some() && !named.eq_ignore_ascii_case(host) =>
-        {
-            return Err(refuse("request.host", 400, "`host` and the target name two hosts"));
-        }
-        (Some(named), _) => named,
-        (None, Some("") | None) => return Ok((String::new(), None)),
-        (None, Some(host)) => host,
+        (None, None | Some("")) => return Ok((String::new(), None)),
+        (Some(named), _) => normal_authority(named, scheme).map_err(invalid)?,
+        (None, Some(host)) => normal_authority(host, scheme).map_err(invalid)?,
     };
-    if authority.contains('@') || http::uri::Authority::try_from(authority).is_err() {
-        return Err(invalid());
+    if let (Some(_), Some(host)) = (named, host)
+        && uri.scheme().is_some()
+        && normal_authority(host, scheme).map_err(invalid)? != authority
+    {
+        return Err(refuse("request.host", 400, "`host` and the target name two hosts"));
     }
-    let authority = authority.to_ascii_lowercase();
-    let value = match value {
-        Some(value) if value == *authority => Some(value),
-        _ => Some(HeaderValue::from_str(&authority).map_err(|_| invalid())?),
+    let value = match &value {
+        Some(value) if *value == *authority => value.clone(),
+        _ => HeaderValue::from_str(&authority).map_err(|_| invalid(TargetError::Authority))?,
     };
-    Ok((authority, value))
-}
-
-fn upgrade(request: &mut Request<Incoming>) -> Option<Upgrade> {
-    if request.method() == Method::CONNECT {
-        let protocol = request.extensions().get::<hyper::ext::Protocol>()?;
-        let protocol = HeaderValue::from_str(protocol.as_str()).ok()?;
-        return Some(Upgrade { protocol, client: hyper::upgrade::on(request), extended: true });
-    }
-    if request.version() != Version::HTTP_11 {
-        return None;
-    }
-    let headers = request.headers();
-    if !connection_options(headers).any(|option| option.eq_ignore_ascii_case("upgrade")) {
-        return None;
-    }
-    let protocol = headers.get(header::UPGRADE)?.clone();
-    let text = protocol.to_str().ok()?;
-    // Protocols that are another reading of this very connection cannot be carried over to another one.
-    let own = ["h2c", "http/", "tls/"];
-    if own.iter().any(|one| text.to_ascii_lowercase().contains(one)) {
-        return None;
-    }
-    let has_body = headers.contains_key(header::TRANSFER_ENCODING)
-        || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
-    (!has_body).then(|| Upgrade { protocol, client: hyper::upgrade::on(request), extended: false })
+    Ok((authority.into_owned(), Some(value)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn of(uri: &str, host: &str) -> Result<(String, Option<HeaderValue>), Refusal> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, host.parse().unwrap());
+        authority(&uri.parse().unwrap(), &mut headers, Scheme::Http)
+    }
+
+    #[test]
+    fn a_host_has_one_form_wherever_it_is_named() {
+        for host in ["Shop.Example:80", "shop.example.", "shop.example.:80", "shop.example:"] {
+            let (authority, value) = of("/a", host).unwrap();
+            assert_eq!(
+                (&*authority, value.unwrap()),
+                ("shop.example", "shop.example".parse().unwrap())
+            );
+        }
+        assert_eq!(of("http://a.example/", "A.example.:80").unwrap().0, "a.example");
+        assert_eq!(of("/a", "shop.example:8080").unwrap().0, "shop.example:8080");
+    }
+
     #[test]
     fn two_hosts_and_user_info_are_refused() {
-        let of = |uri: &str, host: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::HOST, host.parse().unwrap());
-            authority(&uri.parse().unwrap(), &mut headers)
-        };
-        assert_eq!(of("/a", "Shop.Example:80").unwrap().1.unwrap(), "shop.example:80");
-        assert_eq!(of("http://a.example/", "A.example").unwrap().0, "a.example");
         assert_eq!(of("http://a.example/", "b.example").unwrap_err().code, "request.host");
-        assert!(of("/a", "me@a.example").is_err());
-        assert!(of("/a", "a b").is_err());
+        for host in ["me@a.example", "a b", "a..b", "a:x", "[::1"] {
+            assert_eq!(of("/a", host).unwrap_err().code, "request.host", "{host}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.append(header::HOST, "a".parse().unwrap());
+        headers.append(header::HOST, "a".parse().unwrap());
+        assert!(authority(&"/".parse().unwrap(), &mut headers, Scheme::Http).is_err());
+    }
+
+    #[test]
+    fn a_length_said_twice_is_said_once_and_two_lengths_are_refused() {
+        let length_of = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::CONTENT_LENGTH, value.parse().unwrap());
+            }
+            let length = length(&mut headers);
+            (length.ok(), headers.get_all(header::CONTENT_LENGTH).iter().count())
+        };
+        assert_eq!(length_of(&[]), (Some(None), 0));
+        assert_eq!(length_of(&["2"]), (Some(Some(2)), 1));
+        assert_eq!(length_of(&["2", "2"]), (Some(Some(2)), 1));
+        for values in [&["2", "3"][..], &["2, 2"], &["+2"], &[""], &["2", "02"], &["x"]] {
+            assert_eq!(length_of(values).0, None, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn trailers_are_taken_wherever_the_list_says_so() {
+        for (te, taken) in [
+            ("trailers", true),
+            ("trailers, deflate;q=0.5", true),
+            ("deflate, Trailers", true),
+            ("gzip", false),
+            ("xtrailers", false),
+        ] {
+            let headers = HeaderMap::from_iter([(header::TE, te.parse().unwrap())]);
+            assert_eq!(takes_trailers(&headers), taken, "{te}");
+        }
     }
 }

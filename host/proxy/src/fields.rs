@@ -4,6 +4,7 @@ use crate::connection::Connection;
 use crate::generation::Direction;
 use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use tamis_exchange::is_host_field;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -27,7 +28,7 @@ const HOP_BY_HOP: [HeaderName; 6] = [
 ];
 
 /// What `connection` names.
-pub(crate) fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     headers
         .get_all(header::CONNECTION)
         .iter()
@@ -63,17 +64,28 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 }
 
 fn is_protected(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "host"
-            | "content-length"
-            | "authorization"
-            | "cookie"
-            | "traceparent"
-            | "tracestate"
-            | "via"
-            | "forwarded"
-    ) || name.as_str().starts_with("x-forwarded-")
+    let hop_by_hop = is_hop_by_hop(name) || *name == header::TRAILER;
+    matches!(name.as_str(), "authorization" | "cookie")
+        || (is_host_field(name.as_str()) && !hop_by_hop)
+}
+
+/// One `cookie` out of the several that HTTP/2 allows for the sake of its compression (RFC 9113 §8.2.3). Filters and
+/// servers of HTTP/1.1 read one.
+pub(crate) fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(header::COOKIE).iter();
+    if crumbs.next().is_none() || crumbs.next().is_none() {
+        return;
+    }
+    let mut joined = Vec::new();
+    for crumb in headers.get_all(header::COOKIE) {
+        if !joined.is_empty() {
+            joined.extend_from_slice(b"; ");
+        }
+        joined.extend_from_slice(crumb.as_bytes());
+    }
+    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+        headers.insert(header::COOKIE, joined);
+    }
 }
 
 /// Takes [`RETRIES`] off; whether a proxy of the mesh put it on.
@@ -96,6 +108,7 @@ pub(crate) fn forwarded(
 ) {
     match direction {
         Direction::Gateway => {
+            remove_claims(headers);
             headers.insert(X_FORWARDED_FOR, connection.peer_value.clone());
             headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(connection.scheme.as_str()));
             match host {
@@ -112,6 +125,18 @@ pub(crate) fn forwarded(
             }
         }
         Direction::Outbound => {}
+    }
+}
+
+/// Removes what only hops of the mesh may say: where a request came from, and of what path it is.
+fn remove_claims(headers: &mut HeaderMap) {
+    let claim = |name: &HeaderName| {
+        let name = name.as_str();
+        let hop = name.starts_with("x-forwarded-") || name.starts_with("x-tamis-");
+        hop || matches!(name, "x-original-url" | "x-rewrite-url")
+    };
+    while let Some(name) = headers.keys().find(|name| claim(name)).cloned() {
+        headers.remove(name);
     }
 }
 
@@ -189,6 +214,37 @@ mod tests {
             assert_eq!(map.len(), 1, "it goes no further: {direction:?}");
             assert!(!take_retries(&mut map, peer, direction), "nobody said so: {direction:?}");
         }
+    }
+
+    #[test]
+    fn crumbs_of_a_cookie_become_one_field() {
+        let mut map =
+            headers(&[("cookie", "a=1"), ("x-a", "1"), ("cookie", "b=2"), ("cookie", "c")]);
+        join_cookies(&mut map);
+        let all: Vec<_> = map.get_all("cookie").iter().collect();
+        assert_eq!(all, ["a=1; b=2; c"]);
+        let mut one = headers(&[("cookie", "a=1")]);
+        join_cookies(&mut one);
+        assert_eq!(one["cookie"], "a=1");
+    }
+
+    #[test]
+    fn a_gateway_takes_no_word_for_where_a_request_came_from_or_of_what_path_it_is() {
+        let claims = [
+            ("x-forwarded-port", "1"),
+            ("x-forwarded-client-cert", "Hash=a"),
+            ("x-forwarded-prefix", "/admin"),
+            ("x-original-url", "/admin"),
+            ("x-rewrite-url", "/admin"),
+            ("x-tamis-mine", "0"),
+            ("x-mine", "1"),
+        ];
+        let mut map = headers(&claims);
+        forward(&mut map, "10.0.0.1:5", Direction::Gateway);
+        for (name, _) in &claims[..6] {
+            assert!(!map.contains_key(*name), "{name}");
+        }
+        assert_eq!(map["x-mine"], "1");
     }
 
     #[test]

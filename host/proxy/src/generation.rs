@@ -4,6 +4,7 @@ use crate::shadow::Shadow;
 use serde::Serialize;
 use std::sync::Arc;
 use tamis_engine::{FailureMode, Filter};
+use tamis_exchange::{Owners, PathRules, Protocols};
 use tamis_transport::{Address, ServerTls};
 use tamis_upstream::ServiceConfig;
 
@@ -45,6 +46,29 @@ pub struct Listener {
     pub direction: Direction,
     /// Index into [`Generation::chains`].
     pub chain: usize,
+    /// How it reads requests and what it says of refusals.
+    pub rules: ListenerRules,
+}
+
+/// How a listener reads requests and what it says of refusals.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListenerRules {
+    /// Paths that servers read in more than one way.
+    pub paths: PathRules,
+    /// Protocols that a request may change to.
+    pub upgrades: Protocols,
+    /// Whether clients read why they were refused.
+    pub reasons: Reasons,
+}
+
+/// Whether clients read why the proxy refused them: `x-tamis-reason`, and the code in the text of a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reasons {
+    /// They do.
+    #[default]
+    Show,
+    /// The access record alone has it.
+    Hide,
 }
 
 /// What runs in a place of the chain.
@@ -111,6 +135,8 @@ pub struct Chain {
     pub backends: Vec<Option<usize>>,
     /// The same for the backends of each of [`Chain::connection`].
     pub tunnels: Vec<Vec<Option<usize>>>,
+    /// The fields that its filters write.
+    pub owners: Arc<Owners>,
 }
 
 /// Everything a worker needs to serve. Immutable; replaced as a whole.
@@ -203,6 +229,11 @@ impl Chain {
         if let Some(Slot::Running(router)) = router {
             chain.backends = places(router.backends(), services);
         }
+        let running = members.iter().filter_map(|index| match &filters.get(*index)?.slot {
+            Slot::Running(filter) => Some(filter.writes()),
+            Slot::Refused { .. } => None,
+        });
+        chain.owners = Arc::new(Owners::of(running));
         chain
     }
 }

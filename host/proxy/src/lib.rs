@@ -31,6 +31,7 @@ mod proxy;
 mod pump;
 mod refuse;
 mod replay;
+mod request_id;
 mod respond;
 mod route;
 mod settle;
@@ -41,11 +42,14 @@ mod status;
 mod tests;
 mod trace;
 mod tunnel;
+mod upgrade;
 mod worker;
 
 pub use admin::METRICS;
 pub use counts::SlotCounts;
-pub use generation::{Attached, Chain, Direction, Generation, Listener, Phase, Slot};
+pub use generation::{
+    Attached, Chain, Direction, Generation, Listener, ListenerRules, Phase, Reasons, Slot,
+};
 pub use proxy::{Proxy, ProxyError, ProxyOptions};
 pub use shadow::{Difference, Shadow, ShadowReport};
 pub use status::{SlotRefusal, SlotState, SlotStatus, Status};

@@ -1,12 +1,13 @@
 //! The request as one attempt sends it.
 
 use crate::course::Course;
-use crate::decode::Upgrade;
 use crate::fields::RETRIES;
 use crate::replay::Replay;
-use http::Request;
+use crate::upgrade::Upgrade;
 use http::header::{self, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use http::{Method, Request};
+use http_body::Body as _;
 use tamis_exchange::{Body, Exchange, Fault, Refusal};
 use tamis_upstream::Attempt;
 
@@ -51,6 +52,7 @@ pub(crate) fn request_of(
     wire: Wire,
     endpoint: &str,
 ) -> Result<Request<Body>, Refusal> {
+    let no_body = body.is_end_stream();
     let mut request = Request::new(body);
     request.method_mut().clone_from(&exchange.method);
     *request.uri_mut() = target(exchange, wire, endpoint)?;
@@ -67,6 +69,11 @@ pub(crate) fn request_of(
         headers.insert(RETRIES, HeaderValue::from_static("1"));
     } else {
         headers.remove(RETRIES);
+    }
+    // The method expects a body, and an empty one is said (RFC 9110 §8.6).
+    let expects = [Method::POST, Method::PUT, Method::PATCH].contains(&exchange.method);
+    if no_body && expects {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     if template.trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));

@@ -5,13 +5,14 @@ use crate::body::{OutBody, chunk_filters};
 use crate::connection::Connection;
 use crate::course::{Course, Retries, Routed, Stop};
 use crate::decide::decide;
-use crate::decode::{Decoded, Upgrade, decode};
-use crate::generation::Direction;
+use crate::decode::{Decoded, Entrance, decode};
+use crate::generation::{Direction, ListenerRules, Reasons};
 use crate::local::Local;
 use crate::outgoing::{self, Template};
 use crate::pump;
 use crate::refuse;
 use crate::replay::{Replay, too_large};
+use crate::request_id::{self, REQUEST_ID};
 use crate::respond;
 use crate::route;
 use crate::settle::Settle;
@@ -19,13 +20,14 @@ use crate::shadow;
 use crate::shared::Shared;
 use crate::trace;
 use crate::tunnel;
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use crate::upgrade::{self, Upgrade};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tamis_engine::{BodyMode, Filter};
-use tamis_exchange::{Body, Fault, HeadSide, Outcome, Refusal, Selection, apply};
+use tamis_exchange::{Body, Exchange, Fault, HeadSide, Outcome, Refusal, Selection, apply};
 use tamis_transport::Shutdown;
 use tamis_upstream::{Pick, Upstream};
 
@@ -38,28 +40,53 @@ pub(crate) struct Way<'a> {
     pub(crate) shared: &'a Arc<Shared>,
     pub(crate) connection: &'a Connection,
     pub(crate) direction: Direction,
+    pub(crate) rules: &'a ListenerRules,
     pub(crate) chain: usize,
     pub(crate) id: u64,
     pub(crate) shutdown: &'a Shutdown,
 }
 
 /// Serves one request.
-pub(crate) async fn serve(way: Way<'_>, request: Request<Incoming>) -> Response<OutBody> {
-    let mut response = exchange(&way, request).await;
+pub(crate) async fn serve(way: Way<'_>, mut request: Request<Incoming>) -> Response<OutBody> {
+    let id = request_id::ensure(request.headers_mut());
+    let mut response = exchange(&way, request, &id).await;
+    let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, id);
+    if way.rules.reasons == Reasons::Hide {
+        headers.remove(refuse::REASON_HEADER);
+    }
     if way.shared.name_generation {
         let number = HeaderValue::from(way.local.generation.number);
-        response.headers_mut().insert(GENERATION_HEADER, number);
+        headers.insert(GENERATION_HEADER, number);
+    }
+    if response.status().canonical_reason().is_none() {
+        // Otherwise hyper writes `<none>`; a phrase may be empty (RFC 9112 §4).
+        response.extensions_mut().insert(hyper::ext::ReasonPhrase::from_static(b""));
     }
     response
 }
 
-async fn exchange(way: &Way<'_>, request: Request<Incoming>) -> Response<OutBody> {
-    let decoded = match decode(request, way.connection, way.direction, way.id) {
-        Ok(decoded) => decoded,
-        Err(refusal) => return refuse::response(&refusal, None),
+async fn exchange(
+    way: &Way<'_>,
+    request: Request<Incoming>,
+    request_id: &HeaderValue,
+) -> Response<OutBody> {
+    let owners = way.local.chain(way.chain).map(|chain| Arc::clone(&chain.owners));
+    let owners = owners.unwrap_or_default();
+    let entrance = Entrance {
+        connection: way.connection,
+        direction: way.direction,
+        rules: way.rules,
+        owners: &owners,
     };
-    let Decoded { exchange, body, upgrade, trailers, retried, length } = decoded;
+    let decoded = match decode(request, entrance, way.id) {
+        Ok(decoded) => decoded,
+        Err(refusal) => return refuse::response(&refusal, None, way.rules.reasons),
+    };
+    let Decoded { mut exchange, body, upgrade, trailers, retried, length } = decoded;
+    let last = last_hop(&mut exchange);
     let mut course = Course::new(exchange, way.chain);
+    course.request_id = Some(request_id.clone());
     course.retries = match (retried, way.direction) {
         (true, _) => Retries::Callers,
         (false, Direction::Inbound) => Retries::Elsewhere,
@@ -68,27 +95,58 @@ async fn exchange(way: &Way<'_>, request: Request<Incoming>) -> Response<OutBody
     let limit = way.shared.max_body_bytes;
     // A body that breaks the limit by its own declaration need not be read at all.
     let early = length.filter(|length| *length > limit).map(|_| too_large(limit));
-    let replay = Replay::new(body, limit);
+    let replay = Replay::received(body, limit, owners);
     // From here on the end is told whatever happens, a client that goes away included.
     let mut settle = Settle::new(way.local, way.shared, course, Some(replay.clone()));
     let walk = Walk { way, upgrade: upgrade.as_ref(), trailers };
-    let walked = match early {
-        Some(refusal) => Err(Stop::Refused(refusal)),
-        None => walk.go(settle.course(), replay).await,
+    let walked = match (early, last) {
+        (Some(refusal), _) => Err(Stop::Refused(refusal)),
+        (None, Some(response)) => Ok(Walked::Response(response, None)),
+        (None, None) => walk.go(settle.course(), replay).await,
     };
     let (response, deadline) = match walked {
         Ok(Walked::Response(response, deadline)) => (response, deadline),
         Ok(Walked::Upgraded(incoming)) => {
             return upgraded(way, upgrade, *incoming, settle);
         }
-        Err(stop) => (stopped(settle.course(), stop), None),
+        Err(stop) => (stopped(settle.course(), stop, way.rules.reasons), None),
+    };
+    let response = match upgrade {
+        Some(upgrade) if upgrade.extended && response.status().is_success() => {
+            // A 2xx would say that the tunnel is open (RFC 8441 §5).
+            let detail = format!("it was answered {} and no tunnel opened", response.status());
+            let refusal = Refusal::new("request.protocol", 501, Fault::Host, detail);
+            stopped(settle.course(), refusal.into(), way.rules.reasons)
+        }
+        _ => response,
     };
     settle.head(response.status().as_u16(), response.headers());
     response.map(|body| body.until(deadline).settled(settle))
 }
 
+/// Answers OPTIONS and TRACE that may go no further, and counts one hop on the others (RFC 9110 §7.6.2). A TRACE is not
+/// sent back: it would show the client what hops before this one added.
+fn last_hop(exchange: &mut Exchange) -> Option<Response<OutBody>> {
+    if exchange.method != Method::OPTIONS && exchange.method != Method::TRACE {
+        return None;
+    }
+    let left = exchange.headers.get(header::MAX_FORWARDS)?.to_str().ok()?;
+    let left: u32 = left.parse().ok()?;
+    if let Some(left) = left.checked_sub(1) {
+        exchange.headers.insert(header::MAX_FORWARDS, HeaderValue::from(left));
+        return None;
+    }
+    let mut response = Response::new(OutBody::plain(Body::Empty));
+    if exchange.method == Method::TRACE {
+        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    }
+    let methods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
+    Some(response)
+}
+
 /// The answer of a way that ended early.
-pub(crate) fn stopped(course: &mut Course, stop: Stop) -> Response<OutBody> {
+pub(crate) fn stopped(course: &mut Course, stop: Stop, reasons: Reasons) -> Response<OutBody> {
     match stop {
         Stop::Refused(refusal) => {
             if refusal.fault == Fault::Filter {
@@ -96,7 +154,7 @@ pub(crate) fn stopped(course: &mut Course, stop: Stop) -> Response<OutBody> {
             }
             course.reason = Some(refusal.code.into());
             course.detail = Some(refusal.detail.clone());
-            refuse::response(&refusal, Some(&course.exchange))
+            refuse::response(&refusal, Some(&course.exchange), reasons)
         }
         Stop::Answered(index, reply, reason) => {
             // A redirect or a page of a filter's own is an answer, and refuses nobody.
@@ -105,7 +163,7 @@ pub(crate) fn stopped(course: &mut Course, stop: Stop) -> Response<OutBody> {
             }
             course.answered_by = Some(index);
             course.asked.answered(index, reply.status);
-            let response = refuse::answer(reply, reason.as_deref(), &course.exchange);
+            let response = refuse::answer(reply, reason.as_deref(), &course.exchange, reasons);
             if reason.is_some() {
                 course.reason = reason.map(Into::into);
             }
@@ -152,15 +210,25 @@ impl Walk<'_> {
         }
         let response = sent?;
         self.mirror(course, &selection, &replay);
-        if self.upgrade.is_some() && response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        if upgrade::opens(self.upgrade, &response)? {
+            // The head of a tunnel passes the hooks of responses like any other.
+            let mut response = response;
+            let headers = std::mem::take(response.headers_mut());
+            respond::take_head(course, response.status(), headers, response.version());
+            respond::head(local, course, &selection.response_edits)?;
             return Ok(Walked::Upgraded(Box::new(response)));
         }
-        if response.status().is_informational() {
-            let detail = format!("an interim response {} came last", response.status());
-            return Err(Refusal::new("upstream.protocol", 502, Fault::Upstream, detail).into());
-        }
         let (head, body) = response.into_parts();
-        respond::take_head(course, head.status, head.headers, head.version);
+        let mut headers = head.headers;
+        if let Some(chain) = local.chain(course.chain) {
+            chain.owners.clean_trailer_names(&mut headers);
+        }
+        if self.trailers && refuse::is_grpc(&headers) && !headers.contains_key(header::TRAILER) {
+            // HTTP/1.1 names trailers before the body; those of gRPC are known.
+            let names = "grpc-status, grpc-message, grpc-status-details-bin";
+            headers.insert(header::TRAILER, HeaderValue::from_static(names));
+        }
+        respond::take_head(course, head.status, headers, head.version);
         let response =
             respond::respond(local, course, &selection.response_edits, Body::from(body)).await?;
         let deadline = (selection.request_timeout_ms > 0).then(|| {
@@ -271,21 +339,19 @@ fn upgraded(
     let Some(upgrade) = upgrade else {
         let refusal =
             Refusal::new("upstream.protocol", 502, Fault::Upstream, "nobody asked to upgrade");
-        return refuse::response(&refusal, None);
+        return stopped(settle.course(), refusal.into(), way.rules.reasons)
+            .map(|body| body.settled(settle));
     };
     let upstream = hyper::upgrade::on(&mut incoming);
-    let protocol = incoming.headers().get(header::UPGRADE).cloned();
-    let mut headers = std::mem::take(incoming.headers_mut());
-    crate::fields::remove_hop_by_hop(&mut headers);
+    let mut headers = std::mem::take(&mut settle.course().exchange.response_headers);
+    headers.remove(header::CONTENT_LENGTH);
     let mut response = Response::new(OutBody::plain(Body::Empty));
     if upgrade.extended {
         headers.remove(header::SEC_WEBSOCKET_ACCEPT);
     } else {
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        if let Some(protocol) = protocol {
-            headers.insert(header::UPGRADE, protocol);
-        }
+        headers.insert(header::UPGRADE, upgrade.protocol.clone());
     }
     *response.headers_mut() = headers;
     settle.head(response.status().as_u16(), response.headers());

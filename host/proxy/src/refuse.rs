@@ -1,6 +1,7 @@
 //! The one place where a refusal becomes a response.
 
 use crate::body::OutBody;
+use crate::generation::Reasons;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use tamis_exchange::{Body, Exchange, Fault, FieldLine, Refusal, Reply, is_framing_header};
 
@@ -15,12 +16,20 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
 }
 
 /// The response to a refused request. Nothing of the inner detail is sent.
-pub(crate) fn response(refusal: &Refusal, exchange: Option<&Exchange>) -> Response<OutBody> {
+pub(crate) fn response(
+    refusal: &Refusal,
+    exchange: Option<&Exchange>,
+    reasons: Reasons,
+) -> Response<OutBody> {
     let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_GATEWAY);
     if exchange.is_some_and(|exchange| is_grpc(&exchange.headers)) {
-        return grpc(grpc_status(status, refusal.fault), refusal.code);
+        return grpc(status, refusal.fault, refusal.code, reasons);
     }
-    let text = format!("{} ({})\n", status.canonical_reason().unwrap_or("refused"), refusal.code);
+    let phrase = status.canonical_reason().unwrap_or("refused");
+    let text = match reasons {
+        Reasons::Show => format!("{phrase} ({})\n", refusal.code),
+        Reasons::Hide => format!("{phrase}\n"),
+    };
     let mut response = Response::new(OutBody::plain(Body::full(text)));
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -34,13 +43,18 @@ pub(crate) fn response(refusal: &Refusal, exchange: Option<&Exchange>) -> Respon
 }
 
 /// The response a filter authored.
-pub(crate) fn answer(reply: Reply, reason: Option<&str>, exchange: &Exchange) -> Response<OutBody> {
+pub(crate) fn answer(
+    reply: Reply,
+    reason: Option<&str>,
+    exchange: &Exchange,
+    reasons: Reasons,
+) -> Response<OutBody> {
     let status = StatusCode::from_u16(reply.status)
         .ok()
         .filter(|status| !status.is_informational())
         .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if is_grpc(&exchange.headers) && !reply.headers.iter().any(|h| h.name == "grpc-status") {
-        return grpc(grpc_status(status, Fault::Filter), reason.unwrap_or("filter.answer"));
+        return grpc(status, Fault::Filter, reason.unwrap_or("filter.answer"), reasons);
     }
     let mut response = Response::new(OutBody::plain(Body::full(reply.body)));
     *response.status_mut() = status;
@@ -61,11 +75,16 @@ pub(crate) fn answer(reply: Reply, reason: Option<&str>, exchange: &Exchange) ->
 }
 
 /// A trailers-only gRPC response (gRPC over HTTP/2, "Responses").
-fn grpc(status: u8, reason: &str) -> Response<OutBody> {
+fn grpc(status: StatusCode, fault: Fault, reason: &str, reasons: Reasons) -> Response<OutBody> {
+    let code = grpc_status(status, fault);
+    let reason = match reasons {
+        Reasons::Show => reason,
+        Reasons::Hide => status.canonical_reason().unwrap_or("refused"),
+    };
     let mut response = Response::new(OutBody::plain(Body::Empty));
     let headers = response.headers_mut();
     headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(u16::from(status)));
+    headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(u16::from(code)));
     if let Ok(reason) = HeaderValue::from_str(reason) {
         headers.insert(HeaderName::from_static("grpc-message"), reason.clone());
         headers.insert(REASON_HEADER, reason);
@@ -94,7 +113,7 @@ mod tests {
     #[test]
     fn a_refusal_names_its_code_and_hides_its_detail() {
         let refusal = Refusal::new("route.unmatched", 404, Fault::Client, "inner secret");
-        let response = response(&refusal, None);
+        let response = response(&refusal, None, Reasons::Show);
         assert_eq!(response.status(), 404);
         assert_eq!(response.headers()[REASON_HEADER], "route.unmatched");
         assert!(!format!("{:?}", response.headers()).contains("inner secret"));

@@ -6,7 +6,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
-use tamis_exchange::{Body, BodyError, Fault, Refusal};
+use tamis_exchange::{Body, BodyError, Fault, Owners, Refusal};
 
 /// A body is kept for another attempt up to this many octets (64 KiB, as Envoy's default buffer at the edge is 32 KiB).
 pub(crate) const REPLAY_MAX_BYTES: usize = 64 * 1024;
@@ -27,11 +27,22 @@ struct Shared {
     broken: Option<Broken>,
     bytes_in: u64,
     limit_bytes: u64,
+    /// Whose the trailers are; none where they were looked at before.
+    owners: Option<Arc<Owners>>,
 }
 
 impl Replay {
     /// Wraps what the client sends; more than `limit_bytes` is an error to the reader.
     pub(crate) fn new(source: Body, limit_bytes: u64) -> Self {
+        Self::make(source, limit_bytes, None)
+    }
+
+    /// The same for a body off the wire: trailers that have an owner, as the same fields of the head have, are left out.
+    pub(crate) fn received(source: Body, limit_bytes: u64, owners: Arc<Owners>) -> Self {
+        Self::make(source, limit_bytes, Some(owners))
+    }
+
+    fn make(source: Body, limit_bytes: u64, owners: Option<Arc<Owners>>) -> Self {
         if source.is_end_stream() {
             return Self(None);
         }
@@ -45,6 +56,7 @@ impl Replay {
             broken: None,
             bytes_in: 0,
             limit_bytes,
+            owners,
         }))))
     }
 
@@ -167,7 +179,7 @@ impl HttpBody for Attempt {
 
 impl Shared {
     fn take(&mut self, frame: Frame<Bytes>, next: &mut usize) -> Result<Frame<Bytes>, BodyError> {
-        let frame = match frame.into_data() {
+        let mut frame = match frame.into_data() {
             Ok(chunk) => {
                 self.bytes_in += chunk.len() as u64;
                 if self.bytes_in > self.limit_bytes {
@@ -192,6 +204,9 @@ impl Shared {
             }
             Err(frame) => frame,
         };
+        if let (Some(trailers), Some(owners)) = (frame.trailers_mut(), &self.owners) {
+            owners.clean_trailers(trailers);
+        }
         if let Some(trailers) = frame.trailers_ref() {
             self.trailers = Some(trailers.clone());
         }
@@ -223,6 +238,24 @@ mod tests {
         let replay = Replay::new(Body::full(vec![7; REPLAY_MAX_BYTES + 1]), u64::MAX);
         assert_eq!(read(replay.body()).await.len(), REPLAY_MAX_BYTES + 1);
         assert!(!replay.is_replayable());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn trailers_with_an_owner_are_left_out_of_every_attempt() {
+        let names = ["x-user", "x_user", "x-forwarded-for", "cookie", "authorization", "x-sum"];
+        let trailers: HeaderMap =
+            names.iter().map(|name| (name.parse().unwrap(), "root".parse().unwrap())).collect();
+        let frames =
+            [Frame::data(Bytes::from("a")), Frame::trailers(trailers)].map(Ok::<_, BodyError>);
+        let body =
+            Body::stream(http_body_util::StreamBody::new(futures_util::stream::iter(frames)));
+        let owners = Owners::of(&[tamis_exchange::Writes::new(["x-user"])]);
+        let replay = Replay::received(body, 10, Arc::new(owners));
+        for _ in 0..2 {
+            let sent = replay.body().collect().await.unwrap();
+            let left: Vec<_> = sent.trailers().unwrap().keys().collect();
+            assert_eq!(left, ["x-sum"]);
+        }
     }
 
     #[tokio::test(flavor = "current_thread")]

@@ -13,6 +13,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use std::borrow::Cow;
 use std::rc::Rc;
+use std::sync::Arc;
 use tamis_engine::{BodyMode, Filter};
 use tamis_exchange::{Body, Edit, Fault, HeadSide, Refusal, Verdict, apply, check};
 
@@ -30,13 +31,8 @@ pub(crate) fn take_head(
     course.exchange.response_headers = headers;
 }
 
-/// Runs response hooks over an upstream's response and puts together what is sent.
-pub(crate) async fn respond(
-    local: &Rc<Local>,
-    course: &mut Course,
-    edits: &[Edit],
-    body: Body,
-) -> Result<Response<OutBody>, Stop> {
+/// Runs response hooks over the head of an upstream's response.
+pub(crate) fn head(local: &Rc<Local>, course: &mut Course, edits: &[Edit]) -> Result<(), Stop> {
     apply(edits, &mut course.exchange, HeadSide::Response);
     if let Some(chain) = local.chain(course.chain) {
         for &index in &chain.response {
@@ -47,6 +43,18 @@ pub(crate) async fn respond(
         }
     }
     shadow::new_responses(local, course);
+    check_size(local, course)?;
+    Ok(())
+}
+
+/// Runs response hooks over an upstream's response and puts together what is sent.
+pub(crate) async fn respond(
+    local: &Rc<Local>,
+    course: &mut Course,
+    edits: &[Edit],
+    body: Body,
+) -> Result<Response<OutBody>, Stop> {
+    head(local, course, edits)?;
     let rule = course.rule_name(local);
     let candidates =
         local.chain(course.chain).map(|chain| chain.response_body.as_slice()).unwrap_or_default();
@@ -62,8 +70,10 @@ pub(crate) async fn respond(
     }
     chunks.iter().for_each(|index| course.asked.note(*index));
     check_size(local, course)?;
-    let mut response =
-        Response::new(OutBody::plain(body).filtered(local, course.exchange.id, chunks));
+    let owners = local.chain(course.chain).map(|chain| Arc::clone(&chain.owners));
+    let mut response = Response::new(
+        OutBody::plain(body).filtered(local, course.exchange.id, chunks).owned(owners),
+    );
     *response.status_mut() = course.exchange.status.unwrap_or(StatusCode::BAD_GATEWAY);
     *response.headers_mut() = std::mem::take(&mut course.exchange.response_headers);
     Ok(response)

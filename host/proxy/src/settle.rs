@@ -127,6 +127,7 @@ impl Settle {
             time_unix_us: course.start_unix_us,
             exchange: course.exchange.id,
             trace: course.trace_id(),
+            request_id: course.request_id.as_ref().and_then(|id| id.to_str().ok()),
             generation: local.generation.number,
             listener: course.exchange.attributes.find("listener.name"),
             peer: course.exchange.attributes.find("peer.spiffe-id"),

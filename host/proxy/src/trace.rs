@@ -9,6 +9,8 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// One new trace in this many is marked as sampled, as Istio's default of 1 %.
 const SAMPLED_ONE_IN: u64 = 100;
+/// Hex digits whose lowest bit says that the trace is sampled.
+const SAMPLED_DIGITS: &[u8] = b"13579bdf";
 
 thread_local! {
     static STATE: Cell<u64> = Cell::new(RandomState::new().hash_one(std::thread::current().id()));
@@ -30,10 +32,18 @@ pub(crate) fn random() -> u64 {
 /// Makes sure that the request carries a valid `traceparent` with this hop as parent.
 pub(crate) fn ensure(headers: &mut HeaderMap) {
     let mut octets = [0_u8; 55];
-    let known = headers.get(&TRACEPARENT).map(HeaderValue::as_bytes).filter(|v| is_valid(v));
-    if let Some(known) = known {
+    // Two of them are none: nobody can say which is meant.
+    let mut sent = headers.get_all(&TRACEPARENT).iter();
+    let known = sent.next().filter(|_| sent.next().is_none()).map(HeaderValue::as_bytes);
+    if let Some(known) = known.filter(|value| is_valid(value)) {
         for (to, from) in octets.iter_mut().zip(known) {
             *to = *from;
+        }
+        if !known.starts_with(b"00-") {
+            // Of a later version what this one knows is kept, and said in this version (§4.3).
+            write(&mut octets, 0, b"00-");
+            let sampled = known.get(54).is_some_and(|digit| SAMPLED_DIGITS.contains(digit));
+            write(&mut octets, 52, if sampled { b"-01" } else { b"-00" });
         }
     } else {
         // The state belongs to the trace that is not there (§3.3).
@@ -56,15 +66,22 @@ pub(crate) fn id(headers: &HeaderMap) -> Option<&str> {
     headers.get(&TRACEPARENT)?.to_str().ok()?.get(3..35)
 }
 
-/// Version 00 exactly (§3.2): lower-case hex, neither id all zero.
+/// Version 00 exactly (§3.2), or a later one that begins like it (§4.3): lower-case hex, neither id all zero.
 fn is_valid(value: &[u8]) -> bool {
     let hex = |part: Option<&[u8]>| {
         part.is_some_and(|part| part.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
     };
     let zero = |part: Option<&[u8]>| part.is_some_and(|part| part.iter().all(|b| *b == b'0'));
     let dash = |at: usize| value.get(at) == Some(&b'-');
-    value.len() == 55
-        && value.starts_with(b"00-")
+    let version = value.get(..2);
+    let length = match version {
+        Some(b"00") => value.len() == 55,
+        _ => value.len() == 55 || dash(55),
+    };
+    length
+        && hex(version)
+        && version != Some(b"ff".as_slice())
+        && dash(2)
         && dash(35)
         && dash(52)
         && [3..35, 36..52, 53..55].into_iter().all(|range| hex(value.get(range)))
@@ -102,6 +119,41 @@ mod tests {
         assert_eq!(now[..36], given[..36]);
         assert_ne!(now[36..52], given[36..52]);
         assert_eq!(&now[52..], "-01");
+    }
+
+    #[test]
+    fn a_trace_of_a_later_version_goes_on_and_two_traces_are_none() {
+        let rest = "-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-";
+        let ensured = |given: &[&str]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(TRACESTATE, HeaderValue::from_static("a=b"));
+            for one in given {
+                headers.append(TRACEPARENT, HeaderValue::from_str(one).unwrap());
+            }
+            ensure(&mut headers);
+            let now = headers[TRACEPARENT].to_str().unwrap().to_owned();
+            assert_eq!(headers.get_all(TRACEPARENT).iter().count(), 1);
+            (now, headers.contains_key(TRACESTATE))
+        };
+        for (given, end) in [
+            (format!("01{rest}01"), "-01"),
+            (format!("cc{rest}03-what-the-future-holds"), "-01"),
+            (format!("01{rest}00-x"), "-00"),
+        ] {
+            let (now, state) = ensured(&[&given]);
+            assert!(now.starts_with("00-0af7651916cd43dd8448eb211c80319c-"), "{given}: {now}");
+            assert!(now.ends_with(end) && now.len() == 55 && state, "{given}: {now}");
+        }
+        let known = format!("00{rest}01");
+        for given in [
+            &[&*known, &*known][..],
+            &[&format!("ff{rest}01")],
+            &[&format!("01{rest}01x")],
+            &[&format!("00{rest}01-x")],
+        ] {
+            let (now, state) = ensured(given);
+            assert!(!now.contains("0af7651916cd43dd8448eb211c80319c") && !state, "{given:?}");
+        }
     }
 
     #[test]

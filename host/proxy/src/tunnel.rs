@@ -2,10 +2,10 @@
 
 use crate::circuit::{answer, pick};
 use crate::course::Course;
-use crate::decode::Upgrade;
 use crate::local::Local;
 use crate::settle::Settle;
 use crate::shared::Shared;
+use crate::upgrade::Upgrade;
 use http::HeaderMap;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;

@@ -2,7 +2,7 @@
 
 use crate::balance;
 use crate::connection::Connection;
-use crate::generation::Generation;
+use crate::generation::{Generation, Reasons};
 use crate::local::{Local, Place};
 use crate::pipeline::{Way, serve};
 use crate::refuse;
@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tamis_engine::FailureMode;
 use tamis_exchange::{Attributes, ConnectionVerdict, Exchange, Fault, Refusal, Scheme};
-use tamis_transport::{BoundListener, ConnInfo, Listener, Plain, serve_connection};
+use tamis_transport::{BoundListener, ConnInfo, GateReasons, Listener, Plain, serve_connection};
 use tamis_upstream::Upstreams;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
@@ -241,28 +241,40 @@ impl Worker {
             let local = worker.local();
             let listener = local.listeners.get(&*connection.listener);
             let listener = listener.and_then(|index| local.generation.listeners.get(*index));
-            let Some((direction, chain)) = listener.map(|one| (one.direction, one.chain)) else {
+            let Some(listener) = listener else {
                 let refusal =
                     Refusal::new("listener.unknown", 503, Fault::Host, "the listener is gone");
-                return refuse::response(&refusal, None);
+                return refuse::response(&refusal, None, Reasons::Hide);
             };
             worker.shared.exchanges.fetch_add(1, Ordering::Relaxed);
             let way = Way {
                 local: &local,
                 shared: &worker.shared,
                 connection: &connection,
-                direction,
-                chain,
+                direction: listener.direction,
+                rules: &listener.rules,
+                chain: listener.chain,
                 id: worker.id(),
                 shutdown: &shutdown,
             };
             serve(way, request).await
         };
-        let limits = self.shared.limits.clone();
+        let mut limits = self.shared.limits.clone();
+        if !self.shows_reasons(name) {
+            limits.gate.reasons = GateReasons::Hide;
+        }
         if let Err(error) = serve_connection(io, Rc::new(info), &limits, handler, stop).await {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
             tracing::debug!(listener = name, %error, cause, "a connection ended badly");
         }
+    }
+
+    /// Whether clients of that listener read why they were refused.
+    fn shows_reasons(&self, name: &str) -> bool {
+        let local = self.local();
+        let listener = local.listeners.get(name);
+        let listener = listener.and_then(|index| local.generation.listeners.get(*index));
+        listener.is_some_and(|listener| listener.rules.reasons == Reasons::Show)
     }
 
     fn id(&self) -> u64 {

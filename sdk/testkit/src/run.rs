@@ -14,8 +14,8 @@ use tamis_engine::{
     Grant, Hook, Instance, Isolation,
 };
 use tamis_exchange::{
-    self as x, Attributes, Choice, Decision, Exchange, HeadSide, Reply, Verdict, View, apply,
-    check, normalise_path,
+    self as x, Attributes, Choice, Decision, Exchange, HeadSide, PathRules, Reply, Verdict, View,
+    apply, check, normal_path,
 };
 use tamis_observe::Metrics;
 
@@ -243,7 +243,7 @@ fn request(message: &Request) -> Result<Exchange, String> {
             None | Some(Scheme::Https) => x::Scheme::Https,
         },
         authority: message.authority.clone().unwrap_or_else(|| "test.example".to_owned()),
-        path: normalise_path(message.path.as_deref().unwrap_or("/")).into_owned(),
+        path: path(message.path.as_deref().unwrap_or("/"))?,
         headers: headers(&message.headers)?,
         status: None,
         response_headers: http::HeaderMap::new(),
@@ -254,6 +254,12 @@ fn request(message: &Request) -> Result<Exchange, String> {
 /// The name of an attribute as the exchange has it: filters declare it with an `@`.
 fn bare(name: &str) -> &str {
     name.strip_prefix('@').unwrap_or(name)
+}
+
+/// As a gateway with the default settings shows it.
+fn path(path: &str) -> Result<String, String> {
+    let normal = normal_path(path, PathRules::default());
+    normal.map(std::borrow::Cow::into_owned).map_err(|error| format!("`{path}`: {error}"))
 }
 
 fn http_status(status: u16) -> Result<http::StatusCode, String> {

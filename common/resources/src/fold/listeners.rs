@@ -2,8 +2,10 @@
 
 use super::{ACCEPTED, Fold, Place};
 use crate::document::Document;
-use crate::kinds::{GatewaySpec, Listener, ListenerProtocol};
-use crate::plan::{AddressPlan, ChainPlan, DirectionPlan, ListenerPlan, TlsPlan};
+use crate::kinds::{GatewaySpec, Listener, ListenerProtocol, ListenerReasons};
+use crate::plan::{
+    AddressPlan, ChainPlan, DirectionPlan, ListenerPlan, ListenerRulesPlan, TlsPlan,
+};
 
 /// A socket, and for a gateway the listener it comes from.
 pub(super) struct Socket<'a> {
@@ -68,13 +70,23 @@ impl<'a> Fold<'a> {
                 key: tls.key.clone(),
                 client_ca: tls.client_ca.clone(),
             });
+            for (nth, name) in listener.upgrades.iter().flatten().enumerate() {
+                if !may_be_upgraded_to(name) {
+                    let pointer = format!("/spec/listeners/{at}/upgrades/{nth}");
+                    let message = format!(
+                        "`{name}` is no protocol that a listener may carry: a tunnel of HTTP or TLS passes every filter"
+                    );
+                    let problem = document.problem("gateway.upgrade", &pointer, message);
+                    self.fail(document, ACCEPTED, "ListenersNotValid", problem);
+                }
+            }
             let address = std::net::SocketAddr::new(ip, listener.port).to_string();
             sockets.push(socket(
                 &listener.name,
                 address,
                 tls,
                 DirectionPlan::Gateway,
-                Some(listener),
+                Some((listener, ip)),
             ));
         }
         sockets
@@ -86,9 +98,46 @@ fn socket<'a>(
     address: String,
     tls: Option<TlsPlan>,
     direction: DirectionPlan,
-    listener: Option<&'a Listener>,
+    listener: Option<(&'a Listener, std::net::IpAddr)>,
 ) -> Socket<'a> {
     let (name, address) = (name.to_owned(), AddressPlan::Tcp(address));
     let chain = ChainPlan { attachments: Vec::new() };
-    Socket { plan: ListenerPlan { name, address, tls, direction, chain }, listener }
+    let rules = listener.map(|(listener, ip)| rules(listener, ip)).unwrap_or_default();
+    let listener = listener.map(|(listener, _)| listener);
+    Socket { plan: ListenerPlan { name, address, tls, direction, chain, rules }, listener }
+}
+
+/// What the listener says, and where it says nothing the default of the reference.
+fn rules(listener: &Listener, ip: std::net::IpAddr) -> ListenerRulesPlan {
+    let known = ListenerRulesPlan::default();
+    // Who can reach a loopback address is on this machine already.
+    let reasons = if ip.is_loopback() { ListenerReasons::Show } else { ListenerReasons::Hide };
+    let paths = listener.paths.as_ref();
+    let upgrades = listener
+        .upgrades
+        .as_ref()
+        .map(|names| names.iter().filter(|name| may_be_upgraded_to(name)).cloned().collect());
+    ListenerRulesPlan {
+        upgrades: upgrades.unwrap_or(known.upgrades),
+        reasons: listener.reasons.unwrap_or(reasons),
+        empty_segments: paths.and_then(|it| it.empty_segments).unwrap_or(known.empty_segments),
+        escaped_slashes: paths.and_then(|it| it.escaped_slashes).unwrap_or(known.escaped_slashes),
+        parameters: paths.and_then(|it| it.parameters).unwrap_or(known.parameters),
+        escapes: paths.and_then(|it| it.escapes).unwrap_or(known.escapes),
+    }
+}
+
+/// Whether a listener may carry a protocol: a name, with a version or without, that is not HTTP, TLS or a proxy's own way
+/// of connecting. The proxy has the same list and the last word.
+fn may_be_upgraded_to(name: &str) -> bool {
+    const NEVER: [&str; 11] =
+        ["http", "shttp", "s-http", "h2", "h3", "hq", "spdy", "tls", "ssl", "quic", "connect"];
+    let lower = name.to_ascii_lowercase();
+    let known = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_');
+    let token = |part: &str| !part.is_empty() && part.bytes().all(known);
+    let parts: Vec<&str> = lower.split('/').collect();
+    lower.len() <= 64
+        && parts.len() <= 2
+        && parts.iter().all(|part| token(part))
+        && !NEVER.iter().any(|never| lower.starts_with(never))
 }

@@ -248,7 +248,11 @@ impl<'a> Fold<'a> {
                 .filter(|route| route.hangs_on_listener(&document.key(), socket))
                 .filter_map(|route| {
                     let limit = socket.listener.and_then(|one| one.hostname.as_deref());
-                    Some(route.json(intersect(limit, route.hostnames)?))
+                    let mut json = route.json(intersect(limit, route.hostnames)?);
+                    if let Some(listener) = socket.listener {
+                        redirect_to(&mut json, listener.port);
+                    }
+                    Some(json)
                 })
                 .collect(),
         };
@@ -353,6 +357,23 @@ fn hostnames(service: &Document, caller: &Document) -> Vec<String> {
     let near = (*namespace == caller.metadata.namespace).then(|| name.clone());
     let far = [format!("{name}.{namespace}"), format!("{name}.{namespace}.mesh")];
     near.into_iter().chain(far).collect()
+}
+
+/// Gives redirects that name neither scheme nor port that of their listener (Gateway API, `HTTPRequestRedirectFilter.port`).
+/// What a client writes into `host` says nothing of it.
+fn redirect_to(route: &mut Json, port: u16) {
+    let rules = route.get_mut("rules").and_then(Json::as_array_mut).into_iter().flatten();
+    let filters =
+        rules.filter_map(|rule| rule.get_mut("filters").and_then(Json::as_array_mut)).flatten();
+    for filter in filters {
+        let redirect = filter.get_mut("requestRedirect").and_then(Json::as_object_mut);
+        if let Some(redirect) = redirect
+            && !redirect.contains_key("port")
+            && !redirect.contains_key("scheme")
+        {
+            redirect.insert("port".to_owned(), port.into());
+        }
+    }
 }
 
 /// Hostnames of a route that a listener takes; `None` when there are none.

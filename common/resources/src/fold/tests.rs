@@ -2,7 +2,10 @@
 
 use serde_json::json;
 
-use crate::plan::{AddressPlan, DirectionPlan, NodePlan, ProtocolPlan};
+use crate::plan::{
+    AddressPlan, AmbiguousPaths, DirectionPlan, EmptySegments, ListenerReasons, ListenerRulesPlan,
+    NodePlan, PathEscapes, ProtocolPlan,
+};
 use crate::{Document, Folded, Problem, fold, parse};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/shop");
@@ -358,4 +361,94 @@ fn a_rollout_in_a_folder_is_told_where_it_belongs() {
     let folded = folded(&format!("{}\n---\n{rollout}", example()), "gateway:shop/edge");
     assert_eq!(codes(&folded.problems), ["rollout.misplaced"]);
     assert!(folded.plan.is_some());
+}
+
+/// The example with something more in its clear-text listener.
+fn with_listener(more: &str) -> String {
+    let plain = "name: http, port: 8080, protocol: HTTP }";
+    assert!(example().contains(plain));
+    example().replace(plain, &format!("name: http, port: 8080, protocol: HTTP, {more} }}"))
+}
+
+#[test]
+fn a_listener_carries_no_protocol_that_is_http_or_tls_and_says_so() {
+    let names = [
+        "h2c",
+        "h2",
+        "h3",
+        "http/1.1",
+        "HTTP/2.0",
+        "tls/1.0",
+        "TLS",
+        "connect-udp",
+        "a b",
+        "a,h2c",
+        "",
+    ];
+    for name in names {
+        let text = with_listener(&format!("upgrades: [shout, \"{name}\"]"));
+        let folded = folded(&text, "gateway:shop/edge");
+        assert_eq!(codes(&folded.problems), ["gateway.upgrade"], "{name}");
+        let plan = folded.plan.unwrap();
+        assert_eq!(
+            plan.listeners[0].rules.upgrades,
+            ["shout"],
+            "{name} is not carried all the same"
+        );
+    }
+    let listeners = plan("gateway:shop/edge").listeners;
+    assert!(listeners.iter().all(|one| one.rules.upgrades == ["websocket"]));
+}
+
+#[test]
+fn a_gateway_that_others_can_reach_keeps_its_reasons_to_itself() {
+    let reasons = |text: &str| {
+        let folded = folded(text, "gateway:shop/edge");
+        assert!(folded.problems.is_empty(), "{:?}", folded.problems);
+        folded.plan.unwrap().listeners[0].rules.reasons
+    };
+    let public = |text: &str| text.replace("value: 127.0.0.1 }", "value: 0.0.0.0 }");
+    assert_eq!(reasons(&example()), ListenerReasons::Show);
+    assert_eq!(reasons(&public(&example())), ListenerReasons::Hide);
+    assert_eq!(reasons(&public(&with_listener("reasons: Show"))), ListenerReasons::Show);
+    assert_eq!(reasons(&with_listener("reasons: Hide")), ListenerReasons::Hide);
+    let sidecar = plan("sidecar:shop/storefront/0");
+    assert!(sidecar.listeners.iter().all(|one| one.rules.reasons == ListenerReasons::Show));
+}
+
+#[test]
+fn how_a_listener_reads_paths_is_what_its_document_says() {
+    let text =
+        with_listener("paths: { emptySegments: Keep, escapedSlashes: Keep, escapes: Unreserved }");
+    let rules = folded(&text, "gateway:shop/edge").plan.unwrap().listeners.remove(0).rules;
+    let expected = ListenerRulesPlan {
+        empty_segments: EmptySegments::Keep,
+        escaped_slashes: AmbiguousPaths::Keep,
+        escapes: PathEscapes::Unreserved,
+        ..ListenerRulesPlan::default()
+    };
+    assert_eq!(rules, expected);
+}
+
+#[test]
+fn a_redirect_goes_to_the_port_of_its_listener_unless_it_names_one() {
+    for (redirect, port) in [
+        ("{ path: { type: ReplaceFullPath, replaceFullPath: /new } }", json!(8080)),
+        ("{ hostname: b.example }", json!(8080)),
+        ("{ port: 9999 }", json!(9999)),
+        ("{ scheme: https }", json!(null)),
+    ] {
+        let route = format!(
+            "kind: HTTPRoute\napiVersion: gateway.networking.k8s.io/v1\nmetadata: {{ name: moved, namespace: shop }}\n\
+             spec:\n  parentRefs: [{{ name: edge, sectionName: http }}]\n  hostnames: [moved.example]\n  rules:\n    \
+             - filters: [{{ type: RequestRedirect, requestRedirect: {redirect} }}]\n"
+        );
+        let plan =
+            folded(&format!("{}\n---\n{route}", example()), "gateway:shop/edge").plan.unwrap();
+        let routes = router(&plan, "http");
+        let routes = routes["routes"].as_array().unwrap();
+        let moved = routes.iter().find(|route| route["name"] == "shop/moved").unwrap();
+        let given = moved.pointer("/rules/0/filters/0/requestRedirect/port").cloned();
+        assert_eq!(given.unwrap_or_default(), port, "{redirect}");
+    }
 }

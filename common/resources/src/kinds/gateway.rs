@@ -8,6 +8,36 @@ words! {
         /// TLS.
         HTTPS,
     }
+    /// Whether clients of a listener read why they were refused.
+    pub enum ListenerReasons {
+        /// In `x-tamis-reason`, and with the text of a refusal.
+        Show,
+        /// The access record alone has it.
+        Hide,
+    }
+    /// What becomes of `//` in a path.
+    pub enum EmptySegments {
+        /// It is one slash.
+        Merge,
+        /// It stays.
+        Keep,
+        /// The request is refused.
+        Refuse,
+    }
+    /// What becomes of a path that servers read in more than one way.
+    pub enum AmbiguousPaths {
+        /// The request is refused.
+        Refuse,
+        /// It stays as it is written.
+        Keep,
+    }
+    /// Which escapes of a path are decoded.
+    pub enum PathEscapes {
+        /// Those of all characters that a segment may hold, but `;`.
+        Segment,
+        /// Those of letters, digits and `-._~` alone.
+        Unreserved,
+    }
     /// Whose routes a listener takes.
     pub enum RouteNamespaces {
         /// Those of the gateway's namespace.
@@ -63,6 +93,25 @@ shapes! {
         pub tls: Option<ListenerTls>,
         /// Whose routes it takes; those of the gateway's namespace when not said.
         pub allowed_routes: Option<AllowedRoutes>,
+        /// Protocols that requests may change to, over HTTP/1.1 and HTTP/2; `websocket` when not said. None that is HTTP or
+        /// TLS itself.
+        pub upgrades: Option<Vec<String>>,
+        /// Whether clients read why they were refused. When not said they do where the gateway listens on a loopback
+        /// address, and do not elsewhere.
+        pub reasons: Option<ListenerReasons>,
+        /// How paths are read that servers read in more than one way.
+        pub paths: Option<ListenerPaths>,
+    }
+    /// How paths are read that servers read in more than one way.
+    pub struct ListenerPaths {
+        /// `//`; `Merge` when not said.
+        pub empty_segments: Option<EmptySegments>,
+        /// `%2F` and `%5C`; `Refuse` when not said.
+        pub escaped_slashes: Option<AmbiguousPaths>,
+        /// `;`; `Refuse` when not said.
+        pub parameters: Option<AmbiguousPaths>,
+        /// Which escapes are decoded; `Segment` when not said.
+        pub escapes: Option<PathEscapes>,
     }
     /// Whose routes a listener takes.
     pub struct AllowedRoutes {

@@ -1,5 +1,7 @@
 //! Why the gate let a request not through, and the reply that says so.
 
+use super::GateReasons;
+
 /// A request, or the rest of one, that can be read in more than one way, or that is over a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum GateRefusal {
@@ -105,11 +107,12 @@ impl GateRefusal {
 
     /// The whole reply; empty when there is none.
     #[must_use]
-    pub fn reply(self) -> String {
+    pub fn reply(self, reasons: GateReasons) -> String {
         let Some(status) = self.status() else { return String::new() };
-        let code = self.code();
-        format!(
-            "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\nx-tamis-reason: {code}\r\n\r\n"
-        )
+        let reason = match reasons {
+            GateReasons::Show => format!("x-tamis-reason: {}\r\n", self.code()),
+            GateReasons::Hide => String::new(),
+        };
+        format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n{reason}\r\n")
     }
 }

@@ -347,7 +347,10 @@ proptest! {
 
 #[test]
 fn connect_is_well_formed_and_not_implemented() {
-    let reply = GateRefusal::Connect.reply();
+    let hidden = GateRefusal::Connect.reply(GateReasons::Hide);
+    assert!(!hidden.contains("tamis") && !hidden.contains("http.connect"), "{hidden}");
+    let reply = GateRefusal::Connect.reply(GateReasons::Show);
+    assert!(reply.contains("\r\nx-tamis-reason: http.connect\r\n"), "{reply}");
     assert!(reply.starts_with("HTTP/1.1 501 Not Implemented\r\n"), "{reply}");
     assert!(reply.contains("\r\nconnection: close\r\n"), "{reply}");
 }

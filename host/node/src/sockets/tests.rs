@@ -39,7 +39,28 @@ fn listener(name: &str, address: AddressPlan, tls: bool) -> ListenerPlan {
         }),
         direction: DirectionPlan::Gateway,
         chain: ChainPlan { attachments: Vec::new() },
+        rules: ListenerRulesPlan::default(),
     }
+}
+
+#[test]
+fn the_rules_of_a_listener_are_those_of_its_plan_and_none_carries_http() {
+    let upgrades = ["shout", "h2c", "TLS/1.0", "connect-udp"].map(str::to_owned).to_vec();
+    let plan = ListenerRulesPlan {
+        upgrades,
+        reasons: ListenerReasons::Hide,
+        empty_segments: EmptySegmentsPlan::Keep,
+        escaped_slashes: AmbiguousPaths::Keep,
+        parameters: AmbiguousPaths::Keep,
+        escapes: PathEscapes::Unreserved,
+    };
+    let expected = ListenerRules {
+        paths: PathRules::KEEP,
+        upgrades: Protocols::new(["shout"]),
+        reasons: Reasons::Hide,
+    };
+    assert_eq!(rules(&plan), expected);
+    assert_eq!(rules(&ListenerRulesPlan::default()), ListenerRules::default());
 }
 
 fn tcp(text: &str) -> AddressPlan {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::course::Stop;
 use crate::decide::decide;
+use crate::generation::Reasons;
 use crate::pipeline::stopped;
 use crate::route::{self, looks_at};
 use tamis_exchange::{Edit, FieldLine, Outcome, Reply};
@@ -189,7 +190,7 @@ fn an_answer_below_400_such_as_a_redirect_refuses_nobody() {
     ] {
         let mut course = course("/a");
         let reply = Reply { status, headers: Vec::new(), body: Vec::new() };
-        let answered = stopped(&mut course, Stop::Answered(0, reply, None));
+        let answered = stopped(&mut course, Stop::Answered(0, reply, None), Reasons::Show);
         assert_eq!(answered.status().as_u16(), status);
         assert_eq!(course.outcome.contains(Outcome::REFUSED_BY_FILTER), refuses, "{status}");
         assert_eq!(course.answered_by, Some(0), "{status}: the record names who answered");

@@ -1,7 +1,7 @@
 //! A proxy that runs, an upstream that answers with what it was sent, and a client.
 
 use super::*;
-use crate::generation::{Direction, Listener};
+use crate::generation::{Direction, Listener, ListenerRules};
 use crate::{Proxy, ProxyOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -117,6 +117,7 @@ fn generation(number: u64, filters: Vec<Attached>, services: &[ServiceConfig]) -
         tls: None,
         direction: Direction::Gateway,
         chain: 0,
+        rules: ListenerRules::default(),
     };
     let members: Vec<usize> = (0..filters.len()).collect();
     let chain = Chain::build(&filters, &members, services);

@@ -1,9 +1,9 @@
 //! What goes to an upstream, and bodies that are sent again.
 
 use super::*;
-use crate::decode::Upgrade;
 use crate::outgoing::{Template, Wire, request};
 use crate::replay::{REPLAY_MAX_BYTES, Replay};
+use crate::upgrade::Upgrade;
 use bytes::Bytes;
 use http::header;
 use http_body::{Body as _, Frame};
@@ -81,6 +81,27 @@ fn what_cannot_be_sent_is_the_clients_fault() {
     let template = Template { upgrade: None, trailers: false, retries: false, body: &body };
     let refusal = request(&course, &template, PLAIN, "a:1").unwrap_err();
     assert_eq!((refusal.code, refusal.status), ("request.target", 400));
+}
+
+#[test]
+fn an_empty_body_is_said_where_the_method_expects_one() {
+    for (method, said) in [
+        ("POST", true),
+        ("PUT", true),
+        ("PATCH", true),
+        ("GET", false),
+        ("HEAD", false),
+        ("DELETE", false),
+        ("OPTIONS", false),
+    ] {
+        let mut course = course("/");
+        course.exchange.method = method.parse().unwrap();
+        for wire in [PLAIN, TLS_HTTP2] {
+            let sent = outgoing(&course, false, wire, "a:1");
+            let length = sent.headers().get(header::CONTENT_LENGTH);
+            assert_eq!(length.map(|length| length == "0"), said.then_some(true), "{method}");
+        }
+    }
 }
 
 /// The client's side of an upgrade, which nobody takes.

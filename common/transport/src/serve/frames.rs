@@ -1,0 +1,451 @@
+//! Counts the frames of an HTTP/2 connection that cost us work and the peer next to nothing, and lets others have their turn.
+//!
+//! It stands between the socket and the HTTP/2 stack, reads frame headers alone (RFC 9113 §4.1) and passes every byte on
+//! as it is. A peer that uses up its budget gets GOAWAY with ENHANCE_YOUR_CALM (§7), and the connection ends.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::linger;
+
+/// What a useful frame adds to the budget: a request, or a DATA frame of ours, for which clients send WINDOW_UPDATE for
+/// the stream and for the connection, and some a PING.
+const EARNED: u32 = 4;
+/// Frames that time alone adds in a second, for pings of connections that have nothing to do.
+const EARNED_A_SECOND: u64 = 50;
+/// After so many frames or octets the connection waits until others had their turn.
+const TURN_FRAMES: u32 = 64;
+const TURN_OCTETS: usize = 64 * 1024;
+
+/// GOAWAY up to the last stream id.
+const GOAWAY_HEAD: [u8; 9] = [0, 0, 8, GOAWAY, 0, 0, 0, 0, 0];
+/// RFC 9113 §7, ENHANCE_YOUR_CALM.
+const ENHANCE_YOUR_CALM: [u8; 4] = [0, 0, 0, 0xb];
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
+
+/// The octets before the first frame of a client.
+const PREFACE_OCTETS: usize = super::PREFACE.len();
+
+/// A stream whose frames are counted.
+#[derive(Debug)]
+pub(super) struct Metered<IO> {
+    /// None once the peer was sent away.
+    io: Option<IO>,
+    received: Frames,
+    sent: Frames,
+    budget: Budget,
+    turn_frames: u32,
+    turn_octets: usize,
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Metered<IO> {
+    pub(super) fn new(io: IO, most: u32) -> Self {
+        Self {
+            io: Some(io),
+            received: Frames::after(PREFACE_OCTETS),
+            sent: Frames::after(0),
+            budget: Budget { left: most, most, since: None },
+            turn_frames: 0,
+            turn_octets: 0,
+        }
+    }
+
+    /// Whether the connection had its turn and others are next.
+    fn had_its_turn(&mut self) -> bool {
+        let over = self.turn_frames >= TURN_FRAMES || self.turn_octets >= TURN_OCTETS;
+        if over {
+            (self.turn_frames, self.turn_octets) = (0, 0);
+        }
+        over
+    }
+
+    /// Counts what was read; false when the budget is used up.
+    fn count(&mut self, octets: &[u8]) -> bool {
+        self.turn_octets = self.turn_octets.saturating_add(octets.len());
+        let Self { received, budget, turn_frames, .. } = self;
+        let mut within = true;
+        received.walk(octets, |frame| {
+            *turn_frames = turn_frames.saturating_add(1);
+            match frame.kind {
+                HEADERS => budget.earn(EARNED),
+                DATA | CONTINUATION if frame.length > 0 || frame.is_end() => {}
+                _ => within &= budget.spend(),
+            }
+        });
+        within
+    }
+
+    /// Says why, where no frame of ours is half sent, and ends the connection in the background.
+    fn send_away(&mut self) -> io::Error {
+        if let Some(io) = self.io.take() {
+            let mut goaway = Vec::new();
+            if self.sent.is_between() {
+                goaway.extend_from_slice(&GOAWAY_HEAD);
+                goaway.extend_from_slice(&self.received.last_stream.to_be_bytes());
+                goaway.extend_from_slice(&ENHANCE_YOUR_CALM);
+            }
+            tracing::debug!(
+                code = "http2.idle-frames",
+                "a connection of frames without use is closed"
+            );
+            drop(tokio::task::spawn_local(async move { linger::close(io, &goaway).await }));
+        }
+        io::Error::other("the peer sends more frames without use than it may")
+    }
+}
+
+/// How many frames without use a peer may still send.
+#[derive(Debug)]
+struct Budget {
+    left: u32,
+    most: u32,
+    /// When it was first used up, and since then when time last added to it.
+    since: Option<Instant>,
+}
+
+impl Budget {
+    fn earn(&mut self, frames: u32) {
+        self.left = self.left.saturating_add(frames).min(self.most);
+    }
+
+    fn spend(&mut self) -> bool {
+        if self.left == 0 {
+            self.refill();
+        }
+        match self.left.checked_sub(1) {
+            Some(left) => {
+                self.left = left;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The clock is read only when nothing is left.
+    fn refill(&mut self) {
+        let now = Instant::now();
+        // The first time nobody knows how long the connection stood idle before: all is forgiven once.
+        let passed = match self.since.replace(now) {
+            Some(since) => now.saturating_duration_since(since),
+            None => return self.earn(self.most),
+        };
+        self.earn(earned_in(passed));
+    }
+}
+
+fn earned_in(passed: Duration) -> u32 {
+    let milliseconds = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
+    let earned = milliseconds.saturating_mul(EARNED_A_SECOND).checked_div(1_000);
+    earned.and_then(|earned| u32::try_from(earned).ok()).unwrap_or(u32::MAX)
+}
+
+/// Where in a stream of frames the next octet is.
+#[derive(Debug)]
+struct Frames {
+    /// Octets that are no frame header: of the preface, or of a payload.
+    skip: usize,
+    head: [u8; 9],
+    filled: usize,
+    /// The highest stream id.
+    last_stream: u32,
+}
+
+/// What a frame header says.
+#[derive(Debug, Clone, Copy)]
+struct Frame {
+    kind: u8,
+    flags: u8,
+    length: usize,
+}
+
+impl Frame {
+    /// END_STREAM of DATA, END_HEADERS of CONTINUATION: without octets it ends something all the same.
+    fn is_end(self) -> bool {
+        match self.kind {
+            DATA => self.flags & 0x1 != 0,
+            CONTINUATION => self.flags & 0x4 != 0,
+            _ => false,
+        }
+    }
+}
+
+impl Frames {
+    fn after(skip: usize) -> Self {
+        Self { skip, head: [0; 9], filled: 0, last_stream: 0 }
+    }
+
+    /// Whether the next octet begins a frame.
+    fn is_between(&self) -> bool {
+        self.skip == 0 && self.filled == 0
+    }
+
+    fn walk(&mut self, mut octets: &[u8], mut each: impl FnMut(Frame)) {
+        while !octets.is_empty() {
+            let skipped = self.skip.min(octets.len());
+            self.skip = self.skip.saturating_sub(skipped);
+            octets = octets.get(skipped..).unwrap_or_default();
+            let wanted = self.head.len().saturating_sub(self.filled).min(octets.len());
+            let (piece, rest) = octets.split_at(wanted);
+            for (to, from) in self.head.iter_mut().skip(self.filled).zip(piece) {
+                *to = *from;
+            }
+            self.filled = self.filled.saturating_add(wanted);
+            octets = rest;
+            if self.filled == self.head.len() {
+                self.filled = 0;
+                each(self.frame());
+            }
+        }
+    }
+
+    fn frame(&mut self) -> Frame {
+        let [a, b, c, kind, flags, s, t, u, v] = self.head;
+        let length = u32::from_be_bytes([0, a, b, c]) as usize;
+        let stream = u32::from_be_bytes([s, t, u, v]) & 0x7fff_ffff;
+        self.skip = length;
+        self.last_stream = self.last_stream.max(stream);
+        Frame { kind, flags, length }
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> AsyncRead for Metered<IO> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.had_its_turn() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let Some(io) = this.io.as_mut() else { return Poll::Ready(Ok(())) };
+        let before = out.filled().len();
+        ready!(Pin::new(io).poll_read(cx, out))?;
+        let read = out.filled().get(before..).unwrap_or_default();
+        if this.count(read) {
+            return Poll::Ready(Ok(()));
+        }
+        // Nothing of it is shown: its last frames may be thousands.
+        out.set_filled(before);
+        Poll::Ready(Err(this.send_away()))
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> AsyncWrite for Metered<IO> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let Some(io) = this.io.as_mut() else { return Poll::Ready(Err(gone())) };
+        let written = ready!(Pin::new(io).poll_write(cx, octets))?;
+        this.note_sent(octets.get(..written).unwrap_or_default());
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let Some(io) = this.io.as_mut() else { return Poll::Ready(Err(gone())) };
+        let written = ready!(Pin::new(io).poll_write_vectored(cx, slices))?;
+        let mut left = written;
+        for slice in slices {
+            let taken = left.min(slice.len());
+            this.note_sent(slice.get(..taken).unwrap_or_default());
+            left = left.saturating_sub(taken);
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.as_ref().is_some_and(AsyncWrite::is_write_vectored)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut().io.as_mut() {
+            Some(io) => Pin::new(io).poll_flush(cx),
+            None => Poll::Ready(Err(gone())),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut().io.as_mut() {
+            Some(io) => Pin::new(io).poll_shutdown(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Metered<IO> {
+    fn note_sent(&mut self, octets: &[u8]) {
+        let Self { sent, budget, .. } = self;
+        sent.walk(octets, |frame| match frame.kind {
+            DATA => budget.earn(EARNED),
+            // Its answer is one frame.
+            PING => budget.earn(1),
+            _ => {}
+        });
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, "the peer was sent away")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::task::LocalSet;
+
+    const RST_STREAM: u8 = 3;
+    const PRIORITY: u8 = 2;
+    const SETTINGS: u8 = 4;
+    const WINDOW_UPDATE: u8 = 8;
+
+    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let mut octets = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
+        octets.extend([kind, flags]);
+        octets.extend(stream.to_be_bytes());
+        octets.extend(payload);
+        octets
+    }
+
+    /// Sends frames after a preface; gives whether all were let through, and what the peer was sent.
+    async fn through(frames: Vec<u8>, most: u32) -> (bool, Vec<u8>) {
+        LocalSet::new()
+            .run_until(async move {
+                let (mut client, server) = tokio::io::duplex(16 << 20);
+                client.write_all(super::super::PREFACE).await.unwrap();
+                client.write_all(&frames).await.unwrap();
+                client.shutdown().await.unwrap();
+                let mut metered = Metered::new(server, most);
+                let read = metered.read_to_end(&mut Vec::new()).await;
+                drop(metered);
+                let mut answer = Vec::new();
+                client.read_to_end(&mut answer).await.unwrap();
+                (read.is_ok(), answer)
+            })
+            .await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn frames_without_use_end_the_connection_whatever_their_kind() {
+        let kinds: [(&str, Vec<u8>); 9] = [
+            ("PING", frame(PING, 0, 0, &[0; 8])),
+            ("SETTINGS", frame(SETTINGS, 0, 0, &[])),
+            ("SETTINGS ACK", frame(SETTINGS, 1, 0, &[])),
+            ("PRIORITY", frame(PRIORITY, 0, 3, &[0; 5])),
+            ("WINDOW_UPDATE", frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1])),
+            ("RST_STREAM", frame(RST_STREAM, 0, 1, &[0; 4])),
+            ("empty DATA", frame(DATA, 0, 1, &[])),
+            ("empty CONTINUATION", frame(CONTINUATION, 0, 1, &[])),
+            ("unknown", frame(0xbe, 0, 0, &[0; 3])),
+        ];
+        for (what, one) in kinds {
+            let (whole, answer) = through(one.repeat(90), 100).await;
+            assert!(whole && answer.is_empty(), "{what}");
+            let (whole, answer) = through(one.repeat(300), 100).await;
+            assert!(!whole, "{what}");
+            assert_eq!(answer.get(3), Some(&GOAWAY), "{what}");
+            assert_eq!(answer.get(13..), Some(&ENHANCE_YOUR_CALM[..]), "{what}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_and_bodies_pay_for_the_frames_that_go_with_them() {
+        let mut frames = Vec::new();
+        for number in 0..2_000_u32 {
+            let stream = number * 2 + 1;
+            frames.extend(frame(HEADERS, 4, stream, &[0x82]));
+            frames.extend(frame(DATA, 0, stream, b"a"));
+            frames.extend(frame(DATA, 1, stream, b""));
+            for _ in 0..3 {
+                frames.extend(frame(WINDOW_UPDATE, 0, stream, &[0, 0, 0, 1]));
+            }
+        }
+        assert!(through(frames, 100).await.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_we_send_calls_for_frames_of_the_peer_and_so_does_time() {
+        let mut budget = Budget { left: 10, most: 10, since: None };
+        let spent = |budget: &mut Budget| (0..100).filter(|_| budget.spend()).count();
+        assert_eq!(spent(&mut budget), 20, "the first time all is forgiven once");
+        assert!(!budget.spend());
+        tokio::time::advance(Duration::from_millis(100)).await;
+        assert_eq!(spent(&mut budget), 5);
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        assert_eq!(spent(&mut budget), 10);
+        let (_client, server) = tokio::io::duplex(1 << 16);
+        let mut metered = Metered::new(server, 10);
+        metered.budget.left = 0;
+        metered.write_all(&frame(DATA, 0, 1, &[0; 100]).repeat(2)).await.unwrap();
+        assert_eq!(metered.budget.left, 8);
+    }
+
+    #[tokio::test]
+    async fn a_connection_with_much_to_say_lets_others_have_their_turn() {
+        LocalSet::new()
+            .run_until(async {
+                let (mut client, server) = tokio::io::duplex(1 << 20);
+                client.write_all(super::super::PREFACE).await.unwrap();
+                client.write_all(&frame(PING, 1, 0, &[0; 8]).repeat(10_000)).await.unwrap();
+                let turns = std::rc::Rc::new(std::cell::Cell::new(0));
+                let others = std::rc::Rc::clone(&turns);
+                drop(tokio::task::spawn_local(async move {
+                    loop {
+                        others.set(others.get() + 1);
+                        tokio::task::yield_now().await;
+                    }
+                }));
+                let mut metered = Metered::new(server, 20_000);
+                let mut octets = [0; 1_000];
+                for _ in 0..100 {
+                    metered.read_exact(&mut octets).await.unwrap();
+                }
+                // 100,000 octets hold 5,882 frames of 17.
+                assert!(turns.get() > 50, "{}", turns.get());
+            })
+            .await;
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_of_a_stream_counts_the_same(
+            payloads in prop::collection::vec((0_u8..10, 0_usize..40), 0..20),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+        ) {
+            let mut octets = super::super::PREFACE.to_vec();
+            for (kind, length) in &payloads {
+                octets.extend(frame(*kind, 0, 1, &vec![0xff; *length]));
+            }
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(octets.len() + 1)).collect();
+            cuts.extend([0, octets.len()]);
+            cuts.sort_unstable();
+            let mut frames = Frames::after(PREFACE_OCTETS);
+            let mut seen = Vec::new();
+            for cut in cuts.windows(2) {
+                frames.walk(&octets[cut[0]..cut[1]], |frame| seen.push((frame.kind, frame.length)));
+            }
+            prop_assert_eq!(seen, payloads);
+            prop_assert!(frames.is_between());
+        }
+    }
+}

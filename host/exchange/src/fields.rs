@@ -1,0 +1,310 @@
+//! Who owns a field.
+//!
+//! A server that makes variables of field names (RFC 3875 §4.1.18: CGI, WSGI, PHP, Rack) takes `x_user` for `x-user`.
+//! So names that differ only in what is neither letter nor digit are one name here, and have one owner: the host, a
+//! filter that declares to write it, or whoever sent it. A field in the trailers is owned like the same field in the head.
+
+use crate::Writes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+/// Fields that the host alone writes, or that mean something to one connection.
+const HOST: &[&str] = &[
+    "connection",
+    "content-length",
+    "expect",
+    "forwarded",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "max-forwards",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "traceparent",
+    "tracestate",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+    "x-original-url",
+    "x-request-id",
+    "x-rewrite-url",
+];
+
+/// Names of the host by how they begin.
+const HOST_PREFIXES: &[&str] = &["x-forwarded-", "x-tamis-"];
+
+/// Fields that may not come after a body, apart from those of the host: they route, authenticate, describe the body or
+/// say what may be done with it (RFC 9110 §6.5.1).
+const NO_TRAILERS: &[&str] = &[
+    "authorization",
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-range",
+    "content-security-policy",
+    "content-type",
+    "cookie",
+    "location",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "range",
+    "set-cookie",
+    "strict-transport-security",
+    "vary",
+    "www-authenticate",
+];
+/// The same by how they begin.
+const NO_TRAILER_PREFIXES: &[&str] = &["access-control-", "if-", "sec-"];
+
+/// Trailers of gRPC, which belong to its own protocol ("gRPC over HTTP/2", Responses).
+const GRPC: &[&str] = &["grpc-message", "grpc-status", "grpc-status-details-bin"];
+
+/// The fields that the filters of a chain write.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Owners {
+    /// As declared.
+    names: Vec<Box<str>>,
+    /// One of the names has a character that is neither letter, digit nor `-`.
+    odd: bool,
+    /// A filter declares every header.
+    all: bool,
+}
+
+impl Owners {
+    /// Of what filters declare to write.
+    pub fn of<'a>(writes: impl IntoIterator<Item = &'a Writes>) -> Self {
+        let mut owners = Self::default();
+        for name in writes.into_iter().flat_map(Writes::names) {
+            match name.as_str() {
+                "*" => owners.all = true,
+                name if name.starts_with(['@', ':']) => {}
+                name => owners.names.push(name.into()),
+            }
+        }
+        owners.names.sort_unstable();
+        owners.names.dedup();
+        owners.odd = owners.names.iter().any(|name| is_odd(name));
+        owners
+    }
+
+    /// Removes fields of a received head whose names are another spelling of one with an owner.
+    ///
+    /// Looks at each name once; those of letters, digits and `-` alone are no other spelling of such names.
+    pub fn remove_look_alikes(&self, headers: &mut HeaderMap) {
+        let doubtful = |name: &HeaderName| self.odd || is_odd(name.as_str());
+        if !headers.keys().any(doubtful) {
+            return;
+        }
+        let alike: Vec<HeaderName> =
+            headers.keys().filter(|name| self.is_look_alike(name.as_str())).cloned().collect();
+        for name in alike {
+            headers.remove(name);
+        }
+    }
+
+    fn is_look_alike(&self, name: &str) -> bool {
+        let declared = || self.names.iter().map(|declared| &**declared);
+        if declared().any(|declared| declared == name) {
+            return false;
+        }
+        (is_host_field(name) && !is_spelled_as_the_host_does(name))
+            || declared().any(|declared| is_same_name(declared, name))
+    }
+
+    /// Removes trailers that have an owner or may not come after a body; whether anything is left.
+    pub fn clean_trailers(&self, trailers: &mut HeaderMap) -> bool {
+        let owned: Vec<HeaderName> =
+            trailers.keys().filter(|name| self.owns_trailer(name.as_str())).cloned().collect();
+        for name in owned {
+            trailers.remove(name);
+        }
+        !trailers.is_empty()
+    }
+
+    /// Makes `trailer` of a head name those of its trailers that may pass, or takes it out when there are none. A sender of
+    /// HTTP/1.1 names them before the body (RFC 9110 §6.6.2).
+    pub fn clean_trailer_names(&self, headers: &mut HeaderMap) {
+        if !headers.contains_key(header::TRAILER) {
+            return;
+        }
+        let lines = headers.get_all(header::TRAILER).iter().filter_map(|line| line.to_str().ok());
+        let names = lines.flat_map(|line| line.split(',')).map(str::trim);
+        let mut kept = String::new();
+        for name in names.filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()) {
+            if !self.owns_trailer(name.as_str()) {
+                kept.push_str(if kept.is_empty() { "" } else { ", " });
+                kept.push_str(name.as_str());
+            }
+        }
+        headers.remove(header::TRAILER);
+        if let (false, Ok(kept)) = (kept.is_empty(), HeaderValue::try_from(kept)) {
+            headers.insert(header::TRAILER, kept);
+        }
+    }
+
+    fn owns_trailer(&self, name: &str) -> bool {
+        let declared = self.names.iter().any(|declared| is_same_name(declared, name));
+        let all = self.all && !GRPC.contains(&name);
+        declared || all || is_host_field(name) || is_of(name, NO_TRAILERS, NO_TRAILER_PREFIXES)
+    }
+}
+
+/// Whether the host writes that field, in any spelling.
+pub fn is_host_field(name: &str) -> bool {
+    is_of(name, HOST, HOST_PREFIXES)
+}
+
+fn is_spelled_as_the_host_does(name: &str) -> bool {
+    let prefixed = HOST_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    HOST.contains(&name) || (prefixed && !is_odd(name))
+}
+
+fn is_of(name: &str, names: &[&str], prefixes: &[&str]) -> bool {
+    let begins = |prefix: &&str| {
+        name.get(..prefix.len()).is_some_and(|beginning| is_same_name(beginning, prefix))
+    };
+    names.iter().any(|known| is_same_name(known, name)) || prefixes.iter().any(begins)
+}
+
+/// Whether two names are one to a server that makes variables of them.
+pub fn is_same_name(one: &str, other: &str) -> bool {
+    let fold = |octet: u8| match octet.is_ascii_alphanumeric() {
+        true => octet.to_ascii_lowercase(),
+        false => b'-',
+    };
+    one.len() == other.len() && one.bytes().map(fold).eq(other.bytes().map(fold))
+}
+
+/// Removes the fields of a head that are another spelling of `name`.
+pub(crate) fn remove_other_spellings(headers: &mut HeaderMap, name: &str) {
+    let other = |known: &HeaderName| {
+        known.as_str().len() == name.len() && *known != *name && is_same_name(known.as_str(), name)
+    };
+    while let Some(alike) = headers.keys().find(|known| other(known)).cloned() {
+        headers.remove(alike);
+    }
+}
+
+fn is_odd(name: &str) -> bool {
+    !name.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(names: &[&str]) -> HeaderMap {
+        let value = HeaderValue::from_static("1");
+        names.iter().map(|name| (name.parse().unwrap(), value.clone())).collect()
+    }
+
+    fn left(map: &HeaderMap) -> Vec<&str> {
+        let mut names: Vec<_> = map.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn another_spelling_of_an_owned_name_goes_and_what_nobody_owns_stays() {
+        let owners = Owners::of(&[Writes::new(["x-user", "x_team", ":path", "@mark"])]);
+        let mut head = map(&[
+            "x-user",
+            "x_user",
+            "x.user",
+            "x_team",
+            "x-team",
+            "x_forwarded_for",
+            "x-forwarded_host",
+            "x_forwarded_proto",
+            "x-forwarded-for",
+            "trace_parent",
+            "traceparent",
+            "x_request_id",
+            "content_length",
+            "transfer_encoding",
+            "http2_settings",
+            "x_tamis_reason",
+            "x-mine",
+            "x_mine",
+            "user_agent",
+        ]);
+        owners.remove_look_alikes(&mut head);
+        assert_eq!(
+            left(&head),
+            [
+                "trace_parent",
+                "traceparent",
+                "user_agent",
+                "x-forwarded-for",
+                "x-mine",
+                "x-user",
+                "x_mine",
+                "x_team"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_head_names_the_trailers_that_pass_and_no_others() {
+        let owners = Owners::of(&[Writes::new(["x-user"])]);
+        for (named, kept) in [
+            (&["X-Sum, x_user", "Cookie,x-b"][..], Some("x-sum, x-b")),
+            (&["x-user"], None),
+            (&["a b"], None),
+            (&[], None),
+        ] {
+            let mut head = HeaderMap::new();
+            for line in named {
+                head.append(header::TRAILER, line.parse().unwrap());
+            }
+            owners.clean_trailer_names(&mut head);
+            let left: Vec<_> = head.get_all(header::TRAILER).iter().collect();
+            assert_eq!(left, kept.into_iter().collect::<Vec<_>>(), "{named:?}");
+        }
+    }
+
+    #[test]
+    fn a_trailer_is_owned_like_the_same_field_in_the_head() {
+        let owners = Owners::of(&[Writes::new(["x-user"])]);
+        let owned = [
+            "x-user",
+            "x_user",
+            "authorization",
+            "cookie",
+            "set-cookie",
+            "host",
+            "content-length",
+            "transfer-encoding",
+            "x-forwarded-for",
+            "x_forwarded_for",
+            "x-forwarded-client-cert",
+            "forwarded",
+            "via",
+            "traceparent",
+            "tracestate",
+            "x-request-id",
+            "x-tamis-reason",
+            "content-type",
+            "te",
+            "trailer",
+            "upgrade",
+            "connection",
+            "if-match",
+            "www-authenticate",
+            "access-control-allow-origin",
+            "strict-transport-security",
+            "x-original-url",
+        ];
+        for name in owned {
+            let mut trailers = map(&[name, "x-sum"]);
+            assert!(owners.clean_trailers(&mut trailers));
+            assert_eq!(left(&trailers), ["x-sum"], "{name}");
+            assert!(!owners.clean_trailers(&mut map(&[name])), "{name}");
+        }
+        let mut grpc = map(&["grpc-status", "grpc-message", "x-cost"]);
+        Owners::default().clean_trailers(&mut grpc);
+        assert_eq!(left(&grpc), ["grpc-message", "grpc-status", "x-cost"]);
+        Owners::of(&[Writes::everything()]).clean_trailers(&mut grpc);
+        assert_eq!(left(&grpc), ["grpc-message", "grpc-status"], "a filter may write all others");
+    }
+}

@@ -1,0 +1,60 @@
+//! `x-request-id`: one for each request, the same at every hop, in the response and in the access record.
+
+use crate::trace::random;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// Names a request from the first hop to the last, and back.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest id that is kept.
+const OCTETS_MAX: usize = 128;
+
+/// Keeps the id a request has if there is one and it is well-formed, and makes one otherwise.
+pub(crate) fn ensure(headers: &mut HeaderMap) -> HeaderValue {
+    let mut sent = headers.get_all(&REQUEST_ID).iter();
+    if let (Some(id), None) = (sent.next(), sent.next())
+        && is_well_formed(id.as_bytes())
+    {
+        return id.clone();
+    }
+    let id = format!("{:016x}{:016x}", random(), random());
+    let id = HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("0"));
+    headers.insert(REQUEST_ID, id.clone());
+    id
+}
+
+/// What goes into logs and URLs as it is: letters, digits and `-._~:+/=`.
+fn is_well_formed(id: &[u8]) -> bool {
+    let plain = |octet: &u8| {
+        octet.is_ascii_alphanumeric()
+            || matches!(octet, b'-' | b'.' | b'_' | b'~' | b':' | b'+' | b'/' | b'=')
+    };
+    (1..=OCTETS_MAX).contains(&id.len()) && id.iter().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_well_formed_id_is_kept_and_any_other_is_replaced_by_one_of_our_own() {
+        let ensured = |sent: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for id in sent {
+                headers.append(REQUEST_ID, HeaderValue::from_str(id).unwrap());
+            }
+            let id = ensure(&mut headers);
+            let left: Vec<_> = headers.get_all(&REQUEST_ID).iter().collect();
+            assert_eq!(left, [&id], "{sent:?}");
+            id.to_str().unwrap().to_owned()
+        };
+        let kept = "b7b0a2e6-8a9e-4d5c-9d0a-1d0c8a0e7f11";
+        assert_eq!(ensured(&[kept]), kept);
+        let long = "x".repeat(129);
+        for sent in [&[][..], &["a", "b"], &[""], &["a b"], &["a\"b"], &["<script>"], &[&long]] {
+            let made = ensured(sent);
+            assert!(made.len() == 32 && made.bytes().all(|o| o.is_ascii_hexdigit()), "{made}");
+        }
+        assert_ne!(ensured(&[]), ensured(&[]));
+    }
+}

@@ -1,0 +1,140 @@
+//! A request that changes the protocol: what it asks for, and when both sides have agreed.
+
+use http::header::{self, HeaderValue};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use tamis_exchange::{Fault, Protocols, Refusal, is_agreed};
+
+/// The client wants to change the protocol (RFC 9110 §7.8) or opens a WebSocket over HTTP/2 (RFC 8441).
+pub(crate) struct Upgrade {
+    /// What it asks for, such as `websocket`: one protocol, and one that is carried.
+    pub(crate) protocol: HeaderValue,
+    /// Its side of the tunnel.
+    pub(crate) client: OnUpgrade,
+    /// It is an extended CONNECT.
+    pub(crate) extended: bool,
+}
+
+/// What a request asks for, if it asks for a protocol that is carried. An offer of HTTP/1.1 that is not is left out, as a
+/// server may (RFC 9110 §7.8); CONNECT has nothing to fall back to and is refused.
+pub(crate) fn asked<B>(
+    request: &mut Request<B>,
+    protocols: &Protocols,
+) -> Result<Option<Upgrade>, Refusal> {
+    if request.method() == Method::CONNECT {
+        let protocol = request.extensions().get::<hyper::ext::Protocol>();
+        let Some(protocol) = protocol else {
+            return Err(refuse("request.connect", "CONNECT opens no tunnel here"));
+        };
+        let Some(protocol) = protocols.of_connect(protocol.as_str()) else {
+            let detail = "the listener carries no such protocol; `upgrades` of the listener names those it does";
+            return Err(refuse("request.protocol", detail));
+        };
+        if !is_bodiless(request.headers()) {
+            let detail = "an extended CONNECT has no body before its tunnel";
+            return Err(Refusal::new("request.protocol", 400, Fault::Client, detail));
+        }
+        return Ok(Some(Upgrade { protocol, client: hyper::upgrade::on(request), extended: true }));
+    }
+    if request.version() != Version::HTTP_11 || !is_bodiless(request.headers()) {
+        return Ok(None);
+    }
+    let protocol = protocols.of_upgrade(request.method(), request.headers());
+    Ok(protocol.map(|protocol| Upgrade {
+        protocol,
+        client: hyper::upgrade::on(request),
+        extended: false,
+    }))
+}
+
+fn refuse(code: &'static str, detail: &str) -> Refusal {
+    Refusal::new(code, 501, Fault::Client, detail)
+}
+
+fn is_bodiless(headers: &HeaderMap) -> bool {
+    !headers.contains_key(header::TRANSFER_ENCODING)
+        && headers.get(header::CONTENT_LENGTH).is_none_or(|length| length == "0")
+}
+
+/// Whether the upstream's response opens the tunnel. What is neither that nor a response that a client of this request
+/// may read is an error of the upstream.
+pub(crate) fn opens(
+    upgrade: Option<&Upgrade>,
+    response: &Response<Incoming>,
+) -> Result<bool, Refusal> {
+    let status = response.status();
+    let wrong = |detail: String| Refusal::new("upstream.protocol", 502, Fault::Upstream, detail);
+    match upgrade {
+        Some(upgrade) if status == StatusCode::SWITCHING_PROTOCOLS => {
+            match is_agreed(&upgrade.protocol, status, response.headers()) {
+                true => Ok(true),
+                false => {
+                    let wanted = upgrade.protocol.to_str().unwrap_or_default();
+                    Err(wrong(format!("it changed to another protocol than `{wanted}`")))
+                }
+            }
+        }
+        // A 2xx to CONNECT means that the tunnel is open (RFC 9110 §9.3.6, RFC 8441 §5).
+        Some(upgrade) if upgrade.extended && status.is_success() => {
+            Err(wrong(format!("it answered {status} and opened no tunnel")))
+        }
+        _ if status.is_informational() => {
+            Err(wrong(format!("an interim response {status} came last")))
+        }
+        _ => Ok(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connect(protocol: &'static str) -> Request<()> {
+        let protocol = hyper::ext::Protocol::from_static(protocol);
+        Request::connect("http://a/").extension(protocol).body(()).unwrap()
+    }
+
+    #[test]
+    fn connect_carries_what_the_listener_names_and_nothing_that_is_http() {
+        let default = Protocols::default();
+        let asked = |mut request: Request<()>, protocols: &Protocols| {
+            asked(&mut request, protocols).map(|upgrade| upgrade.unwrap().protocol)
+        };
+        assert_eq!(asked(connect("websocket"), &default).unwrap(), "websocket");
+        assert_eq!(asked(connect("WebSocket"), &default).unwrap(), "websocket");
+        let named = Protocols::new(["foo", "h2c", "http/1.1", "tls/1.0", "connect-udp"]);
+        assert_eq!(asked(connect("foo"), &named).unwrap(), "foo");
+        for protocol in
+            ["h2c", "HTTP/1.1", "TLS/1.0", "http/2.0", "foo", "connect-udp", "websocket, h2c", ""]
+        {
+            let refusal = asked(connect(protocol), &default).unwrap_err();
+            assert_eq!((refusal.code, refusal.status), ("request.protocol", 501), "{protocol}");
+            assert_eq!(asked(connect(protocol), &named).is_ok(), protocol == "foo", "{protocol}");
+        }
+        let plain = Request::connect("a:443").body(()).unwrap();
+        assert_eq!(asked(plain, &default).unwrap_err().code, "request.connect");
+        let mut body = connect("websocket");
+        body.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("5"));
+        assert_eq!(asked(body, &default).unwrap_err().status, 400);
+    }
+
+    #[test]
+    fn an_offer_of_http1_is_left_out_where_it_is_not_carried() {
+        let asks = |version: Version, lines: &[(&str, &str)]| {
+            let mut request = Request::get("/").version(version);
+            for (name, value) in lines {
+                request = request.header(*name, *value);
+            }
+            let upgrade = asked(&mut request.body(()).unwrap(), &Protocols::default());
+            upgrade.unwrap().map(|upgrade| upgrade.protocol)
+        };
+        let websocket = [("connection", "upgrade"), ("upgrade", "websocket")];
+        assert_eq!(asks(Version::HTTP_11, &websocket).unwrap(), "websocket");
+        assert_eq!(asks(Version::HTTP_10, &websocket), None);
+        assert_eq!(asks(Version::HTTP_2, &websocket), None);
+        assert_eq!(asks(Version::HTTP_11, &[("connection", "upgrade"), ("upgrade", "h2c")]), None);
+        let body = [("connection", "upgrade"), ("upgrade", "websocket"), ("content-length", "1")];
+        assert_eq!(asks(Version::HTTP_11, &body), None);
+    }
+}
