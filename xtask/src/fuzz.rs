@@ -14,7 +14,7 @@ use crate::shell;
 use crate::workspace::Workspace;
 
 /// The targets; each has a file in `tests/fuzz/fuzz_targets` and a folder in `tests/fuzz/corpus`.
-const TARGETS: [&str; 3] = ["resources", "bundle", "hooks"];
+const TARGETS: [&str; 5] = ["resources", "bundle", "hooks", "target", "upgrade"];
 
 /// Coverage by inline counters and comparisons, which is what libFuzzer reads.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

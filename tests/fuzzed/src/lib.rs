@@ -13,10 +13,14 @@
 mod bundle;
 mod hooks;
 mod resources;
+mod target;
+mod upgrade;
 
 pub use bundle::bundle;
 pub use hooks::hooks;
 pub use resources::resources;
+pub use target::target;
+pub use upgrade::upgrade;
 
 #[cfg(test)]
 mod tests {
@@ -80,5 +84,15 @@ mod tests {
     #[test]
     fn values_of_hostile_components() {
         holds("hooks", 300, super::hooks);
+    }
+
+    #[test]
+    fn authorities_and_paths() {
+        holds("target", 3000, super::target);
+    }
+
+    #[test]
+    fn changes_of_the_protocol() {
+        holds("upgrade", 1000, super::upgrade);
     }
 }
