@@ -13,7 +13,7 @@ use tamis_e2e::{Backend, Folder, exchange};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// A backend by hand: each connection's request head goes to `serve` with the connection.
-fn raw(serve: impl Fn(TcpStream, String) + Clone + Send + 'static) -> SocketAddr {
+pub(crate) fn raw(serve: impl Fn(TcpStream, String) + Clone + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -36,7 +36,7 @@ fn raw(serve: impl Fn(TcpStream, String) + Clone + Send + 'static) -> SocketAddr
 }
 
 /// Runs what needs an HTTP/2 connection to `address`, by prior knowledge.
-fn over_http2<T>(
+pub(crate) fn over_http2<T>(
     address: &str,
     test: impl AsyncFnOnce(http2::SendRequest<Empty<Bytes>>) -> T,
 ) -> T {
@@ -204,4 +204,134 @@ fn a_websocket_over_http2_is_a_tunnel_to_an_http1_upstream() {
     });
     let record = folder.record("the tunnel", |record| record["path"] == "/chat?room=1");
     assert_eq!((&record["bytes_in"], &record["bytes_out"]), (&10.into(), &10.into()), "{record}");
+}
+
+/// Asks for a tunnel over HTTP/2; gives status and reason.
+async fn extended(
+    sender: &mut http2::SendRequest<Empty<Bytes>>,
+    protocol: &str,
+    path: &str,
+) -> (u16, String) {
+    let protocol: &'static str = protocol.to_owned().leak();
+    let request = Request::builder()
+        .method(Method::CONNECT)
+        .uri(format!("http://a{path}"))
+        .extension(hyper::ext::Protocol::from_static(protocol))
+        .header("x-user", "root")
+        .body(Empty::new())
+        .unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    let reason = response.headers().get("x-tamis-reason");
+    let reason = reason.map(|reason| reason.to_str().unwrap().to_owned()).unwrap_or_default();
+    (response.status().as_u16(), reason)
+}
+
+#[test]
+fn a_tunnel_of_http_or_tls_or_of_what_nobody_named_reaches_no_upstream() {
+    let backend = Backend::start();
+    let folder = Folder::gateway(&[backend.address]);
+    let _gateway = folder.start(&[]);
+    over_http2(&folder.http, async |mut sender| {
+        let probe = Request::get("http://a/probe").body(Empty::new()).unwrap();
+        assert_eq!(sender.send_request(probe).await.unwrap().status(), 200);
+        for protocol in [
+            "h2c",
+            "H2C",
+            "h2",
+            "h3",
+            "HTTP/1.1",
+            "http/2.0",
+            "TLS/1.0",
+            "tls",
+            "connect-udp",
+            "connect-ip",
+            "foo",
+            "websocket, h2c",
+            "webtransport",
+        ] {
+            let said = extended(&mut sender, protocol, "/").await;
+            assert_eq!(said, (501, "request.protocol".to_owned()), "{protocol}");
+        }
+    });
+    assert_eq!(backend.count(), 1, "the probe alone");
+    // Over HTTP/1.1 an offer that is not carried is left out, and the request goes on as it is.
+    for protocol in ["h2c", "HTTP/2.0", "TLS/1.0", "foo", "connect-udp"] {
+        let head = format!(
+            "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade, http2-settings, close\r\nupgrade: {protocol}\r\nhttp2-settings: AAMAAABk\r\n\r\n"
+        );
+        let octets = exchange(&folder.http, head.as_bytes());
+        assert!(
+            octets.starts_with(b"HTTP/1.1 200 "),
+            "{protocol}: {}",
+            String::from_utf8_lossy(&octets)
+        );
+        let seen = backend.last().unwrap();
+        let left =
+            seen.headers.iter().find(|(name, _)| name == "upgrade" || name == "http2-settings");
+        assert_eq!(left, None, "{protocol}");
+    }
+}
+
+#[test]
+fn what_is_no_agreement_never_reaches_a_client_as_one() {
+    let address = raw(|mut stream, head| {
+        let path = head.split(' ').nth(1).unwrap_or_default();
+        let (status, fields) = match path {
+            "/ok" => ("200 OK", "content-length: 0"),
+            "/created" => ("201 Created", "content-length: 0"),
+            "/other" => ("101 Switching Protocols", "connection: upgrade\r\nupgrade: h2c"),
+            "/two" => ("101 Switching Protocols", "connection: upgrade\r\nupgrade: websocket, h2c"),
+            "/none" => ("101 Switching Protocols", "connection: upgrade"),
+            "/unsaid" => ("101 Switching Protocols", "upgrade: websocket"),
+            "/no" => ("403 Forbidden", "content-length: 0"),
+            _ => ("404 Not Found", "content-length: 0"),
+        };
+        let answer = format!("HTTP/1.1 {status}\r\n{fields}\r\n\r\n");
+        // The gateway may be gone by then.
+        let _ = stream.write_all(answer.as_bytes());
+        let _ = stream.read(&mut [0; 64]);
+    });
+    let folder = Folder::gateway(&[address]);
+    let _gateway = folder.start(&[]);
+    let rows = [
+        ("/ok", 502, 200),
+        ("/created", 502, 201),
+        ("/other", 502, 502),
+        ("/two", 502, 502),
+        ("/none", 502, 502),
+        ("/unsaid", 502, 502),
+        ("/no", 403, 403),
+    ];
+    over_http2(&folder.http, async |mut sender| {
+        let probe = Request::get("http://a/probe").body(Empty::new()).unwrap();
+        assert_eq!(sender.send_request(probe).await.unwrap().status(), 404);
+        for (path, expected, _) in rows {
+            let (status, reason) = extended(&mut sender, "websocket", path).await;
+            assert_eq!(status, expected, "{path}: {reason}");
+            assert_eq!(reason == "upstream.protocol", expected == 502, "{path}: {reason}");
+        }
+    });
+    for (path, _, expected) in rows {
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nhost: a\r\nconnection: upgrade, close\r\nupgrade: websocket\r\n\r\n"
+        );
+        let text = String::from_utf8_lossy(&exchange(&folder.http, head.as_bytes())).into_owned();
+        assert!(text.starts_with(&format!("HTTP/1.1 {expected} ")), "{path}: {text}");
+    }
+}
+
+#[test]
+fn a_flood_of_frames_without_use_ends_with_goaway() {
+    let backend = Backend::start();
+    let folder = Folder::gateway(&[backend.address]);
+    let _gateway = folder.start(&[]);
+    let ping = [&[0, 0, 8, 6, 0, 0, 0, 0, 0][..], &[0; 8]].concat();
+    let flood = [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(),
+        &[0, 0, 0, 4, 0, 0, 0, 0, 0],
+        &ping.repeat(20_000),
+    ];
+    let answer = exchange(&folder.http, &flood.concat());
+    let calm = [0, 0, 0, 0xb];
+    assert!(answer.ends_with(&calm), "{:?}", answer.iter().rev().take(40).collect::<Vec<_>>());
 }

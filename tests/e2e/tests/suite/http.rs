@@ -32,10 +32,10 @@ fn what_is_forwarded_and_what_is_not() {
         assert!(found.len() <= 1, "{name} came {} times", found.len());
         found.first().map(|(_, value)| value.clone())
     };
-    assert_eq!(header("host").as_deref(), Some("shop.example:80"));
+    assert_eq!(header("host").as_deref(), Some("shop.example"));
     assert_eq!(header("x-forwarded-for").as_deref(), Some("127.0.0.1"));
     assert_eq!(header("x-forwarded-proto").as_deref(), Some("http"));
-    assert_eq!(header("x-forwarded-host").as_deref(), Some("shop.example:80"));
+    assert_eq!(header("x-forwarded-host").as_deref(), Some("shop.example"));
     assert_eq!(header("forwarded").as_deref(), Some("for=127.0.0.1;proto=http"));
     assert_eq!(header("via").as_deref(), Some("1.1 tamis"));
     assert_eq!(header("traceparent").unwrap().len(), 55);
@@ -149,6 +149,7 @@ fn an_upgraded_connection_is_a_tunnel_in_both_directions() {
         }
     });
     let folder = Folder::gateway(&[address]);
+    folder.edit("mesh.yaml", "protocol: HTTP }", "protocol: HTTP, upgrades: [shout] }");
     let _gateway = folder.start(&[]);
     let mut stream = TcpStream::connect(&folder.http).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();

@@ -1,0 +1,241 @@
+//! What a message looks like behind the gateway: one host, one path, fields with one owner.
+
+use crate::connections::{over_http2, raw};
+use bytes::Bytes;
+use http::{HeaderMap, Request};
+use http_body_util::{BodyExt as _, Empty};
+use std::io::{Read as _, Write as _};
+use std::sync::mpsc;
+use tamis_e2e::{Answer, Backend, Folder, exchange, get, request};
+
+#[test]
+fn routes_records_and_the_upstream_read_one_host_and_one_path() {
+    let backend = Backend::start();
+    let folder = Folder::documents(&[backend.address]);
+    folder.edit(
+        "mesh.yaml",
+        "  rules:\n    - name: all\n",
+        "  hostnames: [a.example]\n  rules:\n    - name: all\n",
+    );
+    folder.prepare();
+    let _gateway = folder.start(&[]);
+    for host in
+        ["a.example", "A.Example", "a.example.", "a.example.:80", "a.example:", "a.example:0080"]
+    {
+        let reply = request(&folder.http, "GET", "/", &[("host", host)], b"");
+        assert_eq!(reply.status, 200, "{host}");
+        let seen = backend.last().unwrap();
+        let sent = seen.headers.iter().find(|(name, _)| name == "host").unwrap();
+        assert_eq!(sent.1, "a.example", "{host}");
+    }
+    for (path, sent) in [
+        ("/%61dmin", "/admin"),
+        ("//admin", "/admin"),
+        ("/x/..//%2e/admin?a=//b%2f;c", "/admin?a=//b%2f;c"),
+        ("/caf%c3%a9/%40me", "/caf%C3%A9/@me"),
+    ] {
+        let reply = request(&folder.http, "GET", path, &[("host", "a.example")], b"");
+        assert_eq!(reply.status, 200, "{path}");
+        assert_eq!(backend.last().unwrap().line, format!("GET {sent}"), "{path}");
+        let record = folder.record("the request", |record| record["path"] == sent);
+        assert_eq!(record["authority"], "a.example");
+    }
+    let before = backend.count();
+    for path in
+        ["/a%2fb", "/a%5cb", "/a\\b", "/a;b", "/..;/admin", "/a%00", "/%zz", "/%c0%ae/", "/a%0a"]
+    {
+        let reply = request(&folder.http, "GET", path, &[("host", "a.example")], b"");
+        let reason = reply.header("x-tamis-reason");
+        assert_eq!((reply.status, reason), (400, Some("request.target")), "{path}");
+    }
+    assert_eq!(backend.count(), before, "none of them went on");
+}
+
+#[test]
+fn a_listener_may_take_paths_that_others_refuse() {
+    let backend = Backend::start();
+    let folder = Folder::gateway(&[backend.address]);
+    folder.edit(
+        "mesh.yaml",
+        "protocol: HTTP }",
+        "protocol: HTTP, paths: { emptySegments: Keep, escapedSlashes: Keep, parameters: Keep, escapes: Unreserved } }",
+    );
+    let _gateway = folder.start(&[]);
+    for (path, sent) in [("/a%2fb//c;d/%2b", "/a%2Fb//c;d/%2B"), ("/%61", "/a")] {
+        assert_eq!(get(&folder.http, path).status, 200, "{path}");
+        assert_eq!(backend.last().unwrap().line, format!("GET {sent}"));
+    }
+    assert_eq!(get(&folder.http, "/..;/a").status, 400);
+    assert_eq!(get(&folder.http, "/..%2fa").status, 400);
+}
+
+#[test]
+fn a_request_has_one_id_at_the_client_at_the_upstream_and_in_the_record() {
+    let backend = Backend::start();
+    let folder = Folder::gateway(&[backend.address]);
+    let _gateway = folder.start(&[]);
+    for (path, sent) in [("/kept", Some("abc-1")), ("/made", None), ("/odd", Some("<b>"))] {
+        let headers: Vec<_> = sent.map(|id| ("x-request-id", id)).into_iter().collect();
+        let reply = request(&folder.http, "GET", path, &headers, b"");
+        let id = reply.header("x-request-id").unwrap().to_owned();
+        assert_eq!(id == sent.unwrap_or_default(), path == "/kept", "{id}");
+        let seen = backend.last().unwrap();
+        let upstream = seen.headers.iter().find(|(name, _)| name == "x-request-id").unwrap();
+        assert_eq!(upstream.1, id);
+        let record = folder.record("the request", |record| record["path"] == path);
+        assert_eq!(record["request_id"], id.as_str());
+    }
+    assert!(get(&folder.http, "/a;b").header("x-request-id").is_some(), "a refusal has one too");
+}
+
+#[test]
+fn clients_of_a_gateway_read_why_only_where_the_listener_says_so() {
+    let backend = Backend::start();
+    let folder = Folder::gateway(&[backend.address]);
+    folder.edit("mesh.yaml", "protocol: HTTP }", "protocol: HTTP, reasons: Hide }");
+    let _gateway = folder.start(&[]);
+    let reply = get(&folder.http, "/a;b");
+    assert_eq!((reply.status, reply.header("x-tamis-reason")), (400, None));
+    assert!(!reply.body.contains("request.target"), "{}", reply.body);
+    let octets = exchange(&folder.http, b"GET / HTTP/1.1\r\nhost: a b\r\n\r\n");
+    let text = String::from_utf8_lossy(&octets).into_owned();
+    assert!(text.starts_with("HTTP/1.1 400 ") && !text.contains("tamis"), "{text}");
+}
+
+#[test]
+fn a_request_over_http2_is_one_that_http1_can_read() {
+    let backend = Backend::start();
+    let folder = Folder::gateway(&[backend.address]);
+    let _gateway = folder.start(&[]);
+    over_http2(&folder.http, async |mut sender| {
+        for method in ["POST", "PUT", "PATCH", "GET", "DELETE"] {
+            let request =
+                Request::builder().method(method).uri("http://a/").header("cookie", "a=1");
+            let request = request.header("cookie", "b=2").body(Empty::<Bytes>::new()).unwrap();
+            assert_eq!(sender.send_request(request).await.unwrap().status(), 200);
+            let seen = backend.last().unwrap();
+            let all = |name: &str| -> Vec<String> {
+                let found = seen.headers.iter().filter(|(known, _)| known == name);
+                found.map(|(_, value)| value.clone()).collect()
+            };
+            assert_eq!(all("cookie"), ["a=1; b=2"]);
+            let expected = if matches!(method, "GET" | "DELETE") { vec![] } else { vec!["0"] };
+            assert_eq!(all("content-length"), expected, "{method}");
+        }
+    });
+}
+
+#[test]
+fn another_spelling_of_a_field_of_the_gateway_is_nobodys() {
+    let backend = Backend::start();
+    let folder = Folder::gateway(&[backend.address]);
+    let _gateway = folder.start(&[]);
+    let sent = [
+        "x_forwarded_for",
+        "x_forwarded_host",
+        "X_Forwarded-Proto",
+        "x_request_id",
+        "x_tamis_a",
+        "x_mine",
+    ];
+    let headers: Vec<_> = sent.iter().map(|name| (*name, "6.6.6.6")).collect();
+    assert_eq!(request(&folder.http, "GET", "/", &headers, b"").status, 200);
+    let seen = backend.last().unwrap();
+    let odd: Vec<_> = seen.headers.iter().filter(|(name, _)| name.contains('_')).collect();
+    assert_eq!(odd, [&("x_mine".to_owned(), "6.6.6.6".to_owned())]);
+}
+
+#[test]
+fn trailers_of_others_go_no_further_in_either_direction() {
+    let (send, receive) = mpsc::channel();
+    let address = raw(move |mut stream, _head| {
+        let mut body = Vec::new();
+        while !body.ends_with(b"\r\n\r\n") {
+            let mut octet = [0];
+            if stream.read_exact(&mut octet).is_err() {
+                break;
+            }
+            body.push(octet[0]);
+        }
+        send.send(String::from_utf8_lossy(&body).into_owned()).unwrap();
+        let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n";
+        let names = "trailer: x-sum, set-cookie, x-forwarded-for, via\r\n\r\n";
+        let body = "2\r\nok\r\n0\r\nx-sum: 1\r\nset-cookie: a=b\r\nx-forwarded-for: 6.6.6.6\r\nvia: 1.1 x\r\n\r\n";
+        stream.write_all(format!("{head}{names}{body}").as_bytes()).unwrap();
+    });
+    let folder = Folder::gateway(&[address]);
+    let _gateway = folder.start(&[]);
+    let names = "x-sum, x-forwarded-for, x_forwarded_for, traceparent";
+    let head = format!(
+        "POST / HTTP/1.1\r\nhost: a\r\nte: trailers, deflate;q=0.5\r\nconnection: te, close\r\ntransfer-encoding: chunked\r\ntrailer: {names}\r\n\r\n"
+    );
+    let body = "1\r\na\r\n0\r\nx-sum: 2\r\nx-forwarded-for: 6.6.6.6\r\nx_forwarded_for: 6.6.6.6\r\ntraceparent: 00-a\r\n\r\n";
+    let text = exchange(&folder.http, format!("{head}{body}").as_bytes());
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let upstream = receive.recv().unwrap();
+    assert!(upstream.ends_with("0\r\nx-sum: 2\r\n\r\n"), "{upstream}");
+    assert!(
+        text.contains("\r\ntrailer: x-sum\r\n") && text.ends_with("0\r\nx-sum: 1\r\n\r\n"),
+        "{text}"
+    );
+    let trailers = over_http2(&folder.http, async |mut sender| {
+        let request =
+            Request::get("http://a/").header("te", "trailers").body(Empty::new()).unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        response.into_body().collect().await.unwrap().trailers().cloned()
+    });
+    let expected = HeaderMap::from_iter([("x-sum".parse().unwrap(), "1".parse().unwrap())]);
+    assert_eq!(trailers, Some(expected));
+}
+
+#[test]
+fn old_clients_and_odd_statuses_get_heads_that_say_what_is_so() {
+    let address = raw(|mut stream, head| {
+        let answer = match head.split(' ').nth(1) {
+            Some("/odd") => "HTTP/1.1 599 \r\ncontent-length: 0\r\n\r\n",
+            Some("/304") => "HTTP/1.1 304 Not Modified\r\ncontent-length: 12345\r\n\r\n",
+            _ => "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        };
+        stream.write_all(answer.as_bytes()).unwrap();
+    });
+    let folder = Folder::gateway(&[address]);
+    let _gateway = folder.start(&[]);
+    let said = |head: &str| {
+        let octets = exchange(&folder.http, format!("{head}\r\n\r\n").as_bytes());
+        String::from_utf8_lossy(&octets).into_owned()
+    };
+    let old = said("GET / HTTP/1.0\r\nhost: a\r\nconnection: keep-alive");
+    assert!(old.contains("\r\nconnection: close\r\n") && old.ends_with("ok"), "{old}");
+    let odd = said("GET /odd HTTP/1.1\r\nhost: a\r\nconnection: close");
+    assert!(odd.starts_with("HTTP/1.1 599 \r\n"), "{odd}");
+    let unchanged = said("GET /304 HTTP/1.1\r\nhost: a\r\nconnection: close");
+    let length = over_http2(&folder.http, async |mut sender| {
+        let request = Request::get("http://a/304").body(Empty::new()).unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        assert_eq!(response.status(), 304);
+        response.headers().get("content-length").cloned()
+    });
+    assert_eq!(
+        unchanged.contains("\r\ncontent-length: 12345\r\n"),
+        length.is_some(),
+        "{unchanged}"
+    );
+}
+
+#[test]
+fn options_and_trace_at_their_last_hop_go_no_further() {
+    let backend = Backend::start();
+    backend.answers(Answer::Status(200));
+    let folder = Folder::gateway(&[backend.address]);
+    let _gateway = folder.start(&[]);
+    for (method, left, status) in [("OPTIONS", "0", 200), ("TRACE", "0", 405)] {
+        let reply = request(&folder.http, method, "/", &[("max-forwards", left)], b"");
+        assert_eq!(reply.status, status, "{method}");
+        assert!(reply.header("allow").is_some_and(|allow| allow.contains("OPTIONS")), "{method}");
+    }
+    assert_eq!(backend.count(), 0);
+    assert_eq!(request(&folder.http, "OPTIONS", "/", &[("max-forwards", "5")], b"").status, 200);
+    let seen = backend.last().unwrap();
+    let left = seen.headers.iter().find(|(name, _)| name == "max-forwards").unwrap();
+    assert_eq!(left.1, "4");
+}
