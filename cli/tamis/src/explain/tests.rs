@@ -3,7 +3,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Names of the same form that are no codes: attributes of exchanges, files, capabilities, names in examples.
-const OTHERS: &[&str] = &["request.host", "route.name", "listener.name", "http.method", "guard.rs"];
+const OTHERS: &[&str] = &[
+    "listener.name",
+    "request.attributes",
+    "request.body",
+    "request.host",
+    "response.attributes",
+    "response.body",
+    "route.name",
+];
 
 fn families() -> BTreeSet<&'static str> {
     CODES.iter().filter_map(|one| one.code.split_once('.')).map(|(family, _)| family).collect()
