@@ -45,6 +45,13 @@ pub(crate) fn authority(ca: &Path) -> Result<Issuer<'static, KeyPair>> {
     Issuer::from_ca_cert_pem(&read(ca)?, pair).with_context(|| format!("{}", ca.display()))
 }
 
+/// Whole days that a certificate counts from now on, less than 0 when it expired; none: it cannot be read.
+pub(crate) fn days_left(certificate: &Path) -> Option<i64> {
+    let facts = tamis_transport::CertificateFacts::read(certificate).ok()?;
+    let left = facts.not_after - OffsetDateTime::now_utc().unix_timestamp();
+    Some(left.div_euclid(24 * 3_600))
+}
+
 /// Makes a certificate for both ends of a connection, and its key that its owner alone can read.
 pub(crate) fn issue(
     issuer: &Issuer<'static, KeyPair>,
@@ -65,7 +72,11 @@ pub(crate) fn issue(
         vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     let pair = KeyPair::generate()?;
     let signed = params.signed_by(&pair, issuer)?;
-    keys::private(key, pair.serialize_pem().as_bytes())?;
-    fs::write(certificate, signed.pem())
+    // Each beside and renamed: whoever reads meanwhile has the old pair, or one that does not belong together and that it
+    // takes for what it is.
+    keys::replace(key, pair.serialize_pem().as_bytes())?;
+    let beside = certificate.with_extension("new");
+    fs::write(&beside, signed.pem())
+        .and_then(|()| fs::rename(&beside, certificate))
         .with_context(|| format!("{} cannot be written", certificate.display()))
 }

@@ -11,24 +11,36 @@ use std::time::{Duration, Instant};
 const INTERRUPTED: i32 = 130;
 
 /// Whether somebody asked for the end.
-pub(crate) struct Ending(Arc<AtomicBool>);
+pub(crate) struct Ending {
+    asked: Arc<AtomicBool>,
+    /// By SIGTERM, as who runs services does; Ctrl-C is somebody who waits.
+    gently: Arc<AtomicBool>,
+}
 
 impl Ending {
     /// Listens to SIGINT and SIGTERM from now on.
     pub(crate) fn new() -> Result<Self> {
         let asked = Arc::new(AtomicBool::new(false));
+        let gently = Arc::new(AtomicBool::new(false));
+        // Before the other flag is: whoever finds that one up may ask for this one.
+        flag::register(SIGTERM, Arc::clone(&gently)).context("signals cannot be listened to")?;
         for signal in [SIGINT, SIGTERM] {
             // In this order: the first signal finds the flag down and raises it, the second finds it up.
             flag::register_conditional_shutdown(signal, INTERRUPTED, Arc::clone(&asked))
                 .and_then(|_| flag::register(signal, Arc::clone(&asked)))
                 .context("signals cannot be listened to")?;
         }
-        Ok(Self(asked))
+        Ok(Self { asked, gently })
     }
 
     /// Whether it was asked for.
     pub(crate) fn asked(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Whether it was asked for by SIGTERM.
+    pub(crate) fn gently(&self) -> bool {
+        self.gently.load(Ordering::Relaxed)
     }
 
     /// Waits for a while; true as soon as somebody asks.

@@ -10,7 +10,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use tamis_transport::SpiffeId;
+use tamis_transport::{CertificateFacts, SpiffeId};
 use tamis_trust::{PrivateKey, PublicKey};
 
 /// What `keys` takes.
@@ -49,6 +49,10 @@ struct Certificate {
     /// DNS name or IP address that it stands for; may be repeated.
     #[arg(long)]
     host: Vec<String>,
+    /// Put a new certificate and key in the place of those that are there, for the same names when none is given. Proxies take
+    /// it within seconds.
+    #[arg(long)]
+    renew: bool,
 }
 
 /// Runs the command.
@@ -67,25 +71,18 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
 }
 
 fn certificate(arguments: &Certificate, output: Output) -> Result<ExitCode> {
-    let Certificate { name, authority, id, host } = arguments;
+    let Certificate { name, authority, id, host, renew } = arguments;
     let (certificate, key) = (with(name, ".crt"), with(name, ".key"));
+    if *renew {
+        return renewed(arguments, &certificate, &key, output);
+    }
     if certificate.exists() || key.exists() {
         bail!(
-            "{} or its .key is there already and a key is never overwritten; choose another name",
+            "{} or its .key is there already and a key is never overwritten; --renew renews it, or choose another name",
             certificate.display()
         );
     }
-    let mut names = Vec::new();
-    if let Some(id) = id {
-        let id = id.to_string();
-        names.push(SanType::URI(id.as_str().try_into().context("--id")?));
-    }
-    for host in host {
-        names.push(match host.parse() {
-            Ok(address) => SanType::IpAddress(address),
-            Err(_) => SanType::DnsName(host.as_str().try_into().context("--host")?),
-        });
-    }
+    let names = names(id.as_ref(), host)?;
     if names.is_empty() {
         bail!("a certificate stands for somebody: give --id, --host, or both");
     }
@@ -93,9 +90,61 @@ fn certificate(arguments: &Certificate, output: Output) -> Result<ExitCode> {
     if made {
         certificates::make_authority(authority)?;
     }
+    issue(arguments, &certificate, &key, names, made, output)
+}
+
+/// A new pair in the place of one, for the same names when none is given.
+fn renewed(
+    arguments: &Certificate,
+    certificate: &Path,
+    key: &Path,
+    output: Output,
+) -> Result<ExitCode> {
+    let before = CertificateFacts::read(certificate)
+        .context("there is no certificate to renew; leave --renew out to make one")?;
+    let mut names = names(arguments.id.as_ref(), &arguments.host)?;
+    if names.is_empty() {
+        for name in &before.names {
+            names.push(match name.contains("://") {
+                true => SanType::URI(name.as_str().try_into()?),
+                false => host(name)?,
+            });
+        }
+    }
+    issue(arguments, certificate, key, names, false, output)
+}
+
+fn host(name: &str) -> Result<SanType> {
+    Ok(match name.parse() {
+        Ok(address) => SanType::IpAddress(address),
+        Err(_) => SanType::DnsName(name.try_into().context("--host")?),
+    })
+}
+
+fn names(id: Option<&SpiffeId>, hosts: &[String]) -> Result<Vec<SanType>> {
+    let mut names = Vec::new();
+    if let Some(id) = id {
+        let id = id.to_string();
+        names.push(SanType::URI(id.as_str().try_into().context("--id")?));
+    }
+    for name in hosts {
+        names.push(host(name)?);
+    }
+    Ok(names)
+}
+
+fn issue(
+    arguments: &Certificate,
+    certificate: &Path,
+    key: &Path,
+    names: Vec<SanType>,
+    made: bool,
+    output: Output,
+) -> Result<ExitCode> {
+    let authority = &arguments.authority;
     let issuer = certificates::authority(authority)?;
-    let common_name = name.file_name().unwrap_or_default().to_string_lossy();
-    certificates::issue(&issuer, &certificate, &key, names, &common_name)?;
+    let common_name = arguments.name.file_name().unwrap_or_default().to_string_lossy();
+    certificates::issue(&issuer, certificate, key, names, &common_name)?;
     let days = certificates::DAYS;
     let value = json!({
         "certificate": certificate, "key": key, "authority": authority, "authorityMade": made, "days": days,
@@ -162,6 +211,13 @@ pub(crate) fn private(path: &Path, content: &[u8]) -> Result<()> {
         file.write_all(content)
     };
     write().with_context(|| format!("{} cannot be written", path.display()))
+}
+
+/// Puts a file that only its owner can read in the place of another, whole.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<()> {
+    let beside = with(path, ".new");
+    private(&beside, content)?;
+    std::fs::rename(&beside, path).with_context(|| format!("{} cannot be written", path.display()))
 }
 
 /// Reads a private key.

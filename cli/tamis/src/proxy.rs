@@ -1,30 +1,49 @@
-//! `tamis proxy`: one proxy in the foreground.
+//! `tamis proxy`: one proxy in the foreground, and what one asks one that runs.
+
+mod ask;
+mod records;
+mod run;
 
 use crate::check;
 use crate::ending::Ending;
 use crate::output::{self, Output};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use std::collections::HashMap;
-use std::fs::OpenOptions;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use tamis_node::{Follow, Following, Node, NodeOptions, Reload, Shared, Source, Store, Watch};
-use tamis_observe::{AccessLog, Recorder};
-use tamis_proxy::ProxyOptions;
+use tamis_node::{
+    CertificateWatch, Follow, Following, Node, NodeOptions, Reload, Shared, Source, Store, Watch,
+};
+use tamis_observe::AccessLog;
+use tamis_proxy::{AdminAccess, Inherited, ProxyOptions};
 use tamis_resources::NodeName;
+use tamis_transport::handover::Predecessor;
 use tamis_transport::{Address, ServeLimits};
 use tamis_trust::DirectorKeys;
 
+pub(crate) use records::RecordFile;
+pub(crate) use run::RunFolder;
+
 /// What `proxy` takes.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Option<ask::Command>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+/// What running a proxy takes.
+#[derive(clap::Args)]
+struct Serve {
     /// Which proxy: gateway:NAMESPACE/NAME or sidecar:NAMESPACE/SERVICE[/INDEX].
-    #[arg(long)]
-    node: NodeName,
+    #[arg(long, required = true)]
+    node: Option<NodeName>,
     /// Folder of resources; paths in them are relative to it.
     #[arg(long, default_value = ".")]
     documents: PathBuf,
@@ -66,15 +85,33 @@ pub(crate) struct Arguments {
     /// Admin address, instead of the one in the resources.
     #[arg(long)]
     admin: Option<Address>,
+    /// Name that the admin listener is asked by, beside its address, loopback addresses and localhost; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    admin_host: Vec<String>,
+    /// File with the token, of at least 16 characters, that lets callers over the network drain; without it only
+    /// `tamis proxy drain` on this machine can.
+    #[arg(long, value_name = "FILE")]
+    admin_token_file: Option<PathBuf>,
+    /// Folder for the sockets that `tamis proxy drain` and successors ask at, the user's own when not said:
+    /// $XDG_RUNTIME_DIR/tamis, or tamis/run where the user's state is.
+    #[arg(long, value_name = "FOLDER")]
+    run_folder: Option<PathBuf>,
+    /// Take over from the process that runs this proxy in the same run folder: it hands its listening sockets over, and ends
+    /// when this one serves. Without one it starts as always.
+    #[arg(long)]
+    take_over: bool,
     /// Threads; one a core when not said.
     #[arg(long)]
     workers: Option<NonZeroUsize>,
     /// Which exchanges are recorded.
     #[arg(long, value_enum, default_value_t = Log::All)]
     access_log: Log,
-    /// File that records are appended to, instead of standard output.
+    /// File that records are appended to, instead of standard output; opened again at SIGHUP and when it was renamed.
     #[arg(long)]
     access_log_file: Option<PathBuf>,
+    /// Who may read that file, as chmod takes it: records hold paths and queries, and those may hold tokens.
+    #[arg(long, value_name = "MODE", default_value = "600", value_parser = records::mode)]
+    access_log_mode: u32,
     /// Longest request body in bytes; no limit when not said.
     #[arg(long)]
     max_body_bytes: Option<u64>,
@@ -90,7 +127,11 @@ pub(crate) struct Arguments {
     /// Connections at once.
     #[arg(long, default_value_t = 65_536)]
     max_connections: u64,
-    /// Seconds connections get to end in.
+    /// Seconds that clients are sent elsewhere and served meanwhile, after SIGTERM or a drain, before listeners close: longer
+    /// than a load balancer takes to see /readyz.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=3_600))]
+    lame_duck_seconds: u64,
+    /// Seconds connections get to end in after that.
     #[arg(long, default_value_t = 10)]
     drain_seconds: u64,
     /// Responses name the generation that served them (`x-tamis-generation`).
@@ -112,8 +153,32 @@ enum Log {
     All,
 }
 
-/// Runs the proxy until it is told to end.
+impl Log {
+    fn mode(self) -> AccessLog {
+        match self {
+            Self::Off => AccessLog::Off,
+            Self::Refused => AccessLog::Refused,
+            Self::All => AccessLog::All,
+        }
+    }
+}
+
+/// Runs the proxy until it is told to end, or asks one that runs.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
+    match &arguments.command {
+        Some(command) => ask::run(command, output),
+        None => serve(&arguments.serve, output),
+    }
+}
+
+fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
+    let Some(name) = &arguments.node else { bail!("--node says which proxy") };
+    let run = RunFolder::open(arguments.run_folder.as_deref());
+    // Nobody is kept from serving by it: what is missing is told to whoever asks.
+    let run = run.inspect_err(|error| output::note(&format!("{error:#}"))).ok();
+    let (predecessor, inherited) = arguments.inherit(run.as_ref(), name)?;
+    let access_log = arguments.access_log_file.as_deref();
+    let records = RecordFile::open(access_log, arguments.access_log_mode)?;
     let shared = Shared::new(arguments.cache.as_deref())?;
     let limits = ServeLimits { max_streams: arguments.max_streams, ..ServeLimits::default() };
     let limits = ServeLimits {
@@ -130,22 +195,33 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         limits,
         max_body_bytes: arguments.max_body_bytes,
         max_connections: arguments.max_connections,
-        recorder: recorder(arguments)?,
+        recorder: records.recorder(arguments.access_log.mode())?,
         name_generation: arguments.name_generation,
         admin: arguments.admin.clone(),
+        access: arguments.access()?,
+        control: run.as_ref().map(|run| run.admin(name)),
+        lame_duck: Duration::from_secs(arguments.lame_duck_seconds),
+        inherited: inherited.clone(),
         ..ProxyOptions::default()
     };
     let options = NodeOptions {
-        name: arguments.node.clone(),
+        name: name.clone(),
         source: Source::folder(&arguments.documents),
         store: Store::new(arguments.store.clone()),
         secrets: HashMap::new(),
         proxy,
     };
+    let start = Start { arguments, run, predecessor, inherited };
     if let Some(follow) = arguments.follow()? {
-        return following(arguments, &shared, options, follow, output);
+        return start.following(&shared, options, follow, output);
     }
-    let busy = output::busy(format!("starting {}", arguments.node));
+    if crate::up::is_copy(&arguments.documents) {
+        let folder = arguments.documents.display();
+        output::note(&format!(
+            "{folder}/.tamis is a copy: whoever has the other has its keys as well"
+        ));
+    }
+    let busy = output::busy(format!("starting {name}"));
     let (node, reload) = Node::start(&shared, options)?;
     drop(busy);
     // Until here Ctrl-C ends the process at once: nothing is under way that could be finished.
@@ -155,47 +231,138 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let watch = if arguments.no_watch {
         None
     } else {
-        Some(Watch::start(Arc::clone(&node), &node.folders(), move |reload| told(reload, output))?)
+        let folders = node.folders();
+        let documents =
+            Watch::start(Arc::clone(&node), &folders, move |reload| told(reload, output))?;
+        Some((documents, certificates(&node, output)?))
     };
-    serves(&node, output);
-    wait(&ending, &node);
+    let start = start.serves(&node, output)?;
+    start.until_closed(&ending, &node);
     drop(watch);
-    node.proxy().drain();
-    node.proxy().wait_idle(Duration::from_secs(arguments.drain_seconds));
+    start.end(&node);
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs a proxy that asks a director what it is to run.
-fn following(
-    arguments: &Arguments,
-    shared: &Shared,
-    options: NodeOptions,
-    follow: Follow,
-    output: Output,
-) -> Result<ExitCode> {
-    let busy = output::busy(format!("waiting for {}", follow.director));
-    let (following, reload) =
-        Following::start(shared, options, follow, move |reload| told(reload, output))?;
-    drop(busy);
-    let ending = Ending::new()?;
-    let node = Arc::clone(following.node());
-    told(&reload, output);
-    serves(&node, output);
-    wait(&ending, &node);
-    drop(following);
-    node.proxy().drain();
-    node.proxy().wait_idle(Duration::from_secs(arguments.drain_seconds));
-    Ok(ExitCode::SUCCESS)
+fn certificates(node: &Arc<Node>, output: Output) -> Result<CertificateWatch> {
+    Ok(CertificateWatch::start(Arc::clone(node), move |reload| told(reload, output))?)
 }
 
-fn serves(node: &Node, output: Output) {
-    output::event(output, &ready(node), || {
-        let admin = node.proxy().admin_address().map(|address| format!(", admin {address}"));
-        format!("{} serves{}", node.name(), admin.unwrap_or_default())
-    });
+/// How a proxy begins and ends, whoever says what it runs.
+struct Start<'a> {
+    arguments: &'a Serve,
+    run: Option<RunFolder>,
+    predecessor: Option<Predecessor>,
+    inherited: Inherited,
 }
 
-impl Arguments {
+impl Start<'_> {
+    /// Runs a proxy that asks a director what it is to run.
+    fn following(
+        self,
+        shared: &Shared,
+        options: NodeOptions,
+        follow: Follow,
+        output: Output,
+    ) -> Result<ExitCode> {
+        let busy = output::busy(format!("waiting for {}", follow.director));
+        let (following, reload) =
+            Following::start(shared, options, follow, move |reload| told(reload, output))?;
+        drop(busy);
+        let ending = Ending::new()?;
+        let node = Arc::clone(following.node());
+        told(&reload, output);
+        let certificates = certificates(&node, output)?;
+        let start = self.serves(&node, output)?;
+        start.until_closed(&ending, &node);
+        drop((following, certificates));
+        start.end(&node);
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Says that it serves: to people, and to the process before, which ends by that.
+    fn serves(mut self, node: &Node, output: Output) -> Result<Self> {
+        if let Some(run) = &self.run {
+            node.proxy().hand_over_at(&run.give(node.name()))?;
+        }
+        if let Some(predecessor) = self.predecessor.take() {
+            // Fails when it ended by itself, which is as good.
+            let _ = predecessor.serving();
+            // What no listener here asked for is closed.
+            self.inherited.clear();
+        }
+        output::event(output, &ready(node), || {
+            let admin = node.proxy().admin_address().map(|address| format!(", admin {address}"));
+            format!("{} serves{}", node.name(), admin.unwrap_or_default())
+        });
+        Ok(self)
+    }
+
+    /// Until the listeners are closed: after a signal, a drain, or because a successor has them.
+    fn until_closed(&self, ending: &Ending, node: &Node) {
+        let proxy = node.proxy();
+        while !proxy.has_closed() && !ending.within(STEP) {}
+        if ending.gently() {
+            proxy.leave(Duration::from_secs(self.arguments.lame_duck_seconds));
+            while !proxy.has_closed() {
+                std::thread::sleep(STEP);
+            }
+        }
+    }
+
+    /// Lets connections end: those that a successor left here are sent to it first.
+    fn end(&self, node: &Node) {
+        let proxy = node.proxy();
+        while proxy.is_leaving() {
+            std::thread::sleep(STEP);
+        }
+        proxy.drain();
+        proxy.wait_idle(Duration::from_secs(self.arguments.drain_seconds));
+        if let Some(run) = &self.run {
+            run.tidy(node.name());
+        }
+    }
+}
+
+/// How often it is looked whether something ended.
+const STEP: Duration = Duration::from_millis(20);
+/// A shorter token can be guessed.
+const TOKEN_MIN: usize = 16;
+
+impl Serve {
+    /// The sockets of the process that runs the proxy now, if they are to be taken over and there is one.
+    fn inherit(
+        &self,
+        run: Option<&RunFolder>,
+        name: &NodeName,
+    ) -> Result<(Option<Predecessor>, Inherited)> {
+        let path = match run {
+            Some(run) if self.take_over => run.giver(name)?,
+            _ => None,
+        };
+        let Some(path) = path else { return Ok((None, Inherited::default())) };
+        let (predecessor, sockets) = Predecessor::ask(&path).with_context(|| {
+            let path = path.display();
+            format!("the process that runs {name} does not hand its sockets over ({path})")
+        })?;
+        Ok((Some(predecessor), Inherited::new(sockets)))
+    }
+
+    fn access(&self) -> Result<AdminAccess> {
+        let token = self.admin_token_file.as_ref().map(|path| {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("the admin token {} cannot be read", path.display()))?;
+            let token = text.trim().to_owned();
+            if token.len() < TOKEN_MIN || token.contains(char::is_whitespace) {
+                bail!(
+                    "{} holds no token: one word of at least {TOKEN_MIN} characters",
+                    path.display()
+                );
+            }
+            Ok(token)
+        });
+        Ok(AdminAccess { hosts: self.admin_host.clone(), token: token.transpose()? })
+    }
+
     fn follow(&self) -> Result<Option<Follow>> {
         let files = (&self.certificate, &self.key, &self.ca, &self.state, &self.director_keys);
         let (Some(director), (Some(certificate), Some(key), Some(ca), Some(state), Some(keys))) =
@@ -225,15 +392,6 @@ impl Arguments {
     }
 }
 
-/// Until a signal, or until somebody asked it to drain and it has.
-fn wait(ending: &Ending, node: &Node) {
-    while !ending.within(Duration::from_millis(50)) {
-        if node.proxy().is_draining() && node.proxy().connections() == 0 {
-            return;
-        }
-    }
-}
-
 fn ready(node: &Node) -> serde_json::Value {
     let generation = node.proxy().generation();
     let listeners = generation.listeners.iter().map(|listener| {
@@ -248,23 +406,6 @@ fn ready(node: &Node) -> serde_json::Value {
     })
 }
 
-fn recorder(arguments: &Arguments) -> Result<Recorder> {
-    let mode = match arguments.access_log {
-        Log::Off => return Ok(Recorder::off()),
-        Log::Refused => AccessLog::Refused,
-        Log::All => AccessLog::All,
-    };
-    let started = match &arguments.access_log_file {
-        None => Recorder::to(mode, std::io::stdout()),
-        Some(path) => {
-            let file = OpenOptions::new().create(true).append(true).open(path);
-            let file = file.with_context(|| format!("{} cannot be written", path.display()))?;
-            Recorder::to(mode, file)
-        }
-    };
-    started.context("access records cannot be written")
-}
-
 /// Says what a reload came to: every problem with its place, every slot that does not run what it should.
 pub(crate) fn told(reload: &Reload, output: Output) {
     if output == Output::Json {
@@ -276,6 +417,9 @@ pub(crate) fn told(reload: &Reload, output: Output) {
     }
     for note in &reload.notes {
         output::note(&format!("{}: {note}", reload.node));
+    }
+    for line in &reload.renewed {
+        output::note(&format!("{}: {line}", reload.node));
     }
     for slot in reload.slots.iter().filter(|slot| !slot.state.is_serving()) {
         let detail = slot.detail.as_deref().unwrap_or_default();
@@ -295,5 +439,6 @@ fn event(reload: &Reload) -> serde_json::Value {
         "problems": reload.problems,
         "notes": reload.notes,
         "slots": reload.slots,
+        "renewed": reload.renewed,
     })
 }

@@ -326,15 +326,23 @@ circuit-breaker, balancer, telemetry, connection, tick) are plain functions of t
 A mistake in a table is found before anything is built. A case that says nothing about what should happen cannot fail, and is refused.
 ";
 
-/// The host's own metrics.
+/// The host's own metrics, and the registry's.
 fn metrics() -> String {
     let mut text = format!(
         "{MADE}# Metrics\n\n`GET /metrics` on the admin listener. These are the host's own; requests, latencies and \
          bytes are counted by the `telemetry` filter, whose README lists what it defines.\n\n\
          | metric | type | meaning |\n| --- | --- | --- |\n"
     );
-    for (name, kind, help) in tamis_proxy::METRICS {
-        let _ = writeln!(text, "| `{name}` | {kind} | {help} |");
-    }
+    let rows = |text: &mut String, all: &[(&str, &str, &str)]| {
+        for (name, kind, help) in all {
+            let _ = writeln!(text, "| `{name}` | {kind} | {help} |");
+        }
+    };
+    rows(&mut text, &tamis_proxy::METRICS);
+    text.push_str(
+        "\n## The registry's\n\n`GET /metrics` with a token that may observe. They name nobody.\n\n\
+         | metric | type | meaning |\n| --- | --- | --- |\n",
+    );
+    rows(&mut text, &tamis_server::METRICS);
     text
 }

@@ -10,10 +10,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+use tamis_node::private;
 use tamis_oci::{Anonymous, Limits, Pattern, Secret, Verb, Versions};
 use tamis_server::{Guards, Rules, Terms};
-use tamis_server::{LostKeys, Options, Registry, Storage};
-use tamis_transport::{Address, ServerTls};
+use tamis_server::{LostKeys, Options, Registry, Storage, TlsFiles};
+use tamis_transport::Address;
 
 /// What `registry` takes.
 #[derive(clap::Args)]
@@ -76,6 +77,9 @@ struct Serve {
     /// Address to listen on; one that other machines reach wants a certificate.
     #[arg(long, default_value = "127.0.0.1:5000")]
     listen: Address,
+    /// Name that it is asked by in clear text, beside its address, loopback addresses and localhost; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    host: Vec<String>,
     /// Certificate chain in PEM, leaf first.
     #[arg(long, requires = "key")]
     certificate: Option<PathBuf>,
@@ -244,14 +248,16 @@ impl Kept {
 }
 
 impl Serve {
-    fn proxies(&self) -> Result<Option<(Address, ServerTls)>> {
+    fn proxies(&self) -> Option<(Address, TlsFiles)> {
         let files = (&self.proxies_certificate, &self.proxies_key, &self.proxies_ca);
-        Ok(match (&self.proxies, files) {
+        match (&self.proxies, files) {
             (Some(listen), (Some(certificate), Some(key), Some(ca))) => {
-                Some((listen.clone(), ServerTls::from_files(certificate, key, Some(ca))?))
+                let (certificate, key) = (certificate.clone(), key.clone());
+                let client_ca = Some(ca.clone());
+                Some((listen.clone(), TlsFiles { certificate, key, client_ca }))
             }
             _ => None,
-        })
+        }
     }
 
     fn policy(&self) -> Result<Option<(PathBuf, Vec<u8>)>> {
@@ -288,7 +294,10 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
 
 fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
     let tls = match (&arguments.certificate, &arguments.key) {
-        (Some(certificate), Some(key)) => Some(ServerTls::from_files(certificate, key, None)?),
+        (Some(certificate), Some(key)) => {
+            let (certificate, key) = (certificate.clone(), key.clone());
+            Some(TlsFiles { certificate, key, client_ca: None })
+        }
         _ => None,
     };
     let anonymous = match arguments.anonymous {
@@ -298,9 +307,18 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
     };
     let versions = if arguments.mutable_tags { Versions::Mutable } else { Versions::Immutable };
     let scheme = if tls.is_some() { "https" } else { "http" };
+    // The journal has configurations in it, and those have secrets in them.
+    let data = &arguments.kept.data;
+    let closed = || {
+        private::folder(data)
+            .and_then(|()| private::narrow(data))
+            .with_context(|| format!("{} cannot be kept from others", data.display()))
+    };
+    closed()?;
     let options = Options {
         tls,
-        proxies: arguments.proxies()?,
+        hosts: arguments.host.clone(),
+        proxies: arguments.proxies(),
         rules: arguments.rules(),
         policy: arguments.policy()?,
         log_origin: arguments.log_origin.clone(),
@@ -321,6 +339,7 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
     let busy = output::busy("opening the registry");
     let registry = Registry::start(options)?;
     drop(busy);
+    closed()?;
     let ending = Ending::new()?;
     let (address, token) = (registry.address().to_string(), registry.admin_token());
     if let Some(token) = token {

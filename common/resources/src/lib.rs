@@ -22,6 +22,7 @@ mod kinds;
 mod node_name;
 pub mod plan;
 mod problem;
+pub mod redact;
 mod split;
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,8 @@
 pub mod address;
 pub mod connect;
 pub mod gate;
+pub mod handover;
+pub mod hosts;
 pub mod listen;
 pub mod response;
 pub mod serve;
@@ -26,8 +28,11 @@ pub mod tls;
 pub use address::{Address, AddressError};
 pub use connect::{ConnectError, Plain, Stream, connect};
 pub use gate::{ConnectMethod, GateLimits, GateReasons, GateRefusal};
-pub use listen::{BoundListener, ListenError, Listener, bind};
+pub use listen::{BoundListener, ListenError, Listener, bind, spread};
 pub use response::{Expectation, ResponseControl, ResponseGate, ResponseLimits, ResponseRefusal};
-pub use serve::{ConnInfo, ServeError, ServeLimits, Shutdown, serve_connection};
+pub use serve::{ConnInfo, ServeError, ServeLimits, Shutdown, Stage, serve_connection};
 pub use tls::spiffe::SpiffeId;
-pub use tls::{ClientTls, OwnCertificate, PeerIdentity, ServerTls, TlsError};
+pub use tls::{
+    CertificateFacts, CertificateNeeds, ClientTls, OwnCertificate, PeerIdentity, ServerTls,
+    TlsError,
+};

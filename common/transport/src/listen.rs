@@ -41,7 +41,8 @@ pub enum Listener {
 pub enum ListenError {
     /// Another process (or another listener of this one) has the address.
     #[error(
-        "{address} is already in use: stop the other process (`ss -lptn` names it) or choose another address"
+        "{address} is already in use: stop the other process (`ss -lptn` names it), take over from it (`--take-over`, for a \
+         proxy), or choose another address"
     )]
     InUse {
         /// The address asked for.
@@ -93,7 +94,48 @@ pub fn bind(address: &Address, workers: NonZeroUsize) -> Result<Vec<BoundListene
     }
 }
 
+/// Gives each of `workers` at least one of `sockets`, and leaves out none: connections wait in the queue of each.
+///
+/// Sockets of another process may be more or fewer than there are workers here. Where there are fewer, workers accept from
+/// the same one.
+///
+/// # Errors
+/// When the system has no descriptor left.
+pub fn spread(
+    sockets: Vec<BoundListener>,
+    workers: NonZeroUsize,
+) -> io::Result<Vec<Vec<BoundListener>>> {
+    let mut shares: Vec<Vec<BoundListener>> = (0..workers.get()).map(|_| Vec::new()).collect();
+    let there = sockets.len();
+    let mut more = Vec::new();
+    for index in there..workers.get() {
+        // `there` is not 0 wherever this gives one: nothing is spread otherwise.
+        if let Some(socket) = index.checked_rem(there).and_then(|index| sockets.get(index)) {
+            more.push(socket.try_clone()?);
+        }
+    }
+    let mut shares_in_turn = (0..workers.get()).cycle();
+    for socket in sockets.into_iter().chain(more) {
+        let share = shares_in_turn.next().and_then(|index| shares.get_mut(index));
+        if let Some(share) = share {
+            share.push(socket);
+        }
+    }
+    Ok(shares)
+}
+
 impl BoundListener {
+    /// The same socket once more: it stays open until both are gone.
+    ///
+    /// # Errors
+    /// When the system has no descriptor left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(listener) => listener.try_clone().map(Self::Tcp),
+            Self::Unix(listener) => listener.try_clone().map(Self::Unix),
+        }
+    }
+
     /// The address bound, with the port the system chose for port 0.
     ///
     /// # Errors
@@ -283,6 +325,19 @@ mod tests {
             // Somebody else on this machine may have been faster than all of them.
             assert!(got <= 1, "{got} listen on {address}");
         }
+    }
+
+    #[test]
+    fn every_worker_gets_a_socket_and_no_socket_is_left_out() {
+        let count = |number: usize| NonZeroUsize::new(number).unwrap();
+        for (there, workers) in [(1, 1), (1, 3), (2, 2), (2, 3), (3, 2), (4, 1)] {
+            let sockets = bind(&"127.0.0.1:0".parse().unwrap(), count(there)).unwrap();
+            let shares = spread(sockets, count(workers)).unwrap();
+            let sizes: Vec<usize> = shares.iter().map(Vec::len).collect();
+            assert!(sizes.iter().all(|size| *size > 0), "{there} for {workers}: {sizes:?}");
+            assert_eq!(sizes.iter().sum::<usize>(), there.max(workers));
+        }
+        assert_eq!(spread(Vec::new(), count(2)).unwrap().iter().map(Vec::len).sum::<usize>(), 0);
     }
 
     #[test]

@@ -76,8 +76,21 @@ impl Default for ServeLimits {
     }
 }
 
-/// Turns true once: finish the current exchanges and take no more.
-pub type Shutdown = watch::Receiver<bool>;
+/// How near its end a listener is, and with it the connections it accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Stage {
+    /// It serves.
+    #[default]
+    Serve,
+    /// Everything is still served, and whoever asks is sent elsewhere: HTTP/1 responses say `Connection: close`
+    /// (RFC 9112 §9.6), HTTP/2 connections get a GOAWAY (RFC 9113 §6.8). It may serve again after that.
+    Leave,
+    /// The current exchanges are finished and no more are taken.
+    End,
+}
+
+/// Says how near its end a listener is.
+pub type Shutdown = watch::Receiver<Stage>;
 
 /// How a connection failed; of interest to records only, its exchanges have their own outcome.
 #[derive(Debug, ThisError)]
@@ -93,7 +106,7 @@ pub enum ServeError {
     Http(#[source] hyper::Error),
 }
 
-/// Serves a connection to its end, or until `shutdown` turns true and its exchanges are done.
+/// Serves a connection to its end, or until `shutdown` says [`Stage::End`] and its exchanges are done.
 ///
 /// With ALPN the negotiated protocol is spoken; without, HTTP/2 by prior knowledge is recognised
 /// by its preface. HTTP/1 goes through the [`Gate`]. The handler runs on the current thread and
@@ -138,7 +151,7 @@ where
             let protocol = tokio::select! {
                 biased;
                 protocol = sniff(&mut io, &mut seen, &limits.gate) => protocol?,
-                () = stopped(&mut shutdown) => return Ok(()),
+                () = reached(&mut shutdown, Stage::End) => return Ok(()),
             };
             match protocol {
                 Protocol::Nothing => Ok(()),
@@ -207,14 +220,16 @@ where
 {
     let control = gate.control();
     let handler = Rc::new(handler);
-    let watched = control.clone();
+    let (watched, stage) = (control.clone(), shutdown.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let (handler, info, control) = (Rc::clone(&handler), Rc::clone(&info), watched.clone());
+        let stage = stage.clone();
         async move {
             let connect = request.method() == Method::CONNECT;
             let old = request.version() == Version::HTTP_10;
             let mut response = handler(request, &info).await;
-            settle(&control, connect, &mut response);
+            let leaves = *stage.borrow() != Stage::Serve;
+            settle(&control, connect, leaves, &mut response);
             if old && ends_with_the_connection(&response) {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
@@ -231,7 +246,7 @@ where
     let outcome = tokio::select! {
         biased;
         outcome = &mut connection => outcome,
-        () = stopped(&mut shutdown) => {
+        () = reached(&mut shutdown, Stage::End) => {
             std::pin::Pin::new(&mut connection).graceful_shutdown();
             (&mut connection).await
         }
@@ -247,14 +262,15 @@ where
 }
 
 /// Tells the gate what the response means for the bytes that follow the request.
-fn settle<B>(control: &GateControl, connect: bool, response: &mut Response<B>) {
+fn settle<B>(control: &GateControl, connect: bool, leaves: bool, response: &mut Response<B>) {
     let status = response.status();
     if status == StatusCode::SWITCHING_PROTOCOLS || (connect && status.is_success()) {
         control.pass_through();
     } else {
         control.continue_parsing();
         // The rest of the request may never be read, so nothing can be promised about the next.
-        if control.is_message_open() && response.version() != Version::HTTP_2 {
+        let close = leaves || control.is_message_open();
+        if close && response.version() != Version::HTTP_2 {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
     }
@@ -310,7 +326,9 @@ where
     let outcome = tokio::select! {
         biased;
         outcome = connection.as_mut() => outcome,
-        () = stopped(&mut shutdown) => {
+        // A GOAWAY that names the highest stream, and the true last one a round trip later: requests on their way are
+        // answered (RFC 9113 §6.8).
+        () = reached(&mut shutdown, Stage::Leave) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -318,9 +336,9 @@ where
     outcome.map_err(ServeError::Http)
 }
 
-/// Ready once shutdown is asked for; never when nobody can ask any more.
-async fn stopped(shutdown: &mut Shutdown) {
-    if shutdown.wait_for(|stop| *stop).await.is_err() {
+/// Ready once that stage is reached; never when nobody can say so any more.
+async fn reached(shutdown: &mut Shutdown, stage: Stage) {
+    if shutdown.wait_for(|now| *now >= stage).await.is_err() {
         std::future::pending::<()>().await;
     }
 }

@@ -3,6 +3,7 @@
 //! A value of [`ServerTls`] or [`ClientTls`] never changes: new files make a new value, which goes
 //! with a new generation, and connections keep the one they began with.
 
+mod facts;
 mod files;
 pub mod spiffe;
 #[cfg(test)]
@@ -15,10 +16,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::{ClientConfig, CommonState, ProtocolVersion, ServerConfig};
-use rustls_pki_types::ServerName;
+use rustls_pki_types::{CertificateDer, ServerName};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub use self::facts::{CertificateFacts, CertificateNeeds};
 use self::spiffe::SpiffeId;
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -99,6 +101,42 @@ pub enum TlsError {
         /// What is wrong.
         rule: String,
     },
+    /// It counts no more.
+    #[error("{} expired at {at}: renew it (`tamis keys certificate --renew`, for an authority of your own)", path.display())]
+    Expired {
+        /// The certificate's file.
+        path: PathBuf,
+        /// When; RFC 3339.
+        at: String,
+    },
+    /// It does not count yet.
+    #[error("{} does not count before {from}: check the clocks of this machine and of whoever made it", path.display())]
+    NotYet {
+        /// The certificate's file.
+        path: PathBuf,
+        /// From when on; RFC 3339.
+        from: String,
+    },
+    /// It is somebody else's.
+    #[error("{} is for {names}, and has to be for {wanted}: put the right certificate there", path.display())]
+    OtherName {
+        /// The certificate's file.
+        path: PathBuf,
+        /// Whom it stands for.
+        names: String,
+        /// Whom it should.
+        wanted: String,
+    },
+    /// Peers will not believe it.
+    #[error("{} is not signed by an authority of {}: have that authority sign it, or add the new one there first", path.display(), authority.display())]
+    Issuer {
+        /// The certificate's file.
+        path: PathBuf,
+        /// The authorities' file.
+        authority: PathBuf,
+        /// What is wrong.
+        source: rustls::Error,
+    },
     /// The server name is no name.
     #[error("`{name}` is no server name: write a DNS name or an IP address")]
     ServerName {
@@ -120,6 +158,23 @@ pub enum TlsError {
 #[derive(Debug, Clone)]
 pub struct ServerTls {
     config: Arc<ServerConfig>,
+    shown: Shown,
+}
+
+/// A chain that is shown, and what it says.
+#[derive(Debug, Clone)]
+struct Shown {
+    chain: Arc<Vec<CertificateDer<'static>>>,
+    facts: Arc<CertificateFacts>,
+}
+
+impl Shown {
+    fn new(path: &Path, chain: &[CertificateDer<'static>]) -> Result<Self, TlsError> {
+        let facts = CertificateFacts::of(chain);
+        let facts =
+            facts.ok_or_else(|| TlsError::Pem { path: path.to_owned(), wanted: "certificate" })?;
+        Ok(Self { chain: Arc::new(chain.to_vec()), facts: Arc::new(facts) })
+    }
 }
 
 impl ServerTls {
@@ -136,6 +191,7 @@ impl ServerTls {
         client_ca: Option<&Path>,
     ) -> Result<Self, TlsError> {
         let chain = files::certificates(certificate)?;
+        let shown = Shown::new(certificate, &chain)?;
         let secret = files::key(key)?;
         let builder = ServerConfig::builder_with_provider(verify::provider())
             .with_safe_default_protocol_versions()
@@ -148,7 +204,25 @@ impl ServerTls {
             .with_single_cert(chain, secret)
             .map_err(|source| files::pair(certificate, key, source))?;
         config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
-        Ok(Self { config: Arc::new(config) })
+        Ok(Self { config: Arc::new(config), shown })
+    }
+
+    /// What its certificate says.
+    #[must_use]
+    pub fn facts(&self) -> &CertificateFacts {
+        &self.shown.facts
+    }
+
+    /// Whether its certificate, of that file, works where it is to be used.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the file, what is wrong with it, and the way out.
+    pub fn check(&self, certificate: &Path, needs: &CertificateNeeds<'_>) -> Result<(), TlsError> {
+        self.shown.facts.check(certificate, needs)?;
+        match (needs.authority, needs.now) {
+            (Some(ca), Some(now)) => verify::server_is_of(certificate, &self.shown.chain, ca, now),
+            _ => Ok(()),
+        }
     }
 
     /// Shakes hands with a client, within 10 s.
@@ -172,6 +246,7 @@ impl ServerTls {
 pub struct ClientTls {
     config: Arc<ClientConfig>,
     server_name: ServerName<'static>,
+    shown: Option<Shown>,
 }
 
 /// Our own certificate, shown to servers that ask: two PEM files.
@@ -202,16 +277,40 @@ impl ClientTls {
             .map_err(TlsError::Setup)?
             .dangerous()
             .with_custom_certificate_verifier(verify::servers(ca, expect_identity)?);
+        let mut shown = None;
         let mut config = match own {
-            Some(OwnCertificate { certificate, key }) => builder
-                .with_client_auth_cert(files::certificates(certificate)?, files::key(key)?)
-                .map_err(|source| files::pair(certificate, key, source))?,
+            Some(OwnCertificate { certificate, key }) => {
+                let chain = files::certificates(certificate)?;
+                shown = Some(Shown::new(certificate, &chain)?);
+                builder
+                    .with_client_auth_cert(chain, files::key(key)?)
+                    .map_err(|source| files::pair(certificate, key, source))?
+            }
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
         let server_name = ServerName::try_from(server_name.to_owned())
             .map_err(|_| TlsError::ServerName { name: server_name.to_owned() })?;
-        Ok(Self { config: Arc::new(config), server_name })
+        Ok(Self { config: Arc::new(config), server_name, shown })
+    }
+
+    /// What its own certificate says; none: it shows none.
+    #[must_use]
+    pub fn facts(&self) -> Option<&CertificateFacts> {
+        self.shown.as_ref().map(|shown| &*shown.facts)
+    }
+
+    /// Whether its own certificate, of that file, works where it is to be used; one that is not there does.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the file, what is wrong with it, and the way out.
+    pub fn check(&self, certificate: &Path, needs: &CertificateNeeds<'_>) -> Result<(), TlsError> {
+        let Some(shown) = &self.shown else { return Ok(()) };
+        shown.facts.check(certificate, needs)?;
+        match (needs.authority, needs.now) {
+            (Some(ca), Some(now)) => verify::client_is_of(certificate, &shown.chain, ca, now),
+            _ => Ok(()),
+        }
     }
 
     /// Offers only this protocol by ALPN, for upstreams whose protocol is configured.

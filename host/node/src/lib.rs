@@ -6,12 +6,14 @@
 //! broke, and what ran there before goes on; other slots are not held up.
 
 mod build;
+mod certificates;
 mod claims;
 mod documents;
 mod error;
 mod fetch;
 mod follow;
 mod node;
+pub mod private;
 mod sockets;
 mod store;
 #[cfg(test)]
@@ -19,6 +21,7 @@ mod testing;
 mod ticks;
 mod watch;
 
+pub use certificates::CertificateWatch;
 pub use claims::check_claims;
 pub use documents::{Documents, Source, Unreadable};
 pub use error::NodeError;

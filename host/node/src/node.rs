@@ -15,8 +15,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tamis_engine::{Cache, Engine, Exporter, FilterSpan};
 use tamis_observe::Recorder;
-use tamis_proxy::{Chain, Generation, Proxy, ProxyOptions, SlotStatus, Status};
+use tamis_proxy::{
+    CertificateStatus, Chain, Generation, Proxy, ProxyOptions, SlotState, SlotStatus, Status,
+};
 use tamis_resources::plan::{ListenerPlan, NodePlan};
+use tamis_resources::redact::{redact, without};
 use tamis_resources::{Document, NodeName, Problem, fold};
 use tamis_sync::SHADOW;
 use tamis_trust::{Digest, Policy};
@@ -88,6 +91,8 @@ pub struct Reload {
     pub notes: Vec<String>,
     /// What every slot runs.
     pub slots: Vec<SlotStatus>,
+    /// Certificates that took another's place, each in a line with when it expires.
+    pub renewed: Vec<String>,
 }
 
 /// One proxy with its documents, or with what a director wants of it.
@@ -136,12 +141,54 @@ struct Staged {
     notes: Vec<String>,
     slots: Vec<SlotStatus>,
     admin: Option<String>,
+    /// See [`Reload::renewed`].
+    renewed: Vec<String>,
+    certificates: Vec<CertificateStatus>,
+    /// Secrets of configurations: nothing that is shown quotes them.
+    secrets: Vec<String>,
 }
 
 impl Staged {
     fn nothing(problems: Vec<Problem>, notes: Vec<String>) -> Self {
-        Self { generation: None, problems, notes, slots: Vec::new(), admin: None }
+        Self {
+            generation: None,
+            problems,
+            notes,
+            slots: Vec::new(),
+            admin: None,
+            renewed: Vec::new(),
+            certificates: Vec::new(),
+            secrets: Vec::new(),
+        }
     }
+
+    /// Takes the secrets of configurations out of all that is shown.
+    fn redacted(mut self) -> Self {
+        let Self { problems, notes, slots, secrets, .. } = &mut self;
+        let mut texts: Vec<&mut String> = notes.iter_mut().collect();
+        for SlotStatus { state, detail, .. } in slots {
+            texts.extend(detail);
+            if let SlotState::Refused(refusal) = state {
+                texts.extend([&mut refusal.rule, &mut refusal.remedy]);
+            }
+        }
+        texts.extend(problems.iter_mut().map(|problem| &mut problem.message));
+        for text in texts {
+            *text = without(text, secrets);
+        }
+        self
+    }
+}
+
+/// The plan as it is shown: the configurations of filters without their secrets; and the secrets.
+fn shown(plan: &NodePlan) -> (serde_json::Value, Vec<String>) {
+    let mut value = serde_json::to_value(plan).unwrap_or_default();
+    let mut secrets = Vec::new();
+    let filters = value.get_mut("filters").and_then(serde_json::Value::as_array_mut);
+    for filter in filters.into_iter().flatten() {
+        secrets.extend(filter.get_mut("config").map(redact).unwrap_or_default());
+    }
+    (value, secrets)
 }
 
 /// What runs in slots and their shadows.
@@ -211,8 +258,8 @@ impl Node {
             number: 0,
             revision: String::new(),
         };
-        let staged = staging.stage(&source, &name, followed.as_deref())?;
-        let Some(generation) = staged.generation else {
+        let mut staged = staging.stage(&source, &name, followed.as_deref())?.redacted();
+        let Some(generation) = staged.generation.take() else {
             let why = why(&staged.problems, &staged.notes);
             return Err(NodeError::NoPlan { node: name.to_string(), why });
         };
@@ -221,7 +268,7 @@ impl Node {
         }
         let proxy = Proxy::start(proxy, generation)?;
         let node = Self { name, source, followed, proxy, staging: Mutex::new(staging) };
-        let reload = node.report(staged.problems, staged.notes, staged.slots, true);
+        let reload = node.report(staged, true);
         Ok((node, reload))
     }
 
@@ -232,14 +279,17 @@ impl Node {
         let staged = match staging.stage(&self.source, &self.name, self.followed.as_deref()) {
             Ok(staged) => staged,
             Err(error) => {
-                let note = crate::sockets::causes(&error);
-                return self.report(Vec::new(), vec![note], self.slots(), false);
+                let mut staged = Staged::nothing(Vec::new(), vec![crate::sockets::causes(&error)]);
+                staged.slots = self.slots();
+                staged.certificates = staging.sockets.certificates();
+                return self.report(staged, false);
             }
         };
-        let (mut notes, mut changed) = (staged.notes, false);
-        match staged.generation {
+        let (mut staged, mut changed) = (staged.redacted(), false);
+        match staged.generation.take() {
             None => {
-                notes
+                staged
+                    .notes
                     .push("the documents plan this proxy no more; it goes on as it was".to_owned());
             }
             Some(generation) if generation.number == before.0 => {}
@@ -247,28 +297,29 @@ impl Node {
                 Ok(()) => changed = true,
                 Err(error) => {
                     (staging.number, staging.revision) = before;
-                    notes.push(format!("{}; nothing changed", crate::sockets::causes(&error)));
+                    let why = crate::sockets::causes(&error);
+                    staged.notes.push(format!("{why}; nothing changed"));
                 }
             },
         }
-        self.report(staged.problems, notes, staged.slots, changed)
+        self.report(staged, changed)
+    }
+
+    /// Whether a file of a certificate is another than when it was looked at last.
+    pub(crate) fn certificates_changed(&self) -> bool {
+        self.staging.lock().unwrap_or_else(PoisonError::into_inner).sockets.changed()
     }
 
     fn slots(&self) -> Vec<SlotStatus> {
         self.proxy.status().slots.clone()
     }
 
-    fn report(
-        &self,
-        problems: Vec<Problem>,
-        notes: Vec<String>,
-        slots: Vec<SlotStatus>,
-        changed: bool,
-    ) -> Reload {
+    fn report(&self, staged: Staged, changed: bool) -> Reload {
+        let Staged { problems, notes, slots, renewed, certificates, .. } = staged;
         let mut told: Vec<_> =
             problems.iter().map(|one| serde_json::to_value(one).unwrap_or_default()).collect();
         told.extend(notes.iter().map(|note| json!({ "code": NODE_PROBLEM, "message": note })));
-        self.proxy.report(Status { slots: slots.clone(), problems: told });
+        self.proxy.report(Status { slots: slots.clone(), problems: told, certificates });
         Reload {
             node: self.name.to_string(),
             generation: self.proxy.generation().number,
@@ -276,6 +327,7 @@ impl Node {
             problems,
             notes,
             slots,
+            renewed,
         }
     }
 
@@ -359,6 +411,7 @@ impl Staging {
         problems: Vec<Problem>,
         mut notes: Vec<String>,
     ) -> Staged {
+        self.sockets.begin(plan.identity.as_deref());
         let mut listeners = self.sockets.listeners(source, &plan.listeners, &mut notes);
         let services = self.sockets.services(source, &plan.services, &mut notes);
         // Indices of the plan's filters to those of the generation: some may have been left out.
@@ -382,6 +435,7 @@ impl Staging {
             self.number += 1;
             self.revision.clone_from(&revision);
         }
+        let (config, secrets) = shown(plan);
         let generation = Generation {
             number: self.number,
             revision,
@@ -389,10 +443,18 @@ impl Staging {
             filters,
             chains,
             services: Arc::new(services),
-            config: serde_json::to_value(plan).unwrap_or_default(),
+            config,
         };
-        let admin = plan.admin.clone();
-        Staged { generation: Some(generation), problems, notes, slots, admin }
+        Staged {
+            generation: Some(generation),
+            problems,
+            notes,
+            slots,
+            admin: plan.admin.clone(),
+            renewed: self.sockets.renewed(),
+            certificates: self.sockets.certificates(),
+            secrets,
+        }
     }
 
     /// Hash of everything a generation is made of.

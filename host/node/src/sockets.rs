@@ -2,18 +2,22 @@
 
 use crate::documents::Source;
 use std::borrow::Borrow;
-use std::collections::HashMap;
-use std::path::Path;
+use std::collections::{BTreeMap, HashMap};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 use tamis_exchange::{Ambiguous, EmptySegments, Escapes, PathRules, Protocols};
-use tamis_proxy::{Direction, Listener, ListenerRules, Reasons};
+use tamis_proxy::{CertificateStatus, Direction, Listener, ListenerRules, Reasons};
 use tamis_resources::plan::{
     AddressPlan, Algorithm, AmbiguousPaths, DirectionPlan, EmptySegments as EmptySegmentsPlan,
     EndpointPlan, ListenerPlan, ListenerReasons, ListenerRulesPlan, PathEscapes, PolicyPlan,
     ProtocolPlan, ServicePlan, TlsPlan, UpstreamTlsPlan,
 };
-use tamis_transport::{Address, ClientTls, OwnCertificate, ResponseLimits, ServerTls, SpiffeId};
+use tamis_transport::{
+    Address, CertificateFacts, CertificateNeeds, ClientTls, OwnCertificate, ResponseLimits,
+    ServerTls, SpiffeId,
+};
 use tamis_upstream::{EndpointConfig, Policy, Protocol, ServiceConfig, Target};
 
 /// The rules of a listener as the proxy has them.
@@ -47,15 +51,76 @@ fn rules(plan: &ListenerRulesPlan) -> ListenerRules {
 /// Certificates in use, by listener and by what they were made of.
 #[derive(Default)]
 pub(crate) struct Sockets {
-    servers: HashMap<String, (String, Arc<ServerTls>)>,
-    clients: HashMap<String, (String, Arc<ClientTls>)>,
+    /// SPIFFE id of the proxy: whom its certificates inside the mesh stand for.
+    identity: Option<String>,
+    servers: HashMap<String, Used<ServerTls>>,
+    clients: HashMap<String, Used<ClientTls>>,
+    /// Every file that was looked at, and how it was then.
+    looked: BTreeMap<PathBuf, String>,
+    /// Certificates that took another's place, each in a line.
+    renewed: Vec<String>,
+}
+
+/// A certificate in use.
+struct Used<T> {
+    /// Its file, as documents name it.
+    file: String,
+    made_of: String,
+    tls: Arc<T>,
 }
 
 impl Sockets {
+    /// Begins to look at the files of a plan.
+    pub(crate) fn begin(&mut self, identity: Option<&str>) {
+        self.identity = identity.map(str::to_owned);
+        self.looked.clear();
+        self.renewed.clear();
+    }
+
+    /// Whether a file is another than when it was looked at.
+    pub(crate) fn changed(&self) -> bool {
+        self.looked.iter().any(|(path, was)| look(path) != *was)
+    }
+
+    /// Certificates that took another's place since the plan's files were begun with.
+    pub(crate) fn renewed(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.renewed)
+    }
+
+    /// Every certificate in use, in a fixed order.
+    pub(crate) fn certificates(&self) -> Vec<CertificateStatus> {
+        let mut all = BTreeMap::new();
+        for (name, used) in &self.servers {
+            let used_by = format!("listener {name}");
+            all.insert((used_by, used.file.clone()), used.tls.facts());
+        }
+        for used in self.clients.values() {
+            if let Some(facts) = used.tls.facts() {
+                all.insert(("upstreams".to_owned(), used.file.clone()), facts);
+            }
+        }
+        let status = |((used_by, file), facts): ((String, String), &CertificateFacts)| {
+            let (names, expires) = (facts.names.clone(), facts.expiry());
+            CertificateStatus { used_by, file, names, expires, not_after: facts.not_after }
+        };
+        all.into_iter().map(status).collect()
+    }
+
+    /// How the files are now; they are looked at again from here on.
+    fn made_of<'a>(&mut self, paths: impl Iterator<Item = &'a Path>) -> String {
+        let mut stamp = String::new();
+        for path in paths {
+            let about = look(path);
+            stamp.push_str(&format!("{} {about};", path.display()));
+            self.looked.insert(path.to_owned(), about);
+        }
+        stamp
+    }
+
     /// Changes whenever a certificate in use does.
     pub(crate) fn stamp(&self) -> Vec<&str> {
-        let servers = self.servers.values().map(|(made_of, _)| made_of.as_str());
-        let clients = self.clients.values().map(|(made_of, _)| made_of.as_str());
+        let servers = self.servers.values().map(|used| used.made_of.as_str());
+        let clients = self.clients.values().map(|used| used.made_of.as_str());
         let mut all: Vec<&str> = servers.chain(clients).collect();
         all.sort_unstable();
         all
@@ -80,7 +145,7 @@ impl Sockets {
             };
             let tls = match &plan.tls {
                 None => None,
-                Some(tls) => match self.server(source, name, tls, notes) {
+                Some(tls) => match self.server(source, plan, tls, notes) {
                     Some(tls) => Some(tls),
                     None => continue,
                 },
@@ -99,27 +164,48 @@ impl Sockets {
     fn server(
         &mut self,
         source: &Source,
-        name: &str,
+        listener: &ListenerPlan,
         plan: &TlsPlan,
         notes: &mut Vec<String>,
     ) -> Option<Arc<ServerTls>> {
+        let name = listener.name.as_str();
         let (certificate, key) = (source.path(&plan.certificate), source.path(&plan.key));
         let client_ca = plan.client_ca.as_ref().map(|path| source.path(path));
         let paths = [Some(&certificate), Some(&key), client_ca.as_ref()];
-        let made_of = stamp(paths.into_iter().flatten().map(|path| path.as_path()));
-        if let Some((same, tls)) = self.servers.get(name)
-            && *same == made_of
+        let made_of = self.made_of(paths.into_iter().flatten().map(|path| path.as_path()));
+        let before = self.servers.get(name);
+        if let Some(used) = before
+            && used.made_of == made_of
         {
-            return Some(Arc::clone(tls));
+            return Some(Arc::clone(&used.tls));
         }
-        match ServerTls::from_files(&certificate, &key, client_ca.as_deref()) {
+        // What the mesh asks for shows who the proxy is, and is believed by whoever believes its own authority. What the
+        // world is shown has names of its own.
+        let mesh = listener.direction == DirectionPlan::Inbound && client_ca.is_some();
+        let same_file = before.filter(|used| used.file == plan.certificate);
+        let needs = CertificateNeeds {
+            now: Some(SystemTime::now()),
+            name: self.identity.as_deref().filter(|_| mesh),
+            authority: client_ca.as_deref().filter(|_| mesh),
+            before: same_file.map(|used| used.tls.facts()),
+        };
+        let tls = ServerTls::from_files(&certificate, &key, client_ca.as_deref());
+        let tls = tls.and_then(|tls| tls.check(&certificate, &needs).map(|()| tls));
+        match tls {
             Ok(tls) => {
-                let tls = Arc::new(tls);
-                self.servers.insert(name.to_owned(), (made_of, Arc::clone(&tls)));
+                if before.is_some() {
+                    let (file, expires) = (&plan.certificate, tls.facts().expiry());
+                    self.renewed.push(format!(
+                        "listener `{name}` shows the renewed {file} from now on; it expires at {expires}"
+                    ));
+                }
+                let (tls, file) = (Arc::new(tls), plan.certificate.clone());
+                let used = Used { file, made_of, tls: Arc::clone(&tls) };
+                self.servers.insert(name.to_owned(), used);
                 Some(tls)
             }
             Err(error) => {
-                let kept = self.servers.get(name).map(|(_, tls)| Arc::clone(tls));
+                let kept = before.map(|used| Arc::clone(&used.tls));
                 let then = if kept.is_some() {
                     "the certificate read before stays in use"
                 } else {
@@ -192,26 +278,44 @@ impl Sockets {
         let (certificate, key) = (source.path(&plan.certificate), source.path(&plan.key));
         let ca = source.path(&plan.ca);
         let name = format!("{} {} {}", plan.expect_identity, plan.server_name, plan.certificate);
-        let made_of = stamp([certificate.as_path(), key.as_path(), ca.as_path()].into_iter());
-        if let Some((same, tls)) = self.clients.get(&name)
-            && *same == made_of
+        let made_of =
+            self.made_of([certificate.as_path(), key.as_path(), ca.as_path()].into_iter());
+        let before = self.clients.get(&name);
+        if let Some(used) = before
+            && used.made_of == made_of
         {
-            return Ok((Arc::clone(tls), format!("{name} {made_of}")));
+            return Ok((Arc::clone(&used.tls), format!("{name} {made_of}")));
         }
         let identity: SpiffeId =
             plan.expect_identity.parse().map_err(|error| format!("{error}"))?;
         let own = OwnCertificate { certificate: &certificate, key: &key };
-        match ClientTls::from_files(Some(own), &ca, Some(identity), &plan.server_name) {
+        let needs = CertificateNeeds {
+            now: Some(SystemTime::now()),
+            name: self.identity.as_deref(),
+            authority: Some(&ca),
+            before: before.and_then(|used| used.tls.facts()),
+        };
+        let tls = ClientTls::from_files(Some(own), &ca, Some(identity), &plan.server_name);
+        match tls.and_then(|tls| tls.check(&certificate, &needs).map(|()| tls)) {
             Ok(tls) => {
-                let tls = Arc::new(tls);
-                self.clients.insert(name.clone(), (made_of.clone(), Arc::clone(&tls)));
+                let expires = tls.facts().map(CertificateFacts::expiry).unwrap_or_default();
+                let (tls, file) = (Arc::new(tls), plan.certificate.clone());
+                let line = format!(
+                    "upstreams are shown the renewed {file} from now on; it expires at {expires}"
+                );
+                // Many services are shown the same.
+                if before.is_some() && !self.renewed.contains(&line) {
+                    self.renewed.push(line);
+                }
+                let used = Used { file, made_of: made_of.clone(), tls: Arc::clone(&tls) };
+                self.clients.insert(name.clone(), used);
                 Ok((tls, format!("{name} {made_of}")))
             }
-            Err(error) => match self.clients.get(&name) {
-                Some((made_of, tls)) => {
-                    let why = causes(&error);
+            Err(error) => match before {
+                Some(used) => {
+                    let (why, made_of) = (causes(&error), &used.made_of);
                     notes.push(format!("{why}; the certificate read before stays in use"));
-                    Ok((Arc::clone(tls), format!("{name} {made_of}")))
+                    Ok((Arc::clone(&used.tls), format!("{name} {made_of}")))
                 }
                 None => Err(format!("{}; its endpoint is not used", causes(&error))),
             },
@@ -219,12 +323,17 @@ impl Sockets {
     }
 }
 
-/// An error with all its causes, in one line; a cause that its error quotes already is not said twice.
+/// An error with all its causes, in one line; a cause that its error quotes already is not said twice, and a page of a
+/// library's manual is not of use to whoever reads it.
 pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
+    let said = |error: &dyn std::error::Error| {
+        let text = error.to_string();
+        text.split(": https://docs.rs/").next().unwrap_or_default().to_owned()
+    };
+    let mut text = said(error);
     let mut next = error.source();
     while let Some(cause) = next {
-        let said = cause.to_string();
+        let said = said(cause);
         if !text.ends_with(&said) {
             text = format!("{text}: {said}");
         }
@@ -233,17 +342,11 @@ pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// Says whether files changed: paths, lengths and times.
-fn stamp<'a>(paths: impl Iterator<Item = &'a Path>) -> String {
-    let mut stamp = String::new();
-    for path in paths {
-        let about = std::fs::metadata(path).ok().map(|about| {
-            let time = about.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-            (about.len(), time.unwrap_or_default().as_nanos())
-        });
-        stamp.push_str(&format!("{} {about:?};", path.display()));
-    }
-    stamp
+/// Says whether a file changed: which it is, its length, and when it was written or put there.
+fn look(path: &Path) -> String {
+    let Ok(about) = std::fs::metadata(path) else { return "none".to_owned() };
+    let (written, put) = ((about.mtime(), about.mtime_nsec()), (about.ctime(), about.ctime_nsec()));
+    format!("{} {} {written:?} {put:?}", about.ino(), about.len())
 }
 
 fn listen_address(plan: &AddressPlan) -> Result<Address, String> {

@@ -4,7 +4,8 @@ use serde::Serialize;
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
 
 /// Lines that wait to be written; more are dropped and counted rather than holding up exchanges.
 const WAITING_MAX: usize = 8_192;
@@ -160,10 +161,17 @@ impl Recorder {
     }
 }
 
+/// How often the writer looks after its file when there is nothing to write: it may have been rotated.
+const IDLE: Duration = Duration::from_secs(1);
+
 /// Writes until nobody records any more; flushes whenever nothing waits.
 fn write(lines: &Receiver<Vec<u8>>, mut out: impl Write) {
-    while let Ok(line) = lines.recv() {
-        let mut failed = out.write_all(&line).is_err();
+    loop {
+        let mut failed = match lines.recv_timeout(IDLE) {
+            Ok(line) => out.write_all(&line).is_err(),
+            Err(RecvTimeoutError::Timeout) => false,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
         while let Ok(line) = lines.try_recv() {
             failed |= out.write_all(&line).is_err();
         }

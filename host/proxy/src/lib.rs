@@ -41,15 +41,17 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod traffic;
 mod tunnel;
 mod upgrade;
 mod worker;
 
-pub use admin::METRICS;
+pub use admin::{AdminAccess, METRICS};
 pub use counts::SlotCounts;
 pub use generation::{
     Attached, Chain, Direction, Generation, Listener, ListenerRules, Phase, Reasons, Slot,
 };
-pub use proxy::{Proxy, ProxyError, ProxyOptions};
+pub use proxy::{Inherited, Proxy, ProxyError, ProxyOptions, TooLate};
 pub use shadow::{Difference, Shadow, ShadowReport};
-pub use status::{SlotRefusal, SlotState, SlotStatus, Status};
+pub use status::{CertificateStatus, SlotRefusal, SlotState, SlotStatus, Status};
+pub use traffic::TrafficCounts;

@@ -1,23 +1,34 @@
 //! The proxy as a handle: start, swap, drain, stop.
 
-use crate::admin;
+mod leave;
+mod sockets;
+
+use crate::admin::{self, AdminAccess};
 use crate::counts::{Ledger, SlotCounts};
-use crate::generation::{Generation, Listener};
+use crate::generation::Generation;
 use crate::shadow::{ShadowReport, Shadows};
 use crate::shared::Shared;
 use crate::status::Status;
+use crate::traffic::{Traffic, TrafficCounts};
 use crate::worker::{self, Command};
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as std_mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tamis_observe::{Metrics, Recorder};
-use tamis_transport::{Address, BoundListener, ListenError, ServeLimits, bind};
+use tamis_transport::handover::Giver;
+use tamis_transport::{Address, BoundListener, ListenError, ServeLimits, Stage};
 use tamis_upstream::Registry;
 use tokio::sync::mpsc;
+
+pub use leave::TooLate;
+use leave::{Drain, STEP};
+pub use sockets::Inherited;
+use sockets::{ADMIN, AdminBound, Bound, copies, handed};
 
 /// How a proxy is run; what it serves is in its [`Generation`].
 #[derive(Clone)]
@@ -42,6 +53,15 @@ pub struct ProxyOptions {
     pub shadow_samples_per_second: u32,
     /// Where `/healthz`, `/metrics` and the others are.
     pub admin: Option<Address>,
+    /// What the network may ask it for.
+    pub access: AdminAccess,
+    /// The admin listener of the proxy's user: a unix socket in a folder that nobody else can open.
+    pub control: Option<PathBuf>,
+    /// How long clients are sent elsewhere, and served meanwhile, before a drain closes the listeners: long enough for
+    /// load balancers to see `/readyz`.
+    pub lame_duck: Duration,
+    /// Sockets of the process before this one.
+    pub inherited: Inherited,
 }
 
 impl Default for ProxyOptions {
@@ -57,6 +77,10 @@ impl Default for ProxyOptions {
             name_generation: false,
             shadow_samples_per_second: 100,
             admin: None,
+            access: AdminAccess::default(),
+            control: None,
+            lame_duck: Duration::from_secs(5),
+            inherited: Inherited::default(),
         }
     }
 }
@@ -75,6 +99,17 @@ pub enum ProxyError {
     /// The operating system gives no thread.
     #[error("no thread for a worker")]
     Thread(#[source] std::io::Error),
+    /// A name for the admin listener is none.
+    #[error("the admin listener: {0}")]
+    AdminHost(String),
+    /// The socket for successors cannot be had.
+    #[error("{} cannot be listened on", path.display())]
+    Handover {
+        /// Its path.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// A worker ended or does not answer.
     #[error("a worker did not take the generation within {0:?}")]
     Worker(Duration),
@@ -94,12 +129,17 @@ pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) generation: ArcSwap<Generation>,
     pub(crate) status: ArcSwap<Status>,
+    pub(crate) access: AdminAccess,
+    pub(crate) lame_duck: Duration,
     workers: Vec<mpsc::UnboundedSender<Command>>,
-    bound: Mutex<HashMap<String, Address>>,
+    bound: Mutex<HashMap<String, Bound>>,
+    inherited: Inherited,
     /// Addresses with the port the system chose.
     local: Mutex<HashMap<String, Address>>,
-    admin: Mutex<Option<Address>>,
-    admin_stop: tokio::sync::watch::Sender<bool>,
+    admin: Mutex<Option<AdminBound>>,
+    admin_stop: tokio::sync::watch::Sender<Stage>,
+    control_stop: tokio::sync::watch::Sender<Stage>,
+    drain: Mutex<Drain>,
 }
 
 impl Proxy {
@@ -108,6 +148,7 @@ impl Proxy {
     /// # Errors
     /// When a listener cannot be bound (nothing serves then) or a thread cannot be started.
     pub fn start(options: ProxyOptions, generation: Generation) -> Result<Self, ProxyError> {
+        admin::check_hosts(&options.access.hosts).map_err(ProxyError::AdminHost)?;
         let count = options.workers.or_else(|| std::thread::available_parallelism().ok());
         let count = count.unwrap_or(NonZeroUsize::MIN);
         let shared = Arc::new(Shared {
@@ -125,6 +166,8 @@ impl Proxy {
             connections_total: 0.into(),
             handshakes_failed: 0.into(),
             exchanges: 0.into(),
+            traffic: Traffic::new(count.get()),
+            director: Default::default(),
         });
         let empty = Arc::new(Generation::empty());
         let (mut senders, mut threads) = (Vec::new(), Vec::new());
@@ -140,24 +183,85 @@ impl Proxy {
             threads.push(thread.spawn(run).map_err(ProxyError::Thread)?);
             senders.push(send);
         }
-        let (admin_stop, stop) = tokio::sync::watch::channel(false);
+        let (admin_stop, stop) = tokio::sync::watch::channel(Stage::Serve);
+        let (control_stop, end) = tokio::sync::watch::channel(Stage::Serve);
         let inner = Arc::new(Inner {
             shared,
             generation: ArcSwap::new(empty),
             status: ArcSwap::default(),
+            access: options.access,
+            lame_duck: options.lame_duck,
             workers: senders,
             bound: Mutex::default(),
+            inherited: options.inherited,
             local: Mutex::default(),
             admin: Mutex::default(),
             admin_stop,
+            control_stop,
+            drain: Mutex::default(),
         });
         let proxy = Self { inner, threads };
         proxy.swap(generation)?;
         if let Some(address) = options.admin {
-            let local = admin::start(&address, Arc::clone(&proxy.inner), stop)?;
-            proxy.inner.admin.lock().unwrap_or_else(PoisonError::into_inner).replace(local);
+            proxy.admin(&address, stop)?;
+        }
+        if let Some(path) = options.control {
+            proxy.control(&path, end)?;
         }
         Ok(proxy)
+    }
+
+    fn admin(&self, address: &Address, stop: tamis_transport::Shutdown) -> Result<(), ProxyError> {
+        let failed = |source| {
+            let source = ListenError::Bind { address: address.clone(), source };
+            ProxyError::Listen { listener: "admin".to_owned(), source }
+        };
+        let handed = self.inner.inherited.take(ADMIN, address).pop();
+        let Some(socket) = admin::bound(address, handed)? else { return Ok(()) };
+        let local = socket.local_address().unwrap_or_else(|_| address.clone());
+        let copy = socket.try_clone().map_err(failed)?;
+        admin::start(socket, Arc::clone(&self.inner), stop)?;
+        let bound = AdminBound { asked: address.clone(), local, copy };
+        lock(&self.inner.admin).replace(bound);
+        Ok(())
+    }
+
+    fn control(&self, path: &Path, stop: tamis_transport::Shutdown) -> Result<(), ProxyError> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let Some(socket) = admin::bound(&Address::Unix(path.to_owned()), None)? else {
+            return Ok(());
+        };
+        // The folder lets nobody else in; so does the socket, should it be moved.
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+            .map_err(|source| ProxyError::Handover { path: path.to_owned(), source })?;
+        admin::start(socket, Arc::clone(&self.inner), stop)
+    }
+
+    /// Gives its listening sockets to whoever asks at `path`, a unix socket in a folder that nobody else can open. When
+    /// the other process serves, this one accepts nothing more, sends its clients elsewhere, and is closed after the lame
+    /// duck's time.
+    ///
+    /// # Errors
+    /// When nobody can be listened to there.
+    pub fn hand_over_at(&self, path: &Path) -> Result<(), ProxyError> {
+        let giver = Giver::bind(path)
+            .map_err(|source| ProxyError::Handover { path: path.to_owned(), source })?;
+        let inner = Arc::downgrade(&self.inner);
+        let run = move || {
+            // A successor that fails to start leaves everything as it was, and the next may ask.
+            while let Err(error) = giver.give(|| handed(&inner)) {
+                tracing::warn!(%error, "a successor asked for the listening sockets and does not serve");
+                if inner.upgrade().is_none() {
+                    return;
+                }
+                std::thread::sleep(STEP);
+            }
+            if let Some(inner) = inner.upgrade() {
+                inner.hand_over();
+            }
+        };
+        let thread = std::thread::Builder::new().name("tamis-handover".to_owned());
+        thread.spawn(run).map(drop).map_err(ProxyError::Thread)
     }
 
     /// Serves another generation from each worker's next request on; exchanges under way end on theirs. Comes back when
@@ -168,28 +272,31 @@ impl Proxy {
     pub fn swap(&self, generation: Generation) -> Result<(), ProxyError> {
         let inner = &self.inner;
         // Held to the end: swaps come one after the other.
-        let mut bound = inner.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        let closed = lock(&inner.drain).closed;
+        let mut bound = lock(&inner.bound);
         inner.shared.shadows.expect(&generation.filters).map_err(ProxyError::Thread)?;
-        let mut batches: Vec<Vec<(String, BoundListener)>> =
+        let mut batches: Vec<Vec<(String, Vec<BoundListener>)>> =
             inner.workers.iter().map(|_| Vec::new()).collect();
-        let mut local = Vec::new();
+        let (mut local, mut new) = (Vec::new(), Vec::new());
         for listener in &generation.listeners {
-            if bound.get(&listener.name) == Some(&listener.address) {
+            let there = bound.get(&listener.name);
+            // One that accepts nothing more opens nothing either.
+            if closed || there.is_some_and(|one| one.address == listener.address) {
                 continue;
             }
-            let sockets = sockets(listener, inner.workers.len())?;
-            if let Some(address) = sockets.first().and_then(|one| one.local_address().ok()) {
+            let sockets = inner.sockets(listener)?;
+            if let Some(address) = sockets.iter().flatten().find_map(|it| it.local_address().ok()) {
                 local.push((listener.name.clone(), address));
             }
-            for (batch, socket) in batches.iter_mut().zip(sockets) {
-                batch.push((listener.name.clone(), socket));
+            let copies = copies(&listener.name, &sockets)?;
+            new.push((listener.name.clone(), Bound { address: listener.address.clone(), copies }));
+            for (batch, sockets) in batches.iter_mut().zip(sockets) {
+                batch.push((listener.name.clone(), sockets));
             }
         }
         bound.retain(|name, _| generation.listeners.iter().any(|one| one.name == *name));
-        for listener in &generation.listeners {
-            bound.insert(listener.name.clone(), listener.address.clone());
-        }
-        inner.local.lock().unwrap_or_else(PoisonError::into_inner).extend(local);
+        bound.extend(new);
+        lock(&inner.local).extend(local);
         let services = Arc::clone(&generation.services);
         let generation = Arc::new(generation);
         let (taken, wait) = std_mpsc::channel();
@@ -226,12 +333,12 @@ impl Proxy {
 
     /// Where a listener really is: with the port the system chose if it was told 0.
     pub fn address(&self, listener: &str) -> Option<Address> {
-        self.inner.local.lock().unwrap_or_else(PoisonError::into_inner).get(listener).cloned()
+        lock(&self.inner.local).get(listener).cloned()
     }
 
     /// Where the admin listener is.
     pub fn admin_address(&self) -> Option<Address> {
-        self.inner.admin.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.inner.admin).as_ref().map(|admin| admin.local.clone())
     }
 
     /// State of services that outlives generations.
@@ -261,6 +368,27 @@ impl Proxy {
         self.inner.shared.is_draining()
     }
 
+    /// Whether it accepts nothing more.
+    pub fn has_closed(&self) -> bool {
+        lock(&self.inner.drain).closed
+    }
+
+    /// Whether it sends clients elsewhere and serves them meanwhile.
+    pub fn is_leaving(&self) -> bool {
+        lock(&self.inner.drain).stage == Stage::Leave
+    }
+
+    /// Exchanges by outcome, and how long they took.
+    pub fn traffic(&self) -> TrafficCounts {
+        self.inner.shared.traffic.sum()
+    }
+
+    /// Says how it stands with its director: whether the stream is open, and when it was last heard, in seconds since the
+    /// Unix epoch.
+    pub fn director(&self, connected: bool, heard: u64) {
+        self.inner.shared.director.note(connected, heard);
+    }
+
     /// Open connections.
     pub fn connections(&self) -> u64 {
         self.inner.shared.connections.load(Ordering::Relaxed)
@@ -269,6 +397,13 @@ impl Proxy {
     /// Accepts nothing more and lets connections end.
     pub fn drain(&self) {
         self.inner.drain();
+    }
+
+    /// Sends clients elsewhere and serves them meanwhile, whoever they are: `/readyz` says 503, HTTP/1 responses say
+    /// `Connection: close`, HTTP/2 connections get a GOAWAY. After `lame_duck` it drains. Nobody calls it off any more.
+    pub fn leave(&self, lame_duck: Duration) {
+        self.inner.leave(lame_duck);
+        lock(&self.inner.drain).last = true;
     }
 
     /// Waits until all connections are gone, or until `deadline` has passed; says which.
@@ -296,8 +431,8 @@ impl Proxy {
     }
 
     fn stop(&mut self) {
-        // Neither is heard when the other side is gone already.
-        let _ = self.inner.admin_stop.send(true);
+        self.inner.admin_stop.send_replace(Stage::End);
+        self.inner.control_stop.send_replace(Stage::End);
         for worker in &self.inner.workers {
             drop(worker.send(Command::Stop));
         }
@@ -315,18 +450,7 @@ impl Drop for Proxy {
     }
 }
 
-impl Inner {
-    /// Accepts nothing more and lets connections end.
-    pub(crate) fn drain(&self) {
-        self.shared.draining.store(true, Ordering::Relaxed);
-        for worker in &self.workers {
-            drop(worker.send(Command::Drain));
-        }
-    }
-}
-
-fn sockets(listener: &Listener, workers: usize) -> Result<Vec<BoundListener>, ProxyError> {
-    let count = NonZeroUsize::new(workers).unwrap_or(NonZeroUsize::MIN);
-    bind(&listener.address, count)
-        .map_err(|source| ProxyError::Listen { listener: listener.name.clone(), source })
+/// A panic while the lock was held leaves what it guards whole: each change is one assignment.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,8 +1,10 @@
 //! The end of an exchange: the summary for telemetry filters, the access record for people.
 
 use crate::course::Course;
+use crate::generation::Direction;
 use crate::local::Local;
 use crate::shared::Shared;
+use crate::worker::ID_BITS;
 use http::HeaderMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -118,6 +120,8 @@ impl Settle {
         course.asked.settle(local, self.status);
         let refused =
             course.outcome.contains(Outcome::REFUSED_BY_FILTER) || course.detail.is_some();
+        self.count(duration, refused);
+        let course = &self.course;
         if !self.shared.recorder.wants(refused || course.outcome.contains(Outcome::UPSTREAM_FAILED))
         {
             return;
@@ -151,6 +155,21 @@ impl Settle {
             bytes_out: self.bytes_out,
             outcome: outcome_words(course.outcome),
         });
+    }
+}
+
+impl Settle {
+    fn count(&self, duration: Duration, refused: bool) {
+        let (local, course) = (&self.local, &self.course);
+        // The listener of a chain; those that a test makes up have none.
+        let mut listeners = local.generation.listeners.iter();
+        let listener = listeners.find(|listener| listener.chain == course.chain);
+        let direction = listener.map_or(Direction::Gateway, |listener| listener.direction);
+        let worker = course.exchange.id >> ID_BITS;
+        self.shared.traffic.ended(worker, direction, self.status, duration);
+        if refused && let Some(reason) = course.reason.as_deref() {
+            self.shared.traffic.refused(direction, reason);
+        }
     }
 }
 

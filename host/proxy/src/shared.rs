@@ -2,8 +2,9 @@
 
 use crate::counts::Ledger;
 use crate::shadow::Shadows;
+use crate::traffic::Traffic;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use tamis_observe::{Metrics, Recorder};
 use tamis_transport::ServeLimits;
 use tamis_upstream::Registry;
@@ -26,6 +27,30 @@ pub(crate) struct Shared {
     pub(crate) connections_total: AtomicU64,
     pub(crate) handshakes_failed: AtomicU64,
     pub(crate) exchanges: AtomicU64,
+    pub(crate) traffic: Traffic,
+    pub(crate) director: Director,
+}
+
+/// How the proxy stands with its director.
+#[derive(Default)]
+pub(crate) struct Director {
+    /// 0: there is none; 1: it is away; 2: its stream is open.
+    state: AtomicU8,
+    /// In seconds since the Unix epoch.
+    heard: AtomicU64,
+}
+
+impl Director {
+    pub(crate) fn note(&self, connected: bool, heard: u64) {
+        self.heard.store(heard, Ordering::Relaxed);
+        self.state.store(if connected { 2 } else { 1 }, Ordering::Relaxed);
+    }
+
+    /// Whether its stream is open, and when it was last heard; `None` without a director.
+    pub(crate) fn read(&self) -> Option<(bool, u64)> {
+        let state = self.state.load(Ordering::Relaxed);
+        (state > 0).then(|| (state > 1, self.heard.load(Ordering::Relaxed)))
+    }
 }
 
 impl Shared {

@@ -12,6 +12,24 @@ pub struct Status {
     pub slots: Vec<SlotStatus>,
     /// What is wrong with the documents, for people.
     pub problems: Vec<serde_json::Value>,
+    /// Certificates in use.
+    pub certificates: Vec<CertificateStatus>,
+}
+
+/// A certificate in use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateStatus {
+    /// What shows it: ``listener `https` ``, or `upstreams`.
+    pub used_by: String,
+    /// Its file, as documents name it.
+    pub file: String,
+    /// Whom it stands for.
+    pub names: Vec<String>,
+    /// When it expires; RFC 3339.
+    pub expires: String,
+    /// The same in seconds since the Unix epoch.
+    pub not_after: i64,
 }
 
 /// What a slot runs and why.

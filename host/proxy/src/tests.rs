@@ -4,6 +4,7 @@ mod bodies;
 mod counting;
 mod decide;
 mod hedges;
+mod leaving;
 mod live;
 mod outgoing;
 mod shadows;

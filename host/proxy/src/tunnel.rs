@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use std::rc::Rc;
 use std::sync::Arc;
 use tamis_exchange::{Exchange, Fault, Outcome, Refusal};
-use tamis_transport::Shutdown;
+use tamis_transport::{Shutdown, Stage};
 use tamis_upstream::{AttemptOutcome, Upstream};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -130,7 +130,7 @@ async fn copy(
 ) {
     let copied = tokio::select! {
         copied = tokio::io::copy_bidirectional(&mut client, &mut upstream) => copied,
-        _ = shutdown.wait_for(|stop| *stop) => return settle.end(Outcome::RESET),
+        _ = shutdown.wait_for(|stage| *stage == Stage::End) => return settle.end(Outcome::RESET),
     };
     match copied {
         Ok((sent, received)) => {

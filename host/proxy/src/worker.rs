@@ -19,22 +19,28 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tamis_engine::FailureMode;
 use tamis_exchange::{Attributes, ConnectionVerdict, Exchange, Fault, Refusal, Scheme};
-use tamis_transport::{BoundListener, ConnInfo, GateReasons, Listener, Plain, serve_connection};
+use tamis_transport::{
+    BoundListener, ConnInfo, GateReasons, Listener, Plain, Shutdown, Stage, serve_connection,
+};
 use tamis_upstream::Upstreams;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
-use tokio::task::LocalSet;
+use tokio::task::{AbortHandle, LocalSet};
 
 /// What a worker is told.
 pub(crate) enum Command {
     /// Serve this generation from the next request on; answer when that is so.
     Take {
         generation: Arc<Generation>,
-        listeners: Vec<(String, BoundListener)>,
+        listeners: Vec<(String, Vec<BoundListener>)>,
         taken: std::sync::mpsc::Sender<()>,
     },
-    /// Accept nothing more and finish what is under way.
-    Drain,
+    /// Send clients elsewhere and serve them meanwhile; close the listeners or go on to accept.
+    Leave { accept: bool, done: std::sync::mpsc::Sender<()> },
+    /// Serve on after all.
+    Stay,
+    /// Accept nothing more and finish what is under way; answer when nothing more is accepted.
+    Drain { done: std::sync::mpsc::Sender<()> },
     /// End now.
     Stop,
 }
@@ -44,15 +50,37 @@ const FLUSH: Duration = Duration::from_millis(100);
 /// Filters that decide on statistics look every so many flushes: each second.
 const LOOK_EVERY: u32 = 10;
 /// Exchange ids hold the worker above this bit, so that no two workers give the same.
-const ID_BITS: u32 = 48;
+pub(crate) const ID_BITS: u32 = 48;
 
 struct Worker {
     index: u64,
     shared: Arc<Shared>,
     upstreams: Upstreams,
     local: RefCell<Rc<Local>>,
-    listeners: RefCell<HashMap<String, watch::Sender<bool>>>,
+    listeners: RefCell<HashMap<String, Listening>>,
+    /// Where new listeners begin.
+    stage: Cell<Stage>,
     next_id: Cell<u64>,
+}
+
+/// A listener of this worker.
+struct Listening {
+    /// What its connections go by.
+    stage: watch::Sender<Stage>,
+    /// The tasks that accept, one for each socket.
+    accepting: Vec<AbortHandle>,
+}
+
+impl Listening {
+    /// Closes its sockets, but for copies that others have.
+    fn close(&mut self) {
+        self.accepting.drain(..).for_each(|task| task.abort());
+    }
+
+    fn end(&mut self) {
+        self.close();
+        self.stage.send_replace(Stage::End);
+    }
 }
 
 /// Runs a worker until it is told to stop. Meant for a thread of its own.
@@ -76,6 +104,7 @@ pub(crate) fn run(
             upstreams,
             local: RefCell::new(Rc::new(local)),
             listeners: RefCell::default(),
+            stage: Cell::new(Stage::Serve),
             // 0 is the exchange of self-tests.
             next_id: Cell::new((index << ID_BITS) | 1),
         });
@@ -100,7 +129,16 @@ pub(crate) fn run(
                     // Nobody waits any more when the proxy was dropped meanwhile.
                     let _ = taken.send(());
                 }
-                Some(Command::Drain) => worker.drain(),
+                Some(Command::Leave { accept, done }) => {
+                    worker.reach(Stage::Leave, accept);
+                    // Whoever asked may have waited long enough.
+                    let _ = done.send(());
+                }
+                Some(Command::Stay) => worker.reach(Stage::Serve, true),
+                Some(Command::Drain { done }) => {
+                    worker.reach(Stage::End, false);
+                    let _ = done.send(());
+                }
                 Some(Command::Stop) | None => break,
             }
         }
@@ -118,7 +156,11 @@ impl Worker {
         Rc::clone(&self.local.borrow())
     }
 
-    fn take(self: &Rc<Self>, generation: Arc<Generation>, listeners: Vec<(String, BoundListener)>) {
+    fn take(
+        self: &Rc<Self>,
+        generation: Arc<Generation>,
+        listeners: Vec<(String, Vec<BoundListener>)>,
+    ) {
         let before = self.local();
         let upstreams = self.upstreams.apply(&generation.services);
         let local = Rc::new(Local::new(
@@ -131,50 +173,59 @@ impl Worker {
         self.local.replace(Rc::clone(&local));
         local.look();
         balance::begin(&local);
-        self.listeners.borrow_mut().retain(|name, stop| {
+        self.listeners.borrow_mut().retain(|name, listening| {
             let stays = local.listeners.contains_key(name);
             if !stays {
-                // Fails when no connection listens any more, which is as good.
-                let _ = stop.send(true);
+                listening.end();
             }
             stays
         });
-        for (name, bound) in listeners {
-            match bound.into_listener() {
-                Ok(listener) => self.listen(name, listener),
+        for (name, sockets) in listeners {
+            self.listen(name, sockets);
+        }
+    }
+
+    fn listen(self: &Rc<Self>, name: String, sockets: Vec<BoundListener>) {
+        let (stage, reached) = watch::channel(self.stage.get());
+        let mut accepting = Vec::new();
+        for socket in sockets {
+            match socket.into_listener() {
+                Ok(listener) => {
+                    let accept = Rc::clone(self).accept(name.clone(), listener, reached.clone());
+                    accepting.push(tokio::task::spawn_local(accept).abort_handle());
+                }
                 Err(error) => tracing::error!(listener = name, %error, "a listener cannot be used"),
             }
         }
-    }
-
-    fn listen(self: &Rc<Self>, name: String, listener: Listener) {
-        let (send, mut stop) = watch::channel(false);
-        if let Some(replaced) = self.listeners.borrow_mut().insert(name.clone(), send) {
-            let _ = replaced.send(true);
+        let listening = Listening { stage, accepting };
+        if let Some(mut replaced) = self.listeners.borrow_mut().insert(name, listening) {
+            replaced.end();
         }
-        let worker = Rc::clone(self);
-        drop(tokio::task::spawn_local(async move {
-            loop {
-                let (plain, peer) = tokio::select! {
-                    accepted = listener.accept() => accepted,
-                    // An error means that the worker is gone.
-                    _ = stop.wait_for(|stop| *stop) => return,
-                };
-                let (worker, name, stop) = (Rc::clone(&worker), name.clone(), stop.clone());
-                drop(tokio::task::spawn_local(async move {
-                    let shared = Arc::clone(&worker.shared);
-                    shared.connections.fetch_add(1, Ordering::Relaxed);
-                    shared.connections_total.fetch_add(1, Ordering::Relaxed);
-                    let _open = Open(Arc::clone(&shared));
-                    worker.connection(&name, plain, peer, stop).await;
-                }));
-            }
-        }));
     }
 
-    fn drain(&self) {
-        for stop in self.listeners.borrow().values() {
-            let _ = stop.send(true);
+    /// Accepts until it is aborted, which closes the socket.
+    async fn accept(self: Rc<Self>, name: String, listener: Listener, stage: Shutdown) {
+        loop {
+            let (plain, peer) = listener.accept().await;
+            let (worker, name, stage) = (Rc::clone(&self), name.clone(), stage.clone());
+            drop(tokio::task::spawn_local(async move {
+                let shared = Arc::clone(&worker.shared);
+                shared.connections.fetch_add(1, Ordering::Relaxed);
+                shared.connections_total.fetch_add(1, Ordering::Relaxed);
+                let _open = Open(Arc::clone(&shared));
+                worker.connection(&name, plain, peer, stage).await;
+            }));
+        }
+    }
+
+    /// Brings all listeners, and those to come, to a stage.
+    fn reach(&self, stage: Stage, accept: bool) {
+        self.stage.set(stage);
+        for listening in self.listeners.borrow_mut().values_mut() {
+            if !accept {
+                listening.close();
+            }
+            listening.stage.send_replace(stage);
         }
     }
 
@@ -184,7 +235,7 @@ impl Worker {
         name: &str,
         plain: Plain,
         peer: Option<SocketAddr>,
-        stop: watch::Receiver<bool>,
+        stop: Shutdown,
     ) {
         if self.shared.connections.load(Ordering::Relaxed) > self.shared.max_connections {
             tracing::debug!(listener = name, "a connection over the limit is closed");
@@ -216,13 +267,8 @@ impl Worker {
         }
     }
 
-    async fn exchanges<IO>(
-        self: Rc<Self>,
-        name: &str,
-        io: IO,
-        info: ConnInfo,
-        stop: watch::Receiver<bool>,
-    ) where
+    async fn exchanges<IO>(self: Rc<Self>, name: &str, io: IO, info: ConnInfo, stop: Shutdown)
+    where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let connection = Connection::new(name, &info);

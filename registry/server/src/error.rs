@@ -7,7 +7,7 @@ use crate::plane::KeysError;
 use tamis_journal::log::LogError;
 use tamis_journal::{BlobError, JournalError};
 use tamis_oci::{SecretError, StoreError};
-use tamis_transport::{Address, ListenError};
+use tamis_transport::{Address, ListenError, TlsError};
 use thiserror::Error;
 
 /// What can go wrong before a registry serves.
@@ -84,6 +84,9 @@ pub enum ServerError {
     /// What was restored cannot be assigned again.
     #[error("what was restored cannot be assigned again: {0}")]
     Restored(String),
+    /// A certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),

@@ -38,7 +38,9 @@
 //! ```
 
 mod admin;
+mod certificates;
 mod error;
+mod health;
 mod lines;
 mod plane;
 mod proxies;
@@ -46,7 +48,9 @@ mod registry;
 mod rest;
 mod storage;
 
+pub use certificates::TlsFiles;
 pub use error::ServerError;
+pub use health::METRICS;
 pub use plane::{
     Control, Examine, Guards, Keys, KeysError, Membership, PolicyFolder, Rules, Terms, Wanted,
 };

@@ -1,7 +1,7 @@
 //! A registry on a listener.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -12,12 +12,13 @@ use std::time::Duration;
 use crate::plane::{Control, Examine, Keys, Missing, PolicyFolder, Rules};
 use axum::Router;
 use axum::body::Body;
-use http::{Request, Response};
+use axum::response::IntoResponse as _;
+use http::{Request, Response, header};
 use hyper::body::Incoming;
 use tamis_journal::{Entry, Journal, JournalError};
 use tamis_oci::{Limits, Store, collect};
 use tamis_transport::{
-    Address, BoundListener, ConnInfo, Plain, ServeLimits, ServerTls, Shutdown, bind,
+    Address, BoundListener, ConnInfo, Plain, ServeLimits, ServerTls, Shutdown, Stage, bind, hosts,
     serve_connection,
 };
 use tokio::sync::{Notify, watch};
@@ -25,8 +26,10 @@ use tokio::task::{LocalSet, spawn_local};
 use tower::ServiceExt as _;
 
 use crate::admin::{NAME as FIRST_TOKEN, first_token};
+use crate::certificates::{Tls, TlsFiles};
 use crate::proxies::{self, Peer};
-use crate::{ServerError, Storage, rest};
+use crate::rest::problem;
+use crate::{ServerError, Storage, health, rest};
 
 /// How a registry is run.
 #[derive(Clone)]
@@ -36,9 +39,11 @@ pub struct Options {
     /// Where it listens.
     pub listen: Address,
     /// How it speaks TLS; none: clear text, on loopback and unix sockets only.
-    pub tls: Option<ServerTls>,
+    pub tls: Option<TlsFiles>,
+    /// Names it is asked by in clear text, beside `localhost`, loopback addresses and its own.
+    pub hosts: Vec<String>,
     /// Where proxies connect, and with what; none: nowhere.
-    pub proxies: Option<(Address, ServerTls)>,
+    pub proxies: Option<(Address, TlsFiles)>,
     /// What it takes.
     pub limits: Limits,
     /// What changes and assignments have to keep to.
@@ -82,6 +87,7 @@ impl Options {
             storage,
             listen,
             tls: None,
+            hosts: Vec::new(),
             proxies: None,
             limits: Limits::default(),
             rules: Rules::default(),
@@ -102,7 +108,7 @@ impl Options {
 /// A registry that serves. Dropping it stops it.
 pub struct Registry {
     ready: Ready,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Stage>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -120,7 +126,8 @@ struct Opened {
     store: Store,
     control: Control,
     socket: BoundListener,
-    proxies: Option<(BoundListener, Address, ServerTls)>,
+    tls: Option<(ServerTls, TlsFiles)>,
+    proxies: Option<(BoundListener, Address, ServerTls, TlsFiles)>,
 }
 
 impl Registry {
@@ -134,7 +141,7 @@ impl Registry {
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(ServerError::Run)?;
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(Stage::Serve);
         let (said, hear) = mpsc::channel();
         let run = move || {
             LocalSet::new().block_on(&runtime, async move {
@@ -198,7 +205,7 @@ impl Registry {
 
 impl Drop for Registry {
     fn drop(&mut self) {
-        let _ = self.stop.send(true);
+        let _ = self.stop.send(Stage::End);
         if let Some(thread) = self.thread.take() {
             // What it had to say about its end is in the log.
             let _ = thread.join();
@@ -244,16 +251,20 @@ async fn open(options: &Options) -> Result<(Ready, Opened), ServerError> {
     if options.restored {
         control.restored("the registry was restored from a backup").await?;
     }
+    let tls = match &options.tls {
+        None => None,
+        Some(files) => Some((files.read()?, files.clone())),
+    };
     let (socket, address) = bound(&options.listen)?;
     let proxies = match &options.proxies {
         None => None,
-        Some((listen, tls)) => Some((bound(listen)?, tls.clone())),
+        Some((listen, files)) => Some((files.read()?, files.clone(), bound(listen)?)),
     };
     let admin_token = first_token(&store, &options.storage.folder).await?;
-    let proxies_address = proxies.as_ref().map(|((_, address), _)| address.clone());
+    let proxies_address = proxies.as_ref().map(|(_, _, (_, address))| address.clone());
     let ready = Ready { address, proxies: proxies_address, admin_token, director, log_key };
-    let proxies = proxies.map(|((socket, address), tls)| (socket, address, tls));
-    Ok((ready, Opened { store, control, socket, proxies }))
+    let proxies = proxies.map(|(tls, files, (socket, address))| (socket, address, tls, files));
+    Ok((ready, Opened { store, control, socket, tls, proxies }))
 }
 
 /// So many tokens are not made before a first start.
@@ -278,7 +289,7 @@ fn bound(listen: &Address) -> Result<(BoundListener, Address), ServerError> {
 }
 
 async fn serve(options: &Options, opened: Opened, mut stop: Shutdown) {
-    let Opened { store, control, socket, proxies } = opened;
+    let Opened { store, control, socket, tls, proxies } = opened;
     let following = store.clone();
     let follow = spawn_local(async move { following.follow().await });
     let cleaning = spawn_local(clean(store.clone(), options.collect_every, options.grace));
@@ -286,33 +297,44 @@ async fn serve(options: &Options, opened: Opened, mut stop: Shutdown) {
     let direct = spawn_local(async move { directing.run().await });
     // Apart, so that callers of the one never keep those of the other out.
     let (callers, streams) = (Rc::new(Connections::default()), Rc::new(Connections::default()));
+    let hosts: Rc<[String]> = options.hosts.clone().into();
     let listen = |socket, router, tls, local, connections: &Rc<Connections>, most| Listening {
         socket,
         router,
         tls,
+        hosts: Rc::clone(&hosts),
         local,
         connections: Rc::clone(connections),
         most,
     };
     let everybody = rest::router(control.clone(), store.clone())
+        .merge(health::router(control.clone(), store.clone()))
         .fallback_service(tamis_oci::router(store.clone()));
-    let (tls, local) = (options.tls.clone(), options.listen.clone());
+    let mut renewing = Vec::new();
+    let mut renewed = |tls: ServerTls, files: TlsFiles| {
+        let tls = Tls::new(tls);
+        renewing.push(spawn_local(tls.clone().renew(files)));
+        tls
+    };
+    let tls = tls.map(|(tls, files)| renewed(tls, files));
+    let local = options.listen.clone();
     let everybody = listen(socket, everybody, tls, local, &callers, options.max_connections);
     let everybody = spawn_local(everybody.serve(stop.clone()));
-    if let Some((socket, local, tls)) = proxies {
+    if let Some((socket, local, tls, files)) = proxies {
+        let tls = renewed(tls, files);
         let router = proxies::router(control, store);
         let own = listen(socket, router, Some(tls), local, &streams, options.max_proxies);
         drop(spawn_local(own.serve(stop.clone())));
     }
     // An error: nobody can stop us any more, so nobody wants us.
-    let _ = stop.wait_for(|stop| *stop).await;
+    let _ = stop.wait_for(|stage| *stage == Stage::End).await;
     drop(everybody.await);
     // Streams of proxies end with this process; they come back to the next.
     let ended = tokio::time::timeout(options.drain, callers.below(1)).await;
     if ended.is_err() {
         tracing::warn!("connections were cut off: they did not end in time");
     }
-    for task in [follow, cleaning, direct] {
+    for task in [follow, cleaning, direct].into_iter().chain(renewing) {
         task.abort();
     }
 }
@@ -321,7 +343,8 @@ async fn serve(options: &Options, opened: Opened, mut stop: Shutdown) {
 struct Listening {
     socket: BoundListener,
     router: Router,
-    tls: Option<ServerTls>,
+    tls: Option<Tls>,
+    hosts: Rc<[String]>,
     local: Address,
     connections: Rc<Connections>,
     most: usize,
@@ -329,7 +352,7 @@ struct Listening {
 
 impl Listening {
     async fn serve(self, mut stop: Shutdown) {
-        let Self { socket, router, tls, local, connections, most } = self;
+        let Self { socket, router, tls, hosts, local, connections, most } = self;
         let listener = match socket.into_listener() {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, "the registry cannot listen"),
@@ -341,11 +364,17 @@ impl Listening {
             };
             let (plain, peer) = tokio::select! {
                 accepted = accepted => accepted,
-                _ = stop.wait_for(|stop| *stop) => return,
+                _ = stop.wait_for(|stage| *stage == Stage::End) => return,
             };
             let counted = Counted::new(&connections);
-            let connection =
-                Connection { router: router.clone(), tls: tls.clone(), local: local.clone(), peer };
+            let door = match &plain {
+                Plain::Tcp(stream) if tls.is_none() => stream.local_addr().ok().map(|it| it.ip()),
+                // A certificate says who is asked; a unix socket is asked by no browser.
+                Plain::Tcp(_) | Plain::Unix(_) => None,
+            };
+            let (router, tls, local) = (router.clone(), tls.as_ref().map(Tls::now), local.clone());
+            let hosts = Rc::clone(&hosts);
+            let connection = Connection { router, tls, local, peer, door, hosts };
             let stop = stop.clone();
             drop(spawn_local(async move {
                 connection.serve(plain, stop).await;
@@ -379,12 +408,41 @@ struct Connection {
     tls: Option<ServerTls>,
     local: Address,
     peer: Option<SocketAddr>,
+    /// The address that was connected to, where a request has to name it.
+    door: Option<IpAddr>,
+    hosts: Rc<[String]>,
+}
+
+/// Refuses what a web page sends: the registry has none, and a page that had its own name lead here is none of its own.
+fn admit<B>(
+    request: &Request<B>,
+    door: Option<IpAddr>,
+    names: &[String],
+) -> Result<(), Box<Response<Body>>> {
+    let refuse = |title: String, way: &str| {
+        Err(Box::new(problem(403, "browser", title, way).into_response()))
+    };
+    if request.headers().contains_key(header::ORIGIN) {
+        let way = "ask with `tamis`, or with a client that is no web page";
+        return refuse(
+            "the registry answers no web page: the request has an Origin".to_owned(),
+            way,
+        );
+    }
+    let Some(door) = door else { return Ok(()) };
+    match hosts::check(request, door, names) {
+        Ok(()) => Ok(()),
+        Err(error) => refuse(error.to_string(), "use its address, or start it with `--host NAME`"),
+    }
 }
 
 impl Connection {
     async fn serve(self, plain: Plain, stop: Shutdown) {
-        let Self { router, tls, local, peer } = self;
+        let Self { router, tls, local, peer, door, hosts } = self;
         let handler = async move |request: Request<Incoming>, info: &ConnInfo| -> Response<Body> {
+            if let Err(refused) = admit(&request, door, &hosts) {
+                return *refused;
+            }
             let mut request = request.map(Body::new);
             let identity = info.identity.as_ref().and_then(|it| it.spiffe_id.as_ref());
             request.extensions_mut().insert(Peer(identity.map(|id| id.as_str().to_owned())));
@@ -444,5 +502,42 @@ impl Drop for Counted {
     fn drop(&mut self) {
         self.0.count.set(self.0.count.get().saturating_sub(1));
         self.0.fewer.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_web_page_is_answered_and_no_page_that_had_its_name_lead_here() {
+        let clear: IpAddr = [127, 0, 0, 1].into();
+        let names = vec!["registry.internal".to_owned()];
+        for (host, known) in [
+            ("127.0.0.1:5000", true),
+            ("localhost:5000", true),
+            ("[::1]:5000", true),
+            ("registry.internal", true),
+            ("evil.example", false),
+            ("evil.example:5000", false),
+            ("localhost.evil.example", false),
+        ] {
+            for origin in
+                [None, Some("http://evil.example"), Some("null"), Some("http://127.0.0.1:5000")]
+            {
+                for method in ["GET", "POST", "DELETE", "OPTIONS", "PUT"] {
+                    let mut request =
+                        Request::builder().method(method).uri("/v1/status").header("host", host);
+                    if let Some(origin) = origin {
+                        request = request.header("origin", origin);
+                    }
+                    let request = request.body(()).unwrap();
+                    let admitted = admit(&request, Some(clear), &names).is_ok();
+                    assert_eq!(admitted, known && origin.is_none(), "{method} {host} {origin:?}");
+                    // Over TLS the certificate says who is asked.
+                    assert_eq!(admit(&request, None, &names).is_ok(), origin.is_none());
+                }
+            }
+        }
     }
 }

@@ -19,7 +19,8 @@ mod pins;
 mod resources;
 mod rollouts;
 
-pub(crate) use answer::{Refused, problem};
+pub(crate) use answer::{Refused, problem, typed};
+pub(crate) use extract::Caller;
 pub use openapi::document;
 
 /// The largest body of a request, in bytes: a whole folder of documents.

@@ -42,7 +42,8 @@ pub fn request(
 ) -> Reply {
     let mut text = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n");
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
-        text.push_str("host: test.example\r\n");
+        // Admin listeners and registries answer to their own name alone.
+        text.push_str(&format!("host: {address}\r\n"));
     }
     for (name, value) in headers {
         text.push_str(&format!("{name}: {value}\r\n"));

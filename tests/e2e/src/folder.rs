@@ -101,11 +101,21 @@ impl Folder {
             ".tamis/cache",
             "--access-log-file",
             "access.jsonl",
+            "--run-folder",
+            "run",
         ];
         all.extend_from_slice(arguments);
         let running = Running::start(self.path(), &all);
         running.event("the gateway serves", |event| event["event"] == "ready");
         running
+    }
+
+    /// Has its gateway drained, and its listeners closed after that many seconds.
+    pub fn drain(&self, seconds: &str) {
+        let arguments =
+            ["proxy", "drain", "gateway:test/edge", "--run-folder", "run", "--seconds", seconds];
+        let done = tamis(self.path(), &arguments);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
 
     /// Access records so far.

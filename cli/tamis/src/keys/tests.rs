@@ -69,15 +69,17 @@ fn the_wrong_half_and_what_is_no_key_are_named() {
 fn a_certificate_stands_for_its_names_and_no_key_is_overwritten() {
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name);
-    let make = |name: &str, host: &[&str]| {
+    let make_or_renew = |name: &str, host: &[&str], renew: bool| {
         let arguments = Certificate {
             name: path(name),
             authority: path("ca.crt"),
             id: Some("spiffe://shop.example/registry".parse().unwrap()),
             host: host.iter().map(|host| (*host).to_owned()).collect(),
+            renew,
         };
         certificate(&arguments, Output::Json).map(drop)
     };
+    let make = |name: &str, host: &[&str]| make_or_renew(name, host, false);
     make("registry", &["127.0.0.1", "localhost"]).unwrap();
     let (certificate, key) = (path("registry.crt"), path("registry.key"));
     let ca = path("ca.crt");
@@ -86,6 +88,37 @@ fn a_certificate_stands_for_its_names_and_no_key_is_overwritten() {
     assert!(make("registry", &[]).unwrap_err().to_string().contains("never overwritten"));
     make("other", &["shop.example"]).unwrap();
     assert_eq!(std::fs::read(&ca).unwrap(), before, "one authority for all");
-    let nobody = Certificate { name: path("x"), authority: ca, id: None, host: Vec::new() };
+    let nobody =
+        Certificate { name: path("x"), authority: ca, id: None, host: Vec::new(), renew: false };
     assert!(super::certificate(&nobody, Output::Json).unwrap_err().to_string().contains("--id"));
+}
+
+#[test]
+fn a_certificate_is_renewed_in_place_for_the_names_it_has_or_for_others() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let run = |id: Option<&str>, host: &[&str], renew: bool| {
+        let arguments = Certificate {
+            name: path("edge"),
+            authority: path("ca.crt"),
+            id: id.map(|id| id.parse().unwrap()),
+            host: host.iter().map(|host| (*host).to_owned()).collect(),
+            renew,
+        };
+        certificate(&arguments, Output::Json).map(drop)
+    };
+    let id = "spiffe://shop.example/edge";
+    let nothing = run(None, &[], true).unwrap_err().to_string();
+    assert!(nothing.contains("no certificate to renew"), "{nothing}");
+    run(Some(id), &["127.0.0.1", "edge.internal"], false).unwrap();
+    let facts = || CertificateFacts::read(&path("edge.crt")).unwrap();
+    let (before, key) = (facts(), std::fs::read(path("edge.key")).unwrap());
+    assert_eq!(before.names, ["127.0.0.1", "edge.internal", id]);
+    run(None, &[], true).unwrap();
+    assert_eq!(facts().names, before.names);
+    assert_ne!(std::fs::read(path("edge.key")).unwrap(), key, "a new key as well");
+    let (certificate, key) = (path("edge.crt"), path("edge.key"));
+    tamis_transport::ServerTls::from_files(&certificate, &key, None).unwrap();
+    run(None, &["other.internal"], true).unwrap();
+    assert_eq!(facts().names, ["other.internal"]);
 }

@@ -4,6 +4,8 @@
 //! A pin is sent when the lock changes it, and not when somebody changed it in the registry: a rollback stays.
 
 use super::gather::Wrong;
+use super::member::Member;
+use super::ports::Ports;
 use super::registry::Embedded;
 use crate::output::Output;
 use anyhow::{Context as _, Result, bail};
@@ -28,12 +30,15 @@ impl Feeding {
     /// Sends everything once, and from then on what changes.
     pub(crate) fn start(
         folder: &Path,
+        ports: Ports,
+        members: &[Member],
         store: &Path,
         registry: &Embedded,
         output: Output,
     ) -> Result<Self> {
         let wrongs = Wrongs::default();
-        let feeder = Feeder::new(folder, store, registry, wrongs.clone(), output)?;
+        let feeder = Feeder::new(folder, ports, store, registry, wrongs.clone(), output)?;
+        let feeder = feeder.running(members);
         let feeder = Arc::new(Mutex::new(feeder));
         let (said, hear) = mpsc::channel();
         let feeding = Arc::clone(&feeder);

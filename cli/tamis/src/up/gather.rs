@@ -1,11 +1,11 @@
 //! What of a folder a registry is sent: every document that can be used, and none that cannot.
 
+use super::ports::Ports;
 use crate::check::{problems, render};
 use anyhow::{Context as _, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use tamis_api::SourceText;
-use tamis_node::Source;
 use tamis_resources::{Document, Pin, Problem, Resource, parse};
 
 /// Something in the folder that is not as it should be.
@@ -65,9 +65,8 @@ impl Gathered {
 }
 
 /// Reads a folder. What is wrong in it never keeps back what is not.
-pub(crate) fn gather(folder: &Path) -> Result<Gathered> {
-    let source = Source::folder(folder);
-    let read = source.read()?;
+pub(crate) fn gather(folder: &Path, ports: Ports) -> Result<Gathered> {
+    let read = ports.read(folder)?;
     let mut gathered = Gathered::default();
     for file in &read.unreadable {
         gathered.broken.insert(file.path.clone());
@@ -89,6 +88,7 @@ pub(crate) fn gather(folder: &Path) -> Result<Gathered> {
         let path = folder.join(&name);
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("{} cannot be read", path.display()))?;
+        let text = ports.moved(&name, &text)?;
         gathered.file(&name, &text, documents, &mut seen);
     }
     let told: BTreeSet<String> = gathered.wrongs.iter().map(|one| one.line.clone()).collect();

@@ -3,16 +3,18 @@
 use super::member::Member;
 use super::registry::Embedded;
 use crate::output::{self, Output};
-use crate::proxy::told;
+use crate::proxy::{RecordFile, RunFolder, told};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tamis_node::{Follow, Following, Node, NodeOptions, Shared, Source, Store};
-use tamis_observe::{AccessLog, Recorder};
+use tamis_node::{
+    CertificateWatch, Follow, Following, Node, NodeOptions, Shared, Source, Store, private,
+};
+use tamis_observe::AccessLog;
 use tamis_proxy::ProxyOptions;
 use tamis_resources::NodeName;
 use tamis_trust::DirectorKeys;
@@ -23,7 +25,8 @@ const REPORT: Duration = Duration::from_secs(2);
 /// Proxies that run.
 pub(crate) struct Mesh {
     nodes: Vec<Arc<Node>>,
-    following: Vec<Following>,
+    following: Vec<(Following, CertificateWatch)>,
+    run: Option<RunFolder>,
 }
 
 /// Starts every proxy, as the registry wants it.
@@ -34,9 +37,11 @@ pub(crate) fn start(
     name_generation: bool,
     output: Output,
 ) -> Result<Mesh> {
-    let shared = Shared::new(Some(&folder.join(".tamis/cache")))?;
+    let cache = folder.join(".tamis/cache");
+    private::folder(&cache).with_context(|| format!("{}", cache.display()))?;
+    let shared = Shared::new(Some(&cache))?;
     let (access, state) = (folder.join(".tamis/access"), folder.join(".tamis/state"));
-    fs::create_dir_all(&access).with_context(|| format!("{}", access.display()))?;
+    private::folder(&access).with_context(|| format!("{}", access.display()))?;
     // What a proxy kept is for the day its registry does not answer. This one runs in this process and knows better, from
     // the first address on that a proxy listens on.
     if state.exists() {
@@ -44,11 +49,14 @@ pub(crate) fn start(
             .with_context(|| format!("{} cannot be removed", state.display()))?;
     }
     let keys = registry.keys()?;
-    let mut mesh = Mesh { nodes: Vec::new(), following: Vec::new() };
+    let run = RunFolder::open(None).inspect_err(|error| output::note(&format!("{error:#}"))).ok();
+    let mut mesh = Mesh { nodes: Vec::new(), following: Vec::new(), run };
     for member in members {
         let name = member.name.to_string();
         let short = name.replace([':', '/'], "-");
-        let proxy = proxy(&access.join(format!("{short}.jsonl")), &member.name, name_generation)?;
+        let records = access.join(format!("{short}.jsonl"));
+        let mut proxy = proxy(&records, &member.name, name_generation)?;
+        proxy.control = mesh.run.as_ref().map(|run| run.admin(&member.name));
         let options = NodeOptions {
             name: member.name.clone(),
             source: Source::folder(folder),
@@ -63,24 +71,23 @@ pub(crate) fn start(
             .with_context(|| format!("{name} does not start"))?;
         drop(busy);
         told(&reload, output);
-        mesh.nodes.push(Arc::clone(following.node()));
-        mesh.following.push(following);
+        let node = Arc::clone(following.node());
+        let renewed = move |reload: &_| told(reload, output);
+        let certificates = CertificateWatch::start(Arc::clone(&node), renewed)?;
+        mesh.nodes.push(node);
+        mesh.following.push((following, certificates));
     }
     Ok(mesh)
 }
 
 fn proxy(access: &Path, name: &NodeName, name_generation: bool) -> Result<ProxyOptions> {
-    let file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(access)
-        .with_context(|| format!("{} cannot be written", access.display()))?;
+    let records = RecordFile::open(Some(access), 0o600)?;
     // Sidecars of a laptop share its cores.
     let workers = match name {
         NodeName::Gateway { .. } => NonZeroUsize::new(2),
         NodeName::Sidecar { .. } => NonZeroUsize::new(1),
     };
-    let recorder = Recorder::to(AccessLog::All, file)?;
+    let recorder = records.recorder(AccessLog::All)?;
     Ok(ProxyOptions { workers, recorder, name_generation, ..ProxyOptions::default() })
 }
 
@@ -149,5 +156,7 @@ impl Mesh {
         for node in &self.nodes {
             node.proxy().wait_idle(deadline);
         }
+        let run = self.run.as_ref();
+        self.nodes.iter().for_each(|node| run.into_iter().for_each(|run| run.tidy(node.name())));
     }
 }

@@ -3,8 +3,10 @@
 mod apps;
 mod feed;
 mod gather;
+mod home;
 mod member;
 mod mesh;
+mod ports;
 mod prepare;
 mod registry;
 mod token;
@@ -12,14 +14,20 @@ mod view;
 
 use crate::ending::Ending;
 use crate::output::{self, Output};
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use feed::Feeding;
+use home::Elsewhere;
+pub(crate) use home::is_copy;
 use member::Member;
+use ports::Ports;
 use registry::Embedded;
 use serde_json::json;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use tamis_node::private;
+use tamis_transport::Address;
 
 /// What `up` takes.
 #[derive(clap::Args)]
@@ -33,6 +41,15 @@ pub(crate) struct Arguments {
     /// Prepare keys, certificates, filters and pins, and stop.
     #[arg(long)]
     prepare: bool,
+    /// Added to every port of the folder, so that a second mesh runs beside another.
+    #[arg(long, default_value_t = 0, value_name = "NUMBER")]
+    port_offset: u16,
+    /// Address of the registry that runs beside; 127.0.0.1:5000, or any free port when somebody is there, when not said.
+    #[arg(long, value_name = "ADDRESS")]
+    registry: Option<Address>,
+    /// Take the .tamis of a folder that was moved here from another disk or machine; nobody else has it.
+    #[arg(long)]
+    adopt: bool,
     /// Responses name the generation that served them (`x-tamis-generation`).
     #[arg(long)]
     name_generation: bool,
@@ -47,8 +64,16 @@ const DRAIN: Duration = Duration::from_secs(3);
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let began = Instant::now();
     let folder = &arguments.folder;
-    let prepared = prepare::run(folder, output)?;
+    let ports = Ports { offset: arguments.port_offset, apps: !arguments.no_apps };
+    let elsewhere = if arguments.adopt { Elsewhere::Adopt } else { Elsewhere::Refuse };
+    let prepared = prepare::run(folder, ports, elsewhere, output)?;
     if arguments.prepare {
+        if let Some(wrong) = &prepared.wrong {
+            let shown = folder.display();
+            bail!(
+                "{shown} is prepared as far as it can be read: {wrong}; `tamis check {shown}` says more"
+            );
+        }
         let value = json!({ "event": "prepared", "folder": folder, "store": prepared.store, "token": prepared.token });
         let shown = folder.display();
         output::event(output, &value, || {
@@ -57,10 +82,10 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let members = members(folder, &prepared)?;
-    let registry = Embedded::start(folder, &members)?;
+    let registry = Embedded::start(folder, &members, arguments.registry.as_ref(), ports)?;
     let apps = if arguments.no_apps { None } else { Some(apps::start(&prepared.documents)?) };
     let busy = output::busy("filling the registry");
-    let feeding = Feeding::start(folder, &prepared.store, &registry, output)?;
+    let feeding = Feeding::start(folder, ports, &members, &prepared.store, &registry, output)?;
     drop(busy);
     let mesh = mesh::start(folder, &members, &registry, arguments.name_generation, output)?;
     // Until here Ctrl-C ends the process at once: nothing is under way that could be finished.
@@ -77,12 +102,19 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         "try": tries.iter().map(|(what, command)| json!({ "what": what, "command": command })).collect::<Vec<_>>(),
     });
     output::event(output, &event, || view::banner(&mesh, took, &format!("export {ask}"), &tries));
+    let try_file = folder.join(".tamis/try.txt");
+    private::file(&try_file)
+        .and_then(|mut file| file.write_all(view::try_this(&tries).as_bytes()))
+        .with_context(|| format!("{} cannot be written", try_file.display()))?;
+    let try_file = try_file.display().to_string();
     let mut view = view::View::new(output);
     while !ending.within(PICTURE) {
         if registry.has_ended() {
             bail!("the registry of the folder ended by itself; its log says why");
         }
-        view.show(&mesh, &feeding.wrongs().lines(), &tries);
+        let wrongs = feeding.wrongs().lines();
+        let (registry, tries, wrongs) = (&registry.url, &tries, &wrongs);
+        view.show(&mesh, &view::Around { registry, wrongs, tries, try_file: &try_file });
     }
     if output == Output::Text {
         output::note("\nending; Ctrl-C again ends it at once");

@@ -2,6 +2,8 @@
 //!
 //! Everything goes into `.tamis/` beside the documents, and only what a document names and nobody made yet is made.
 
+use super::home::{self, Elsewhere};
+use super::ports::Ports;
 use super::token;
 use crate::builtin::{self, Builtin};
 use crate::certificates;
@@ -13,7 +15,7 @@ use rcgen::{Issuer, KeyPair, SanType};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
-use tamis_node::Source;
+use tamis_node::private;
 use tamis_resources::{Document, FiltersLockSpec, IdentityFiles, Pin, Resource};
 use tamis_trust::{Digest, PrivateKey};
 
@@ -40,9 +42,17 @@ impl Prepared {
 }
 
 /// Makes what is missing.
-pub(crate) fn run(folder: &Path, output: Output) -> Result<Prepared> {
-    let source = Source::folder(folder);
-    let read = source.read().context("no resources to run; name their folder")?;
+pub(crate) fn run(
+    folder: &Path,
+    ports: Ports,
+    elsewhere: Elsewhere,
+    output: Output,
+) -> Result<Prepared> {
+    // Before anything is made: a folder that is not there gets no `.tamis`.
+    let read = ports.read(folder).context("no resources to run; name their folder")?;
+    if !read.documents.is_empty() || folder.join(".tamis").exists() {
+        home::open(folder, elsewhere)?;
+    }
     let wrong = read.problems.first().map(|problem| {
         let place = &problem.place;
         format!("{}:{}:{}: {}", place.source, place.line, place.column, problem.message)
@@ -58,7 +68,7 @@ pub(crate) fn run(folder: &Path, output: Output) -> Result<Prepared> {
         Some(key) => made.filters(&documents, &store, &key)?,
         None => Vec::new(),
     };
-    Ok(Prepared { documents: source.read()?.documents, wrong, store, token, filters })
+    Ok(Prepared { documents: ports.read(folder)?.documents, wrong, store, token, filters })
 }
 
 struct Maker<'a> {
@@ -78,10 +88,16 @@ impl Maker<'_> {
         name.starts_with(".tamis/") && !name.contains("..") && !self.folder.join(name).exists()
     }
 
+    /// Whether a certificate that this command makes is good for less than a third of its time.
+    fn is_old(&self, name: &str) -> bool {
+        let left = certificates::days_left(&self.folder.join(name));
+        name.starts_with(".tamis/") && left.is_some_and(|days| days < certificates::DAYS / 3)
+    }
+
     fn path(&self, name: &str) -> Result<PathBuf> {
         let path = self.folder.join(name);
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent)
+            private::folder(parent)
                 .with_context(|| format!("{} cannot be made", parent.display()))?;
         }
         Ok(path)
@@ -129,7 +145,7 @@ impl Maker<'_> {
         names: Vec<SanType>,
         common_name: &str,
     ) -> Result<()> {
-        if !self.is_missing(certificate) {
+        if !self.is_missing(certificate) && !self.is_old(certificate) {
             return Ok(());
         }
         let issuer = self.authority(ca)?;

@@ -1,6 +1,7 @@
 //! The registry of a folder: the one `tamis registry` runs, in this process, in `.tamis/registry`.
 
 use super::member::Member;
+use super::ports::Ports;
 use crate::certificates;
 use crate::examine::Engine;
 use anyhow::{Context as _, Result, bail};
@@ -9,10 +10,11 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tamis_node::private;
 use tamis_oci::{Limits, Versions};
 use tamis_server::Rules;
-use tamis_server::{Options, Registry, ServerError, Storage};
-use tamis_transport::{Address, ServerTls};
+use tamis_server::{Options, Registry, ServerError, Storage, TlsFiles};
+use tamis_transport::Address;
 use tamis_trust::DirectorKeys;
 
 /// Where `tamis` looks for a registry when nobody says where it is.
@@ -40,13 +42,18 @@ pub(crate) struct Embedded {
 }
 
 impl Embedded {
-    /// Starts it: where registries usually are, or on a free port if somebody else is there.
-    pub(crate) fn start(folder: &Path, members: &[Member]) -> Result<Self> {
+    /// Starts it: at that address, or else where registries usually are, or on a free port if somebody else is there.
+    pub(crate) fn start(
+        folder: &Path,
+        members: &[Member],
+        address: Option<&Address>,
+        ports: Ports,
+    ) -> Result<Self> {
         let kept = folder.join(".tamis/registry");
-        fs::create_dir_all(&kept).with_context(|| format!("{} cannot be made", kept.display()))?;
+        private::folder(&kept).with_context(|| format!("{} cannot be made", kept.display()))?;
         let only = only(&kept)?;
         let (tls, identity) = certificate(folder, &kept, members)?;
-        let start = |listen: &str| {
+        let start = |listen: &Address| {
             let any: Address = FREE.parse()?;
             let options = Options {
                 proxies: Some((any, tls.clone())),
@@ -55,12 +62,13 @@ impl Embedded {
                 // Whoever may do more asks nobody there: nobody else is there to be asked.
                 rules: Rules { growth_approvals: 0, ..Rules::default() },
                 drain: DRAIN,
-                ..Options::new(Storage::folder(&kept), listen.parse()?, Arc::new(Engine))
+                ..Options::new(Storage::folder(&kept), listen.clone(), Arc::new(Engine))
             };
             anyhow::Ok(Registry::start(options))
         };
-        let registry = match start(USUAL)? {
-            Err(ServerError::Listen(_)) => start(FREE)?,
+        let usual = USUAL.parse().map(|usual| moved(usual, ports.offset))?;
+        let registry = match start(address.unwrap_or(&usual))? {
+            Err(ServerError::Listen(_)) if address.is_none() => start(&FREE.parse()?)?,
             other => other,
         };
         let registry = registry.context("the registry of the folder does not start")?;
@@ -71,6 +79,9 @@ impl Embedded {
         fs::write(kept.join("address"), format!("{url}\n"))
             .with_context(|| format!("{} cannot be written", kept.join("address").display()))?;
         let token = kept.join("admin.token");
+        // The journal has configurations in it, and those have secrets in them.
+        private::narrow(&kept)
+            .with_context(|| format!("{} cannot be kept from others", kept.display()))?;
         Ok(Self { registry, url, token, folder: kept, proxies, identity, _only: only })
     }
 
@@ -84,6 +95,17 @@ impl Embedded {
     /// Whether it ended by itself, which it never should.
     pub(crate) fn has_ended(&self) -> bool {
         self.registry.has_ended()
+    }
+}
+
+/// An address with its port moved; as it is when there is no such port.
+fn moved(address: Address, offset: u16) -> Address {
+    match address {
+        Address::Tcp(mut address) => {
+            address.set_port(address.port().checked_add(offset).unwrap_or_else(|| address.port()));
+            Address::Tcp(address)
+        }
+        other => other,
     }
 }
 
@@ -104,7 +126,7 @@ fn only(kept: &Path) -> Result<File> {
 }
 
 /// A certificate of the folder's authority for this start, and the SPIFFE id in it.
-fn certificate(folder: &Path, kept: &Path, members: &[Member]) -> Result<(ServerTls, String)> {
+fn certificate(folder: &Path, kept: &Path, members: &[Member]) -> Result<(TlsFiles, String)> {
     let Some(first) = members.first() else { bail!("there are no proxies to be a registry for") };
     if let Some(other) = members.iter().find(|one| one.files.ca != first.files.ca) {
         bail!(
@@ -127,5 +149,5 @@ fn certificate(folder: &Path, kept: &Path, members: &[Member]) -> Result<(Server
     let host = std::net::Ipv4Addr::LOCALHOST.into();
     let names = vec![SanType::URI(identity.as_str().try_into()?), SanType::IpAddress(host)];
     certificates::issue(&issuer, &chain, &key, names, "registry")?;
-    Ok((ServerTls::from_files(&chain, &key, Some(&ca))?, identity))
+    Ok((TlsFiles { certificate: chain, key, client_ca: Some(ca) }, identity))
 }

@@ -1,27 +1,32 @@
-//! The live view: what runs where, how busy it is, how well it does.
+//! The live view: what runs where, how busy it is, how well it does. It fits the terminal, whatever its size.
 
 use super::mesh::Mesh;
 use crate::output::{self, Output};
-use std::collections::HashMap;
+use console::{measure_text_width, truncate_str};
+use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
+use tamis_exchange::Circuit;
 use tamis_node::Node;
+use tamis_proxy::TrafficCounts;
+
+/// Pictures that rates are taken over: with one a second, ten seconds. A request by hand stays to be seen.
+const WINDOW: usize = 10;
 
 /// Draws itself over and over on a terminal, and stays silent elsewhere.
 pub(crate) struct View {
     live: bool,
-    last: HashMap<String, Seen>,
-    at: Instant,
+    began: Instant,
+    last: HashMap<String, VecDeque<Seen>>,
 }
 
-/// Counters of a proxy.
-#[derive(Clone, Default)]
+/// Counters of a proxy at a moment.
+#[derive(Clone)]
 struct Seen {
-    requests: f64,
-    good: f64,
-    /// Upper bound in milliseconds and how many took no longer.
-    buckets: Vec<(f64, f64)>,
+    at: Instant,
+    traffic: TrafficCounts,
+    retries: u64,
 }
 
 /// What is printed once everything runs.
@@ -36,15 +41,16 @@ pub(crate) fn banner(mesh: &Mesh, took: Duration, ask: &str, tries: &[(String, S
         "\nThe registry they follow answers in a shell that has been told where it is:\n  {ask}\n"
     );
     text.push_str(&try_this(tries));
+    text.push_str("Ctrl-C ends all of it.\n");
     text
 }
 
-fn try_this(tries: &[(String, String)]) -> String {
+/// Commands to try, each whole on a line of its own.
+pub(crate) fn try_this(tries: &[(String, String)]) -> String {
     let mut text = String::from("Try, in another terminal:\n");
     for (what, command) in tries {
         let _ = writeln!(text, "  # {what}\n  {command}");
     }
-    text.push_str("Ctrl-C ends all of it.\n");
     text
 }
 
@@ -62,172 +68,249 @@ fn addresses(node: &Node) -> String {
     all.join("  ")
 }
 
+/// What is shown beside the proxies.
+pub(crate) struct Around<'a> {
+    /// Where the registry answers.
+    pub(crate) registry: &'a str,
+    /// What is wrong in the folder.
+    pub(crate) wrongs: &'a [String],
+    /// Commands to try.
+    pub(crate) tries: &'a [(String, String)],
+    /// The file with these commands.
+    pub(crate) try_file: &'a str,
+}
+
+/// The same in half a line.
+fn places(node: &Node) -> String {
+    let generation = node.proxy().generation();
+    let place = |one: &tamis_proxy::Listener| format!("{} {}", one.name, one.address);
+    let mut all: Vec<String> = generation.listeners.iter().map(place).collect();
+    all.extend(node.proxy().admin_address().map(|address| format!("admin {address}")));
+    all.join("  ")
+}
+
 impl View {
     pub(crate) fn new(output: Output) -> Self {
         let live = output == Output::Text && std::io::stdout().is_terminal();
-        Self { live, last: HashMap::new(), at: Instant::now() }
+        Self { live, began: Instant::now(), last: HashMap::new() }
     }
 
-    pub(crate) fn show(&mut self, mesh: &Mesh, wrongs: &[String], tries: &[(String, String)]) {
+    pub(crate) fn show(&mut self, mesh: &Mesh, around: &Around<'_>) {
         if !self.live {
             return;
         }
-        let seconds = self.at.elapsed().as_secs_f64().max(0.001);
-        self.at = Instant::now();
-        let mut rows = Vec::new();
-        for node in mesh.nodes() {
-            let name = node.name().to_string();
-            let now = seen(&node.proxy().metrics());
-            let since = now.since(self.last.get(&name));
-            rows.push(Row {
-                name: name.clone(),
-                rate: since.requests / seconds,
-                success: since.success(),
-                p50: since.quantile(0.5),
-                p99: since.quantile(0.99),
-                filters: filters(node),
-                addresses: addresses(node),
-            });
-            self.last.insert(name, now);
+        let rows: Vec<Row> = mesh.nodes().iter().map(|node| self.row(node)).collect();
+        let (height, width) = console::Term::stdout().size();
+        let up = self.began.elapsed();
+        let lines = picture(&rows, around, up, width.into(), height.into());
+        // Home, each line with what was behind it removed, and whatever was below: the picture never scrolls.
+        output::line(&format!("\x1b[2J\x1b[H{}", lines.join("\n")));
+    }
+
+    fn row(&mut self, node: &Node) -> Row {
+        let (name, proxy) = (node.name().to_string(), node.proxy());
+        let services = proxy.registry().snapshot();
+        let retries = services.iter().map(|service| service.retries).sum();
+        let now = Seen { at: Instant::now(), traffic: proxy.traffic(), retries };
+        let window = self.last.entry(name.clone()).or_default();
+        window.push_back(now.clone());
+        if window.len() > WINDOW + 1 {
+            window.pop_front();
         }
-        let (_, width) = console::Term::stdout().size();
-        // Clear, home: the picture replaces the one before.
-        output::line(&format!("\x1b[2J\x1b[H{}", picture(&rows, wrongs, tries, width.into())));
+        let before = window.front().unwrap_or(&now);
+        let seconds = now.at.duration_since(before.at).as_secs_f64().max(0.001);
+        let status = proxy.status();
+        let open = services.iter().flat_map(|service| {
+            let open =
+                service.endpoints.iter().filter(|one| !matches!(one.circuit, Circuit::Closed));
+            open.map(|one| {
+                let word =
+                    if matches!(one.circuit, Circuit::Open(_)) { "open" } else { "half-open" };
+                format!("circuit {word}: {} at {}, from {name}", service.name, one.name)
+            })
+        });
+        let open = open.collect();
+        let astray = status.slots.iter().filter(|slot| !slot.state.is_serving()).map(|slot| {
+            let detail = slot.detail.as_deref().unwrap_or_default();
+            format!("{name}: {} {} {}: {detail}", slot.attachment, slot.version, slot.state)
+        });
+        let astray: Vec<String> = astray.collect();
+        Row {
+            seconds,
+            traffic: now.traffic.since(&before.traffic),
+            retries: retries.saturating_sub(before.retries),
+            slots: (status.slots.len() - astray.len(), status.slots.len()),
+            open,
+            astray,
+            problems: status
+                .problems
+                .iter()
+                .filter_map(|one| Some(format!("{name}: {}", one.get("message")?.as_str()?)))
+                .collect(),
+            addresses: places(node),
+            name,
+        }
     }
 }
 
 /// What is shown of a proxy.
 struct Row {
     name: String,
-    /// Requests a second.
-    rate: f64,
-    /// Percent that did not end as a 5xx.
-    success: f64,
-    p50: String,
-    p99: String,
-    filters: String,
+    /// How long `traffic` and `retries` took to come about.
+    seconds: f64,
+    traffic: TrafficCounts,
+    retries: u64,
+    /// Slots that run what they should, and all.
+    slots: (usize, usize),
+    /// Circuits that are not closed.
+    open: Vec<String>,
+    /// Slots that do not run what they should.
+    astray: Vec<String>,
+    problems: Vec<String>,
     addresses: String,
 }
 
-/// The most lines of what is wrong.
-const WRONGS: usize = 5;
+/// Columns of the table beside the name.
+const COLUMNS: usize = 55;
 
-/// The table, the addresses, what is wrong in the folder, and what to try. Lines of the first two never wrap; commands do, to
-/// be copied whole, and so does what has to be read whole.
-fn picture(rows: &[Row], wrongs: &[String], tries: &[(String, String)], width: usize) -> String {
-    let names = rows.iter().map(|row| console::measure_text_width(&row.name)).max();
-    let names = names.unwrap_or_default().clamp(5, 48);
-    let mut lines = vec![format!(
-        "{:<names$} {:>8} {:>8} {:>8} {:>8}  filters",
-        "proxy", "req/s", "success", "p50", "p99"
-    )];
-    for row in rows {
-        let Row { name, rate, success, p50, p99, filters, .. } = row;
-        lines.push(format!(
-            "{name:<names$} {rate:>8.1} {success:>7.1}% {p50:>8} {p99:>8}  {filters}"
-        ));
+impl Row {
+    fn cells(&self) -> [String; 8] {
+        let all: u64 = (0..6).map(|class| self.traffic.class(class)).sum();
+        let good: u64 = (1..4).map(|class| self.traffic.class(class)).sum();
+        #[expect(clippy::cast_precision_loss, reason = "a rate is rounded anyway")]
+        let rate = |count: u64| match count as f64 / self.seconds {
+            rate if count == 0 || rate >= 100.0 => format!("{rate:.0}"),
+            rate => format!("{rate:.1}"),
+        };
+        let share = |count: u64| share(count, all);
+        let took = |of: f64| self.traffic.quantile(of).map_or_else(|| "–".to_owned(), took);
+        [
+            rate(all),
+            share(good),
+            share(self.traffic.class(4)),
+            share(self.traffic.class(5) + self.traffic.class(0)),
+            took(0.5),
+            took(0.99),
+            rate(self.retries),
+            format!("{}/{}", self.slots.0, self.slots.1),
+        ]
+    }
+}
+
+/// A percentage, rounded so that all and none are said of all and none alone; nothing of nothing.
+fn share(count: u64, all: u64) -> String {
+    match (count.saturating_mul(100)).checked_div(all) {
+        None => "–".to_owned(),
+        Some(0) if count > 0 => "<1%".to_owned(),
+        Some(percent) => format!("{percent}%"),
+    }
+}
+
+fn took(time: Duration) -> String {
+    let micros = time.as_micros();
+    match micros {
+        0..10_000 => format!("{}.{}ms", micros / 1_000, micros / 100 % 10),
+        10_000..10_000_000 => format!("{}ms", micros / 1_000),
+        _ => format!("{}s", micros / 1_000_000),
+    }
+}
+
+/// The picture, at most `height - 1` lines of at most `width` columns: the cursor stands below. First the table, then what is
+/// wrong, then what there is room for: addresses and whole commands.
+fn picture(
+    rows: &[Row],
+    around: &Around<'_>,
+    up: Duration,
+    width: usize,
+    height: usize,
+) -> Vec<String> {
+    let room = height.saturating_sub(1).max(1);
+    let names = rows.iter().map(|row| measure_text_width(&row.name)).max().unwrap_or_default();
+    let names = names.max(5).min(width.saturating_sub(COLUMNS).max(12));
+    let line = |name: &str, cells: &[String; 8]| {
+        let [rate, good, client, server, half, most, retries, slots] = cells;
+        let name = truncate_str(name, names, "…");
+        let pad = names.saturating_sub(measure_text_width(&name));
+        format!(
+            "{name}{:pad$} {rate:>7} {good:>5} {client:>5} {server:>5} {half:>7} {most:>7} {retries:>6} {slots:>5}",
+            ""
+        )
+    };
+    let head = ["req/s", "ok", "4xx", "5xx", "p50", "p99", "retry", "slots"].map(str::to_owned);
+    let minutes = up.as_secs() / 60;
+    let mut lines = vec![
+        format!(
+            "{} proxies, up {minutes}:{:02}; registry {}; rates of the last {WINDOW} s",
+            rows.len(),
+            up.as_secs() % 60,
+            around.registry
+        ),
+        line("proxy", &head),
+    ];
+    lines.extend(rows.iter().map(|row| line(&row.name, &row.cells())));
+    let wrongs = around.wrongs.iter().cloned();
+    let wrongs =
+        wrongs.chain(rows.iter().flat_map(|row| row.astray.iter().chain(&row.problems)).cloned());
+    let mut marked: Vec<String> =
+        rows.iter().flat_map(|row| &row.open).map(|one| format!("~ {one}")).collect();
+    marked.extend(wrongs.map(|wrong| format!("! {wrong}")));
+    if marked.is_empty() {
+        marked
+            .push("all circuits closed, all slots serving, nothing wrong in the folder".to_owned());
     }
     lines.push(String::new());
-    lines.extend(rows.iter().map(|row| format!("{:<names$} {}", row.name, row.addresses)));
-    let mut text = String::new();
-    for line in lines {
-        // What documents name must not move the cursor.
-        let line: String = line.chars().filter(|c| !c.is_control()).collect();
-        let _ = writeln!(text, "{}", console::truncate_str(&line, width, "…"));
+    // The last line is for where the commands are.
+    let last = format!("{} has commands to try; Ctrl-C ends it", around.try_file);
+    let left = room.saturating_sub(lines.len() + 1);
+    let more = marked.len().saturating_sub(left);
+    if more > 0 && left > 0 {
+        marked.truncate(left - 1);
+        marked.push(format!("! and {} more; `tamis check` and `tamis status` say what", more + 1));
     }
-    text.push('\n');
-    for wrong in wrongs.iter().take(WRONGS) {
-        let wrong: String = wrong.chars().filter(|c| !c.is_control()).collect();
-        let _ = writeln!(text, "! {wrong}");
+    lines.extend(marked.into_iter().take(left));
+    let mut rest = vec![vec![String::new()]];
+    if let Some(rest) = rest.first_mut() {
+        rest.extend(rows.iter().map(|row| format!("{:<names$} {}", row.name, row.addresses)));
     }
-    let more = wrongs.len().saturating_sub(WRONGS);
-    if more > 0 {
-        let _ = writeln!(text, "! and {more} more; `tamis check` of the folder says what");
+    lines = lines.into_iter().map(|line| cut(&line, width)).collect();
+    for block in rest {
+        let block: Vec<String> = block.iter().map(|line| cut(line, width)).collect();
+        if lines.len() + block.len() < room {
+            lines.extend(block);
+        }
     }
-    if !wrongs.is_empty() {
-        text.push('\n');
-    }
-    text + &try_this(tries)
+    commands(around.tries, width, room, &mut lines);
+    lines.truncate(room.saturating_sub(1));
+    lines.push(cut(&last, width));
+    lines
 }
 
-fn filters(node: &Node) -> String {
-    let status = node.proxy().status();
-    let slots = status.slots.iter().map(|slot| {
-        let short = slot.attachment.rsplit('/').next().unwrap_or(&slot.attachment);
-        if slot.state.is_serving() {
-            format!("{short} {}", slot.version)
-        } else {
-            format!("{short} {} {}", slot.version, slot.state)
+/// As many commands as there is room for, each whole: a terminal wraps it, and it is copied whole.
+fn commands(tries: &[(String, String)], width: usize, room: usize, lines: &mut Vec<String>) {
+    let wraps = |line: &str| measure_text_width(line).div_ceil(width.max(1)).max(1);
+    let mut used = lines.len() + 1;
+    for (index, (what, command)) in tries.iter().enumerate() {
+        let block = [cut(&format!("  # {what}"), width), format!("  {}", plain(command))];
+        let head = usize::from(index == 0);
+        let need = head + block.iter().map(|line| wraps(line)).sum::<usize>();
+        if used + need >= room {
+            return;
         }
-    });
-    slots.collect::<Vec<_>>().join(" · ")
-}
-
-impl Seen {
-    /// Percent of requests that did not end as a 5xx; all of none.
-    fn success(&self) -> f64 {
-        if self.requests > 0.0 { 100.0 * self.good / self.requests } else { 100.0 }
-    }
-
-    fn since(&self, before: Option<&Self>) -> Self {
-        let Some(before) = before else { return self.clone() };
-        Self {
-            requests: self.requests - before.requests,
-            good: self.good - before.good,
-            buckets: self
-                .buckets
-                .iter()
-                .map(|(bound, count)| {
-                    let earlier = before.buckets.iter().find(|(other, _)| other == bound);
-                    (*bound, count - earlier.map_or(0.0, |(_, count)| *count))
-                })
-                .collect(),
+        used += need;
+        if index == 0 {
+            lines.push(cut("Try, in another terminal:", width));
         }
-    }
-
-    /// The bound of the bucket that the quantile falls into.
-    fn quantile(&self, share: f64) -> String {
-        let all = self.buckets.last().map_or(0.0, |(_, count)| *count);
-        if all <= 0.0 {
-            return "–".to_owned();
-        }
-        let found = self.buckets.iter().find(|(_, count)| *count >= share * all);
-        match found {
-            Some((bound, _)) if bound.is_finite() => format!("≤{bound}ms"),
-            _ => "more".to_owned(),
-        }
+        lines.extend(block);
     }
 }
 
-/// Reads what the telemetry filter counts out of the text of `/metrics`.
-fn seen(metrics: &str) -> Seen {
-    let mut seen = Seen::default();
-    let mut buckets: HashMap<String, f64> = HashMap::new();
-    for line in metrics.lines() {
-        let Some((series, value)) = line.rsplit_once(' ') else { continue };
-        let Ok(value) = value.parse::<f64>() else { continue };
-        if series.starts_with("tamis_requests_total{") {
-            seen.requests += value;
-            if !series.contains("status_class=\"5xx\"") {
-                seen.good += value;
-            }
-        } else if series.starts_with("tamis_request_duration_ms_bucket{")
-            && let Some(bound) = label(series, "le")
-        {
-            *buckets.entry(bound.to_owned()).or_default() += value;
-        }
-    }
-    seen.buckets = buckets
-        .into_iter()
-        .map(|(bound, count)| (bound.parse().unwrap_or(f64::INFINITY), count))
-        .collect();
-    seen.buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
-    seen
+/// What documents name must not move the cursor.
+fn plain(line: &str) -> String {
+    line.chars().filter(|c| !c.is_control()).collect()
 }
 
-fn label<'a>(series: &'a str, name: &str) -> Option<&'a str> {
-    let start = series.find(&format!("{name}=\""))? + name.len() + 2;
-    series.get(start..)?.split('"').next()
+fn cut(line: &str, width: usize) -> String {
+    truncate_str(&plain(line), width, "…").into_owned()
 }
 
 #[cfg(test)]

@@ -66,13 +66,13 @@ impl Drop for Gone {
 }
 
 /// Serves one connection with `echo` while `client` talks to it.
-async fn with_server<T>(client: impl AsyncFnOnce(TcpStream, watch::Sender<bool>) -> T) -> T {
+async fn with_server<T>(client: impl AsyncFnOnce(TcpStream, watch::Sender<Stage>) -> T) -> T {
     let local = LocalSet::new();
     local
         .run_until(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            let (stop, stopped) = watch::channel(false);
+            let (stop, stopped) = watch::channel(Stage::Serve);
             let info = Rc::new(ConnInfo { peer: None, local: address.into(), identity: None });
             let server = tokio::task::spawn_local(async move {
                 let (io, _) = listener.accept().await.unwrap();
@@ -247,7 +247,7 @@ async fn http2_is_recognised_by_its_preface_and_drains() {
         assert_eq!(response.version(), Version::HTTP_2);
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body, "POST /h2 body");
-        stop.send(true).unwrap();
+        stop.send(Stage::End).unwrap();
         connection.await.unwrap().unwrap();
     })
     .await;
@@ -262,7 +262,7 @@ async fn shutdown_ends_an_idle_http1_connection_and_says_close_on_a_busy_one() {
             seen.set(seen.get() + 1);
             tokio::task::yield_now().await;
         }
-        stop.send(true).unwrap();
+        stop.send(Stage::End).unwrap();
         tokio::task::yield_now().await;
         io.write_all(b"y").await.unwrap();
         let reply = read_all(&mut io).await;
@@ -270,8 +270,54 @@ async fn shutdown_ends_an_idle_http1_connection_and_says_close_on_a_busy_one() {
     })
     .await;
     with_server(async |mut io, stop| {
-        stop.send(true).unwrap();
+        stop.send(Stage::End).unwrap();
         assert_eq!(read_all(&mut io).await, "");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_listener_that_leaves_answers_everybody_and_sends_them_elsewhere() {
+    // The connection was idle when it began, and is asked once more.
+    with_server(async |mut io, stop| {
+        io.write_all(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let mut first = [0; 512];
+        let read = io.read(&mut first).await.unwrap();
+        assert!(!String::from_utf8_lossy(&first[..read]).contains("connection: close"));
+        stop.send(Stage::Leave).unwrap();
+        tokio::task::yield_now().await;
+        io.write_all(b"GET /b HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let reply = read_all(&mut io).await;
+        assert!(reply.contains("connection: close") && reply.ends_with("GET /b "), "{reply}");
+    })
+    .await;
+    // One that may stay after all is kept.
+    with_server(async |mut io, stop| {
+        stop.send(Stage::Leave).unwrap();
+        stop.send(Stage::Serve).unwrap();
+        for path in ["/a", "/b"] {
+            let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+            io.write_all(request.as_bytes()).await.unwrap();
+            let mut reply = [0; 512];
+            let read = io.read(&mut reply).await.unwrap();
+            let reply = String::from_utf8_lossy(&reply[..read]).into_owned();
+            assert!(reply.starts_with("HTTP/1.1 200 ") && !reply.contains("close"), "{reply}");
+        }
+        drop(io);
+    })
+    .await;
+    // Over HTTP/2 the exchange under way ends well, then the connection does (GOAWAY).
+    with_server(async |io, stop| {
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(LocalExecutor, TokioIo::new(io)).await.unwrap();
+        let connection = tokio::task::spawn_local(connection);
+        let request = Request::get("http://a/slow").body(Full::new(Bytes::new())).unwrap();
+        let answer = sender.send_request(request);
+        tokio::task::yield_now().await;
+        stop.send(Stage::Leave).unwrap();
+        let body = answer.await.unwrap().into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, "slow");
+        connection.await.unwrap().unwrap();
     })
     .await;
 }

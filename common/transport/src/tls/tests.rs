@@ -187,3 +187,51 @@ fn errors_name_the_file() {
     let mismatch = ServerTls::from_files(&server, &path("client.key"), None).unwrap_err();
     assert!(matches!(mismatch, TlsError::Pair { .. }), "{mismatch}");
 }
+
+#[test]
+fn a_certificate_that_does_not_work_is_refused_before_it_is_put_into_use() {
+    let (shop, stranger) = (shop(), shop());
+    let (ca, other) = (shop.path("ca.pem"), stranger.path("ca.pem"));
+    let now = std::time::SystemTime::now();
+    shop.issue("server", &[SERVER], |_| {});
+    let before = shop.server(Some(&ca)).unwrap().facts().clone();
+    assert_eq!(before.names, ["localhost", SERVER]);
+    type Change = fn(&mut CertificateParams);
+    let rows: [(&str, &[&str], Change); 5] = [
+        ("", &[SERVER], |_| {}),
+        ("expired at", &[SERVER], |params| params.not_after = rcgen::date_time_ymd(2001, 1, 1)),
+        ("not count before", &[SERVER], |params| {
+            params.not_before = rcgen::date_time_ymd(2999, 1, 1)
+        }),
+        ("has to be for spiffe://shop/server", &[CLIENT], |_| {}),
+        ("has to be for spiffe://shop/server", &[], |_| {}),
+    ];
+    for (why, uris, change) in rows {
+        shop.issue("server", uris, change);
+        shop.issue("client", uris, change);
+        let needs = CertificateNeeds {
+            now: Some(now),
+            name: Some(SERVER),
+            authority: Some(&ca),
+            before: Some(&before),
+        };
+        let server = shop.server(Some(&ca)).unwrap().check(&shop.path("server.pem"), &needs);
+        let client = shop.client(&ca, None).check(&shop.path("client.pem"), &needs);
+        for said in [server, client] {
+            let said = said.err().map(|error| error.to_string()).unwrap_or_default();
+            assert_eq!(said.is_empty(), why.is_empty(), "{said}");
+            assert!(said.contains(why), "{why}: {said}");
+        }
+    }
+    // One that no peer believes, and one that stands for nobody that the one in use stands for.
+    shop.issue("server", &[SERVER], |_| {});
+    let server = shop.server(Some(&ca)).unwrap();
+    let needs = CertificateNeeds { now: Some(now), authority: Some(&other), ..Default::default() };
+    let error = server.check(&shop.path("server.pem"), &needs).unwrap_err();
+    assert!(matches!(error, TlsError::Issuer { .. }), "{error}");
+    let names = vec!["elsewhere.example".to_owned()];
+    let elsewhere = CertificateFacts { names, ..before };
+    let needs = CertificateNeeds { before: Some(&elsewhere), ..Default::default() };
+    let error = server.check(&shop.path("server.pem"), &needs).unwrap_err();
+    assert!(matches!(error, TlsError::OtherName { .. }), "{error}");
+}

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
@@ -45,6 +46,56 @@ pub(super) fn servers(
             .build()
             .map_err(|error| authority(ca, &error))?),
     }
+}
+
+/// Whether clients that believe the authorities of `ca` believe the chain of a server.
+pub(super) fn server_is_of(
+    path: &Path,
+    chain: &[CertificateDer<'static>],
+    ca: &Path,
+    now: SystemTime,
+) -> Result<(), TlsError> {
+    let roots = authorities(ca)?;
+    of_authority(path, ca, chain, now, |leaf, rest, now| {
+        let algorithms = provider().signature_verification_algorithms.all;
+        let leaf = ParsedCertificate::try_from(leaf)?;
+        verify_server_cert_signed_by_trust_anchor(&leaf, &roots, rest, now, algorithms)
+    })
+}
+
+/// Whether servers that believe the authorities of `ca` believe the chain of a client.
+pub(super) fn client_is_of(
+    path: &Path,
+    chain: &[CertificateDer<'static>],
+    ca: &Path,
+    now: SystemTime,
+) -> Result<(), TlsError> {
+    let verifier = WebPkiClientVerifier::builder_with_provider(authorities(ca)?, provider())
+        .build()
+        .map_err(|error| authority(ca, &error))?;
+    of_authority(path, ca, chain, now, |leaf, rest, now| {
+        verifier.verify_client_cert(leaf, rest, now).map(drop)
+    })
+}
+
+fn of_authority(
+    path: &Path,
+    ca: &Path,
+    chain: &[CertificateDer<'static>],
+    now: SystemTime,
+    verify: impl FnOnce(
+        &CertificateDer<'static>,
+        &[CertificateDer<'static>],
+        UnixTime,
+    ) -> Result<(), Error>,
+) -> Result<(), TlsError> {
+    let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
+    // A chain is never empty: its file would have been refused.
+    let Some((leaf, rest)) = chain.split_first() else { return Ok(()) };
+    verify(leaf, rest, now).map_err(|source| {
+        let (path, authority) = (path.to_owned(), ca.to_owned());
+        TlsError::Issuer { path, authority, source }
+    })
 }
 
 fn authorities(path: &Path) -> Result<Arc<RootCertStore>, TlsError> {

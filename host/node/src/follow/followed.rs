@@ -125,6 +125,11 @@ impl Followed {
         self.inner().heard = now();
     }
 
+    /// When the director was last heard, in seconds since the Unix epoch; 0: never.
+    pub(crate) fn heard_at(&self) -> u64 {
+        self.inner().heard
+    }
+
     /// Keeps when the director was last heard.
     pub(crate) fn keep_heard(&self) {
         let heard = self.inner().heard;

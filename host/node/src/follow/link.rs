@@ -78,6 +78,7 @@ impl Link {
                 if ended.worked {
                     backoff.reset();
                 }
+                self.note(false);
                 self.followed.keep_heard();
                 self.refresh().await;
                 let pause = backoff.next(RandomState::new().hash_one(0), ended.retry_after);
@@ -165,6 +166,7 @@ impl Link {
                     let Some(line) = line? else { return Ok(None) };
                     heard = Instant::now();
                     self.followed.heard();
+                    self.note(true);
                     *worked = true;
                     let told = serde_json::from_slice::<ToNode>(&line);
                     match told.map_err(|error| format!("a line is not of the protocol: {error}"))? {
@@ -247,6 +249,7 @@ impl Link {
             Ok((node, reload)) => {
                 let node = Arc::new(node);
                 self.node = Some(Arc::clone(&node));
+                self.note(true);
                 self.started.set(Ok((node, reload)));
                 Ok(())
             }
@@ -266,6 +269,13 @@ impl Link {
             if let Err(why) = self.reload().await {
                 tracing::warn!(why, "what is on disk cannot be looked at");
             }
+        }
+    }
+
+    /// Tells the proxy how it stands with the director, for its metrics.
+    fn note(&self, connected: bool) {
+        if let Some(node) = &self.node {
+            node.proxy().director(connected, self.followed.heard_at());
         }
     }
 

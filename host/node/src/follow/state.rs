@@ -10,6 +10,7 @@ use tamis_trust::{Digest, Seen};
 
 use crate::NodeError;
 use crate::documents::octets;
+use crate::private;
 use crate::store::{BUNDLES, MANIFEST, Store};
 
 const PARTS: &str = "parts.json";
@@ -31,8 +32,10 @@ pub(crate) struct StateFolder {
 impl StateFolder {
     pub(crate) fn open(root: &Path) -> Result<Self, NodeError> {
         let store = root.join(STORE);
-        fs::create_dir_all(&store)
-            .map_err(|source| NodeError::State { path: store.clone(), source })?;
+        let failed = |source| NodeError::State { path: store.clone(), source };
+        private::folder(root).map_err(failed)?;
+        private::folder(&store).map_err(failed)?;
+        private::narrow(root).map_err(failed)?;
         Ok(Self { root: root.to_owned() })
     }
 
@@ -146,7 +149,7 @@ impl StateFolder {
     /// Beside, then renamed: a crash leaves the old file or the new one.
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let new = beside(path, ".new");
-        let mut file = File::create(&new)?;
+        let mut file = private::file(&new)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&new, path)?;

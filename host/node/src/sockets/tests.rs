@@ -188,3 +188,98 @@ fn connections_are_kept_while_the_certificate_is_the_same_and_never_in_clear_tex
     assert!(services[0].endpoints.is_empty(), "no certificate, no connection");
     assert!(notes[0].ends_with("its endpoint is not used"), "{notes:?}");
 }
+
+/// Puts a pair there that the authority in `ca.crt` did not sign, or that was changed before it was.
+fn replace(source: &Source, names: &[&str], change: impl FnOnce(&mut CertificateParams)) {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.subject_alt_names.clear();
+    for name in names {
+        params.subject_alt_names.push(SanType::URI((*name).try_into().unwrap()));
+    }
+    change(&mut params);
+    let key = KeyPair::generate().unwrap();
+    let own = params.signed_by(&key, &ca).unwrap();
+    std::fs::write(source.path("own.crt"), own.pem()).unwrap();
+    std::fs::write(source.path("own.key"), key.serialize_pem()).unwrap();
+    // The authority is believed as well, but for the row that is about it.
+    let both = std::fs::read_to_string(source.path("ca.crt")).unwrap() + &ca.pem();
+    std::fs::write(source.path("ca.crt"), both).unwrap();
+}
+
+#[test]
+fn a_certificate_that_does_not_work_never_replaces_one_that_does_in_a_listener_or_towards_upstreams()
+ {
+    type Break = fn(&Source);
+    let rows: [(&str, Break); 6] = [
+        ("expired at 2001", |source| {
+            replace(source, &[PEER], |params| params.not_after = rcgen::date_time_ymd(2001, 1, 1));
+        }),
+        ("does not count before 2999", |source| {
+            replace(source, &[PEER], |params| params.not_before = rcgen::date_time_ymd(2999, 1, 1));
+        }),
+        ("has to be for spiffe://test.example/ns/test/service/app", |source| {
+            replace(source, &["spiffe://test.example/ns/test/service/other"], |_| {});
+        }),
+        ("is not signed by an authority of", |source| {
+            let before = std::fs::read_to_string(source.path("ca.crt")).unwrap();
+            replace(source, &[PEER], |_| {});
+            std::fs::write(source.path("ca.crt"), before).unwrap();
+        }),
+        ("cannot be used together", |source| {
+            let certificate = std::fs::read_to_string(source.path("own.crt")).unwrap();
+            replace(source, &[PEER], |_| {});
+            std::fs::write(source.path("own.crt"), certificate).unwrap();
+        }),
+        ("cannot read", |source| std::fs::remove_file(source.path("own.key")).unwrap()),
+    ];
+    for (why, break_it) in rows {
+        let (_folder, source) = certified();
+        let mut inbound = listener("mesh", tcp("127.0.0.1:1"), true);
+        inbound.direction = DirectionPlan::Inbound;
+        let services = [service(vec![endpoint(tcp("127.0.0.1:3"), Some(PEER))])];
+        let mut sockets = Sockets::default();
+        let mut stage = |notes: &mut Vec<String>| {
+            sockets.begin(Some(PEER));
+            let mut listeners = sockets.listeners(&source, std::slice::from_ref(&inbound), notes);
+            let services = sockets.services(&source, &services, notes);
+            let key = services[0].endpoints.first().map(|one| one.tls_key.clone());
+            let listener = listeners.pop().and_then(|one| one.tls);
+            let told = (sockets.changed(), sockets.renewed(), sockets.certificates());
+            (listener, key, told)
+        };
+        let mut notes = Vec::new();
+        let (listens, towards, (changed, renewed, certificates)) = stage(&mut notes);
+        assert!(notes.is_empty() && !changed && renewed.is_empty(), "{why}: {notes:?}");
+        let uses: Vec<_> = certificates.iter().map(|one| one.used_by.as_str()).collect();
+        assert_eq!(uses, ["listener mesh", "upstreams"]);
+
+        break_it(&source);
+        let (kept, still, (_, renewed, after)) = stage(&mut notes);
+        assert!(Arc::ptr_eq(&listens.unwrap(), &kept.unwrap()) && towards == still, "{why}");
+        assert_eq!((renewed.len(), after), (0, certificates), "{why}");
+        assert_eq!(notes.len(), 2, "{why}: {notes:?}");
+        assert!(notes.iter().all(|note| note.contains(why)), "{why}: {notes:?}");
+        assert!(notes.iter().all(|note| note.contains("stays in use")), "{notes:?}");
+
+        // One that works takes its place, and is told with its expiry.
+        notes.clear();
+        renew(&source);
+        let (_, new, (_, renewed, _)) = stage(&mut notes);
+        assert!(notes.is_empty() && new != towards, "{why}: {notes:?}");
+        assert!(renewed.iter().all(|line| line.contains("own.crt")), "{renewed:?}");
+        assert_eq!(renewed.len(), 2, "{why}: {renewed:?}");
+    }
+}
+
+#[test]
+fn a_certificate_that_never_worked_is_not_used() {
+    let (_folder, source) = certified();
+    replace(&source, &[PEER], |params| params.not_after = rcgen::date_time_ymd(2001, 1, 1));
+    let mut notes = Vec::new();
+    let plans = [listener("https", tcp("127.0.0.1:1"), true)];
+    assert!(Sockets::default().listeners(&source, &plans, &mut notes).is_empty());
+    assert!(notes[0].contains("expired at 2001") && notes[0].ends_with("it does not listen"));
+}

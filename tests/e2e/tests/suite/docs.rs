@@ -203,6 +203,37 @@ fn the_tutorial_of_rollouts_ends_with_a_proof_that_holds_and_a_forged_one_that_d
 }
 
 #[test]
+fn the_page_on_draining_and_upgrading_does_what_it_says() {
+    let page = std::fs::read_to_string(root().join("docs/how-to/drain-and-upgrade.md")).unwrap();
+    let ports = ["8080", "15090"].map(|port| (port.to_owned(), free_port().to_string()));
+    let folder = TempDir::new().unwrap();
+    tamis_e2e::tamis(folder.path(), &["--version"]);
+    let outputs = follow(folder.path(), &renumber(&page, &ports), |commands, out| {
+        match (commands.contains("proxy drain"), commands.contains("proxy undrain")) {
+            (true, _) => out.contains("503\n"),
+            (false, true) => out.ends_with("ready\n"),
+            (false, false) => true,
+        }
+    });
+    let said = |part: &str| {
+        let found = outputs.iter().find(|(commands, _)| commands.contains(part));
+        found.unwrap_or_else(|| panic!("the page has no `{part}`")).1.clone()
+    };
+    assert!(said("proxy drain").contains("listeners close in 600 s"), "{}", said("proxy drain"));
+    assert!(said("proxy undrain").contains("gateway:demo/edge: serving"));
+    assert!(said("proxy routes").contains("http http://127.0.0.1:"), "{}", said("proxy routes"));
+}
+
+#[test]
+fn the_page_on_certificates_does_what_it_says() {
+    let page = std::fs::read_to_string(root().join("docs/how-to/certificates.md")).unwrap();
+    let folder = TempDir::new().unwrap();
+    tamis_e2e::tamis(folder.path(), &["--version"]);
+    let outputs = follow(folder.path(), &page, |_, _| true);
+    assert!(outputs[0].1.contains("edge.crt  for 90 days"), "{outputs:?}");
+}
+
+#[test]
 fn the_commands_of_the_readme_are_commands() {
     let page = std::fs::read_to_string(root().join("README.md")).unwrap();
     let blocks = blocks(&page);

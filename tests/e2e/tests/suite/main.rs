@@ -15,6 +15,7 @@ mod fleet;
 mod guests;
 mod hostile;
 mod http;
+mod lifecycle;
 mod messages;
 mod registry;
 mod retries;

@@ -2,8 +2,11 @@
 
 use super::Wrongs;
 use crate::change::files;
+use crate::check::nodes;
 use crate::output::{self, Output, one_line};
 use crate::up::gather::{Gathered, Wrong, gather, key};
+use crate::up::member::Member;
+use crate::up::ports::Ports;
 use crate::up::registry::Embedded;
 use anyhow::{Context as _, Result};
 use serde_json::json;
@@ -12,6 +15,7 @@ use std::path::{Path, PathBuf};
 use tamis_api::ApplyRequest;
 use tamis_client::{Artifact, Client, ClientError, Options};
 use tamis_node::{Source, Store, causes};
+use tamis_resources::NodeName;
 use tamis_trust::{Digest, Manifest, bundle_lines};
 use tokio::runtime::Runtime;
 
@@ -39,6 +43,7 @@ impl Done {
 /// A client that knows what it sent.
 pub(super) struct Feeder {
     folder: PathBuf,
+    ports: Ports,
     store: PathBuf,
     pub(super) sent: PathBuf,
     client: Client,
@@ -46,6 +51,8 @@ pub(super) struct Feeder {
     output: Output,
     wrongs: Wrongs,
     pub(super) stopped: bool,
+    /// The proxies that were started.
+    running: Vec<NodeName>,
     /// What was applied last.
     pub(super) applied: Option<ApplyRequest>,
     /// The documents in force that came from here, each with its file.
@@ -59,6 +66,7 @@ pub(super) struct Feeder {
 impl Feeder {
     pub(super) fn new(
         folder: &Path,
+        ports: Ports,
         store: &Path,
         registry: &Embedded,
         wrongs: Wrongs,
@@ -75,6 +83,7 @@ impl Feeder {
         let pins = std::fs::read(&sent).ok().and_then(|text| serde_json::from_slice(&text).ok());
         Ok(Self {
             folder: folder.to_owned(),
+            ports,
             store: store.to_owned(),
             sent,
             client: Client::new(options)?,
@@ -82,11 +91,32 @@ impl Feeder {
             output,
             wrongs,
             stopped: false,
+            running: Vec::new(),
             applied: None,
             known: BTreeMap::new(),
             there: HashSet::new(),
             pins: pins.unwrap_or_default(),
         })
+    }
+
+    /// These proxies were started, and no others.
+    pub(super) fn running(mut self, members: &[Member]) -> Self {
+        self.running = members.iter().map(|member| member.name.clone()).collect();
+        self
+    }
+
+    /// Proxies that the documents plan since the start, and those that they plan no more.
+    fn members(&self, gathered: &Gathered, done: &mut Done) {
+        let planned = nodes(&gathered.documents);
+        let new = planned.iter().filter(|name| !self.running.contains(name));
+        done.wrongs.extend(new.map(|name| {
+            Wrong::new(format!("{name} is planned and does not run: start `tamis up` again"))
+        }));
+        // What cannot be read may plan it still.
+        let gone = self.running.iter().filter(|name| !planned.contains(name));
+        done.wrongs.extend(gone.filter(|_| gathered.broken.is_empty()).map(|name| {
+            Wrong::new(format!("{name} runs and is planned no more: start `tamis up` again"))
+        }));
     }
 
     pub(super) fn ask<T>(
@@ -109,7 +139,7 @@ impl Feeder {
             return;
         }
         let mut done = Done::default();
-        match gather(&self.folder) {
+        match gather(&self.folder, self.ports) {
             Ok(gathered) => self.send(&gathered, &mut done),
             Err(error) => done.wrongs.push(Wrong::new(one_line(&causes(error.as_ref())))),
         }
@@ -118,6 +148,7 @@ impl Feeder {
 
     fn send(&mut self, gathered: &Gathered, done: &mut Done) {
         done.wrongs.extend(gathered.wrongs.iter().cloned());
+        self.members(gathered, done);
         self.push(gathered, done);
         // Pins before documents: what a new document attaches is to be there. The first time it is the other way round,
         // since documents say whose signatures count; and a pin that is refused may have waited for just that.

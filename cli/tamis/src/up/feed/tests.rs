@@ -36,15 +36,23 @@ fn folder() -> TempDir {
     folder
 }
 
+const PORTS: Ports = Ports { offset: 0, apps: true };
+
+fn edge() -> Vec<Member> {
+    members(&parse("edge.yaml", GATEWAY).0).unwrap()
+}
+
 fn registry(folder: &Path) -> Result<Embedded> {
-    Embedded::start(folder, &members(&parse("edge.yaml", GATEWAY).0).unwrap())
+    Embedded::start(folder, &edge(), None, PORTS)
 }
 
 impl World {
     fn start(folder: TempDir) -> Self {
         let registry = registry(folder.path()).unwrap();
         let store = folder.path().join(".tamis/store");
-        let feeding = Feeding::start(folder.path(), &store, &registry, Output::Json).unwrap();
+        let feeding =
+            Feeding::start(folder.path(), PORTS, &edge(), &store, &registry, Output::Json);
+        let feeding = feeding.unwrap();
         Self { folder, feeding, registry }
     }
 

@@ -22,7 +22,7 @@ fn folder(files: &[(&str, String)]) -> TempDir {
 }
 
 fn gathered(files: &[(&str, String)]) -> Gathered {
-    gather(folder(files).path()).unwrap()
+    gather(folder(files).path(), Ports { offset: 0, apps: true }).unwrap()
 }
 
 fn keys(gathered: &Gathered) -> Vec<String> {
@@ -99,7 +99,7 @@ fn what_is_wrong_between_documents_is_told_and_sent_all_the_same() {
 fn a_file_that_is_no_text_is_told_and_is_as_good_as_broken() {
     let folder = folder(&[("a.yaml", service("a"))]);
     std::fs::write(folder.path().join("b.yaml"), b"\xff\xfe").unwrap();
-    let all = gather(folder.path()).unwrap();
+    let all = gather(folder.path(), Ports { offset: 0, apps: true }).unwrap();
     assert_eq!(keys(&all), ["Service/shop/a"]);
     assert!(all.is_broken("b.yaml") && all.wrongs[0].line.starts_with("b.yaml: "), "{all:?}");
 }

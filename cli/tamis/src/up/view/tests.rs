@@ -2,86 +2,137 @@
 
 use super::*;
 
-#[test]
-fn counters_of_the_telemetry_filter_are_read() {
-    let text = "tamis_requests_total{route=\"a\",status_class=\"2xx\"} 9\n\
-        tamis_requests_total{route=\"a\",status_class=\"5xx\"} 1\n\
-        tamis_request_duration_ms_bucket{route=\"a\",le=\"5\"} 9\n\
-        tamis_request_duration_ms_bucket{route=\"a\",le=\"+Inf\"} 10\n";
-    let seen = seen(text);
-    assert!((seen.requests - 10.0).abs() < 0.1 && (seen.good - 9.0).abs() < 0.1);
-    assert!((seen.success() - 90.0).abs() < 0.1);
-    assert_eq!((seen.quantile(0.5), seen.quantile(0.99)), ("≤5ms".into(), "more".into()));
-}
-
-#[test]
-fn only_what_happened_since_the_last_picture_counts() {
-    let text = |good: u32, late: u32| {
-        format!(
-            "# TYPE tamis_requests_total counter\ntamis_requests_total{{status_class=\"2xx\"}} {good}\n\
-             tamis_request_duration_ms_bucket{{le=\"5\"}} {good}\n\
-             tamis_request_duration_ms_bucket{{le=\"10\"}} {}\nno number here\n",
-            good + late
-        )
-    };
-    let (before, now) = (seen(&text(100, 0)), seen(&text(101, 9)));
-    let since = now.since(Some(&before));
-    assert!((since.requests - 1.0).abs() < 0.1);
-    assert_eq!((since.quantile(0.1), since.quantile(0.99)), ("≤5ms".into(), "≤10ms".into()));
-    let nothing = now.since(Some(&now));
-    assert_eq!(nothing.quantile(0.5), "–");
-    assert!((nothing.success() - 100.0).abs() < 0.1);
-}
-
-fn row(name: &str, filters: &str) -> Row {
+fn row(name: &str) -> Row {
+    let nothing: TrafficCounts = TrafficCounts::default();
     Row {
         name: name.to_owned(),
-        rate: 12.34,
-        success: 99.5,
-        p50: "≤5ms".to_owned(),
-        p99: "–".to_owned(),
-        filters: filters.to_owned(),
-        addresses: "http http://127.0.0.1:8080  admin http://127.0.0.1:15000".to_owned(),
+        seconds: 10.0,
+        traffic: nothing,
+        retries: 0,
+        slots: (6, 6),
+        open: Vec::new(),
+        astray: Vec::new(),
+        problems: Vec::new(),
+        addresses: "http 127.0.0.1:8080  admin 127.0.0.1:15000".to_owned(),
     }
+}
+
+/// A row with that many responses of each class, from none to 5xx.
+fn busy(name: &str, classes: [u64; 6]) -> Row {
+    let mut row = row(name);
+    row.traffic.responses[0] = classes;
+    row
+}
+
+fn around<'a>(wrongs: &'a [String], tries: &'a [(String, String)]) -> Around<'a> {
+    Around { registry: "http://127.0.0.1:5000", wrongs, tries, try_file: "shop/.tamis/try.txt" }
+}
+
+fn shown(rows: &[Row], around: &Around<'_>, width: usize, height: usize) -> Vec<String> {
+    picture(rows, around, Duration::from_secs(75), width, height)
+}
+
+const NAMES: [&str; 5] = [
+    "gateway:shop/edge",
+    "sidecar:shop/catalog/0",
+    "sidecar:shop/payments/0",
+    "sidecar:shop/payments/1",
+    "sidecar:shop/storefront/0",
+];
+
+#[test]
+fn percentages_are_of_something_and_what_is_refused_is_no_success() {
+    assert_eq!(row("a").cells(), ["0", "–", "–", "–", "–", "–", "0", "6/6"]);
+    let cells = busy("a", [1, 0, 60, 20, 10, 9]).cells();
+    assert_eq!(&cells[..4], ["10.0", "80%", "10%", "10%"]);
+    let cells = busy("a", [0, 0, 999, 0, 1, 0]).cells();
+    assert_eq!(&cells[..4], ["100", "99%", "<1%", "0%"], "all is said of all alone");
+}
+
+#[test]
+fn times_are_as_exact_as_they_are_read() {
+    for (micros, text) in [
+        (0, "0.0ms"),
+        (1_250, "1.2ms"),
+        (12_500, "12ms"),
+        (1_500_000, "1500ms"),
+        (61_000_000, "61s"),
+    ] {
+        assert_eq!(took(Duration::from_micros(micros)), text);
+    }
+}
+
+#[test]
+fn everything_that_matters_fits_a_terminal_of_80_by_24() {
+    let mut rows: Vec<Row> = NAMES.iter().map(|name| busy(name, [0, 0, 9_999, 0, 1, 9])).collect();
+    rows[0]
+        .open
+        .push("circuit open: shop/payments:80 at 127.0.0.1:15016, from gateway:shop/edge".into());
+    rows[1].slots = (5, 6);
+    rows[1].astray.push("sidecar:shop/catalog/0: shop/jwt 0.1.0 refused:trust.altered: x".into());
+    let tries = [("what it shows".to_owned(), "curl -s http://127.0.0.1:8080/".to_owned())];
+    let wrongs: Vec<String> = (0..40).map(|at| format!("routes.yaml:{at}: wrong")).collect();
+    let lines = shown(&rows, &around(&wrongs, &tries), 80, 24);
+    assert!(lines.len() < 24, "{}", lines.len());
+    for line in &lines {
+        assert!(measure_text_width(line) <= 80, "{line}");
+    }
+    let text = lines.join("\n");
+    for part in NAMES {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    for part in [
+        "circuit open: shop/payments:80",
+        "registry http://127.0.0.1:5000",
+        "more;",
+        "5/6",
+        "1:15",
+        "try.txt",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let quiet = shown(&rows[2..], &around(&[], &tries), 80, 24).join("\n");
+    assert!(quiet.contains("all circuits closed") && quiet.contains("curl -s"), "{quiet}");
+    assert!(quiet.contains("admin 127.0.0.1:15000"), "{quiet}");
 }
 
 #[test]
 fn columns_stand_below_their_headings_whatever_the_names() {
     let rows = [
-        row("gateway:shop/edge", "route 0.1.0"),
-        row("sidecar:shop/a-much-longer-name/12", "jwt 0.1.0"),
+        row("gateway:shop/edge"),
+        row("sidecar:shop/a-much-longer-name-than-there-is-room-for/12"),
     ];
-    let text = picture(&rows, &[], &[], 200);
-    let lines: Vec<&str> = text.lines().collect();
-    let column = lines[0].find("filters").unwrap();
-    // Counted in columns, not in bytes: `≤` is one of the former and three of the latter.
-    let at =
-        |line: &str, what: &str| console::measure_text_width(&line[..line.find(what).unwrap()]);
-    assert_eq!((at(lines[1], "route"), at(lines[2], "jwt")), (column, column));
-    assert!(lines[1].contains("12.3") && lines[1].contains("99.5%"));
-    assert!(lines[4].starts_with("gateway:shop/edge") && lines[4].contains("15000"));
+    let lines = shown(&rows, &around(&[], &[]), 80, 24);
+    let end = |line: &str| measure_text_width(line);
+    assert_eq!((end(&lines[2]), end(&lines[3])), (end(&lines[1]), end(&lines[1])));
+    assert!(lines[3].starts_with("sidecar:shop/a-much") && lines[3].contains('…'));
 }
 
 #[test]
-fn no_terminal_is_too_narrow_and_no_line_of_the_table_wraps() {
-    let filters =
-        "route 0.1.0 · jwt 0.1.0 refused:trust.altered · Ünï 1.0.0 · 漢字漢字 2.0.0".repeat(4);
-    let rows = [row("gateway:shop/edge", &filters), row(&"n".repeat(300), "")];
+fn no_terminal_is_too_small_and_no_line_but_a_command_wraps() {
+    let mut rows = [row("gateway:shop/edge"), row(&"n".repeat(300)), row("Ünï/漢字漢字")];
+    rows[0].astray.push("漢字".repeat(100));
     for width in [0, 1, 2, 3, 10, 29, 30, 79, 80, 81, 500] {
-        let text = picture(&rows, &[], &[], width);
-        let table = text.split("Try, in").next().unwrap();
-        for line in table.lines() {
-            assert!(console::measure_text_width(line) <= width.max(1), "{width}: {line}");
+        for height in [0, 1, 2, 5, 24, 100] {
+            let lines = shown(&rows, &around(&["x".repeat(500)], &[]), width, height);
+            assert!(lines.len() < height.max(2), "{width}×{height}: {}", lines.len());
+            for line in lines {
+                assert!(measure_text_width(&line) <= width.max(1), "{width}: {line}");
+            }
         }
     }
-    assert!(picture(&[], &[], &[], 80).starts_with("proxy"));
 }
 
 #[test]
 fn commands_to_try_are_never_cut_and_names_move_no_cursor() {
     let command = format!("tamis filter sign {}", "x".repeat(300));
     let tries = [("what it shows".to_owned(), command.clone())];
-    let text = picture(&[row("evil\x1b[2J\n", "\x07\r")], &["a\x1b[2Jb".to_owned()], &tries, 40);
-    assert!(text.contains(&command));
+    let wrongs = ["a\x1b[2Jb".to_owned()];
+    let all = shown(&[row("evil\x1b[2J\n")], &around(&wrongs, &tries), 40, 40);
+    let text = all.join("\n");
+    assert!(text.contains(&command), "{text}");
     assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+    // One there is no room for is left out, and is where the last line says.
+    let few = shown(&[row("a")], &around(&wrongs, &tries), 40, 10).join("\n");
+    assert!(!few.contains("filter sign") && few.contains("try.txt"), "{few}");
 }

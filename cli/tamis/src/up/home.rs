@@ -1,0 +1,150 @@
+//! `.tamis` belongs to one folder in one place: its keys are not taken along with a copy of the folder.
+//!
+//! A copy has other inodes than what it was made of, and a folder that was handed around has those of another machine. So the
+//! folder keeps a note of which `.tamis` it is; one without that note is not believed when there are keys in it.
+
+use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use tamis_node::private;
+
+/// The note's name.
+const HOME: &str = "home.json";
+/// What makes a `.tamis` one that is not to be shared: keys, and what was written under them.
+const OWN: [&str; 7] = ["keys", "certs", "registry", "state", "cache", "access", "token"];
+
+/// Which `.tamis` it is.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Home {
+    /// The folder that it was made for.
+    folder: String,
+    device: u64,
+    inode: u64,
+}
+
+/// Whether a `.tamis` that came from elsewhere is taken all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Elsewhere {
+    /// It is refused.
+    Refuse,
+    /// It is: the folder was moved, and nobody else has it.
+    Adopt,
+}
+
+/// Makes the `.tamis` of a folder if there is none, and takes the rights of others from what is there.
+pub(crate) fn open(folder: &Path, elsewhere: Elsewhere) -> Result<()> {
+    let dot = folder.join(".tamis");
+    let shown = dot.display();
+    if dot.is_symlink() {
+        bail!("{shown} is a link; what keys lie in is to be a folder of {}", folder.display());
+    }
+    let is_new = !dot.exists();
+    private::folder(&dot).with_context(|| format!("{shown} cannot be used"))?;
+    let about = fs::metadata(&dot).with_context(|| format!("{shown} cannot be read"))?;
+    let place = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let now = Home { folder: place.display().to_string(), device: about.dev(), inode: about.ino() };
+    let note = dot.join(HOME);
+    let before: Option<Home> =
+        fs::read(&note).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let same = |before: &Home| (before.device, before.inode) == (now.device, now.inode);
+    let own = is_new
+        || before.as_ref().is_some_and(same)
+        || (before.is_none() && !OWN.iter().any(|name| dot.join(name).exists()));
+    if !own && elsewhere == Elsewhere::Refuse {
+        let of = before.map(|before| format!(" of {}", before.folder)).unwrap_or_default();
+        bail!(
+            "{shown} is a copy{of}: its keys and tokens are not to be shared, and code it has compiled is not to be \
+             believed. `rm -r {shown}`, and `tamis up` makes new ones; if the folder was moved and nobody else has it, \
+             `tamis up {} --adopt`",
+            folder.display()
+        );
+    }
+    private::narrow(&dot).with_context(|| format!("{shown} cannot be kept from others"))?;
+    if before.as_ref() != Some(&now) {
+        let text = serde_json::to_vec_pretty(&now)?;
+        private::file(&note)
+            .and_then(|mut file| file.write_all(&text))
+            .with_context(|| format!("{} cannot be written", note.display()))?;
+    }
+    Ok(())
+}
+
+/// What to be told of a `.tamis` that a command reads but does not own: that it is a copy.
+pub(crate) fn is_copy(folder: &Path) -> bool {
+    let dot = folder.join(".tamis");
+    let (Ok(about), Ok(text)) = (fs::metadata(&dot), fs::read(dot.join(HOME))) else {
+        return false;
+    };
+    let before: Option<Home> = serde_json::from_slice(&text).ok();
+    before.is_some_and(|before| (before.device, before.inode) != (about.dev(), about.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::process::Command;
+    use tempfile::TempDir;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_copy_of_a_folder_takes_no_key_along() {
+        let root = TempDir::new().unwrap();
+        let shop = root.path().join("shop");
+        fs::create_dir(&shop).unwrap();
+        open(&shop, Elsewhere::Refuse).unwrap();
+        fs::create_dir(shop.join(".tamis/keys")).unwrap();
+        fs::write(shop.join(".tamis/keys/a.key"), "secret").unwrap();
+        open(&shop, Elsewhere::Refuse).unwrap();
+        let keys = [shop.join(".tamis"), shop.join(".tamis/keys"), shop.join(".tamis/keys/a.key")];
+        assert_eq!(keys.map(|path| mode(&path)), [0o700, 0o700, 0o600]);
+
+        for copy in [
+            "cp -r shop copy",
+            "cp -a shop copy",
+            "tar cf - shop | (mkdir copy && tar xf - -C copy --strip-components 1)",
+        ] {
+            let done = Command::new("sh").args(["-c", copy]).current_dir(root.path()).status();
+            assert!(done.unwrap().success(), "{copy}");
+            let copied = root.path().join("copy");
+            let why = open(&copied, Elsewhere::Refuse).unwrap_err().to_string();
+            assert!(why.contains("is a copy of /") && why.contains("rm -r"), "{why}");
+            assert!(is_copy(&copied) && !is_copy(&shop));
+            // Without its note it is believed no more than with it.
+            fs::remove_file(copied.join(".tamis/home.json")).unwrap();
+            assert!(open(&copied, Elsewhere::Refuse).is_err());
+            fs::remove_dir_all(copied.join(".tamis")).unwrap();
+            open(&copied, Elsewhere::Refuse).unwrap();
+            fs::remove_dir_all(&copied).unwrap();
+        }
+
+        // Moved, it is the same; and what its owner says is theirs, is.
+        let moved = root.path().join("moved");
+        fs::rename(&shop, &moved).unwrap();
+        open(&moved, Elsewhere::Refuse).unwrap();
+        fs::remove_file(moved.join(".tamis/home.json")).unwrap();
+        open(&moved, Elsewhere::Adopt).unwrap();
+        open(&moved, Elsewhere::Refuse).unwrap();
+    }
+
+    #[test]
+    fn a_link_to_keys_elsewhere_is_no_folder_of_them() {
+        let root = TempDir::new().unwrap();
+        let (shop, keys) = (root.path().join("shop"), root.path().join("keys"));
+        fs::create_dir(&shop).unwrap();
+        fs::create_dir(&keys).unwrap();
+        std::os::unix::fs::symlink(&keys, shop.join(".tamis")).unwrap();
+        assert!(open(&shop, Elsewhere::Adopt).is_err());
+        // What others put there without keys is fine: a lock, say.
+        let other = root.path().join("other");
+        fs::create_dir_all(other.join(".tamis")).unwrap();
+        fs::write(other.join(".tamis/filters.lock.yaml"), "x").unwrap();
+        open(&other, Elsewhere::Refuse).unwrap();
+    }
+}

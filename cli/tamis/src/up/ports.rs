@@ -1,0 +1,156 @@
+//! The same mesh once more on the same machine: every port of the folder, moved by a number.
+
+use anyhow::{Context as _, Result, bail};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use tamis_node::{Documents, Source};
+use tamis_resources::{Document, Resource, parse};
+
+/// By how much ports are moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ports {
+    /// Added to every port that the folder's proxies listen on.
+    pub(crate) offset: u16,
+    /// Whether the applications are this command's, so that theirs move as well.
+    pub(crate) apps: bool,
+}
+
+impl Ports {
+    /// The documents of a folder, with their ports moved.
+    pub(crate) fn read(self, folder: &Path) -> Result<Documents> {
+        let mut read = Source::folder(folder).read()?;
+        if self.offset == 0 {
+            return Ok(read);
+        }
+        let mut files: BTreeMap<String, Vec<Document>> = BTreeMap::new();
+        for document in read.documents.drain(..) {
+            files.entry(document.source.clone()).or_default().push(document);
+        }
+        for name in files.into_keys() {
+            let path = folder.join(&name);
+            let text = std::fs::read_to_string(&path)
+                .with_context(|| format!("{} cannot be read", path.display()))?;
+            // What is wrong with the file is known from before.
+            read.documents.extend(parse(&name, &self.moved(&name, &text)?).0);
+        }
+        Ok(read)
+    }
+
+    /// A text of documents with its ports moved; everything else stays where it is.
+    pub(crate) fn moved(self, name: &str, text: &str) -> Result<String> {
+        if self.offset == 0 {
+            return Ok(text.to_owned());
+        }
+        let (documents, _) = parse(name, text);
+        let mut places: Vec<(usize, usize)> = Vec::new();
+        for document in &documents {
+            for pointer in self.pointers(document) {
+                let place = document.place(&pointer, "");
+                places.push((place.start, place.end));
+            }
+        }
+        places.sort_unstable();
+        places.dedup();
+        let mut moved = text.to_owned();
+        for (start, end) in places.into_iter().rev() {
+            let written = text.get(start..end).unwrap_or_default();
+            moved.replace_range(start..end, &self.port(name, written)?);
+        }
+        Ok(moved)
+    }
+
+    /// Where a document has ports that are listened on.
+    fn pointers(self, document: &Document) -> Vec<String> {
+        let mut pointers = Vec::new();
+        match &document.resource {
+            Resource::Gateway(spec) => {
+                let listeners = 0..spec.listeners.len();
+                pointers.extend(listeners.map(|at| format!("/spec/listeners/{at}/port")));
+                pointers.extend(spec.admin.is_some().then(|| "/spec/admin".to_owned()));
+            }
+            Resource::Service(spec) => {
+                for (at, endpoint) in spec.endpoints.iter().enumerate() {
+                    let own = endpoint
+                        .address
+                        .parse()
+                        .is_ok_and(|address: SocketAddr| self.apps && address.ip().is_loopback());
+                    let there = [
+                        ("address", own),
+                        ("sidecar", endpoint.sidecar.is_some()),
+                        ("outbound", endpoint.outbound.is_some()),
+                        ("admin", endpoint.admin.is_some()),
+                    ];
+                    let there = there.into_iter().filter(|(_, there)| *there);
+                    pointers.extend(there.map(|(name, _)| format!("/spec/endpoints/{at}/{name}")));
+                }
+            }
+            _ => {}
+        }
+        pointers
+    }
+
+    /// A port, or an address with one, with the port moved.
+    fn port(self, name: &str, written: &str) -> Result<String> {
+        let digits = |c: char| c.is_ascii_digit();
+        let end = written.rfind(digits).map_or(0, |at| at + 1);
+        let front = written.get(..end).unwrap_or_default();
+        let start = front.rfind(|c| !digits(c)).map_or(0, |at| at + 1);
+        let (Some(before), Some(port), Some(after)) =
+            (written.get(..start), written.get(start..end), written.get(end..))
+        else {
+            return Ok(written.to_owned());
+        };
+        let Ok(port) = port.parse::<u16>() else { return Ok(written.to_owned()) };
+        let Some(moved) = port.checked_add(self.offset) else {
+            bail!("{name}: port {port} and --port-offset {} are more than 65535", self.offset);
+        };
+        Ok(format!("{before}{moved}{after}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "\
+# Port 8080 of 127.0.0.1:8080.
+kind: Gateway
+apiVersion: gateway.networking.k8s.io/v1
+metadata: { name: edge, namespace: shop }
+spec:
+  listeners: [{ name: http, port: 8080, protocol: HTTP }]
+  admin: \"127.0.0.1:15090\"
+---
+kind: Service
+apiVersion: tamis.dev/v1alpha1
+metadata: { name: pay, namespace: shop }
+spec:
+  ports: [{ port: 80, protocol: http }]
+  endpoints:
+    - { address: '127.0.0.1:9001', sidecar: 127.0.0.1:15006 }
+    - address: pay.example:9001
+      outbound: 127.0.0.1:15001 # the application's
+    - address: \"[::1]:9002\"
+";
+
+    #[test]
+    fn only_ports_that_are_listened_on_move() {
+        let ports = Ports { offset: 10_000, apps: true };
+        let moved = ports.moved("a.yaml", TEXT).unwrap();
+        let wanted = TEXT
+            .replace("port: 8080", "port: 18080")
+            .replace("15090", "25090")
+            .replace("'127.0.0.1:9001'", "'127.0.0.1:19001'")
+            .replace("15006", "25006")
+            .replace("15001", "25001")
+            .replace("[::1]:9002", "[::1]:19002");
+        assert_eq!(moved, wanted);
+        // Applications that run already stay where they are.
+        let elsewhere = Ports { apps: false, ..ports }.moved("a.yaml", TEXT).unwrap();
+        assert!(elsewhere.contains("'127.0.0.1:9001'") && elsewhere.contains("[::1]:9002"));
+        assert_eq!(Ports { offset: 0, apps: true }.moved("a.yaml", TEXT).unwrap(), TEXT);
+        let error = Ports { offset: 60_000, apps: true }.moved("a.yaml", TEXT).unwrap_err();
+        assert!(error.to_string().contains("more than 65535"), "{error}");
+    }
+}

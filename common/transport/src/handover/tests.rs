@@ -1,0 +1,67 @@
+use std::io::{Read as _, Write as _};
+use std::num::NonZeroUsize;
+
+use super::*;
+use crate::listen::bind;
+
+fn count(number: usize) -> NonZeroUsize {
+    NonZeroUsize::new(number).unwrap()
+}
+
+#[test]
+fn a_successor_has_the_very_sockets_and_what_waits_in_their_queues() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, local) = (folder.path().join("give"), Address::Unix(folder.path().join("local")));
+    let any: Address = "127.0.0.1:0".parse().unwrap();
+    let tcp = bind(&any, count(2)).unwrap();
+    let unix = bind(&local, count(1)).unwrap();
+    let there = tcp[0].local_address().unwrap();
+    let Address::Tcp(address) = there else { panic!() };
+    // They wait before anybody accepts, and outlive the process that has the sockets now.
+    let mut early: Vec<_> =
+        (0..8).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+    let giver = Giver::bind(&path).unwrap();
+    let handed = move || {
+        let tcp = tcp.into_iter().map(|socket| ("http", "127.0.0.1:0".parse().unwrap(), socket));
+        let unix = unix.into_iter().map(|socket| ("local", local.clone(), socket));
+        let all = tcp.chain(unix);
+        Ok(all
+            .map(|(name, address, socket)| Handed { name: name.to_owned(), address, socket })
+            .collect())
+    };
+    let given = std::thread::spawn(move || giver.give(handed));
+    let (predecessor, taken) = Predecessor::ask(&path).unwrap();
+    predecessor.serving().unwrap();
+    given.join().unwrap().unwrap();
+    let names: Vec<_> = taken.iter().map(|one| (one.name.as_str(), &one.address)).collect();
+    assert_eq!((names.len(), names[0], names[2].0), (3, ("http", &any), "local"));
+    let mut accepted = 0;
+    for one in taken {
+        let BoundListener::Tcp(listener) = one.socket else { continue };
+        assert_eq!(listener.local_addr().unwrap(), address);
+        while let Ok((mut stream, _)) = listener.accept() {
+            stream.write_all(b"x").unwrap();
+            accepted += 1;
+        }
+    }
+    assert_eq!(accepted, 8);
+    for stream in &mut early {
+        let mut octet = [0];
+        stream.read_exact(&mut octet).unwrap();
+    }
+}
+
+#[test]
+fn what_hands_nothing_over_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("give");
+    assert!(Predecessor::ask(&path).is_err(), "nobody is there");
+    let giver = Giver::bind(&path).unwrap();
+    assert!(Giver::bind(&path).is_err(), "somebody is there already");
+    // A successor that fails before it serves is an error, and the one before goes on.
+    let given = std::thread::spawn(move || giver.give(|| Ok(Vec::new())));
+    let (predecessor, taken) = Predecessor::ask(&path).unwrap();
+    assert!(taken.is_empty());
+    drop(predecessor);
+    assert!(given.join().unwrap().is_err());
+}

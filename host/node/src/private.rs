@@ -1,0 +1,123 @@
+//! Files and folders that hold secrets: configurations with keys in them, requests with tokens in them.
+//!
+//! They are made for their owner alone, whatever the umask is. What is there already and can be read by others is narrowed
+//! when it is ours, and refused when it is somebody else's: whoever owns a folder can put anything there.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
+use std::path::Path;
+
+/// Folders in folders that are narrowed.
+const DEPTH_MAX: usize = 8;
+
+/// Makes a folder, and those above it, for their owner alone; one that is there is narrowed.
+///
+/// # Errors
+/// When it cannot be made, is somebody else's, or is a link to elsewhere.
+pub fn folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    let about = fs::symlink_metadata(path)?;
+    if about.file_type().is_symlink() {
+        // Where it leads to is the owner's choice, and is what has to be theirs.
+        return owned(path, &fs::metadata(path)?).and_then(|()| set(path, 0o700));
+    }
+    owned(path, &about)?;
+    set(path, 0o700)
+}
+
+/// Opens a file for its owner alone, with nothing in it; one that is there is narrowed before anything is written.
+///
+/// # Errors
+/// What the system says.
+pub fn file(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
+}
+
+/// Takes the rights of others from everything in a folder; links are left alone.
+///
+/// # Errors
+/// When something there is somebody else's.
+pub fn narrow(path: &Path) -> io::Result<()> {
+    narrow_to(path, DEPTH_MAX)
+}
+
+fn narrow_to(path: &Path, depth: usize) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let path = entry?.path();
+        let about = match fs::symlink_metadata(&path) {
+            Ok(about) => about,
+            // Renamed or removed since.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        let mode = match about.file_type() {
+            kind if kind.is_dir() => 0o700,
+            kind if kind.is_file() => 0o600,
+            _ => continue,
+        };
+        if about.permissions().mode() & 0o077 != 0 {
+            owned(&path, &about)?;
+            set(&path, mode)?;
+        }
+        if about.is_dir() && depth > 0 {
+            narrow_to(&path, depth - 1)?;
+        }
+    }
+    Ok(())
+}
+
+fn set(path: &Path, mode: u32) -> io::Result<()> {
+    if fs::metadata(path)?.permissions().mode() & 0o777 == mode {
+        return Ok(());
+    }
+    fs::set_permissions(path, Permissions::from_mode(mode))
+}
+
+/// Refuses what belongs to another user than this process runs as.
+fn owned(path: &Path, about: &fs::Metadata) -> io::Result<()> {
+    // The owner of a process's folder is its effective user (proc(5)).
+    let own = fs::metadata("/proc/self").map(|process| process.uid());
+    if own.is_ok_and(|own| own != about.uid()) {
+        let path = path.display();
+        let why = format!("{path} belongs to another user; name a folder of your own");
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+    use tempfile::TempDir;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn what_holds_secrets_is_its_owners_alone_from_the_start_and_when_it_was_not() {
+        let root = TempDir::new().unwrap();
+        let at = |name: &str| root.path().join(name);
+        folder(&at("a/b")).unwrap();
+        assert_eq!((mode(&at("a")), mode(&at("a/b"))), (0o700, 0o700));
+        drop(file(&at("a/secret")).unwrap());
+        assert_eq!(mode(&at("a/secret")), 0o600);
+        for (name, wide) in [("a", 0o755), ("a/b", 0o777), ("a/secret", 0o644)] {
+            fs::set_permissions(at(name), Permissions::from_mode(wide)).unwrap();
+        }
+        drop(file(&at("a/secret")).unwrap());
+        folder(&at("a")).unwrap();
+        assert_eq!((mode(&at("a")), mode(&at("a/secret"))), (0o700, 0o600));
+        fs::write(at("a/b/deep"), "x").unwrap();
+        fs::set_permissions(at("a/b/deep"), Permissions::from_mode(0o664)).unwrap();
+        symlink("/etc/passwd", at("a/link")).unwrap();
+        narrow(&at("a")).unwrap();
+        assert_eq!((mode(&at("a/b")), mode(&at("a/b/deep"))), (0o700, 0o600));
+    }
+}

@@ -1,0 +1,140 @@
+//! A file that lines are appended to: for its owner's eyes, and opened again when it was moved away.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How often it is looked at whether the file is still the one at its path.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A file that lines are appended to.
+///
+/// Records hold paths and queries of requests, and those hold tokens: the file is made with `mode`, and one that more
+/// people could read than that is narrowed. When it is renamed or removed, as rotation does, a new one is made at its path
+/// within a second, or at once when [`LogFile::reopen`] is set.
+#[derive(Debug)]
+pub struct LogFile {
+    path: PathBuf,
+    mode: u32,
+    file: File,
+    looked: Instant,
+    reopen: Arc<AtomicBool>,
+}
+
+impl LogFile {
+    /// Opens it, or makes it, with these permissions, such as 0o600.
+    ///
+    /// # Errors
+    /// When it cannot be written, or others can read it and that cannot be changed.
+    pub fn open(path: &Path, mode: u32) -> io::Result<Self> {
+        let file = open(path, mode)?;
+        let reopen = Arc::default();
+        Ok(Self { path: path.to_owned(), mode, file, looked: Instant::now(), reopen })
+    }
+
+    /// Set it, from a signal handler say, and the file is opened again before the next line.
+    #[must_use]
+    pub fn reopen(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.reopen)
+    }
+
+    fn look(&mut self) -> io::Result<()> {
+        let asked = self.reopen.swap(false, Ordering::Relaxed);
+        if !asked && self.looked.elapsed() < LOOK {
+            return Ok(());
+        }
+        self.looked = Instant::now();
+        let about = self.file.metadata()?;
+        // What is no file, such as a pipe, cannot be rotated.
+        let moved = about.is_file()
+            && fs::metadata(&self.path)
+                .map_or(true, |there| (there.dev(), there.ino()) != (about.dev(), about.ino()));
+        if asked || moved {
+            self.file = open(&self.path, self.mode)?;
+        }
+        Ok(())
+    }
+}
+
+impl Write for LogFile {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.file.write(octets)
+    }
+
+    /// Comes after a batch of whole lines, and once a second when there are none.
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()?;
+        self.look()
+    }
+}
+
+fn open(path: &Path, mode: u32) -> io::Result<File> {
+    let file = OpenOptions::new().create(true).append(true).mode(mode).open(path)?;
+    let about = file.metadata()?;
+    if about.is_file() && about.permissions().mode() & 0o777 & !mode != 0 {
+        file.set_permissions(Permissions::from_mode(mode)).map_err(|error| {
+            let path = path.display();
+            let why = format!("{path} can be read by others and that cannot be changed ({error})");
+            io::Error::new(error.kind(), why)
+        })?;
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn its_owner_alone_reads_it_whatever_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("access.jsonl");
+        drop(LogFile::open(&path, 0o600).unwrap());
+        assert_eq!(mode(&path), 0o600);
+        for before in [0o644, 0o666, 0o640, 0o400] {
+            fs::remove_file(&path).unwrap();
+            fs::write(&path, "x").unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(before | 0o200)).unwrap();
+            drop(LogFile::open(&path, 0o600).unwrap());
+            assert_eq!(mode(&path), 0o600, "{before:o}");
+        }
+        // Somebody who wants a group to read it says so.
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        drop(LogFile::open(&path, 0o640).unwrap());
+        assert_eq!(mode(&path), 0o640);
+        assert!(LogFile::open(Path::new("/dev/null"), 0o600).is_ok(), "no file is no harm");
+    }
+
+    #[test]
+    fn a_file_that_was_moved_away_gets_a_successor() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, old) = (folder.path().join("a"), folder.path().join("a.1"));
+        let mut log = LogFile::open(&path, 0o600).unwrap();
+        log.write_all(b"one\n").unwrap();
+        fs::rename(&path, &old).unwrap();
+        log.flush().unwrap();
+        log.write_all(b"two\n").unwrap();
+        assert_eq!(fs::read_to_string(&old).unwrap(), "one\ntwo\n", "not looked at so soon");
+        // The signal that rotation sends.
+        log.reopen().store(true, Ordering::Relaxed);
+        log.flush().unwrap();
+        log.write_all(b"three\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "three\n");
+        assert_eq!(mode(&path), 0o600);
+        // Without one, the path is looked at now and then.
+        fs::remove_file(&path).unwrap();
+        log.looked = Instant::now().checked_sub(2 * LOOK).unwrap();
+        log.flush().unwrap();
+        log.write_all(b"four\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "four\n");
+        assert_eq!(fs::read_to_string(&old).unwrap(), "one\ntwo\n");
+    }
+}

@@ -1,0 +1,89 @@
+//! Who may ask the admin listener for what.
+//!
+//! A web page that is open in a browser on the machine can send requests to any address of it. So a request names the
+//! listener by an address that is its own (a page that had its name point here sends that name), comes from no page
+//! (`Origin`), and whoever changes something shows a token that no page has, or uses the unix socket.
+
+use http::{Request, StatusCode, header};
+use std::net::IpAddr;
+use tamis_transport::hosts;
+
+/// What the network may ask the admin listener for.
+#[derive(Clone, Default)]
+pub struct AdminAccess {
+    /// Names it is asked by, beside `localhost`, loopback addresses and its own address.
+    pub hosts: Vec<String>,
+    /// Whoever shows it may change what the proxy does; none: the unix socket alone may.
+    pub token: Option<String>,
+}
+
+impl std::fmt::Debug for AdminAccess {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AdminAccess").field("hosts", &self.hosts).finish_non_exhaustive()
+    }
+}
+
+/// Where a request came in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Door {
+    /// A unix socket, which the proxy's user alone can open.
+    Socket,
+    /// A network address: that of this end of the connection.
+    Network(IpAddr),
+}
+
+impl AdminAccess {
+    /// Whether it is answered at all.
+    pub(super) fn admits<B>(&self, door: &Door, request: &Request<B>) -> Result<(), String> {
+        if request.headers().contains_key(header::ORIGIN) {
+            return Err(
+                "the admin listener answers no web page: the request has an `Origin`\n".into()
+            );
+        }
+        let Door::Network(local) = door else { return Ok(()) };
+        hosts::check(request, *local, &self.hosts).map_err(|error| {
+            format!(
+                "{error}: use {local} or localhost, or start the proxy with `--admin-host NAME`\n"
+            )
+        })
+    }
+
+    /// Whether it may change something.
+    pub(super) fn may_change<B>(
+        &self,
+        door: &Door,
+        request: &Request<B>,
+    ) -> Result<(), (StatusCode, String)> {
+        if *door == Door::Socket {
+            return Ok(());
+        }
+        let Some(token) = &self.token else {
+            let why = "over the network nothing is changed: use `tamis proxy drain NODE` on the machine, or start the \
+                       proxy with `--admin-token-file FILE`\n";
+            return Err((StatusCode::FORBIDDEN, why.to_owned()));
+        };
+        let mut shown = request.headers().get_all(header::AUTHORIZATION).iter();
+        let bearer = match (shown.next(), shown.next()) {
+            (Some(one), None) => bearer(one.as_bytes()),
+            _ => None,
+        };
+        if bearer.is_some_and(|bearer| same(bearer, token.as_bytes())) {
+            return Ok(());
+        }
+        let why = "this changes what the proxy does: send the token of `--admin-token-file` as \
+                   `Authorization: Bearer TOKEN`\n";
+        Err((StatusCode::UNAUTHORIZED, why.to_owned()))
+    }
+}
+
+/// The token of `Authorization: Bearer TOKEN` (RFC 6750 §2.1); the scheme's case does not matter (RFC 9110 §11.1).
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked("bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+}
+
+/// Compares in a time that says nothing about where they differ.
+fn same(one: &[u8], other: &[u8]) -> bool {
+    let differs = one.iter().zip(other).fold(0, |differs, (one, other)| differs | (one ^ other));
+    one.len() == other.len() && !one.is_empty() && differs == 0
+}

@@ -1,0 +1,305 @@
+//! `/metrics`: what filters count, then what the host itself knows.
+
+use crate::generation::Slot;
+use crate::proxy::Inner;
+use crate::status::SlotStatus;
+use crate::traffic::{CLASSES, DIRECTIONS};
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tamis_exchange::Circuit;
+use tamis_upstream::ServiceSnapshot;
+
+/// The host's own metrics: name, type, help. Filters define theirs themselves.
+pub const METRICS: [(&str, &str, &str); 35] = [
+    ("tamis_build_info", "gauge", "1, with the release as `version`."),
+    ("tamis_generation", "gauge", "Generation in use."),
+    ("tamis_ready", "gauge", "1 when it serves and nobody drains it, as `/readyz` says."),
+    (
+        "tamis_problems",
+        "gauge",
+        "What is wrong with its documents, files and certificates; `/config` has the words.",
+    ),
+    (
+        "tamis_slots",
+        "gauge",
+        "Slots by state: `serving` what they should, `kept` at the last good version, `refused`.",
+    ),
+    (
+        "tamis_slot_drift",
+        "gauge",
+        "1 for each slot that does not run what it should, by attachment, filter, state and code; no line when all do.",
+    ),
+    (
+        "tamis_certificate_not_after_seconds",
+        "gauge",
+        "When a certificate in use expires, in seconds since the Unix epoch, by use and file.",
+    ),
+    (
+        "tamis_director_connected",
+        "gauge",
+        "1 while the stream to the director is open; absent without a director.",
+    ),
+    (
+        "tamis_director_heard_seconds",
+        "gauge",
+        "When the director was last heard, in seconds since the Unix epoch; absent without a director.",
+    ),
+    ("tamis_connections", "gauge", "Open connections."),
+    ("tamis_connections_total", "counter", "Connections accepted."),
+    ("tamis_handshakes_failed_total", "counter", "TLS handshakes that failed."),
+    ("tamis_exchanges_total", "counter", "Exchanges begun."),
+    (
+        "tamis_responses_total",
+        "counter",
+        "Exchanges that ended, by direction of the listener and class of the status; `none` when no status was sent.",
+    ),
+    (
+        "tamis_refusals_total",
+        "counter",
+        "Exchanges that the host refused or a filter answered, by direction and reason; after 200 reasons `other`.",
+    ),
+    ("tamis_records_dropped_total", "counter", "Access records nobody could write fast enough."),
+    ("tamis_filter_calls_total", "counter", "Calls of filters, by attachment, filter and hook."),
+    (
+        "tamis_filter_faults_total",
+        "counter",
+        "Calls that gave no answer, by attachment, filter and hook.",
+    ),
+    ("tamis_upstream_retries_total", "counter", "Attempts after the first, by service."),
+    (
+        "tamis_upstream_retries_refused_total",
+        "counter",
+        "Retries the budget did not allow, by service.",
+    ),
+    (
+        "tamis_upstream_hedges_total",
+        "counter",
+        "Second attempts started beside a first that took long, by service.",
+    ),
+    (
+        "tamis_upstream_hedges_won_total",
+        "counter",
+        "Second attempts that answered first, by service.",
+    ),
+    (
+        "tamis_upstream_hedges_refused_total",
+        "counter",
+        "Second attempts the retry budget did not allow, by service.",
+    ),
+    ("tamis_circuit_state", "gauge", "0 closed, 1 half-open, 2 open, by service and endpoint."),
+    ("tamis_circuit_opened_total", "counter", "Times a circuit opened, by service and endpoint."),
+    (
+        "process_start_time_seconds",
+        "gauge",
+        "When the process started, in seconds since the Unix epoch.",
+    ),
+    ("process_cpu_seconds_total", "counter", "Processor time of the process, user and system."),
+    ("process_resident_memory_bytes", "gauge", "Memory of the process that is in RAM."),
+    ("process_virtual_memory_bytes", "gauge", "Address space of the process."),
+    ("process_threads", "gauge", "Threads of the process."),
+    ("process_open_fds", "gauge", "Descriptors that are open."),
+    ("process_max_fds", "gauge", "Descriptors that may be open."),
+    (
+        "tamis_upstream_connections",
+        "gauge",
+        "Open connections to endpoints, by service and endpoint.",
+    ),
+    (
+        "tamis_upstream_in_flight",
+        "gauge",
+        "Requests under way to endpoints, by service and endpoint.",
+    ),
+    ("tamis_draining", "gauge", "1 while it sends clients elsewhere or has closed its listeners."),
+];
+
+/// Text of the exposition format (Prometheus 0.0.4).
+struct Page(String);
+
+impl Page {
+    /// Begins a metric of [`METRICS`].
+    fn family(&mut self, name: &str) {
+        if let Some((_, kind, help)) = METRICS.iter().find(|(known, _, _)| *known == name) {
+            // Writing into a string cannot fail.
+            let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        }
+    }
+
+    fn series(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+        let labels: Vec<String> =
+            labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
+        let labels =
+            if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        let _ = writeln!(self.0, "{name}{labels} {value}");
+    }
+
+    /// A metric with one series.
+    fn one(&mut self, name: &str, value: impl std::fmt::Display) {
+        self.family(name);
+        self.series(name, &[], value);
+    }
+}
+
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+/// Everything there is to measure.
+pub(crate) fn metrics(inner: &Inner) -> String {
+    let mut page = Page(inner.shared.metrics.render());
+    state(inner, &mut page);
+    slots(inner, &mut page);
+    traffic(inner, &mut page);
+    filters(inner, &mut page);
+    upstreams(inner, &mut page);
+    for (name, value) in tamis_observe::process() {
+        page.one(name, value);
+    }
+    page.0
+}
+
+/// What the proxy is, and how it stands with its director.
+fn state(inner: &Inner, page: &mut Page) {
+    let (shared, status) = (&inner.shared, inner.status.load());
+    let number = inner.generation.load().number;
+    page.family("tamis_build_info");
+    page.series("tamis_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+    page.one("tamis_generation", number);
+    page.one("tamis_ready", u8::from(number > 0 && !shared.is_draining()));
+    page.one("tamis_draining", u8::from(shared.is_draining()));
+    page.one("tamis_problems", status.problems.len());
+    page.family("tamis_certificate_not_after_seconds");
+    for one in &status.certificates {
+        let labels = [("use", one.used_by.as_str()), ("file", one.file.as_str())];
+        page.series("tamis_certificate_not_after_seconds", &labels, one.not_after);
+    }
+    if let Some((connected, heard)) = shared.director.read() {
+        page.one("tamis_director_connected", u8::from(connected));
+        page.one("tamis_director_heard_seconds", heard);
+    }
+}
+
+/// What runs in slots, and what should.
+fn slots(inner: &Inner, page: &mut Page) {
+    let (status, generation) = (inner.status.load(), inner.generation.load());
+    let runs = |slot: &SlotStatus| {
+        let mut filters = generation.filters.iter();
+        let found = filters.find(|one| one.attachment == slot.attachment);
+        found.is_some_and(|one| matches!(one.slot, Slot::Running(_)))
+    };
+    let of = |slot: &SlotStatus| match (slot.state.is_serving(), runs(slot)) {
+        (true, _) => "serving",
+        (false, true) => "kept",
+        (false, false) => "refused",
+    };
+    page.family("tamis_slots");
+    for wanted in ["serving", "kept", "refused"] {
+        let count = status.slots.iter().filter(|slot| of(slot) == wanted).count();
+        page.series("tamis_slots", &[("state", wanted)], count);
+    }
+    page.family("tamis_slot_drift");
+    for slot in status.slots.iter().filter(|slot| !slot.state.is_serving()) {
+        let code = slot.state.refusal().map_or("", |refusal| refusal.code.as_str());
+        let state = of(slot);
+        let labels = [
+            ("attachment", slot.attachment.as_str()),
+            ("filter", slot.filter.as_str()),
+            ("state", state),
+            ("code", code),
+        ];
+        page.series("tamis_slot_drift", &labels, 1);
+    }
+}
+
+/// Connections and exchanges.
+fn traffic(inner: &Inner, page: &mut Page) {
+    let shared = &inner.shared;
+    let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
+    page.one("tamis_connections", read(&shared.connections));
+    page.one("tamis_connections_total", read(&shared.connections_total));
+    page.one("tamis_handshakes_failed_total", read(&shared.handshakes_failed));
+    page.one("tamis_exchanges_total", read(&shared.exchanges));
+    page.one("tamis_records_dropped_total", shared.recorder.dropped());
+    page.family("tamis_responses_total");
+    let sum = shared.traffic.sum();
+    for (direction, row) in DIRECTIONS.iter().zip(&sum.responses) {
+        for (class, count) in CLASSES.iter().zip(row).filter(|(_, count)| **count > 0) {
+            let labels = [("direction", direction.as_str()), ("status_class", class)];
+            page.series("tamis_responses_total", &labels, count);
+        }
+    }
+    page.family("tamis_refusals_total");
+    for ((direction, reason), count) in shared.traffic.refusals() {
+        let labels = [("direction", direction), ("reason", reason.as_str())];
+        page.series("tamis_refusals_total", &labels, count);
+    }
+}
+
+fn filters(inner: &Inner, page: &mut Page) {
+    let generation = inner.generation.load();
+    for (name, faults) in [("tamis_filter_calls_total", false), ("tamis_filter_faults_total", true)]
+    {
+        page.family(name);
+        each_hook(&generation.filters, |attachment, filter, hook| {
+            let value = if faults { hook.faults } else { hook.calls };
+            let labels =
+                [("attachment", attachment), ("filter", filter), ("hook", hook.hook.as_str())];
+            page.series(name, &labels, value);
+        });
+    }
+}
+
+fn each_hook(
+    filters: &[crate::Attached],
+    mut show: impl FnMut(&str, &str, &tamis_engine::HookNumbers),
+) {
+    for attached in filters {
+        let Slot::Running(filter) = &attached.slot else { continue };
+        for hook in &filter.state().statistics().hooks {
+            show(&attached.attachment, filter.name(), hook);
+        }
+    }
+}
+
+fn upstreams(inner: &Inner, page: &mut Page) {
+    let services = inner.shared.registry.snapshot();
+    type Count = fn(&ServiceSnapshot) -> u64;
+    let counts: [(&str, Count); 5] = [
+        ("tamis_upstream_retries_total", |service| service.retries),
+        ("tamis_upstream_retries_refused_total", |service| service.retries_refused),
+        ("tamis_upstream_hedges_total", |service| service.hedges),
+        ("tamis_upstream_hedges_won_total", |service| service.hedges_won),
+        ("tamis_upstream_hedges_refused_total", |service| service.hedges_refused),
+    ];
+    for (name, count) in counts {
+        page.family(name);
+        for service in &services {
+            let value = count(service);
+            page.series(name, &[("service", &service.name)], value);
+        }
+    }
+    for name in [
+        "tamis_circuit_state",
+        "tamis_circuit_opened_total",
+        "tamis_upstream_connections",
+        "tamis_upstream_in_flight",
+    ] {
+        page.family(name);
+        for service in &services {
+            for endpoint in &service.endpoints {
+                let value = match name {
+                    "tamis_circuit_state" => match endpoint.circuit {
+                        Circuit::Closed => 0,
+                        Circuit::HalfOpen(_) => 1,
+                        Circuit::Open(_) => 2,
+                    },
+                    "tamis_circuit_opened_total" => endpoint.opened,
+                    "tamis_upstream_connections" => u64::from(endpoint.connections),
+                    _ => u64::from(endpoint.window.in_flight),
+                };
+                let labels =
+                    [("service", service.name.as_str()), ("endpoint", endpoint.name.as_str())];
+                page.series(name, &labels, value);
+            }
+        }
+    }
+}

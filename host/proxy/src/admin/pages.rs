@@ -1,0 +1,149 @@
+//! What the admin listener shows of the proxy, as JSON.
+
+use crate::generation::Slot;
+use crate::proxy::Inner;
+use serde_json::{Value, json};
+use tamis_engine::{BreakerStatus, Filter};
+use tamis_exchange::Circuit;
+
+/// The generation in use. Its plan has no secrets: whoever builds a generation takes them out.
+pub(super) fn config(inner: &Inner) -> Value {
+    let generation = inner.generation.load();
+    json!({
+        "generation": generation.number,
+        "revision": generation.revision,
+        "problems": inner.status.load().problems,
+        "certificates": inner.status.load().certificates,
+        "plan": generation.config,
+    })
+}
+
+pub(super) fn filters(inner: &Inner) -> Value {
+    let (generation, status) = (inner.generation.load(), inner.status.load());
+    let slots = status.slots.iter().map(|slot| {
+        let running = generation.filters.iter().find(|one| one.attachment == slot.attachment);
+        let mut value = serde_json::to_value(slot).unwrap_or_default();
+        if let (Some(Slot::Running(filter)), Some(object)) =
+            (running.map(|one| &one.slot), value.as_object_mut())
+        {
+            object.insert("statistics".to_owned(), statistics(filter));
+            object.insert("running".to_owned(), json!(filter.digest()));
+        }
+        value
+    });
+    json!({
+        "generation": generation.number,
+        "filters": slots.collect::<Vec<_>>(),
+        "problems": status.problems,
+    })
+}
+
+fn statistics(filter: &Filter) -> Value {
+    let numbers = filter.state().statistics();
+    let hooks = numbers.hooks.iter().map(|hook| {
+        let value = json!({ "calls": hook.calls, "faults": hook.faults, "meanNs": hook.mean_ns });
+        (hook.hook.as_str().to_owned(), value)
+    });
+    json!({
+        "hooks": hooks.collect::<serde_json::Map<_, _>>(),
+        "memoryHighBytes": numbers.memory_high_bytes,
+        "instances": numbers.instances,
+        "breaker": breaker(numbers.breaker),
+        "dropped": numbers.dropped,
+    })
+}
+
+fn breaker(status: BreakerStatus) -> &'static str {
+    match status {
+        BreakerStatus::Closed => "closed",
+        BreakerStatus::Open => "open",
+        BreakerStatus::HalfOpen => "half-open",
+    }
+}
+
+fn circuit(circuit: Circuit) -> &'static str {
+    match circuit {
+        Circuit::Closed => "closed",
+        Circuit::Open(_) => "open",
+        Circuit::HalfOpen(_) => "half-open",
+    }
+}
+
+pub(super) fn upstreams(inner: &Inner) -> Value {
+    let services = inner.shared.registry.snapshot();
+    let services = services.iter().map(|service| {
+        let endpoints = service.endpoints.iter().map(|endpoint| {
+            json!({
+                "endpoint": endpoint.name,
+                "circuit": circuit(endpoint.circuit),
+                "connections": endpoint.connections,
+                "inFlight": endpoint.window.in_flight,
+                "successes": endpoint.window.successes,
+                "failures": endpoint.window.failures,
+                "ewmaLatencyUs": endpoint.window.ewma_latency_us,
+            })
+        });
+        json!({
+            "service": service.name,
+            "budgetLeft": service.budget_left,
+            "retries": service.retries,
+            "retriesRefused": service.retries_refused,
+            "hedges": service.hedges,
+            "hedgesWon": service.hedges_won,
+            "hedgesRefused": service.hedges_refused,
+            "endpoints": endpoints.collect::<Vec<_>>(),
+        })
+    });
+    Value::Array(services.collect())
+}
+
+/// Each listener with its chain, in order, and what its router was configured with.
+pub(super) fn routes(inner: &Inner) -> Value {
+    let generation = inner.generation.load();
+    let listeners = generation.listeners.iter().map(|listener| {
+        let chain = generation.chains.get(listener.chain);
+        let router = chain.and_then(|chain| chain.router);
+        let router = router.and_then(|index| generation.filters.get(index));
+        let router = router.map(|one| one.attachment.as_str());
+        json!({
+            "listener": listener.name,
+            "address": listener.address.to_string(),
+            "tls": listener.tls.is_some(),
+            "direction": listener.direction,
+            "filters": members(&generation, listener.chain),
+            "router": router,
+            "rules": router.map(|attachment| rules(&generation.config, attachment)),
+        })
+    });
+    Value::Array(listeners.collect())
+}
+
+/// The attachments of a chain in the order a request meets them.
+fn members(generation: &crate::Generation, chain: usize) -> Vec<&str> {
+    let Some(chain) = generation.chains.get(chain) else { return Vec::new() };
+    let mut members: Vec<usize> = chain.connection.clone();
+    members.extend(&chain.request);
+    members.extend(chain.router);
+    members.extend(chain.retry);
+    members.extend(chain.breaker);
+    members.extend(chain.hedge);
+    members.extend(chain.balancer);
+    members.extend(chain.response.iter().rev());
+    members.extend(&chain.telemetry);
+    let mut names: Vec<&str> = Vec::new();
+    for one in members.into_iter().filter_map(|index| generation.filters.get(index)) {
+        // A filter with hooks for both ways stands where the request meets it.
+        if !names.contains(&one.attachment.as_str()) {
+            names.push(&one.attachment);
+        }
+    }
+    names
+}
+
+/// What the plan gives the router of that attachment.
+fn rules(plan: &Value, attachment: &str) -> Value {
+    let filters = plan.get("filters").and_then(Value::as_array).into_iter().flatten();
+    let is_it = |one: &&Value| one.get("attachment").and_then(Value::as_str) == Some(attachment);
+    let config = filters.into_iter().find(is_it).and_then(|one| one.get("config"));
+    config.cloned().unwrap_or_default()
+}

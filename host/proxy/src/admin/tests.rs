@@ -1,0 +1,245 @@
+//! Who is answered what, as tables; and what a drain does.
+
+use super::*;
+use crate::generation::Generation;
+use crate::{Proxy, ProxyOptions};
+use http_body_util::BodyExt as _;
+
+const TOKEN: &str = "a-token-of-this-test";
+
+fn proxy(access: AdminAccess) -> Proxy {
+    let workers = NonZeroUsize::new(1);
+    let mut generation = Generation::empty();
+    generation.number = 1;
+    generation.config = serde_json::json!({ "node": "gateway:test/edge" });
+    Proxy::start(ProxyOptions { workers, access, ..ProxyOptions::default() }, generation).unwrap()
+}
+
+fn network() -> Door {
+    Door::Network("10.1.2.3".parse().unwrap())
+}
+
+fn ask(
+    proxy: &Proxy,
+    door: &Door,
+    method: &str,
+    path: &str,
+    fields: &[(&str, &str)],
+) -> (u16, String, http::HeaderMap) {
+    let mut request = Request::builder().method(method).uri(path);
+    for (name, value) in fields {
+        request = request.header(*name, *value);
+    }
+    let response = answer(&proxy.inner, door, &request.body(()).unwrap());
+    let (head, body) = response.into_parts();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let body = runtime.block_on(body.collect()).unwrap().to_bytes();
+    (head.status.as_u16(), String::from_utf8(body.to_vec()).unwrap(), head.headers)
+}
+
+#[test]
+fn no_page_is_shown_under_another_name_or_to_a_web_page_whatever_the_method() {
+    let proxy = proxy(AdminAccess {
+        hosts: vec!["edge.internal".to_owned()],
+        token: Some(TOKEN.to_owned()),
+    });
+    let own = [
+        "localhost",
+        "LOCALHOST:15090",
+        "127.0.0.1",
+        "127.0.0.1:1",
+        "127.8.8.8:80",
+        "[::1]",
+        "[::1]:15090",
+        "[::ffff:127.0.0.1]",
+        "10.1.2.3",
+        "10.1.2.3:15090",
+        "edge.internal",
+        "Edge.Internal:80",
+    ];
+    let others = [
+        "evil.example",
+        "evil.example:15090",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "10.1.2.4",
+        "6.6.6.6:15090",
+        "0.0.0.0",
+        "[::]",
+        "[fe80::1]",
+        "127.1",
+        "0x7f000001",
+        "2130706433",
+        "user@localhost",
+        "localhost@evil.example",
+        "localhost:80:80",
+        "",
+        " ",
+        "localhost/",
+        "edge.internal.",
+        "xedge.internal",
+    ];
+    let origins: [&[&str]; 5] =
+        [&[], &["http://evil.example"], &["null"], &["http://127.0.0.1:15090"], &[""]];
+    let token = format!("Bearer {TOKEN}");
+    for path in PAGES.iter().map(|(path, ..)| *path).chain(["/nothing", "/config/", "//config"]) {
+        for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"] {
+            // Nothing is to be drained by its own table.
+            if path == "/drain" && method == "POST" {
+                continue;
+            }
+            for origin in origins {
+                for (host, known) in
+                    own.map(|host| (host, true)).into_iter().chain(others.map(|host| (host, false)))
+                {
+                    let mut fields = vec![("host", host), ("authorization", token.as_str())];
+                    fields.extend(origin.iter().map(|origin| ("origin", *origin)));
+                    let (status, body, _) = ask(&proxy, &network(), method, path, &fields);
+                    let admitted = known && origin.is_empty();
+                    let row =
+                        format!("{method} {path} at {host:?} from {origin:?}: {status} {body}");
+                    assert_eq!(status != 403, admitted, "{row}");
+                    assert!(admitted || !body.contains("gateway:test/edge"), "{row}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_host_is_named_wherever_a_request_names_one() {
+    let proxy = proxy(AdminAccess::default());
+    let status = |version, uri: &str, hosts: &[&str]| {
+        let mut request = Request::builder().version(version).uri(uri);
+        for host in hosts {
+            request = request.header("host", *host);
+        }
+        answer(&proxy.inner, &network(), &request.body(()).unwrap()).status().as_u16()
+    };
+    let (old, h1, h2) = (http::Version::HTTP_10, http::Version::HTTP_11, http::Version::HTTP_2);
+    for (version, uri, hosts, wanted) in [
+        (h1, "/config", &["localhost"][..], 200),
+        (h1, "/config", &[], 403),
+        (old, "/healthz", &[], 200),
+        (old, "/healthz", &["evil.example"], 403),
+        (h1, "http://localhost/config", &["localhost"], 200),
+        (h1, "http://evil.example/config", &["localhost"], 403),
+        (h1, "http://localhost/config", &["evil.example"], 403),
+        (h1, "/config", &["localhost", "evil.example"], 403),
+        (h1, "/config", &["evil.example", "localhost"], 403),
+        (h2, "http://localhost/config", &[], 200),
+        (h2, "http://evil.example/config", &[], 403),
+        (h2, "http://localhost/config", &["evil.example"], 403),
+    ] {
+        assert_eq!(status(version, uri, hosts), wanted, "{uri} {hosts:?}");
+    }
+}
+
+#[test]
+fn what_changes_the_proxy_takes_the_token_or_the_sockets_owner() {
+    let good = format!("Bearer {TOKEN}");
+    let good = good.as_str();
+    let rows: [(Option<&str>, &[&str], u16); 10] = [
+        (None, &[], 403),
+        (None, &["Bearer "], 403),
+        (None, &[good], 403),
+        (Some(TOKEN), &[], 401),
+        (Some(TOKEN), &["Bearer "], 401),
+        (Some(TOKEN), &["Bearer a-token-of-this-tesT"], 401),
+        (Some(TOKEN), &["Bearer a-token-of-this-test-"], 401),
+        (Some(TOKEN), &["Basic YTph"], 401),
+        (Some(TOKEN), &[good, good], 401),
+        (Some(TOKEN), &[good], 202),
+    ];
+    for (token, shown, wanted) in rows {
+        for path in ["/drain?seconds=60", "/undrain"] {
+            let proxy = proxy(AdminAccess { token: token.map(str::to_owned), hosts: Vec::new() });
+            let mut fields = vec![("host", "localhost")];
+            fields.extend(shown.iter().map(|value| ("authorization", *value)));
+            let (status, body, _) = ask(&proxy, &network(), "POST", path, &fields);
+            let wanted = if path == "/undrain" && wanted == 202 { 200 } else { wanted };
+            assert_eq!(status, wanted, "{token:?} {shown:?} {path}: {body}");
+            assert_eq!(proxy.is_draining(), wanted == 202);
+        }
+    }
+    // An empty token is no token, whoever shows it.
+    let proxy = proxy(AdminAccess { token: Some(String::new()), hosts: Vec::new() });
+    let fields = [("host", "localhost"), ("authorization", "Bearer ")];
+    assert_eq!(ask(&proxy, &network(), "POST", "/drain", &fields).0, 401);
+    assert_eq!(ask(&proxy, &Door::Socket, "POST", "/drain?seconds=60", &[]).0, 202);
+    assert!(proxy.is_draining());
+}
+
+#[test]
+fn a_wrong_way_names_the_right_one() {
+    let proxy = proxy(AdminAccess::default());
+    for (method, path, status, allow, said) in [
+        ("GET", "/nothing", 404, None, "GET  /config"),
+        ("POST", "/nothing", 404, None, "POST /drain"),
+        ("POST", "/config", 405, Some("GET, HEAD"), "/config takes GET, HEAD"),
+        ("GET", "/drain", 405, Some("POST"), "/drain takes POST"),
+        ("HEAD", "/undrain", 405, Some("POST"), "/undrain takes POST"),
+        ("POST", "/drain?seconds=x", 400, None, "?seconds=N"),
+        ("POST", "/drain?seconds=99999", 400, None, "3600"),
+        ("POST", "/drain?minutes=1", 400, None, "?seconds=N"),
+    ] {
+        let (got, body, headers) = ask(&proxy, &Door::Socket, method, path, &[]);
+        assert_eq!(got, status, "{method} {path}");
+        assert!(body.contains(said), "{method} {path}: {body}");
+        assert_eq!(headers.get("allow").and_then(|allow| allow.to_str().ok()), allow);
+        assert_eq!(headers["cache-control"], "no-store");
+    }
+    assert!(!proxy.is_draining());
+}
+
+#[test]
+fn a_drain_can_be_called_off_while_listeners_are_open_and_not_later() {
+    let proxy = proxy(AdminAccess::default());
+    let ready = || ask(&proxy, &Door::Socket, "GET", "/readyz", &[]).0;
+    let post = |path| ask(&proxy, &Door::Socket, "POST", path, &[]).0;
+    assert_eq!((ready(), post("/drain?seconds=3600"), ready()), (200, 202, 503));
+    assert!(!proxy.has_closed());
+    assert_eq!((post("/undrain"), ready()), (200, 200));
+    assert_eq!((post("/drain?seconds=0"), ready(), proxy.has_closed()), (202, 503, true));
+    assert_eq!((post("/undrain"), ready()), (409, 503));
+    // What the process itself began ends it.
+    let proxy = self::proxy(AdminAccess::default());
+    proxy.leave(Duration::from_secs(3_600));
+    assert_eq!(ask(&proxy, &Door::Socket, "POST", "/undrain", &[]).0, 409);
+}
+
+#[test]
+fn every_metric_is_told_once_and_with_what_it_means() {
+    let proxy = proxy(AdminAccess::default());
+    proxy.director(true, 1_700_000_000);
+    let (_, text, _) = ask(&proxy, &Door::Socket, "GET", "/metrics", &[]);
+    for (name, kind, _) in METRICS {
+        let line = format!("# TYPE {name} {kind}\n");
+        assert_eq!(text.matches(&line).count(), 1, "{name}");
+    }
+    for line in [
+        "tamis_ready 1\n",
+        "tamis_draining 0\n",
+        "tamis_director_connected 1\n",
+        "tamis_director_heard_seconds 1700000000\n",
+        "tamis_slots{state=\"refused\"} 0\n",
+        concat!("tamis_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1\n"),
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+}
+
+#[test]
+fn names_of_the_listener_are_host_names() {
+    for (host, good) in [
+        ("edge.internal", true),
+        ("10.0.0.1", true),
+        ("[::2]", true),
+        ("edge:80", false),
+        ("http://edge", false),
+        ("a@b", false),
+        ("", false),
+    ] {
+        assert_eq!(check_hosts(&[host.to_owned()]).is_ok(), good, "{host}");
+    }
+}

@@ -1,0 +1,109 @@
+//! Whether the registry lives, whether it can be asked, and what there is to measure.
+//!
+//! Life and readiness are everybody's to ask: who runs services asks without a token. Numbers are for who may observe; they
+//! name nobody.
+
+use std::fmt::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::get;
+use http::StatusCode;
+use tamis_api::SlotState;
+use tamis_oci::{Store, Verb};
+
+use crate::plane::Control;
+use crate::rest::{Api, Caller, Refused, typed};
+
+/// `/healthz`, `/readyz` and `/metrics`.
+pub(crate) fn router(control: Control, store: Store) -> Router {
+    Router::new()
+        .route("/healthz", get(async || text(StatusCode::OK, "ok\n")))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(Api { control, store })
+}
+
+fn text(status: StatusCode, body: &str) -> Response {
+    typed(status, "text/plain; version=0.0.4; charset=utf-8", body.as_bytes().to_vec())
+}
+
+/// Ready once the journal can be read: what it answers is as new as that.
+async fn ready(State(api): State<Api>) -> Response {
+    match api.control.catch_up().await {
+        Ok(()) => text(StatusCode::OK, "ready\n"),
+        Err(error) => {
+            tracing::warn!(%error, "the registry is not ready: the journal cannot be read");
+            text(StatusCode::SERVICE_UNAVAILABLE, "the journal cannot be read; the log says why\n")
+        }
+    }
+}
+
+/// Metrics of the registry: name, type, help.
+pub const METRICS: [(&str, &str, &str); 7] = [
+    ("tamis_registry_build_info", "gauge", "1, with the release as `version`."),
+    ("tamis_registry_revision", "gauge", "The journal's revision that is answered from."),
+    ("tamis_registry_proxies", "gauge", "Proxies that documents plan."),
+    ("tamis_registry_proxies_connected", "gauge", "Those connected to this replica."),
+    (
+        "tamis_registry_proxies_behind",
+        "gauge",
+        "Those that do not have everything that is wanted of them.",
+    ),
+    (
+        "tamis_registry_slots",
+        "gauge",
+        "Slots of all proxies by state, as `tamis status` names them.",
+    ),
+    (
+        "tamis_registry_time_seconds",
+        "gauge",
+        "The clock of the registry, in seconds since the Unix epoch.",
+    ),
+];
+
+async fn metrics(State(api): State<Api>, caller: Caller) -> Result<Response, Refused> {
+    caller.must(Verb::Observe)?;
+    let status = api.control.status(None);
+    let count = |is: &dyn Fn(&tamis_api::ProxyStatus) -> bool| {
+        status.proxies.iter().filter(|proxy| is(proxy)).count().to_string()
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let mut page = String::new();
+    for (name, kind, help) in METRICS {
+        // Writing into a string cannot fail.
+        let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        let value = match name {
+            "tamis_registry_build_info" => {
+                let _ = writeln!(page, "{name}{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
+                continue;
+            }
+            "tamis_registry_slots" => {
+                for (word, state) in STATES {
+                    let slots = status.proxies.iter().flat_map(|proxy| &proxy.slots);
+                    let count = slots.filter(|slot| slot.state == state).count();
+                    let _ = writeln!(page, "{name}{{state=\"{word}\"}} {count}");
+                }
+                continue;
+            }
+            "tamis_registry_revision" => status.revision.to_string(),
+            "tamis_registry_proxies" => count(&|_| true),
+            "tamis_registry_proxies_connected" => count(&|proxy| proxy.connected),
+            "tamis_registry_proxies_behind" => count(&|proxy| !proxy.current),
+            _ => now.to_string(),
+        };
+        let _ = writeln!(page, "{name} {value}");
+    }
+    Ok(text(StatusCode::OK, &page))
+}
+
+const STATES: [(&str, SlotState); 6] = [
+    ("serving", SlotState::Serving),
+    ("pending", SlotState::Pending),
+    ("kept-last-good", SlotState::KeptLastGood),
+    ("refused", SlotState::Refused),
+    ("drift", SlotState::Drift),
+    ("unassigned", SlotState::Unassigned),
+];
