@@ -6,7 +6,7 @@ use hyper_util::rt::TokioIo;
 use std::path::Path;
 use std::time::Duration;
 use tamis_engine::{FetchFailure, Fetching, HttpFetch, Incoming, Outgoing};
-use tamis_transport::{Address, ClientTls, connect};
+use tamis_transport::{Address, ClientTls, Expectation, ResponseGate, ResponseLimits, connect};
 
 /// Sends requests of filters.
 #[derive(Debug, Default)]
@@ -41,7 +41,11 @@ async fn send(request: Outgoing) -> Result<Incoming, FetchFailure> {
     let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
     let tls = secure.then(|| authorities(&host)).transpose()?;
     let stream = dial(&host, port, tls.as_ref(), request.timeout).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+    // What answers is as much a stranger as any upstream.
+    let gate = ResponseGate::new(stream, ResponseLimits::default());
+    let head = request.method.eq_ignore_ascii_case("HEAD");
+    gate.control().expect(if head { Expectation::Head } else { Expectation::Content });
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(gate))
         .await
         .map_err(|error| failed(&error))?;
     // Ends with the sender; its error reaches the request as well.
