@@ -3,6 +3,9 @@
 //! A family is defined once; defining it again with the same kind, help and labels gives the same family, with others an
 //! error. Past its cap all new label values share one series whose values are `overflow`, so that a hostile
 //! label cannot eat memory. Handles are lock-free; only finding a series takes a lock.
+//!
+//! A family belongs to who defined it. The host's have names of their own (`tamis_…`), those of a filter begin with the
+//! filter's name, so that neither can take or alter the other's.
 
 use prometheus::{
     CounterVec, Encoder, GaugeVec, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder,
@@ -17,6 +20,32 @@ pub const DEFAULT_SERIES: usize = 1_000;
 /// Upper bounds in seconds, unless told otherwise.
 pub const DEFAULT_BUCKETS: [f64; 12] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+/// Upper bounds in bytes: 64 B to 16 MiB.
+const BYTE_BUCKETS: [f64; 10] = [
+    64.0,
+    256.0,
+    1024.0,
+    4096.0,
+    16384.0,
+    65536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+];
+/// Octets of a name as a filter writes it.
+const MAX_NAME: usize = 200;
+/// Octets of a help text.
+const MAX_HELP: usize = 1_024;
+/// Octets of a label's name.
+const MAX_LABEL: usize = 64;
+/// Octets of a label's value; longer ones are cut.
+const MAX_VALUE: usize = 256;
+/// Bounds of a histogram.
+const MAX_BUCKETS: usize = 64;
+/// Who may use names that begin with `tamis_`: the host, and filters of this project.
+const PROJECT: &str = "tamis";
+const RESERVED: &str = "tamis_";
 
 /// The kind of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,11 +73,59 @@ pub struct MetricError {
 pub struct Metrics {
     registry: Registry,
     families: Mutex<HashMap<String, Arc<Family>>>,
+    /// Names the host writes itself, not through families.
+    taken: Mutex<HashSet<String>>,
+}
+
+/// Upper bounds for a histogram of that name, in the unit that the name ends with: `_seconds`, `_ms`, `_us`, `_ns` or
+/// `_bytes`; those of seconds for any other.
+pub fn buckets_of(name: &str) -> Vec<f64> {
+    let times = |factor: f64| DEFAULT_BUCKETS.iter().map(|bound| bound * factor).collect();
+    match name.rsplit('_').next() {
+        Some("ms") => times(1e3),
+        Some("us") => times(1e6),
+        Some("ns") => times(1e9),
+        Some("bytes") => BYTE_BUCKETS.to_vec(),
+        _ => DEFAULT_BUCKETS.to_vec(),
+    }
+}
+
+/// The name under which a filter's metric is shown: as it is for `tamis/…` filters whose names begin with `tamis_`;
+/// `NAMESPACE__FILTER__NAME` for all others, with `_` for `-`. Another filter's name gives another beginning.
+pub fn shown_name(filter: &str, name: &str) -> String {
+    let (namespace, bare) = filter.split_once('/').unwrap_or(("", filter));
+    if namespace == PROJECT && name.starts_with(RESERVED) {
+        return name.to_owned();
+    }
+    let plain = |text: &str| {
+        text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !text.contains("--")
+            && !text.starts_with('-')
+            && !text.ends_with('-')
+    };
+    let word = |text: &str| text.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+    // What another name would be written like too gets a number of its own in front.
+    let number = match plain(namespace) && plain(bare) {
+        true => String::new(),
+        false => format!("h{:016x}__", fnv(filter)),
+    };
+    let digit = namespace.starts_with(|c: char| c.is_ascii_digit()) && number.is_empty();
+    let start = if digit { "_" } else { "" };
+    format!("{start}{number}{}__{}__{name}", word(namespace), word(bare))
+}
+
+/// FNV-1a, 64 bits: tells names apart that nobody chose to be alike; a family has an owner besides.
+fn fnv(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 /// One metric with its label names.
 #[derive(Debug)]
 pub struct Family {
+    /// The filter it belongs to; none: the host.
+    owner: Option<String>,
     kind: MetricKind,
     help: String,
     labels: Vec<String>,
@@ -108,10 +185,65 @@ impl Metrics {
         cap: usize,
         buckets: &[f64],
     ) -> Result<Arc<Family>, MetricError> {
+        self.owned(None, kind, name, help, labels, cap, buckets)
+    }
+
+    /// Names that the host writes on its page itself: nobody defines a family of that name.
+    pub fn reserve<'a>(&self, names: impl IntoIterator<Item = &'a str>) {
+        lock(&self.taken).extend(names.into_iter().map(str::to_owned));
+    }
+
+    /// Defines a family of a filter (`namespace/name`), shown as [`shown_name`] says, or finds the equal one that the
+    /// same filter defined before. `buckets` are those of a histogram; none: of [`buckets_of`] its name.
+    ///
+    /// # Errors
+    /// As [`Metrics::define`], and when the name is another's.
+    #[expect(clippy::too_many_arguments, reason = "a definition has that many parts")]
+    pub fn define_for(
+        &self,
+        filter: &str,
+        kind: MetricKind,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        cap: usize,
+        buckets: Option<&[f64]>,
+    ) -> Result<Arc<Family>, MetricError> {
         let error = |rule: &str| MetricError { name: name.to_owned(), rule: rule.to_owned() };
         check_names(name, labels).map_err(error)?;
+        if name.len() > MAX_NAME {
+            return Err(error("a name has at most 200 characters"));
+        }
+        if help.len() > MAX_HELP {
+            return Err(error("its help text has at most 1,024 octets"));
+        }
+        let shown = shown_name(filter, name);
+        let buckets = buckets.map_or_else(|| buckets_of(name), <[f64]>::to_vec);
+        self.owned(Some(filter), kind, &shown, help, labels, cap, &buckets)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a definition has that many parts")]
+    fn owned(
+        &self,
+        owner: Option<&str>,
+        kind: MetricKind,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        cap: usize,
+        buckets: &[f64],
+    ) -> Result<Arc<Family>, MetricError> {
+        let error = |rule: &str| MetricError { name: name.to_owned(), rule: rule.to_owned() };
+        check_names(name, labels).map_err(error)?;
+        check_buckets(buckets).map_err(error)?;
+        if lock(&self.taken).contains(name) {
+            return Err(error("a metric of the host; choose another name"));
+        }
         let mut families = lock(&self.families);
         if let Some(family) = families.get(name) {
+            if family.owner.as_deref() != owner {
+                return Err(error("belongs to another; choose another name"));
+            }
             let same = family.kind == kind && family.help == help && family.labels == labels;
             return if same {
                 Ok(Arc::clone(family))
@@ -140,6 +272,7 @@ impl Metrics {
             }
         };
         let family = Arc::new(Family {
+            owner: owner.map(str::to_owned),
             kind,
             help: help.to_owned(),
             labels: labels.iter().map(|&l| l.to_owned()).collect(),
@@ -174,7 +307,7 @@ impl Family {
     /// The series with these label values; missing ones are empty, further ones ignored, and past the cap it is the
     /// overflow series.
     pub fn series(&self, values: &[&str]) -> Series {
-        let mut values: Vec<&str> = values.to_vec();
+        let mut values: Vec<&str> = values.iter().take(self.labels.len()).map(|v| cut(v)).collect();
         values.resize(self.labels.len(), "");
         if !self.admit(&values) {
             values = vec![OVERFLOW; self.labels.len()];
@@ -227,6 +360,22 @@ impl Series {
     }
 }
 
+fn cut(value: &str) -> &str {
+    value.get(..value.floor_char_boundary(MAX_VALUE)).unwrap_or(value)
+}
+
+fn check_buckets(buckets: &[f64]) -> Result<(), &'static str> {
+    let rises = buckets.iter().zip(buckets.iter().skip(1)).all(|(a, b)| a < b);
+    if buckets.is_empty() || buckets.len() > MAX_BUCKETS || !rises {
+        return Err("a histogram has 1 to 64 bounds, each larger than the one before");
+    }
+    if buckets.iter().all(|bound| bound.is_finite()) {
+        Ok(())
+    } else {
+        Err("the bounds of a histogram are finite numbers")
+    }
+}
+
 fn check_names(name: &str, labels: &[&str]) -> Result<(), &'static str> {
     let word = |text: &str, colon: bool| {
         let ok = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || (colon && b == b':');
@@ -234,13 +383,17 @@ fn check_names(name: &str, labels: &[&str]) -> Result<(), &'static str> {
             && !text.as_bytes().first().is_some_and(u8::is_ascii_digit)
             && text.bytes().all(ok)
     };
-    if !word(name, true) || name.len() > 200 {
+    // Twice and more: the name of the filter may stand before it.
+    if !word(name, true) || name.len() > MAX_NAME * 4 {
         return Err("a name matches [a-zA-Z_:][a-zA-Z0-9_:]* and has at most 200 characters");
     }
     if labels.len() > 16 {
         return Err("at most 16 labels");
     }
     for (index, label) in labels.iter().enumerate() {
+        if label.len() > MAX_LABEL {
+            return Err("a label's name has at most 64 characters");
+        }
         if !word(label, false) || label.starts_with("__") || *label == "le" || *label == "quantile"
         {
             return Err("a label matches [a-zA-Z_][a-zA-Z0-9_]*, not `le`, `quantile` or `__…`");
@@ -258,43 +411,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_equal_definition_is_the_same_family_and_another_is_an_error() {
-        let metrics = Metrics::new();
-        let first = metrics.define(MetricKind::Counter, "a_total", "A.", &["x"]).unwrap();
-        let again = metrics.define(MetricKind::Counter, "a_total", "A.", &["x"]).unwrap();
-        first.series(&["1"]).add(1.0);
-        again.series(&["1"]).add(2.0);
-        assert!(metrics.define(MetricKind::Gauge, "a_total", "A.", &["x"]).is_err());
-        assert!(metrics.render().contains("a_total{x=\"1\"} 3"), "{}", metrics.render());
-    }
-
-    #[test]
-    fn past_the_cap_series_share_one_overflow() {
-        let metrics = Metrics::new();
-        let family = metrics
-            .define_with(MetricKind::Counter, "b_total", "B.", &["x"], 2, &DEFAULT_BUCKETS)
-            .unwrap();
-        for value in ["1", "2", "3", "4"] {
-            family.series(&[value]).add(1.0);
-        }
-        let text = metrics.render();
-        assert!(text.contains("b_total{x=\"overflow\"} 2"), "{text}");
-        assert!(!text.contains("x=\"3\""), "{text}");
-    }
-
-    #[test]
-    fn malformed_names_and_values_are_refused_or_escaped() {
-        let metrics = Metrics::new();
-        for name in ["", "1a", "a-b", "a b"] {
-            assert!(metrics.define(MetricKind::Gauge, name, "", &[]).is_err(), "{name}");
-        }
-        assert!(metrics.define(MetricKind::Gauge, "a", "h", &["le"]).is_err());
-        let family = metrics.define(MetricKind::Gauge, "c", "Line\nbreak.", &["x"]).unwrap();
-        family.series(&["a\"\n"]).set(1.0);
-        assert!(metrics.render().contains(r#"c{x="a\"\n"} 1"#), "{}", metrics.render());
-    }
-}
+mod tests;
