@@ -14,7 +14,7 @@ use crate::shell;
 use crate::workspace::Workspace;
 
 /// The targets; each has a file in `tests/fuzz/fuzz_targets` and a folder in `tests/fuzz/corpus`.
-const TARGETS: [&str; 5] = ["resources", "bundle", "hooks", "target", "upgrade"];
+const TARGETS: [&str; 6] = ["resources", "bundle", "edits", "hooks", "target", "upgrade"];
 
 /// Coverage by inline counters and comparisons, which is what libFuzzer reads.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

@@ -29,9 +29,11 @@ mod registry;
 mod remote;
 mod rollout;
 mod schema;
+mod secrets;
 mod status;
 mod table;
 mod up;
+mod user_state;
 mod watch;
 mod when;
 

@@ -7,16 +7,17 @@ mod run;
 use crate::check;
 use crate::ending::Ending;
 use crate::output::{self, Output};
+use crate::secrets;
+use crate::user_state;
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
-use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tamis_node::{
-    CertificateWatch, Follow, Following, Node, NodeOptions, Reload, Shared, Source, Store, Watch,
+    CacheFolders, CertificateWatch, Follow, Following, Node, NodeOptions, Reload, Shared, Source, Store, Watch,
 };
 use tamis_observe::AccessLog;
 use tamis_proxy::{AdminAccess, Inherited, ProxyOptions};
@@ -79,7 +80,8 @@ struct Serve {
     #[arg(long, default_value_t = 10, requires = "follow",
         value_parser = clap::value_parser!(u64).range(1..=50))]
     report_seconds: u64,
-    /// Folder for compiled code; none is kept when not said.
+    /// Folder for compiled code; none is kept when not said. The key that it is believed by is in the user's state
+    /// folder (`$XDG_STATE_HOME/tamis`, `~/.local/state/tamis`).
     #[arg(long)]
     cache: Option<PathBuf>,
     /// Admin address, instead of the one in the resources.
@@ -112,6 +114,8 @@ struct Serve {
     /// Who may read that file, as chmod takes it: records hold paths and queries, and those may hold tokens.
     #[arg(long, value_name = "MODE", default_value = "600", value_parser = records::mode)]
     access_log_mode: u32,
+    #[command(flatten)]
+    secrets: secrets::Arguments,
     /// Longest request body in bytes; no limit when not said.
     #[arg(long)]
     max_body_bytes: Option<u64>,
@@ -179,7 +183,9 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
     let (predecessor, inherited) = arguments.inherit(run.as_ref(), name)?;
     let access_log = arguments.access_log_file.as_deref();
     let records = RecordFile::open(access_log, arguments.access_log_mode)?;
-    let shared = Shared::new(arguments.cache.as_deref())?;
+    let state = arguments.cache.as_ref().map(|_| user_state::folder()).transpose()?;
+    let folders = arguments.cache.as_deref().zip(state.as_deref());
+    let shared = Shared::new(folders.map(|(code, state)| CacheFolders { code, state }))?;
     let limits = ServeLimits { max_streams: arguments.max_streams, ..ServeLimits::default() };
     let limits = ServeLimits {
         gate: tamis_transport::GateLimits {
@@ -208,7 +214,7 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
         name: name.clone(),
         source: Source::folder(&arguments.documents),
         store: Store::new(arguments.store.clone()),
-        secrets: HashMap::new(),
+        secrets: secrets::kept(&arguments.secrets)?,
         proxy,
     };
     let start = Start { arguments, run, predecessor, inherited };

@@ -180,6 +180,9 @@ plans! {
         pub configure_us: u64,
         /// Memory of an instance.
         pub memory_bytes: u64,
+        /// Longest body it may judge whole or write; the engine's default when none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub body_bytes: Option<u64>,
     }
     /// What a service is sent with.
     #[derive(Copy, Eq, Hash)]
@@ -283,7 +286,7 @@ impl Default for ListenerRulesPlan {
 
 impl Default for LimitsPlan {
     fn default() -> Self {
-        Self { time_us: 5_000, configure_us: 2_000_000, memory_bytes: 16 << 20 }
+        Self { time_us: 5_000, configure_us: 2_000_000, memory_bytes: 16 << 20, body_bytes: None }
     }
 }
 

@@ -186,14 +186,15 @@ pub(crate) struct HeadDecision {
     reason: Option<String>,
 }
 
-impl From<HeadDecision> for x::Decision {
-    fn from(decision: HeadDecision) -> Self {
-        let verdict = match decision.verdict {
+impl HeadDecision {
+    /// The decision, unless it breaks the contract. A reply's body has at most `body_bytes`.
+    pub(crate) fn checked(self, body_bytes: u64) -> Result<x::Decision, String> {
+        let verdict = match self.verdict {
             HeadVerdict::Pass => x::Verdict::Pass,
             HeadVerdict::Change(list) => x::Verdict::Change(edits(list)),
-            HeadVerdict::Answer(reply) => x::Verdict::Answer(reply.into()),
+            HeadVerdict::Answer(it) => x::Verdict::Answer(reply(it, body_bytes)?),
         };
-        Self { verdict, reason: reason(decision.reason) }
+        Ok(x::Decision { verdict, reason: reason(self.reason)? })
     }
 }
 
@@ -215,24 +216,53 @@ pub(crate) struct BodyDecision {
     reason: Option<String>,
 }
 
-impl From<BodyDecision> for x::Decision {
-    fn from(decision: BodyDecision) -> Self {
-        let verdict = match decision.verdict {
+impl BodyDecision {
+    /// The decision, unless it breaks the contract. What `shown` octets are replaced by has at most `body_bytes` more.
+    pub(crate) fn checked(self, shown: usize, body_bytes: u64) -> Result<x::Decision, String> {
+        let verdict = match self.verdict {
             BodyVerdict::Pass => x::Verdict::Pass,
-            BodyVerdict::Replace(octets) => x::Verdict::Replace(octets),
-            BodyVerdict::Answer(reply) => x::Verdict::Answer(reply.into()),
+            BodyVerdict::Replace(octets) => {
+                within(
+                    "what a body is replaced by",
+                    octets.len().saturating_sub(shown),
+                    body_bytes,
+                )?;
+                x::Verdict::Replace(octets)
+            }
+            BodyVerdict::Answer(it) => x::Verdict::Answer(reply(it, body_bytes)?),
         };
-        Self { verdict, reason: reason(decision.reason) }
+        Ok(x::Decision { verdict, reason: reason(self.reason)? })
     }
 }
 
-/// Keeps a reason that follows the contract (`[a-z0-9.-]`, at most 64 characters), drops any other: it reaches
-/// logs and headers.
-fn reason(reason: Option<String>) -> Option<String> {
-    reason.filter(|r| {
+/// A reply that can be sent as it is.
+fn reply(reply: Reply, body_bytes: u64) -> Result<x::Reply, String> {
+    let reply = x::Reply::from(reply);
+    x::check_reply(&reply)?;
+    within("the body of a reply", reply.body.len(), body_bytes)?;
+    Ok(reply)
+}
+
+fn within(what: &str, octets: usize, most: u64) -> Result<(), String> {
+    if u64::try_from(octets).unwrap_or(u64::MAX) <= most {
+        return Ok(());
+    }
+    Err(format!("{what} has {octets} octets, its grant allows {most} (`limits.body`)"))
+}
+
+/// A reason that follows the contract: it reaches logs, metrics and headers.
+fn reason(reason: Option<String>) -> Result<Option<String>, String> {
+    let fine = |r: &str| {
         (1..=64).contains(&r.len())
             && r.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-".contains(&b))
-    })
+    };
+    match reason {
+        Some(text) if !fine(&text) => {
+            let shown = crate::error::short(&text, 80).escape_debug().to_string();
+            Err(format!("the reason `{shown}` is not 1 to 64 of `a-z`, `0-9`, `.` and `-`"))
+        }
+        reason => Ok(reason),
+    }
 }
 
 #[derive(ComponentType, Lift)]
@@ -271,10 +301,20 @@ pub(crate) enum Choice {
     Unmatched,
 }
 
-impl From<Choice> for x::Choice {
-    fn from(choice: Choice) -> Self {
-        match choice {
-            Choice::Forward(s) => Self::Forward(Box::new(x::Selection {
+/// Copies of a request that a router may ask for.
+const MAX_MIRRORS: usize = 8;
+
+impl Choice {
+    /// The choice, unless it breaks the contract.
+    pub(crate) fn checked(self, body_bytes: u64) -> Result<x::Choice, String> {
+        Ok(match self {
+            Self::Forward(s) if s.mirrors.len() > MAX_MIRRORS => {
+                return Err(format!(
+                    "{} mirrors; a request has at most {MAX_MIRRORS}",
+                    s.mirrors.len()
+                ));
+            }
+            Self::Forward(s) => x::Choice::Forward(Box::new(x::Selection {
                 rule: s.rule,
                 backend: s.backend,
                 request_timeout_ms: s.request_timeout_ms,
@@ -288,9 +328,9 @@ impl From<Choice> for x::Choice {
                     .map(|m| x::Mirror { backend: m.backend, share_permille: m.share_permille })
                     .collect(),
             })),
-            Choice::Answer(reply) => Self::Answer(reply.into()),
-            Choice::Unmatched => Self::Unmatched,
-        }
+            Self::Answer(it) => x::Choice::Answer(reply(it, body_bytes)?),
+            Self::Unmatched => x::Choice::Unmatched,
+        })
     }
 }
 
@@ -376,14 +416,15 @@ pub(crate) struct RetryDecision {
     reason: Option<String>,
 }
 
-impl From<RetryDecision> for x::RetryDecision {
-    fn from(decision: RetryDecision) -> Self {
-        let verdict = match decision.verdict {
+impl RetryDecision {
+    /// The decision, unless it breaks the contract.
+    pub(crate) fn checked(self) -> Result<x::RetryDecision, String> {
+        let verdict = match self.verdict {
             RetryVerdict::GiveUp => x::RetryVerdict::GiveUp,
             RetryVerdict::Again(ms) => x::RetryVerdict::Again(ms),
             RetryVerdict::Elsewhere(ms) => x::RetryVerdict::Elsewhere(ms),
         };
-        Self { verdict, reason: reason(decision.reason) }
+        Ok(x::RetryDecision { verdict, reason: reason(self.reason)? })
     }
 }
 
@@ -646,14 +687,15 @@ pub(crate) struct ConnectionDecision {
     reason: Option<String>,
 }
 
-impl From<ConnectionDecision> for x::ConnectionDecision {
-    fn from(decision: ConnectionDecision) -> Self {
-        let verdict = match decision.verdict {
+impl ConnectionDecision {
+    /// The decision, unless it breaks the contract.
+    pub(crate) fn checked(self) -> Result<x::ConnectionDecision, String> {
+        let verdict = match self.verdict {
             ConnectionVerdict::Allow => x::ConnectionVerdict::Allow,
             ConnectionVerdict::Deny => x::ConnectionVerdict::Deny,
             ConnectionVerdict::Tunnel(backend) => x::ConnectionVerdict::Tunnel(backend),
         };
-        Self { verdict, reason: reason(decision.reason) }
+        Ok(x::ConnectionDecision { verdict, reason: reason(self.reason)? })
     }
 }
 
@@ -670,7 +712,6 @@ pub(crate) enum BodyMode {
     Chunks,
 }
 
-#[expect(dead_code, reason = "lifted whole, used in part")]
 #[derive(ComponentType, Lift)]
 #[component(record)]
 pub(crate) struct Interest {

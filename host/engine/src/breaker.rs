@@ -49,6 +49,12 @@ impl Breaker {
         self.allows_at(Instant::now())
     }
 
+    /// Whether no call may be made now, not even a probe. Changes nothing.
+    pub(crate) fn refuses(&self) -> bool {
+        self.tripped.load(Ordering::Relaxed)
+            && self.lock().until.is_some_and(|until| Instant::now() < until)
+    }
+
     fn allows_at(&self, now: Instant) -> bool {
         let mut inner = self.lock();
         match inner.until {
@@ -127,6 +133,7 @@ mod tests {
             breaker.failed_at(start);
         }
         assert!(!breaker.allows_at(start) && breaker.status() == BreakerStatus::Open);
+        assert!(breaker.refuses());
         assert!(breaker.allows_at(start + OPEN));
         assert!(!breaker.allows_at(start + OPEN - Duration::from_millis(1)));
         breaker.failed_at(start + OPEN);

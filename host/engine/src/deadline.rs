@@ -58,7 +58,7 @@ fn half(limit_us: u64) -> u64 {
 }
 
 /// What this thread has used of the processor.
-fn used() -> Duration {
+pub(crate) fn used() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))

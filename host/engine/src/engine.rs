@@ -86,13 +86,14 @@ fn config(pool: Option<&PoolingAllocationConfig>) -> Config {
     config
 }
 
-/// Sized for 16 workers × 20 filters × 2 generations; address space only, no memory until used.
+/// Sized for 16 workers × 20 filters × 2 generations, and half of that for what is ready, waits or is tested; address
+/// space only, no memory until used.
 fn pool() -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(640)
-        .total_core_instances(4_000)
-        .total_memories(800)
-        .total_tables(2_000)
+    pool.total_component_instances(960)
+        .total_core_instances(6_000)
+        .total_memories(1_200)
+        .total_tables(3_000)
         .total_stacks(256)
         .max_core_instances_per_component(64)
         .max_memories_per_component(8)

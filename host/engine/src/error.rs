@@ -35,6 +35,9 @@ pub enum EngineError {
         /// The field that would cover it.
         grant: GrantField,
     },
+    /// Its grant gives more than this host gives any filter.
+    #[error(transparent)]
+    Ceiling(#[from] crate::OverCeiling),
     /// What `configure` declared makes no sense.
     #[error("filter `{filter}` declares an impossible interest: {rule}")]
     Interest {
@@ -78,6 +81,7 @@ impl EngineError {
             Self::Start(_) | Self::Invalid { .. } | Self::Compile(_) => "filter.invalid",
             Self::Instantiate { .. } => "filter.invalid",
             Self::Grant(_) => "grant.import",
+            Self::Ceiling(_) => "grant.limit",
             Self::Field { .. } => "grant.field",
             Self::Interest { .. } | Self::Configure { .. } => "filter.configure",
             Self::SelfTest { .. } => "filter.selftest",
@@ -85,10 +89,20 @@ impl EngineError {
     }
 }
 
+/// As many errors of a configuration as somebody reads.
+const MAX_ERRORS: usize = 32;
+
+/// At most `max` octets of a guest's words: they go into logs, status and reports.
+pub(crate) fn short(text: &str, max: usize) -> &str {
+    text.get(..text.floor_char_boundary(max)).unwrap_or(text)
+}
+
 fn list(errors: &[(String, String)]) -> String {
     let lines: Vec<_> = errors
         .iter()
+        .take(MAX_ERRORS)
         .map(|(pointer, message)| {
+            let (pointer, message) = (short(pointer, 256), short(message, 1_024));
             let pointer = if pointer.is_empty() { "/" } else { pointer };
             format!("{pointer}: {message}")
         })
@@ -123,6 +137,9 @@ pub enum CallFault {
     /// It failed too often lately and is not called.
     #[error("it failed too often and is not called for now")]
     BreakerOpen,
+    /// Its last instance failed and the next is still being made, elsewhere; it is not called until then.
+    #[error("its last instance failed and the next is not made yet")]
+    Remaking,
     /// A fresh instance could not be made.
     #[error("no instance could be made: {0}")]
     Instantiate(String),
@@ -157,6 +174,7 @@ impl CallFault {
             Self::Stack => "stack",
             Self::Lift(_) => "lift",
             Self::BreakerOpen => "breaker-open",
+            Self::Remaking => "remaking",
             Self::Instantiate(_) => "instantiate",
             Self::NoHook(_) => "no-hook",
             Self::ViewTruncated => "view-truncated",

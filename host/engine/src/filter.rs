@@ -1,14 +1,17 @@
 //! A component with its configuration and grant, checked and ready: what a generation holds.
 
 use crate::engine::Compiled;
+use crate::error::short;
 use crate::host::Settings;
 use crate::imports::{self, http_client::HttpFetch};
 use crate::instance::Running;
+use crate::maker::Ready;
 use crate::{
     BodyMode, CallFault, EngineError, FilterState, Grant, GrantField, Hook, Host, Instance, abi,
-    check_imports, selftest,
+    check_ceilings, check_imports, selftest,
 };
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 use tamis_exchange::{Reads, Writes};
 use wasmtime::component::InstancePre;
 
@@ -70,6 +73,8 @@ pub(crate) struct Plan {
     /// `http-client` suspends; `None` when it may not be used.
     pub(crate) suspending: Option<InstancePre<Host>>,
     pub(crate) isolation: Isolation,
+    /// Instances made ahead.
+    pub(crate) ready: Ready,
     failure: FailureMode,
     interest: Interest,
     backends: Vec<String>,
@@ -108,7 +113,9 @@ impl Filter {
             isolation,
         } = options;
         check_imports(&name, &compiled.inspection, &grant)?;
-        let settings = Arc::new(Settings { name, digest, version, grant, fetch });
+        check_ceilings(&name, &grant)?;
+        let buckets = OnceLock::new();
+        let settings = Arc::new(Settings { name, digest, version, grant, fetch, buckets });
         let start = |cause: wasmtime::Error| EngineError::Instantiate {
             filter: settings.name.clone(),
             cause: format!("{cause:#}"),
@@ -128,6 +135,7 @@ impl Filter {
             direct,
             suspending,
             isolation,
+            ready: Ready::default(),
             failure,
             interest: Interest::default(),
             backends: Vec::new(),
@@ -137,8 +145,12 @@ impl Filter {
             config_schema: String::new(),
         };
         plan.validate()?;
-        plan.configure()?;
-        selftest::run(&plan)?;
+        let mut tested = plan.configure()?;
+        selftest::run(&plan, &mut tested)?;
+        drop(tested);
+        // The first against the state that it is for: what that refuses (a metric of another's, say) is known now.
+        let first = Running::configured(&plan, &plan.direct, &plan.state)?;
+        plan.ready.put(first);
         Ok(Self(Arc::new(plan)))
     }
 
@@ -154,12 +166,50 @@ impl Filter {
         Self::new(compiled, FilterOptions { state, fetch: None, ..options })
     }
 
-    /// A fresh instance for a worker, already configured.
+    /// A fresh instance, configured here and now: as long as `configure` takes. Not on a worker's thread.
     ///
     /// # Errors
     /// When memory is short or `configure`, which succeeded before, now fails.
     pub fn instantiate(&self) -> Result<Instance, CallFault> {
         Instance::new(self.clone())
+    }
+
+    /// An instance for a worker, at once: it takes one that is ready when it is called first, and its calls fail as
+    /// long as there is none.
+    pub fn instance(&self) -> Instance {
+        Instance::empty(self.clone())
+    }
+
+    /// Makes so many instances ready, one after the other, and one more. Takes as long as `configure` does for each: call
+    /// it off the workers, before they are to serve with this filter. What cannot be made is made, or fails, later.
+    pub fn prepare(&self, count: usize) {
+        for _ in 0..count {
+            match Running::configured(&self.0, &self.0.direct, &self.0.state) {
+                Ok(running) => self.0.ready.put(running),
+                Err(error) => {
+                    self.0.state.breaker.failed();
+                    tracing::warn!(target: "tamis::filter", filter = self.name(), "{error}");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Counts an answer that breaks the contract as what it is, a fault, and logs it.
+    pub fn broke(&self, hook: Hook, rule: String) -> CallFault {
+        self.failed(hook, CallFault::Lift(rule))
+    }
+
+    /// Counts a fault, lets the breaker know of it, logs it.
+    pub(crate) fn failed(&self, hook: Hook, fault: CallFault) -> CallFault {
+        let plan = &self.0;
+        plan.state.count_fault(hook);
+        plan.state.breaker.failed();
+        if !plan.state.is_shadow() {
+            tracing::warn!(target: "tamis::filter", filter = plan.settings.name,
+                digest = plan.settings.digest, hook = hook.as_str(), %fault, "a filter's call failed");
+        }
+        fault
     }
 
     /// Whether both are one filter: the same code, configuration and grant, built once.
@@ -285,12 +335,15 @@ impl Plan {
         answer.0.map_err(|errors| self.refused(errors))
     }
 
-    fn configure(&mut self) -> Result<(), EngineError> {
-        let mut running = Running::bare(self, &self.direct, &self.state)?;
+    /// Configures an instance against state that is thrown away, and keeps what it declares. Gives that instance.
+    fn configure(&mut self) -> Result<Running, EngineError> {
+        let scratch = Arc::new(self.state.scratch());
+        let mut running = Running::bare(self, &self.direct, &scratch)?;
         let (answer,) = running.configure_call(self, "configure", |exports, store| {
             exports.configure.call(store, (&self.config,))
         })?;
         let declared = answer.map_err(|errors| self.refused(errors))?;
+        let buckets = self.buckets(&declared)?;
         let interest = self.interest(declared)?;
         running.store.data_mut().configuring = false;
         let mut names = |act,
@@ -298,11 +351,13 @@ impl Plan {
             &crate::exports::Exports,
         )
             -> Option<&crate::native::Slot<crate::exports::Names>>| {
-            running
+            let names = running
                 .configure_call(self, act, |exports, store| {
                     which(exports).map(|slot| slot.call(store, ())).transpose()
                 })
-                .map(|answer| answer.map(|(names,)| names).unwrap_or_default())
+                .map(|answer| answer.map(|(names,)| names).unwrap_or_default())?;
+            self.few_and_short(act, &names)?;
+            Ok::<_, EngineError>(names)
         };
         let backends = names("backends", |e| e.backends.as_ref())?;
         let rules = names("rules", |e| e.rules.as_ref())?;
@@ -313,13 +368,55 @@ impl Plan {
         let (schema,) = running.configure_call(self, "config-schema", |exports, store| {
             exports.config_schema.call(store, ())
         })?;
+        if schema.len() > MAX_SCHEMA_BYTES {
+            let rule = format!("its schema has at most {MAX_SCHEMA_BYTES} octets");
+            return Err(EngineError::Interest { filter: self.name(), rule });
+        }
+        let failing = failing.map(|(statuses,)| statuses).unwrap_or_default();
+        if failing.0.len() > MAX_STATUSES || failing.1.len() > MAX_STATUSES {
+            let rule = format!("it names at most {MAX_STATUSES} failing statuses");
+            return Err(EngineError::Interest { filter: self.name(), rule });
+        }
+        // Once: the cell is empty until here.
+        drop(self.settings.buckets.set(buckets));
         self.config_schema = schema;
         self.interest = interest;
         self.backends = backends;
         self.rules = rules;
         self.connection_backends = connection_backends;
-        self.failing = failing.map(|(statuses,)| statuses).unwrap_or_default();
-        Ok(())
+        self.failing = failing;
+        Ok(running)
+    }
+
+    /// Names go into metrics, records and status as they are.
+    fn few_and_short(&self, act: &str, names: &[String]) -> Result<(), EngineError> {
+        let rule = if names.len() > MAX_NAMES {
+            format!("`{act}` has {} names, at most {MAX_NAMES}", names.len())
+        } else if let Some(long) = names.iter().find(|name| name.len() > MAX_NAME_BYTES) {
+            format!("a name of `{act}` has {} octets, at most {MAX_NAME_BYTES}", long.len())
+        } else {
+            return Ok(());
+        };
+        Err(EngineError::Interest { filter: self.name(), rule })
+    }
+
+    /// `buckets:METRIC` of `interest.extra`: upper bounds, in the metric's unit, with commas between.
+    fn buckets(&self, declared: &abi::Interest) -> Result<HashMap<String, Vec<f64>>, EngineError> {
+        let mut all = HashMap::new();
+        for extra in declared.extra.iter().take(MAX_EXTRAS) {
+            let Some(metric) = extra.name.strip_prefix("buckets:") else { continue };
+            let bounds: Result<Vec<f64>, _> =
+                extra.value.split(',').map(|bound| bound.trim().parse()).collect();
+            let bounds = bounds.map_err(|_| EngineError::Interest {
+                filter: self.name(),
+                rule: format!(
+                    "`buckets:{}` is numbers with commas between",
+                    short(metric, 200).escape_debug()
+                ),
+            })?;
+            all.insert(metric.to_owned(), bounds);
+        }
+        Ok(all)
     }
 
     pub(crate) fn reads(&self) -> &Reads {
@@ -340,6 +437,18 @@ impl Plan {
             field: field.to_owned(),
             grant,
         };
+        self.few_and_short("reads", &declared.reads)?;
+        self.few_and_short("writes", &declared.writes)?;
+        let buffers =
+            [declared.request_body, declared.response_body].contains(&abi::BodyMode::Buffered);
+        let (asked, most) = (u64::from(declared.body_limit_bytes), grant.limits.body_bytes);
+        if buffers && asked > most {
+            let rule = format!(
+                "it judges bodies of up to {asked} octets whole, its grant allows {most}; write \
+                 `limits: {{ body: {asked} }}` in the grant, or let it ask for less"
+            );
+            return Err(EngineError::Interest { filter: self.name(), rule });
+        }
         let sees = |hooks: &[Hook]| hooks.iter().any(|hook| self.compiled.inspection.has(*hook));
         let response = sees(&[Hook::Response, Hook::ResponseBody])
             && !sees(&[Hook::Request, Hook::RequestBody, Hook::Router, Hook::Retry]);
@@ -373,6 +482,17 @@ impl Plan {
         })
     }
 }
+
+/// Names a filter declares of one kind: fields, rules, backends.
+const MAX_NAMES: usize = 10_000;
+/// Octets of such a name.
+const MAX_NAME_BYTES: usize = 1_024;
+/// Entries of `interest.extra` that are read.
+const MAX_EXTRAS: usize = 256;
+/// Statuses a retry policy wants to be asked about, of each protocol.
+const MAX_STATUSES: usize = 1_000;
+/// Octets of a configuration's schema.
+const MAX_SCHEMA_BYTES: usize = 1024 * 1024;
 
 fn body_mode(mode: abi::BodyMode) -> BodyMode {
     match mode {

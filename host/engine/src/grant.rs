@@ -117,6 +117,10 @@ settings! {
         classes: BTreeMap<String, QuotaClass> = BTreeMap::new(),
         /// Buckets kept. Default 100,000.
         keys: usize = 100_000,
+        /// Octets of a key; of a longer one its SHA-256 is kept. Default 256.
+        key_bytes: usize = 256,
+        /// Octets of all buckets. Default 16 MiB.
+        total_bytes: usize = 16 * 1024 * 1024,
         /// Classes that are not named never run out. No document can say so: it is the developer's sandbox.
         #[serde(skip)]
         endless: bool = false,
@@ -127,6 +131,10 @@ settings! {
     CountersGrant {
         /// Counters kept. Default 10,000.
         keys: usize = 10_000,
+        /// Octets of a name or key; of a longer one its SHA-256 is kept. Default 256.
+        key_bytes: usize = 256,
+        /// Octets of all counters. Default 8 MiB.
+        total_bytes: usize = 8 * 1024 * 1024,
     }
 }
 settings! {
@@ -151,9 +159,9 @@ settings! {
         timeout_ms: u32 = 1000,
         /// Requests past this are refused. Default 60.
         per_minute: u32 = 60,
-        /// Octets of an answer's body. Default 1 MiB.
+        /// Octets of an answer's body, and of a request's. Default 1 MiB.
         max_bytes: usize = 1024 * 1024,
-        /// Hooks may call out too, not `tick` alone.
+        /// Request hooks may call out too, not `tick` alone. No other hook may.
         during_requests: bool = false,
         /// `http:` URLs are allowed for these hosts.
         clear_text: bool = false,
@@ -164,6 +172,10 @@ settings! {
     RateGrant {
         /// Past this they are dropped and counted. Default 10,000.
         per_second: u32 = 10_000,
+        /// Octets of one; a longer one is dropped and counted. Default 64 KiB.
+        max_bytes: usize = 64 * 1024,
+        /// Octets of all in a second; past this they are dropped and counted. Default 4 MiB.
+        bytes_per_second: u32 = 4 * 1024 * 1024,
     }
 }
 settings! {
@@ -175,6 +187,84 @@ settings! {
         configure_us: u64 = 2_000_000,
         /// All linear memories of an instance. Default 16 MiB.
         memory_bytes: u64 = 16 * 1024 * 1024,
+        /// Longest body it may judge whole, replace one by, or answer with. Default 1 MiB.
+        body_bytes: u64 = 1024 * 1024,
+    }
+}
+
+/// A setting of a grant that is more than this host gives any filter.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the grant of filter `{filter}` gives `{setting}: {asked}`; this host gives at most {most}, write less"
+)]
+pub struct OverCeiling {
+    /// Name of the filter.
+    pub filter: String,
+    /// Where in the grant.
+    pub setting: &'static str,
+    /// What it says.
+    pub asked: u64,
+    /// What any may have.
+    pub most: u64,
+}
+
+/// Checks that a grant gives nothing that this host gives nobody. Memory is no part of it: more than
+/// [`crate::MAX_MEMORY_BYTES`] is that much.
+///
+/// # Errors
+/// Names the first setting that does.
+pub fn check_ceilings(filter: &str, grant: &Grant) -> Result<(), OverCeiling> {
+    const MIB: u64 = 1024 * 1024;
+    let size = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
+    let (imports, limits) = (&grant.imports, &grant.limits);
+    let mut asked: Vec<(&'static str, u64, u64)> = vec![
+        ("limits.time", limits.time_us, 10_000_000),
+        ("limits.configure", limits.configure_us, 60_000_000),
+        ("limits.body", limits.body_bytes, 64 * MIB),
+    ];
+    if let Some(it) = &imports.log {
+        asked.push(("log.perSecond", it.per_second.into(), 10_000));
+        asked.push(("log.maxBytes", size(it.max_bytes), 64 * 1024));
+    }
+    if let Some(it) = &imports.metrics {
+        asked.push(("metrics.series", size(it.series), 100_000));
+        asked.push(("metrics.metrics", size(it.metrics), 256));
+    }
+    if let Some(it) = &imports.quota {
+        asked.push(("quota.keys", size(it.keys), 1_000_000));
+        asked.push(("quota.keyBytes", size(it.key_bytes), 4096));
+        asked.push(("quota.totalBytes", size(it.total_bytes), 256 * MIB));
+    }
+    if let Some(it) = &imports.counters {
+        asked.push(("counters.keys", size(it.keys), 1_000_000));
+        asked.push(("counters.keyBytes", size(it.key_bytes), 4096));
+        asked.push(("counters.totalBytes", size(it.total_bytes), 256 * MIB));
+    }
+    if let Some(it) = &imports.kv {
+        asked.push(("kv.entries", size(it.entries), 1_000_000));
+        asked.push(("kv.keyBytes", size(it.key_bytes), 4096));
+        asked.push(("kv.valueBytes", size(it.value_bytes), 16 * MIB));
+        asked.push(("kv.totalBytes", size(it.total_bytes), 256 * MIB));
+    }
+    if let Some(it) = &imports.http_client {
+        asked.push(("http-client.timeout", it.timeout_ms.into(), 60_000));
+        asked.push(("http-client.perMinute", it.per_minute.into(), 60_000));
+        asked.push(("http-client.maxBytes", size(it.max_bytes), 16 * MIB));
+    }
+    for (per_second, max_bytes, bytes_per_second, rates) in [
+        ("spans.perSecond", "spans.maxBytes", "spans.bytesPerSecond", &imports.spans),
+        ("records.perSecond", "records.maxBytes", "records.bytesPerSecond", &imports.records),
+    ] {
+        let Some(it) = rates else { continue };
+        asked.push((per_second, it.per_second.into(), 100_000));
+        asked.push((max_bytes, size(it.max_bytes), MIB));
+        asked.push((bytes_per_second, it.bytes_per_second.into(), 64 * MIB));
+    }
+    match asked.into_iter().find(|(_, asked, most)| asked > most) {
+        None => Ok(()),
+        Some((setting, asked, most)) => {
+            Err(OverCeiling { filter: filter.to_owned(), setting, asked, most })
+        }
     }
 }
 
@@ -285,8 +375,15 @@ impl Grant {
         covers(&self.reads, field.strip_prefix("request:").unwrap_or(field))
     }
 
-    /// Whether edits may touch `field` of `interest.writes`.
+    /// Whether edits may touch `field` of `interest.writes`. `*` covers no header in which the host says who is asking
+    /// ([`tamis_exchange::is_host_field`]); what the host states in attributes no filter writes.
     pub fn may_write(&self, field: &str) -> bool {
+        if field.strip_prefix('@').is_some_and(tamis_exchange::is_host_attribute) {
+            return false;
+        }
+        if tamis_exchange::is_host_field(field) {
+            return self.writes.iter().any(|granted| granted == field);
+        }
         covers(&self.writes, field)
     }
 }
@@ -309,6 +406,41 @@ mod tests {
         assert!(grant.may_read("cookie") && grant.may_read("request:cookie"));
         assert!(grant.may_read(":path") && !grant.may_read("@peer.spiffe-id"));
         assert!(grant.may_write("x-a") && !grant.may_write(":path") && !grant.may_write("@x"));
+    }
+
+    #[test]
+    fn no_star_covers_what_the_host_says_of_peer_and_way() {
+        let any = Grant::everything();
+        for field in ["x-forwarded-for", "x_forwarded_for", "forwarded", "via", "@peer.spiffe-id"] {
+            assert!(!any.may_write(field), "{field}");
+        }
+        let writes = vec!["x-forwarded-for".to_owned(), "@source.address".to_owned()];
+        let named = Grant { writes, ..Grant::default() };
+        assert!(named.may_write("x-forwarded-for"), "a grant may name a header");
+        assert!(!named.may_write("@source.address"), "and no fact");
+    }
+
+    #[test]
+    fn a_grant_gives_no_more_than_the_host_gives_anybody() {
+        assert_eq!(check_ceilings("a/b", &Grant::everything()), Ok(()));
+        let json = |text: &str| serde_json::from_str::<Grant>(text).unwrap();
+        for (setting, text) in [
+            ("limits.body", r#"{"limits":{"bodyBytes":4294967295}}"#),
+            ("limits.time", r#"{"limits":{"timeUs":18446744073709551615}}"#),
+            ("limits.configure", r#"{"limits":{"configureUs":18446744073709551615}}"#),
+            ("quota.keyBytes", r#"{"imports":{"quota":{"keyBytes":1048576}}}"#),
+            ("quota.totalBytes", r#"{"imports":{"quota":{"totalBytes":18446744073709551615}}}"#),
+            ("counters.keys", r#"{"imports":{"counters":{"keys":10000000}}}"#),
+            ("kv.totalBytes", r#"{"imports":{"kv":{"totalBytes":18446744073709551615}}}"#),
+            ("records.bytesPerSecond", r#"{"imports":{"records":{"bytesPerSecond":4294967295}}}"#),
+            ("spans.maxBytes", r#"{"imports":{"spans":{"maxBytes":4294967295}}}"#),
+            ("log.maxBytes", r#"{"imports":{"log":{"maxBytes":4294967295}}}"#),
+            ("http-client.maxBytes", r#"{"imports":{"http-client":{"maxBytes":4294967295}}}"#),
+            ("metrics.metrics", r#"{"imports":{"metrics":{"metrics":4294967295}}}"#),
+        ] {
+            let error = check_ceilings("a/b", &json(text)).unwrap_err();
+            assert_eq!(error.setting, setting);
+        }
     }
 
     #[test]

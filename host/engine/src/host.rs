@@ -5,7 +5,9 @@ use crate::imports::crypto::Key;
 use crate::imports::http_client::HttpFetch;
 use crate::limiter::MemoryLimiter;
 use crate::{FilterState, Grant};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tamis_observe::{Family, Series};
 
 /// What all instances of a filter share and none changes.
@@ -15,6 +17,15 @@ pub(crate) struct Settings {
     pub(crate) version: String,
     pub(crate) grant: Grant,
     pub(crate) fetch: Option<Arc<dyn HttpFetch>>,
+    /// Upper bounds of histograms by name, as its first `configure` declared them.
+    pub(crate) buckets: OnceLock<HashMap<String, Vec<f64>>>,
+}
+
+impl Settings {
+    /// The bounds it declared for a histogram.
+    pub(crate) fn buckets(&self, metric: &str) -> Option<&[f64]> {
+        self.buckets.get()?.get(metric).map(Vec::as_slice)
+    }
 }
 
 /// Data of one store.
@@ -36,6 +47,10 @@ pub(crate) struct Host {
     pub(crate) secrets: Vec<String>,
     /// Requests sent during the call under way.
     pub(crate) sends: u32,
+    /// How long the call under way waited for answers.
+    pub(crate) waited: Duration,
+    /// The error line it wrote last during the call under way.
+    pub(crate) last_words: Option<String>,
     /// What the call under way may use of the processor.
     pub(crate) deadline: Deadline,
 }
@@ -54,6 +69,8 @@ impl Host {
             series: Vec::new(),
             secrets: Vec::new(),
             sends: 0,
+            waited: Duration::ZERO,
+            last_words: None,
             deadline: Deadline::default(),
         }
     }

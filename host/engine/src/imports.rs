@@ -14,6 +14,7 @@ mod wasi;
 
 use crate::Host;
 use crate::engine::Compiled;
+use aws_lc_rs::digest;
 use wasmtime::component::{InstancePre, Linker, LinkerInstance};
 
 /// How imports behave.
@@ -73,4 +74,16 @@ fn handle(len_after: usize) -> u32 {
 /// Cuts to at most `max` octets, on a character boundary.
 fn cut(text: &str, max: usize) -> &str {
     text.get(..text.floor_char_boundary(max)).unwrap_or(text)
+}
+
+/// A key as it is kept: itself, or its SHA-256 when it is longer than granted. Different keys stay different, and none
+/// costs more than `max`.
+fn within(key: String, max: usize) -> String {
+    if key.len() <= max {
+        return key;
+    }
+    let hash = digest::digest(&digest::SHA256, key.as_bytes());
+    let hex = hash.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let hex = hex.filter_map(|nibble| char::from_digit(u32::from(nibble), 16));
+    "sha256:".chars().chain(hex).collect()
 }

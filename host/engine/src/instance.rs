@@ -5,17 +5,18 @@ use crate::exports::Exports;
 use crate::filter::{Filter, Isolation, Plan};
 use crate::host::Host;
 use crate::state::Tally;
-use crate::{CallFault, EndpointState, EngineError, FilterState, Hook, Latencies, abi};
+use crate::trap::classify;
+use crate::{CallFault, EndpointState, EngineError, FilterState, Hook, Latencies, abi, maker};
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 use tamis_exchange as x;
+use wasmtime::Store;
 use wasmtime::component::InstancePre;
-use wasmtime::{Store, Trap};
 
 /// Octets a guest may pass out in one call.
 const HOSTCALL_BYTES: usize = 16 * 1024 * 1024;
-/// One call in this many is timed, and tallies are told this often.
-const SAMPLE: u64 = 32;
 
 /// A store and the functions in it.
 pub(crate) struct Running {
@@ -53,6 +54,17 @@ impl Running {
             })
     }
 
+    /// As [`Self::configured`], on the thread of a caller that has no more time than a call may take.
+    pub(crate) fn configured_within(plan: &Plan, limit_us: u64) -> Result<Self, EngineError> {
+        let mut store = Self::store(plan, &plan.state);
+        deadline::arm(&mut store, limit_us);
+        let instance = plan.direct.instantiate(&mut store);
+        let mut running = Self::found(plan, store, instance)?;
+        let answer = running.exports.configure.call(&mut running.store, (&plan.config,));
+        let (answer,) = answer.map_err(|e| running.failed(plan, "configure", &e))?;
+        running.accept(plan, answer.map(drop))
+    }
+
     /// Instantiated, not configured.
     pub(crate) fn bare(
         plan: &Plan,
@@ -77,8 +89,23 @@ impl Running {
         running.accept(plan, answer.map(drop))
     }
 
-    /// The same on a fiber, for imports that suspend.
-    async fn suspending(plan: &Plan, pre: &InstancePre<Host>) -> Result<Self, EngineError> {
+    /// The same with imports that suspend. None does while it is configured, so nothing here waits.
+    pub(crate) fn suspending(plan: &Plan) -> Result<Self, EngineError> {
+        let made = pin!(Self::suspending_on_a_fiber(plan));
+        match made.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(made) => made,
+            Poll::Pending => Err(EngineError::Instantiate {
+                filter: plan.settings.name.clone(),
+                cause: "`configure` waited".to_owned(),
+            }),
+        }
+    }
+
+    async fn suspending_on_a_fiber(plan: &Plan) -> Result<Self, EngineError> {
+        let Some(pre) = plan.suspending.as_ref() else {
+            let (filter, cause) = (plan.settings.name.clone(), "it may not wait".to_owned());
+            return Err(EngineError::Instantiate { filter, cause });
+        };
         let mut store = Self::store(plan, &plan.state);
         let instance = pre.instantiate_async(&mut store).await;
         let mut running = Self::found(plan, store, instance)?;
@@ -128,6 +155,8 @@ impl Running {
         let host = self.store.data_mut();
         host.exchange = exchange;
         host.sends = 0;
+        host.waited = Duration::ZERO;
+        host.last_words = None;
         host.limiter.refused = false;
         let limit_us = host.settings.grant.limits.time_us;
         deadline::arm(&mut self.store, limit_us);
@@ -136,13 +165,19 @@ impl Running {
 
 /// A filter's instance in one worker. Its methods take `&mut self`: an instance serves one call at a time.
 ///
-/// After a [`CallFault`] the next call finds a fresh instance.
+/// After a [`CallFault`] the next call has another instance, as soon as one is ready: it is made elsewhere.
 pub struct Instance {
     filter: Filter,
     direct: Option<Running>,
     suspending: Option<Running>,
     spans: Vec<abi::Span>,
-    tallies: [Tally; Hook::ALL.len()],
+    tally: Arc<Tally>,
+    /// Most memory that was told.
+    memory_told: u64,
+    /// It found none when it lost its own.
+    lacks: bool,
+    /// When the call that may wait began.
+    began: Instant,
 }
 
 impl std::fmt::Debug for Instance {
@@ -153,7 +188,10 @@ impl std::fmt::Debug for Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        self.tell();
+        self.filter.0.state.close(&self.tally);
+        if self.lacks {
+            self.filter.0.ready.settled();
+        }
     }
 }
 
@@ -166,16 +204,32 @@ macro_rules! call {
 }
 
 impl Instance {
+    /// One that is made here and now.
     pub(crate) fn new(filter: Filter) -> Result<Self, CallFault> {
-        let mut instance = Self {
-            filter,
-            direct: None,
-            suspending: None,
-            spans: Vec::new(),
-            tallies: Default::default(),
-        };
-        instance.spawn()?;
+        let plan = &filter.0;
+        let running = Running::configured(plan, &plan.direct, &plan.state).map_err(|error| {
+            plan.state.breaker.failed();
+            CallFault::Instantiate(error.to_string())
+        })?;
+        let mut instance = Self::empty(filter);
+        instance.direct = Some(running);
         Ok(instance)
+    }
+
+    /// One that takes what is ready when it is called.
+    pub(crate) fn empty(filter: Filter) -> Self {
+        let tally = filter.0.state.tally();
+        let (direct, suspending, spans) = (None, None, Vec::new());
+        Self {
+            filter,
+            direct,
+            suspending,
+            spans,
+            tally,
+            memory_told: 0,
+            lacks: false,
+            began: Instant::now(),
+        }
     }
 
     /// The filter it is an instance of.
@@ -197,8 +251,10 @@ impl Instance {
     /// # Errors
     /// Any fault; apply the attachment's failure mode.
     pub fn on_request(&mut self, view: &x::View) -> Result<x::Decision, CallFault> {
-        self.viewed(view, |this, seen| call!(this, Hook::Request, view.exchange, on_request(seen)))
-            .map(|(decision,)| decision.into())
+        let (decision,) = self.viewed(view, |this, seen| {
+            call!(this, Hook::Request, view.exchange, on_request(seen))
+        })?;
+        self.right(Hook::Request, decision.checked(self.body_bytes()))
     }
 
     /// Asks about a response head.
@@ -206,10 +262,10 @@ impl Instance {
     /// # Errors
     /// Any fault; apply the attachment's failure mode.
     pub fn on_response(&mut self, view: &x::View) -> Result<x::Decision, CallFault> {
-        self.viewed(view, |this, seen| {
+        let (decision,) = self.viewed(view, |this, seen| {
             call!(this, Hook::Response, view.exchange, on_response(seen))
-        })
-        .map(|(decision,)| decision.into())
+        })?;
+        self.right(Hook::Response, decision.checked(self.body_bytes()))
     }
 
     /// Asks about request body octets: a chunk, or all of them when buffered.
@@ -222,8 +278,9 @@ impl Instance {
         octets: &[u8],
         last: bool,
     ) -> Result<x::Decision, CallFault> {
-        call!(self, Hook::RequestBody, exchange, on_request_body(exchange, octets, last))
-            .map(|(decision,)| decision.into())
+        let (decision,) =
+            call!(self, Hook::RequestBody, exchange, on_request_body(exchange, octets, last))?;
+        self.right(Hook::RequestBody, decision.checked(octets.len(), self.body_bytes()))
     }
 
     /// Asks about response body octets.
@@ -236,8 +293,9 @@ impl Instance {
         octets: &[u8],
         last: bool,
     ) -> Result<x::Decision, CallFault> {
-        call!(self, Hook::ResponseBody, exchange, on_response_body(exchange, octets, last))
-            .map(|(decision,)| decision.into())
+        let (decision,) =
+            call!(self, Hook::ResponseBody, exchange, on_response_body(exchange, octets, last))?;
+        self.right(Hook::ResponseBody, decision.checked(octets.len(), self.body_bytes()))
     }
 
     /// Asks where a request goes. Indices in the answer are within `backends` and `rules`.
@@ -247,7 +305,7 @@ impl Instance {
     pub fn on_route(&mut self, view: &x::View) -> Result<x::Choice, CallFault> {
         let (choice,) = self
             .viewed(view, |this, seen| call!(this, Hook::Router, view.exchange, on_route(seen)))?;
-        let choice = x::Choice::from(choice);
+        let choice = self.right(Hook::Router, choice.checked(self.body_bytes()))?;
         let (backends, rules) = (self.filter.backends().len(), self.filter.rules().len());
         if let x::Choice::Forward(selection) = &choice {
             let known = |index: u32, len: usize| (index as usize) < len;
@@ -255,10 +313,8 @@ impl Instance {
                 || !known(selection.backend, backends)
                 || !selection.mirrors.iter().all(|m| known(m.backend, backends))
             {
-                return Err(self.fault(
-                    Hook::Router,
-                    CallFault::Lift("an index beyond `backends` or `rules`".to_owned()),
-                ));
+                let rule = "an index beyond `backends` or `rules`";
+                return Err(self.filter.broke(Hook::Router, rule.to_owned()));
             }
         }
         Ok(choice)
@@ -274,10 +330,10 @@ impl Instance {
         view: &x::View,
     ) -> Result<x::RetryDecision, CallFault> {
         let failure = abi::Failure::from(failure);
-        self.viewed(view, |this, seen| {
+        let (decision,) = self.viewed(view, |this, seen| {
             call!(this, Hook::Retry, view.exchange, on_failure(failure, seen))
-        })
-        .map(|(decision,)| decision.into())
+        })?;
+        self.right(Hook::Retry, decision.checked())
     }
 
     /// Asks for the circuit of an upstream, or of one endpoint of it.
@@ -311,7 +367,7 @@ impl Instance {
             return Ok(weights);
         }
         let rule = format!("{} weights for {} endpoints", weights.len(), endpoints.len());
-        Err(self.fault(Hook::Balancer, CallFault::Lift(rule)))
+        Err(self.filter.broke(Hook::Balancer, rule))
     }
 
     /// Asks after how many microseconds a second attempt starts.
@@ -351,10 +407,10 @@ impl Instance {
     /// # Errors
     /// Any fault; apply the attachment's failure mode.
     pub fn on_connection(&mut self, view: &x::View) -> Result<x::ConnectionDecision, CallFault> {
-        self.viewed(view, |this, seen| {
+        let (decision,) = self.viewed(view, |this, seen| {
             call!(this, Hook::Connection, view.exchange, on_connection(seen))
-        })
-        .map(|(decision,)| decision.into())
+        })?;
+        self.right(Hook::Connection, decision.checked())
     }
 
     /// Background work. Gives the milliseconds to the next call, at least 100, or none to stop.
@@ -406,15 +462,26 @@ impl Instance {
             None => Ok(None),
         };
         self.spans = spans;
-        self.resumed(Hook::Request, answer).map(|(decision,)| decision.into())
+        let (decision,) = self.resumed(Hook::Request, answer)?;
+        self.right(Hook::Request, decision.checked(self.body_bytes()))
     }
 
-    /// Makes sure there is an instance now, so that the next call need not wait for one.
+    /// Takes the instance that is ready, so that the next call need not.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When none is ready yet.
     pub fn warm(&mut self) -> Result<(), CallFault> {
-        if self.direct.is_none() { self.spawn() } else { Ok(()) }
+        self.ready()
+    }
+
+    /// What a filter of this grant may judge, replace by or answer with.
+    fn body_bytes(&self) -> u64 {
+        self.filter.0.settings.grant.limits.body_bytes
+    }
+
+    /// An answer that broke the contract is a fault like any other; the instance lives, nothing in it is broken.
+    fn right<T>(&self, hook: Hook, answer: Result<T, String>) -> Result<T, CallFault> {
+        answer.map_err(|rule| self.filter.broke(hook, rule))
     }
 
     fn viewed<R>(
@@ -437,22 +504,45 @@ impl Instance {
         exchange: u64,
         call: impl FnOnce(&Exports, &mut Store<Host>) -> wasmtime::Result<Option<R>>,
     ) -> Result<R, CallFault> {
-        let state = &self.filter.0.state;
-        if !state.breaker.allows() {
+        // No instance is spent on a call that is not made, and no probe on one for which there is no instance.
+        if self.filter.0.state.breaker.refuses() {
             return Err(CallFault::BreakerOpen);
         }
         self.fresh_for(exchange);
-        if self.direct.is_none() {
-            self.spawn()?;
+        self.ready()?;
+        if !self.filter.0.state.breaker.allows() {
+            return Err(CallFault::BreakerOpen);
         }
-        let Some(running) = self.direct.as_mut() else {
-            return Err(CallFault::Instantiate("it is gone".to_owned()));
-        };
+        let Some(running) = self.direct.as_mut() else { return Err(CallFault::Remaking) };
         running.arm(exchange);
-        let timed = self.tallies.get(hook as usize).is_some_and(|t| t.calls.is_multiple_of(SAMPLE));
-        let start = timed.then(Instant::now);
+        let start = self.tally.times_next(hook).then(Instant::now);
         let answer = call(&running.exports, &mut running.store);
         self.settle(hook, answer, start)
+    }
+
+    /// Takes an instance if it has none.
+    fn ready(&mut self) -> Result<(), CallFault> {
+        if self.direct.is_some() {
+            return Ok(());
+        }
+        let plan = &self.filter.0;
+        let running = match maker::take(plan, &mut self.lacks) {
+            // One for each exchange is what was asked for: made within the time that a call may take here anyway.
+            Err(CallFault::Remaking) if plan.isolation == Isolation::Request => {
+                let limit_us = plan.settings.grant.limits.time_us;
+                let made = Running::configured_within(plan, limit_us).map_err(|error| {
+                    plan.state.breaker.failed();
+                    CallFault::Instantiate(error.to_string())
+                })?;
+                if std::mem::take(&mut self.lacks) {
+                    plan.ready.settled();
+                }
+                made
+            }
+            taken => taken?,
+        };
+        self.direct = Some(running);
+        Ok(())
     }
 
     /// Counts a call's end; after an error the store is gone.
@@ -462,7 +552,8 @@ impl Instance {
         answer: wasmtime::Result<Option<R>>,
         start: Option<Instant>,
     ) -> Result<R, CallFault> {
-        self.tally(hook, start);
+        self.tally.count(hook, start.map(|start| start.elapsed()));
+        self.tell_memory();
         match answer {
             Ok(Some(answer)) => {
                 self.filter.0.state.breaker.succeeded();
@@ -475,49 +566,22 @@ impl Instance {
                     Some(running) => classify(&error, running.store.data(), limit_us),
                     None => CallFault::Trap(error.to_string()),
                 };
-                Err(self.fault(hook, fault))
+                self.direct = None;
+                maker::refill(&self.filter.0);
+                Err(self.filter.failed(hook, fault))
             }
         }
     }
 
-    fn tally(&mut self, hook: Hook, start: Option<Instant>) {
-        let Some(tally) = self.tallies.get_mut(hook as usize) else { return };
-        tally.calls += 1;
-        if let Some(start) = start {
-            tally.timed_calls += 1;
-            tally.time_ns += u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    fn tell_memory(&mut self) {
+        let of = |running: &Option<Running>| {
+            running.as_ref().map_or(0, |running| running.store.data().limiter.used_bytes)
+        };
+        let used = of(&self.direct).max(of(&self.suspending));
+        if used > self.memory_told {
+            self.memory_told = used;
+            self.filter.0.state.saw_memory(used);
         }
-        if tally.calls >= SAMPLE {
-            let told = std::mem::take(tally);
-            self.filter.0.state.count(hook, &told);
-            if let Some(running) = self.direct.as_ref() {
-                self.filter.0.state.saw_memory(running.store.data().limiter.used_bytes);
-            }
-        }
-    }
-
-    fn tell(&mut self) {
-        for (hook, tally) in Hook::ALL.into_iter().zip(&mut self.tallies) {
-            self.filter.0.state.count(hook, &std::mem::take(tally));
-        }
-        if let Some(running) = self.direct.as_ref() {
-            self.filter.0.state.saw_memory(running.store.data().limiter.used_bytes);
-        }
-    }
-
-    /// Drops the store, counts, logs.
-    fn fault(&mut self, hook: Hook, fault: CallFault) -> CallFault {
-        self.tell();
-        self.direct = None;
-        let plan = &self.filter.0;
-        plan.state.count_fault(hook);
-        plan.state.breaker.failed();
-        if plan.state.is_shadow() {
-            return fault;
-        }
-        tracing::warn!(target: "tamis::filter", filter = plan.settings.name, digest = plan.settings.digest,
-            hook = hook.as_str(), %fault, "a filter's call failed");
-        fault
     }
 
     /// With request isolation, another exchange gets another instance.
@@ -525,25 +589,10 @@ impl Instance {
         if self.filter.0.isolation == Isolation::Request {
             let other = |r: &Running| r.store.data().exchange != exchange;
             if self.direct.as_ref().is_some_and(other) {
-                self.tell();
                 self.direct = None;
             }
             if self.suspending.as_ref().is_some_and(other) {
                 self.suspending = None;
-            }
-        }
-    }
-
-    fn spawn(&mut self) -> Result<(), CallFault> {
-        let plan = &self.filter.0;
-        match Running::configured(plan, &plan.direct, &plan.state) {
-            Ok(running) => {
-                self.direct = Some(running);
-                Ok(())
-            }
-            Err(error) => {
-                plan.state.breaker.failed();
-                Err(CallFault::Instantiate(error.to_string()))
             }
         }
     }
@@ -554,20 +603,19 @@ impl Instance {
         if !self.filter.has(hook) {
             return Err(CallFault::NoHook(hook));
         }
-        if !plan.state.breaker.allows() {
+        if plan.state.breaker.refuses() {
             return Err(CallFault::BreakerOpen);
         }
         self.fresh_for(exchange);
         if self.suspending.as_ref().is_none_or(|running| running.busy) {
             // A call whose future was dropped halfway leaves a store that cannot be entered again.
             self.suspending = None;
-            let Some(pre) = plan.suspending.as_ref() else { return Err(CallFault::NoHook(hook)) };
-            let running = Running::suspending(&plan, pre).await.map_err(|error| {
-                plan.state.breaker.failed();
-                CallFault::Instantiate(error.to_string())
-            })?;
-            self.suspending = Some(running);
+            self.suspending = Some(maker::waiting(&plan).await?);
         }
+        if !plan.state.breaker.allows() {
+            return Err(CallFault::BreakerOpen);
+        }
+        self.began = Instant::now();
         if let Some(running) = self.suspending.as_mut() {
             running.arm(exchange);
             running.busy = true;
@@ -580,7 +628,10 @@ impl Instance {
         hook: Hook,
         answer: wasmtime::Result<Option<R>>,
     ) -> Result<R, CallFault> {
-        self.tally(hook, None);
+        let waited = self.suspending.as_ref().map(|running| running.store.data().waited);
+        let took = self.began.elapsed().saturating_sub(waited.unwrap_or_default());
+        self.tally.count(hook, Some(took));
+        self.tell_memory();
         let limit_us = self.filter.0.settings.grant.limits.time_us;
         match (answer, self.suspending.as_mut()) {
             (Ok(Some(answer)), Some(running)) => {
@@ -591,24 +642,9 @@ impl Instance {
             (Err(error), Some(running)) => {
                 let fault = classify(&error, running.store.data(), limit_us);
                 self.suspending = None;
-                let direct = self.direct.take();
-                let fault = self.fault(hook, fault);
-                self.direct = direct;
-                Err(fault)
+                Err(self.filter.failed(hook, fault))
             }
             _ => Err(CallFault::NoHook(hook)),
         }
-    }
-}
-
-fn classify(error: &wasmtime::Error, host: &Host, limit_us: u64) -> CallFault {
-    let memory = CallFault::Memory { limit_bytes: host.limiter.limit_bytes };
-    match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => CallFault::Deadline { limit_us },
-        Some(Trap::StackOverflow) => CallFault::Stack,
-        Some(_) if host.limiter.refused => memory,
-        Some(trap) => CallFault::Trap(trap.to_string()),
-        None if host.limiter.refused => memory,
-        None => CallFault::Lift(error.root_cause().to_string()),
     }
 }

@@ -8,6 +8,7 @@
 mod abi;
 mod authority;
 mod breaker;
+mod cache;
 mod claims;
 mod compile;
 mod deadline;
@@ -23,24 +24,29 @@ mod imports;
 mod inspect;
 mod instance;
 mod limiter;
+mod maker;
 mod native;
+mod secrets;
 mod selftest;
 mod state;
+mod trap;
 
 pub use authority::{Authority, Declaration, Declared, Growth, GrowthKind};
 pub use breaker::BreakerStatus;
-pub use compile::Cache;
+pub use cache::{Cache, CacheFolders};
 pub use engine::{Allocation, Compiled, Engine, MAX_MEMORY_BYTES};
 pub use error::{CallFault, EngineError};
 pub use field::GrantField;
 pub use filter::{FailureMode, Filter, FilterOptions, Isolation};
 pub use grant::{
     CountersGrant, Grant, HttpClientGrant, Imports, KvGrant, Limits, LogGrant, MetricsGrant,
-    MissingGrant, Plain, QuotaClass, QuotaGrant, RateGrant, SecretsGrant, check_imports,
+    MissingGrant, OverCeiling, Plain, QuotaClass, QuotaGrant, RateGrant, SecretsGrant,
+    check_ceilings, check_imports,
 };
 pub use hooks::{BodyMode, EndpointState, Hook, Latencies};
 pub(crate) use host::Host;
 pub use imports::http_client::{FetchFailure, Fetching, HttpFetch, Incoming, Outgoing};
 pub use inspect::{Inspection, MAX_COMPONENT_BYTES, inspect};
 pub use instance::Instance;
+pub use secrets::Secrets;
 pub use state::{Exporter, FilterSpan, FilterState, HookNumbers, Statistics};

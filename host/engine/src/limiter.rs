@@ -75,13 +75,18 @@ impl RateLimiter {
         };
         let sum = used.saturating_add(count);
         if sum > rate {
-            self.dropped.fetch_add(u64::from(count), Ordering::Relaxed);
+            self.dropped.fetch_add(1, Ordering::Relaxed);
             return false;
         }
         if let Some((_, used)) = span.as_mut() {
             *used = sum;
         }
         true
+    }
+
+    /// Counts one that was dropped for another reason than its rate.
+    pub(crate) fn drop_one(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn dropped(&self) -> u64 {

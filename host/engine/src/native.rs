@@ -4,14 +4,14 @@
     reason = "loading our own compiled code; skipping a type check already made"
 )]
 
-use crate::compile::Sealed;
+use crate::cache::Sealed;
 use std::marker::PhantomData;
 use wasmtime::component::{Component, ComponentNamedList, Func, Lift, Lower, TypedFunc};
 use wasmtime::{AsContext, AsContextMut};
 
 /// Loads code this host compiled itself. `sealed` proves that: only the cache makes one, after it checked the MAC.
 pub(crate) fn load(engine: &wasmtime::Engine, sealed: &Sealed) -> Option<Component> {
-    // SAFETY: `Sealed` is made only for octets whose HMAC, under a key only this host can read, covers
+    // SAFETY: `Sealed` is made only for octets whose HMAC, under a key only this user can read, covers
     // exactly what `Component::serialize` returned here for an engine with the same compatibility hash.
     unsafe { Component::deserialize(engine, sealed.octets()) }.ok()
 }

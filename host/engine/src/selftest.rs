@@ -5,17 +5,14 @@ use crate::filter::Plan;
 use crate::instance::Running;
 use crate::{EngineError, Hook, Host, abi};
 use http::HeaderMap;
-use std::sync::Arc;
 use tamis_exchange as x;
 use wasmtime::Store;
 
-/// Calls every exported hook once.
+/// Calls every exported hook of an instance once; its state is thrown away.
 ///
 /// # Errors
 /// When one of them fails; what it answers does not matter.
-pub(crate) fn run(plan: &Plan) -> Result<(), EngineError> {
-    let scratch = Arc::new(plan.state.scratch());
-    let mut running = Running::configured(plan, &plan.direct, &scratch)?;
+pub(crate) fn run(plan: &Plan, running: &mut Running) -> Result<(), EngineError> {
     let (request, response) = views(plan);
     let (mut request_spans, mut response_spans) = (Vec::new(), Vec::new());
     let seen = abi::View::of(&request, &mut request_spans);

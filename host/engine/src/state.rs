@@ -1,12 +1,12 @@
 //! What outlives instances and generations of one attachment.
 
-use crate::Hook;
 use crate::breaker::Breaker;
 use crate::imports::{counters::Counters, kv::Store, quota::Buckets};
 use crate::limiter::RateLimiter;
-use std::collections::HashMap;
-use std::sync::Arc;
+use crate::{Hook, Secrets};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tamis_observe::Metrics;
 
 /// Where finished spans and access records of filters go.
@@ -39,15 +39,19 @@ pub struct FilterState {
     pub(crate) quotas: Buckets,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) exporter: Option<Arc<dyn Exporter>>,
-    pub(crate) secrets: HashMap<String, Vec<u8>>,
+    pub(crate) secrets: Secrets,
     pub(crate) log: RateLimiter,
     pub(crate) spans: RateLimiter,
     pub(crate) records: RateLimiter,
+    pub(crate) span_octets: RateLimiter,
+    pub(crate) record_octets: RateLimiter,
     pub(crate) fetches: RateLimiter,
     pub(crate) breaker: Breaker,
     /// Of a shadow: the state of what it is the shadow of, to look at.
     pub(crate) of: Option<Arc<Self>>,
-    statistics: [HookStatistics; Hook::ALL.len()],
+    /// Faults by hook, whichever instance had them.
+    faults: [AtomicU64; Hook::ALL.len()],
+    calls: Mutex<Calls>,
     memory_high_bytes: AtomicU64,
     instances: AtomicU64,
 }
@@ -60,12 +64,73 @@ impl Exporter for Nowhere {
     fn span(&self, _filter: &str, _span: &FilterSpan) {}
 }
 
+/// What instances counted: those that are there, and those that are gone.
 #[derive(Debug, Default)]
-struct HookStatistics {
+struct Calls {
+    live: Vec<Arc<Tally>>,
+    gone: [HookCalls; Hook::ALL.len()],
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct HookCalls {
+    calls: u64,
+    timed_calls: u64,
+    time_ns: u64,
+}
+
+impl HookCalls {
+    fn add(&mut self, other: Self) {
+        self.calls = self.calls.wrapping_add(other.calls);
+        self.timed_calls = self.timed_calls.wrapping_add(other.timed_calls);
+        self.time_ns = self.time_ns.wrapping_add(other.time_ns);
+    }
+}
+
+/// What one instance counts. It alone writes, so a count is a load and a store, never a locked instruction, and whoever
+/// asks finds every call that has ended. On lines of its own: no other worker writes near it.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Tally([TallyCell; Hook::ALL.len()]);
+
+#[derive(Debug, Default)]
+struct TallyCell {
     calls: AtomicU64,
-    faults: AtomicU64,
     timed_calls: AtomicU64,
     time_ns: AtomicU64,
+}
+
+/// One call in this many is timed.
+const SAMPLE: u64 = 32;
+
+impl Tally {
+    /// Whether the next call of that hook is one of those that are timed.
+    pub(crate) fn times_next(&self, hook: Hook) -> bool {
+        self.0
+            .get(hook as usize)
+            .is_some_and(|cell| cell.calls.load(Ordering::Relaxed).is_multiple_of(SAMPLE))
+    }
+
+    /// A call ended, and took that long if it was timed. Only the owner of the tally may.
+    pub(crate) fn count(&self, hook: Hook, took: Option<Duration>) {
+        let Some(cell) = self.0.get(hook as usize) else { return };
+        let add = |number: &AtomicU64, more: u64| {
+            number.store(number.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+        };
+        add(&cell.calls, 1);
+        if let Some(took) = took {
+            add(&cell.timed_calls, 1);
+            add(&cell.time_ns, u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        }
+    }
+
+    fn read(&self, hook: usize) -> HookCalls {
+        let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        self.0.get(hook).map_or_else(HookCalls::default, |cell| HookCalls {
+            calls: read(&cell.calls),
+            timed_calls: read(&cell.timed_calls),
+            time_ns: read(&cell.time_ns),
+        })
+    }
 }
 
 /// Numbers of one hook.
@@ -105,14 +170,17 @@ impl FilterState {
             quotas: Buckets::default(),
             metrics,
             exporter: None,
-            secrets: HashMap::new(),
+            secrets: Secrets::default(),
             log: RateLimiter::default(),
             spans: RateLimiter::default(),
             records: RateLimiter::default(),
+            span_octets: RateLimiter::default(),
+            record_octets: RateLimiter::default(),
             fetches: RateLimiter::default(),
             breaker: Breaker::default(),
             of: None,
-            statistics: Default::default(),
+            faults: Default::default(),
+            calls: Mutex::default(),
             memory_high_bytes: AtomicU64::new(0),
             instances: AtomicU64::new(0),
         }
@@ -127,7 +195,7 @@ impl FilterState {
 
     /// The secrets there are; the grant says which of them the filter may open.
     #[must_use]
-    pub fn with_secrets(mut self, secrets: HashMap<String, Vec<u8>>) -> Self {
+    pub fn with_secrets(mut self, secrets: Secrets) -> Self {
         self.secrets = secrets;
         self
     }
@@ -151,39 +219,56 @@ impl FilterState {
         self.of.is_some()
     }
 
-    /// A snapshot of the numbers.
+    /// A snapshot of the numbers: every call that has ended is in it.
     pub fn statistics(&self) -> Statistics {
-        let hooks = Hook::ALL.iter().zip(&self.statistics).filter_map(|(&hook, numbers)| {
-            let read = |n: &AtomicU64| n.load(Ordering::Relaxed);
-            let calls = read(&numbers.calls);
-            let timed = read(&numbers.timed_calls).max(1);
-            (calls > 0).then(|| HookNumbers {
-                hook,
-                calls,
-                faults: read(&numbers.faults),
-                mean_ns: read(&numbers.time_ns) / timed,
-            })
+        let calls = self.calls();
+        let sums = (0..Hook::ALL.len()).map(|hook| {
+            let mut sum = calls.gone.get(hook).copied().unwrap_or_default();
+            calls.live.iter().for_each(|tally| sum.add(tally.read(hook)));
+            sum
         });
+        let sums: Vec<HookCalls> = sums.collect();
+        drop(calls);
+        let hooks = Hook::ALL.iter().zip(sums).zip(&self.faults);
+        let hooks = hooks.filter(|((_, sum), _)| sum.calls > 0).map(|((&hook, sum), faults)| {
+            let mean_ns = sum.time_ns / sum.timed_calls.max(1);
+            HookNumbers { hook, calls: sum.calls, faults: faults.load(Ordering::Relaxed), mean_ns }
+        });
+        let limits =
+            [&self.log, &self.spans, &self.records, &self.span_octets, &self.record_octets];
         Statistics {
             hooks: hooks.collect(),
             memory_high_bytes: self.memory_high_bytes.load(Ordering::Relaxed),
             instances: self.instances.load(Ordering::Relaxed),
             breaker: self.breaker.status(),
-            dropped: self.log.dropped() + self.spans.dropped() + self.records.dropped(),
+            dropped: limits.iter().map(|limit| limit.dropped()).sum(),
         }
     }
 
-    pub(crate) fn count(&self, hook: Hook, tally: &Tally) {
-        if let Some(numbers) = self.statistics.get(hook as usize) {
-            numbers.calls.fetch_add(tally.calls, Ordering::Relaxed);
-            numbers.timed_calls.fetch_add(tally.timed_calls, Ordering::Relaxed);
-            numbers.time_ns.fetch_add(tally.time_ns, Ordering::Relaxed);
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where a new instance counts.
+    pub(crate) fn tally(&self) -> Arc<Tally> {
+        let tally = Arc::new(Tally::default());
+        self.calls().live.push(Arc::clone(&tally));
+        tally
+    }
+
+    /// The instance is gone, what it counted stays.
+    pub(crate) fn close(&self, tally: &Arc<Tally>) {
+        let mut calls = self.calls();
+        let Some(at) = calls.live.iter().position(|one| Arc::ptr_eq(one, tally)) else { return };
+        calls.live.swap_remove(at);
+        for (hook, gone) in calls.gone.iter_mut().enumerate() {
+            gone.add(tally.read(hook));
         }
     }
 
     pub(crate) fn count_fault(&self, hook: Hook) {
-        if let Some(numbers) = self.statistics.get(hook as usize) {
-            numbers.faults.fetch_add(1, Ordering::Relaxed);
+        if let Some(faults) = self.faults.get(hook as usize) {
+            faults.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -204,10 +289,24 @@ impl std::fmt::Debug for FilterState {
     }
 }
 
-/// Calls an instance has not yet told its [`FilterState`] of: workers would fight for the line otherwise.
-#[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Tally {
-    pub(crate) calls: u64,
-    pub(crate) timed_calls: u64,
-    pub(crate) time_ns: u64,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_call_is_counted_at_once_and_none_is_lost_with_its_instance() {
+        let state = FilterState::new(Arc::default());
+        let calls = || state.statistics().hooks.first().map_or(0, |hook| hook.calls);
+        let (first, second) = (state.tally(), state.tally());
+        for n in 1..=100 {
+            first.count(Hook::Request, (n == 1).then(|| Duration::from_micros(3)));
+            assert_eq!(calls(), n);
+        }
+        second.count(Hook::Request, None);
+        state.close(&first);
+        assert_eq!(calls(), 101);
+        state.close(&second);
+        state.close(&second);
+        assert_eq!((calls(), state.statistics().hooks[0].mean_ns), (101, 3_000));
+    }
 }

@@ -1,8 +1,29 @@
 //! Changes a filter asks for, checked before any of them applies.
 
-use crate::fields::remove_other_spellings;
-use crate::{Exchange, PathRules, Scheme, normal_authority, normal_path};
-use http::{HeaderName, HeaderValue};
+use crate::fields::{is_host_field, is_same_name, remove_other_spellings};
+use crate::{Exchange, PathRules, Reply, Scheme, normal_authority, normal_path};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// Edits of one verdict.
+const MAX_EDITS: usize = 1_024;
+/// Fields of a head after edits, and of a reply.
+pub const MAX_FIELDS: usize = 512;
+/// Octets of a head after edits, and of a reply's: names, values and 32 for each field (RFC 9113 §6.5.2).
+pub const MAX_HEAD_OCTETS: usize = 128 * 1024;
+/// Octets of a header's name in an edit or a reply.
+const MAX_NAME_OCTETS: usize = 256;
+/// Octets of a path that a filter sets.
+const MAX_PATH_OCTETS: usize = 32 * 1024;
+/// Octets of an authority that a filter sets: a host name (RFC 1035 §2.3.4) and a port.
+const MAX_AUTHORITY_OCTETS: usize = 260;
+/// Octets of an attribute's name that a filter sets.
+const MAX_ATTRIBUTE_NAME_OCTETS: usize = 128;
+/// Octets of all attributes of an exchange, names and values, once filters set some.
+pub const MAX_ATTRIBUTES_OCTETS: usize = 64 * 1024;
+/// Attributes of an exchange, once filters set some.
+pub const MAX_ATTRIBUTES: usize = 128;
+/// What a field costs beside its octets (RFC 9113 §6.5.2).
+const FIELD_OCTETS: usize = 32;
 
 /// A header line as it crosses the contract.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +84,8 @@ pub struct Writes {
 }
 
 impl Writes {
-    /// From `interest.writes`: header names, `:path`, `:authority`, `@attributes`; `*` means any header.
+    /// From `interest.writes`: header names, `:path`, `:authority`, `@attributes`; `*` means any header that is not the
+    /// host's ([`crate::is_host_field`]), `@*` any attribute that is not ([`is_host_attribute`]).
     pub fn new<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Self {
         Self { names: names.into_iter().map(Into::into).collect() }
     }
@@ -79,7 +101,7 @@ impl Writes {
     }
 
     fn covers_header(&self, name: &str) -> bool {
-        self.names.iter().any(|n| n == name || n == "*")
+        self.names.iter().any(|n| n == name || (n == "*" && !is_host_field(name)))
     }
 
     fn covers(&self, name: &str) -> bool {
@@ -91,6 +113,19 @@ impl Writes {
             .iter()
             .any(|n| n == "@*" || n.strip_prefix('@').is_some_and(|declared| declared == name))
     }
+}
+
+/// Headers with which the host alone speaks of its own decisions, `x-tamis-…`. Nobody is granted them.
+fn is_reason_header(name: &str) -> bool {
+    const PREFIX: &str = "x-tamis-";
+    name.get(..PREFIX.len()).is_some_and(|start| is_same_name(PREFIX, start))
+}
+
+/// Attributes in which the host states facts: who the peer is and where it is, the connection, the rule that matched.
+/// No filter writes them, whatever its grant says; records and rules may rely on them.
+pub fn is_host_attribute(name: &str) -> bool {
+    const OWNED: [&str; 6] = ["peer.", "source.", "tls.", "listener.", "route.", "upstream."];
+    OWNED.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Headers that frame a message or belong to one connection; the host alone writes them
@@ -116,8 +151,16 @@ pub fn is_framing_header(name: &str) -> bool {
 /// # Errors
 /// Names the first edit that is not allowed.
 pub fn check(edits: &[Edit], writes: &Writes, side: HeadSide) -> Result<(), EditError> {
+    if edits.len() > MAX_EDITS {
+        let what = format!("{} edits", edits.len());
+        return Err(EditError {
+            index: MAX_EDITS,
+            what,
+            rule: "a verdict has at most 1,024 edits",
+        });
+    }
     for (index, edit) in edits.iter().enumerate() {
-        let refuse = |what: &str, rule| Err(EditError { index, what: what.to_owned(), rule });
+        let refuse = |what: &str, rule| Err(EditError { index, what: shown(what), rule });
         match edit {
             Edit::SetHeader(field) | Edit::AddHeader(field) => {
                 if let Some(rule) = header_rule(&field.name, writes) {
@@ -145,6 +188,9 @@ pub fn check(edits: &[Edit], writes: &Writes, side: HeadSide) -> Result<(), Edit
                         "declare `:path` in `interest.writes`, and let `writeHeaders` of the grant name it",
                     );
                 }
+                if path.len() > MAX_PATH_OCTETS {
+                    return refuse(":path", "a path that is set has at most 32 KiB");
+                }
                 if normal_path(path, PathRules::KEEP).is_err() {
                     return refuse(
                         ":path",
@@ -160,11 +206,23 @@ pub fn check(edits: &[Edit], writes: &Writes, side: HeadSide) -> Result<(), Edit
                         "declare `:authority` in `interest.writes`, and let `writeHeaders` of the grant name it",
                     );
                 }
+                if authority.len() > MAX_AUTHORITY_OCTETS {
+                    return refuse(":authority", "an authority that is set has at most 260 octets");
+                }
                 if normal_authority(authority, Scheme::Http).is_err() {
                     return refuse(":authority", "is HOST or HOST:PORT without user info");
                 }
             }
             Edit::SetAttribute { name, .. } => {
+                if name.len() > MAX_ATTRIBUTE_NAME_OCTETS {
+                    return refuse(name, "the name of an attribute has at most 128 octets");
+                }
+                if is_host_attribute(name) {
+                    return refuse(
+                        name,
+                        "a fact that the host alone states; set another attribute",
+                    );
+                }
                 if !writes.covers_attribute(name) {
                     return refuse(
                         name,
@@ -177,49 +235,100 @@ pub fn check(edits: &[Edit], writes: &Writes, side: HeadSide) -> Result<(), Edit
     Ok(())
 }
 
+/// At most as much of a name as a person reads.
+fn shown(what: &str) -> String {
+    what.get(..what.floor_char_boundary(80)).unwrap_or(what).to_owned()
+}
+
 fn header_rule(name: &str, writes: &Writes) -> Option<&'static str> {
-    if name.starts_with(':') {
-        return Some("a pseudo-header is no header; use set-path or set-authority");
-    }
-    if HeaderName::from_lowercase(name.as_bytes()).is_err() {
-        return Some("a header name is lower case and a token (RFC 9110 §5.1)");
+    if let Some(rule) = name_rule(name) {
+        return Some(rule);
     }
     if is_framing_header(name) {
         return Some("the host owns framing and connection headers (RFC 9110 §7.6.1)");
     }
     if !writes.covers_header(name) {
-        return Some(
-            "declare the header in `interest.writes`, and let `writeHeaders` of the grant name it",
-        );
+        return Some(if is_host_field(name) {
+            "the host's own; `*` does not cover it: name it in `interest.writes` and in `writeHeaders`"
+        } else {
+            "declare the header in `interest.writes`, and let `writeHeaders` of the grant name it"
+        });
     }
     None
 }
 
-/// Applies edits that [`check`] let pass. An edit that cannot be (because it was not checked) is left out. Whoever writes
-/// a header owns its name in every spelling, and what others sent under those goes.
-pub fn apply(edits: &[Edit], exchange: &mut Exchange, side: HeadSide) {
+fn name_rule(name: &str) -> Option<&'static str> {
+    if name.starts_with(':') {
+        return Some("a pseudo-header is no header; use set-path or set-authority");
+    }
+    if name.len() > MAX_NAME_OCTETS {
+        return Some("a header name has at most 256 octets");
+    }
+    if HeaderName::from_lowercase(name.as_bytes()).is_err() {
+        return Some("a header name is lower case and a token (RFC 9110 §5.1)");
+    }
+    if is_reason_header(name) {
+        return Some("headers that begin with `x-tamis-` are the host's");
+    }
+    None
+}
+
+/// Checks an answer of a filter: what is wrong here could not be sent, and nobody would know why.
+///
+/// # Errors
+/// Names what is wrong with it. Framing headers are no error: the host leaves them out and writes its own.
+pub fn check_reply(reply: &Reply) -> Result<(), String> {
+    if !(200..=599).contains(&reply.status) {
+        return Err(format!("the status {} of a reply is not within 200 to 599", reply.status));
+    }
+    if reply.headers.len() > MAX_FIELDS {
+        return Err(format!("a reply has at most {MAX_FIELDS} headers"));
+    }
+    let mut octets = 0_usize;
+    for field in &reply.headers {
+        let name = shown(&field.name);
+        if let Some(rule) = name_rule(&field.name) {
+            return Err(format!("the header `{}` of a reply: {rule}", name.escape_debug()));
+        }
+        if HeaderValue::from_bytes(&field.value).is_err() {
+            return Err(format!(
+                "the header `{name}` of a reply: a value holds no CR, LF, NUL or other control character (RFC 9110 §5.5)"
+            ));
+        }
+        octets = octets.saturating_add(field_octets(field));
+    }
+    if octets > MAX_HEAD_OCTETS {
+        return Err(format!("the headers of a reply have at most {MAX_HEAD_OCTETS} octets"));
+    }
+    Ok(())
+}
+
+fn field_octets(field: &FieldLine) -> usize {
+    field.name.len().saturating_add(field.value.len()).saturating_add(FIELD_OCTETS)
+}
+
+/// Fields of a head, and their octets as [`MAX_HEAD_OCTETS`] counts them.
+pub fn head_size(headers: &HeaderMap) -> (usize, usize) {
+    let octets = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    (headers.len(), octets.fold(0, usize::saturating_add) + headers.len() * FIELD_OCTETS)
+}
+
+/// Applies edits that [`check`] let pass, all or none. Whoever writes a header owns its name in every spelling, and what
+/// others sent under those goes.
+///
+/// # Errors
+/// When the head would have more than [`MAX_FIELDS`] fields or [`MAX_HEAD_OCTETS`] octets afterwards, or the attributes
+/// more than [`MAX_ATTRIBUTES`] or [`MAX_ATTRIBUTES_OCTETS`]. A head that had more before may not grow.
+pub fn apply(edits: &[Edit], exchange: &mut Exchange, side: HeadSide) -> Result<(), EditError> {
+    room_for_attributes(edits, exchange)?;
+    let headers = match side {
+        HeadSide::Request => &mut exchange.headers,
+        HeadSide::Response => &mut exchange.response_headers,
+    };
+    change_head(edits, headers)?;
     for edit in edits {
-        let headers = match side {
-            HeadSide::Request => &mut exchange.headers,
-            HeadSide::Response => &mut exchange.response_headers,
-        };
         match edit {
-            Edit::SetHeader(field) => {
-                if let Some((name, value)) = line(field) {
-                    remove_other_spellings(headers, name.as_str());
-                    headers.insert(name, value);
-                }
-            }
-            Edit::AddHeader(field) => {
-                if let Some((name, value)) = line(field) {
-                    remove_other_spellings(headers, name.as_str());
-                    headers.append(name, value);
-                }
-            }
-            Edit::RemoveHeader(name) => {
-                remove_other_spellings(headers, name);
-                headers.remove(name.as_str());
-            }
+            Edit::SetHeader(_) | Edit::AddHeader(_) | Edit::RemoveHeader(_) => {}
             Edit::SetPath(path) => {
                 if let Ok(path) = normal_path(path, PathRules::KEEP) {
                     exchange.path = path.into_owned();
@@ -235,6 +344,90 @@ pub fn apply(edits: &[Edit], exchange: &mut Exchange, side: HeadSide) {
             }
         }
     }
+    Ok(())
+}
+
+/// Changes a head in place where it cannot become too large, else a copy that is looked at first.
+fn change_head(edits: &[Edit], headers: &mut HeaderMap) -> Result<(), EditError> {
+    let (mut more, mut more_octets) = (0_usize, 0_usize);
+    for edit in edits {
+        if let Edit::SetHeader(field) | Edit::AddHeader(field) = edit {
+            more += 1;
+            more_octets = more_octets.saturating_add(field_octets(field));
+        }
+    }
+    let (fields, octets) = head_size(headers);
+    if fields + more <= MAX_FIELDS && octets.saturating_add(more_octets) <= MAX_HEAD_OCTETS {
+        return change(edits, headers);
+    }
+    let mut changed = headers.clone();
+    change(edits, &mut changed)?;
+    let (fields_then, octets_then) = head_size(&changed);
+    let what = format!("a head of {fields_then} fields and {octets_then} octets");
+    let refuse = |rule| Err(EditError { index: edits.len().saturating_sub(1), what, rule });
+    if fields_then > fields.max(MAX_FIELDS) {
+        return refuse("a head has at most 512 fields after edits");
+    }
+    if octets_then > octets.max(MAX_HEAD_OCTETS) {
+        return refuse("a head has at most 128 KiB after edits");
+    }
+    *headers = changed;
+    Ok(())
+}
+
+fn change(edits: &[Edit], headers: &mut HeaderMap) -> Result<(), EditError> {
+    for (index, edit) in edits.iter().enumerate() {
+        let refuse = |what: &str, rule| Err(EditError { index, what: shown(what), rule });
+        // The map itself has an end, and says so instead of going on: a client's head may be near it.
+        let done = match edit {
+            Edit::SetHeader(field) => match line(field) {
+                Some((name, value)) => {
+                    remove_other_spellings(headers, name.as_str());
+                    headers.try_insert(name, value).map(drop)
+                }
+                None => return refuse(&field.name, "it was not checked"),
+            },
+            Edit::AddHeader(field) => match line(field) {
+                Some((name, value)) => {
+                    remove_other_spellings(headers, name.as_str());
+                    headers.try_append(name, value).map(drop)
+                }
+                None => return refuse(&field.name, "it was not checked"),
+            },
+            Edit::RemoveHeader(name) => {
+                remove_other_spellings(headers, name);
+                headers.remove(name.as_str());
+                Ok(())
+            }
+            Edit::SetPath(_) | Edit::SetAuthority(_) | Edit::SetAttribute { .. } => Ok(()),
+        };
+        if done.is_err() {
+            return refuse("a header", "the head holds no more fields");
+        }
+    }
+    Ok(())
+}
+
+fn room_for_attributes(edits: &[Edit], exchange: &Exchange) -> Result<(), EditError> {
+    let (mut more, mut more_octets) = (0_usize, 0_usize);
+    for edit in edits {
+        if let Edit::SetAttribute { name, value } = edit {
+            more += 1;
+            more_octets = more_octets.saturating_add(name.len()).saturating_add(value.len());
+        }
+    }
+    if more == 0 {
+        return Ok(());
+    }
+    let octets = exchange.attributes.iter().map(|(name, value)| name.len() + value.len());
+    let octets = octets.fold(more_octets, usize::saturating_add);
+    // What replaces another is counted as one more: the bound is a bound, whatever is in it.
+    if exchange.attributes.iter().count() + more > MAX_ATTRIBUTES || octets > MAX_ATTRIBUTES_OCTETS
+    {
+        let rule = "the attributes of an exchange are at most 128, of 64 KiB together";
+        return Err(EditError { index: 0, what: "attributes".to_owned(), rule });
+    }
+    Ok(())
 }
 
 fn line(field: &FieldLine) -> Option<(HeaderName, HeaderValue)> {
@@ -244,116 +437,4 @@ fn line(field: &FieldLine) -> Option<(HeaderName, HeaderValue)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn set(name: &str, value: &[u8]) -> Edit {
-        Edit::SetHeader(FieldLine { name: name.into(), value: value.to_vec() })
-    }
-
-    #[test]
-    fn framing_pseudo_and_undeclared_headers_are_refused() {
-        let any = Writes::everything();
-        for name in ["content-length", "transfer-encoding", "host", ":path", "X-Upper", "a b", ""] {
-            assert!(check(&[set(name, b"1")], &any, HeadSide::Request).is_err(), "{name}");
-        }
-        let few = Writes::new(["x-user"]);
-        assert!(check(&[set("x-user", b"a")], &few, HeadSide::Request).is_ok());
-        assert!(check(&[set("x-other", b"a")], &few, HeadSide::Request).is_err());
-        assert!(check(&[Edit::SetPath("/a".into())], &few, HeadSide::Request).is_err());
-        assert!(check(&[Edit::SetPath("/a".into())], &any, HeadSide::Response).is_err());
-    }
-
-    #[test]
-    fn a_bad_edit_names_its_place() {
-        let error = check(
-            &[set("x-a", b"1"), set("x-b", b"1\r\n")],
-            &Writes::everything(),
-            HeadSide::Request,
-        )
-        .unwrap_err();
-        assert_eq!((error.index, error.what.as_str()), (1, "x-b"));
-    }
-
-    #[test]
-    fn a_header_that_is_written_or_removed_leaves_no_other_spelling_behind() {
-        let sent = ["x-user", "x_user", "x.user", "x-other"];
-        for (edit, left) in [
-            (set("x-user", b"me"), &["x-other", "x-user"][..]),
-            (
-                Edit::AddHeader(FieldLine { name: "x_user".into(), value: b"me".to_vec() }),
-                &["x-other", "x_user"],
-            ),
-            (Edit::RemoveHeader("x-user".into()), &["x-other"]),
-        ] {
-            for side in [HeadSide::Request, HeadSide::Response] {
-                let mut exchange = exchange();
-                for name in sent {
-                    let value = HeaderValue::from_static("client");
-                    exchange.headers.append(name, value.clone());
-                    exchange.response_headers.append(name, value);
-                }
-                apply(std::slice::from_ref(&edit), &mut exchange, side);
-                let headers = match side {
-                    HeadSide::Request => &exchange.headers,
-                    HeadSide::Response => &exchange.response_headers,
-                };
-                let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
-                names.sort_unstable();
-                assert_eq!(names, left, "{edit:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_target_that_a_filter_writes_takes_its_one_form() {
-        let mut exchange = exchange();
-        let edits =
-            [Edit::SetPath("/a/../%61dmin?x".into()), Edit::SetAuthority("In.Ner.:80".into())];
-        assert_eq!(check(&edits, &Writes::everything(), HeadSide::Request), Ok(()));
-        apply(&edits, &mut exchange, HeadSide::Request);
-        assert_eq!((&*exchange.path, &*exchange.authority), ("/admin?x", "in.ner"));
-        for bad in ["a", "/a b", "/%zz", "/%00", "/a\\b", "/..;/a", "/..%2fa"] {
-            let edit = [Edit::SetPath(bad.into())];
-            assert!(check(&edit, &Writes::everything(), HeadSide::Request).is_err(), "{bad}");
-        }
-        for bad in ["me@a", "a b", "", "a..b", "a:x"] {
-            let edit = [Edit::SetAuthority(bad.into())];
-            assert!(check(&edit, &Writes::everything(), HeadSide::Request).is_err(), "{bad}");
-        }
-    }
-
-    fn exchange() -> Exchange {
-        Exchange {
-            id: 1,
-            method: http::Method::GET,
-            scheme: Scheme::Http,
-            authority: "a".into(),
-            path: "/".into(),
-            headers: http::HeaderMap::new(),
-            status: None,
-            response_headers: http::HeaderMap::new(),
-            attributes: crate::Attributes::default(),
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn what_passes_the_check_is_serialisable(name in "\\PC{0,12}", value in prop::collection::vec(any::<u8>(), 0..24)) {
-            let edit = set(&name, &value);
-            if check(std::slice::from_ref(&edit), &Writes::everything(), HeadSide::Request).is_ok() {
-                prop_assert!(!value.iter().any(|b| matches!(b, b'\r' | b'\n' | 0)));
-                prop_assert!(!name.is_empty() && !is_framing_header(&name));
-                prop_assert!(name.bytes().all(|b| !b.is_ascii_uppercase() && b > 0x20 && b != b':'));
-            }
-        }
-
-        #[test]
-        fn a_path_that_passes_cannot_split_a_request_line(path in "\\PC{0,16}") {
-            if check(&[Edit::SetPath(path.clone())], &Writes::everything(), HeadSide::Request).is_ok() {
-                prop_assert!(path.starts_with('/') && !path.contains([' ', '\r', '\n', '#']));
-            }
-        }
-    }
-}
+mod tests;

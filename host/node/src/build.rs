@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tamis_engine::{
     Cache, Compiled, Engine, EngineError, Exporter, FailureMode, Filter, FilterOptions,
-    FilterState, Grant, Hook, HttpFetch, Isolation,
+    FilterState, Grant, Hook, HttpFetch, Isolation, Secrets,
 };
 use tamis_observe::Metrics;
 use tamis_proxy::{Attached, Phase, Shadow, Slot, SlotRefusal, SlotState, SlotStatus};
@@ -35,9 +35,9 @@ pub(crate) struct Builder {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) exporter: Arc<dyn Exporter>,
     pub(crate) fetch: Arc<dyn HttpFetch>,
-    pub(crate) secrets: HashMap<String, Vec<u8>>,
+    pub(crate) secrets: Secrets,
     pub(crate) ticks: Ticks,
-    states: HashMap<String, Arc<FilterState>>,
+    states: HashMap<String, Kept>,
     good: HashMap<String, Good>,
     shadows: HashMap<String, Candidate>,
 }
@@ -58,6 +58,26 @@ impl Good {
     fn running(&self) -> Option<(Digest, Version)> {
         Some((self.verified.digest, self.verified.version.clone()))
     }
+}
+
+/// What a filter left in a slot: counters, values, its breaker.
+struct Kept {
+    filter: String,
+    signers: Vec<String>,
+    state: Arc<FilterState>,
+}
+
+impl Kept {
+    /// Whether it is that filter's to go on with: one of the same name, and of somebody who signed the one before. What
+    /// another author's filter kept is not shown to whoever takes its place.
+    fn is_of(&self, filter: &str, signers: &[String]) -> bool {
+        self.filter == filter && self.signers.iter().any(|signer| signers.contains(signer))
+    }
+}
+
+/// Who signed an artifact, by the names of their keys.
+fn signers(verified: &Verified) -> Vec<String> {
+    verified.signers.iter().map(|signer| signer.0.clone()).collect()
 }
 
 struct Proof {
@@ -171,7 +191,7 @@ impl Builder {
         metrics: Arc<Metrics>,
         exporter: Arc<dyn Exporter>,
         fetch: Arc<dyn HttpFetch>,
-        secrets: HashMap<String, Vec<u8>>,
+        secrets: Secrets,
         ticks: Ticks,
     ) -> Self {
         let (states, good, shadows) = (HashMap::new(), HashMap::new(), HashMap::new());
@@ -334,7 +354,11 @@ impl Builder {
             return Ok(Good { verified: proven.verified, ..good.clone() });
         }
         let compiled = self.compiled(&proven)?;
-        let filter = Filter::new(&compiled, self.options(wanted.slot, wanted.plan, &proven)?)?;
+        let options = self.options(wanted.slot, wanted.plan, &proven)?;
+        let state = Arc::clone(&options.state);
+        let filter = Filter::new(&compiled, options)?;
+        let (name, signers) = (wanted.plan.filter.clone(), signers(&proven.verified));
+        self.states.insert(wanted.slot.to_owned(), Kept { filter: name, signers, state });
         // What it fetches before its first exchange (keys, say) is there when the exchange comes.
         let ticking = filter.has(Hook::Tick).then(|| Arc::new(self.ticks.start(&filter)));
         let Proven { artifact, verified, key, .. } = proven;
@@ -405,7 +429,7 @@ impl Builder {
 
     /// What a filter of a slot is made with.
     fn options(
-        &mut self,
+        &self,
         slot: &str,
         plan: &FilterPlan,
         proven: &Proven,
@@ -420,7 +444,7 @@ impl Builder {
             version: proven.verified.version.to_string(),
             config_json: proven.config.clone(),
             grant,
-            state: self.state(slot),
+            state: self.state(slot, &plan.filter, &signers(&proven.verified)),
             fetch: Some(Arc::clone(&self.fetch)),
             failure: match plan.on_failure {
                 OnFailure::Closed => FailureMode::Closed,
@@ -451,14 +475,16 @@ impl Builder {
         Ok(compiled)
     }
 
-    fn state(&mut self, attachment: &str) -> Arc<FilterState> {
-        let (metrics, exporter) = (Arc::clone(&self.metrics), Arc::clone(&self.exporter));
-        let secrets = &self.secrets;
-        let new = || {
-            let state = FilterState::new(metrics).with_exporter(exporter);
-            Arc::new(state.with_secrets(secrets.clone()))
-        };
-        Arc::clone(self.states.entry(attachment.to_owned()).or_insert_with(new))
+    /// What the filter before left in the slot, if it is this one's; else nothing yet.
+    fn state(&self, slot: &str, filter: &str, signers: &[String]) -> Arc<FilterState> {
+        match self.states.get(slot) {
+            Some(kept) if kept.is_of(filter, signers) => Arc::clone(&kept.state),
+            _ => {
+                let state = FilterState::new(Arc::clone(&self.metrics));
+                let state = state.with_exporter(Arc::clone(&self.exporter));
+                Arc::new(state.with_secrets(self.secrets.clone()))
+            }
+        }
     }
 }
 

@@ -29,4 +29,5 @@ pub use follow::{Follow, Following};
 pub use node::{Node, NodeOptions, Reload, Shared};
 pub use sockets::causes;
 pub use store::{Artifact, Store};
+pub use tamis_engine::{CacheFolders, Secrets};
 pub use watch::Watch;

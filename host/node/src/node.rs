@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tamis_engine::{Cache, Engine, Exporter, FilterSpan};
+use tamis_engine::{Cache, CacheFolders, Engine, Exporter, FilterSpan, Secrets};
 use tamis_observe::Recorder;
 use tamis_proxy::{
     CertificateStatus, Chain, Generation, Proxy, ProxyOptions, SlotState, SlotStatus, Status,
@@ -33,13 +33,14 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// An engine, with compiled code cached in `cache` if a folder is given.
+    /// An engine, with compiled code cached if folders for it are given.
     ///
     /// # Errors
     /// When the engine cannot run here or the cache cannot be opened.
-    pub fn new(cache: Option<&Path>) -> Result<Self, NodeError> {
-        let open = |path: &Path| {
-            Cache::open(path).map_err(|source| NodeError::Cache { path: path.to_owned(), source })
+    pub fn new(cache: Option<CacheFolders<'_>>) -> Result<Self, NodeError> {
+        let open = |folders: CacheFolders<'_>| {
+            let path = folders.code.to_owned();
+            Cache::open(folders).map_err(|source| NodeError::Cache { path, source })
         };
         let cache = cache.map(open).transpose()?.map(Arc::new);
         Ok(Self { engine: Engine::new()?, cache, code: Code::default() })
@@ -55,7 +56,7 @@ pub struct NodeOptions {
     /// Where its artifacts are.
     pub store: Store,
     /// What filters may open by name, where their grant says so.
-    pub secrets: HashMap<String, Vec<u8>>,
+    pub secrets: Secrets,
     /// How its proxy is run; its admin address comes from the documents when none is given.
     pub proxy: ProxyOptions,
 }

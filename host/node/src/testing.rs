@@ -5,10 +5,10 @@ use crate::fetch::Fetcher;
 use crate::store::Store;
 use crate::ticks::Ticks;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use tamis_engine::{Engine, Exporter, FilterSpan};
+use tamis_engine::{Engine, Exporter, FilterSpan, Secrets};
 use tamis_observe::Metrics;
 use tamis_resources::plan::{FilterPlan, GrantPlan, Isolation, LimitsPlan, OnFailure, Phase};
 use tamis_trust::{BuildInput, Digest, Policy, PrivateKey};
@@ -113,7 +113,7 @@ impl Signed {
             Arc::new(Metrics::new()),
             Arc::new(Nowhere),
             Arc::new(Fetcher),
-            HashMap::new(),
+            Secrets::default(),
             Ticks::new().unwrap(),
         )
     }

@@ -31,6 +31,8 @@ struct Hooks {
     /// The last call, with no octets, was made.
     closed: bool,
     trailers: Option<Frame<Bytes>>,
+    /// Which of them ended the body, and why.
+    ended: Option<(usize, String)>,
 }
 
 impl OutBody {
@@ -60,7 +62,8 @@ impl OutBody {
     ) -> Self {
         if !filters.is_empty() {
             let local = Rc::clone(local);
-            self.hooks = Some(Hooks { local, exchange, filters, closed: false, trailers: None });
+            let (closed, trailers, ended) = (false, None, None);
+            self.hooks = Some(Hooks { local, exchange, filters, closed, trailers, ended });
         }
         self
     }
@@ -77,6 +80,18 @@ impl OutBody {
             owners.clean_trailers(trailers);
         }
         frame
+    }
+
+    /// Broken off; the record names the filter if one did it.
+    fn broken(&mut self) {
+        let ended = self.hooks.as_mut().and_then(|hooks| hooks.ended.take());
+        if let (Some((index, why)), Some(settle)) = (ended, self.settle.as_mut()) {
+            let course = settle.course();
+            course.answered_by = Some(index);
+            course.reason = Some("filter.failed".into());
+            course.detail = Some(why);
+        }
+        self.ended(Outcome::RESET);
     }
 
     fn ended(&mut self, outcome: Outcome) {
@@ -121,7 +136,7 @@ pub(crate) fn chunk_filters(
 
 impl Hooks {
     /// Shows octets to the filters, each to what the one before made of them.
-    fn show(&self, mut octets: Bytes, last: bool) -> Result<Bytes, BodyError> {
+    fn show(&mut self, mut octets: Bytes, last: bool) -> Result<Bytes, BodyError> {
         for &index in &self.filters {
             let said = self
                 .local
@@ -132,6 +147,7 @@ impl Hooks {
                 // The head is gone: neither can be done any more, and going on would send what was refused.
                 Ok(Verdict::Answer(_) | Verdict::Change(_)) => {
                     self.local.cells(index).inspect(|cells| cells.denied());
+                    self.ended = Some((index, "it refused the rest of the response".to_owned()));
                     return Err(BodyError::Ended("a filter refused the rest of the response"));
                 }
                 Err(fault) => {
@@ -139,6 +155,7 @@ impl Hooks {
                     let attachment = attached.map(|one| one.attachment.as_str());
                     tracing::warn!(attachment, kind = fault.kind(), "a response body hook failed");
                     if attached.is_some_and(|one| one.failure == FailureMode::Closed) {
+                        self.ended = Some((index, format!("in a chunk of the response: {fault}")));
                         return Err(BodyError::Ended("a filter failed"));
                     }
                 }
@@ -207,7 +224,7 @@ impl HttpBody for OutBody {
                     {
                         settle.broke_protocol(with_causes(&error));
                     }
-                    this.ended(Outcome::RESET);
+                    this.broken();
                     return Poll::Ready(Some(Err(error)));
                 }
             }

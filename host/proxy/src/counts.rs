@@ -21,7 +21,7 @@ pub struct SlotCounts {
     /// Exchanges in which a hook was asked, each counted once when it ends; for connection hooks, connections.
     pub exchanges: u64,
     /// Calls without a verdict: traps, limits, answers the contract does not allow, and calls not made because
-    /// the filter failed too often. A head larger than a view is the client's fault and not counted.
+    /// the filter failed too often or its next instance was not ready. A head larger than a view is the client's fault and not counted.
     pub traps: u64,
     /// Those of `exchanges` that were answered with a status of 500 to 599, by whomever.
     pub server_errors: u64,
@@ -88,6 +88,7 @@ impl Cells {
             | CallFault::Stack
             | CallFault::Lift(_)
             | CallFault::BreakerOpen
+            | CallFault::Remaking
             | CallFault::Instantiate(_) => count(&self.traps),
         }
     }

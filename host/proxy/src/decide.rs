@@ -11,8 +11,8 @@ use crate::route;
 use crate::shadow;
 use std::borrow::Cow;
 use std::rc::Rc;
-use tamis_engine::{CallFault, FailureMode};
-use tamis_exchange::{Fault, HeadSide, Refusal, Verdict, apply, check};
+use tamis_engine::{CallFault, FailureMode, Filter, Hook};
+use tamis_exchange::{Edit, Fault, HeadSide, Refusal, Verdict, Writes, apply, check};
 
 /// Rounds of routing and scoped filters before an exchange counts as unstable.
 const ROUNDS_MAX: usize = 4;
@@ -89,22 +89,39 @@ async fn ask(local: &Rc<Local>, course: &mut Course, index: usize) -> Result<boo
     match decision.verdict {
         Verdict::Pass => Ok(false),
         Verdict::Change(edits) => {
-            if let Some(filter) = local.filter(index)
-                && let Err(error) = check(&edits, filter.writes(), HeadSide::Request)
-            {
-                let fault = local.broke(index, error.to_string());
-                return failed(local, course, index, &fault).map(|()| false);
-            }
             let touched = route::looks_at(local, course.chain, &edits);
-            apply(&edits, &mut course.exchange, HeadSide::Request);
-            Ok(touched)
+            let done = change(local, course, index, Hook::Request, &edits);
+            match done {
+                Ok(()) => Ok(touched),
+                Err(fault) => failed(local, course, index, &fault).map(|()| false),
+            }
         }
         Verdict::Replace(_) => {
-            let fault = local.broke(index, "`replace` without a body");
+            let fault = local.broke(index, Hook::Request, "`replace` without a body");
             failed(local, course, index, &fault).map(|()| false)
         }
         Verdict::Answer(reply) => Err(Stop::Answered(index, reply, decision.reason)),
     }
+}
+
+/// Checks what a filter wants changed and changes it, or nothing.
+///
+/// # Errors
+/// When it may not, or the head would become too large: a fault of the filter, counted as one.
+pub(crate) fn change(
+    local: &Local,
+    course: &mut Course,
+    index: usize,
+    hook: Hook,
+    edits: &[Edit],
+) -> Result<(), CallFault> {
+    let responds = matches!(hook, Hook::Response | Hook::ResponseBody);
+    let side = if responds { HeadSide::Response } else { HeadSide::Request };
+    let none = Writes::default();
+    let writes = local.filter(index).map_or(&none, Filter::writes);
+    check(edits, writes, side)
+        .and_then(|()| apply(edits, &mut course.exchange, side))
+        .map_err(|error| local.broke(index, hook, error.to_string()))
 }
 
 /// A call gave no answer: applies the attachment's failure mode.

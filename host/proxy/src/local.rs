@@ -10,7 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use tamis_engine::{CallFault, Filter, Instance};
+use tamis_engine::{CallFault, Filter, Hook, Instance};
 use tamis_exchange::{Decision, Exchange, NONE, NameKind, Summary, View};
 use tamis_upstream::Upstream;
 
@@ -22,17 +22,16 @@ const WAITING_MAX: usize = 64;
 /// A filter's instances in this worker; shared by generations that have the same filter.
 pub(crate) struct Instances {
     filter: Filter,
-    direct: RefCell<Option<Instance>>,
+    direct: RefCell<Instance>,
     spare: RefCell<Vec<Instance>>,
     waiting: Cell<usize>,
 }
 
 impl Instances {
     fn new(filter: &Filter) -> Self {
-        // An instance that cannot be made now is made, or fails, at its first call.
         Self {
             filter: filter.clone(),
-            direct: RefCell::new(filter.instantiate().ok()),
+            direct: RefCell::new(filter.instance()),
             spare: RefCell::default(),
             waiting: Cell::new(0),
         }
@@ -43,12 +42,7 @@ impl Instances {
         &self,
         hook: impl FnOnce(&mut Instance) -> Result<R, CallFault>,
     ) -> Result<R, CallFault> {
-        let mut slot = self.direct.borrow_mut();
-        let instance = match slot.as_mut() {
-            Some(instance) => instance,
-            None => slot.insert(self.filter.instantiate()?),
-        };
-        hook(instance)
+        hook(&mut self.direct.borrow_mut())
     }
 
     async fn request_waiting(&self, view: &View) -> Result<Decision, CallFault> {
@@ -58,10 +52,7 @@ impl Instances {
         self.waiting.set(self.waiting.get() + 1);
         let _done = Leave(&self.waiting);
         let spare = self.spare.borrow_mut().pop();
-        let mut instance = match spare {
-            Some(instance) => instance,
-            None => self.filter.instantiate()?,
-        };
+        let mut instance = spare.unwrap_or_else(|| self.filter.instance());
         let decision = instance.on_request_async(view).await;
         let mut spare = self.spare.borrow_mut();
         if spare.len() < SPARE_MAX {
@@ -205,9 +196,12 @@ impl Local {
         self.cells.get(index)?.as_deref()
     }
 
-    /// Counts an answer that breaks the contract.
-    pub(crate) fn broke(&self, index: usize, rule: impl Into<String>) -> CallFault {
-        let fault = CallFault::Lift(rule.into());
+    /// An answer that breaks the contract is a fault like any other: counted, logged, and the filter's breaker knows.
+    pub(crate) fn broke(&self, index: usize, hook: Hook, rule: impl Into<String>) -> CallFault {
+        let fault = match self.filter(index) {
+            Some(filter) => filter.broke(hook, rule.into()),
+            None => CallFault::Lift(rule.into()),
+        };
         if let Some(cells) = self.cells(index) {
             cells.faulted(&fault);
         }

@@ -27,7 +27,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tamis_engine::{BodyMode, Filter};
-use tamis_exchange::{Body, Exchange, Fault, HeadSide, Outcome, Refusal, Selection, apply};
+use tamis_exchange::{Body, Exchange, Fault, HeadSide, Outcome, Refusal, Selection};
 use tamis_transport::Shutdown;
 use tamis_upstream::{Pick, Upstream};
 
@@ -197,7 +197,7 @@ impl Walk<'_> {
         shadow::new_requests(local, course);
         let upstream = self.upstream(course, selection.backend)?;
         let (replay, verdicts) = self.request_body(course, replay).await?;
-        apply(&selection.request_edits, &mut course.exchange, HeadSide::Request);
+        route::change(local, course, &selection.request_edits, HeadSide::Request)?;
         let template = Template {
             upgrade: self.upgrade,
             trailers: self.trailers,
@@ -205,8 +205,9 @@ impl Walk<'_> {
             body: &replay,
         };
         let sent = attempt::send(local, course, &selection, &upstream, &template).await;
-        if let Some((index, reply, reason)) = verdicts.and_then(|verdicts| verdicts.take()) {
-            return Err(Stop::Answered(index, reply, reason));
+        // Before what was sent is looked at: a body that a filter broke off is not the client's fault.
+        if let Some(stop) = verdicts.and_then(|verdicts| verdicts.take()) {
+            return Err(pump::stopped(course, local, stop));
         }
         let response = sent?;
         self.mirror(course, &selection, &replay);

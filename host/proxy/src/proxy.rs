@@ -5,7 +5,7 @@ mod sockets;
 
 use crate::admin::{self, AdminAccess};
 use crate::counts::{Ledger, SlotCounts};
-use crate::generation::Generation;
+use crate::generation::{Generation, Slot};
 use crate::shadow::{ShadowReport, Shadows};
 use crate::shared::Shared;
 use crate::status::Status;
@@ -19,6 +19,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as std_mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tamis_engine::Filter;
 use tamis_observe::{Metrics, Recorder};
 use tamis_transport::handover::Giver;
 use tamis_transport::{Address, BoundListener, ListenError, ServeLimits, Stage};
@@ -151,6 +152,7 @@ impl Proxy {
         admin::check_hosts(&options.access.hosts).map_err(ProxyError::AdminHost)?;
         let count = options.workers.or_else(|| std::thread::available_parallelism().ok());
         let count = count.unwrap_or(NonZeroUsize::MIN);
+        options.metrics.reserve(admin::METRICS.iter().map(|(name, _, _)| *name));
         let shared = Arc::new(Shared {
             limits: options.limits,
             max_body_bytes: options.max_body_bytes.unwrap_or(u64::MAX),
@@ -297,6 +299,7 @@ impl Proxy {
         bound.retain(|name, _| generation.listeners.iter().any(|one| one.name == *name));
         bound.extend(new);
         lock(&inner.local).extend(local);
+        prepare(&generation, &inner.generation.load(), inner.workers.len());
         let services = Arc::clone(&generation.services);
         let generation = Arc::new(generation);
         let (taken, wait) = std_mpsc::channel();
@@ -447,6 +450,21 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Makes instances of the filters that are new, one for each worker and slot, so that no worker has to wait for them.
+fn prepare(next: &Generation, before: &Generation, workers: usize) {
+    fn running(generation: &Generation) -> impl Iterator<Item = &Filter> {
+        generation.filters.iter().filter_map(|attached| match &attached.slot {
+            Slot::Running(filter) => Some(filter),
+            Slot::Refused { .. } => None,
+        })
+    }
+    for filter in running(next) {
+        if !running(before).any(|known| known.is_same(filter)) {
+            filter.prepare(workers);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Request body hooks: the whole body before the request goes on, or chunk by chunk on its way.
 
 use crate::course::{Course, Stop};
-use crate::decide::failed;
+use crate::decide::{change, failed};
 use crate::local::Local;
 use bytes::{Bytes, BytesMut};
 use http_body::Frame;
@@ -10,8 +10,8 @@ use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use tamis_engine::FailureMode;
-use tamis_exchange::{Body, BodyError, Fault, HeadSide, Refusal, Reply, Verdict, apply, check};
+use tamis_engine::{CallFault, FailureMode, Hook};
+use tamis_exchange::{Body, BodyError, Fault, Refusal, Reply, Verdict};
 use tokio::sync::mpsc;
 
 /// Reads the body whole and shows it to the filters that want that; the head is held meanwhile.
@@ -62,13 +62,8 @@ pub(crate) async fn buffered(
                 replaced = true;
             }
             Verdict::Change(edits) => {
-                let writes = local.filter(index).map(|filter| filter.writes().clone());
-                match check(&edits, &writes.unwrap_or_default(), HeadSide::Request) {
-                    Ok(()) => apply(&edits, &mut course.exchange, HeadSide::Request),
-                    Err(error) => {
-                        let fault = local.broke(index, error.to_string());
-                        failed(local, course, index, &fault)?;
-                    }
+                if let Err(fault) = change(local, course, index, Hook::RequestBody, &edits) {
+                    failed(local, course, index, &fault)?;
                 }
             }
             Verdict::Answer(reply) => return Err(Stop::Answered(index, reply, decision.reason)),
@@ -89,8 +84,29 @@ pub(crate) async fn buffered(
     })
 }
 
-/// What a filter said to a chunk that ends the exchange.
-pub(crate) type Verdicts = Rc<RefCell<Option<(usize, Reply, Option<String>)>>>;
+/// Why a filter ended the exchange at a chunk.
+pub(crate) enum Ended {
+    /// It answered: which, with what, and why.
+    Answered(usize, Reply, Option<String>),
+    /// Its call failed, and nothing passes without it.
+    Failed(usize, CallFault),
+}
+
+/// Where the end of an exchange at a chunk is noted.
+pub(crate) type Verdicts = Rc<RefCell<Option<Ended>>>;
+
+/// What the client is answered when a filter ended the exchange at a chunk.
+pub(crate) fn stopped(course: &mut Course, local: &Local, ended: Ended) -> Stop {
+    match ended {
+        Ended::Answered(index, reply, reason) => Stop::Answered(index, reply, reason),
+        Ended::Failed(index, fault) => {
+            course.answered_by = Some(index);
+            let attachment = local.attached(index).map_or("", |one| one.attachment.as_str());
+            let detail = format!("filter {attachment}, in a chunk of the body: {fault}");
+            Refusal::new("filter.failed", 503, Fault::Filter, detail).into()
+        }
+    }
+}
 
 /// Shows the body chunk by chunk to `filters`, on a task of its own: the next chunk is read when the last was taken.
 pub(crate) fn chunks(
@@ -147,7 +163,7 @@ fn show(
                 Verdict::Pass => {}
                 Verdict::Replace(by) => octets = Bytes::from(by),
                 Verdict::Answer(reply) => {
-                    verdicts.replace(Some((index, reply, decision.reason)));
+                    verdicts.replace(Some(Ended::Answered(index, reply, decision.reason)));
                     return Err(BodyError::Ended("a filter answered"));
                 }
                 Verdict::Change(_) => {
@@ -159,6 +175,7 @@ fn show(
                 let attachment = attached.map(|one| one.attachment.as_str());
                 tracing::warn!(attachment, kind = fault.kind(), "a request body hook failed");
                 if attached.is_some_and(|one| one.failure == FailureMode::Closed) {
+                    verdicts.replace(Some(Ended::Failed(index, fault)));
                     return Err(BodyError::Ended("a filter failed"));
                 }
             }

@@ -49,6 +49,7 @@ pub(crate) fn answer(
     exchange: &Exchange,
     reasons: Reasons,
 ) -> Response<OutBody> {
+    // The engine lets no reply through that cannot be sent as it is: what follows has no case in practice.
     let status = StatusCode::from_u16(reply.status)
         .ok()
         .filter(|status| !status.is_informational())
@@ -65,7 +66,8 @@ pub(crate) fn answer(
         }
         let name = HeaderName::from_lowercase(name.as_bytes());
         if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(&value)) {
-            headers.append(name, value);
+            // A map that is full takes no more; it is never near that here.
+            drop(headers.try_append(name, value));
         }
     }
     if let Some(Ok(reason)) = reason.map(HeaderValue::from_str) {

@@ -2,9 +2,10 @@
 
 use crate::body::{OutBody, chunk_filters};
 use crate::course::{Course, Stop};
-use crate::decide::failed;
+use crate::decide::{change, failed};
 use crate::fields::{RETRIES, remove_hop_by_hop, via};
 use crate::local::Local;
+use crate::route;
 use crate::shadow;
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap};
@@ -14,8 +15,8 @@ use http_body_util::BodyExt as _;
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
-use tamis_engine::{BodyMode, Filter};
-use tamis_exchange::{Body, Edit, Fault, HeadSide, Refusal, Verdict, apply, check};
+use tamis_engine::{BodyMode, Filter, Hook};
+use tamis_exchange::{Body, Edit, Fault, HeadSide, Refusal, Verdict};
 
 /// Takes the head of an upstream's response into the exchange.
 pub(crate) fn take_head(
@@ -33,7 +34,7 @@ pub(crate) fn take_head(
 
 /// Runs response hooks over the head of an upstream's response.
 pub(crate) fn head(local: &Rc<Local>, course: &mut Course, edits: &[Edit]) -> Result<(), Stop> {
-    apply(edits, &mut course.exchange, HeadSide::Response);
+    route::change(local, course, edits, HeadSide::Response)?;
     if let Some(chain) = local.chain(course.chain) {
         for &index in &chain.response {
             let scope = local.attached(index).and_then(|one| one.scope.as_deref());
@@ -110,21 +111,12 @@ fn ask(local: &Rc<Local>, course: &mut Course, index: usize) -> Result<(), Stop>
     }
     match decision.verdict {
         Verdict::Pass => Ok(()),
-        Verdict::Change(edits) => {
-            let writes = local.filter(index).map(Filter::writes);
-            match writes.map(|writes| check(&edits, writes, HeadSide::Response)) {
-                Some(Err(error)) => {
-                    let fault = local.broke(index, error.to_string());
-                    failed(local, course, index, &fault)
-                }
-                _ => {
-                    apply(&edits, &mut course.exchange, HeadSide::Response);
-                    Ok(())
-                }
-            }
-        }
+        Verdict::Change(edits) => match change(local, course, index, Hook::Response, &edits) {
+            Ok(()) => Ok(()),
+            Err(fault) => failed(local, course, index, &fault),
+        },
         Verdict::Replace(_) => {
-            let fault = local.broke(index, "`replace` without a body");
+            let fault = local.broke(index, Hook::Response, "`replace` without a body");
             failed(local, course, index, &fault)
         }
         Verdict::Answer(reply) => Err(Stop::Answered(index, reply, decision.reason)),
@@ -175,13 +167,8 @@ async fn buffered(
                 course.exchange.response_headers.remove(header::CONTENT_LENGTH);
             }
             Verdict::Change(edits) => {
-                let writes = local.filter(index).map(|filter| filter.writes().clone());
-                match check(&edits, &writes.unwrap_or_default(), HeadSide::Response) {
-                    Ok(()) => apply(&edits, &mut course.exchange, HeadSide::Response),
-                    Err(error) => {
-                        let fault = local.broke(index, error.to_string());
-                        failed(local, course, index, &fault)?;
-                    }
+                if let Err(fault) = change(local, course, index, Hook::ResponseBody, &edits) {
+                    failed(local, course, index, &fault)?;
                 }
             }
             Verdict::Answer(reply) => return Err(Stop::Answered(index, reply, decision.reason)),

@@ -5,8 +5,8 @@ use crate::decide::failed;
 use crate::local::Local;
 use crate::shadow;
 use std::rc::Rc;
-use tamis_engine::CallFault;
-use tamis_exchange::{Choice, Edit, Fault, HeadSide, Refusal, Selector, check};
+use tamis_engine::{CallFault, Hook};
+use tamis_exchange::{Choice, Edit, Fault, HeadSide, Refusal, Selector, apply, check};
 
 /// Asks the router of the chain and notes the rule.
 pub(crate) fn ask(local: &Rc<Local>, course: &mut Course) -> Result<Routed, Stop> {
@@ -28,7 +28,7 @@ pub(crate) fn ask(local: &Rc<Local>, course: &mut Course) -> Result<Routed, Stop
         let checked = check(&selection.request_edits, filter.writes(), HeadSide::Request)
             .and_then(|()| check(&selection.response_edits, filter.writes(), HeadSide::Response));
         if let Err(error) = checked {
-            let fault = local.broke(index, error.to_string());
+            let fault = local.broke(index, Hook::Router, error.to_string());
             return closed(local, course, index, &fault);
         }
     }
@@ -37,6 +37,24 @@ pub(crate) fn ask(local: &Rc<Local>, course: &mut Course) -> Result<Routed, Stop
         course.exchange.attributes.set("route.name", name);
     }
     Ok(Routed::Forward(selection))
+}
+
+/// Applies what the router of the chain wants changed on one side, which was checked when it said so.
+///
+/// # Errors
+/// When the head would become too large: without its edits the request is not the one that the router let through.
+pub(crate) fn change(
+    local: &Rc<Local>,
+    course: &mut Course,
+    edits: &[Edit],
+    side: HeadSide,
+) -> Result<(), Stop> {
+    let Err(error) = apply(edits, &mut course.exchange, side) else { return Ok(()) };
+    let Some(index) = local.chain(course.chain).and_then(|chain| chain.router) else {
+        return Ok(());
+    };
+    let fault = local.broke(index, Hook::Router, error.to_string());
+    closed(local, course, index, &fault).map(drop)
 }
 
 /// Without an answer of the router there is nowhere to go, whatever the attachment's failure mode.

@@ -5,6 +5,7 @@ mod counting;
 mod decide;
 mod hedges;
 mod leaving;
+mod limits;
 mod live;
 mod outgoing;
 mod shadows;

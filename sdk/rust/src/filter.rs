@@ -58,6 +58,25 @@ impl Interest {
     }
 }
 
+/// Has panics say what they are and where, through [`log`](crate::log): the proxy's log and its record of the request then
+/// name the file and line instead of an `unreachable` instruction.
+///
+/// Call it at the beginning of `configure`. The component then imports `log`, which its grant has to allow.
+///
+/// Natively, in unit tests, it does nothing: there is no proxy whose log it could be.
+pub fn log_panics() {
+    #[cfg(target_arch = "wasm32")]
+    {
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        ONCE.call_once(|| {
+            std::panic::set_hook(Box::new(|panic| {
+                let text = panic.to_string().replace('\n', " ");
+                crate::log::write(crate::log::Level::Error, &text);
+            }));
+        });
+    }
+}
+
 /// Where an instance of a component keeps its filter between calls. Used by [`export!`](crate::export).
 pub struct Slot<F>(RefCell<Option<(F, Vec<String>)>>);
 

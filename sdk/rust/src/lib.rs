@@ -85,7 +85,7 @@ pub use bindings::{
 pub use config::Config;
 pub use decision::reply;
 pub use duration::GatewayDuration;
-pub use filter::{Filter, Slot};
+pub use filter::{Filter, Slot, log_panics};
 pub use hooks::{
     Balancer, CircuitBreaker, Connection, Hedge, Request, RequestBody, Response, ResponseBody,
     Retry, Router, Telemetry, Tick,

@@ -14,8 +14,8 @@ use tamis_engine::{
     Grant, Hook, Instance, Isolation,
 };
 use tamis_exchange::{
-    self as x, Attributes, Choice, Decision, Exchange, HeadSide, PathRules, Reply, Verdict, View,
-    apply, check, normal_path,
+    self as x, Attributes, Choice, Decision, Edit, Exchange, HeadSide, PathRules, Reply, Verdict,
+    View, apply, check, normal_path,
 };
 use tamis_observe::Metrics;
 
@@ -126,7 +126,10 @@ fn walk(
         view.fill_request(filter.reads(), exchange);
         let choice = instance.on_route(&view)?;
         if let Choice::Forward(selection) = &choice {
-            apply(&selection.request_edits, exchange, HeadSide::Request);
+            let (request, response) = (&selection.request_edits, &selection.response_edits);
+            change(filter, request, exchange, HeadSide::Request)?;
+            check(response, filter.writes(), HeadSide::Response)
+                .map_err(|error| Stopped::Fault("lift", error.to_string()))?;
         }
         if let Choice::Answer(reply) = &choice {
             return Err(Stopped::Answer(reply.clone()));
@@ -138,7 +141,7 @@ fn walk(
     exchange.status = Some(http_status(status).map_err(Stopped::Case)?);
     exchange.response_headers = headers(&response.headers).map_err(Stopped::Case)?;
     if let Some(Choice::Forward(selection)) = &seen.choice {
-        apply(&selection.response_edits, exchange, HeadSide::Response);
+        change(filter, &selection.response_edits, exchange, HeadSide::Response)?;
     }
     if filter.has(Hook::Response) {
         view.fill_response(filter.reads(), exchange);
@@ -218,15 +221,24 @@ fn take(
     match decision.verdict {
         Verdict::Pass => Ok(()),
         Verdict::Change(edits) => {
-            check(&edits, filter.writes(), side)
-                .map_err(|error| Stopped::Fault("lift", error.to_string()))?;
             seen.changed |= !edits.is_empty();
-            apply(&edits, exchange, side);
-            Ok(())
+            change(filter, &edits, exchange, side)
         }
         Verdict::Replace(_) => Err(Stopped::Fault("lift", "`replace` without a body".to_owned())),
         Verdict::Answer(reply) => Err(Stopped::Answer(reply)),
     }
+}
+
+/// Changes a head as the proxy does: what it would refuse is a fault here too.
+fn change(
+    filter: &Filter,
+    edits: &[Edit],
+    exchange: &mut Exchange,
+    side: HeadSide,
+) -> Result<(), Stopped> {
+    check(edits, filter.writes(), side)
+        .and_then(|()| apply(edits, exchange, side))
+        .map_err(|error| Stopped::Fault("lift", error.to_string()))
 }
 
 fn request(message: &Request) -> Result<Exchange, String> {

@@ -11,12 +11,14 @@
 )]
 
 mod bundle;
+mod edits;
 mod hooks;
 mod resources;
 mod target;
 mod upgrade;
 
 pub use bundle::bundle;
+pub use edits::edits;
 pub use hooks::hooks;
 pub use resources::resources;
 pub use target::target;
@@ -79,6 +81,11 @@ mod tests {
     #[test]
     fn bundles_manifests_and_policies() {
         holds("bundle", 300, super::bundle);
+    }
+
+    #[test]
+    fn edits_of_heads() {
+        holds("edits", 300, super::edits);
     }
 
     #[test]

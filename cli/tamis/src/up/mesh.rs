@@ -4,6 +4,7 @@ use super::member::Member;
 use super::registry::Embedded;
 use crate::output::{self, Output};
 use crate::proxy::{RecordFile, RunFolder, told};
+use crate::user_state;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use std::fs;
@@ -12,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tamis_node::{
-    CertificateWatch, Follow, Following, Node, NodeOptions, Shared, Source, Store, private,
+    CacheFolders, CertificateWatch, Follow, Following, Node, NodeOptions, Shared, Source, Store, private,
 };
 use tamis_observe::AccessLog;
 use tamis_proxy::ProxyOptions;
@@ -37,9 +38,7 @@ pub(crate) fn start(
     name_generation: bool,
     output: Output,
 ) -> Result<Mesh> {
-    let cache = folder.join(".tamis/cache");
-    private::folder(&cache).with_context(|| format!("{}", cache.display()))?;
-    let shared = Shared::new(Some(&cache))?;
+    let shared = shared(folder)?;
     let (access, state) = (folder.join(".tamis/access"), folder.join(".tamis/state"));
     private::folder(&access).with_context(|| format!("{}", access.display()))?;
     // What a proxy kept is for the day its registry does not answer. This one runs in this process and knows better, from
@@ -78,6 +77,22 @@ pub(crate) fn start(
         mesh.following.push((following, certificates));
     }
     Ok(mesh)
+}
+
+/// With compiled code kept in the folder, where that can be trusted; without it filters are compiled at each start.
+fn shared(folder: &Path) -> Result<Shared> {
+    let code = folder.join(".tamis/cache");
+    let cached = user_state::folder().and_then(|state| {
+        let folders = CacheFolders { code: &code, state: &state };
+        Ok(Shared::new(Some(folders))?)
+    });
+    match cached {
+        Ok(shared) => Ok(shared),
+        Err(error) => {
+            tracing::warn!("compiled code is not kept: {error:#}");
+            Ok(Shared::new(None)?)
+        }
+    }
 }
 
 fn proxy(access: &Path, name: &NodeName, name_generation: bool) -> Result<ProxyOptions> {

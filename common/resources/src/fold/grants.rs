@@ -67,6 +67,7 @@ pub fn grant_plan(spec: &GrantSpec) -> GrantPlan {
                 .and_then(|it| it.configure)
                 .map_or(default.configure_us, |it| us(it.0)),
             memory_bytes: limits.and_then(|it| it.memory).map_or(default.memory_bytes, |it| it.0),
+            body_bytes: limits.and_then(|it| it.body).map(|it| it.0),
         },
     }
 }
@@ -124,8 +125,12 @@ fn imports(spec: &GrantedImports) -> BTreeMap<String, Json> {
             let classes = it.classes.iter().map(|(name, class)| {
                 (name.clone(), json!({ "perSecond": class.rate.0, "burst": class.burst }))
             });
-            let classes = classes.collect::<Map<String, Json>>();
-            said(&[("classes", Some(json!(classes))), ("keys", it.keys.map(Json::from))])
+            said(&[
+                ("classes", Some(Json::Object(classes.collect::<Map<String, Json>>()))),
+                ("keys", it.keys.map(Json::from)),
+                ("keyBytes", it.key_bytes.map(|it| json!(it.0))),
+                ("totalBytes", it.total_bytes.map(|it| json!(it.0))),
+            ])
         }),
     );
     put(

@@ -49,13 +49,15 @@ shapes! {
         /// Headers it may read; `*` for all.
         #[serde(default)]
         pub read_headers: Vec<String>,
-        /// Headers it may change; `*` for all, `:path` and `:authority` by name.
+        /// Headers it may change; `*` for all but those in which the host says who is asking (`x-forwarded-*`,
+        /// `forwarded`, `via`), which stand here by name; `:path` and `:authority` by name.
         #[serde(default)]
         pub write_headers: Vec<String>,
         /// Attributes it may read; `*` for all.
         #[serde(default)]
         pub attributes: Vec<String>,
-        /// Attributes it may set; `*` for all.
+        /// Attributes it may set; `*` for all. What the host states (`peer.*`, `source.*`, `tls.*`, `listener.*`,
+        /// `route.*`, `upstream.*`) no filter sets.
         #[serde(default)]
         pub write_attributes: Vec<String>,
         /// Bodies.
@@ -77,8 +79,8 @@ shapes! {
         pub random: Option<NoSettings>,
         pub crypto: Option<NoSettings>,
         pub counters: Option<CountersSettings>,
-        pub spans: Option<RateSettings>,
-        pub records: Option<RateSettings>,
+        pub spans: Option<ExportSettings>,
+        pub records: Option<ExportSettings>,
     }
     /// `http-client`.
     pub struct HttpClientSettings {
@@ -88,11 +90,11 @@ shapes! {
         pub timeout: Option<Millis>,
         /// Requests past this are refused; 60 when not said.
         pub per_minute: Option<u32>,
-        /// Bytes of an answer's body; 1MiB when not said.
+        /// Bytes of an answer's body, and of a request's; 1MiB when not said.
         pub max_bytes: Option<Bytes>,
-        /// Whether request hooks may call out, not background work alone; no when not said.
+        /// Whether request hooks may call out, not background work alone; no when not said. Other hooks never do.
         pub during_requests: Option<bool>,
-        /// Whether `http:` addresses may be called, in clear text; no when not said.
+        /// Whether `http:` may be spoken to these hosts, which anybody on the way reads and alters; no when not said.
         pub clear_text: Option<bool>,
     }
     /// `kv`.
@@ -108,10 +110,14 @@ shapes! {
     }
     /// `quota`.
     pub struct QuotaSettings {
-        /// Classes by name, each a token bucket for each key.
+        /// Classes by name, each `{ rate: 10/s, burst: 20 }`.
         pub classes: BTreeMap<String, QuotaClassSettings>,
-        /// Buckets kept; 100,000 when not said.
+        /// Buckets kept of each class; 100,000 when not said.
         pub keys: Option<u32>,
+        /// Bytes of a key; of a longer one its hash is kept; 256 when not said.
+        pub key_bytes: Option<Bytes>,
+        /// Bytes of all buckets; 16MiB when not said.
+        pub total_bytes: Option<Bytes>,
     }
     /// A token bucket for each key.
     pub struct QuotaClassSettings {
@@ -128,22 +134,30 @@ shapes! {
         /// Whether it sees their values; no when not said.
         pub reveal: Option<bool>,
     }
-    /// `log`.
-    pub struct LogSettings {
-        /// Lines past this are dropped and counted; 100 when not said.
-        pub per_second: Option<u32>,
-        /// Longer messages are cut; 4KiB when not said.
-        pub max_bytes: Option<Bytes>,
-    }
     /// `counters`.
     pub struct CountersSettings {
         /// Counters kept; 10,000 when not said.
         pub keys: Option<u32>,
+        /// Bytes of a name or key; of a longer one its hash is kept; 256 when not said.
+        pub key_bytes: Option<Bytes>,
+        /// Bytes of all counters; 8MiB when not said.
+        pub total_bytes: Option<Bytes>,
+    }
+    /// `log`.
+    pub struct LogSettings {
+        /// Lines past this are dropped and counted; 100 when not said.
+        pub per_second: Option<u32>,
+        /// Bytes of a line; a longer one is cut; 4KiB when not said.
+        pub max_bytes: Option<Bytes>,
     }
     /// `spans`, `records`.
-    pub struct RateSettings {
+    pub struct ExportSettings {
         /// Past this they are dropped and counted; 10,000 when not said.
         pub per_second: Option<u32>,
+        /// Bytes of one; a longer one is dropped and counted; 64KiB when not said.
+        pub max_bytes: Option<Bytes>,
+        /// Bytes of all in a second; past this they are dropped and counted; 4MiB when not said.
+        pub bytes_per_second: Option<Bytes>,
     }
     /// `metrics`.
     pub struct MetricsSettings {
@@ -162,5 +176,7 @@ shapes! {
         pub configure: Option<Millis>,
         /// Memory of an instance; 16MiB when not said.
         pub memory: Option<Bytes>,
+        /// Longest body it may judge whole, replace one by, or answer with; 1MiB when not said, at most 64MiB.
+        pub body: Option<Bytes>,
     }
 }

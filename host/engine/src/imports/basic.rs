@@ -10,11 +10,18 @@ use wasmtime::component::LinkerInstance;
 
 /// Octets one `random.octets` call gives at most.
 const MAX_RANDOM: u32 = 64 * 1024;
+/// Octets of an error line that are kept for the fault that may follow.
+const MAX_LAST_WORDS: usize = 512;
 
 pub(super) fn log(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()> {
     linker.func_wrap(
         "write",
-        |store: StoreContextMut<'_, Host>, (level, message): (LogLevel, String)| {
+        |mut store: StoreContextMut<'_, Host>, (level, message): (LogLevel, String)| {
+            if matches!(level, LogLevel::Error) {
+                // What it says before it fails is what its author wants to read.
+                let words = cut(&message, MAX_LAST_WORDS).escape_debug().to_string();
+                store.data_mut().last_words = Some(words);
+            }
             let host = store.data();
             if host.state.is_shadow() {
                 return Ok(());

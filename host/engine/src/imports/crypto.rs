@@ -12,6 +12,8 @@ use wasmtime::component::LinkerInstance;
 
 /// Keys an instance may hold.
 const MAX_KEYS: usize = 256;
+/// Octets of a key as text: an RSA key of 16,384 bits has about 3 KB, certificates beside it some more.
+const MAX_JWK_BYTES: usize = 16 * 1024;
 
 /// Verifies one kind of signature.
 pub(crate) enum Key {
@@ -88,6 +90,9 @@ struct Jwk {
 impl Key {
     /// Reads a JSON Web Key.
     fn from_jwk(text: &str) -> Result<Self, String> {
+        if text.len() > MAX_JWK_BYTES {
+            return Err(format!("a JSON Web Key has at most {MAX_JWK_BYTES} octets"));
+        }
         let jwk: Jwk = serde_json::from_str(text).map_err(|e| format!("no JSON Web Key: {e}"))?;
         if jwk.d.is_some() {
             return Err("a private key; only its public half belongs here".to_owned());

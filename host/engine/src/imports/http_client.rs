@@ -5,13 +5,15 @@ use crate::abi::{self, HttpFailure};
 use crate::{Host, HttpClientGrant};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
-use tamis_exchange::is_framing_header;
+use std::time::{Duration, Instant};
+use tamis_exchange::{MAX_FIELDS, MAX_HEAD_OCTETS, is_framing_header};
 use wasmtime::StoreContextMut;
 use wasmtime::component::LinkerInstance;
 
 /// Requests within one call of a hook.
 const MAX_PER_CALL: u32 = 8;
+/// Octets of a URL.
+const MAX_URL_BYTES: usize = 8 * 1024;
 
 /// A request the grant allows. Redirects must not be followed: their target was not checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +70,8 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>, mode: Mode) -> wasmtime
     if mode != Mode::Suspending {
         return linker.func_wrap("send", |mut store: StoreContextMut<'_, Host>, (_,): (abi::Outgoing,)| {
             store.data_mut().sends += 1;
-            let why = "only `tick` may send requests here; `imports.http-client.duringRequests` of the grant allows it in request hooks";
+            let why = "only `tick` may send requests here, and request hooks (`on-request`) when \
+                       `imports.http-client.duringRequests` of the grant says so; no other hook may";
             Ok((Err::<abi::Incoming, _>(HttpFailure::Denied(why.to_owned())),))
         });
     }
@@ -77,10 +80,12 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>, mode: Mode) -> wasmtime
         |mut store: StoreContextMut<'_, Host>, (request,): (abi::Outgoing,)| {
             Box::new(async move {
                 let answer = send(store.data_mut(), request);
+                let since = Instant::now();
                 let answer = match answer {
                     Ok(fetching) => fetching.await.map(incoming).map_err(failure),
                     Err(failure) => Err(failure),
                 };
+                store.data_mut().waited += since.elapsed();
                 // Waiting is not computing: the guest gets its time limit again, at most MAX_PER_CALL times.
                 let limit_us = store.data().settings.grant.limits.time_us;
                 let epochs = store.data_mut().deadline.again(limit_us);
@@ -93,6 +98,11 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>, mode: Mode) -> wasmtime
 
 fn send(host: &mut Host, request: abi::Outgoing) -> Result<Fetching, HttpFailure> {
     let denied = |why: &str| HttpFailure::Denied(why.to_owned());
+    if host.configuring {
+        return Err(denied(
+            "`configure` sends no requests; `tick` is called before the first exchange",
+        ));
+    }
     let settings = Arc::clone(&host.settings);
     let grant = settings.grant.imports.http_client.as_ref().ok_or_else(|| denied("not granted"))?;
     let fetch = settings.fetch.as_ref().ok_or_else(|| denied("this host sends no requests"))?;
@@ -111,6 +121,16 @@ fn bound(request: abi::Outgoing, grant: &HttpClientGrant) -> Result<Outgoing, Ht
     let denied = |why: String| Err(HttpFailure::Denied(why));
     if http::Method::from_bytes(request.method.as_bytes()).is_err() || request.method == "CONNECT" {
         return denied(format!("`{}` is no method one may send", request.method.escape_debug()));
+    }
+    if request.url.len() > MAX_URL_BYTES {
+        return denied(format!("a URL has at most {MAX_URL_BYTES} octets"));
+    }
+    if request.body.len() > grant.max_bytes {
+        let most = grant.max_bytes;
+        return denied(format!("a body has at most {most} octets (`http-client.maxBytes`)"));
+    }
+    if request.headers.len() > MAX_FIELDS {
+        return denied(format!("a request has at most {MAX_FIELDS} headers"));
     }
     let Some((authority, secure)) = authority(&request.url) else {
         return denied("a URL is `https://HOST[:PORT]/…` without user info".to_owned());
@@ -132,7 +152,14 @@ fn bound(request: abi::Outgoing, grant: &HttpClientGrant) -> Result<Outgoing, Ht
         ));
     }
     let mut headers = Vec::with_capacity(request.headers.len());
+    let mut octets = 0_usize;
     for field in request.headers {
+        octets = octets.saturating_add(field.name.len()).saturating_add(field.value.len());
+        if octets > MAX_HEAD_OCTETS {
+            return denied(format!(
+                "the headers of a request have at most {MAX_HEAD_OCTETS} octets"
+            ));
+        }
         let known = http::HeaderName::from_lowercase(field.name.as_bytes()).is_ok();
         if !known
             || is_framing_header(&field.name)
@@ -226,6 +253,22 @@ mod tests {
             "https://idp.example/a b",
         ] {
             assert!(matches!(bound(request(url), &grant), Err(HttpFailure::Denied(_))), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_request_of_any_size_costs_no_more_than_granted() {
+        let grant = HttpClientGrant { hosts: vec!["a.example".into()], ..Default::default() };
+        let field = |octets: usize| abi::Field { name: "x".into(), value: vec![b'a'; octets] };
+        let whole = || request("https://a.example/");
+        let long = format!("https://a.example/{}", "a".repeat(9_000));
+        for (what, request) in [
+            ("a body", abi::Outgoing { body: vec![0; grant.max_bytes + 1], ..whole() }),
+            ("a URL", request(&long)),
+            ("a header", abi::Outgoing { headers: vec![field(200_000)], ..whole() }),
+            ("headers", abi::Outgoing { headers: vec![field(1); 1_000], ..whole() }),
+        ] {
+            assert!(matches!(bound(request, &grant), Err(HttpFailure::Denied(_))), "{what}");
         }
     }
 

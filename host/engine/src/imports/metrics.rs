@@ -24,7 +24,7 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()>
             let host = store.data_mut();
             let family =
                 host.families.get(metric as usize).ok_or_else(|| no_handle("metrics.series"))?;
-            let values: Vec<&str> = values.iter().map(|v| super::cut(v, 256)).collect();
+            let values: Vec<&str> = values.iter().map(String::as_str).collect();
             if host.series.len() >= MAX_HANDLES {
                 return Err(wasmtime::Error::msg(
                     "too many series handles; keep them instead of asking again",
@@ -75,7 +75,15 @@ fn define(
     let family = host
         .state
         .metrics
-        .define_with(kind, name, help, &labels, grant.series, &observe::DEFAULT_BUCKETS)
+        .define_for(
+            &host.settings.name,
+            kind,
+            name,
+            help,
+            &labels,
+            grant.series,
+            host.settings.buckets(name),
+        )
         .map_err(|e| e.to_string())?;
     host.families.push(family);
     Ok(handle(host.families.len()))

@@ -1,5 +1,6 @@
 //! `quota`: token buckets. The operator sets the rates in the grant; the filter names class and key.
 
+use super::within;
 use crate::{GrantField, Host, QuotaClass, QuotaGrant};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -27,23 +28,27 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()>
                     "the grant names no quota class `{class}` in `{field}`"
                 ))
             })?;
-            Ok(
-                (host.state.quotas.take(
-                    &class,
-                    &key,
-                    tokens,
-                    settings,
-                    grant.keys,
-                    Instant::now(),
-                ),),
-            )
+            // A client may choose how long a key is: a long one is kept by its hash.
+            let key = within(key, grant.key_bytes);
+            let (quotas, now) = (&host.state.quotas, Instant::now());
+            Ok((quotas.take(&class, &key, tokens, settings, grant, now),))
         },
     )
 }
 
 /// All buckets of an attachment.
 #[derive(Debug, Default)]
-pub(crate) struct Buckets(Mutex<HashMap<String, HashMap<String, Bucket>>>);
+pub(crate) struct Buckets(Mutex<Classes>);
+
+#[derive(Debug, Default)]
+struct Classes {
+    /// By class and key.
+    classes: HashMap<String, HashMap<String, Bucket>>,
+    octets: usize,
+}
+
+/// What a bucket takes beside its key.
+const BUCKET_BYTES: usize = 64;
 
 #[derive(Debug, Clone, Copy)]
 struct Bucket {
@@ -59,22 +64,34 @@ impl Buckets {
         key: &str,
         tokens: u32,
         settings: &QuotaClass,
-        cap: usize,
+        grant: &QuotaGrant,
         now: Instant,
     ) -> Result<u32, u32> {
-        let mut classes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Classes { classes, octets } = &mut *inner;
         if !classes.contains_key(class) {
             classes.insert(class.to_owned(), HashMap::new());
         }
         let Some(buckets) = classes.get_mut(class) else { return Err(NO_ROOM_MS) };
         if !buckets.contains_key(key) {
-            if buckets.len() >= cap {
+            let size = key.len() + BUCKET_BYTES;
+            let fits = |count: usize, octets: usize| {
+                count < grant.keys && octets.saturating_add(size) <= grant.total_bytes
+            };
+            if !fits(buckets.len(), *octets) {
                 // A full bucket equals a fresh one: forgetting it changes nothing.
-                buckets.retain(|_, bucket| !bucket.refilled(settings, now).is_full(settings));
+                buckets.retain(|key, bucket| {
+                    let full = bucket.refilled(settings, now).is_full(settings);
+                    if full {
+                        *octets = octets.saturating_sub(key.len() + BUCKET_BYTES);
+                    }
+                    !full
+                });
             }
-            if buckets.len() >= cap {
+            if !fits(buckets.len(), *octets) {
                 return Err(NO_ROOM_MS);
             }
+            *octets += size;
             buckets.insert(key.to_owned(), Bucket { tokens: f64::from(settings.burst), at: now });
         }
         let Some(bucket) = buckets.get_mut(key) else { return Err(NO_ROOM_MS) };
@@ -121,18 +138,25 @@ mod tests {
     fn a_bucket_empties_says_how_long_and_refills() {
         let (buckets, now) = (Buckets::default(), Instant::now());
         let class = QuotaClass { per_second: 2.0, burst: 2 };
-        let take = |at| buckets.take("c", "k", 1, &class, 10, at);
+        let take = |at| buckets.take("c", "k", 1, &class, &QuotaGrant::default(), at);
         assert_eq!((take(now), take(now), take(now)), (Ok(1), Ok(0), Err(500)));
         assert_eq!(take(now + Duration::from_millis(500)), Ok(0));
     }
 
     #[test]
     fn a_flood_of_keys_never_frees_a_spent_bucket() {
-        let (buckets, now) = (Buckets::default(), Instant::now());
+        let now = Instant::now();
         let class = QuotaClass { per_second: 1.0, burst: 1 };
-        assert_eq!(buckets.take("c", "spent", 1, &class, 2, now), Ok(0));
-        assert_eq!(buckets.take("c", "other", 1, &class, 2, now), Ok(0));
-        assert_eq!(buckets.take("c", "third", 1, &class, 2, now), Err(NO_ROOM_MS));
-        assert!(buckets.take("c", "spent", 1, &class, 2, now).is_err());
+        let two = QuotaGrant { keys: 2, ..QuotaGrant::default() };
+        let octets = QuotaGrant { total_bytes: 2 * (5 + BUCKET_BYTES), ..QuotaGrant::default() };
+        for grant in [two, octets] {
+            let buckets = Buckets::default();
+            assert_eq!(buckets.take("c", "spent", 1, &class, &grant, now), Ok(0));
+            assert_eq!(buckets.take("c", "other", 1, &class, &grant, now), Ok(0));
+            assert_eq!(buckets.take("c", "third", 1, &class, &grant, now), Err(NO_ROOM_MS));
+            assert!(buckets.take("c", "spent", 1, &class, &grant, now).is_err());
+            let later = now + Duration::from_secs(2);
+            assert_eq!(buckets.take("c", "third", 1, &class, &grant, later), Ok(0));
+        }
     }
 }

@@ -3,6 +3,7 @@
 use super::{handle, no_handle};
 use crate::Host;
 use aws_lc_rs::{constant_time, hmac};
+use std::sync::Arc;
 use wasmtime::StoreContextMut;
 use wasmtime::component::LinkerInstance;
 
@@ -13,7 +14,7 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()>
     linker.func_wrap(
         "hmac-sha256",
         |store: StoreContextMut<'_, Host>, (secret, message): (u32, Vec<u8>)| {
-            let key = hmac::Key::new(hmac::HMAC_SHA256, value(store.data(), secret)?);
+            let key = hmac::Key::new(hmac::HMAC_SHA256, &value(store.data(), secret)?);
             Ok((hmac::sign(&key, &message).as_ref().to_vec(),))
         },
     )?;
@@ -21,7 +22,7 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()>
         "equals",
         |store: StoreContextMut<'_, Host>, (secret, candidate): (u32, Vec<u8>)| {
             let value = value(store.data(), secret)?;
-            Ok((constant_time::verify_slices_are_equal(value, &candidate).is_ok(),))
+            Ok((constant_time::verify_slices_are_equal(&value, &candidate).is_ok(),))
         },
     )?;
     linker.func_wrap("reveal", |store: StoreContextMut<'_, Host>, (secret,): (u32,)| {
@@ -39,8 +40,10 @@ fn open(host: &mut Host, name: String) -> Result<u32, String> {
             "the grant does not name the secret `{name}` in `imports.secrets.names`"
         ));
     }
-    if !host.state.secrets.contains_key(&name) {
-        return Err(format!("this proxy has no secret `{name}`"));
+    if host.state.secrets.find(&name).is_none() {
+        return Err(format!(
+            "this proxy has no secret `{name}`; give it one with `--secrets` or `--secret`"
+        ));
     }
     if let Some(at) = host.secrets.iter().position(|n| *n == name) {
         return Ok(handle(at + 1));
@@ -49,9 +52,9 @@ fn open(host: &mut Host, name: String) -> Result<u32, String> {
     Ok(handle(host.secrets.len()))
 }
 
-fn value(host: &Host, secret: u32) -> wasmtime::Result<&[u8]> {
-    let name = host.secrets.get(secret as usize);
-    name.and_then(|name| host.state.secrets.get(name))
-        .map(Vec::as_slice)
-        .ok_or_else(|| no_handle("secrets"))
+/// As it is now: it may have been renewed since it was opened.
+fn value(host: &Host, secret: u32) -> wasmtime::Result<Arc<[u8]>> {
+    let name = host.secrets.get(secret as usize).ok_or_else(|| no_handle("secrets"))?;
+    let gone = || wasmtime::Error::msg("a secret was taken away after it was opened");
+    host.state.secrets.find(name).ok_or_else(gone)
 }

@@ -2,6 +2,7 @@
 
 use super::cut;
 use crate::abi::{Attribute, FinishedSpan};
+use crate::limiter::RateLimiter;
 use crate::{FilterSpan, Host, RateGrant};
 use std::time::Duration;
 use wasmtime::StoreContextMut;
@@ -16,9 +17,10 @@ const MAX_TEXT: usize = 8 * 1024;
 pub(super) fn spans(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()> {
     linker.func_wrap("emit", |store: StoreContextMut<'_, Host>, (spans,): (Vec<FinishedSpan>,)| {
         let host = store.data();
-        let rate = rate(host.settings.grant.imports.spans.as_ref());
+        let grant = host.settings.grant.imports.spans.clone().unwrap_or_default();
         for span in spans {
-            if host.state.spans.take(1, rate, SECOND) {
+            let octets = octets(&span.attributes).saturating_add(span.name.len().min(MAX_TEXT));
+            if fits(octets, &grant, &host.state.spans, &host.state.span_octets) {
                 export(host, span);
             }
         }
@@ -43,7 +45,9 @@ fn export(host: &Host, span: FinishedSpan) {
 pub(super) fn records(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()> {
     linker.func_wrap("emit", |store: StoreContextMut<'_, Host>, (fields,): (Vec<Attribute>,)| {
         let host = store.data();
-        if !host.state.records.take(1, rate(host.settings.grant.imports.records.as_ref()), SECOND) {
+        let grant = host.settings.grant.imports.records.clone().unwrap_or_default();
+        // Before anything is made of it: what is over costs no more than it took to pass it in.
+        if !fits(octets(&fields), &grant, &host.state.records, &host.state.record_octets) {
             return Ok(());
         }
         let object: serde_json::Map<String, serde_json::Value> =
@@ -57,11 +61,50 @@ pub(super) fn records(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result
     })
 }
 
+/// Whether one of so many octets is within what is granted; counts it.
+fn fits(octets: usize, grant: &RateGrant, number: &RateLimiter, bytes: &RateLimiter) -> bool {
+    if octets > grant.max_bytes {
+        number.drop_one();
+        return false;
+    }
+    let octets = u32::try_from(octets).unwrap_or(u32::MAX);
+    number.take(1, grant.per_second, SECOND) && bytes.take(octets, grant.bytes_per_second, SECOND)
+}
+
+/// What is left of fields after names and values are cut. A control character becomes six octets of JSON.
+fn octets(fields: &[Attribute]) -> usize {
+    let one = |text: &str| {
+        let text = cut(text, MAX_TEXT);
+        text.len() + 5 * text.bytes().filter(u8::is_ascii_control).count()
+    };
+    fields.iter().take(MAX_FIELDS).map(|field| one(&field.name) + one(&field.value) + 6).sum()
+}
+
 fn pairs(attributes: Vec<Attribute>) -> Vec<(String, String)> {
     let short = |text: String| cut(&text, MAX_TEXT).to_owned();
     attributes.into_iter().take(MAX_FIELDS).map(|a| (short(a.name), short(a.value))).collect()
 }
 
-fn rate(grant: Option<&RateGrant>) -> u32 {
-    grant.map_or_else(|| RateGrant::default().per_second, |g| g.per_second)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(octets: usize, fill: &str) -> Attribute {
+        Attribute { name: "n".into(), value: fill.repeat(octets) }
+    }
+
+    #[test]
+    fn records_cost_no_more_octets_than_granted() {
+        let (number, bytes) = (RateLimiter::default(), RateLimiter::default());
+        let grant = RateGrant::default();
+        let huge: Vec<_> = (0..128).map(|_| field(8 * 1024, "a")).collect();
+        assert!(!fits(octets(&huge), &grant, &number, &bytes), "1 MiB in one");
+        let control = [field(16 * 1024, "\u{1}")];
+        assert_eq!(octets(&control), MAX_TEXT * 6 + 7, "as it will be written");
+        let plain = [field(8 * 1024, "a")];
+        let taken = (0..1_000).filter(|_| fits(octets(&plain), &grant, &number, &bytes)).count();
+        // The span of a second may end in between.
+        assert!(taken <= 2 * (grant.bytes_per_second as usize / (8 * 1024)), "{taken}");
+        assert!(number.dropped() + bytes.dropped() >= 1, "and those over it are counted");
+    }
 }

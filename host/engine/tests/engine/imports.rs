@@ -38,7 +38,7 @@ fn verdicts_come_back_as_values() {
 
     let filter = given().does("answer").unwrap();
     let decision = filter.instantiate().unwrap().on_request(&view(filter.reads(), 1, "/")).unwrap();
-    assert_eq!(decision.reason, None, "a malformed reason is dropped");
+    assert_eq!(decision.reason.as_deref(), Some("guest.no"));
     assert_eq!(body(decision), b"no");
 }
 
@@ -54,7 +54,7 @@ fn host_state_outlives_instances_and_generations_and_self_tests_leave_no_trace()
     let next = given.does("count").unwrap();
     assert_eq!(count(&next), [3, 1]);
     let text = given.metrics.render();
-    assert!(text.contains("guest_total{path=\"/\"} 3"), "{text}");
+    assert!(text.contains("test__guest__guest_total{path=\"/\"} 3"), "{text}");
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn a_shadow_sees_the_values_of_its_filter_and_leaves_no_trace() {
     assert_eq!((count(&shadow), count(&shadow)), (vec![2, 1], vec![3, 1]), "it has its own now");
     assert_eq!(count(&filter), [2, 1]);
     let text = given.metrics.render();
-    assert!(text.contains("guest_total{path=\"/\"} 2"), "{text}");
+    assert!(text.contains("test__guest__guest_total{path=\"/\"} 2"), "{text}");
     let (shown, hidden) = (given.state.statistics(), shadow.state().statistics());
     assert_eq!((shown.hooks[0].calls, hidden.hooks[0].calls), (2, 2));
 }
@@ -79,10 +79,10 @@ fn faults_of_a_shadow_open_no_breaker_but_its_own() {
     let given = given();
     let (filter, shadow) = (given.does("edit").unwrap(), given.shadow_does("trap").unwrap());
     let mut instance = shadow.instantiate().unwrap();
-    for _ in 0..5 {
+    // In between the next instance may not be ready yet.
+    while shadow.state().statistics().breaker != BreakerStatus::Open {
         instance.on_request(&view(shadow.reads(), 1, "/")).unwrap_err();
     }
-    assert_eq!(shadow.state().statistics().breaker, BreakerStatus::Open);
     assert_eq!(given.state.statistics().breaker, BreakerStatus::Closed);
     filter.instantiate().unwrap().on_request(&view(filter.reads(), 1, "/")).unwrap();
 }
@@ -172,11 +172,27 @@ async fn a_call_dropped_while_it_waits_costs_that_instance_alone() {
     let filter = given.does("fetch").unwrap();
     let seen = view(filter.reads(), 1, "/");
     let mut instance = filter.instantiate().unwrap();
+    // Once whole: the instance that waits is made meanwhile.
+    assert_eq!(body(instance.on_request_async(&seen).await.unwrap()), b"200 keys");
     let cut =
-        tokio::time::timeout(Duration::from_millis(5), instance.on_request_async(&seen)).await;
+        tokio::time::timeout(Duration::from_millis(15), instance.on_request_async(&seen)).await;
     assert!(cut.is_err());
     assert_eq!(body(instance.on_request_async(&seen).await.unwrap()), b"200 keys");
-    assert_eq!(slow.0.lock().unwrap().len(), 2);
+    assert_eq!(slow.0.lock().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn the_time_of_calls_that_wait_is_measured_without_their_waiting() {
+    let (given, _) = fetching(true);
+    let filter = given.does("fetch").unwrap();
+    let mut instance = filter.instantiate().unwrap();
+    for id in 1..=3 {
+        instance.on_request_async(&view(filter.reads(), id, "/")).await.unwrap();
+    }
+    let numbers = given.state.statistics();
+    let hook = numbers.hooks.iter().find(|numbers| numbers.hook == Hook::Request).unwrap();
+    assert_eq!(hook.calls, 3);
+    assert!(hook.mean_ns > 0 && hook.mean_ns < 30_000_000, "{} ns", hook.mean_ns);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
     reason = "helpers of tests: what is wrong here fails the test"
 )]
 
+mod cache;
 mod guests;
 mod hostile;
 mod imports;

@@ -64,7 +64,7 @@ fn the_breaker_opens_after_consecutive_failures() {
 fn telemetry_turns_summaries_into_metrics() {
     let compiled = built_in("telemetry");
     let given = given();
-    let filter = given.filter(&compiled, "{}").unwrap();
+    let filter = given.filter(&compiled, r#"{"buckets_ms":[1,2.5,100]}"#).unwrap();
     let mut instance = filter.instantiate().unwrap();
     instance.on_names(NameKind::Rule, 0, &["shop/pay/0".into()]).unwrap();
     let summary = Summary {
@@ -87,4 +87,14 @@ fn telemetry_turns_summaries_into_metrics() {
     instance.on_exchanges(&[summary; 3]).unwrap();
     let text = given.metrics.render();
     assert!(text.contains("shop/pay/0"), "{text}");
+    // The bounds are those of its configuration, which it declares when it is configured.
+    let bucket = |bound: &str| {
+        let of = |line: &&str| {
+            line.contains("tamis_request_duration_ms_bucket")
+                && line.contains(&format!("le=\"{bound}\""))
+        };
+        text.lines().find(of).and_then(|line| line.rsplit(' ').next()).unwrap_or("none").to_owned()
+    };
+    let counted = ["1", "2.5", "100", "+Inf", "0.0005"].map(bucket);
+    assert_eq!(counted, ["0", "3", "3", "3", "none"], "{text}");
 }

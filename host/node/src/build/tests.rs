@@ -71,6 +71,38 @@ fn the_same_digest_and_configuration_is_one_filter_and_one_compilation() {
 }
 
 #[test]
+fn what_a_slot_keeps_is_shown_to_no_other_authors_filter() {
+    let kept = |signers: &[&str]| Kept {
+        filter: "acme/limit".to_owned(),
+        signers: signers.iter().map(ToString::to_string).collect(),
+        state: Arc::new(FilterState::new(Arc::default())),
+    };
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    for (filter, signers, is_of) in [
+        ("acme/limit", &["a"][..], true),
+        ("acme/limit", &["a", "new"], true),
+        ("acme/limit", &["new"], false),
+        ("acme/limit", &[], false),
+        ("other/limit", &["a"], false),
+        ("acme/limits", &["a"], false),
+    ] {
+        assert_eq!(kept(&["a", "b"]).is_of(filter, &names(signers)), is_of, "{filter} {signers:?}");
+    }
+
+    let signed = Signed::new();
+    let policies = [signed.policy(&json!({}))];
+    let (retry, breaker) = (signed.add("retry", "1.0.0"), signed.add("circuit-breaker", "1.0.0"));
+    let mut builder = signed.builder();
+    let (first, mut then) = (plan("retry", &retry), plan("circuit-breaker", &breaker));
+    then.attachment.clone_from(&first.attachment);
+    let before = only(builder.build(std::slice::from_ref(&first), &policies));
+    let after = only(builder.build(&[then], &policies));
+    assert!(!Arc::ptr_eq(running(&before).state(), running(&after).state()));
+    let back = only(builder.build(&[first], &policies));
+    assert!(!Arc::ptr_eq(running(&before).state(), running(&back).state()), "and it is gone");
+}
+
+#[test]
 fn a_capability_that_is_not_granted_refuses_its_slot_alone() {
     let signed = Signed::new();
     let (retry, breaker) = (signed.add("retry", "1.0.0"), signed.add("circuit-breaker", "1.0.0"));

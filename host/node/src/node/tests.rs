@@ -33,7 +33,7 @@ pub(crate) fn start(folder: &Path) -> Result<(Node, Reload), NodeError> {
         name: "gateway:test/edge".parse().unwrap(),
         source: Source::folder(folder),
         store: Store::new(vec![folder.join("store")]),
-        secrets: HashMap::new(),
+        secrets: Secrets::default(),
         proxy: ProxyOptions { workers: NonZeroUsize::new(1), ..ProxyOptions::default() },
     };
     Node::start(&shared, options)
@@ -169,6 +169,7 @@ fn a_cache_that_is_no_folder_is_an_error_that_says_what_it_is_for() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
-    let said = says(&Shared::new(Some(&file)).err().unwrap());
+    let said =
+        says(&Shared::new(Some(CacheFolders { code: &file, state: folder.path() })).err().unwrap());
     assert!(said.contains("file cannot keep compiled code"), "{said}");
 }

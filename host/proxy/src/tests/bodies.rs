@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::body::OutBody;
-use crate::pump::{buffered, chunks};
+use crate::pump::{Ended, buffered, chunks, stopped};
 use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
@@ -135,7 +135,7 @@ fn an_answer_to_a_chunk_breaks_the_body_off_and_is_kept() {
         let local = one(&json!({ "body": "answer" }), CLOSED);
         let (body, verdicts) = chunks(&local, &mut course("/"), vec![0], pieces(&[b"hello"]));
         assert!(body.collect().await.is_err());
-        let (index, reply, reason) = verdicts.take().unwrap();
+        let Some(Ended::Answered(index, reply, reason)) = verdicts.take() else { panic!("none") };
         assert_eq!((index, reply.status, reason.as_deref()), (0, 418, Some("walk.body")));
     });
 }
@@ -144,10 +144,22 @@ fn an_answer_to_a_chunk_breaks_the_body_off_and_is_kept() {
 fn a_fault_on_a_chunk_is_treated_as_its_attachment_says() {
     run(async {
         let trap = json!({ "trap": true });
-        let (body, _) = chunks(&one(&trap, CLOSED), &mut course("/"), vec![0], pieces(&[b"a"]));
+        let local = one(&trap, CLOSED);
+        let mut course = course("/");
+        let (body, verdicts) = chunks(&local, &mut course, vec![0], pieces(&[b"a"]));
         assert!(body.collect().await.is_err());
+        let ended = verdicts.take().unwrap();
+        let Stop::Refused(refusal) = stopped(&mut course, &local, ended) else {
+            panic!("answered")
+        };
+        assert_eq!(
+            (refusal.code, refusal.status),
+            ("filter.failed", 503),
+            "not the client's fault"
+        );
+        assert!(refusal.detail.contains("test/walk") && course.answered_by == Some(0));
         let open = one(&trap, FailureMode::Open);
-        let (body, _) = chunks(&open, &mut course("/"), vec![0], pieces(&[b"a"]));
+        let (body, _) = chunks(&open, &mut course, vec![0], pieces(&[b"a"]));
         assert_eq!(read(body).await, ("a".to_owned(), true));
     });
 }

@@ -48,7 +48,8 @@ fn component(name: &str) -> PathBuf {
 
 /// What the guest imports.
 pub(crate) const GRANT: &str = "  request: { readHeaders: [\"*\"], writeHeaders: [\"*\"], attributes: [\"*\"] }\n  \
-     imports: { clock: {}, http-client: { hosts: [] }, kv: {}, log: {}, metrics: {} }\n  limits: { time: 20ms }";
+     imports: { clock: {}, counters: {}, http-client: { hosts: [] }, kv: {}, log: {}, metrics: {}, \
+     quota: { classes: {} }, records: {} }\n  limits: { time: 20ms }";
 
 /// Signs the guest with the folder's key and pins it.
 pub(crate) fn sign(folder: &Folder, version: &str) {

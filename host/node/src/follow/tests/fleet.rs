@@ -1,6 +1,6 @@
 //! A proxy that follows, and the releases and assignments it is led by.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::num::NonZeroUsize;
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use super::director::Director;
 use crate::follow::*;
 use crate::testing::{Signed, code, engine, plan};
-use crate::{Source, Store};
+use crate::{Secrets, Source, Store};
 
 const NODE: &str = "gateway:test/edge";
 pub(crate) const RETRY: &str = "test/retry";
@@ -144,7 +144,7 @@ impl Fleet {
             name: NODE.parse().unwrap(),
             source: Source::folder(self.director.folder.path()),
             store: Store::new(Vec::new()),
-            secrets: HashMap::new(),
+            secrets: Secrets::default(),
             proxy: ProxyOptions { workers: NonZeroUsize::new(1), ..ProxyOptions::default() },
         };
         let mut follow = self.director.follow(self.state.path());

@@ -1,10 +1,10 @@
 //! A filter that does what its configuration says, good or bad. Exchange 0 is the host's self-test: there it behaves,
 //! unless told to misbehave always.
 
-use tamis_sdk::types::Edit;
+use tamis_sdk::types::{Attribute, Edit};
 use tamis_sdk::{
-    ConfigError, Filter, Interest, Request, Tick, View, clock, http_client, kv, log,
-    metrics, reply, request,
+    BodyMode, ConfigError, Filter, Interest, Request, Tick, View, clock, counters, http_client, kv,
+    log, metrics, quota, records, reply, request,
 };
 
 #[derive(serde::Deserialize)]
@@ -40,8 +40,11 @@ impl Filter for Behaviour {
     }
 
     fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
-        if settings.r#do == "configure-loop" {
-            spin();
+        match settings.r#do.as_str() {
+            "configure-loop" => spin(),
+            "configure-slowly" => drop(std::hint::black_box(count(SLOWLY))),
+            "trap-said" => tamis_sdk::log_panics(),
+            _ => {}
         }
         if settings.r#do == "slow-trap" {
             // Long, and within what a configuration may take.
@@ -55,6 +58,13 @@ impl Filter for Behaviour {
         let series = metrics::series(family, &["/".to_owned()]);
         let interest = Interest::reading(settings.reads.iter().map(String::as_str))
             .writing(settings.writes.iter().map(String::as_str));
+        let interest = match settings.r#do.strip_prefix("judge-whole-") {
+            Some(limit) => {
+                let limit = limit.parse().unwrap_or(u32::MAX);
+                interest.buffering(BodyMode::Buffered, BodyMode::None, limit)
+            }
+            None => interest,
+        };
         Ok((Self { does: settings.r#do, series, calls: 0, memory: Vec::new() }, interest))
     }
 }
@@ -69,14 +79,36 @@ impl Request for Behaviour {
                 let path = seen.path().unwrap_or_default().to_owned();
                 request::Decision::change(vec![Edit::set("x-path", path)]).because("guest.edit")
             }
-            "answer" => request::Decision::answer(reply(403).text("no")).because("Not a reason!"),
+            "answer" => request::Decision::answer(reply(403).text("no")).because("guest.no"),
             "loop" => spin(),
             "grow" => loop {
                 self.memory.push(vec![1; 1 << 20]);
             },
-            "trap" | "trap-always" | "slow-trap" => panic!("told to"),
+            "trap" | "trap-always" | "trap-said" | "configure-slowly" | "slow-trap" => panic!("told to"),
             "log-flood" => {
                 (0..200).for_each(|_| log::write(log::Level::Warn, &"x".repeat(4_000)));
+                request::Decision::pass()
+            }
+            "status-99" => request::Decision::answer(reply(99)),
+            "upper-case" => request::Decision::answer(reply(200).header("X-Upper", "a")),
+            "split" => request::Decision::answer(reply(200).header("x-a", "1\r\nset-cookie: b")),
+            "many-headers" => {
+                let all = (0..30_000).fold(reply(200), |reply, n| reply.header(format!("x-{n}"), "a"));
+                request::Decision::answer(all)
+            }
+            "long-reply" => request::Decision::answer(reply(200).body(vec![0; 2 << 20])),
+            "bad-reason" => request::Decision::pass().because("Something Went Wrong!"),
+            "long-keys" => {
+                let key = "k".repeat(1 << 20) + &self.calls.to_string();
+                counters::add("n", &key, 1, 3_600_000);
+                let taken = quota::take("c", &key, 1).is_ok();
+                request::Decision::answer(reply(200).text(taken.to_string()))
+            }
+            "records" => {
+                let field = |n: u32| Attribute { name: format!("f{n}"), value: "a".repeat(8_000) };
+                let all: Vec<_> = (0..120).map(field).collect();
+                (0..8).for_each(|_| records::emit(&all));
+                records::emit(&all[..1]);
                 request::Decision::pass()
             }
             "recurse" => {
@@ -121,6 +153,13 @@ fn fetch() -> String {
         Ok(incoming) => format!("{} {}", incoming.status, String::from_utf8_lossy(&incoming.body)),
         Err(failure) => format!("{failure:?}"),
     }
+}
+
+/// Some hundred milliseconds of a processor.
+const SLOWLY: u64 = 300_000_000;
+
+fn count(to: u64) -> u64 {
+    (0..to).fold(0, |sum, n| std::hint::black_box(sum ^ n))
 }
 
 fn spin() -> ! {

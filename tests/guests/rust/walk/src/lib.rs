@@ -15,6 +15,10 @@ struct Walk {
     set: Vec<(String, String)>,
     /// Header of responses to set, to what.
     response_set: Vec<(String, String)>,
+    /// Headers to add to requests, each of a name of its own.
+    add: usize,
+    /// The same for responses.
+    response_add: usize,
     /// Path to set.
     path: Option<String>,
     /// Answer requests with this status.
@@ -70,14 +74,16 @@ impl Request for Walk {
         }
         let set = self.set.iter().map(|(name, value)| Edit::set(name, value.as_str()));
         let path = self.path.iter().map(|path| Edit::path(path));
-        request::Decision::change(set.chain(path).collect())
+        let add = (0..self.add).map(|n| Edit::add(format!("x-added-{n}"), "a"));
+        request::Decision::change(set.chain(path).chain(add).collect())
     }
 }
 
 impl Response for Walk {
     fn on_response(&mut self, _: View<'_>) -> response::Decision {
         let set = self.response_set.iter().map(|(name, value)| Edit::set(name, value.as_str()));
-        response::Decision::change(set.collect())
+        let add = (0..self.response_add).map(|n| Edit::add(format!("x-added-{n}"), "a"));
+        response::Decision::change(set.chain(add).collect())
     }
 }
 

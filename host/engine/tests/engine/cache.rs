@@ -1,0 +1,234 @@
+//! Whom the cache of compiled code believes: this user on this machine, whoever filled the folder.
+
+use crate::guests::{behaviour_bytes, engine};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use tamis_engine::{Cache, CacheFolders};
+use tempfile::TempDir;
+
+/// `nobody`.
+const STRANGER: u32 = 65_534;
+
+/// A folder for code and one for the key, nothing in them yet.
+struct Place {
+    _root: TempDir,
+    code: PathBuf,
+    state: PathBuf,
+}
+
+impl Place {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let (code, state) = (root.path().join("shared/cache"), root.path().join("home/state"));
+        Self { _root: root, code, state }
+    }
+
+    fn open(&self) -> std::io::Result<Cache> {
+        Cache::open(CacheFolders { code: &self.code, state: &self.state })
+    }
+
+    fn key(&self) -> PathBuf {
+        let entry = fs::read_dir(&self.state).unwrap().next().unwrap().unwrap();
+        entry.path()
+    }
+
+    /// The one file of code.
+    fn file(&self) -> PathBuf {
+        let files = fs::read_dir(&self.code).unwrap().map(|entry| entry.unwrap().path());
+        files.into_iter().find(|path| path.extension().is_some_and(|e| e == "code")).unwrap()
+    }
+
+    fn filled() -> Self {
+        let place = Self::new();
+        assert!(!was_cached(&place.open().unwrap()));
+        assert!(was_cached(&place.open().unwrap()));
+        place
+    }
+}
+
+fn was_cached(cache: &Cache) -> bool {
+    engine().compile(behaviour_bytes(), Some(cache)).unwrap().was_cached()
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().mode() & 0o7777
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn refusal(place: &Place) -> String {
+    place.open().unwrap_err().to_string()
+}
+
+/// Only root can give files away; CI runs as root.
+fn is_root() -> bool {
+    fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+#[test]
+fn the_key_is_private_and_outside_the_folder_of_the_code() {
+    let place = Place::filled();
+    assert_eq!((mode(&place.state), mode(&place.key())), (0o700, 0o600));
+    assert_eq!(mode(&place.file()) & 0o077, 0);
+    for entry in fs::read_dir(&place.code).unwrap() {
+        let path = entry.unwrap().path();
+        assert!(path.extension().is_some_and(|e| e == "code"), "{}", path.display());
+    }
+}
+
+#[test]
+fn a_key_that_travelled_with_the_folder_is_not_believed_and_removed() {
+    let (place, theirs) = (Place::new(), Place::filled());
+    // Their folder as an archive brings it: their code, under their key, which lies beside it as it did in old versions.
+    fs::create_dir_all(&place.code).unwrap();
+    fs::copy(theirs.file(), place.code.join(theirs.file().file_name().unwrap())).unwrap();
+    fs::copy(theirs.key(), place.code.join("cache.key")).unwrap();
+    let cache = place.open().unwrap();
+    assert!(!was_cached(&cache), "compiled here, whatever lies there");
+    assert!(was_cached(&cache), "and written once more");
+    assert!(!place.code.join("cache.key").exists());
+}
+
+#[test]
+fn a_file_that_does_not_check_is_ignored_and_written_once_more() {
+    type Spoil = fn(&Path);
+    let spoils: [(&str, Spoil); 7] = [
+        ("one bit", |path| {
+            let mut octets = fs::read(path).unwrap();
+            let middle = octets.len() / 2;
+            octets[middle] ^= 1;
+            fs::write(path, octets).unwrap();
+        }),
+        ("cut", |path| {
+            let octets = fs::read(path).unwrap();
+            fs::write(path, &octets[..octets.len() / 2]).unwrap();
+        }),
+        ("the MAC alone", |path| {
+            let octets = fs::read(path).unwrap();
+            fs::write(path, &octets[..32]).unwrap();
+        }),
+        ("empty", |path| fs::write(path, []).unwrap()),
+        ("others may write it", |path| set_mode(path, 0o666)),
+        ("a link to what is right", |path| {
+            let elsewhere = path.with_extension("real");
+            fs::rename(path, &elsewhere).unwrap();
+            symlink(&elsewhere, path).unwrap();
+        }),
+        ("a second name", |path| fs::hard_link(path, path.with_extension("again")).unwrap()),
+    ];
+    for (what, spoil) in spoils {
+        let place = Place::filled();
+        spoil(&place.file());
+        let cache = place.open().unwrap();
+        assert!(!was_cached(&cache), "{what}");
+        assert!(was_cached(&cache), "{what}: written once more");
+    }
+}
+
+#[test]
+fn code_under_another_name_stands_in_for_nothing() {
+    let place = Place::filled();
+    let file = place.file();
+    let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+    let other = format!("{}{}", if name.starts_with('0') { "1" } else { "0" }, &name[1..]);
+    fs::rename(&file, place.code.join(&other)).unwrap();
+    assert!(!was_cached(&place.open().unwrap()));
+    fs::copy(place.code.join(&other), &file).unwrap();
+    assert!(was_cached(&place.open().unwrap()), "under its own it does");
+}
+
+#[test]
+fn a_key_others_could_know_is_refused_with_the_way_out() {
+    type Spoil = fn(&Path);
+    let spoils: [(&str, Spoil, &str); 5] = [
+        ("all may read it", |key| set_mode(key, 0o644), "chmod 600"),
+        ("the group may read it", |key| set_mode(key, 0o640), "chmod 600"),
+        (
+            "a link",
+            |key| {
+                fs::rename(key, key.with_extension("real")).unwrap();
+                symlink(key.with_extension("real"), key).unwrap();
+            },
+            "compiled-code.key",
+        ),
+        ("a second name", |key| fs::hard_link(key, key.with_extension("b")).unwrap(), "hard link"),
+        (
+            "a folder",
+            |key| {
+                fs::remove_file(key).unwrap();
+                fs::create_dir(key).unwrap();
+            },
+            "no plain file",
+        ),
+    ];
+    for (what, spoil, part) in spoils {
+        let place = Place::filled();
+        spoil(&place.key());
+        let said = refusal(&place);
+        assert!(said.contains(part) && said.contains("compiled-code.key"), "{what}: {said}");
+    }
+}
+
+#[test]
+fn a_key_nobody_finished_writing_is_made_once_more() {
+    let place = Place::filled();
+    fs::write(place.key(), b"half").unwrap();
+    let cache = place.open().unwrap();
+    assert!(!was_cached(&cache) && was_cached(&cache));
+}
+
+#[test]
+fn folders_others_could_replace_are_refused() {
+    let linked = |folder: &Path| {
+        fs::rename(folder, folder.with_extension("real")).unwrap();
+        symlink(folder.with_extension("real"), folder).unwrap();
+    };
+    for which in ["code", "state"] {
+        let place = Place::filled();
+        let folder = if which == "code" { place.code.clone() } else { place.state.clone() };
+        let above = folder.parent().unwrap().to_owned();
+        set_mode(&above, 0o777);
+        assert!(refusal(&place).contains("chmod go-w"), "{which}: all may write above it");
+        set_mode(&above, 0o1777);
+        assert!(place.open().is_ok(), "{which}: sticky, as /tmp is");
+        set_mode(&above, 0o755);
+        set_mode(&folder, 0o777);
+        assert!(place.open().is_ok(), "{which}: its own is closed");
+        assert_eq!(mode(&folder), 0o700, "{which}");
+        linked(&folder);
+        assert!(refusal(&place).contains("symbolic link"), "{which}");
+    }
+}
+
+#[test]
+fn nothing_of_another_user_is_believed() {
+    if !is_root() {
+        return;
+    }
+    // The whole folder is a stranger's, code and key in it: what was sent, unpacked by its sender.
+    for which in ["code", "state", "above the code", "above the state"] {
+        let place = Place::filled();
+        let folder = match which {
+            "code" => place.code.clone(),
+            "state" => place.state.clone(),
+            "above the code" => place.code.parent().unwrap().to_owned(),
+            _ => place.state.parent().unwrap().to_owned(),
+        };
+        chown(&folder, Some(STRANGER), None).unwrap();
+        let said = refusal(&place);
+        assert!(said.contains("belongs to user 65534"), "{which}: {said}");
+    }
+    let place = Place::filled();
+    chown(place.key(), Some(STRANGER), None).unwrap();
+    assert!(refusal(&place).contains("belongs to user 65534"));
+
+    let place = Place::filled();
+    chown(place.file(), Some(STRANGER), None).unwrap();
+    let cache = place.open().unwrap();
+    assert!(!was_cached(&cache), "a file of a stranger in a folder of ours");
+    assert!(was_cached(&cache), "written once more, as ours");
+    assert_eq!(fs::metadata(place.file()).unwrap().uid(), 0);
+}

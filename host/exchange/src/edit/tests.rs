@@ -1,0 +1,235 @@
+//! Bounds, ownership and form of what filters want changed.
+
+use super::*;
+use proptest::prelude::*;
+
+fn set(name: &str, value: &[u8]) -> Edit {
+    Edit::SetHeader(FieldLine { name: name.into(), value: value.to_vec() })
+}
+
+#[test]
+fn framing_pseudo_and_undeclared_headers_are_refused() {
+    let any = Writes::everything();
+    for name in ["content-length", "transfer-encoding", "host", ":path", "X-Upper", "a b", ""] {
+        assert!(check(&[set(name, b"1")], &any, HeadSide::Request).is_err(), "{name}");
+    }
+    let few = Writes::new(["x-user"]);
+    assert!(check(&[set("x-user", b"a")], &few, HeadSide::Request).is_ok());
+    assert!(check(&[set("x-other", b"a")], &few, HeadSide::Request).is_err());
+    assert!(check(&[Edit::SetPath("/a".into())], &few, HeadSide::Request).is_err());
+    assert!(check(&[Edit::SetPath("/a".into())], &any, HeadSide::Response).is_err());
+}
+
+#[test]
+fn a_bad_edit_names_its_place() {
+    let error =
+        check(&[set("x-a", b"1"), set("x-b", b"1\r\n")], &Writes::everything(), HeadSide::Request)
+            .unwrap_err();
+    assert_eq!((error.index, error.what.as_str()), (1, "x-b"));
+}
+
+#[test]
+fn a_header_that_is_written_or_removed_leaves_no_other_spelling_behind() {
+    let sent = ["x-user", "x_user", "x.user", "x-other"];
+    for (edit, left) in [
+        (set("x-user", b"me"), &["x-other", "x-user"][..]),
+        (
+            Edit::AddHeader(FieldLine { name: "x_user".into(), value: b"me".to_vec() }),
+            &["x-other", "x_user"],
+        ),
+        (Edit::RemoveHeader("x-user".into()), &["x-other"]),
+    ] {
+        for side in [HeadSide::Request, HeadSide::Response] {
+            let mut exchange = exchange(0, 0);
+            for name in sent {
+                let value = HeaderValue::from_static("client");
+                exchange.headers.append(name, value.clone());
+                exchange.response_headers.append(name, value);
+            }
+            apply(std::slice::from_ref(&edit), &mut exchange, side).unwrap();
+            let headers = match side {
+                HeadSide::Request => &exchange.headers,
+                HeadSide::Response => &exchange.response_headers,
+            };
+            let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+            names.sort_unstable();
+            assert_eq!(names, left, "{edit:?}");
+        }
+    }
+}
+
+#[test]
+fn a_target_that_a_filter_writes_takes_its_one_form() {
+    let mut exchange = exchange(0, 0);
+    let edits = [Edit::SetPath("/a/../%61dmin?x".into()), Edit::SetAuthority("In.Ner.:80".into())];
+    assert_eq!(check(&edits, &Writes::everything(), HeadSide::Request), Ok(()));
+    apply(&edits, &mut exchange, HeadSide::Request).unwrap();
+    assert_eq!((&*exchange.path, &*exchange.authority), ("/admin?x", "in.ner"));
+    for bad in ["a", "/a b", "/%zz", "/%00", "/a\\b", "/..;/a", "/..%2fa"] {
+        let edit = [Edit::SetPath(bad.into())];
+        assert!(check(&edit, &Writes::everything(), HeadSide::Request).is_err(), "{bad}");
+    }
+    for bad in ["me@a", "a b", "", "a..b", "a:x"] {
+        let edit = [Edit::SetAuthority(bad.into())];
+        assert!(check(&edit, &Writes::everything(), HeadSide::Request).is_err(), "{bad}");
+    }
+}
+
+fn exchange(fields: usize, octets: usize) -> Exchange {
+    let mut headers = HeaderMap::new();
+    for n in 0..fields {
+        let name = HeaderName::try_from(format!("x-client-{n}")).unwrap();
+        headers.append(name, HeaderValue::from_bytes(&vec![b'a'; octets]).unwrap());
+    }
+    Exchange {
+        id: 1,
+        method: http::Method::GET,
+        scheme: crate::Scheme::Http,
+        authority: "a.example".into(),
+        path: "/".into(),
+        headers,
+        status: None,
+        response_headers: HeaderMap::new(),
+        attributes: crate::Attributes::default(),
+    }
+}
+
+fn add(name: impl Into<String>, octets: usize) -> Edit {
+    Edit::AddHeader(FieldLine { name: name.into(), value: vec![b'a'; octets] })
+}
+
+fn tried(edits: &[Edit], exchange: &mut Exchange) -> Result<(), EditError> {
+    check(edits, &Writes::everything(), HeadSide::Request)?;
+    apply(edits, exchange, HeadSide::Request)
+}
+
+#[test]
+fn no_number_and_no_size_of_edits_panics_or_passes_the_bound() {
+    let names = |count: usize| (0..count).map(|n| add(format!("x-{n}"), 1)).collect::<Vec<_>>();
+    let attribute = |name: String, octets| Edit::SetAttribute { name, value: "a".repeat(octets) };
+    for (what, edits, passes) in [
+        ("as many as there may be", names(MAX_FIELDS - 1), true),
+        ("one more", names(MAX_FIELDS + 1), false),
+        ("25,000 names", names(25_000), false),
+        ("40,000 names", names(40_000), false),
+        ("40,000 of one name", vec![add("x-a", 1); 40_000], false),
+        ("10 MiB in one value", vec![add("x-a", 10 << 20)], false),
+        ("128 KiB in parts", (0..400).map(|n| add(format!("x-{n}"), 400)).collect(), false),
+        ("a name of 363 KB", vec![add("a".repeat(363_000), 1)], false),
+        ("a name of 256", vec![add("a".repeat(256), 1)], true),
+        ("a name of 257", vec![add("a".repeat(257), 1)], false),
+        ("a path of 10 MiB", vec![Edit::SetPath(format!("/{}", "a".repeat(10 << 20)))], false),
+        ("an authority of 70 KB", vec![Edit::SetAuthority("a".repeat(70_000))], false),
+        ("an attribute of 1 MiB", vec![attribute("a".into(), 1 << 20)], false),
+        ("a long name of an attribute", vec![attribute("a".repeat(129), 1)], false),
+        ("1,000 attributes", (0..1_000).map(|n| attribute(format!("a{n}"), 1)).collect(), false),
+        ("100 attributes", (0..100).map(|n| attribute(format!("a{n}"), 1)).collect(), true),
+        ("30,000 removals", vec![Edit::RemoveHeader("x-a".into()); 30_000], false),
+    ] {
+        let mut exchange = exchange(1, 1);
+        assert_eq!(tried(&edits, &mut exchange).is_ok(), passes, "{what}");
+        let (fields, octets) = head_size(&exchange.headers);
+        assert!(fields <= MAX_FIELDS && octets <= MAX_HEAD_OCTETS, "{what}");
+        if !passes {
+            assert_eq!((fields, exchange.path.as_str()), (1, "/"), "{what}: none is applied");
+        }
+    }
+}
+
+#[test]
+fn a_head_that_came_larger_may_change_and_not_grow() {
+    let mut large = exchange(600, 300);
+    assert!(tried(&[add("x-a", 1)], &mut large).is_err());
+    assert!(tried(&[set("x-client-1", b"b")], &mut large).is_ok());
+    let swapped = [Edit::RemoveHeader("x-client-2".into()), add("x-a", 10)];
+    assert!(tried(&swapped, &mut large).is_ok());
+    assert_eq!(large.headers.len(), 600);
+}
+
+#[test]
+fn filters_one_after_the_other_stay_within_the_bound_of_one() {
+    let mut exchange = exchange(1, 1);
+    let refused =
+        (0..1_000).filter(|n| tried(&[add(format!("x-{n}"), 200)], &mut exchange).is_err());
+    assert!(refused.count() > 400);
+    let (fields, octets) = head_size(&exchange.headers);
+    assert!(fields <= MAX_FIELDS && octets <= MAX_HEAD_OCTETS);
+}
+
+#[test]
+fn what_the_host_says_of_peer_and_way_is_covered_by_no_star() {
+    let any = Writes::everything();
+    for name in [
+        "x-forwarded-for",
+        "x_forwarded_for",
+        "x-forwarded_proto",
+        "x-forwarded-host",
+        "forwarded",
+        "via",
+        "x-forwarded-client-cert",
+        "x-tamis-reason",
+        "x_tamis_reason",
+    ] {
+        assert!(check(&[set(name, b"6.6.6.6")], &any, HeadSide::Request).is_err(), "{name}");
+        let removal = [Edit::RemoveHeader(name.into())];
+        assert!(check(&removal, &any, HeadSide::Request).is_err(), "{name}");
+        let named = Writes::new([name]);
+        let may = check(&[set(name, b"6.6.6.6")], &named, HeadSide::Request).is_ok();
+        assert_eq!(may, !name.starts_with("x-tamis") && !name.starts_with("x_tamis"), "{name}");
+    }
+    for name in ["peer.spiffe-id", "source.address", "tls.sni", "listener.name", "route.name"] {
+        let edit = [Edit::SetAttribute { name: name.into(), value: "x".into() }];
+        let named = Writes::new([format!("@{name}")]);
+        assert!(check(&edit, &any, HeadSide::Request).is_err(), "{name}");
+        assert!(check(&edit, &named, HeadSide::Request).is_err(), "{name}: not even by name");
+    }
+    let own = [Edit::SetAttribute { name: "auth.subject".into(), value: "x".into() }];
+    assert!(check(&own, &any, HeadSide::Request).is_ok());
+}
+
+#[test]
+fn a_reply_that_could_not_be_sent_says_why() {
+    let reply = |status, name: &str, value: &[u8]| Reply {
+        status,
+        headers: vec![FieldLine { name: name.into(), value: value.to_vec() }],
+        body: Vec::new(),
+    };
+    for (what, reply, part) in [
+        ("99", reply(99, "a", b""), "200 to 599"),
+        ("101", reply(101, "a", b""), "200 to 599"),
+        ("600", reply(600, "a", b""), "200 to 599"),
+        ("0", reply(0, "a", b""), "200 to 599"),
+        ("upper case", reply(200, "X-A", b""), "lower case"),
+        ("a break", reply(200, "x-a", b"1\r\nset-cookie: a"), "RFC 9110 §5.5"),
+        ("a pseudo-header", reply(200, ":path", b"/"), "pseudo-header"),
+        ("the host's reason", reply(200, "x-tamis-reason", b"a"), "x-tamis-"),
+        ("a long name", reply(200, &"a".repeat(300), b""), "256 octets"),
+        ("a long value", reply(200, "a", &vec![b'a'; 200_000]), "131072 octets"),
+    ] {
+        let said = check_reply(&reply).unwrap_err();
+        assert!(said.contains(part), "{what}: {said}");
+    }
+    let mut many = reply(200, "a", b"");
+    many.headers = vec![many.headers[0].clone(); 30_000];
+    assert!(check_reply(&many).is_err());
+    assert_eq!(check_reply(&reply(204, "content-length", b"0")), Ok(()), "the host writes its own");
+}
+
+proptest! {
+    #[test]
+    fn what_passes_the_check_is_serialisable(name in "\\PC{0,12}", value in prop::collection::vec(any::<u8>(), 0..24)) {
+        let edit = set(&name, &value);
+        if check(std::slice::from_ref(&edit), &Writes::everything(), HeadSide::Request).is_ok() {
+            prop_assert!(!value.iter().any(|b| matches!(b, b'\r' | b'\n' | 0)));
+            prop_assert!(!name.is_empty() && !is_framing_header(&name));
+            prop_assert!(name.bytes().all(|b| !b.is_ascii_uppercase() && b > 0x20 && b != b':'));
+        }
+    }
+
+    #[test]
+    fn a_path_that_passes_cannot_split_a_request_line(path in "\\PC{0,16}") {
+        if check(&[Edit::SetPath(path.clone())], &Writes::everything(), HeadSide::Request).is_ok() {
+            prop_assert!(path.starts_with('/') && !path.contains([' ', '\r', '\n', '#']));
+        }
+    }
+}
