@@ -62,7 +62,7 @@ enum Command {
     #[command(
         after_help = "Example:\n  tamis proxy --node gateway:shop/edge --documents examples/shop --store examples/shop/.tamis/store"
     )]
-    Proxy(proxy::Arguments),
+    Proxy(Box<proxy::Arguments>),
     /// Check a folder of resources and say what is wrong with it.
     #[command(after_help = "Example:\n  tamis check examples/shop")]
     Check(check::Arguments),
