@@ -455,6 +455,14 @@ impl Plan {
         if let Some(name) = declared.reads.iter().find(|name| !grant.may_read(name)) {
             return Err(field("reads", name, GrantField::reading(name, response)));
         }
+        let stated =
+            |name: &&String| name.strip_prefix('@').is_some_and(tamis_exchange::is_host_attribute);
+        if let Some(name) = declared.writes.iter().find(stated) {
+            let rule = format!(
+                "it writes `{name}`, a fact that the host alone states; no grant covers it"
+            );
+            return Err(EngineError::Interest { filter: self.name(), rule });
+        }
         if let Some(name) = declared.writes.iter().find(|name| !grant.may_write(name)) {
             return Err(field("writes", name, GrantField::writing(name, response)));
         }

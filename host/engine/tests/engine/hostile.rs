@@ -122,6 +122,22 @@ fn an_answer_that_cannot_be_sent_is_a_fault_with_its_reason() {
 }
 
 #[test]
+fn a_filter_that_would_state_facts_of_the_host_never_serves() {
+    let given = given();
+    for (field, part) in [
+        ("@peer.spiffe-id", "the host alone states"),
+        ("@source.address", "the host alone states"),
+        ("x-forwarded-for", "writeHeaders"),
+        ("forwarded", "writeHeaders"),
+        ("via", "writeHeaders"),
+    ] {
+        let config = format!(r#"{{"do":"pass","writes":["{field}"]}}"#);
+        let said = given.filter(behaviour(), &config).unwrap_err().to_string();
+        assert!(said.contains(part) && said.contains(field), "{said}");
+    }
+}
+
+#[test]
 fn a_panic_that_is_logged_says_what_and_where() {
     assert!(!fault("trap").to_string().contains("told to"), "without `log_panics` nobody knows");
     let said = fault("trap-said").to_string();
