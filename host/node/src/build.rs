@@ -142,6 +142,7 @@ impl From<EngineError> for Refusal {
             EngineError::Grant(_) | EngineError::Field { .. } => {
                 ("its grant", "grant it, or pin a version that asks for less")
             }
+            EngineError::Ceiling(_) => ("the proxy", "write less into its grant"),
             EngineError::Interest { .. } | EngineError::Configure { .. } => {
                 ("the filter", "correct `config` of the attachment, or pin a version that takes it")
             }
