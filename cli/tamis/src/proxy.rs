@@ -17,7 +17,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tamis_node::{
-    CacheFolders, CertificateWatch, Follow, Following, Node, NodeOptions, Reload, Shared, Source, Store, Watch,
+    CacheFolders, CertificateWatch, Follow, Following, Node, NodeOptions, Reload, Shared, Source,
+    Store, Watch,
 };
 use tamis_observe::AccessLog;
 use tamis_proxy::{AdminAccess, Inherited, ProxyOptions};

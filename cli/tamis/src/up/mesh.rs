@@ -13,7 +13,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tamis_node::{
-    CacheFolders, CertificateWatch, Follow, Following, Node, NodeOptions, Shared, Source, Store, private,
+    CacheFolders, CertificateWatch, Follow, Following, Node, NodeOptions, Shared, Source, Store,
+    private,
 };
 use tamis_observe::AccessLog;
 use tamis_proxy::ProxyOptions;

@@ -84,7 +84,7 @@ fn exchange(fields: usize, octets: usize) -> Exchange {
     Exchange {
         id: 1,
         method: http::Method::GET,
-        scheme: crate::Scheme::Http,
+        scheme: Scheme::Http,
         authority: "a.example".into(),
         path: "/".into(),
         headers,
