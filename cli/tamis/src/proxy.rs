@@ -116,7 +116,7 @@ struct Serve {
     #[arg(long, value_name = "MODE", default_value = "600", value_parser = records::mode)]
     access_log_mode: u32,
     #[command(flatten)]
-    secrets: secrets::Arguments,
+    secrets: secrets::SecretArguments,
     /// Longest request body in bytes; no limit when not said.
     #[arg(long)]
     max_body_bytes: Option<u64>,

@@ -16,7 +16,7 @@ const MAX_SECRETS: usize = 1_000;
 
 /// Where secrets are.
 #[derive(clap::Args)]
-pub(crate) struct Arguments {
+pub(crate) struct SecretArguments {
     /// Folder whose files are secrets that filters may use, each named like its file (a mounted Kubernetes Secret, say);
     /// changes are taken up within seconds.
     #[arg(long = "secrets", value_name = "FOLDER")]
@@ -48,7 +48,7 @@ fn parse(text: &str) -> Result<(String, Source), String> {
 ///
 /// # Errors
 /// When one cannot be read now.
-pub(crate) fn kept(arguments: &Arguments) -> Result<Secrets> {
+pub(crate) fn kept(arguments: &SecretArguments) -> Result<Secrets> {
     let (folder, single) = (arguments.folder.clone(), arguments.single.clone());
     let secrets = Secrets::new(read(folder.as_deref(), &single)?);
     let files = single.iter().any(|(_, source)| matches!(source, Source::File(_)));

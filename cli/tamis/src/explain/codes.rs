@@ -131,6 +131,7 @@ pub(crate) const CODES: &[Code] = &[
     row("grant.threshold", "a Grant asks for more signatures than it names keys", "the rules of grants", "name more keys, or ask for fewer"),
     row("grant.format", "a Grant cannot be read by the engine", "the rules of grants", "correct what is named"),
     row("grant.import", "a filter imports what its Grant does not give", "its Grant", "grant the capability, or pin a version that asks for less"),
+    row("grant.limit", "a Grant gives a filter more than this host gives any", "its Grant", "write less; what the most is stands in the detail"),
     row("grant.field", "a filter reads or writes a field its Grant does not give", "its Grant", "add the field, or pin a version that asks for less"),
     row("artifact.missing", "nobody has the pinned artifact here", "the pin", "push it, or pin another"),
     row("artifact.unreadable", "the artifact cannot be read from the store", "the proxy", "put it there again"),

@@ -142,8 +142,15 @@ fn a_url_nobody_answers_at_says_so() {
 fn what_is_no_answer_is_an_error_at_once() {
     for (answer, why) in [
         ("HTTP/1.1 103 Early Hints\r\n\r\n".repeat(1_000), "interim"),
-        (format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{}", "0".repeat(1_000)), "chunk"),
-        ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(), "both"),
+        (
+            format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{}", "0".repeat(1_000)),
+            "chunk",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 9\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+                .to_owned(),
+            "both",
+        ),
     ] {
         let server = server(vec![Some(Box::leak(answer.into_boxed_str()))]);
         match fetch(get(format!("http://{}/", server.address))) {
