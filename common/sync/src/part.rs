@@ -170,8 +170,13 @@ pub(crate) struct ListenerPart {
     pub(crate) tls: Option<TlsPlan>,
     pub(crate) direction: DirectionPlan,
     pub(crate) chain: Vec<String>,
-    #[serde(default)]
+    /// Left out when nothing was said, so that an older proxy reads the part.
+    #[serde(default, skip_serializing_if = "says_nothing")]
     pub(crate) rules: ListenerRulesPlan,
+}
+
+fn says_nothing(rules: &ListenerRulesPlan) -> bool {
+    *rules == ListenerRulesPlan::default()
 }
 
 /// A plan put together again.

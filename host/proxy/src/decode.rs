@@ -11,14 +11,13 @@ use http::{Method, Request};
 use hyper::body::Incoming;
 use std::sync::Arc;
 use tamis_exchange::{
-    Attributes, Body, Exchange, Fault, Owners, PathRules, Refusal, Scheme, TargetError,
-    normal_authority, normal_path,
+    Attributes, Exchange, Fault, Owners, PathRules, Refusal, Scheme, TargetError, normal_authority,
+    normal_path,
 };
 
 /// A request as the pipeline takes it.
 pub(crate) struct Decoded {
     pub(crate) exchange: Exchange,
-    pub(crate) body: Body,
     pub(crate) upgrade: Option<Upgrade>,
     /// The client takes trailers (`te: trailers`).
     pub(crate) trailers: bool,
@@ -38,35 +37,39 @@ pub(crate) struct Entrance<'a> {
     pub(crate) owners: &'a Owners,
 }
 
-/// Reads a request. What HTTP/1 leaves open to two readings was refused at the gate before.
+/// Reads a request. What HTTP/1 leaves open to two readings was refused at the gate before. One that is refused is still
+/// whole.
 pub(crate) fn decode(
-    mut request: Request<Incoming>,
+    request: &mut Request<Incoming>,
     entrance: Entrance<'_>,
     id: u64,
 ) -> Result<Decoded, Refusal> {
     let Entrance { connection, direction, rules, owners } = entrance;
-    let upgrade = upgrade::asked(&mut request, &rules.upgrades)?;
-    let (head, incoming) = request.into_parts();
-    let mut headers = head.headers;
-    let (authority, host) = authority(&head.uri, &mut headers, connection.scheme)?;
-    let path = path(&head.uri, &head.method, rules.paths)?;
+    let upgrade = upgrade::asked(request, &rules.upgrades)?;
+    let (authority, host) = {
+        let uri = request.uri().clone();
+        authority(&uri, request.headers_mut(), connection.scheme)?
+    };
+    let path = path(request.uri(), request.method(), rules.paths)?;
+    let length = length(request.headers_mut())?;
+    let (method, version) = (request.method().clone(), request.version());
+    let mut headers = std::mem::take(request.headers_mut());
     let trailers = takes_trailers(&headers);
     remove_hop_by_hop(&mut headers);
     let retried = take_retries(&mut headers, connection, direction);
     owners.remove_look_alikes(&mut headers);
-    let length = length(&mut headers)?;
     join_cookies(&mut headers);
     // The host itself meets the expectation: hyper sends 100 when somebody reads the body.
     headers.remove(header::EXPECT);
     owners.clean_trailer_names(&mut headers);
     forwarded(&mut headers, connection, direction, host);
-    via(&mut headers, head.version);
+    via(&mut headers, version);
     trace::ensure(&mut headers);
     let extended = upgrade.as_ref().is_some_and(|upgrade| upgrade.extended);
     Ok(Decoded {
         exchange: Exchange {
             id,
-            method: if extended { Method::GET } else { head.method },
+            method: if extended { Method::GET } else { method },
             scheme: connection.scheme,
             authority,
             path,
@@ -75,12 +78,33 @@ pub(crate) fn decode(
             response_headers: HeaderMap::new(),
             attributes: attributes(connection),
         },
-        body: if upgrade.is_some() { Body::Empty } else { Body::from(incoming) },
         upgrade,
         trailers,
         retried,
         length,
     })
+}
+
+/// Octets of a refused target that are recorded.
+const REFUSED_TARGET_MAX: usize = 1_024;
+
+/// What there is to record of a request that is refused here: its target as it was sent, which has no other form.
+pub(crate) fn refused(request: &Request<Incoming>, connection: &Connection, id: u64) -> Exchange {
+    let uri = request.uri();
+    let target = uri.path_and_query().map_or("", |path| path.as_str());
+    let end =
+        (0..=target.len().min(REFUSED_TARGET_MAX)).rev().find(|at| target.is_char_boundary(*at));
+    Exchange {
+        id,
+        method: request.method().clone(),
+        scheme: connection.scheme,
+        authority: uri.authority().map_or(String::new(), |authority| authority.to_string()),
+        path: target.get(..end.unwrap_or(0)).unwrap_or_default().to_owned(),
+        headers: HeaderMap::new(),
+        status: None,
+        response_headers: HeaderMap::new(),
+        attributes: attributes(connection),
+    }
 }
 
 fn attributes(connection: &Connection) -> Attributes {

@@ -5,7 +5,7 @@ use crate::body::{OutBody, chunk_filters};
 use crate::connection::Connection;
 use crate::course::{Course, Retries, Routed, Stop};
 use crate::decide::decide;
-use crate::decode::{Decoded, Entrance, decode};
+use crate::decode::{Decoded, Entrance, decode, refused};
 use crate::generation::{Direction, ListenerRules, Reasons};
 use crate::local::Local;
 use crate::outgoing::{self, Template};
@@ -68,7 +68,7 @@ pub(crate) async fn serve(way: Way<'_>, mut request: Request<Incoming>) -> Respo
 
 async fn exchange(
     way: &Way<'_>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     request_id: &HeaderValue,
 ) -> Response<OutBody> {
     let owners = way.local.chain(way.chain).map(|chain| Arc::clone(&chain.owners));
@@ -79,11 +79,12 @@ async fn exchange(
         rules: way.rules,
         owners: &owners,
     };
-    let decoded = match decode(request, entrance, way.id) {
+    let decoded = match decode(&mut request, entrance, way.id) {
         Ok(decoded) => decoded,
-        Err(refusal) => return refuse::response(&refusal, None, way.rules.reasons),
+        Err(refusal) => return misread(way, &request, request_id, refusal),
     };
-    let Decoded { mut exchange, body, upgrade, trailers, retried, length } = decoded;
+    let Decoded { mut exchange, upgrade, trailers, retried, length } = decoded;
+    let body = if upgrade.is_some() { Body::Empty } else { Body::from(request.into_body()) };
     let last = last_hop(&mut exchange);
     let mut course = Course::new(exchange, way.chain);
     course.request_id = Some(request_id.clone());
@@ -122,6 +123,26 @@ async fn exchange(
     };
     settle.head(response.status().as_u16(), response.headers());
     response.map(|body| body.until(deadline).settled(settle))
+}
+
+/// Answers a request that has no one reading, and records it.
+fn misread(
+    way: &Way<'_>,
+    request: &Request<Incoming>,
+    request_id: &HeaderValue,
+    refusal: Refusal,
+) -> Response<OutBody> {
+    let grpc = refuse::is_grpc(request.headers());
+    let mut course = Course::new(refused(request, way.connection, way.id), way.chain);
+    course.request_id = Some(request_id.clone());
+    if grpc {
+        let kind = HeaderValue::from_static("application/grpc");
+        course.exchange.headers.insert(header::CONTENT_TYPE, kind);
+    }
+    let mut settle = Settle::new(way.local, way.shared, course, None);
+    let response = stopped(settle.course(), refusal.into(), way.rules.reasons);
+    settle.head(response.status().as_u16(), response.headers());
+    response.map(|body| body.settled(settle))
 }
 
 /// Answers OPTIONS and TRACE that may go no further, and counts one hop on the others (RFC 9110 §7.6.2). A TRACE is not

@@ -85,7 +85,11 @@ fn a_request_has_one_id_at_the_client_at_the_upstream_and_in_the_record() {
         let record = folder.record("the request", |record| record["path"] == path);
         assert_eq!(record["request_id"], id.as_str());
     }
-    assert!(get(&folder.http, "/a;b").header("x-request-id").is_some(), "a refusal has one too");
+    // A request that has no one reading has an id and a record too.
+    let reply = get(&folder.http, "/a;b");
+    let id = reply.header("x-request-id").unwrap().to_owned();
+    let record = folder.record("the refusal", |record| record["request_id"] == id.as_str());
+    assert_eq!((&record["reason"], &record["path"]), (&"request.target".into(), &"/a;b".into()));
 }
 
 #[test]
