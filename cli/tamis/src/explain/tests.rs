@@ -7,7 +7,6 @@ const OTHERS: &[&str] = &[
     "listener.name",
     "request.attributes",
     "request.body",
-    "request.host",
     "response.attributes",
     "response.body",
     "route.name",

@@ -94,10 +94,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Metered<IO> {
                 goaway.extend_from_slice(&self.received.last_stream.to_be_bytes());
                 goaway.extend_from_slice(&ENHANCE_YOUR_CALM);
             }
-            tracing::debug!(
-                code = "http2.idle-frames",
-                "a connection of frames without use is closed"
-            );
+            tracing::debug!("a connection of frames without use is closed");
             drop(tokio::task::spawn_local(async move { linger::close(io, &goaway).await }));
         }
         io::Error::other("the peer sends more frames without use than it may")
