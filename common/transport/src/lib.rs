@@ -17,6 +17,7 @@
 
 pub mod address;
 pub mod connect;
+pub mod frames;
 pub mod gate;
 pub mod handover;
 pub mod hosts;
@@ -27,6 +28,7 @@ pub mod tls;
 
 pub use address::{Address, AddressError};
 pub use connect::{ConnectError, Plain, Stream, connect};
+pub use frames::{IDLE_FRAMES_MAX, Metered};
 pub use gate::{ConnectMethod, GateLimits, GateReasons, GateRefusal};
 pub use listen::{BoundListener, ListenError, Listener, bind, spread};
 pub use response::{Expectation, ResponseControl, ResponseGate, ResponseLimits, ResponseRefusal};

@@ -1,7 +1,6 @@
 //! Serves one connection: which HTTP it speaks, its requests, its end.
 
-mod frames;
-mod linger;
+pub(crate) mod linger;
 mod rewound;
 #[cfg(test)]
 mod tests;
@@ -25,9 +24,9 @@ use thiserror::Error as ThisError;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::watch;
 
-use self::frames::Metered;
 use self::rewound::Rewound;
 use crate::address::Address;
+use crate::frames::{IDLE_FRAMES_MAX, Metered};
 use crate::gate::{Gate, GateControl, GateLimits};
 use crate::tls::PeerIdentity;
 
@@ -71,7 +70,7 @@ impl Default for ServeLimits {
             max_header_list_bytes: 64 * 1024,
             ping_interval: Duration::from_secs(30),
             ping_timeout: Duration::from_secs(20),
-            max_idle_frames: 1_000,
+            max_idle_frames: IDLE_FRAMES_MAX,
         }
     }
 }
@@ -321,7 +320,7 @@ where
         .keep_alive_interval(limits.ping_interval)
         .keep_alive_timeout(limits.ping_timeout)
         .enable_connect_protocol();
-    let io = Metered::new(io, limits.max_idle_frames);
+    let io = Metered::from_client(io, limits.max_idle_frames);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
     let outcome = tokio::select! {
         biased;

@@ -17,6 +17,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tamis_exchange::{Body, Cause};
+use tamis_transport::{IDLE_FRAMES_MAX, Metered};
 
 /// A connection and how much it carries.
 pub(crate) struct Connection {
@@ -147,8 +148,9 @@ async fn open(pool: &Pool) -> Result<(SendRequest<Body>, Stream), SendFailure> {
         .max_header_list_size(head_bytes)
         .keep_alive_interval(pool.policy.borrow().keep_alive)
         .keep_alive_timeout(PING_TIMEOUT);
+    let placed = Placed::new(stream, Place::count(pool));
     let (sender, mut connection) = builder
-        .handshake(TokioIo::new(Placed::new(stream, Place::count(pool))))
+        .handshake(TokioIo::new(Metered::to_server(placed, IDLE_FRAMES_MAX)))
         .await
         .map_err(|error| SendFailure::untouched(Cause::ConnectFailure, with_causes(&error)))?;
     let streams = Rc::new(Streams {

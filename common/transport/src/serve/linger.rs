@@ -11,7 +11,7 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 /// Sends `reply`, ends our side, and reads what the peer still sends, within bounds.
 ///
 /// Closing a socket with unread bytes makes the kernel send a reset, which may overtake the reply.
-pub(super) async fn close<IO: AsyncRead + AsyncWrite + Unpin>(mut io: IO, reply: &[u8]) {
+pub(crate) async fn close<IO: AsyncRead + AsyncWrite + Unpin>(mut io: IO, reply: &[u8]) {
     let drained = tokio::time::timeout(DRAIN_TIME, async {
         io.write_all(reply).await?;
         io.shutdown().await?;

@@ -11,10 +11,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::linger;
+use crate::serve::linger;
 
-/// What a useful frame adds to the budget: a request, or a DATA frame of ours, for which clients send WINDOW_UPDATE for
-/// the stream and for the connection, and some a PING.
+/// What a useful frame adds to the budget: the head of a message, or a DATA frame of ours, for which peers send
+/// WINDOW_UPDATE for the stream and for the connection, and some a PING.
 const EARNED: u32 = 4;
 /// Frames that time alone adds in a second, for pings of connections that have nothing to do.
 const EARNED_A_SECOND: u64 = 50;
@@ -33,12 +33,14 @@ const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 
-/// The octets before the first frame of a client.
-const PREFACE_OCTETS: usize = super::PREFACE.len();
+/// The octets before the first frame of a client (RFC 9113 §3.4).
+const PREFACE_OCTETS: usize = 24;
+/// Frames without use that a peer may have sent beyond what messages call for.
+pub const IDLE_FRAMES_MAX: u32 = 1_000;
 
 /// A stream whose frames are counted.
 #[derive(Debug)]
-pub(super) struct Metered<IO> {
+pub struct Metered<IO> {
     /// None once the peer was sent away.
     io: Option<IO>,
     received: Frames,
@@ -49,11 +51,21 @@ pub(super) struct Metered<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Metered<IO> {
-    pub(super) fn new(io: IO, most: u32) -> Self {
+    /// Of a connection that a client opened, which may send `most` frames without use beyond what is called for.
+    pub fn from_client(io: IO, most: u32) -> Self {
+        Self::new(io, most, Frames::after(PREFACE_OCTETS), Frames::after(0))
+    }
+
+    /// Of a connection to a server.
+    pub fn to_server(io: IO, most: u32) -> Self {
+        Self::new(io, most, Frames::after(0), Frames::after(PREFACE_OCTETS))
+    }
+
+    fn new(io: IO, most: u32, received: Frames, sent: Frames) -> Self {
         Self {
             io: Some(io),
-            received: Frames::after(PREFACE_OCTETS),
-            sent: Frames::after(0),
+            received,
+            sent,
             budget: Budget { left: most, most, since: None },
             turn_frames: 0,
             turn_octets: 0,
@@ -311,6 +323,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::task::LocalSet;
 
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     const RST_STREAM: u8 = 3;
     const PRIORITY: u8 = 2;
     const SETTINGS: u8 = 4;
@@ -329,10 +342,10 @@ mod tests {
         LocalSet::new()
             .run_until(async move {
                 let (mut client, server) = tokio::io::duplex(16 << 20);
-                client.write_all(super::super::PREFACE).await.unwrap();
+                client.write_all(PREFACE).await.unwrap();
                 client.write_all(&frames).await.unwrap();
                 client.shutdown().await.unwrap();
-                let mut metered = Metered::new(server, most);
+                let mut metered = Metered::from_client(server, most);
                 let read = metered.read_to_end(&mut Vec::new()).await;
                 drop(metered);
                 let mut answer = Vec::new();
@@ -391,10 +404,28 @@ mod tests {
         tokio::time::advance(Duration::from_secs(3600)).await;
         assert_eq!(spent(&mut budget), 10);
         let (_client, server) = tokio::io::duplex(1 << 16);
-        let mut metered = Metered::new(server, 10);
+        let mut metered = Metered::from_client(server, 10);
         metered.budget.left = 0;
         metered.write_all(&frame(DATA, 0, 1, &[0; 100]).repeat(2)).await.unwrap();
         assert_eq!(metered.budget.left, 8);
+    }
+
+    #[tokio::test]
+    async fn an_upstream_has_the_same_budget() {
+        LocalSet::new()
+            .run_until(async {
+                let (mut upstream, ours) = tokio::io::duplex(1 << 20);
+                let mut metered = Metered::to_server(ours, 100);
+                metered.write_all(PREFACE).await.unwrap();
+                metered.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
+                upstream.write_all(&frame(PING, 0, 0, &[0; 8]).repeat(300)).await.unwrap();
+                assert!(metered.read_to_end(&mut Vec::new()).await.is_err());
+                drop(metered);
+                let mut sent = Vec::new();
+                upstream.read_to_end(&mut sent).await.unwrap();
+                assert!(sent.ends_with(&ENHANCE_YOUR_CALM), "{sent:?}");
+            })
+            .await;
     }
 
     #[tokio::test]
@@ -402,7 +433,7 @@ mod tests {
         LocalSet::new()
             .run_until(async {
                 let (mut client, server) = tokio::io::duplex(1 << 20);
-                client.write_all(super::super::PREFACE).await.unwrap();
+                client.write_all(PREFACE).await.unwrap();
                 client.write_all(&frame(PING, 1, 0, &[0; 8]).repeat(10_000)).await.unwrap();
                 let turns = std::rc::Rc::new(std::cell::Cell::new(0));
                 let others = std::rc::Rc::clone(&turns);
@@ -412,7 +443,7 @@ mod tests {
                         tokio::task::yield_now().await;
                     }
                 }));
-                let mut metered = Metered::new(server, 20_000);
+                let mut metered = Metered::from_client(server, 20_000);
                 let mut octets = [0; 1_000];
                 for _ in 0..100 {
                     metered.read_exact(&mut octets).await.unwrap();
@@ -429,7 +460,7 @@ mod tests {
             payloads in prop::collection::vec((0_u8..10, 0_usize..40), 0..20),
             cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
         ) {
-            let mut octets = super::super::PREFACE.to_vec();
+            let mut octets = PREFACE.to_vec();
             for (kind, length) in &payloads {
                 octets.extend(frame(*kind, 0, 1, &vec![0xff; *length]));
             }
