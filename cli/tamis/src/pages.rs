@@ -10,8 +10,8 @@ fn files(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if path.is_dir() && !["target", "tests"].contains(&name.as_str()) && !name.starts_with('.')
-        {
+        let built = path.join("CACHEDIR.TAG").exists();
+        if path.is_dir() && !built && name != "tests" && !name.starts_with('.') {
             found.extend(files(&path, endings));
         } else if endings.iter().any(|ending| name.ends_with(ending)) && !name.contains("tests.rs")
         {

@@ -218,14 +218,14 @@ fn resolved(schema: &Value, root: &Value, depth: usize) -> Value {
             let mut whole = named.map(|one| resolved(one, root, depth + 1)).unwrap_or_default();
             let own = map.iter().filter(|(name, _)| *name != "$ref" && *name != "$defs");
             let own: serde_json::Map<String, Value> =
-                own.map(|(name, one)| (name.clone(), resolved(one, root, depth + 1))).collect();
+                own.map(|(name, one)| (name.clone(), resolved(one, root, depth))).collect();
             match whole.as_object_mut() {
                 Some(there) => there.extend(own),
                 None => whole = own.into(),
             }
             whole
         }
-        Value::Array(several) => several.iter().map(|one| resolved(one, root, depth + 1)).collect(),
+        Value::Array(several) => several.iter().map(|one| resolved(one, root, depth)).collect(),
         other => other.clone(),
     }
 }

@@ -292,9 +292,8 @@ fn a_mistake_in_a_table_is_found_before_a_build_with_its_place_and_the_way_out()
         ),
     ];
     for (text, line, says, help) in rows {
-        let error = match Table::parse("tests/cases.yaml", &text) {
-            Ok(_) => panic!("{text} was taken"),
-            Err(error) => error,
+        let Err(error) = Table::parse("tests/cases.yaml", &text) else {
+            panic!("{text} was taken");
         };
         let problem = &error.problems[0];
         assert!(problem.message.contains(says), "{text}: {problem}");

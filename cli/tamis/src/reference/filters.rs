@@ -44,9 +44,16 @@ fn page(builtin: &Builtin, sources: &Path) -> Result<String> {
         builtin.version,
         words.trim()
     );
-    text.push_str(
-        "\n## Settings\n\nUnder `config` of an attachment. An unknown field is refused at its place.\n\n\
-         | setting | type | default | meaning |\n| --- | --- | --- | --- |\n",
+    let place = match world {
+        "route-policy" => {
+            "The mesh writes them from its routes ([HTTPRoute](../resources.md#httproute), [GRPCRoute](../resources.md#grpcroute)): \
+             leave `config` out of the attachment."
+        }
+        _ => "Under `config` of an attachment. An unknown field is refused at its place.",
+    };
+    let _ = write!(
+        text,
+        "\n## Settings\n\n{place}\n\n| setting | type | default | meaning |\n| --- | --- | --- | --- |\n"
     );
     settings(&resolved(&schema, &schema, 0), "", 0, &mut text);
     text.push_str(&authority(builtin, &readme)?);
