@@ -1,6 +1,7 @@
 //! Why a component cannot become a filter, and why a call of one failed.
 
-use crate::{GrantField, Hook};
+use crate::Hook;
+use crate::field::{self, Lack};
 
 /// A component that was refused, or could not be built into a filter.
 #[derive(Debug, thiserror::Error)]
@@ -20,20 +21,17 @@ pub enum EngineError {
     /// It imports what its grant does not cover.
     #[error(transparent)]
     Grant(#[from] crate::MissingGrant),
-    /// It declares a field its grant does not cover.
+    /// It declares fields its grant does not cover.
     #[error(
-        "filter `{filter}` {act} `{field}`, which `{grant}` of its grant does not cover; if it should, write:\n{}",
-        grant.example(filter, field)
+        "filter `{filter}` {}, which its grant does not cover; if it should, write:\n{}",
+        lacks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        field::lines(filter, lacks)
     )]
     Field {
         /// Name of the filter.
         filter: String,
-        /// `reads` or `writes`.
-        act: &'static str,
-        /// As declared.
-        field: String,
-        /// The field that would cover it.
-        grant: GrantField,
+        /// All that it lacks, at least one.
+        lacks: Vec<Lack>,
     },
     /// Its grant gives more than this host gives any filter.
     #[error(transparent)]

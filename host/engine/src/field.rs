@@ -3,6 +3,7 @@
 //! Every message that sends a reader to a grant takes the name of the field from here, so that what it says can be
 //! written as it stands. The command line tests that each is a field of the Grant's schema.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// A field of the `spec` of a Grant.
@@ -99,20 +100,50 @@ impl GrantField {
         }
     }
 
-    /// The lines of a Grant that allow `name` (as declared) by this field.
-    pub(crate) fn example(self, filter: &str, name: &str) -> String {
-        let (side, field) = self.path().split_once('.').unwrap_or((self.path(), ""));
-        let value = match self {
-            Self::RequestBody | Self::ResponseBody => "replace".to_owned(),
-            _ => {
-                let name = name.trim_start_matches('@').trim_start_matches("request:");
-                let plain =
-                    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-                if plain { format!("[{name}]") } else { format!("[{name:?}]") }
-            }
-        };
-        format!("kind: Grant\nspec:\n  filter: {filter}\n  {side}: {{ {field}: {value} }}")
+    /// What is written under the field to allow `name`, as declared.
+    fn value(self, name: &str) -> String {
+        let name = name.trim_start_matches('@').trim_start_matches("request:");
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if name.bytes().all(plain) { name.to_owned() } else { format!("{name:?}") }
     }
+}
+
+/// A field that a filter declares and its grant does not cover.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lack {
+    /// `reads` or `writes`.
+    pub act: &'static str,
+    /// As declared.
+    pub field: String,
+    /// The field of the Grant that would cover it.
+    pub grant: GrantField,
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} `{}` (`{}`)", self.act, self.field, self.grant)
+    }
+}
+
+/// The lines of a Grant that allow all of these.
+pub(crate) fn lines(filter: &str, lacks: &[Lack]) -> String {
+    let mut sides: BTreeMap<&str, BTreeMap<&str, Vec<String>>> = BTreeMap::new();
+    for lack in lacks {
+        let path = lack.grant.path();
+        let (side, field) = path.split_once('.').unwrap_or((path, ""));
+        let values = sides.entry(side).or_default().entry(field).or_default();
+        values.push(lack.grant.value(&lack.field));
+    }
+    let mut text = format!("kind: Grant\nspec:\n  filter: {filter}");
+    for (side, fields) in sides {
+        let fields = fields.iter().map(|(field, values)| match *field {
+            "body" => "body: replace".to_owned(),
+            field => format!("{field}: [{}]", values.join(", ")),
+        });
+        let fields = fields.collect::<Vec<_>>().join(", ");
+        text.push_str(&format!("\n  {side}: {{ {fields} }}"));
+    }
+    text
 }
 
 impl fmt::Display for GrantField {
@@ -141,21 +172,24 @@ mod tests {
     }
 
     #[test]
-    fn an_example_can_be_written_as_it_stands() {
-        for (field, name, line) in [
-            (
-                GrantField::RequestReadHeaders,
-                "request:cookie",
-                "request: { readHeaders: [cookie] }",
-            ),
-            (GrantField::RequestWriteHeaders, ":path", "request: { writeHeaders: [\":path\"] }"),
-            (GrantField::RequestReadHeaders, "*", "request: { readHeaders: [\"*\"] }"),
-            (GrantField::ResponseAttributes, "@a.b", "response: { attributes: [a.b] }"),
-            (GrantField::RequestAttributes, "@*", "request: { attributes: [\"*\"] }"),
-            (GrantField::ResponseBody, "responseBody", "response: { body: replace }"),
-        ] {
-            let text = field.example("acme/a", name);
-            assert!(text.ends_with(line), "{text}");
-        }
+    fn all_that_lacks_is_told_at_once_and_can_be_written_as_it_stands() {
+        let lack = |act, field: &str, grant| Lack { act, field: field.to_owned(), grant };
+        let lacks = [
+            lack("reads", "request:cookie", GrantField::RequestReadHeaders),
+            lack("reads", "*", GrantField::RequestReadHeaders),
+            lack("reads", "@a.b", GrantField::RequestAttributes),
+            lack("writes", ":path", GrantField::RequestWriteHeaders),
+            lack("reads", "response bodies", GrantField::ResponseBody),
+        ];
+        let error = crate::EngineError::Field { filter: "acme/a".into(), lacks: lacks.to_vec() };
+        assert_eq!(
+            error.to_string(),
+            "filter `acme/a` reads `request:cookie` (`request.readHeaders`), reads `*` (`request.readHeaders`), \
+             reads `@a.b` (`request.attributes`), writes `:path` (`request.writeHeaders`), \
+             reads `response bodies` (`response.body`), which its grant does not cover; if it should, write:\n\
+             kind: Grant\nspec:\n  filter: acme/a\n  \
+             request: { attributes: [a.b], readHeaders: [cookie, \"*\"], writeHeaders: [\":path\"] }\n  \
+             response: { body: replace }"
+        );
     }
 }

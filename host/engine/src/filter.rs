@@ -7,8 +7,8 @@ use crate::imports::{self, http_client::HttpFetch};
 use crate::instance::Running;
 use crate::maker::Ready;
 use crate::{
-    BodyMode, CallFault, EngineError, FilterState, Grant, GrantField, Hook, Host, Instance, abi,
-    check_ceilings, check_imports, selftest,
+    BodyMode, CallFault, EngineError, FilterState, Grant, GrantField, Hook, Host, Instance, Lack,
+    abi, check_ceilings, check_imports, selftest,
 };
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -319,6 +319,10 @@ impl std::fmt::Debug for Filter {
     }
 }
 
+/// What somebody reads of what a grant lacks.
+const LACKS_MAX: usize = 32;
+const LACK_CHARACTERS: usize = 256;
+
 impl Plan {
     fn name(&self) -> String {
         self.settings.name.clone()
@@ -431,10 +435,10 @@ impl Plan {
     /// Checks the declaration against the contract and the grant.
     fn interest(&self, declared: abi::Interest) -> Result<Interest, EngineError> {
         let grant = &self.settings.grant;
-        let field = |act, field: &str, grant| EngineError::Field {
-            filter: self.name(),
+        // A component chooses these words, so they are bounded as they go into logs and reports.
+        let lack = |act, field: &str, grant| Lack {
             act,
-            field: field.to_owned(),
+            field: field.chars().take(LACK_CHARACTERS).collect(),
             grant,
         };
         self.few_and_short("reads", &declared.reads)?;
@@ -452,9 +456,6 @@ impl Plan {
         let sees = |hooks: &[Hook]| hooks.iter().any(|hook| self.compiled.inspection.has(*hook));
         let response = sees(&[Hook::Response, Hook::ResponseBody])
             && !sees(&[Hook::Request, Hook::RequestBody, Hook::Router, Hook::Retry]);
-        if let Some(name) = declared.reads.iter().find(|name| !grant.may_read(name)) {
-            return Err(field("reads", name, GrantField::reading(name, response)));
-        }
         let stated =
             |name: &&String| name.strip_prefix('@').is_some_and(tamis_exchange::is_host_attribute);
         if let Some(name) = declared.writes.iter().find(stated) {
@@ -463,10 +464,11 @@ impl Plan {
             );
             return Err(EngineError::Interest { filter: self.name(), rule });
         }
-        if let Some(name) = declared.writes.iter().find(|name| !grant.may_write(name)) {
-            return Err(field("writes", name, GrantField::writing(name, response)));
-        }
-        for (mode, granted, what, by) in [
+        let reads = declared.reads.iter().filter(|name| !grant.may_read(name));
+        let reads = reads.map(|name| lack("reads", name, GrantField::reading(name, response)));
+        let writes = declared.writes.iter().filter(|name| !grant.may_write(name));
+        let writes = writes.map(|name| lack("writes", name, GrantField::writing(name, response)));
+        let bodies = [
             (declared.request_body, grant.request_body, "request bodies", GrantField::RequestBody),
             (
                 declared.response_body,
@@ -474,10 +476,14 @@ impl Plan {
                 "response bodies",
                 GrantField::ResponseBody,
             ),
-        ] {
-            if mode != abi::BodyMode::None && !granted {
-                return Err(field("reads", what, by));
-            }
+        ];
+        let bodies = bodies
+            .into_iter()
+            .filter(|(mode, granted, ..)| *mode != abi::BodyMode::None && !granted);
+        let bodies = bodies.map(|(_, _, what, by)| lack("reads", what, by));
+        let lacks: Vec<Lack> = reads.chain(writes).chain(bodies).take(LACKS_MAX).collect();
+        if !lacks.is_empty() {
+            return Err(EngineError::Field { filter: self.name(), lacks });
         }
         let reads = Reads::parse(&declared.reads)
             .map_err(|e| EngineError::Interest { filter: self.name(), rule: e.to_string() })?;

@@ -268,14 +268,15 @@ pub fn check_ceilings(filter: &str, grant: &Grant) -> Result<(), OverCeiling> {
     }
 }
 
-/// A capability a component imports and its grant lacks.
+/// Capabilities a component imports and its grant lacks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "filter `{filter}` imports `{import}`, which its grant does not allow; if it should, write:\n{grant_yaml}"
+    "filter `{filter}` imports `{}`, which its grant does not allow; if it should, write:\n{grant_yaml}",
+    imports.join("`, `")
 )]
 pub struct MissingGrant {
-    /// Interface name.
-    pub import: String,
+    /// Interface names, all that lack.
+    pub imports: Vec<String>,
     /// Name of the filter.
     pub filter: String,
     /// The lines to add to its grant.
@@ -285,23 +286,21 @@ pub struct MissingGrant {
 /// Checks that every capability a component imports is granted.
 ///
 /// # Errors
-/// Names the first that is not, and the grant that would allow it.
+/// Names all that are not, and the grant that would allow them.
 pub fn check_imports(
     filter: &str,
     inspection: &Inspection,
     grant: &Grant,
 ) -> Result<(), MissingGrant> {
-    match inspection.imports.iter().find(|import| !grant.imports.allows(import)) {
-        None => Ok(()),
-        Some(import) => Err(MissingGrant {
-            import: import.clone(),
-            filter: filter.to_owned(),
-            grant_yaml: format!(
-                "kind: Grant\nspec:\n  filter: {filter}\n  imports: {{ {import}: {} }}",
-                example(import)
-            ),
-        }),
+    let lacks = inspection.imports.iter().filter(|import| !grant.imports.allows(import));
+    let imports: Vec<String> = lacks.cloned().collect();
+    if imports.is_empty() {
+        return Ok(());
     }
+    let settings = imports.iter().map(|import| format!("{import}: {}", example(import)));
+    let settings = settings.collect::<Vec<_>>().join(", ");
+    let grant_yaml = format!("kind: Grant\nspec:\n  filter: {filter}\n  imports: {{ {settings} }}");
+    Err(MissingGrant { imports, filter: filter.to_owned(), grant_yaml })
 }
 
 /// Settings a person has to think about; the others have defaults.
@@ -447,7 +446,7 @@ mod tests {
     fn a_missing_import_names_the_grant_to_write() {
         let inspection = Inspection {
             hooks: vec![],
-            imports: vec!["log".into(), "http-client".into()],
+            imports: vec!["log".into(), "http-client".into(), "kv".into()],
             wasi: vec![],
             others: vec![],
             size: 0,
@@ -455,10 +454,11 @@ mod tests {
         let imports = Imports { log: Some(LogGrant::default()), ..Imports::default() };
         let error = check_imports("auth/jwt", &inspection, &Grant { imports, ..Grant::default() })
             .unwrap_err();
-        assert_eq!(error.import, "http-client");
+        assert_eq!(error.imports, ["http-client", "kv"]);
         let text = error.to_string();
         assert!(
-            text.contains("filter: auth/jwt") && text.contains("http-client: { hosts: [HOST] }")
+            text.contains("filter: auth/jwt")
+                && text.contains("imports: { http-client: { hosts: [HOST] }, kv: {} }")
         );
     }
 }

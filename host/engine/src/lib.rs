@@ -36,7 +36,7 @@ pub use breaker::BreakerStatus;
 pub use cache::{Cache, CacheFolders};
 pub use engine::{Allocation, Compiled, Engine, MAX_MEMORY_BYTES};
 pub use error::{CallFault, EngineError};
-pub use field::GrantField;
+pub use field::{GrantField, Lack};
 pub use filter::{FailureMode, Filter, FilterOptions, Isolation};
 pub use grant::{
     CountersGrant, Grant, HttpClientGrant, Imports, KvGrant, Limits, LogGrant, MetricsGrant,
