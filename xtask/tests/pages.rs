@@ -63,6 +63,15 @@ fn the_attributes_of_the_page_are_those_that_the_host_sets() {
     }
     assert!(set.len() > 5, "the places that set attributes were not found: {set:?}");
     assert_eq!(told, set);
+    // Names that no filter may set.
+    let edits = fs::read_to_string(root().join("host/exchange/src/edit.rs")).unwrap();
+    let (_, owned) = edits.split_once("const OWNED").unwrap();
+    let owned = owned.split(';').nth(1).unwrap_or_default().split('"').skip(1).step_by(2);
+    let owned: Vec<&str> = owned.collect();
+    assert!(owned.len() > 4, "{owned:?}");
+    for prefix in owned {
+        assert!(facts.contains(&format!("`{prefix}`")), "the page lacks {prefix}");
+    }
     // Values that are words of the host.
     let tls = fs::read_to_string(root().join("common/transport/src/tls.rs")).unwrap();
     let proxy = fs::read_to_string(root().join("host/proxy/src/connection.rs")).unwrap();
