@@ -11,6 +11,7 @@ use crate::pins::{By, Pin, check, check_service};
 use crate::record::{Applied, Body, BodyError, Pinned, Unpinned, short};
 use crate::stamp::Stamp;
 use crate::state::State;
+use crate::words::count;
 
 /// A change of what is wanted. A rollback is a pin: that of [`State::rollback`].
 #[derive(Debug, Clone, PartialEq)]
@@ -52,7 +53,7 @@ impl Change {
 #[non_exhaustive]
 pub enum PlanError {
     /// Documents are wrong; each problem has its place.
-    #[error("{} problems in the documents, the first: {}", .0.len(), first(.0))]
+    #[error("{} in the documents, the first: {}", count(.0.len(), "problem", "problems"), first(.0))]
     Documents(Vec<Problem>),
     /// The change breaks a rule.
     #[error("{0}")]

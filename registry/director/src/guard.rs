@@ -9,6 +9,7 @@ use crate::record::{Pinned, Unpinned};
 use crate::refused::{Refused, code};
 use crate::rollout::Rollout;
 use crate::state::{State, revoked};
+use crate::words::count;
 
 /// What changes have to keep to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,8 +163,8 @@ fn agreed(
     (agreed.len() < guards.approvals).then(|| Refused {
         code: code::APPROVALS,
         rule: format!(
-            "{} people beside {} must agree to {subject}, {}",
-            guards.approvals,
+            "{} beside {} must agree to {subject}, {}",
+            count(guards.approvals, "person", "people"),
             asked.actor,
             match agreed.as_slice() {
                 [] => "nobody did".to_owned(),
@@ -196,8 +197,8 @@ fn blast_radius(diff: &Diff, guards: &Guards) -> Option<Refused> {
     (touched > allowed).then(|| Refused {
         code: code::BLAST_RADIUS,
         rule: format!(
-            "{touched} of {} services would change, {allowed} may at once",
-            diff.services
+            "{touched} of {} would change, {allowed} may at once",
+            count(diff.services, "service", "services")
         ),
         set_by: format!("the blast radius of {percent} percent"),
         remedy: "change fewer at once, take a rollout, or confirm".to_owned(),

@@ -50,6 +50,7 @@ mod rollout;
 mod stamp;
 mod state;
 mod wants;
+mod words;
 
 pub use assign::{AssignmentDraft, Assignments, Terms, assign};
 pub use change::{Change, PlanError};

@@ -39,12 +39,10 @@ pub enum ServerError {
     },
     /// The journal names filters that the blobs of this process do not have.
     #[error(
-        "the journal names {named} filters and the blobs here have none of them ({example}): replicas of one journal share \
-         their blobs, so start with the --blobs of the others, or with their folder"
+        "the blobs here have none of the filters that are pinned, such as {example}: replicas of one journal share their blobs, \
+         so start with the --blobs of the others, or with their folder"
     )]
     OtherBlobs {
-        /// How many were looked for.
-        named: usize,
         /// The first of them.
         example: String,
     },

@@ -148,3 +148,16 @@ fn a_rollout_needs_the_agreement_that_its_pin_would() {
     world.append("ada", pinned("shop/a", JWT, "1.0.1"));
     assert_eq!(refused(&world), Err(code::APPROVALS));
 }
+
+#[test]
+fn numbers_stand_with_their_words() {
+    for (approvals, words) in [(1, "1 person beside ada"), (2, "2 people beside ada")] {
+        let world = World::mesh();
+        let guards = Guards { approvals, ..Guards::default() };
+        let change = Change::Pin(pinned("shop/a", JWT, "1.1.0"));
+        let asked = Asked { actor: "ada", now_ms: world.now_ms, consent: Consent::Given };
+        let diff = plan(&world.state, &change).unwrap();
+        let refused = guard(&world.state, &change, &diff, &guards, &asked).unwrap_err();
+        assert!(refused[0].rule.starts_with(words), "{}", refused[0].rule);
+    }
+}

@@ -9,6 +9,7 @@ use tamis_resources::Millis;
 use tamis_sync::Counts;
 
 use crate::ratio::ratio;
+use crate::words::count;
 
 /// Refusals that are told one by one.
 const SHOWN: usize = 3;
@@ -176,11 +177,6 @@ fn weigh(
         return passed(format!("no gate is set; it baked for {baked}, with {seen}"));
     }
     passed(format!("all gates held over {seen}"))
-}
-
-/// A number and its word.
-fn count(number: u64, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 /// Whether enough exchanges were timed for a 99th percentile: proxies time one in 16.

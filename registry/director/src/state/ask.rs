@@ -195,6 +195,17 @@ impl State {
         })
     }
 
+    /// Whether a digest of a filter may still be pinned or rolled out: not when somebody withdrew it.
+    ///
+    /// # Errors
+    /// [`code::PIN_REVOKED`], with who withdrew it and why.
+    pub fn not_revoked(&self, filter: &Name, digest: &Digest) -> Result<(), Refused> {
+        match self.desired.revoked_digests.get(digest) {
+            Some(revocation) => Err(revoked(filter, digest, revocation)),
+            None => Ok(()),
+        }
+    }
+
     /// The record that has every slot of a service, or of all of them for `*`, assigned again above all that any proxy has
     /// seen: what makes a registry count again that was restored from an older backup. The epoch is above those of this
     /// journal and of what proxies report.

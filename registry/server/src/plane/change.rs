@@ -122,6 +122,8 @@ impl Control {
         let Ask { service, filter, digest, allow_older, rollback, confirm, dry_run } = ask;
         let (policies, before, configs) = {
             let state = self.state();
+            // Before any policy is asked, which knows that it is withdrawn, and neither by whom nor why.
+            state.not_revoked(&filter, &digest).map_err(|one| refused(vec![one]))?;
             let before = state.pin(&service, &filter).map(|pin| pin.digest);
             let configs = view::configs(&state, &mut self.plans(), &service, &filter);
             (self.policies(&state), before.filter(|before| *before != digest), configs)

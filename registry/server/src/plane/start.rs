@@ -40,9 +40,7 @@ impl Control {
         }
         match pinned.first() {
             None => Ok(()),
-            Some((_, example)) => {
-                Err(ServerError::OtherBlobs { named: pinned.len(), example: example.clone() })
-            }
+            Some((_, example)) => Err(ServerError::OtherBlobs { example: example.clone() }),
         }
     }
 

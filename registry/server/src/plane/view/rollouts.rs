@@ -35,6 +35,7 @@ impl Control {
         };
         let (policies, configs) = {
             let state = self.state();
+            state.not_revoked(&filter, &to).map_err(|one| refused(vec![one]))?;
             let service = request.services.first().map_or("*", String::as_str);
             (self.policies(&state), super::configs(&state, &mut self.plans(), service, &filter))
         };

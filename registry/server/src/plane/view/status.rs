@@ -222,3 +222,94 @@ fn running_view(running: &Running) -> RunningView {
         since_ms: running.since_ms,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tamis_sync::RefusedReport;
+    use tamis_trust::{Digest, Mode, code};
+
+    use super::*;
+
+    fn assigned(digest: Digest) -> Assigned {
+        Assigned {
+            service: "shop/a".into(),
+            slot: "shop/f".into(),
+            filter: "acme/f".parse().unwrap(),
+            digest,
+            config: Digest::of(b"config"),
+            version: 7,
+            expires: 9,
+            mode: Mode::Serve,
+            rollout: None,
+            envelopes: Vec::new(),
+        }
+    }
+
+    fn running(digest: Digest, assignment: u64) -> Running {
+        let config = Digest::of(b"config");
+        Running { digest, config, version: "1.0.0".parse().unwrap(), assignment, since_ms: 1 }
+    }
+
+    #[test]
+    fn a_refusal_of_trust_is_whole_in_the_status() {
+        let made = Refused {
+            code: code::THRESHOLD,
+            rule: "two of release and ops must have signed, release did".into(),
+            set_by: "trust policy \"security/all\"".into(),
+            remedy: "have ops sign it".into(),
+        };
+        let (new, old) = (Digest::of(b"new"), Digest::of(b"old"));
+        for (runs, state) in
+            [(Some(running(old, 3)), SlotState::KeptLastGood), (None, SlotState::Refused)]
+        {
+            let report = SlotReport {
+                slot: "shop/f".into(),
+                filter: "acme/f".parse().unwrap(),
+                running: runs,
+                refused: Some(RefusedReport { digest: new, why: made.clone().into() }),
+            };
+            // As it travels: in a report, and in the answer of the API.
+            let sent = serde_json::to_string(&report).unwrap();
+            let report: SlotReport = serde_json::from_str(&sent).unwrap();
+            let told = judge("shop/f", "acme/f".into(), Some(&assigned(new)), Some(&report), None);
+            let answered = serde_json::to_string(&told).unwrap();
+            let told: SlotStatus = serde_json::from_str(&answered).unwrap();
+            assert_eq!((told.state, told.refusal), (state, Some(refusal(made.clone()))));
+            assert_eq!(
+                told.why.as_deref(),
+                Some(
+                    "trust.threshold: two of release and ops must have signed, release did (set by trust policy \
+                     \"security/all\"); have ops sign it"
+                )
+            );
+        }
+        // What the director lets nothing run in says so too, whole.
+        let told = judge("shop/f", "acme/f".into(), None, None, Some(made.clone()));
+        assert_eq!((told.state, told.refusal), (SlotState::Unassigned, Some(refusal(made))));
+    }
+
+    #[test]
+    fn every_state_of_a_slot_follows_from_what_is_assigned_and_what_is_reported() {
+        let (new, old) = (Digest::of(b"new"), Digest::of(b"old"));
+        let report = |running| SlotReport {
+            slot: "shop/f".into(),
+            filter: "acme/f".parse().unwrap(),
+            running,
+            refused: None,
+        };
+        let rows = [
+            (true, Some(report(Some(running(new, 7)))), SlotState::Serving),
+            (true, Some(report(Some(running(old, 3)))), SlotState::Pending),
+            (true, Some(report(Some(running(old, 7)))), SlotState::Drift),
+            (true, Some(report(None)), SlotState::Pending),
+            (true, None, SlotState::Pending),
+            (false, Some(report(Some(running(old, 3)))), SlotState::Drift),
+            (false, None, SlotState::Unassigned),
+        ];
+        for (is_assigned, report, wanted) in rows {
+            let assigned = is_assigned.then(|| assigned(new));
+            let told = judge("shop/f", "acme/f".into(), assigned.as_ref(), report.as_ref(), None);
+            assert_eq!(told.state, wanted, "{report:?}");
+        }
+    }
+}
