@@ -120,6 +120,30 @@ impl TryFrom<Document> for Policy {
     }
 }
 
+impl Policy {
+    /// A policy that trusts nobody about these filters. It takes the place of one that is wrong: left out, a wider policy
+    /// would count. A pattern that is none means every filter.
+    #[must_use]
+    pub fn trusting_nobody(name: &str, namespaces: &[String]) -> Self {
+        let all = || Pattern("*".to_owned());
+        let pattern = |text: &String| text.parse().unwrap_or_else(|_| all());
+        let mut patterns: Vec<Pattern> = namespaces.iter().map(pattern).collect();
+        if patterns.is_empty() {
+            patterns.push(all());
+        }
+        Self {
+            name: name.chars().filter(|c| !c.is_control()).take(253).collect(),
+            namespaces: patterns,
+            keys: Vec::new(),
+            threshold: 1,
+            floor_versions: BTreeMap::new(),
+            revoked_digests: BTreeSet::new(),
+            revoked_keys: BTreeMap::new(),
+            staleness_bound: None,
+        }
+    }
+}
+
 /// Of two entries for one key the one that takes away more holds.
 fn revoked_keys(
     documents: &[RevokedKey],
@@ -311,6 +335,18 @@ mod tests {
         assert_eq!(policy.revocation(&policy.keys()[1].id), Some(Revocation::Ever));
         assert_eq!(policy.revocation(&policy.keys()[0].id), None);
         assert_eq!(policy.staleness_bound(), None);
+    }
+
+    #[test]
+    fn a_policy_that_trusts_nobody_speaks_of_what_the_wrong_one_spoke_of() {
+        let policy = Policy::trusting_nobody("p", &["acme/*".to_owned()]);
+        let covers = |policy: &Policy, name: &str| policy.covers(&name.parse().unwrap());
+        assert_eq!((covers(&policy, "acme/a"), covers(&policy, "beta/a")), (Some(5), None));
+        assert!(policy.keys().is_empty() && policy.threshold() == 1);
+        for unreadable in [vec![], vec!["*me".to_owned()]] {
+            let policy = Policy::trusting_nobody("p", &unreadable);
+            assert_eq!(covers(&policy, "beta/a"), Some(0));
+        }
     }
 
     #[test]
