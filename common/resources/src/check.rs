@@ -42,8 +42,20 @@ impl Checker<'_> {
             );
             let quote = types.contains(&"string")
                 && matches!(node.value, Value::Int(_) | Value::Float(_) | Value::Bool(_));
+            let format = schema.get("format").and_then(Json::as_str).unwrap_or_default();
+            let number = match &node.value {
+                Value::Int(number) => Some(number.to_string()),
+                Value::Float(number) => Some(number.to_string()),
+                _ => None,
+            };
             let problem = self.problem("field.type", node.span, message);
-            problem.help = quote.then(|| "put it in quotes".to_owned());
+            problem.help = match (number, format::unit(format)) {
+                // Quoted it would be as wrong as it is.
+                (Some(number), Some(unit)) => {
+                    Some(format!("write it with its unit, like {number}{unit}"))
+                }
+                _ => quote.then(|| "put it in quotes".to_owned()),
+            };
             return;
         }
         let allowed = choices(schema);

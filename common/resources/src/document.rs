@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::check::{Checker, suggestion};
 use crate::kinds::{self, KindSchema, LOCK, Resource};
 use crate::problem::{Place, Problem};
+use crate::recover::{self, Recovered};
 use crate::tree::{self, Node, Span};
 
 const MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -22,10 +23,53 @@ pub struct Document {
     pub metadata: Metadata,
     /// What it says.
     pub resource: Resource,
+    /// Since when it is in force, in the count of whoever keeps documents (lower is longer); [`NEW`] when it is not known
+    /// to be. Of documents that contradict each other the one longest in force stays; never the author's own date decides.
+    pub since: u64,
+    pub(crate) stub: Option<Stub>,
     text: Arc<str>,
     tree: Arc<Node>,
     /// Lines of its source before `text`.
     lines_before: usize,
+}
+
+/// [`Document::since`] of a document that nobody knows to be in force.
+pub const NEW: u64 = u64::MAX;
+
+/// What stands in for a document that cannot be used as it is written, so that what it was to guard stays closed.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Stub {
+    /// Why it cannot be used, in words.
+    pub(crate) why: String,
+    /// How far it reaches beyond the targets that can be read.
+    pub(crate) reach: Reach,
+}
+
+/// How far a document reaches whose targets cannot all be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// No further than the targets in it.
+    Targets,
+    /// Everything in its namespace.
+    Namespace,
+    /// Everything: its namespace cannot be read either.
+    Everything,
+}
+
+/// What was read from a text.
+#[derive(Debug, Clone, Default)]
+pub struct Parsed {
+    /// Documents that can be used.
+    pub documents: Vec<Document>,
+    /// What is wrong with the others.
+    pub problems: Vec<Problem>,
+    /// What stands in for documents that cannot be used and would leave something open if they were left out: filters
+    /// attached, and routes. [`fold`](crate::fold()) refuses what they were to guard and answers 500 for what they were
+    /// to route. Use one only where no good form of the document is known.
+    pub stubs: Vec<Document>,
+    /// A part could not be read at all, so that nobody knows what was in it: an error of YAML itself, or a trust policy
+    /// that cannot be used, in whose place a wider one would count.
+    pub lost: bool,
 }
 
 /// `metadata` of a document.
@@ -45,11 +89,12 @@ pub struct Metadata {
     /// For people and tools.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
-    /// RFC 3339 in UTC; the older route wins a tie, one without comes last.
+    /// RFC 3339 in UTC; of the routes of one namespace the older wins a tie, one without comes last. Between namespaces it
+    /// decides nothing.
     pub creation_timestamp: Option<String>,
 }
 
-fn default_namespace() -> String {
+pub(crate) fn default_namespace() -> String {
     "default".to_owned()
 }
 
@@ -73,10 +118,35 @@ impl Document {
         Self { lines_before, ..self }
     }
 
+    /// Its own text, without what stands before and after it in its source.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        let Span { start, end } = self.tree.span;
+        let before = self.text.get(..start).unwrap_or_default();
+        let line = before.rfind('\n').map_or(0, |at| at + 1);
+        // What is indented keeps its first indentation, or it would be read otherwise.
+        let blank = before.get(line..).is_some_and(|text| text.chars().all(char::is_whitespace));
+        self.text.get(if blank { line } else { start }..end).unwrap_or_default()
+    }
+
     /// Line of its source that the document begins with, from 1.
     #[must_use]
     pub fn line(&self) -> usize {
         self.place("", "").line
+    }
+
+    /// Whether both say the same, wherever they are written.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        self.kind() == other.kind()
+            && self.metadata == other.metadata
+            && self.resource == other.resource
+    }
+
+    /// Whether it stands in for a document that cannot be used.
+    #[must_use]
+    pub fn is_stub(&self) -> bool {
+        self.stub.is_some()
     }
 
     /// The place of the deepest part of `pointer` that is written.
@@ -87,7 +157,8 @@ impl Document {
     }
 
     /// A problem of this document.
-    pub(crate) fn problem(&self, code: &str, pointer: &str, message: impl Into<String>) -> Problem {
+    #[must_use]
+    pub fn problem(&self, code: &str, pointer: &str, message: impl Into<String>) -> Problem {
         let span = self.tree.place(pointer);
         let mut problem = Problem::new(code, &self.source, &self.text, span, message);
         problem.place.line = problem.place.line.saturating_add(self.lines_before);
@@ -101,22 +172,63 @@ impl Document {
 /// error of YAML itself the rest of the text is lost.
 #[must_use]
 pub fn parse(source_name: &str, text: &str) -> (Vec<Document>, Vec<Problem>) {
+    let Parsed { documents, problems, .. } = read(source_name, text);
+    (documents, problems)
+}
+
+/// As [`parse`], with what stands in for documents that cannot be used.
+#[must_use]
+pub fn read(source_name: &str, text: &str) -> Parsed {
     if text.len() > MAX_BYTES {
         let (empty, span) = (Arc::from(""), Span::default());
         let message = format!("{source_name} is larger than {MAX_BYTES} bytes; split it");
-        return (vec![], vec![Problem::new("yaml.size", source_name, &empty, span, message)]);
+        let problems = vec![Problem::new("yaml.size", source_name, &empty, span, message)];
+        return Parsed { problems, lost: true, ..Parsed::default() };
     }
     let text: Arc<str> = Arc::from(text);
+    if let Some(at) = text.find('\0') {
+        // YAML has no such character (1.2.2 §5.1): a parser may take it for the end.
+        let span = Span { start: at, end: at + 1 };
+        let message = format!("{source_name} is no text: it has a character NUL");
+        let problems = vec![Problem::new("yaml.character", source_name, &text, span, message)];
+        return Parsed { problems, lost: true, ..Parsed::default() };
+    }
     let (trees, problems) = tree::read(source_name, &text);
+    // Whatever YAML itself refuses takes a document with it of which nothing is known.
+    let mut parsed = Parsed { lost: !problems.is_empty(), ..Parsed::default() };
     let mut checker = Checker { source: source_name, text: &text, problems };
-    let documents = trees.into_iter().filter_map(|tree| document(&mut checker, tree)).collect();
-    (documents, checker.problems)
+    for tree in trees {
+        let before = checker.problems.len();
+        let tree = Arc::new(tree);
+        match document(&mut checker, &tree) {
+            Some(found) => parsed.documents.push(found),
+            None => {
+                let why = checker.problems.get(before).map_or("", |one| one.message.as_str());
+                match recover::stub(&tree, why) {
+                    Recovered::Lost => parsed.lost = true,
+                    Recovered::Nothing => {}
+                    Recovered::Stub(metadata, resource, stub) => parsed.stubs.push(Document {
+                        source: source_name.to_owned(),
+                        metadata: *metadata,
+                        resource: *resource,
+                        since: NEW,
+                        stub: Some(stub),
+                        text: Arc::clone(&text),
+                        tree,
+                        lines_before: 0,
+                    }),
+                }
+            }
+        }
+    }
+    parsed.problems = checker.problems;
+    parsed
 }
 
-fn document(checker: &mut Checker<'_>, tree: Node) -> Option<Document> {
-    let kind = kind_of(checker, &tree)?;
+fn document(checker: &mut Checker<'_>, tree: &Arc<Node>) -> Option<Document> {
+    let kind = kind_of(checker, tree)?;
     let before = checker.problems.len();
-    checker.check(&tree, &kind.schema, "");
+    checker.check(tree, &kind.schema, "");
     if checker.problems.len() > before {
         return None;
     }
@@ -134,13 +246,15 @@ fn document(checker: &mut Checker<'_>, tree: Node) -> Option<Document> {
         .map_err(|error| error.to_string())
         .and_then(|metadata| Ok((metadata, Resource::read(kind.kind, spec)?)));
     match read {
-        Ok((_, resource)) if wrong(checker, &tree, &resource) => None,
+        Ok((_, resource)) if wrong(checker, tree, &resource) => None,
         Ok((metadata, resource)) => Some(Document {
             source: checker.source.to_owned(),
             metadata,
             resource,
+            since: NEW,
+            stub: None,
             text: Arc::clone(checker.text),
-            tree: Arc::new(tree),
+            tree: Arc::clone(tree),
             lines_before: 0,
         }),
         Err(error) => {

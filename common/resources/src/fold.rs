@@ -5,6 +5,7 @@ mod grants;
 mod listeners;
 mod routes;
 mod services;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod trust;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::document::Document;
+use crate::document::{Document, NEW};
 use crate::kinds::{GatewaySpec, IdentityFiles, RolloutSpec, ServiceSpec, Spec};
 use crate::node_name::NodeName;
 use crate::plan::{AddressPlan, NodePlan};
@@ -77,6 +78,8 @@ pub(crate) struct Fold<'a> {
     pub(crate) node: &'a NodeName,
     pub(crate) files: Files<'a>,
     documents: BTreeMap<(&'static str, String), &'a Document>,
+    /// Documents that share kind, namespace and name with others and are not in force.
+    doubles: Vec<&'a Document>,
     problems: Vec<Problem>,
     statuses: BTreeMap<(&'static str, String), Vec<Condition>>,
 }
@@ -93,6 +96,7 @@ pub fn fold(
         node,
         files,
         documents: BTreeMap::new(),
+        doubles: Vec::new(),
         problems: Vec::new(),
         statuses: BTreeMap::new(),
     };
@@ -117,6 +121,7 @@ pub fn trust_policies(
         node: &node,
         files,
         documents: BTreeMap::new(),
+        doubles: Vec::new(),
         problems: Vec::new(),
         statuses: BTreeMap::new(),
     };
@@ -125,25 +130,92 @@ pub fn trust_policies(
 }
 
 impl<'a> Fold<'a> {
+    /// Of documents with one kind, namespace and name the one longest in force stays; when none is, none of them counts.
     fn index(&mut self, documents: &'a [Document]) {
+        let mut groups: BTreeMap<(&'static str, String), Vec<&'a Document>> = BTreeMap::new();
         for document in documents {
-            let id = (document.kind(), document.key());
-            if let Some(first) = self.documents.get(&id) {
-                let message = format!("{} {} is there twice; the first counts", id.0, id.1);
-                let problem = document.problem("document.duplicate", "/metadata/name", message);
-                self.problems.push(problem.also(first.place("/metadata/name", "the first")));
-                continue;
-            }
+            groups.entry((document.kind(), document.key())).or_default().push(document);
+        }
+        for (id, mut all) in groups {
             let holds = |kind, reason: &str| Condition {
                 kind,
                 status: true,
                 reason: reason.to_owned(),
                 message: String::new(),
             };
-            self.statuses
-                .insert(id.clone(), vec![holds(ACCEPTED, ACCEPTED), holds(RESOLVED, RESOLVED)]);
-            self.documents.insert(id, document);
+            let mut conditions = vec![holds(ACCEPTED, ACCEPTED), holds(RESOLVED, RESOLVED)];
+            let stub = all.iter().find_map(|one| one.stub.as_ref());
+            if let (Some(stub), Some(accepted)) = (stub, conditions.first_mut()) {
+                let (reason, message) = ("Invalid".to_owned(), stub.why.clone());
+                *accepted = Condition { kind: ACCEPTED, status: false, reason, message };
+            }
+            self.statuses.insert(id.clone(), conditions);
+            all.sort_by_key(|one| (one.source.clone(), one.line()));
+            let stays = match all.as_slice() {
+                [_] => Some(0),
+                many => longest(many.iter().map(|one| one.since)),
+            };
+            for (at, document) in all.iter().enumerate() {
+                if stays == Some(at) {
+                    self.documents.insert(id.clone(), document);
+                    continue;
+                }
+                self.doubles.push(document);
+                let then = stays.and_then(|at| all.get(at)).map_or_else(
+                    || "neither counts".to_owned(),
+                    |one| format!("the one of {} stays in force", one.source),
+                );
+                let message = format!("{} {} is there twice; {then}", id.0, id.1);
+                let mut problem = document.problem("document.duplicate", "/metadata/name", message);
+                for other in all.iter().filter(|one| !std::ptr::eq(**one, *document)) {
+                    problem = problem.also(other.place("/metadata/name", "the other"));
+                }
+                let problem = problem.help("keep one of them, or give one another name");
+                if stays.is_none() {
+                    self.fail(document, ACCEPTED, "Conflicted", problem);
+                } else {
+                    self.problems.push(problem);
+                }
+            }
         }
+    }
+
+    /// Of claims to one thing that several documents (or places of one) make, the one longest in force stays; the others,
+    /// or all of them, are refused with every place. Answers which claims lost.
+    pub(crate) fn contradictions<K: Ord>(
+        &mut self,
+        claims: &[(K, Claim<'a>)],
+        code: &str,
+        said: impl Fn(&K) -> String,
+    ) -> Vec<bool> {
+        let mut groups: BTreeMap<&K, Vec<usize>> = BTreeMap::new();
+        for (at, (key, _)) in claims.iter().enumerate() {
+            groups.entry(key).or_default().push(at);
+        }
+        let mut lost = vec![false; claims.len()];
+        for (key, members) in groups.into_iter().filter(|(_, members)| members.len() > 1) {
+            let all: Vec<&Claim<'a>> =
+                members.iter().filter_map(|at| claims.get(*at)).map(|(_, claim)| claim).collect();
+            let stays = longest(all.iter().map(|one| one.document.since));
+            let then = if stays.is_some() {
+                "what is longer in force stays"
+            } else {
+                "none of them counts"
+            };
+            for (at, claim) in all.iter().enumerate().filter(|(at, _)| Some(*at) != stays) {
+                let message = format!("{}; {then}", said(key));
+                let mut problem = claim.document.problem(code, &claim.pointer, message);
+                for (other, one) in all.iter().enumerate().filter(|(other, _)| *other != at) {
+                    let label = if Some(other) == stays { "this one stays" } else { "the other" };
+                    problem = problem.also(one.document.place(&one.pointer, label));
+                }
+                self.fail(claim.document, ACCEPTED, "Conflicted", problem);
+                if let Some(lost) = members.get(at).and_then(|index| lost.get_mut(*index)) {
+                    *lost = true;
+                }
+            }
+        }
+        lost
     }
 
     /// The document of that kind and `namespace/name`.
@@ -232,6 +304,27 @@ impl<'a> Fold<'a> {
             }
         }
     }
+}
+
+/// What a document says that only one may say.
+#[derive(Clone)]
+pub(crate) struct Claim<'a> {
+    pub(crate) document: &'a Document,
+    pub(crate) pointer: String,
+}
+
+/// Which of these is in force for longer than all others; `None` when none is known to be.
+pub(crate) fn longest(since: impl Iterator<Item = u64>) -> Option<usize> {
+    let mut first: Option<(usize, u64)> = None;
+    let mut tie = false;
+    for (at, since) in since.enumerate() {
+        match first {
+            Some((_, lowest)) if since > lowest => {}
+            Some((_, lowest)) if since == lowest => tie = true,
+            _ => (first, tie) = (Some((at, since)), false),
+        }
+    }
+    first.filter(|(_, since)| !tie && *since != NEW).map(|(at, _)| at)
 }
 
 impl<'a> Place<'a> {

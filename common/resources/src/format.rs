@@ -149,6 +149,11 @@ pub(crate) fn rule(format: &str) -> &'static str {
     }
 }
 
+/// The unit that somebody most likely meant who left it out of a text of that format.
+pub(crate) fn unit(format: &str) -> Option<&'static str> {
+    (format == "gateway-duration").then_some("ms")
+}
+
 /// Whether `text` is of that format; unknown formats accept all.
 pub(crate) fn accepts(format: &str, text: &str) -> bool {
     match format {

@@ -22,19 +22,23 @@ mod kinds;
 mod node_name;
 pub mod plan;
 mod problem;
+mod recover;
 pub mod redact;
+mod rules;
+mod sound;
 mod split;
 #[cfg(test)]
 mod tests;
 mod text;
 mod tree;
 
-pub use document::{Document, Metadata, parse};
+pub use document::{Document, Metadata, NEW, Parsed, parse, read};
 pub use fold::{Condition, Folded, ResourceStatus, fold, grant_plan, trust_policies};
 pub use format::{Bytes, Millis, Rate};
 pub use kinds::*;
 pub use node_name::{BadNodeName, NodeName};
 pub use problem::{Place, Problem};
+pub use sound::{LeftOut, Verdict, sound_routes};
 pub use split::{parts, texts};
 pub use text::{CheckedText, suggest};
 pub use tree::{Node, Span, Value};

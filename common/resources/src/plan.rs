@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 pub use crate::kinds::{
     Algorithm, AmbiguousPaths, EmptySegments, Isolation, ListenerReasons, OnFailure, PathEscapes,
-    Phase,
+    Phase, World,
 };
 
 macro_rules! plans {
@@ -124,6 +124,9 @@ plans! {
         pub on_failure: OnFailure,
         /// How long instances live.
         pub isolation: Isolation,
+        /// The contract its catalogue entry says it fulfils; the component must. None: the entry is not known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub world: Option<World>,
         /// Rules it applies to: `ns/route/` (all of a route) or `ns/route/rule`; none is all.
         pub scope: Option<Vec<String>>,
         /// Who must have signed, beyond the trust policy.

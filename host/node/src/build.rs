@@ -3,6 +3,7 @@
 use crate::claims::check_claims;
 use crate::store::{Artifact, Store};
 use crate::ticks::{Ticking, Ticks};
+use serde_json::Value as Json;
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -10,11 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tamis_engine::{
     Cache, Compiled, Engine, EngineError, Exporter, FailureMode, Filter, FilterOptions,
-    FilterState, Grant, Hook, HttpFetch, Isolation, Secrets,
+    FilterState, Grant, Hook, HttpFetch, Inspection, Isolation, Secrets, check_imports, inspect,
 };
 use tamis_observe::Metrics;
 use tamis_proxy::{Attached, Phase, Shadow, Slot, SlotRefusal, SlotState, SlotStatus};
-use tamis_resources::plan::{self, FilterPlan, OnFailure, RefusedPlan, SignedByPlan};
+use tamis_resources::plan::{self, FilterPlan, OnFailure, RefusedPlan, SignedByPlan, World};
+use tamis_resources::{LeftOut, sound_routes};
 use tamis_trust::{
     Digest, Manifest, Policy, Request, Verified, Version, bundle_lines, verify, verify_manifest,
 };
@@ -50,6 +52,8 @@ struct Good {
     /// Of the artifact it was made of, to judge it again under another policy.
     proof: Arc<Proof>,
     verified: Verified,
+    /// Routes that it does not take, when it is a router.
+    left_out: Vec<LeftOut>,
     /// Stops its background work when the last holder is gone.
     _ticking: Option<Arc<Ticking>>,
 }
@@ -154,6 +158,158 @@ impl From<EngineError> for Refusal {
     }
 }
 
+/// A refusal with the places it finds in the configuration.
+pub(crate) struct Faulty {
+    pub(crate) refusal: Refusal,
+    /// JSON pointers into the configuration, with what is wrong there.
+    pub(crate) places: Vec<(String, String)>,
+}
+
+impl From<Refusal> for Faulty {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, places: Vec::new() }
+    }
+}
+
+impl From<EngineError> for Faulty {
+    fn from(error: EngineError) -> Self {
+        let places = match &error {
+            EngineError::Configure { errors, .. } => errors.clone(),
+            _ => Vec::new(),
+        };
+        Self { refusal: error.into(), places }
+    }
+}
+
+/// What a filter is granted.
+fn granted(proven: &Proven) -> Result<Grant, Refusal> {
+    serde_json::from_str(&proven.grant).map_err(|error| {
+        let remedy = "correct its Grant; `tamis check` says where";
+        Refusal::new("grant.format", error.to_string(), remedy)
+    })
+}
+
+/// Whether its configuration is made of routes.
+fn routes(plan: &FilterPlan) -> bool {
+    plan.config.get("routes").is_some_and(Json::is_array)
+        && plan.world.is_none_or(|world| matches!(world, World::RoutePolicy))
+}
+
+/// What an error says of a configuration.
+fn faults(error: EngineError) -> Vec<(String, String)> {
+    match error {
+        EngineError::Configure { errors, .. } if !errors.is_empty() => errors,
+        error => vec![(String::new(), error.to_string())],
+    }
+}
+
+/// Why a router may not serve whose rules do not cover what something is attached to: what is attached there would never
+/// be asked.
+fn uncovered(filter: &Filter, plan: &FilterPlan, scopes: &[&[String]]) -> Option<Refusal> {
+    if !filter.has(Hook::Router) || scopes.is_empty() {
+        return None;
+    }
+    let covers = |scope: &&[String], rule: &str| {
+        scope.iter().any(|entry| {
+            if entry.ends_with('/') { rule.starts_with(entry.as_str()) } else { rule == entry }
+        })
+    };
+    let mut missing: Vec<String> = rule_names(&plan.config);
+    missing.retain(|rule| {
+        scopes.iter().any(|scope| covers(scope, rule)) && !filter.rules().contains(rule)
+    });
+    let (first, more) = (missing.first()?, missing.len().saturating_sub(1));
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let rule = format!(
+        "the router has no rule named `{first}`{more}, to which filters are attached that would never be asked"
+    );
+    let remedy = "name rules as the configuration does: `NAMESPACE/ROUTE/RULE`, the index of a rule without a name";
+    Some(Refusal::new("router.rules", rule, remedy))
+}
+
+/// The names that the rules of a router have by its configuration.
+fn rule_names(config: &Json) -> Vec<String> {
+    let list = |json: &Json, name: &str| -> Vec<Json> {
+        json.get(name).and_then(Json::as_array).cloned().unwrap_or_default()
+    };
+    let mut names = Vec::new();
+    for route in list(config, "routes") {
+        let name = route.get("name").and_then(Json::as_str).unwrap_or_default();
+        for (at, rule) in list(&route, "rules").iter().enumerate() {
+            let rule = rule.get("name").and_then(Json::as_str);
+            names.push(format!("{name}/{}", rule.map_or_else(|| at.to_string(), str::to_owned)));
+        }
+    }
+    names
+}
+
+/// A guard of a part of a route that its router does not take: what the part was is not known any more, and others may
+/// route it now. It guards, refused, all routes of that namespace. None when it is none such.
+fn unguarded(plan: &FilterPlan, routers: &[(&FilterPlan, &[LeftOut])]) -> Option<FilterPlan> {
+    let scope = plan.scope.as_ref()?;
+    if !matches!(plan.phase, plan::Phase::Authn | plan::Phase::Authz) {
+        return None;
+    }
+    let guarded = |one: &&LeftOut| {
+        let prefix = format!("{}/", one.route);
+        one.whole && scope.iter().any(|entry| entry.starts_with(&prefix))
+    };
+    let lost = routers.iter().flat_map(|(_, left_out)| left_out.iter()).find(guarded)?;
+    let namespace = format!("{}/", lost.route.split('/').next().unwrap_or_default());
+    let mut wider = scope.clone();
+    for (router, _) in routers {
+        for route in router.config.get("routes").and_then(Json::as_array).into_iter().flatten() {
+            let name = route.get("name").and_then(Json::as_str).unwrap_or_default();
+            let entry = format!("{name}/");
+            if name.starts_with(&namespace) && !wider.contains(&entry) {
+                wider.push(entry);
+            }
+        }
+    }
+    let reason = format!(
+        "the router does not take {} {} ({}: {}), a part of which this guards, so all routes of its namespace are refused",
+        lost.kind, lost.route, lost.pointer, lost.message
+    );
+    let refused = RefusedPlan {
+        code: "route.refused".to_owned(),
+        reason,
+        set_by: "the router".to_owned(),
+        remedy: format!("mend {} {}", lost.kind, lost.route),
+    };
+    Some(FilterPlan { scope: Some(wider), refused: Some(refused), ..plan.clone() })
+}
+
+/// Whether a component is of the world that its catalogue entry names: it has the hook that makes it one, and no hook
+/// beyond (`wit/worlds.wit`).
+fn fulfils(filter: &str, world: World, inspection: &Inspection) -> Result<(), Refusal> {
+    let (needs, may): (&[Hook], &[Hook]) = match world {
+        World::Authorizer => (&[Hook::Request], &[]),
+        World::RefreshingAuthorizer => (&[Hook::Request], &[Hook::Tick]),
+        World::HeadPolicy => (&[], &[Hook::Request, Hook::Response]),
+        World::Transformer => {
+            (&[], &[Hook::Request, Hook::RequestBody, Hook::Response, Hook::ResponseBody])
+        }
+        World::RoutePolicy => (&[Hook::Router], &[]),
+        World::RetryPolicy => (&[Hook::Retry], &[]),
+        World::HedgePolicy => (&[Hook::Hedge], &[]),
+        World::BreakerPolicy => (&[Hook::CircuitBreaker], &[]),
+        World::BalancePolicy => (&[Hook::Balancer], &[]),
+        World::TelemetryPolicy => (&[Hook::Telemetry], &[]),
+        World::ConnectionPolicy => (&[Hook::Connection], &[]),
+        World::Everything => return Ok(()),
+    };
+    let lacks = needs.iter().find(|hook| !inspection.has(**hook));
+    let beyond = inspection.hooks.iter().find(|hook| !needs.contains(hook) && !may.contains(hook));
+    let why = match (lacks, beyond) {
+        (Some(hook), _) => format!("it does not export `{}`", hook.as_str()),
+        (None, Some(hook)) => format!("it exports `{}` also", hook.as_str()),
+        (None, None) => return Ok(()),
+    };
+    let rule = format!("the component of {filter} is no {world:?}: {why}");
+    let remedy = "correct `world` of its Filter, or pin the component that is meant";
+    Err(Refusal::new("filter.world", rule, remedy))
+}
+
 /// One attachment's place in a generation, and what is told of it.
 pub(crate) struct Built {
     /// None when it fails open and cannot run.
@@ -161,6 +317,8 @@ pub(crate) struct Built {
     pub(crate) status: SlotStatus,
     /// The digest and version that run in it; none: nothing does.
     pub(crate) running: Option<(Digest, Version)>,
+    /// Routes that it does not take, when it is a router.
+    pub(crate) left_out: Vec<LeftOut>,
     /// The candidate in its shadow, or why there is none; none: none is wanted.
     pub(crate) shadow: Option<Result<(Digest, Version), Refusal>>,
 }
@@ -228,8 +386,32 @@ impl Builder {
     /// Builds what is wanted. Whatever fails affects its own slot alone.
     pub(crate) fn build_wanted(&mut self, wanted: &[Wanted<'_>], rules: Rules<'_>) -> Vec<Built> {
         let index = self.store.index();
-        let mut built: Vec<Built> =
-            wanted.iter().map(|wanted| self.slot(wanted, rules, &index)).collect();
+        // Routers first: whose routes they do not take guards nothing in particular any more.
+        let mut made: HashMap<usize, Built> = HashMap::new();
+        let scopes: Vec<&[String]> =
+            wanted.iter().filter_map(|one| one.plan.scope.as_deref()).collect();
+        for (at, one) in wanted.iter().enumerate().filter(|(_, one)| routes(one.plan)) {
+            made.insert(at, self.slot(one, rules, &index, &scopes));
+        }
+        let routers: Vec<(&FilterPlan, &[LeftOut])> = made
+            .iter()
+            .filter_map(|(at, one)| Some((wanted.get(*at)?.plan, one.left_out.as_slice())))
+            .collect();
+        let closed: Vec<Option<FilterPlan>> =
+            wanted.iter().map(|one| unguarded(one.plan, &routers)).collect();
+        let mut built = Vec::with_capacity(wanted.len());
+        for (at, (one, closed)) in wanted.iter().zip(&closed).enumerate() {
+            built.push(match (made.remove(&at), closed) {
+                (Some(made), _) => made,
+                (None, Some(plan)) => {
+                    let Wanted { slot, logged, .. } = *one;
+                    let refused = one.refused.clone();
+                    let closed = Wanted { slot, plan, refused, logged, shadow: None };
+                    self.slot(&closed, rules, &index, &[])
+                }
+                (None, None) => self.slot(one, rules, &index, &[]),
+            });
+        }
         for (wanted, built) in wanted.iter().zip(&mut built) {
             self.shadow(wanted, built, rules, &index);
         }
@@ -278,8 +460,9 @@ impl Builder {
     ) -> Result<&Candidate, Refusal> {
         let proven = self.proven(wanted, rules, index)?;
         if self.shadows.get(slot).is_none_or(|there| there.key != proven.key) {
-            let compiled = self.compiled(&proven)?;
-            let filter = Filter::shadow(&compiled, self.options(slot, wanted.plan, &proven)?)?;
+            let compiled = self.compiled(wanted.plan, &proven)?;
+            let options = self.options(slot, wanted.plan, &proven, None)?;
+            let filter = Filter::shadow(&compiled, options)?;
             let Verified { digest, version, .. } = proven.verified;
             let candidate = Candidate {
                 key: proven.key,
@@ -297,15 +480,16 @@ impl Builder {
         wanted: &Wanted<'_>,
         rules: Rules<'_>,
         index: &HashMap<String, PathBuf>,
+        scopes: &[&[String]],
     ) -> Built {
         let plan = wanted.plan;
-        let refusal = match self.run(wanted, rules, index) {
+        let refusal = match self.run(wanted, rules, index, scopes) {
             Ok(good) => {
                 let status = status(wanted, Some(&good), SlotState::Serving, None);
                 let attached = attached(wanted, Slot::Running(good.filter.clone()));
-                let running = good.running();
+                let (running, left_out) = (good.running(), good.left_out.clone());
                 self.good.insert(wanted.slot.to_owned(), good);
-                return Built { attached: Some(attached), status, running, shadow: None };
+                return Built { attached: Some(attached), status, running, left_out, shadow: None };
             }
             Err(Refusal(refusal)) => refusal,
         };
@@ -324,21 +508,22 @@ impl Builder {
             };
             request(pinned, signed, rules, Some(&plan.filter))
                 .is_ok_and(|request| verify_manifest(&request).is_ok())
+                && uncovered(&good.filter, plan, scopes).is_none()
         });
         if let Some(good) = kept {
             let detail = format!("{detail}; version {} keeps serving", good.filter.version());
             tracing::warn!(attachment = wanted.slot, code, "{detail}");
             let status = status(wanted, Some(good), state, Some(detail));
             let attached = attached(wanted, Slot::Running(good.filter.clone()));
-            let running = good.running();
-            return Built { attached: Some(attached), status, running, shadow: None };
+            let (running, left_out) = (good.running(), Vec::new());
+            return Built { attached: Some(attached), status, running, left_out, shadow: None };
         }
         let closed = plan.on_failure == OnFailure::Closed;
         let then = if closed { "exchanges in its scope are refused" } else { "it is left out" };
         tracing::warn!(attachment = wanted.slot, code, "{detail}; {then}");
         let status = status(wanted, None, state, Some(format!("{detail}; {then}")));
         let attached = closed.then(|| attached(wanted, Slot::Refused { code, detail }));
-        Built { attached, status, running: None, shadow: None }
+        Built { attached, status, running: None, left_out: Vec::new(), shadow: None }
     }
 
     /// From pin to running filter.
@@ -347,17 +532,23 @@ impl Builder {
         wanted: &Wanted<'_>,
         rules: Rules<'_>,
         index: &HashMap<String, PathBuf>,
+        scopes: &[&[String]],
     ) -> Result<Good, Refusal> {
         let proven = self.proven(wanted, rules, index)?;
         if let Some(good) = self.good.get(wanted.slot)
             && good.key == proven.key
         {
+            if let Some(refusal) = uncovered(&good.filter, wanted.plan, scopes) {
+                return Err(refusal);
+            }
             return Ok(Good { verified: proven.verified, ..good.clone() });
         }
-        let compiled = self.compiled(&proven)?;
-        let options = self.options(wanted.slot, wanted.plan, &proven)?;
-        let state = Arc::clone(&options.state);
-        let filter = Filter::new(&compiled, options)?;
+        let made = self.make(wanted, &proven);
+        let (filter, left_out) = made.map_err(|faulty| faulty.refusal)?;
+        if let Some(refusal) = uncovered(&filter, wanted.plan, scopes) {
+            return Err(refusal);
+        }
+        let state = Arc::clone(filter.state());
         let (name, signers) = (wanted.plan.filter.clone(), signers(&proven.verified));
         self.states.insert(wanted.slot.to_owned(), Kept { filter: name, signers, state });
         // What it fetches before its first exchange (keys, say) is there when the exchange comes.
@@ -365,7 +556,45 @@ impl Builder {
         let Proven { artifact, verified, key, .. } = proven;
         let logged = wanted.logged.to_vec();
         let proof = Proof { manifest: artifact.manifest, bundles: artifact.bundles, logged };
-        Ok(Good { key, filter, proof: Arc::new(proof), verified, _ticking: ticking })
+        let proof = Arc::new(proof);
+        Ok(Good { key, filter, proof, verified, left_out, _ticking: ticking })
+    }
+
+    /// The filter of what may run. A router that does not take all of its routes is made of those that it takes.
+    fn make(
+        &mut self,
+        wanted: &Wanted<'_>,
+        proven: &Proven,
+    ) -> Result<(Filter, Vec<LeftOut>), Faulty> {
+        let (slot, plan) = (wanted.slot, wanted.plan);
+        let compiled = self.compiled(plan, proven)?;
+        let refusal = match Filter::new(&compiled, self.options(slot, plan, proven, None)?) {
+            Ok(filter) => return Ok((filter, Vec::new())),
+            Err(refusal) if routes(plan) => refusal,
+            Err(refusal) => return Err(refusal.into()),
+        };
+        let mut verdict = |config: &Json| match self.options(slot, plan, proven, Some(config)) {
+            Ok(options) => Filter::new(&compiled, options).map_or_else(faults, |_| Vec::new()),
+            Err(refusal) => vec![(String::new(), refusal.0.rule)],
+        };
+        let (sound, left_out) = sound_routes(&plan.config, &mut verdict);
+        if left_out.is_empty() {
+            return Err(refusal.into());
+        }
+        let filter = Filter::new(&compiled, self.options(slot, plan, proven, Some(&sound))?)?;
+        Ok((filter, left_out))
+    }
+
+    /// What may run in a slot, made as it would be for serving, and thrown away.
+    pub(crate) fn tried(
+        &mut self,
+        plan: &FilterPlan,
+        policies: &[Policy],
+    ) -> Result<(Filter, Vec<LeftOut>), Faulty> {
+        let index = self.store.index();
+        let wanted = Wanted { slot: slot_of(plan), plan, refused: None, logged: &[], shadow: None };
+        let proven = self.proven(&wanted, Rules { policies, age: Duration::ZERO }, &index)?;
+        self.make(&wanted, &proven)
     }
 
     /// From pin to an artifact that may run there.
@@ -417,9 +646,16 @@ impl Builder {
         Ok(Proven { artifact, verified, config, grant, key })
     }
 
-    /// Its machine code, once its manifest was found to say what it is.
-    fn compiled(&self, proven: &Proven) -> Result<Compiled, Refusal> {
-        let compiled = self.compile(&proven.artifact)?;
+    /// Its machine code, once it was found to be granted all it imports and its manifest to say what it is.
+    fn compiled(&self, plan: &FilterPlan, proven: &Proven) -> Result<Compiled, Refusal> {
+        let grant = granted(proven)?;
+        let compiled = self.compile(&proven.artifact, |inspection| {
+            check_imports(&plan.filter, inspection, &grant).map_err(EngineError::from)?;
+            match plan.world {
+                Some(world) => fulfils(&plan.filter, world, inspection),
+                None => Ok(()),
+            }
+        })?;
         let manifest = Manifest::parse(&proven.artifact.manifest).map_err(|error| {
             let remedy = "sign and push it again with `tamis filter sign`";
             Refusal::new("trust.format", error.to_string(), remedy)
@@ -434,16 +670,14 @@ impl Builder {
         slot: &str,
         plan: &FilterPlan,
         proven: &Proven,
+        config: Option<&Json>,
     ) -> Result<FilterOptions, Refusal> {
-        let grant: Grant = serde_json::from_str(&proven.grant).map_err(|error| {
-            let remedy = "correct its Grant; `tamis check` says where";
-            Refusal::new("grant.format", error.to_string(), remedy)
-        })?;
+        let grant = granted(proven)?;
         Ok(FilterOptions {
             name: plan.filter.clone(),
             digest: proven.verified.digest.to_string(),
             version: proven.verified.version.to_string(),
-            config_json: proven.config.clone(),
+            config_json: config.map_or_else(|| proven.config.clone(), Json::to_string),
             grant,
             state: self.state(slot, &plan.filter, &signers(&proven.verified)),
             fetch: Some(Arc::clone(&self.fetch)),
@@ -459,12 +693,19 @@ impl Builder {
         })
     }
 
-    fn compile(&self, artifact: &Artifact) -> Result<Compiled, EngineError> {
+    /// What `allowed` refuses is not compiled: that may take a minute, and what is missing is known before.
+    fn compile(
+        &self,
+        artifact: &Artifact,
+        allowed: impl Fn(&Inspection) -> Result<(), Refusal>,
+    ) -> Result<Compiled, Refusal> {
         let key = Digest::of(&artifact.component).to_string();
         let code = self.code.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         if let Some(compiled) = code {
+            allowed(compiled.inspection())?;
             return Ok(compiled);
         }
+        allowed(&inspect(&artifact.component)?)?;
         let compiled = self.engine.compile(&artifact.component, self.cache.as_deref())?;
         let mut code = self.code.0.lock().unwrap_or_else(PoisonError::into_inner);
         if code.len() >= CODE_MAX {

@@ -3,7 +3,7 @@
 use crate::NodeError;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use tamis_resources::{Document, Problem, parse};
+use tamis_resources::{Document, Parsed, Problem};
 
 /// Where documents come from.
 #[derive(Debug, Clone)]
@@ -23,6 +23,10 @@ pub struct Documents {
     pub problems: Vec<Problem>,
     /// Files and folders that could not be read.
     pub unreadable: Vec<Unreadable>,
+    /// What stands in for documents that cannot be used, where no good form of them is known.
+    pub stubs: Vec<Document>,
+    /// Files with a part that could not be read at all.
+    pub lost: Vec<String>,
 }
 
 /// A file or folder that could not be read.
@@ -79,9 +83,12 @@ impl Source {
             let name = below(&file);
             match text(&file) {
                 Ok(text) => {
-                    let (documents, problems) = parse(&name, &text);
+                    let Parsed { documents, problems, stubs, lost } =
+                        tamis_resources::read(&name, &text);
                     read.documents.extend(documents);
                     read.problems.extend(problems);
+                    read.stubs.extend(stubs);
+                    read.lost.extend(lost.then_some(name));
                 }
                 Err(why) => read.unreadable.push(Unreadable { path: name, why }),
             }

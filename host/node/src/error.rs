@@ -13,6 +13,16 @@ pub enum NodeError {
         /// What is missing.
         why: String,
     },
+    /// A part of the documents cannot be read, and nobody knows what was in it.
+    #[error("`{node}` does not start: {} cannot be read, and what they guard is not known; mend or remove them ({why})", files.join(", "))]
+    Unready {
+        /// Its name.
+        node: String,
+        /// What cannot be read.
+        files: Vec<String>,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A folder or file cannot be read.
     #[error("{path} cannot be read", path = path.display())]
     Read {

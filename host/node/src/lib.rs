@@ -7,11 +7,14 @@
 
 mod build;
 mod certificates;
+mod chains;
 mod claims;
 mod documents;
 mod error;
+mod examine;
 mod fetch;
 mod follow;
+mod good;
 mod node;
 pub mod private;
 mod sockets;
@@ -25,6 +28,7 @@ pub use certificates::CertificateWatch;
 pub use claims::check_claims;
 pub use documents::{Documents, Source, Unreadable};
 pub use error::NodeError;
+pub use examine::{Examiner, Finding};
 pub use follow::{Follow, Following};
 pub use node::{Node, NodeOptions, Reload, Shared};
 pub use sockets::causes;

@@ -2,15 +2,16 @@
 
 use crate::NodeError;
 use crate::build::{Builder, Built, Code, Rules};
-use crate::documents::{Documents, Source};
+use crate::documents::Source;
 use crate::fetch::Fetcher;
 use crate::follow::{Followed, NowRuns};
+use crate::good::Good;
 use crate::sockets::Sockets;
 use crate::store::Store;
 use crate::ticks::Ticks;
 use serde_json::json;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tamis_engine::{Cache, CacheFolders, Engine, Exporter, FilterSpan, Secrets};
@@ -20,7 +21,7 @@ use tamis_proxy::{
 };
 use tamis_resources::plan::{ListenerPlan, NodePlan};
 use tamis_resources::redact::{redact, without};
-use tamis_resources::{Document, NodeName, Problem, fold};
+use tamis_resources::{Document, LeftOut, NodeName, Problem, fold};
 use tamis_sync::SHADOW;
 use tamis_trust::{Digest, Policy};
 
@@ -110,8 +111,8 @@ pub struct Node {
 struct Staging {
     builder: Builder,
     sockets: Sockets,
-    /// The last good documents of each file.
-    good: HashMap<String, Vec<Document>>,
+    /// The last good documents.
+    good: Good,
     number: u64,
     revision: String,
 }
@@ -210,13 +211,19 @@ fn now_runs(built: &[Built]) -> Vec<NowRuns> {
     all
 }
 
-/// The trust policies of a plan; one that is wrong trusts nobody.
+/// The trust policies of a plan; one that is wrong trusts nobody about what it speaks of.
 pub(crate) fn policies(plan: &NodePlan, notes: &mut Vec<String>) -> Vec<Policy> {
     let mut policies = Vec::new();
     for policy in &plan.trust {
         match Policy::from_json(policy.to_string().as_bytes()) {
             Ok(policy) => policies.push(policy),
-            Err(error) => notes.push(format!("trust policy: {error}; it trusts nobody")),
+            Err(error) => {
+                notes.push(format!("trust policy: {error}; it trusts nobody"));
+                let name = policy.get("name").and_then(|name| name.as_str()).unwrap_or_default();
+                let patterns = policy.get("namespaces").cloned().unwrap_or_default();
+                let patterns: Vec<String> = serde_json::from_value(patterns).unwrap_or_default();
+                policies.push(Policy::trusting_nobody(name, &patterns));
+            }
         }
     }
     policies
@@ -252,14 +259,16 @@ impl Node {
             secrets,
             Ticks::new()?,
         );
+        let (good, distrust) = Good::open(&source.root, &name);
         let mut staging = Staging {
             builder,
             sockets: Sockets::default(),
-            good: HashMap::new(),
+            good,
             number: 0,
             revision: String::new(),
         };
         let mut staged = staging.stage(&source, &name, followed.as_deref())?.redacted();
+        staged.notes.extend(distrust.filter(|_| followed.is_none()));
         let Some(generation) = staged.generation.take() else {
             let why = why(&staged.problems, &staged.notes);
             return Err(NodeError::NoPlan { node: name.to_string(), why });
@@ -390,16 +399,25 @@ impl Staging {
     }
 
     fn stage_documents(&mut self, source: &Source, name: &NodeName) -> Result<Staged, NodeError> {
-        let Documents { documents, mut problems, unreadable } = source.read()?;
-        let mut notes: Vec<String> = unreadable.iter().map(ToString::to_string).collect();
-        let mut broken: Vec<&str> = problems.iter().map(|one| one.place.source.as_str()).collect();
-        broken.extend(unreadable.iter().map(|one| one.path.as_str()));
-        let documents = self.keep_good(documents, &broken, &mut notes);
+        let read = source.read()?;
+        let mut problems = read.problems.clone();
+        let mut notes: Vec<String> = read.unreadable.iter().map(ToString::to_string).collect();
+        let cold = self.number == 0;
+        let completed = self.good.complete(read, cold, &mut notes);
+        let documents = completed.map_err(|files| NodeError::Unready {
+            node: name.to_string(),
+            files,
+            why: why(&problems, &notes),
+        })?;
         let folded = fold(&documents, name, &|file| source.file(file));
         problems.extend(folded.problems);
         let Some(plan) = folded.plan else { return Ok(Staged::nothing(problems, notes)) };
+        self.good.keep(&documents, &folded.statuses, &mut notes);
         let policies = policies(&plan, &mut notes);
         let built = self.builder.build(&plan.filters, &policies);
+        for one in &built {
+            problems.extend(one.left_out.iter().filter_map(|left| refused_route(&documents, left)));
+        }
         Ok(self.generate(source, &plan, built, problems, notes))
     }
 
@@ -412,12 +430,16 @@ impl Staging {
         problems: Vec<Problem>,
         mut notes: Vec<String>,
     ) -> Staged {
+        let built = crate::chains::one_of_each(plan, built);
         self.sockets.begin(plan.identity.as_deref());
         let mut listeners = self.sockets.listeners(source, &plan.listeners, &mut notes);
         let services = self.sockets.services(source, &plan.services, &mut notes);
         // Indices of the plan's filters to those of the generation: some may have been left out.
         let (mut filters, mut places, mut slots) = (Vec::new(), Vec::new(), Vec::new());
-        for Built { attached, status, .. } in built {
+        for Built { attached, mut status, left_out, .. } in built {
+            if !left_out.is_empty() && status.detail.is_none() {
+                status.detail = Some(told(&left_out));
+            }
             places.push(attached.is_some().then_some(filters.len()));
             filters.extend(attached);
             slots.push(status);
@@ -472,42 +494,29 @@ impl Staging {
         });
         Digest::of(parts.to_string().as_bytes()).hex().chars().take(12).collect()
     }
+}
 
-    /// A document that no longer parses keeps its last good form; one that was removed is gone.
-    fn keep_good(
-        &mut self,
-        documents: Vec<Document>,
-        broken: &[&str],
-        notes: &mut Vec<String>,
-    ) -> Vec<Document> {
-        let mut files: HashMap<String, Vec<Document>> = HashMap::new();
-        for document in documents {
-            files.entry(document.source.clone()).or_default().push(document);
-        }
-        // What lies in a folder that cannot be read is as good as broken.
-        let is_broken = |file: &str| broken.iter().any(|one| Path::new(file).starts_with(one));
-        let mut kept: Vec<_> = self.good.iter().filter(|(file, _)| is_broken(file)).collect();
-        kept.sort_by_key(|(file, _)| *file);
-        for (file, good) in kept {
-            let now = files.entry(file.clone()).or_default();
-            for document in good {
-                let same =
-                    |one: &Document| one.kind() == document.kind() && one.key() == document.key();
-                if !now.iter().any(same) {
-                    notes.push(format!(
-                        "{file}: {} {} stays as it was",
-                        document.kind(),
-                        document.key()
-                    ));
-                    now.push(document.clone());
-                }
-            }
-        }
-        self.good.clone_from(&files);
-        let mut documents: Vec<Document> = files.into_values().flatten().collect();
-        documents.sort_by_key(|one| (one.kind(), one.key()));
-        documents
-    }
+/// The problem of a route that a router does not take, at its place in the route's document.
+pub(crate) fn refused_route(documents: &[Document], left_out: &LeftOut) -> Option<Problem> {
+    let of = |one: &&Document| one.kind() == left_out.kind && one.key() == left_out.route;
+    let document = documents.iter().find(of)?;
+    let message = format!("the router does not take this: {}", left_out.message);
+    let mut problem = document.problem("route.refused", &left_out.pointer, message);
+    let share =
+        if left_out.whole { "all requests for its hosts" } else { "the requests it matches" };
+    problem.help = Some(format!("until it is mended, {share} are answered with 500"));
+    Some(problem)
+}
+
+/// What a router left out, in one line.
+fn told(left_out: &[LeftOut]) -> String {
+    let lines: Vec<String> = left_out
+        .iter()
+        .map(|one| {
+            format!("{} {} is left out: {}: {}", one.kind, one.route, one.pointer, one.message)
+        })
+        .collect();
+    lines.join("; ")
 }
 
 /// Why there is no plan, in one line.

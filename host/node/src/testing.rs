@@ -135,6 +135,7 @@ pub(crate) fn plan(name: &str, digest: &Digest) -> FilterPlan {
         config: Arc::new(json!({})),
         on_failure: OnFailure::Closed,
         isolation: Isolation::Worker,
+        world: None,
         scope: None,
         signed_by: None,
         grant: GrantPlan {

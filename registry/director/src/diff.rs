@@ -33,6 +33,9 @@ pub struct Diff {
     pub emptied: Vec<(String, String)>,
     /// Problems that are new with the change.
     pub problems: Vec<Problem>,
+    /// What would run that does not run like that now: pairs of a digest and a configuration, each once.
+    #[serde(skip)]
+    pub fresh: Vec<Arc<FilterPlan>>,
     /// Services that have proxies now.
     pub services: usize,
     /// Those of them whose proxies would do something else: in slots, listeners, trust or identity. Where
@@ -212,6 +215,11 @@ impl Diff {
         let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
         for name in names {
             if let Some(change) = compare(old.get(name).copied(), new.get(name).copied()) {
+                if let Some(fresh) = new.get(name).filter(|one| one.refused.is_none()) {
+                    let pair = |one: &FilterPlan| (one.digest.clone(), Arc::clone(&one.config));
+                    let known = self.fresh.iter().any(|one| pair(one) == pair(fresh));
+                    self.fresh.extend((!known).then(|| Arc::clone(fresh)));
+                }
                 self.slot(node, name, change);
             }
         }

@@ -90,7 +90,10 @@ impl Documents {
         let mut refused = Vec::new();
         for one in &applied.documents {
             match read(one) {
-                Ok(document) => {
+                Ok(mut document) => {
+                    // An edit leaves it as old as it is: of what contradicts itself the one longest in force stays.
+                    let there = self.by_key.get(&one.key);
+                    document.since = there.map_or(stamp.revision, |held| held.document.since);
                     let (digest, text) = (one.digest, Arc::from(one.text.as_str()));
                     let held = DocumentInForce { digest, text, stamp: stamp.clone(), document };
                     self.by_key.insert(one.key.clone(), held);

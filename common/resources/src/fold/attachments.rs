@@ -1,6 +1,6 @@
 //! Attachments: checked, pinned, granted, and put into the chain of each socket.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value as Json;
@@ -8,16 +8,19 @@ use serde_json::Value as Json;
 use super::grants::Granted;
 use super::listeners::Socket;
 use super::routes::Route;
-use super::{ACCEPTED, Fold, Place, RESOLVED};
+use super::{ACCEPTED, Claim, Fold, Place, RESOLVED, longest};
 use crate::check::suggestion;
-use crate::document::Document;
+use crate::document::{Document, Reach};
 use crate::kinds::{
     AttachmentDirection, FilterAttachmentSpec, FilterSpec, FiltersLockSpec, GatewaySpec, OnFailure,
-    Phase, Pin, ServiceSpec, TargetKind, World,
+    Phase, Pin, ServiceSpec, Spec as _, TargetKind, World,
 };
 use crate::node_name::NodeName;
 use crate::plan::{DirectionPlan, FilterPlan, GrantPlan, ListenerPlan, RefusedPlan};
 use crate::problem::Problem;
+
+/// One too many of a world in a chain.
+const SECOND: &str = "attachment.second";
 
 /// An attachment that is in the plan wherever it applies.
 pub(super) struct Attachment<'a> {
@@ -29,35 +32,53 @@ pub(super) struct Attachment<'a> {
 }
 
 /// A target that is there.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Target {
     kind: TargetKind,
+    /// `namespace/name`; a namespace when it is `all` of that kind in it.
     key: String,
     section: Option<String>,
+    all: bool,
 }
 
 /// Why an attachment cannot run: condition, reason of the condition, problem.
 type Refusal = (&'static str, &'static str, Problem);
 
 /// Where two attachments may not share an order.
-type Slot = (TargetKind, String, Option<String>, Phase, i32);
+type Slot = (Target, Phase, i32);
+
+/// What an attachment is put in force on, and what is wrong with it.
+#[derive(Default)]
+struct Targets {
+    found: Vec<Target>,
+    /// It guards, and a part of what it is to guard is not known or not enforced: it is refused as a whole.
+    unguarded: Option<Problem>,
+}
 
 impl<'a> Fold<'a> {
     /// All attachments that are in some chain, in the order of chains.
     pub(super) fn attachments(&mut self, routes: &[Route<'_>]) -> Vec<Attachment<'a>> {
         let grants = self.grants();
         self.check_locks();
-        let mut slots: BTreeMap<Slot, &Document> = BTreeMap::new();
-        let mut out = Vec::new();
+        let mut all = Vec::new();
         for (document, spec) in self.all::<FilterAttachmentSpec>() {
-            let (targets, unguarded) = self.targets(document, spec, routes);
+            all.push((document, spec, self.targets(document, spec, routes)));
+        }
+        let ties = self.ties(&all);
+        let mut out = Vec::new();
+        for (document, spec, Targets { found: targets, unguarded }) in all {
             let filter = self.find::<FilterSpec>(&spec.filter);
             let world = filter.map_or(World::Authorizer, |(_, filter)| filter.world);
             let mut plan = blank(document, spec);
+            plan.world = filter.map(|(_, filter)| filter.world);
+            if let Some(stub) = &document.stub {
+                let (code, reason) = ("document.invalid".to_owned(), stub.why.clone());
+                plan.refused = Some(refused(&code, reason));
+                out.push(Attachment { document, spec, world, targets, plan });
+                continue;
+            }
             let mut refusals = Vec::new();
             refusals.extend(unguarded.map(|problem| (RESOLVED, "TargetNotFound", problem)));
-            if let Some(problem) = tie(document, spec, &targets, &mut slots) {
-                refusals.push((ACCEPTED, "Conflicted", problem));
-            }
             refusals.extend(misuse(document, spec, world));
             if filter.is_none() {
                 refusals.push(self.unknown_filter(document, spec));
@@ -65,7 +86,8 @@ impl<'a> Fold<'a> {
                 let here = targets.iter().any(|target| target.may_concern(self.node));
                 refusals.extend(self.resolve(document, spec, &grants, here, &mut plan));
             }
-            if let Some((_, _, problem)) = refusals.first() {
+            let first = refusals.first().map(|(_, _, problem)| problem);
+            if let Some(problem) = first.or(ties.get(&document.key())) {
                 let (code, reason) = (problem.code.clone(), problem.message.clone());
                 let set_by = "the documents in force".to_owned();
                 let remedy = problem.help.clone().unwrap_or_default();
@@ -79,36 +101,102 @@ impl<'a> Fold<'a> {
                 out.push(Attachment { document, spec, world, targets, plan });
             }
         }
-        out.sort_by_key(|one| (one.spec.phase, one.spec.order, one.document.key()));
+        out.extend(self.doubled(routes));
+        out.sort_by_key(|one| (one.spec.phase, one.spec.order, one.plan.attachment.clone()));
         out
     }
 
-    /// The targets that are there. A guard (`authn`, `authz`) of a section that is not there guards the whole, refused:
-    /// a misspelt rule must not be left open; the second value says so.
+    /// What attachments were to do that share their name with others and are not in force: refused, each under a name of
+    /// its own, unless its faults leave exchanges alone.
+    fn doubled(&mut self, routes: &[Route<'_>]) -> Vec<Attachment<'a>> {
+        let mut out = Vec::new();
+        for (at, document) in self.doubles.clone().into_iter().enumerate() {
+            let Some(spec) = FilterAttachmentSpec::of(&document.resource) else { continue };
+            let Targets { found: targets, .. } = self.targets(document, spec, routes);
+            let mut plan = blank(document, spec);
+            if plan.on_failure != OnFailure::Closed {
+                continue;
+            }
+            plan.attachment = format!("{}~{at}", plan.attachment);
+            let reason = format!("FilterAttachment {} is there twice", document.key());
+            plan.refused = Some(refused("document.duplicate", reason));
+            out.push(Attachment { document, spec, world: World::Authorizer, targets, plan });
+        }
+        out
+    }
+
+    /// Orders that several attachments have in one phase of one target: the one longest in force stays, the others, or
+    /// all, are refused.
+    fn ties(
+        &mut self,
+        all: &[(&'a Document, &'a FilterAttachmentSpec, Targets)],
+    ) -> BTreeMap<String, Problem> {
+        let mut claims: Vec<(Slot, Claim<'a>)> = Vec::new();
+        for (document, spec, targets) in all.iter().filter(|(document, ..)| !document.is_stub()) {
+            let mut own: Vec<&Target> = targets.found.iter().filter(|one| !one.all).collect();
+            own.sort();
+            own.dedup();
+            let claim = || Claim { document: *document, pointer: "/spec/order".to_owned() };
+            claims
+                .extend(own.into_iter().map(|it| ((it.clone(), spec.phase, spec.order), claim())));
+        }
+        let before = self.problems.len();
+        let lost = self.contradictions(&claims, "attachment.tie", |(_, _, order)| {
+            format!("several attachments have order {order} in one phase of one target")
+        });
+        let mut ties: BTreeMap<String, Problem> = BTreeMap::new();
+        for ((_, claim), _) in claims.iter().zip(lost).filter(|(_, lost)| *lost) {
+            let place = claim.document.place(&claim.pointer, "here");
+            let of = |one: &&mut Problem| one.place == place && one.code == "attachment.tie";
+            let found = self.problems.iter_mut().skip(before).find(of);
+            if let Some(problem) = found {
+                problem.help = Some("give one of them another order".to_owned());
+                ties.insert(claim.document.key(), problem.clone());
+            }
+        }
+        ties
+    }
+
+    /// The targets that are there. A guard (`authn`, `authz`) of something that is not there guards, refused, everything
+    /// it may have been meant for: a misspelt rule the whole route, a misspelt route all routes of the namespace.
     fn targets(
         &mut self,
         document: &Document,
         spec: &FilterAttachmentSpec,
         routes: &[Route<'_>],
-    ) -> (Vec<Target>, Option<Problem>) {
-        let mut targets = Vec::new();
-        let mut unguarded = None;
+    ) -> Targets {
+        let mut targets = Targets::default();
+        let closed = guards(spec.phase) || document.is_stub();
+        let space = &document.metadata.namespace;
+        match document.stub.as_ref().map(|stub| stub.reach) {
+            Some(Reach::Everything) => targets.found.push(Target::mesh()),
+            Some(Reach::Namespace) => targets.found.extend(Target::everything(space)),
+            Some(Reach::Targets) | None => {}
+        }
         for (at, target) in spec.target_refs.iter().enumerate() {
             let name = target.name.as_deref().unwrap_or_default();
-            let key = format!("{}/{name}", document.metadata.namespace);
+            let key = format!("{space}/{name}");
             let section = target.section_name.as_deref();
+            let missing = |what: String, wider: Target| Some((what, wider));
+            let whole = Target { kind: target.kind, key: key.clone(), section: None, all: false };
             let wrong = match target.kind {
                 TargetKind::Mesh => (target.name.is_some() || section.is_some())
-                    .then(|| "Mesh has no name and no section".to_owned()),
+                    .then(|| ("Mesh has no name and no section".to_owned(), Target::mesh())),
                 TargetKind::Service => match self.find::<ServiceSpec>(&key) {
-                    None => Some(format!("there is no Service {key}")),
-                    Some(_) => section.map(|_| "a Service has no sections".to_owned()),
+                    None => missing(
+                        format!("there is no Service {key}"),
+                        Target::all(target.kind, space),
+                    ),
+                    Some(_) => section.map(|_| ("a Service has no sections".to_owned(), whole)),
                 },
                 TargetKind::Gateway => match self.find::<GatewaySpec>(&key) {
-                    None => Some(format!("there is no Gateway {key}")),
+                    None => missing(
+                        format!("there is no Gateway {key}"),
+                        Target::all(target.kind, space),
+                    ),
                     Some((_, gateway)) => section
                         .filter(|name| !gateway.listeners.iter().any(|one| one.name == *name))
-                        .map(|name| format!("Gateway {key} has no listener `{name}`")),
+                        .map(|name| (format!("Gateway {key} has no listener `{name}`"), whole)),
                 },
                 TargetKind::HTTPRoute | TargetKind::GRPCRoute => {
                     let kind = if target.kind == TargetKind::HTTPRoute {
@@ -119,33 +207,44 @@ impl<'a> Fold<'a> {
                     let found = routes
                         .iter()
                         .find(|one| one.document.kind() == kind && one.document.key() == key);
+                    let all = Target::all(target.kind, space);
                     match found {
-                        None => Some(format!("there is no {kind} {key}")),
+                        None => missing(format!("there is no {kind} {key}"), all),
+                        Some(route) if route.left_out => {
+                            missing(format!("{kind} {key} cannot be used as it is written"), all)
+                        }
+                        Some(route) if closed && route.hangs_on_a_service() => {
+                            // Only the caller's proxy routes, so only a caller that has one would be asked.
+                            targets.found.extend(route.callees().map(Target::service));
+                            let what = format!(
+                                "{kind} {key} routes calls of services, which only the caller's own proxy does: whoever calls without one is not asked"
+                            );
+                            missing(what, whole)
+                        }
                         Some(route) => section
                             .filter(|name| !route.names.contains(&Some(name)))
-                            .map(|name| format!("{kind} {key} has no rule `{name}`")),
+                            .map(|name| (format!("{kind} {key} has no rule `{name}`"), whole)),
                     }
                 }
             };
-            if let Some(message) = wrong {
+            if let Some((message, wider)) = wrong {
                 let pointer = format!("/spec/targetRefs/{at}");
                 let problem = document.problem("attachment.target", &pointer, message);
-                let sections = matches!(
-                    target.kind,
-                    TargetKind::Gateway | TargetKind::HTTPRoute | TargetKind::GRPCRoute
-                );
-                if guards(spec.phase) && sections && section.is_some() {
-                    targets.push(Target { kind: target.kind, key, section: None });
-                    unguarded = Some(problem);
+                if closed {
+                    targets.found.push(wider);
+                    let help = "until that is mended, everything it may have been meant for is refused; \
+                                guard a service's calls by attaching to the Service";
+                    targets.unguarded.get_or_insert(problem.help(help));
                     continue;
                 }
                 self.fail(document, RESOLVED, "TargetNotFound", problem);
                 continue;
             }
             let key = if target.kind == TargetKind::Mesh { String::new() } else { key };
-            targets.push(Target { kind: target.kind, key, section: target.section_name.clone() });
+            let section = target.section_name.clone();
+            targets.found.push(Target { kind: target.kind, key, section, all: false });
         }
-        (targets, unguarded)
+        targets
     }
 
     fn unknown_filter(&self, document: &Document, spec: &FilterAttachmentSpec) -> Refusal {
@@ -199,34 +298,40 @@ impl<'a> Fold<'a> {
         refusals
     }
 
+    /// Pins that contradict each other do not count; those that say the same twice do.
     fn check_locks(&mut self) {
-        let mut seen: BTreeMap<(&str, &str), &Document> = BTreeMap::new();
+        let mut claims = Vec::new();
         for (document, lock) in self.all::<FiltersLockSpec>() {
             for (at, pin) in lock.filters.iter().enumerate() {
-                if seen.insert((&pin.service, &pin.filter), document).is_some() {
-                    let message = format!(
-                        "{} is pinned twice for {}; the first counts",
-                        pin.filter, pin.service
-                    );
-                    let problem = document.problem(
-                        "pin.duplicate",
-                        &format!("/filters/{at}/filter"),
-                        message,
-                    );
-                    self.fail(document, ACCEPTED, "Conflicted", problem);
-                }
+                let pointer = format!("/filters/{at}/filter");
+                let key = (pin.filter.clone(), pin.service.clone());
+                claims.push((key, Claim { document, pointer }));
             }
         }
+        self.contradictions(&claims, "pin.duplicate", |(filter, service)| {
+            format!("{filter} is pinned twice for {service}")
+        });
     }
 
-    /// The pin of this proxy's service, else the one of all.
+    /// The pin of this proxy's service, else the one of all. `None` too when two pins contradict each other.
     fn pin(&self, filter: &str, service: &str) -> Option<&'a Pin> {
         let locks = self.all::<FiltersLockSpec>();
         let find = |service: &str| {
-            let mut pins = locks.iter().flat_map(|(_, lock)| &lock.filters);
-            pins.find(|pin| pin.filter == filter && pin.service == service)
+            let pins = locks
+                .iter()
+                .flat_map(|(document, lock)| lock.filters.iter().map(|pin| (document.since, pin)));
+            let of: Vec<(u64, &'a Pin)> =
+                pins.filter(|(_, pin)| pin.filter == filter && pin.service == service).collect();
+            let same = of
+                .iter()
+                .all(|(_, pin)| of.first().is_some_and(|(_, one)| one.digest == pin.digest));
+            if same {
+                return of.first().map(|(_, pin)| Some(*pin));
+            }
+            let stays = longest(of.iter().map(|(since, _)| *since));
+            Some(stays.and_then(|at| of.get(at)).map(|(_, pin)| *pin))
         };
-        find(service).or_else(|| find("*"))
+        find(service).or_else(|| find("*")).flatten()
     }
 
     /// Fills the chain of each socket.
@@ -240,18 +345,32 @@ impl<'a> Fold<'a> {
         let mut filters: Vec<FilterPlan> = Vec::new();
         let mut listeners = Vec::new();
         for mut socket in sockets {
-            let mut single: Vec<&Attachment<'a>> = Vec::new();
-            for attachment in attachments {
-                let Some(scope) = attachment.scope(place, &socket, routes) else { continue };
-                if alone(attachment.world) {
-                    if let Some(first) = single.iter().find(|one| one.world == attachment.world) {
-                        self.second(attachment, first);
-                        continue;
-                    }
-                    single.push(attachment);
-                }
+            let here: Vec<_> = attachments
+                .iter()
+                .filter_map(|one| Some((one, one.scope(place, &socket, routes)?)))
+                .collect();
+            let lost = self.seconds(&here);
+            // Who is one too many, or may not run, takes no place from one that may: it is left out, not refused, unless
+            // it guards or nobody else is there.
+            let served: BTreeSet<World> = here
+                .iter()
+                .zip(&lost)
+                .filter(|((one, _), lost)| is_able(one) && lost.is_none())
+                .map(|((one, _), _)| one.world)
+                .collect();
+            for ((attachment, scope), lost) in here.into_iter().zip(lost) {
                 let mut plan = attachment.plan.clone();
                 plan.scope = scope;
+                let idle = lost.is_some() || (alone(attachment.world) && plan.refused.is_some());
+                if idle && !guards(plan.phase) && served.contains(&attachment.world) {
+                    continue;
+                }
+                if let Some(reason) = lost {
+                    if plan.on_failure != OnFailure::Closed {
+                        continue;
+                    }
+                    plan.refused = Some(refused(SECOND, reason));
+                }
                 if attachment.world == World::RoutePolicy {
                     plan.config = Arc::new(self.router_config(place, &socket, routes));
                 }
@@ -266,27 +385,86 @@ impl<'a> Fold<'a> {
         (listeners, filters)
     }
 
-    fn second(&mut self, attachment: &Attachment<'_>, first: &Attachment<'_>) {
-        let message = format!(
-            "a chain has one {:?}, and {} is there already",
-            attachment.world,
-            first.document.key()
-        );
-        let problem = attachment.document.problem("attachment.second", "/spec/filter", message);
-        let problem = problem.also(first.document.place("/spec/filter", "this one counts"));
-        if !self.problems.iter().any(|one| one.place == problem.place && one.code == problem.code) {
-            self.fail(attachment.document, ACCEPTED, "Conflicted", problem);
+    /// Which members of a chain are one too many of their world, and why. One that documents do not let run anyway takes
+    /// no place from one that they do.
+    fn seconds(&mut self, here: &[(&Attachment<'a>, Option<Vec<String>>)]) -> Vec<Option<String>> {
+        let mut lost = vec![None; here.len()];
+        let worlds: BTreeSet<World> =
+            here.iter().filter(|(one, _)| is_able(one)).map(|(one, _)| one.world).collect();
+        for world in worlds {
+            let all: Vec<(usize, &Attachment<'a>)> = here
+                .iter()
+                .enumerate()
+                .filter(|(_, (one, _))| one.world == world && is_able(one))
+                .map(|(at, (one, _))| (at, *one))
+                .collect();
+            if all.len() < 2 {
+                continue;
+            }
+            let stays = longest(all.iter().map(|(_, one)| one.document.since));
+            for (member, (at, one)) in all.iter().enumerate() {
+                if stays == Some(member) {
+                    continue;
+                }
+                let others: Vec<&Attachment<'a>> =
+                    all.iter().filter(|(other, _)| other != at).map(|(_, one)| *one).collect();
+                let names: Vec<String> = others.iter().map(|one| one.document.key()).collect();
+                let then =
+                    if stays.is_some() { "the one in force stays" } else { "none of them counts" };
+                let message = format!(
+                    "a chain has one {world:?}, and there is more than one: also {}; {then}",
+                    names.join(", ")
+                );
+                if let Some(lost) = lost.get_mut(*at) {
+                    *lost = Some(message.clone());
+                }
+                let mut problem = one.document.problem(SECOND, "/spec/filter", message);
+                for other in others {
+                    problem = problem.also(other.document.place("/spec/filter", "the other"));
+                }
+                let same = |it: &Problem| it.place == problem.place && it.code == problem.code;
+                if !self.problems.iter().any(same) {
+                    self.fail(one.document, ACCEPTED, "Conflicted", problem);
+                }
+            }
         }
+        lost
     }
 }
 
 impl Target {
+    fn mesh() -> Self {
+        Self { kind: TargetKind::Mesh, key: String::new(), section: None, all: false }
+    }
+
+    fn service(key: &str) -> Self {
+        Self { kind: TargetKind::Service, key: key.to_owned(), section: None, all: false }
+    }
+
+    /// Everything of a kind in a namespace.
+    fn all(kind: TargetKind, namespace: &str) -> Self {
+        Self { kind, key: namespace.to_owned(), section: None, all: true }
+    }
+
+    /// Everything in a namespace.
+    fn everything(namespace: &str) -> impl Iterator<Item = Self> {
+        let kinds = [TargetKind::Gateway, TargetKind::Service, TargetKind::HTTPRoute];
+        kinds.into_iter().map(move |kind| Self::all(kind, namespace))
+    }
+
+    /// Whether it is that document, or one of several.
+    fn is(&self, document: &Document) -> bool {
+        if self.all { document.metadata.namespace == self.key } else { document.key() == self.key }
+    }
+
     /// Whether a chain of that proxy may have what is attached here. Of routes only their sockets know.
     fn may_concern(&self, node: &NodeName) -> bool {
         match (self.kind, node) {
             (TargetKind::Mesh | TargetKind::HTTPRoute | TargetKind::GRPCRoute, _) => true,
             (TargetKind::Gateway, NodeName::Gateway { key })
-            | (TargetKind::Service, NodeName::Sidecar { key, .. }) => *key == self.key,
+            | (TargetKind::Service, NodeName::Sidecar { key, .. }) => {
+                *key == self.key || (self.all && key.split('/').next() == Some(&self.key))
+            }
             (TargetKind::Gateway | TargetKind::Service, _) => false,
         }
     }
@@ -305,19 +483,21 @@ impl Attachment<'_> {
             let all = match (target.kind, place) {
                 (TargetKind::Mesh, _) => self.flows(socket.plan.direction),
                 (TargetKind::Gateway, Place::Gateway(gateway, _)) => {
-                    gateway.key() == target.key
+                    target.is(gateway)
                         && target.section.as_ref().is_none_or(|name| *name == socket.plan.name)
                 }
                 (TargetKind::Service, Place::Sidecar(service, ..)) => {
-                    service.key() == target.key && self.flows(socket.plan.direction)
+                    target.is(service) && self.flows(socket.plan.direction)
                 }
                 (TargetKind::HTTPRoute | TargetKind::GRPCRoute, _) => {
-                    let here = routes.iter().any(|route| {
-                        route.document.key() == target.key && hangs_here(route, place, socket)
-                    });
-                    if here {
+                    // Rules of routes of both kinds have one namespace of names, so both are meant.
+                    let mine = routes.iter().filter(|route| target.is(route.document));
+                    for route in mine.filter(|route| hangs_here(route, place, socket)) {
                         let rule = target.section.as_deref().unwrap_or_default();
-                        scope.push(format!("{}/{rule}", target.key));
+                        let entry = format!("{}/{rule}", route.document.key());
+                        if !scope.contains(&entry) {
+                            scope.push(entry);
+                        }
                     }
                     false
                 }
@@ -350,6 +530,18 @@ fn hangs_here(route: &Route<'_>, place: &Place<'_>, socket: &Socket<'_>) -> bool
     }
 }
 
+/// What documents do not let run.
+fn refused(code: &str, reason: String) -> RefusedPlan {
+    let set_by = "the documents in force".to_owned();
+    let remedy = "mend the document; `tamis check` says where".to_owned();
+    RefusedPlan { code: code.to_owned(), reason, set_by, remedy }
+}
+
+/// Whether it may take the one place of its world in a chain.
+fn is_able(one: &Attachment<'_>) -> bool {
+    alone(one.world) && one.plan.refused.is_none()
+}
+
 /// Worlds of which a chain has at most one.
 fn alone(world: World) -> bool {
     use World::{BalancePolicy, BreakerPolicy, HedgePolicy, RetryPolicy, RoutePolicy};
@@ -359,33 +551,6 @@ fn alone(world: World) -> bool {
 /// Whether a phase decides who may pass.
 fn guards(phase: Phase) -> bool {
     matches!(phase, Phase::Authn | Phase::Authz)
-}
-
-/// Takes the attachment's slots; a problem when another has one of them.
-fn tie<'a>(
-    document: &'a Document,
-    spec: &FilterAttachmentSpec,
-    targets: &[Target],
-    slots: &mut BTreeMap<Slot, &'a Document>,
-) -> Option<Problem> {
-    let mut problem = None;
-    for target in targets {
-        let slot =
-            (target.kind, target.key.clone(), target.section.clone(), spec.phase, spec.order);
-        let first = *slots.entry(slot).or_insert(document);
-        if first.key() != document.key() {
-            let message = format!(
-                "{} and {} both have order {} in one phase of one target",
-                first.key(),
-                document.key(),
-                spec.order
-            );
-            let found = document.problem("attachment.tie", "/spec/order", message);
-            let found = found.help("give one of them another order");
-            problem = Some(found.also(first.place("/spec/order", "the other")));
-        }
-    }
-    problem
 }
 
 /// What the fields of an attachment do not allow together.
@@ -437,6 +602,7 @@ fn blank(document: &Document, spec: &FilterAttachmentSpec) -> FilterPlan {
         config: Arc::new(config),
         on_failure: if guard { OnFailure::Closed } else { spec.on_failure },
         isolation: spec.isolation,
+        world: None,
         scope: None,
         signed_by: None,
         grant: GrantPlan::default(),

@@ -5,28 +5,31 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
-use super::{ACCEPTED, Fold};
-use crate::document::Document;
+use super::{ACCEPTED, Claim, Fold};
 use crate::kinds::{BodyAccess, GrantSpec, GrantedImports, GrantedView};
 use crate::plan::{GrantPlan, LimitsPlan, SignedByPlan};
 
 /// A grant and who must have signed.
 pub(super) type Granted = (GrantPlan, Option<SignedByPlan>);
 
-impl Fold<'_> {
+impl<'a> Fold<'a> {
     /// Grants by filter.
     pub(super) fn grants(&mut self) -> BTreeMap<String, Granted> {
         let mut grants = BTreeMap::new();
-        let mut owners: BTreeMap<&str, &Document> = BTreeMap::new();
-        for (document, spec) in self.all::<GrantSpec>() {
-            if let Some(owner) = owners.get(spec.filter.as_str()) {
-                let message = format!("{} already has the Grant {}", spec.filter, owner.key());
-                let problem = document.problem("grant.conflict", "/spec/filter", message);
-                let problem = problem.also(owner.place("/spec/filter", "this one counts"));
-                self.fail(document, ACCEPTED, "Conflicted", problem);
-                continue;
-            }
-            owners.insert(&spec.filter, document);
+        let all = self.all::<GrantSpec>();
+        let claims: Vec<_> = all
+            .iter()
+            .map(|(document, spec)| {
+                (
+                    spec.filter.clone(),
+                    Claim { document: *document, pointer: "/spec/filter".to_owned() },
+                )
+            })
+            .collect();
+        let lost = self.contradictions(&claims, "grant.conflict", |filter| {
+            format!("{filter} has more than one Grant")
+        });
+        for ((document, spec), _) in all.into_iter().zip(lost).filter(|(_, lost)| !lost) {
             let signed_by = spec.signed_by.as_ref().map(|by| SignedByPlan {
                 keys: by.keys.clone(),
                 threshold: by.threshold.unwrap_or(1),

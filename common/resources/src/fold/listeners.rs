@@ -54,14 +54,20 @@ impl<'a> Fold<'a> {
                 }
                 _ => None,
             };
-            let taken = sockets
+            let taken = spec
+                .listeners
                 .iter()
-                .filter_map(|one| one.listener)
-                .any(|other| other.port == listener.port || other.name == listener.name);
-            let wrong = wrong.or(taken.then_some("name and port of listeners are each used once"));
+                .take(at)
+                .position(|other| other.port == listener.port || other.name == listener.name);
+            let once = "name and port of listeners are each used once";
+            let wrong = wrong.or(taken.is_some().then_some(once));
             if let Some(message) = wrong {
                 let pointer = format!("/spec/listeners/{at}");
-                let problem = document.problem("gateway.listener", &pointer, message);
+                let mut problem = document.problem("gateway.listener", &pointer, message);
+                if let Some(first) = taken {
+                    let first = format!("/spec/listeners/{first}/port");
+                    problem = problem.also(document.place(&first, "this one listens"));
+                }
                 self.fail(document, ACCEPTED, "ListenersNotValid", problem);
                 continue;
             }

@@ -1,6 +1,6 @@
 //! Routes, resolved, and the configuration of the router of each socket.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::{Value as Json, json};
@@ -14,6 +14,7 @@ use crate::kinds::{
     RouteNamespaces, ServiceSpec,
 };
 use crate::plan::DirectionPlan;
+use crate::rules::{self, BrokenRule};
 
 /// A route whose backends are resolved.
 pub(super) struct Route<'a> {
@@ -23,12 +24,15 @@ pub(super) struct Route<'a> {
     /// Names of rules, which section names refer to.
     pub(super) names: Vec<Option<&'a str>>,
     pub(super) parents: Vec<Parent<'a>>,
+    /// It is not known what its rules match, so it takes all of its hosts and answers 500. What guarded a part of it does
+    /// not know its part any more either.
+    pub(super) left_out: bool,
 }
 
 /// A gateway or service a route hangs on.
 pub(super) struct Parent<'a> {
-    key: String,
-    kind: ParentKind,
+    pub(super) key: String,
+    pub(super) kind: ParentKind,
     reference: &'a ParentRef,
 }
 
@@ -44,7 +48,8 @@ struct Parts<'a> {
 type Reference<'a> = (&'a str, &'a Option<String>, Option<u16>);
 
 impl<'a> Fold<'a> {
-    /// All routes, the oldest first, then by name.
+    /// All routes. Within a namespace the oldest comes first, as its authors date them, then by name. Namespaces come in
+    /// the order in which their routes came in force: a date that somebody writes decides nothing about others.
     pub(super) fn routes(&mut self) -> Vec<Route<'a>> {
         let mut routes = Vec::new();
         for (document, spec) in self.all::<HttpRouteSpec>() {
@@ -54,7 +59,9 @@ impl<'a> Fold<'a> {
                 backends: &rule.backend_refs,
                 filters: &rule.filters,
             });
-            routes.push(self.route(document, &spec.parent_refs, &spec.hostnames, parts.collect()));
+            let (parts, broken) = (parts.collect(), rules::http(spec));
+            let of = (&spec.parent_refs[..], &spec.hostnames[..]);
+            routes.push(self.route(document, of, parts, broken));
         }
         for (document, spec) in self.all::<GrpcRouteSpec>() {
             let parts = spec.rules.iter().map(|rule| Parts {
@@ -63,11 +70,21 @@ impl<'a> Fold<'a> {
                 backends: &rule.backend_refs,
                 filters: &rule.filters,
             });
-            routes.push(self.route(document, &spec.parent_refs, &spec.hostnames, parts.collect()));
+            let (parts, broken) = (parts.collect(), rules::grpc(spec));
+            let of = (&spec.parent_refs[..], &spec.hostnames[..]);
+            routes.push(self.route(document, of, parts, broken));
         }
-        routes.sort_by_key(|route| {
-            let created = &route.document.metadata.creation_timestamp;
-            (created.is_none(), created.clone(), route.document.key(), route.document.kind())
+        let mut since: BTreeMap<&str, u64> = BTreeMap::new();
+        for route in &routes {
+            let first = since.entry(&route.document.metadata.namespace).or_insert(u64::MAX);
+            *first = route.document.since.min(*first);
+        }
+        routes.sort_by_cached_key(|route| {
+            let namespace = route.document.metadata.namespace.clone();
+            let created = route.document.metadata.creation_timestamp.clone();
+            let rank = since.get(namespace.as_str()).copied();
+            let (key, kind) = (route.document.key(), route.document.kind());
+            (route.left_out, rank, namespace, created.is_none(), created, key, kind)
         });
         routes
     }
@@ -75,9 +92,9 @@ impl<'a> Fold<'a> {
     fn route(
         &mut self,
         document: &'a Document,
-        parents: &'a [ParentRef],
-        hostnames: &'a [String],
+        (parents, hostnames): (&'a [ParentRef], &'a [String]),
         parts: Vec<Parts<'a>>,
+        broken: Vec<BrokenRule>,
     ) -> Route<'a> {
         let parents = parents
             .iter()
@@ -96,9 +113,24 @@ impl<'a> Fold<'a> {
                 self.fail(document, ACCEPTED, "UnsupportedValue", problem);
             }
         }
-        let rules =
-            parts.into_iter().enumerate().map(|(at, part)| self.rule(document, at, part)).collect();
-        Route { document, hostnames, rules, names, parents }
+        let left_out = document.is_stub() || broken.iter().any(|one| one.matches);
+        let refused: BTreeSet<usize> = broken.iter().map(|one| one.rule).collect();
+        for BrokenRule { pointer, message, help, .. } in broken {
+            let problem = document.problem("route.invalid", &pointer, message).help(help);
+            self.fail(document, ACCEPTED, "UnsupportedValue", problem);
+        }
+        let rule = |(at, part): (usize, Parts<'_>)| {
+            if left_out || refused.contains(&at) {
+                closed_rule(&part.json, left_out)
+            } else {
+                self.rule(document, at, part)
+            }
+        };
+        let mut rules: Vec<Json> = parts.into_iter().enumerate().map(rule).collect();
+        if rules.is_empty() {
+            rules.push(closed_rule(&Json::Null, true));
+        }
+        Route { document, hostnames, rules, names, parents, left_out }
     }
 
     fn parent(
@@ -235,7 +267,7 @@ impl<'a> Fold<'a> {
 
     /// The configuration of the router of a socket.
     pub(super) fn router_config(
-        &self,
+        &mut self,
         place: &Place<'_>,
         socket: &Socket<'_>,
         routes: &[Route<'_>],
@@ -243,18 +275,19 @@ impl<'a> Fold<'a> {
         let routes = match (place, socket.plan.direction) {
             (Place::Sidecar(document, spec, _), DirectionPlan::Inbound) => inbound(document, spec),
             (Place::Sidecar(document, ..), _) => self.outbound(document, routes),
-            (Place::Gateway(document, _), _) => routes
-                .iter()
-                .filter(|route| route.hangs_on_listener(&document.key(), socket))
-                .filter_map(|route| {
-                    let limit = socket.listener.and_then(|one| one.hostname.as_deref());
-                    let mut json = route.json(intersect(limit, route.hostnames)?);
-                    if let Some(listener) = socket.listener {
-                        redirect_to(&mut json, listener.port);
-                    }
-                    Some(json)
-                })
-                .collect(),
+            (Place::Gateway(document, _), _) => {
+                let limit = socket.listener.and_then(|one| one.hostname.as_deref());
+                let here =
+                    routes.iter().filter(|one| one.hangs_on_listener(&document.key(), socket));
+                let here: Vec<_> = here
+                    .filter_map(|route| Some((route, intersect(limit, route.hostnames)?)))
+                    .collect();
+                let mut routes = self.shared(document, here);
+                if let Some(listener) = socket.listener {
+                    routes.iter_mut().for_each(|json| redirect_to(json, listener.port));
+                }
+                routes
+            }
         };
         object([("routes", Json::Array(routes))])
     }
@@ -291,7 +324,7 @@ impl<'a> Fold<'a> {
 }
 
 impl Route<'_> {
-    fn json(&self, hostnames: Vec<String>) -> Json {
+    pub(super) fn json(&self, hostnames: Vec<String>) -> Json {
         object([
             ("name", self.document.key().into()),
             ("kind", self.document.kind().into()),
@@ -318,10 +351,30 @@ impl Route<'_> {
         })
     }
 
+    /// The services whose calls it routes.
+    pub(super) fn callees(&self) -> impl Iterator<Item = &str> {
+        let callees = self.parents.iter().filter(|parent| parent.kind == ParentKind::Service);
+        callees.map(|parent| parent.key.as_str())
+    }
+
     /// Whether it routes traffic between services.
     pub(super) fn hangs_on_a_service(&self) -> bool {
         self.parents.iter().any(|parent| parent.kind == ParentKind::Service)
     }
+}
+
+/// What is left of a rule that is refused: its name and, unless nobody knows them, its matches. Without a backend it is
+/// answered with 500.
+fn closed_rule(rule: &Json, left_out: bool) -> Json {
+    let mut closed =
+        object([("filters", Json::Array(Vec::new())), ("backendRefs", Json::Array(Vec::new()))]);
+    let kept = if left_out { &["name"][..] } else { &["name", "matches"] };
+    for name in kept {
+        if let (Some(value), Some(map)) = (rule.get(name), closed.as_object_mut()) {
+            map.insert((*name).to_owned(), value.clone());
+        }
+    }
+    closed
 }
 
 fn allowed(from: Option<RouteNamespaces>, gateway_namespace: &str, route: &Document) -> bool {
@@ -347,7 +400,7 @@ fn default_route(service: String, hostnames: Vec<String>) -> Json {
 
 /// A map of what is there already. The macro would write each value out and read it in again, and every proxy
 /// has a route to every service.
-fn object<const N: usize>(fields: [(&str, Json); N]) -> Json {
+pub(super) fn object<const N: usize>(fields: [(&str, Json); N]) -> Json {
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
@@ -399,7 +452,7 @@ fn intersect(listener: Option<&str>, route: &[String]) -> Option<Vec<String>> {
 }
 
 /// The JSON of a part without what was not said.
-fn bare<T: Serialize>(part: &T) -> Json {
+pub(super) fn bare<T: Serialize>(part: &T) -> Json {
     fn strip(json: &mut Json) {
         match json {
             Json::Object(map) => {

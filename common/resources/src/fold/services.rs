@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::{ACCEPTED, Fold, Place, RESOLVED, address};
+use super::{ACCEPTED, Claim, Fold, Place, RESOLVED, address};
 use crate::document::Document;
 use crate::kinds::{PortProtocol, ServiceEndpoint, ServicePort, ServiceSpec, UpstreamPolicySpec};
 use crate::plan::{
     AddressPlan, EndpointPlan, PolicyPlan, ProtocolPlan, ServicePlan, UpstreamTlsPlan,
 };
 
-impl Fold<'_> {
+impl<'a> Fold<'a> {
     /// What a schema cannot say about services.
     pub(super) fn check_services(&mut self) {
         for (document, spec) in self.all::<ServiceSpec>() {
@@ -97,8 +97,8 @@ impl Fold<'_> {
     }
 
     fn policies(&mut self) -> BTreeMap<String, PolicyPlan> {
-        let mut policies = BTreeMap::new();
-        let mut owners: BTreeMap<String, &Document> = BTreeMap::new();
+        let mut claims = Vec::new();
+        let mut found = Vec::new();
         for (document, spec) in self.all::<UpstreamPolicySpec>() {
             for (at, target) in spec.target_refs.iter().enumerate() {
                 let pointer = format!("/spec/targetRefs/{at}/name");
@@ -107,18 +107,17 @@ impl Fold<'_> {
                     let message = format!("there is no Service {key}");
                     let problem = document.problem("ref.missing", &pointer, message);
                     self.fail(document, RESOLVED, "TargetNotFound", problem);
-                } else if let Some(owner) = owners.get(&key) {
-                    let message = format!("{key} already has the UpstreamPolicy {}", owner.key());
-                    let problem = document.problem("policy.conflict", &pointer, message);
-                    let problem = problem.also(owner.place("/metadata/name", "this one counts"));
-                    self.fail(document, ACCEPTED, "Conflicted", problem);
                 } else {
-                    owners.insert(key.clone(), document);
-                    policies.insert(key, policy(spec));
+                    claims.push((key, Claim { document, pointer }));
+                    found.push(policy(spec));
                 }
             }
         }
-        policies
+        let lost = self.contradictions(&claims, "policy.conflict", |key| {
+            format!("{key} has more than one UpstreamPolicy")
+        });
+        let kept = claims.into_iter().zip(found).zip(lost).filter(|(_, lost)| !lost);
+        kept.map(|(((key, _), policy), _)| (key, policy)).collect()
     }
 }
 

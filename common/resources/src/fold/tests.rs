@@ -1,5 +1,7 @@
 //! The example folds without a problem; what is wrong is named and blocks nothing else.
 
+mod closed;
+
 use serde_json::json;
 
 use crate::plan::{
@@ -198,13 +200,15 @@ fn a_tie_names_both() {
         "filter: tamis/retry\n  phase: traffic\n  order: 20",
         "filter: tamis/retry\n  phase: traffic\n  order: 10",
     );
-    let problem = folded(&text, "gateway:shop/edge").problems.remove(0);
+    let problems = folded(&text, "gateway:shop/edge").problems;
+    assert_eq!(codes(&problems), ["attachment.tie", "attachment.tie"]);
+    let [one, other] = &problems[..] else { unreachable!() };
     assert_eq!(
-        problem.message,
-        "shop/retry and shop/route both have order 10 in one phase of one target"
+        one.message,
+        "several attachments have order 10 in one phase of one target; none of them counts"
     );
-    assert_eq!((problem.code.as_str(), problem.also.len()), ("attachment.tie", 1));
-    assert_ne!(problem.place.line, problem.also[0].line);
+    assert_eq!((&one.place.line, &other.place.line), (&other.also[0].line, &one.also[0].line));
+    assert_ne!(one.place.line, other.place.line);
 }
 
 #[test]

@@ -1,17 +1,47 @@
 //! Trust policies, with keys read from their files.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value as Json, json};
 
-use super::{Fold, RESOLVED};
+use super::{Claim, Fold, RESOLVED};
 use crate::document::Document;
-use crate::kinds::{TrustKey, TrustPolicySpec};
+use crate::kinds::{Spec as _, TrustKey, TrustPolicySpec};
 
-impl Fold<'_> {
+impl<'a> Fold<'a> {
     /// A policy stays though a key of it cannot be read: left out, a wider policy would count in its place. What
     /// cannot be satisfied any more refuses filters, which is safe.
     pub(super) fn trust(&mut self) -> Vec<Json> {
         let mut policies = Vec::new();
-        for (document, spec) in self.all::<TrustPolicySpec>() {
+        let all = self.all::<TrustPolicySpec>();
+        let claims: Vec<_> = all
+            .iter()
+            .flat_map(|(document, spec)| {
+                spec.namespaces.iter().enumerate().map(|(at, pattern)| {
+                    let pointer = format!("/spec/namespaces/{at}");
+                    (pattern.clone(), Claim { document: *document, pointer })
+                })
+            })
+            .collect();
+        let lost = self.contradictions(&claims, "trust.conflict", |pattern| {
+            format!("more than one place says whom to trust about `{pattern}`")
+        });
+        let mut lost = claims.into_iter().zip(lost);
+        let mut nobodys: BTreeSet<String> = BTreeSet::new();
+        let mut somebodys: BTreeSet<String> = BTreeSet::new();
+        for (document, spec) in all {
+            let mut kept = Vec::new();
+            for ((pattern, _), lost) in lost.by_ref().take(spec.namespaces.len()) {
+                if lost {
+                    nobodys.insert(pattern);
+                } else {
+                    somebodys.insert(pattern.clone());
+                    kept.push(pattern);
+                }
+            }
+            if kept.is_empty() {
+                continue;
+            }
             let keys: Vec<Json> = spec
                 .keys
                 .iter()
@@ -20,7 +50,7 @@ impl Fold<'_> {
                 .collect();
             let mut policy = json!({
                 "name": document.key(),
-                "namespaces": spec.namespaces,
+                "namespaces": kept,
                 "keys": keys,
                 "threshold": spec.threshold,
                 "floorVersions": spec.floor_versions,
@@ -31,6 +61,18 @@ impl Fold<'_> {
                 map.insert("stalenessBound".to_owned(), json!(bound));
             }
             policies.push(policy);
+        }
+        for document in &self.doubles {
+            if let Some(spec) = TrustPolicySpec::of(&document.resource) {
+                nobodys.extend(spec.namespaces.iter().cloned());
+            }
+        }
+        // Left out, a wider policy would count for what is contested. Nobody is trusted about it.
+        let nobodys: Vec<String> = nobodys.difference(&somebodys).cloned().collect();
+        if !nobodys.is_empty() {
+            policies.push(json!({
+                "name": "contested", "namespaces": nobodys, "keys": [], "threshold": 1,
+            }));
         }
         policies
     }

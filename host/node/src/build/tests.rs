@@ -325,3 +325,181 @@ fn a_candidate_that_may_not_run_leaves_its_slot_as_it_is() {
     let refusal = built.shadow.unwrap().unwrap_err();
     assert!(refusal.0.code.starts_with("trust."), "{refusal:?}");
 }
+
+/// A router of `tamis/route` with these routes.
+fn router(digest: &Digest, routes: serde_json::Value) -> FilterPlan {
+    let mut router = plan("route", digest);
+    router.world = Some(World::RoutePolicy);
+    router.config = json!({ "routes": routes }).into();
+    router.grant.writes.extend([":path".to_owned(), ":authority".to_owned()]);
+    router.grant.imports.insert("log".to_owned(), json!({}));
+    router
+}
+
+fn route(name: &str, rules: serde_json::Value) -> serde_json::Value {
+    let host = format!("{}.example", name.replace('/', "."));
+    json!({ "name": name, "kind": "HTTPRoute", "hostnames": [host], "rules": rules })
+}
+
+#[test]
+fn a_route_that_the_router_refuses_is_left_out_cold_and_warm_and_all_others_are_routed() {
+    let signed = Signed::new();
+    let policies = [signed.policy(&json!({}))];
+    let digest = signed.add("route", "1.0.0");
+    let good = || json!([{ "name": "all", "backendRefs": [{ "service": "f/app:80" }] }]);
+    let backend = json!([{ "service": "f/app:80" }]);
+    let rows = [
+        (
+            "a path",
+            json!([{ "name": "x", "matches": [{ "path": { "type": "RegularExpression", "value": "/a(" } }] }]),
+            true,
+        ),
+        (
+            "a look-ahead",
+            json!([{ "name": "x", "matches": [{ "path": { "type": "RegularExpression", "value": "/(?!x).*" } }] }]),
+            true,
+        ),
+        (
+            "no absolute path",
+            json!([{ "name": "x", "matches": [{ "path": { "value": "foo" } }] }]),
+            true,
+        ),
+        (
+            "a header's expression",
+            json!([{ "name": "x", "matches": [{ "headers": [{ "name": "a", "type": "RegularExpression", "value": "(" }] }] }]),
+            true,
+        ),
+        (
+            "a query's expression",
+            json!([{ "name": "x", "matches": [{ "queryParams": [{ "name": "a", "type": "RegularExpression", "value": "(" }] }] }]),
+            true,
+        ),
+        (
+            "a status",
+            json!([{ "name": "x", "filters": [{ "type": "RequestRedirect", "requestRedirect": { "statusCode": 200 } }] }]),
+            false,
+        ),
+        (
+            "a scheme",
+            json!([{ "name": "x", "filters": [{ "type": "RequestRedirect", "requestRedirect": { "scheme": "ftp" } }] }]),
+            false,
+        ),
+        (
+            "an empty filter",
+            json!([{ "name": "x", "filters": [{ "type": "RequestHeaderModifier" }], "backendRefs": backend }]),
+            false,
+        ),
+        (
+            "a redirect of a backend",
+            json!([{ "name": "x", "backendRefs": [{ "service": "f/app:80", "filters": [{ "type": "RequestRedirect", "requestRedirect": {} }] }] }]),
+            false,
+        ),
+        (
+            "a mirror's share",
+            json!([{ "name": "x", "filters": [{ "type": "RequestMirror", "requestMirror": { "backendRef": { "service": "f/app:80" }, "percent": 101 } }] }]),
+            false,
+        ),
+        ("a field that is none", json!([{ "name": "x", "colour": "red" }]), false),
+    ];
+    for (name, rules, whole) in rows {
+        let bad = route("f/bad", rules);
+        let mut builder = signed.builder();
+        let cold = router(&digest, json!([route("f/good", good()), bad]));
+        let built = only(builder.build(&[cold], &policies));
+        assert!(built.status.state.is_serving(), "{name}: {}", detail(&built));
+        assert_eq!(running(&built).rules(), ["f/good/all", "f/bad/x"], "{name}");
+        let [left] = &built.left_out[..] else { panic!("{name}: {:?}", built.left_out) };
+        assert_eq!((left.route.as_str(), left.whole), ("f/bad", whole), "{name}: {left:?}");
+        assert!(left.pointer.starts_with("/spec/rules/0"), "{name}: {left:?}");
+        let warm = router(&digest, json!([route("f/good", good()), bad, route("g/new", good())]));
+        let built = only(builder.build(&[warm], &policies));
+        assert!(
+            running(&built).rules().contains(&"g/new/all".to_owned()),
+            "{name}: a later change"
+        );
+    }
+}
+
+#[test]
+fn what_guards_a_part_of_a_route_that_is_left_out_guards_all_routes_of_its_namespace_refused() {
+    let signed = Signed::new();
+    let policies = [signed.policy(&json!({}))];
+    let router = router(
+        &signed.add("route", "1.0.0"),
+        json!([
+            route(
+                "f/bad",
+                json!([{ "name": "admin", "matches": [{ "path": { "type": "RegularExpression", "value": "/a(" } }] }])
+            ),
+            route("f/wide", json!([{ "name": "all" }])),
+            route("g/other", json!([{ "name": "all" }])),
+        ]),
+    );
+    let mut guard = plan("retry", &signed.add("retry", "1.0.0"));
+    guard.phase = plan::Phase::Authn;
+    guard.scope = Some(vec!["f/bad/admin".to_owned()]);
+    let built = signed.builder().build(&[guard, router], &policies);
+    assert_eq!(refused(&built[0]), "route.refused");
+    let scope = built[0].attached.as_ref().unwrap().scope.clone().unwrap();
+    assert_eq!(scope, ["f/bad/admin", "f/bad/", "f/wide/"]);
+}
+
+#[test]
+fn a_router_whose_rules_do_not_cover_what_is_attached_to_them_is_refused_and_the_one_before_stays()
+{
+    let signed = Signed::new();
+    let policies = [signed.policy(&json!({}))];
+    let digest = signed.add("route", "1.0.0");
+    let rules = json!([{ "name": "admin" }, { "backendRefs": [] }]);
+    let router = router(&digest, json!([route("f/r", rules)]));
+    let filter = only(signed.builder().build(std::slice::from_ref(&router), &policies));
+    let filter = running(&filter);
+    assert_eq!(filter.rules(), ["f/r/admin", "f/r/1"]);
+    for (scope, covered) in [
+        (vec!["f/r/admin"], true),
+        (vec!["f/r/"], true),
+        (vec!["f/r/1"], true),
+        (vec!["f/other/"], true),
+    ] {
+        let scope: Vec<String> = scope.into_iter().map(str::to_owned).collect();
+        assert_eq!(uncovered(filter, &router, &[&scope]).is_none(), covered, "{scope:?}");
+    }
+    // The same filter under a configuration that names a rule which it has not.
+    let mut other = router.clone();
+    other.config = json!({ "routes": [route("f/r", json!([{ "name": "my-rule-0" }]))] }).into();
+    let scope = vec!["f/r/my-rule-0".to_owned()];
+    let refusal = uncovered(filter, &other, &[&scope]).unwrap();
+    assert_eq!(refusal.0.code, "router.rules");
+    assert!(refusal.0.rule.contains("f/r/my-rule-0"), "{:?}", refusal.0);
+}
+
+#[test]
+fn a_component_of_another_world_than_its_catalogue_says_is_refused() {
+    let signed = Signed::new();
+    let policies = [signed.policy(&json!({}))];
+    let digest = signed.add("retry", "1.0.0");
+    let rows = [
+        (World::RetryPolicy, true),
+        (World::Everything, true),
+        (World::Authorizer, false),
+        (World::RefreshingAuthorizer, false),
+        (World::Transformer, false),
+        (World::RoutePolicy, false),
+        (World::BreakerPolicy, false),
+        (World::HedgePolicy, false),
+        (World::BalancePolicy, false),
+        (World::TelemetryPolicy, false),
+        (World::ConnectionPolicy, false),
+    ];
+    for (world, fits) in rows {
+        let mut plan = plan("retry", &digest);
+        plan.world = Some(world);
+        let built = only(signed.builder().build(&[plan], &policies));
+        if fits {
+            assert!(built.status.state.is_serving(), "{world:?}");
+        } else {
+            assert_eq!(refused(&built), "filter.world", "{world:?}");
+            assert!(detail(&built).contains("retry"), "{world:?}: {}", detail(&built));
+        }
+    }
+}

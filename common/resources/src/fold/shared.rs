@@ -1,0 +1,237 @@
+//! Routes of several namespaces on one listener: which of them has what both ask for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value as Json, json};
+
+use super::routes::{Route, object};
+use super::{ACCEPTED, Fold, longest};
+use crate::document::{Document, NEW};
+
+/// A match of a rule of a route: three indices.
+type At = (usize, usize, usize);
+
+impl Fold<'_> {
+    /// The routes of a listener, as its router reads them.
+    ///
+    /// Two namespaces that ask for the same requests contradict each other. Who is longest in force stays, else the
+    /// namespace of the gateway; when neither is, nobody has them and they are answered with 500. No name and no date that
+    /// an author writes decides.
+    pub(super) fn shared(
+        &mut self,
+        gateway: &Document,
+        here: Vec<(&Route<'_>, Vec<String>)>,
+    ) -> Vec<Json> {
+        let namespace = |at: usize| here.get(at).map(|(route, _)| namespace_of(route));
+        let mut lost: BTreeSet<At> = BTreeSet::new();
+        let mut nobodys: Vec<Json> = Vec::new();
+        for ((host, wanted), places) in contested(&here) {
+            let mut since: BTreeMap<&str, u64> = BTreeMap::new();
+            for (route, _) in places.iter().filter_map(|(at, ..)| here.get(*at)) {
+                let first = since.entry(namespace_of(route)).or_insert(NEW);
+                *first = route.document.since.min(*first);
+            }
+            let own = gateway.metadata.namespace.as_str();
+            let own = since.contains_key(own).then_some(own);
+            let spaces: Vec<(&str, u64)> = since.into_iter().collect();
+            let longest = longest(spaces.iter().map(|(_, since)| *since));
+            let winner = longest.and_then(|at| spaces.get(at)).map(|(space, _)| *space).or(own);
+            for place in &places {
+                if winner.is_some() && namespace(place.0) == winner {
+                    continue;
+                }
+                lost.insert(*place);
+                self.contradicts(&here, *place, &places, winner, &host);
+            }
+            if winner.is_none() {
+                nobodys.extend(closed(&host, &wanted));
+            }
+        }
+        let routes = here.into_iter().enumerate().map(|(at, (route, hosts))| {
+            let json = route.json(hosts);
+            if lost.iter().any(|(one, ..)| *one == at) { without(json, at, &lost) } else { json }
+        });
+        routes.chain(nobodys).collect()
+    }
+
+    fn contradicts(
+        &mut self,
+        here: &[(&Route<'_>, Vec<String>)],
+        place: At,
+        places: &[At],
+        winner: Option<&str>,
+        host: &str,
+    ) {
+        let of = |(at, rule, wanted): At| {
+            let (route, _) = here.get(at)?;
+            Some((route.document, format!("/spec/rules/{rule}/matches/{wanted}")))
+        };
+        let Some((document, pointer)) = of(place) else { return };
+        let other = places.iter().filter(|one| one.0 != place.0).filter_map(|one| of(*one));
+        let other = other.filter(|(one, _)| {
+            one.metadata.namespace != document.metadata.namespace
+                && winner.is_none_or(|winner| one.metadata.namespace == winner)
+        });
+        let others: Vec<_> = other.collect();
+        let names: Vec<String> =
+            others.iter().map(|(one, _)| format!("{} {}", one.kind(), one.key())).collect();
+        let hosts = if host.is_empty() { "any host" } else { host };
+        let then = if winner.is_some() { "which is longer in force" } else { "so nobody has them" };
+        let message =
+            format!("the same requests for {hosts} are routed by {}, {then}", names.join(", "));
+        let problem = document.problem("route.conflict", &pointer, message);
+        let mut problem = problem.help("match something else, or agree on who routes them");
+        for (one, pointer) in others {
+            problem = problem.also(one.place(&pointer, "the other"));
+        }
+        let same =
+            |one: &crate::Problem| one.place == problem.place && one.message == problem.message;
+        if !self.problems.iter().any(same) {
+            self.fail(document, ACCEPTED, "Conflicted", problem);
+        }
+    }
+}
+
+fn namespace_of<'a>(route: &Route<'a>) -> &'a str {
+    &route.document.metadata.namespace
+}
+
+/// What more than one namespace asks for: host (empty: any) and match, with the places.
+fn contested(here: &[(&Route<'_>, Vec<String>)]) -> BTreeMap<(String, String), Vec<At>> {
+    let mut spaces = here.iter().map(|(route, _)| namespace_of(route));
+    let first = spaces.next();
+    let mut found: BTreeMap<(String, String), Vec<At>> = BTreeMap::new();
+    // The usual case costs nothing.
+    if spaces.all(|one| Some(one) == first) {
+        return found;
+    }
+    for (at, (route, hosts)) in here.iter().enumerate().filter(|(_, (route, _))| !route.left_out) {
+        let any = [String::new()];
+        let hosts = if hosts.is_empty() { &any[..] } else { hosts };
+        for (rule, json) in route.rules.iter().enumerate() {
+            for (wanted, one) in matches(json).iter().enumerate() {
+                let wanted_is = canonical(one);
+                for host in hosts {
+                    let key = (host.to_ascii_lowercase(), wanted_is.clone());
+                    let places = found.entry(key).or_default();
+                    if !places.contains(&(at, rule, wanted)) {
+                        places.push((at, rule, wanted));
+                    }
+                }
+            }
+        }
+    }
+    let several = |places: &Vec<At>| {
+        let mut spaces =
+            places.iter().filter_map(|(at, ..)| here.get(*at)).map(|(it, _)| namespace_of(it));
+        let first = spaces.next();
+        spaces.any(|one| Some(one) != first)
+    };
+    found.retain(|_, places| several(places));
+    found
+}
+
+/// The matches of a rule; none written is one that everything satisfies.
+fn matches(rule: &Json) -> Vec<Json> {
+    match rule.get("matches").and_then(Json::as_array) {
+        Some(all) if !all.is_empty() => all.clone(),
+        _ => vec![json!({})],
+    }
+}
+
+/// One text for all ways to write a match.
+fn canonical(wanted: &Json) -> String {
+    let text = |pointer: &str| wanted.pointer(pointer).and_then(Json::as_str);
+    let grpc = wanted.pointer("/method/service").or(wanted.pointer("/method/method"));
+    let exact = text("/method/type").unwrap_or("Exact") == "Exact";
+    let path = match (grpc, text("/method/service"), text("/method/method")) {
+        // A gRPC call is an exact path (gRPC over HTTP/2, "Requests").
+        (Some(_), Some(service), Some(method)) if exact => format!("Exact /{service}/{method}"),
+        (Some(_), ..) => wanted.get("method").map(Json::to_string).unwrap_or_default(),
+        (None, ..) => {
+            let kind = text("/path/type").unwrap_or("PathPrefix");
+            let value = text("/path/value").unwrap_or("/");
+            // `/a` and `/a/` are one prefix.
+            let prefix = kind == "PathPrefix";
+            let value = if prefix { value.trim_end_matches('/') } else { value };
+            format!("{kind} {value}")
+        }
+    };
+    let values = |name: &str, lower: bool| -> BTreeSet<String> {
+        let all = wanted.get(name).and_then(Json::as_array).into_iter().flatten();
+        all.map(|one| {
+            let field = |name: &str| one.get(name).and_then(Json::as_str);
+            let name = field("name").unwrap_or_default();
+            let name = if lower { name.to_ascii_lowercase() } else { name.to_owned() };
+            let kind = field("type").unwrap_or("Exact");
+            format!("{name} {kind} {}", field("value").unwrap_or_default())
+        })
+        .collect()
+    };
+    let method = wanted.get("method").and_then(Json::as_str);
+    json!([path, method, values("headers", true), values("queryParams", false)]).to_string()
+}
+
+/// Answers what nobody has: it has the contested match and no backend.
+fn closed(host: &str, wanted: &str) -> Option<Json> {
+    let parts: Json = serde_json::from_str(wanted).unwrap_or_default();
+    let path = parts.pointer("/0").and_then(Json::as_str).unwrap_or_default();
+    let mut condition = serde_json::Map::new();
+    let (kind, value) = path.split_once(' ')?;
+    if !matches!(kind, "Exact" | "PathPrefix" | "RegularExpression") {
+        return None;
+    }
+    let value = if value.is_empty() { "/" } else { value };
+    condition.insert("path".to_owned(), json!({ "type": kind, "value": value }));
+    if let Some(method) = parts.pointer("/1").filter(|method| !method.is_null()) {
+        condition.insert("method".to_owned(), method.clone());
+    }
+    for (pointer, name) in [("/2", "headers"), ("/3", "queryParams")] {
+        let all = parts.pointer(pointer).and_then(Json::as_array).into_iter().flatten();
+        let values = all.filter_map(Json::as_str).filter_map(|text| {
+            let mut fields = text.splitn(3, ' ');
+            let (name, kind, value) = (fields.next()?, fields.next()?, fields.next()?);
+            Some(json!({ "name": name, "type": kind, "value": value }))
+        });
+        let values: Vec<Json> = values.collect();
+        if !values.is_empty() {
+            condition.insert(name.to_owned(), Json::Array(values));
+        }
+    }
+    let hosts: Vec<&str> = if host.is_empty() { vec![] } else { vec![host] };
+    let rule = object([("matches", json!([condition])), ("backendRefs", json!([]))]);
+    Some(object([
+        // No route can have this name: names have no colon.
+        ("name", "contested:".into()),
+        ("kind", "HTTPRoute".into()),
+        ("hostnames", json!(hosts)),
+        ("rules", Json::Array(vec![rule])),
+    ]))
+}
+
+/// A route without the matches it lost. Rules keep their names, also those that are named by their index.
+fn without(mut route: Json, at: usize, lost: &BTreeSet<At>) -> Json {
+    let Some(Json::Array(rules)) = route.get_mut("rules") else { return route };
+    let mut kept = Vec::new();
+    for (index, mut rule) in std::mem::take(rules).into_iter().enumerate() {
+        let all = matches(&rule);
+        let left: Vec<Json> = all
+            .iter()
+            .enumerate()
+            .filter(|(wanted, _)| !lost.contains(&(at, index, *wanted)))
+            .map(|(_, one)| one.clone())
+            .collect();
+        if left.is_empty() {
+            continue;
+        }
+        if let Some(map) = rule.as_object_mut() {
+            map.entry("name").or_insert_with(|| index.to_string().into());
+            if left.len() < all.len() {
+                map.insert("matches".to_owned(), Json::Array(left));
+            }
+        }
+        kept.push(rule);
+    }
+    *rules = kept;
+    route
+}

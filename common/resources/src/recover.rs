@@ -1,0 +1,232 @@
+//! What stands in for a document that cannot be used: left out, it would leave open what it was to guard.
+//!
+//! Reads as much of a document as can be read, a misspelt key included, and assumes the widest reach of what cannot.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value as Json, json};
+
+use crate::check::suggestion;
+use crate::document::{Metadata, Reach, Stub, default_namespace};
+use crate::format;
+use crate::kinds::{AttachmentDirection, OnFailure, Phase, Resource, TargetKind};
+use crate::tree::{Node, Value};
+
+/// What became of a document that cannot be used.
+pub(crate) enum Recovered {
+    /// Left out it harms nobody but its owner.
+    Nothing,
+    /// Left out it would harm, and nothing can stand in for it.
+    Lost,
+    /// This stands in for it.
+    Stub(Box<Metadata>, Box<Resource>, Stub),
+}
+
+const TOP: [&str; 4] = ["apiVersion", "kind", "metadata", "spec"];
+const METADATA: [&str; 5] = ["name", "namespace", "labels", "annotations", "creationTimestamp"];
+const ATTACHMENT: [&str; 8] =
+    ["targetRefs", "filter", "phase", "order", "direction", "config", "onFailure", "isolation"];
+const TARGET: [&str; 4] = ["group", "kind", "name", "sectionName"];
+const ROUTE: [&str; 3] = ["parentRefs", "hostnames", "rules"];
+const PARENT: [&str; 6] = ["group", "kind", "name", "namespace", "sectionName", "port"];
+const KINDS: [&str; 11] = [
+    "Gateway",
+    "HTTPRoute",
+    "GRPCRoute",
+    "Service",
+    "Filter",
+    "FilterAttachment",
+    "Grant",
+    "TrustPolicy",
+    "UpstreamPolicy",
+    "Rollout",
+    "FiltersLock",
+];
+/// A name that no filter has: it has no slash that a name could stand before.
+const NO_FILTER: &str = "unreadable/unreadable";
+
+/// What stands in for the document of that tree.
+pub(crate) fn stub(tree: &Node, why: &str) -> Recovered {
+    let kind = near(tree, "kind", &TOP).and_then(text);
+    let known = kind.map(|kind| KINDS.into_iter().find(|one| is_like(kind, one, &KINDS)));
+    match known {
+        Some(Some("TrustPolicy")) => Recovered::Lost,
+        Some(Some("FilterAttachment")) => attachment(tree, why),
+        Some(Some(kind @ ("HTTPRoute" | "GRPCRoute"))) => route(tree, kind, why),
+        Some(Some(_)) => Recovered::Nothing,
+        // Of no kind that there is: it may have been meant to attach a filter.
+        Some(None) | None if attaches(tree) => attachment(tree, why),
+        Some(None) | None => Recovered::Nothing,
+    }
+}
+
+/// Whether its `spec` looks like that of an attachment.
+fn attaches(tree: &Node) -> bool {
+    let Some(spec) = near(tree, "spec", &TOP) else { return false };
+    let has = |key| near(spec, key, &ATTACHMENT).is_some();
+    [has("targetRefs"), has("filter"), has("phase")].into_iter().filter(|there| *there).count() >= 2
+}
+
+/// Whether `word` is `wanted`, or is misspelt and `wanted` is the nearest.
+fn is_like(word: &str, wanted: &str, all: &[&str]) -> bool {
+    word == wanted
+        || (!all.contains(&word)
+            && suggestion(word, all).is_some_and(|help| help.contains(&format!("`{wanted}`"))))
+}
+
+/// The value under a key, or under one that is misspelt and meant to be it.
+fn near<'a>(node: &'a Node, key: &str, all: &[&str]) -> Option<&'a Node> {
+    let Value::Map(entries) = &node.value else { return None };
+    let exact = entries.iter().find(|entry| entry.key == key);
+    let found = exact.or_else(|| entries.iter().find(|entry| is_like(&entry.key, key, all)));
+    found.map(|entry| &entry.value)
+}
+
+fn text(node: &Node) -> Option<&str> {
+    match &node.value {
+        Value::Text(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn name(node: &Node) -> Option<&str> {
+    text(node).filter(|text| format::accepts("resource-name", text))
+}
+
+/// Name and namespace; the second value: whether the namespace is known.
+fn metadata(tree: &Node) -> (Metadata, bool) {
+    let metadata = near(tree, "metadata", &TOP);
+    let is_map = metadata.is_some_and(|node| matches!(node.value, Value::Map(_)));
+    let said = metadata.and_then(|node| near(node, "namespace", &METADATA));
+    let namespace = match said {
+        None if is_map => Some(default_namespace()),
+        None => None,
+        Some(node) => name(node).map(str::to_owned),
+    };
+    let known = namespace.is_some();
+    let own = metadata.and_then(|node| near(node, "name", &METADATA)).and_then(name);
+    let own = own.map_or_else(|| format!("unnamed-{}", tree.span.start), str::to_owned);
+    let metadata = Metadata {
+        name: own,
+        namespace: namespace.unwrap_or_else(default_namespace),
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        creation_timestamp: None,
+    };
+    (metadata, known)
+}
+
+fn attachment(tree: &Node, why: &str) -> Recovered {
+    let (metadata, known) = metadata(tree);
+    let spec = near(tree, "spec", &TOP);
+    let field = |key| spec.and_then(|spec| near(spec, key, &ATTACHMENT));
+    let phase = field("phase").and_then(text).and_then(word::<Phase>);
+    let failure = match field("onFailure") {
+        None => Some(OnFailure::Closed),
+        Some(node) => text(node).and_then(word::<OnFailure>),
+    };
+    let guards = matches!(phase, None | Some(Phase::Authn | Phase::Authz));
+    let open = matches!(failure, Some(OnFailure::Open | OnFailure::SkipAndAlert));
+    if open && !guards {
+        return Recovered::Nothing;
+    }
+    let (targets, all) = targets(field("targetRefs"));
+    let reach = match (known, all) {
+        (false, _) => Reach::Everything,
+        (true, true) => Reach::Targets,
+        (true, false) => Reach::Namespace,
+    };
+    let filter = field("filter").and_then(text);
+    let filter = filter.filter(|text| format::accepts("filter-name", text)).unwrap_or(NO_FILTER);
+    let order = match field("order").map(|node| &node.value) {
+        Some(Value::Int(order)) => i32::try_from(*order).unwrap_or(0),
+        _ => 0,
+    };
+    let mut spec = json!({
+        "targetRefs": targets, "filter": filter, "order": order,
+        "phase": phase.unwrap_or(Phase::Authz),
+    });
+    if let Some(said) = field("direction") {
+        let direction = text(said).and_then(word::<AttachmentDirection>);
+        let direction = direction.unwrap_or(AttachmentDirection::Both);
+        if let Some(map) = spec.as_object_mut() {
+            map.insert("direction".to_owned(), json!(direction));
+        }
+    }
+    stands_in(metadata, "FilterAttachment", spec, Stub { why: why.to_owned(), reach })
+}
+
+fn stands_in(metadata: Metadata, kind: &str, spec: Json, stub: Stub) -> Recovered {
+    match Resource::read(kind, spec) {
+        Ok(resource) => Recovered::Stub(Box::new(metadata), Box::new(resource), stub),
+        Err(_) => Recovered::Lost,
+    }
+}
+
+/// The targets that can be read; whether they are all there are.
+fn targets(node: Option<&Node>) -> (Vec<Json>, bool) {
+    let Some(Value::List(items)) = node.map(|node| &node.value) else { return (Vec::new(), false) };
+    let read: Vec<Option<Json>> = items.iter().map(target).collect();
+    let all = !read.is_empty() && read.iter().all(Option::is_some);
+    (read.into_iter().flatten().collect(), all)
+}
+
+fn target(node: &Node) -> Option<Json> {
+    let field = |key| near(node, key, &TARGET);
+    let kind = field("kind").and_then(text).and_then(word::<TargetKind>)?;
+    if kind == TargetKind::Mesh {
+        return Some(json!({ "kind": kind }));
+    }
+    let name = field("name").and_then(name)?;
+    // A section that cannot be read may be any.
+    let section = field("sectionName").and_then(text);
+    Some(json!({ "kind": kind, "name": name, "sectionName": section }))
+}
+
+/// A word of a kind's vocabulary.
+fn word<T: serde::de::DeserializeOwned>(text: &str) -> Option<T> {
+    serde_json::from_value(Json::String(text.to_owned())).ok()
+}
+
+/// A route that takes what the document was to take, as far as that can be read, and has no backend.
+fn route(tree: &Node, kind: &str, why: &str) -> Recovered {
+    let (metadata, known) = metadata(tree);
+    if !known {
+        return Recovered::Nothing;
+    }
+    let spec = near(tree, "spec", &TOP);
+    let list = |key| match spec.and_then(|spec| near(spec, key, &ROUTE)).map(|it| &it.value) {
+        Some(Value::List(items)) => items.as_slice(),
+        _ => &[],
+    };
+    let hostnames: Option<Vec<String>> = list("hostnames")
+        .iter()
+        .map(|node| text(node).filter(|it| format::accepts("hostname", it)).map(str::to_owned))
+        .collect();
+    let parents: Vec<Json> = list("parentRefs").iter().filter_map(parent).collect();
+    let meshed = parents.iter().any(|parent| parent["kind"] == "Service");
+    // A route of a gateway for no host that can be read would take what others route.
+    let Some(hostnames) = hostnames.filter(|all| meshed || !all.is_empty()) else {
+        return Recovered::Nothing;
+    };
+    let names = list("rules").iter().map(|rule| {
+        let name = near(rule, "name", &["name", "matches", "filters", "backendRefs", "timeouts"]);
+        name.and_then(self::name)
+    });
+    let rules: Vec<Json> = names.map(|name| json!({ "name": name })).collect();
+    let spec = json!({ "parentRefs": parents, "hostnames": hostnames, "rules": rules });
+    stands_in(metadata, kind, spec, Stub { why: why.to_owned(), reach: Reach::Targets })
+}
+
+fn parent(node: &Node) -> Option<Json> {
+    let field = |key| near(node, key, &PARENT);
+    let namespace = match field("namespace") {
+        None => None,
+        Some(node) => Some(name(node)?),
+    };
+    let kind = field("kind").map_or(Some("Gateway"), text)?;
+    let kind = ["Gateway", "Service"].into_iter().find(|one| *one == kind)?;
+    let section = field("sectionName").and_then(text);
+    let name = field("name").and_then(name)?;
+    Some(json!({ "kind": kind, "name": name, "namespace": namespace, "sectionName": section }))
+}

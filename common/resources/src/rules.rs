@@ -1,0 +1,452 @@
+//! Rules of routes that take more than one field to judge; the schema judges fields one at a time.
+//!
+//! They are those of the Gateway API (the validation of its `HTTPRoute` and `GRPCRoute`), and those of HTTP about what may
+//! be written to a message. A rule that breaks one is refused alone: it answers 500, its neighbours serve.
+
+use std::collections::BTreeSet;
+
+use crate::kinds::{
+    GrpcRouteSpec, HeaderModifier, HttpMatch, HttpRouteSpec, PathMatchType, PathModifier,
+    PathModifierType, RequestMirror, RequestRedirect, RouteFilter, RouteFilterType, RouteTimeouts,
+    ValueMatch, ValueMatchType,
+};
+
+/// What is wrong with a rule of a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BrokenRule {
+    /// Its index.
+    pub(crate) rule: usize,
+    /// The place in the document.
+    pub(crate) pointer: String,
+    /// What is wrong.
+    pub(crate) message: String,
+    /// What would satisfy the rule.
+    pub(crate) help: &'static str,
+    /// It is not known what the rule matches.
+    pub(crate) matches: bool,
+}
+
+/// Longest path of a match, in bytes (Gateway API, `HTTPPathMatch.value`).
+const MAX_PATH_BYTES: usize = 1024;
+/// Largest weight of a backend (Gateway API, `BackendRef.weight`).
+const MAX_WEIGHT: u32 = 1_000_000;
+/// Headers that frame a message or belong to one connection; the proxy alone writes them (RFC 9110 §7.6.1, RFC 9112 §6).
+const FRAMING: [&str; 10] = [
+    "connection",
+    "content-length",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+struct Found {
+    rule: usize,
+    broken: Vec<BrokenRule>,
+}
+
+impl Found {
+    fn add(&mut self, pointer: String, message: impl Into<String>, help: &'static str) {
+        let (rule, message) = (self.rule, message.into());
+        self.broken.push(BrokenRule { rule, pointer, message, help, matches: false });
+    }
+
+    fn unmatched(&mut self, pointer: String, message: impl Into<String>, help: &'static str) {
+        let (rule, message) = (self.rule, message.into());
+        self.broken.push(BrokenRule { rule, pointer, message, help, matches: true });
+    }
+}
+
+/// What is wrong with the rules of an `HTTPRoute`.
+pub(crate) fn http(spec: &HttpRouteSpec) -> Vec<BrokenRule> {
+    let mut found = Found { rule: 0, broken: Vec::new() };
+    for (at, rule) in spec.rules.iter().enumerate() {
+        found.rule = at;
+        let base = format!("/spec/rules/{at}");
+        for (index, one) in rule.matches.iter().enumerate() {
+            http_match(&mut found, one, &format!("{base}/matches/{index}"));
+        }
+        filters(&mut found, &rule.filters, &base, Place::Rule);
+        let prefix = |one: &HttpMatch| {
+            let kind = one.path.as_ref().and_then(|path| path.kind);
+            matches!(kind, None | Some(PathMatchType::PathPrefix))
+        };
+        let all_prefixes = rule.matches.iter().all(prefix);
+        let mut replaces = replaced(&rule.filters, &base);
+        let redirects = has(&rule.filters, RouteFilterType::RequestRedirect);
+        if redirects && !rule.backend_refs.is_empty() {
+            found.add(
+                format!("{base}/backendRefs"),
+                "a rule that redirects has no backend",
+                "leave backendRefs or the RequestRedirect out",
+            );
+        }
+        for (index, backend) in rule.backend_refs.iter().enumerate() {
+            let pointer = format!("{base}/backendRefs/{index}");
+            weight(&mut found, backend.weight, &pointer);
+            filters(&mut found, &backend.filters, &pointer, Place::Backend);
+            replaces.extend(replaced(&backend.filters, &pointer));
+        }
+        for pointer in replaces.into_iter().filter(|_| !all_prefixes) {
+            found.add(
+                pointer,
+                "ReplacePrefixMatch needs a match by PathPrefix, and a match of this rule is of another type",
+                "match by PathPrefix alone, or replace the full path",
+            );
+        }
+        if let Some(timeouts) = &rule.timeouts {
+            patience(&mut found, timeouts, &format!("{base}/timeouts"));
+        }
+    }
+    found.broken
+}
+
+/// What is wrong with the rules of a `GRPCRoute`.
+pub(crate) fn grpc(spec: &GrpcRouteSpec) -> Vec<BrokenRule> {
+    let mut found = Found { rule: 0, broken: Vec::new() };
+    for (at, rule) in spec.rules.iter().enumerate() {
+        found.rule = at;
+        let base = format!("/spec/rules/{at}");
+        for (index, one) in rule.matches.iter().enumerate() {
+            let pointer = format!("{base}/matches/{index}");
+            values(&mut found, &one.headers, &format!("{pointer}/headers"), true);
+            let Some(method) = &one.method else { continue };
+            let pointer = format!("{pointer}/method");
+            if method.service.is_none() && method.method.is_none() {
+                let help = "write one of them, or leave `method` out to match every call";
+                found.unmatched(pointer.clone(), "neither service nor method is named", help);
+            }
+            let exact = method.kind != Some(ValueMatchType::RegularExpression);
+            for (name, value) in [("service", &method.service), ("method", &method.method)] {
+                let fits =
+                    |text: &String| !text.is_empty() && !text.contains(['/', ' ', '?', '#', '%']);
+                if exact && value.as_ref().is_some_and(|text| !fits(text)) {
+                    let message = format!("no call has that {name}");
+                    let help = "write a name like shop.Cart or Add";
+                    found.unmatched(format!("{pointer}/{name}"), message, help);
+                }
+            }
+        }
+        filters(&mut found, &rule.filters, &base, Place::Grpc);
+        for (index, backend) in rule.backend_refs.iter().enumerate() {
+            let pointer = format!("{base}/backendRefs/{index}");
+            weight(&mut found, backend.weight, &pointer);
+            filters(&mut found, &backend.filters, &pointer, Place::Grpc);
+        }
+    }
+    found.broken
+}
+
+/// Where filters stand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Rule,
+    Backend,
+    Grpc,
+}
+
+fn http_match(found: &mut Found, one: &HttpMatch, pointer: &str) {
+    values(found, &one.headers, &format!("{pointer}/headers"), true);
+    values(found, &one.query_params, &format!("{pointer}/queryParams"), false);
+    let Some(path) = &one.path else { return };
+    let value = path.value.as_deref().unwrap_or("/");
+    let pointer = format!("{pointer}/path/value");
+    if value.len() > MAX_PATH_BYTES {
+        let message = format!("a path has at most {MAX_PATH_BYTES} bytes");
+        found.unmatched(pointer.clone(), message, "shorten it");
+    }
+    if path.kind == Some(PathMatchType::RegularExpression) {
+        return;
+    }
+    if let Some(rule) = never_a_path(value) {
+        let help = "write the path as it is matched: absolute, decoded, without dot segments";
+        found.unmatched(pointer, format!("no request has the path `{value}`: {rule}"), help);
+    }
+}
+
+/// Why no request has such a path when it is matched (RFC 3986 §6.2.2: one form), if that is so.
+fn never_a_path(path: &str) -> Option<&'static str> {
+    let lower = path.to_ascii_lowercase();
+    let dots = path.split('/').any(|part| part == "." || part == "..");
+    let rows = [
+        (!path.starts_with('/'), "a path begins with `/`"),
+        (path.contains("//"), "it has `//`"),
+        (dots, "it has `.` or `..` as a segment"),
+        (lower.contains("%2f"), "it has an encoded slash"),
+        (path.contains('#'), "`#` begins a fragment, which is never sent"),
+        (path.contains('?'), "`?` begins the query; match it under queryParams"),
+        (
+            path.contains(|c: char| c.is_control() || c == ' '),
+            "it has a space or control character",
+        ),
+    ];
+    rows.into_iter().find(|(broken, _)| *broken).map(|(_, rule)| rule)
+}
+
+/// Conditions on headers or query parameters: each name once (Gateway API: of equal names only the first would count).
+fn values(found: &mut Found, all: &[ValueMatch], pointer: &str, headers: bool) {
+    let mut seen = BTreeSet::new();
+    for (at, one) in all.iter().enumerate() {
+        let name = if headers { one.name.to_ascii_lowercase() } else { one.name.clone() };
+        let pointer = format!("{pointer}/{at}/name");
+        if headers && !is_token(&name) {
+            let message = format!("no header is called `{}`", one.name);
+            found.unmatched(pointer.clone(), message, "a name is a token (RFC 9110 §5.1)");
+        }
+        if !seen.insert(name) {
+            let message = format!("`{}` has a condition already in this match", one.name);
+            found.unmatched(pointer, message, "keep one condition for each name");
+        }
+    }
+}
+
+fn weight(found: &mut Found, weight: Option<u32>, pointer: &str) {
+    if weight.is_some_and(|weight| weight > MAX_WEIGHT) {
+        let message = format!("a weight is at most {MAX_WEIGHT}");
+        found.add(format!("{pointer}/weight"), message, "weights are shares; divide them all");
+    }
+}
+
+fn patience(found: &mut Found, timeouts: &RouteTimeouts, pointer: &str) {
+    let (Some(whole), Some(attempt)) = (timeouts.request, timeouts.backend_request) else { return };
+    // Zero is no limit.
+    if whole.0 > 0 && attempt.0 > whole.0 {
+        found.add(
+            format!("{pointer}/backendRequest"),
+            format!("an attempt may take {attempt}, the whole request {whole}"),
+            "let backendRequest be at most request",
+        );
+    }
+}
+
+fn has(filters: &[RouteFilter], kind: RouteFilterType) -> bool {
+    filters.iter().any(|filter| filter.kind == kind)
+}
+
+/// Places of `ReplacePrefixMatch`.
+fn replaced(filters: &[RouteFilter], base: &str) -> Vec<String> {
+    let replaces = |path: Option<&PathModifier>| {
+        path.is_some_and(|path| path.kind == PathModifierType::ReplacePrefixMatch)
+    };
+    let mut places = Vec::new();
+    for (at, filter) in filters.iter().enumerate() {
+        let redirect = filter.request_redirect.as_ref().and_then(|one| one.path.as_ref());
+        let rewrite = filter.url_rewrite.as_ref().and_then(|one| one.path.as_ref());
+        for (name, path) in [("requestRedirect", redirect), ("urlRewrite", rewrite)] {
+            if replaces(path) {
+                places.push(format!("{base}/filters/{at}/{name}/path/type"));
+            }
+        }
+    }
+    places
+}
+
+fn filters(found: &mut Found, filters: &[RouteFilter], base: &str, place: Place) {
+    use RouteFilterType::{RequestMirror, RequestRedirect, URLRewrite};
+    let mut seen: Vec<RouteFilterType> = Vec::new();
+    for (at, filter) in filters.iter().enumerate() {
+        let pointer = format!("{base}/filters/{at}");
+        // A request may be copied to several services.
+        if seen.contains(&filter.kind) && filter.kind != RequestMirror {
+            let message = format!("a rule has one {:?}, and one is there already", filter.kind);
+            found.add(format!("{pointer}/type"), message, "write both into one");
+        }
+        let both = |one, other| filter.kind == one && seen.contains(&other);
+        if both(RequestRedirect, URLRewrite) || both(URLRewrite, RequestRedirect) {
+            let message = "a request is redirected or rewritten, not both";
+            found.add(format!("{pointer}/type"), message, "keep one of them");
+        }
+        let misplaced = match (filter.kind, place) {
+            (RequestRedirect, Place::Backend) => Some("a redirect has no backend"),
+            (RequestRedirect | URLRewrite, Place::Grpc) => {
+                Some("a GRPCRoute neither redirects nor rewrites")
+            }
+            _ => None,
+        };
+        if let Some(message) = misplaced {
+            found.add(format!("{pointer}/type"), message, "put it on a rule of an HTTPRoute");
+        }
+        seen.push(filter.kind);
+        one_filter(found, filter, &pointer);
+    }
+}
+
+/// The field that is named like the type is there, and no other is.
+fn one_filter(found: &mut Found, filter: &RouteFilter, pointer: &str) {
+    use RouteFilterType as Type;
+    let fields = [
+        (
+            Type::RequestHeaderModifier,
+            "requestHeaderModifier",
+            filter.request_header_modifier.is_some(),
+        ),
+        (
+            Type::ResponseHeaderModifier,
+            "responseHeaderModifier",
+            filter.response_header_modifier.is_some(),
+        ),
+        (Type::RequestMirror, "requestMirror", filter.request_mirror.is_some()),
+        (Type::RequestRedirect, "requestRedirect", filter.request_redirect.is_some()),
+        (Type::URLRewrite, "urlRewrite", filter.url_rewrite.is_some()),
+    ];
+    for (kind, name, there) in fields {
+        if kind == filter.kind && !there {
+            let message = format!("a filter of this type needs the field `{name}`");
+            found.add(pointer.to_owned(), message, "write what it is to do");
+        }
+        if kind != filter.kind && there {
+            let message = format!("a filter of type {:?} has no field `{name}`", filter.kind);
+            found.add(format!("{pointer}/{name}"), message, "leave it out, or change the type");
+        }
+    }
+    for (name, modifier) in [
+        ("requestHeaderModifier", &filter.request_header_modifier),
+        ("responseHeaderModifier", &filter.response_header_modifier),
+    ] {
+        if let Some(modifier) = modifier {
+            headers(found, modifier, &format!("{pointer}/{name}"));
+        }
+    }
+    if let Some(redirect) = &filter.request_redirect {
+        redirected(found, redirect, &format!("{pointer}/requestRedirect"));
+    }
+    if let Some(mirror) = &filter.request_mirror {
+        mirrored(found, mirror, &format!("{pointer}/requestMirror"));
+    }
+    if let Some(rewrite) = &filter.url_rewrite {
+        let pointer = format!("{pointer}/urlRewrite");
+        if rewrite.hostname.is_none() && rewrite.path.is_none() {
+            let help = "write `hostname`, `path` or both";
+            found.add(pointer.clone(), "this rewrite changes nothing", help);
+        }
+        hostname(found, rewrite.hostname.as_deref(), &pointer);
+        new_path(found, rewrite.path.as_ref(), &format!("{pointer}/path"));
+    }
+}
+
+fn headers(found: &mut Found, modifier: &HeaderModifier, pointer: &str) {
+    if modifier.set.is_empty() && modifier.add.is_empty() && modifier.remove.is_empty() {
+        let help = "write `set`, `add` or `remove`";
+        found.add(pointer.to_owned(), "this filter changes nothing", help);
+    }
+    let mut seen = BTreeSet::new();
+    let mut one = |place: String, name: &str, value: Option<&str>| {
+        let lower = name.to_ascii_lowercase();
+        if !is_token(name) {
+            let message = format!("no header is called `{name}`");
+            found.add(place.clone(), message, "a name is a token (RFC 9110 §5.1)");
+        } else if FRAMING.contains(&lower.as_str()) {
+            let message = format!("`{name}` frames the message or belongs to one connection");
+            let help =
+                "leave it out: the proxy alone writes it; a host is changed by urlRewrite.hostname";
+            found.add(place.clone(), message, help);
+        }
+        if value.is_some_and(|value| !is_field_value(value)) {
+            let message = format!("the value of `{name}` has a control character");
+            let help = "a value holds no CR, LF, NUL or other control character (RFC 9110 §5.5)";
+            found.add(place.clone(), message, help);
+        }
+        if !seen.insert(lower) {
+            let message = format!("`{name}` is set, added or removed already by this filter");
+            found.add(place, message, "name each header once");
+        }
+    };
+    for (list, name) in [(&modifier.set, "set"), (&modifier.add, "add")] {
+        for (at, header) in list.iter().enumerate() {
+            one(format!("{pointer}/{name}/{at}/name"), &header.name, Some(&header.value));
+        }
+    }
+    for (at, name) in modifier.remove.iter().enumerate() {
+        one(format!("{pointer}/remove/{at}"), name, None);
+    }
+}
+
+fn redirected(found: &mut Found, redirect: &RequestRedirect, pointer: &str) {
+    if !matches!(redirect.scheme.as_deref(), None | Some("http" | "https")) {
+        found.add(format!("{pointer}/scheme"), "a scheme is http or https", "write one of them");
+    }
+    if !matches!(redirect.status_code, None | Some(301 | 302 | 303 | 307 | 308)) {
+        let message = "a redirect is 301, 302, 303, 307 or 308";
+        found.add(format!("{pointer}/statusCode"), message, "write one of them");
+    }
+    if redirect.port == Some(0) {
+        found.add(format!("{pointer}/port"), "a port is at least 1", "leave it out, or name one");
+    }
+    hostname(found, redirect.hostname.as_deref(), pointer);
+    new_path(found, redirect.path.as_ref(), &format!("{pointer}/path"));
+}
+
+/// A host of a redirect or rewrite: a name in full, no wildcard and no port (Gateway API, `PreciseHostname`).
+fn hostname(found: &mut Found, hostname: Option<&str>, pointer: &str) {
+    let fits = |host: &str| !host.starts_with("*.") && crate::format::accepts("hostname", host);
+    if let Some(host) = hostname.filter(|host| !fits(host)) {
+        let message = format!("`{host}` is no hostname");
+        found.add(
+            format!("{pointer}/hostname"),
+            message,
+            "write a name without port, like shop.example",
+        );
+    }
+}
+
+fn new_path(found: &mut Found, path: Option<&PathModifier>, pointer: &str) {
+    let Some(path) = path else { return };
+    let both = [
+        (PathModifierType::ReplaceFullPath, "replaceFullPath", &path.replace_full_path),
+        (PathModifierType::ReplacePrefixMatch, "replacePrefixMatch", &path.replace_prefix_match),
+    ];
+    for (kind, name, value) in both {
+        let place = format!("{pointer}/{name}");
+        match value {
+            None if kind == path.kind => {
+                let message = format!("this type needs the field `{name}`");
+                found.add(pointer.to_owned(), message, "write the new path");
+            }
+            Some(_) if kind != path.kind => {
+                let message = format!("a path of type {:?} has no field `{name}`", path.kind);
+                found.add(place, message, "leave it out, or change the type");
+            }
+            Some(value) => {
+                let slash = kind == PathModifierType::ReplaceFullPath && !value.starts_with('/');
+                let dots = value.split('/').any(|part| part == "." || part == "..");
+                let broken = slash
+                    || dots
+                    || !value.bytes().all(|byte| byte.is_ascii_graphic())
+                    || value.contains(['#', '?']);
+                if broken {
+                    let help = "begin with `/`; visible ASCII, no dot segments, no `?` and no `#`";
+                    found.add(place, format!("`{value}` is no path"), help);
+                }
+            }
+            None => {}
+        }
+    }
+}
+
+fn mirrored(found: &mut Found, mirror: &RequestMirror, pointer: &str) {
+    if mirror.percent.is_some() && mirror.fraction.is_some() {
+        let help = "keep one of them";
+        found.add(format!("{pointer}/percent"), "percent and fraction are both there", help);
+    }
+    if let Some(fraction) = &mirror.fraction
+        && fraction.numerator > fraction.denominator.unwrap_or(100)
+    {
+        let help = "let the numerator be at most the denominator";
+        found.add(format!("{pointer}/fraction"), "a share is at most all requests", help);
+    }
+}
+
+/// Whether `name` may name a field (RFC 9110 §5.1).
+fn is_token(name: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.len() <= 256 && name.bytes().all(inner)
+}
+
+/// Whether `value` may be that of a field (RFC 9110 §5.5).
+fn is_field_value(value: &str) -> bool {
+    value.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
+}

@@ -1,0 +1,237 @@
+//! One router's configuration is made of many owners' routes. Which of them it takes.
+//!
+//! The filter itself says what it takes; no rule of it is repeated here. A route that it does not take is left out: what
+//! it was to route is answered with 500, and all others serve.
+
+use serde_json::{Value as Json, json};
+
+/// What a filter says of a configuration: JSON pointer and message of everything that is wrong; nothing when it takes it.
+pub type Verdict = Vec<(String, String)>;
+
+/// A route that a router does not take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its kind.
+    pub kind: String,
+    /// Its `namespace/name`.
+    pub route: String,
+    /// Where in its document the router finds a fault, as far as it says.
+    pub pointer: String,
+    /// What the router says.
+    pub message: String,
+    /// Nothing of it is routed any more: what its rules match is not known, so all of its hosts are answered with 500.
+    pub whole: bool,
+}
+
+/// What a router takes of a configuration that it does not take as a whole, and what was left out.
+///
+/// Asks about halves until it knows which routes are at fault: a few questions a faulty route, however many are sound.
+pub fn sound_routes(
+    config: &Json,
+    validate: &mut dyn FnMut(&Json) -> Verdict,
+) -> (Json, Vec<LeftOut>) {
+    let all: Vec<Json> = config.get("routes").and_then(Json::as_array).cloned().unwrap_or_default();
+    let mut faulty = Vec::new();
+    seek(&all, 0, validate, &mut faulty);
+    let (mut routes, mut last, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
+    for (at, route) in all.into_iter().enumerate() {
+        let Some((_, said)) = faulty.iter().find(|(index, _)| *index == at) else {
+            routes.push(route);
+            continue;
+        };
+        let kept = reduced(&route, said, validate);
+        let text =
+            |name: &str| route.get(name).and_then(Json::as_str).unwrap_or_default().to_owned();
+        for (pointer, message) in said {
+            let (kind, route, pointer) = (text("kind"), text("name"), in_document(pointer));
+            let whole = !matches!(kept, Some((_, false)));
+            left_out.push(LeftOut { kind, route, pointer, message: message.clone(), whole });
+        }
+        match kept {
+            // It knows what it matches, so it keeps its place.
+            Some((route, false)) => routes.push(route),
+            // It takes whole hosts, so whoever knows better comes first.
+            Some((route, true)) => last.push(route),
+            None => {}
+        }
+    }
+    routes.append(&mut last);
+    let mut sound = config.clone();
+    if let Some(map) = sound.as_object_mut() {
+        map.insert("routes".to_owned(), Json::Array(routes));
+    }
+    (sound, left_out)
+}
+
+fn seek(
+    routes: &[Json],
+    from: usize,
+    validate: &mut dyn FnMut(&Json) -> Verdict,
+    faulty: &mut Vec<(usize, Verdict)>,
+) {
+    if routes.is_empty() {
+        return;
+    }
+    let said = validate(&json!({ "routes": routes }));
+    if said.is_empty() {
+        return;
+    }
+    if routes.len() == 1 {
+        faulty.push((from, said));
+        return;
+    }
+    let (first, second) = routes.split_at(routes.len() / 2);
+    seek(first, from, validate, faulty);
+    seek(second, from + first.len(), validate, faulty);
+}
+
+/// What stands in for a route: its faulty rules without what they do, or else every rule without what it matches. The
+/// second value: whether it is the latter. `None` when the router takes neither.
+fn reduced(
+    route: &Json,
+    said: &Verdict,
+    validate: &mut dyn FnMut(&Json) -> Verdict,
+) -> Option<(Json, bool)> {
+    let mut takes = |route: &Json| validate(&json!({ "routes": [route] })).is_empty();
+    let faults: Option<Vec<usize>> = said.iter().map(|(pointer, _)| rule_of(pointer)).collect();
+    if let Some(faults) = faults {
+        let closed =
+            with_rules(
+                route,
+                |at, rule| {
+                    if faults.contains(&at) { closed(rule, true) } else { rule.clone() }
+                },
+            );
+        if takes(&closed) {
+            return Some((closed, false));
+        }
+    }
+    let whole = with_rules(route, |_, rule| closed(rule, false));
+    takes(&whole).then_some((whole, true))
+}
+
+/// The rule that a pointer is about, when it is about what the rule does and not about what it matches.
+fn rule_of(pointer: &str) -> Option<usize> {
+    let mut steps = pointer.strip_prefix("/routes/0/rules/")?.split('/');
+    let rule = steps.next()?.parse().ok()?;
+    steps.next().filter(|part| *part != "matches").map(|_| rule)
+}
+
+fn with_rules(route: &Json, rule: impl Fn(usize, &Json) -> Json) -> Json {
+    let mut route = route.clone();
+    if let Some(Json::Array(rules)) = route.get_mut("rules") {
+        for (at, one) in rules.iter_mut().enumerate() {
+            *one = rule(at, one);
+        }
+    }
+    route
+}
+
+/// A rule without filters and backends, and so one that answers 500. Rules keep their names: filters are attached by them.
+fn closed(rule: &Json, matches: bool) -> Json {
+    let mut closed = serde_json::Map::new();
+    let kept = if matches { &["name", "matches"][..] } else { &["name"] };
+    for name in kept {
+        if let Some(value) = rule.get(name) {
+            closed.insert((*name).to_owned(), value.clone());
+        }
+    }
+    Json::Object(closed)
+}
+
+/// The place in a route's document for one in the configuration that has that route alone.
+fn in_document(pointer: &str) -> String {
+    match pointer.strip_prefix("/routes/0/") {
+        Some(rest) if rest.starts_with("rules") || rest.starts_with("hostnames") => {
+            format!("/spec/{rest}")
+        }
+        _ => "/spec".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(name: &str, rules: Json) -> Json {
+        json!({ "name": name, "kind": "HTTPRoute", "hostnames": [format!("{}.example", &name[2..])], "rules": rules })
+    }
+
+    /// A router that takes no value `bad`, wherever it stands.
+    fn validate(config: &Json) -> Verdict {
+        fn seek(json: &Json, place: &str, found: &mut Verdict) {
+            match json {
+                Json::Object(map) => {
+                    map.iter().for_each(|(name, one)| seek(one, &format!("{place}/{name}"), found));
+                }
+                Json::Array(all) => {
+                    all.iter()
+                        .enumerate()
+                        .for_each(|(at, one)| seek(one, &format!("{place}/{at}"), found));
+                }
+                Json::String(text) if text == "bad" => {
+                    found.push((place.to_owned(), "it is bad".to_owned()))
+                }
+                _ => {}
+            }
+        }
+        let mut found = Vec::new();
+        seek(config, "", &mut found);
+        found
+    }
+
+    #[test]
+    fn a_faulty_route_is_left_out_and_all_others_stay() {
+        let good = |name: &str| {
+            route(name, json!([{ "name": "all", "backendRefs": [{ "service": "a/b:80" }] }]))
+        };
+        let mut routes: Vec<Json> = (0..40).map(|at| good(&format!("f/r{at}"))).collect();
+        routes.insert(
+            7,
+            route(
+                "g/match",
+                json!([{ "name": "admin", "matches": [{ "path": { "value": "bad" } }] }]),
+            ),
+        );
+        routes.insert(
+            23,
+            route(
+                "g/act",
+                json!([{ "name": "one", "filters": ["bad"] }, { "backendRefs": ["x"] }]),
+            ),
+        );
+        let asked = std::cell::Cell::new(0);
+        let mut ask = |config: &Json| {
+            asked.set(asked.get() + 1);
+            validate(config)
+        };
+        let (sound, left_out) = sound_routes(&json!({ "routes": routes }), &mut ask);
+        assert!(validate(&sound).is_empty());
+        assert!(asked.get() < 40, "{} questions", asked.get());
+        let found: Vec<(&str, &str, bool)> = left_out
+            .iter()
+            .map(|one| (one.route.as_str(), one.pointer.as_str(), one.whole))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("g/match", "/spec/rules/0/matches/0/path/value", true),
+                ("g/act", "/spec/rules/0/filters/0", false),
+            ]
+        );
+        let all = sound["routes"].as_array().unwrap();
+        assert_eq!(all.len(), 42);
+        let named = |name: &str| all.iter().find(|one| one["name"] == name).unwrap();
+        assert_eq!(named("g/match")["rules"], json!([{ "name": "admin" }]));
+        assert_eq!(all.last().unwrap()["name"], "g/match", "who knows what it matches comes first");
+        assert_eq!(named("g/act")["rules"], json!([{ "name": "one" }, { "backendRefs": ["x"] }]));
+    }
+
+    #[test]
+    fn a_configuration_that_is_wrong_beside_its_routes_is_nobodys_fault_among_them() {
+        let config = json!({ "routes": [route("f/a", json!([{}]))], "more": "bad" });
+        let (sound, left_out) = sound_routes(&config, &mut |config| validate(config));
+        assert!(left_out.is_empty());
+        assert!(!validate(&sound).is_empty());
+    }
+}

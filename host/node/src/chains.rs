@@ -1,0 +1,82 @@
+//! One of each: a chain has one router, one retry policy, and so on, whatever worlds their filters say they are of.
+
+use crate::build::Built;
+use std::collections::BTreeSet;
+use tamis_engine::{FailureMode, Hook};
+use tamis_proxy::{Phase, Slot, SlotRefusal, SlotState};
+use tamis_resources::plan::{FilterPlan, NodePlan, World};
+
+/// Hooks of which a chain has at most one, with the worlds that are for them.
+const ALONE: [(Hook, World); 5] = [
+    (Hook::Router, World::RoutePolicy),
+    (Hook::Retry, World::RetryPolicy),
+    (Hook::CircuitBreaker, World::BreakerPolicy),
+    (Hook::Hedge, World::HedgePolicy),
+    (Hook::Balancer, World::BalancePolicy),
+];
+
+/// Refuses what would take the place of another in a chain. Documents are judged by worlds; a filter of the world
+/// `everything` may have a router inside. Who is of the hook's own world stays; when none or several are, none does.
+pub(crate) fn one_of_each(plan: &NodePlan, mut built: Vec<Built>) -> Vec<Built> {
+    // Whoever loses to one that stays is left out; where none stays, all are refused.
+    let mut lost: BTreeSet<(usize, bool)> = BTreeSet::new();
+    for listener in &plan.listeners {
+        for (hook, world) in ALONE {
+            let members: Vec<usize> = listener
+                .chain
+                .attachments
+                .iter()
+                .copied()
+                .filter(|at| built.get(*at).is_some_and(|one| has(one, hook)))
+                .collect();
+            let of = |at: &usize| {
+                plan.filters.get(*at).and_then(|one: &std::sync::Arc<FilterPlan>| one.world)
+            };
+            let own: Vec<usize> =
+                members.iter().copied().filter(|at| of(at) == Some(world)).collect();
+            if members.len() > 1 {
+                let stays = own.len() == 1;
+                let others = members.into_iter().filter(|at| own.as_slice() != [*at]);
+                lost.extend(others.map(|at| (at, stays)));
+            }
+        }
+    }
+    for (at, stays) in lost {
+        if let Some(one) = built.get_mut(at) {
+            refuse(one, stays);
+        }
+    }
+    built
+}
+
+fn has(one: &Built, hook: Hook) -> bool {
+    match one.attached.as_ref().map(|attached| &attached.slot) {
+        Some(Slot::Running(filter)) => filter.has(hook),
+        Some(Slot::Refused { .. }) | None => false,
+    }
+}
+
+fn refuse(one: &mut Built, stays: bool) {
+    let refusal = SlotRefusal {
+        code: "attachment.second".to_owned(),
+        rule: "a chain has one router, retry policy, circuit breaker, hedge and balancer, and this would be another"
+            .to_owned(),
+        set_by: "the proxy".to_owned(),
+        remedy: "give its Filter the world of what it is for, or take the other out".to_owned(),
+    };
+    let (code, detail) = (refusal.code.clone(), refusal.to_string());
+    one.status.state = SlotState::Refused(refusal);
+    one.status.detail = Some(detail.clone());
+    one.running = None;
+    let guards = |phase| matches!(phase, Phase::Authn | Phase::Authz);
+    let closed = one
+        .attached
+        .as_ref()
+        .is_some_and(|it| it.failure == FailureMode::Closed && (!stays || guards(it.phase)));
+    if !closed {
+        one.attached = None;
+    } else if let Some(attached) = &mut one.attached {
+        attached.slot = Slot::Refused { code, detail };
+        attached.shadow = None;
+    }
+}

@@ -1,0 +1,128 @@
+//! What a proxy would refuse, found without one: the same verifier, compiler and `validate`, and nothing that serves.
+
+use crate::build::{Builder, Faulty};
+use crate::fetch::Fetcher;
+use crate::node::{Shared, policies, refused_route};
+use crate::sockets::Sockets;
+use crate::store::Store;
+use crate::ticks::Ticks;
+use crate::{NodeError, Source};
+use std::collections::HashSet;
+use std::sync::Arc;
+use tamis_engine::{Exporter, FilterSpan, Secrets};
+use tamis_observe::Metrics;
+use tamis_resources::plan::{FilterPlan, NodePlan};
+use tamis_resources::{Document, NodeName, Problem, fold};
+
+/// What a filter exports while it is looked at goes nowhere.
+struct Nowhere;
+
+impl Exporter for Nowhere {
+    fn record(&self, _: &str, _: &str) {}
+    fn span(&self, _: &str, _: &FilterSpan) {}
+}
+
+/// Something that a proxy would refuse or could not use.
+#[derive(Debug, Clone)]
+pub enum Finding {
+    /// It has its place in a document.
+    Problem(Box<Problem>),
+    /// It has none: a certificate, a file, a trust policy.
+    Note(String),
+}
+
+/// Looks at plans as proxies do that are to run them.
+pub struct Examiner {
+    builder: Builder,
+    source: Source,
+    /// What was looked at already: other proxies have the same.
+    seen: HashSet<String>,
+}
+
+impl Examiner {
+    /// For documents of a source, with the artifacts of a store.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn new(shared: &Shared, source: Source, store: Store) -> Result<Self, NodeError> {
+        let builder = Builder::new(
+            shared.engine.clone(),
+            shared.cache.clone(),
+            shared.code.clone(),
+            store,
+            Arc::new(Metrics::new()),
+            Arc::new(Nowhere),
+            Arc::new(Fetcher),
+            Secrets::default(),
+            Ticks::new()?,
+        );
+        Ok(Self { builder, source, seen: HashSet::new() })
+    }
+
+    /// What the proxy of that name would refuse of these documents, beyond what folding them says: filters that are not
+    /// there, not signed, not granted, of another world or that refuse their configuration, routes that a router does not
+    /// take, certificates that cannot be used.
+    pub fn look(&mut self, documents: &[Document], node: &NodeName) -> Vec<Finding> {
+        let source = self.source.clone();
+        let folded = fold(documents, node, &|file| source.file(file));
+        let Some(plan) = folded.plan else { return Vec::new() };
+        let mut notes = Vec::new();
+        let policies = policies(&plan, &mut notes);
+        let mut findings = Vec::new();
+        for filter in &plan.filters {
+            // What documents do not let run was told when they were folded.
+            if filter.refused.is_some() || !self.seen.insert(stamp(filter, &plan)) {
+                continue;
+            }
+            match self.builder.tried(filter, &policies) {
+                Ok((_, left_out)) => {
+                    let problems = left_out.iter().filter_map(|it| refused_route(documents, it));
+                    findings.extend(problems.map(|it| Finding::Problem(Box::new(it))));
+                }
+                Err(faulty) => findings.extend(at_its_place(documents, filter, faulty)),
+            }
+        }
+        let mut sockets = Sockets::default();
+        sockets.begin(plan.identity.as_deref());
+        drop(sockets.listeners(&source, &plan.listeners, &mut notes));
+        drop(sockets.services(&source, &plan.services, &mut notes));
+        let fresh = notes.into_iter().filter(|note| self.seen.insert(note.clone()));
+        findings.extend(fresh.map(Finding::Note));
+        findings
+    }
+}
+
+/// Everything that decides about a filter.
+fn stamp(filter: &FilterPlan, plan: &NodePlan) -> String {
+    let (config, trust) = (&filter.config, serde_json::json!(plan.trust));
+    let grant = serde_json::to_string(&filter.grant).unwrap_or_default();
+    let world = filter.world;
+    format!(
+        "{} {} {world:?} {config} {grant} {:?} {trust}",
+        filter.attachment, filter.digest, filter.signed_by
+    )
+}
+
+/// The refusal of a filter, at its attachment: where its configuration is at fault, at each fault.
+fn at_its_place(
+    documents: &[Document],
+    filter: &FilterPlan,
+    Faulty { refusal, places }: Faulty,
+) -> Vec<Finding> {
+    let (code, said) = (refusal.0.code.clone(), refusal.0.to_string());
+    let of = |one: &&Document| one.kind() == "FilterAttachment" && one.key() == filter.attachment;
+    let Some(document) = documents.iter().find(of) else {
+        return vec![Finding::Note(format!("{}: {said}", filter.attachment))];
+    };
+    let problem = |pointer: &str, message: &str| {
+        Finding::Problem(Box::new(document.problem(&code, pointer, message)))
+    };
+    if places.is_empty() {
+        return vec![problem("/spec/filter", &said)];
+    }
+    let at = |(pointer, message): (String, String)| {
+        let message = format!("{} refuses this: {message}", filter.filter);
+        problem(&format!("/spec/config{pointer}"), &message)
+    };
+    places.into_iter().map(at).collect()
+}

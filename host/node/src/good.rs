@@ -1,0 +1,263 @@
+//! The last good form of every document, and since when each is in force. It outlives the process.
+//!
+//! What a folder says and what a proxy serves are two things while a part of the folder cannot be read: what was in that
+//! part stays as it was, also over a restart. Where nobody knows what was in it, the proxy does not start: it might have
+//! guarded something.
+
+use crate::documents::{Documents, octets};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use tamis_resources::{Document, NEW, NodeName, ResourceStatus};
+use tamis_trust::Digest;
+
+/// The most bytes of the file that is read.
+const MAX_BYTES: u64 = 256 * 1024 * 1024;
+/// Changed since it came in force, in the file it came from.
+const CHANGED: u64 = 1;
+/// Changed, and in another file.
+const MOVED: u64 = 2;
+
+/// Kind and `namespace/name`.
+type Id = (String, String);
+
+/// The last good form of the documents of a folder.
+pub(crate) struct Good {
+    /// Where it outlives the process; none: nowhere.
+    file: Option<PathBuf>,
+    documents: BTreeMap<String, Vec<Document>>,
+    /// What each document in force says, and its file.
+    held: BTreeMap<Id, Held>,
+    written: Option<Digest>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Held {
+    source: String,
+    digest: String,
+}
+
+/// How it is on disk.
+#[derive(Default, Serialize, Deserialize)]
+struct Kept {
+    /// Documents by file: the line they begin on, and their text.
+    files: BTreeMap<String, Vec<(usize, String)>>,
+    /// Kind, `namespace/name`, and what is in force of it.
+    held: Vec<(String, String, Held)>,
+}
+
+impl Good {
+    /// What was good when the proxy of that name ended, if it kept it below `root`. A file that others may have written is
+    /// not believed; the second value says so.
+    pub(crate) fn open(root: &Path, node: &NodeName) -> (Self, Option<String>) {
+        let name = node.to_string().replace([':', '/'], "-");
+        let file = root.join(".tamis").join("last-good").join(format!("{name}.json"));
+        let none = |file| Self {
+            file: Some(file),
+            documents: BTreeMap::new(),
+            held: BTreeMap::new(),
+            written: None,
+        };
+        if !file.exists() {
+            return (none(file), None);
+        }
+        match own(&file).and_then(|()| read(&file)) {
+            Ok(kept) => {
+                let mut good = none(file);
+                good.held =
+                    kept.held.into_iter().map(|(kind, key, it)| ((kind, key), it)).collect();
+                good.documents =
+                    kept.files.into_iter().map(|(file, texts)| restored(file, texts)).collect();
+                (good, None)
+            }
+            Err(why) => {
+                let note = format!("{}: {why}; it is not used, remove it", file.display());
+                (none(file), Some(note))
+            }
+        }
+    }
+
+    /// The documents to serve: those that were read, the last good form of those that cannot be, and what stands in for
+    /// those that never were good.
+    ///
+    /// # Errors
+    /// At a `cold` start, what cannot be read and nobody knows. Later, everything that ran stays instead.
+    pub(crate) fn complete(
+        &self,
+        read: Documents,
+        cold: bool,
+        notes: &mut Vec<String>,
+    ) -> Result<Vec<Document>, Vec<String>> {
+        let Documents { mut documents, problems, unreadable, stubs, lost } = read;
+        let mut broken: BTreeSet<&str> =
+            problems.iter().map(|it| it.place.source.as_str()).collect();
+        broken.extend(unreadable.iter().map(|one| one.path.as_str()));
+        // What lies in a folder that cannot be read is as good as broken.
+        let within = |file: &str, one: &str| Path::new(file).starts_with(one);
+        let known = |one: &str| self.documents.keys().any(|file| within(file, one));
+        let unreadable_now = unreadable.iter().map(|one| one.path.as_str());
+        let unknown: Vec<String> = lost
+            .iter()
+            .map(String::as_str)
+            .chain(unreadable_now)
+            .filter(|one| !known(one))
+            .map(str::to_owned)
+            .collect();
+        if cold && !unknown.is_empty() {
+            return Err(unknown);
+        }
+        let mut there: BTreeSet<Id> = documents.iter().map(id).collect();
+        for (file, good) in &self.documents {
+            // What is gone may be what is in the part that cannot be read.
+            if unknown.is_empty() && !broken.iter().any(|one| within(file, one)) {
+                continue;
+            }
+            for document in good.iter().filter(|one| !there.contains(&id(one))) {
+                notes.push(format!(
+                    "{file}: {} {} stays as it was",
+                    document.kind(),
+                    document.key()
+                ));
+                documents.push(document.clone());
+            }
+        }
+        there.extend(documents.iter().map(id));
+        documents.extend(stubs.into_iter().filter(|one| !there.contains(&id(one))));
+        for document in &mut documents {
+            document.since = self.since(document);
+        }
+        documents.sort_by_cached_key(|one| (one.kind(), one.key(), one.source.clone(), one.line()));
+        Ok(documents)
+    }
+
+    fn since(&self, document: &Document) -> u64 {
+        match self.held.get(&id(document)) {
+            None => NEW,
+            Some(held) if held.digest == says(document) => 0,
+            Some(held) if held.source == document.source => CHANGED,
+            Some(_) => MOVED,
+        }
+    }
+
+    /// Takes documents for good, and those of them that are accepted for being in force.
+    pub(crate) fn keep(
+        &mut self,
+        documents: &[Document],
+        statuses: &[ResourceStatus],
+        notes: &mut Vec<String>,
+    ) {
+        self.documents.clear();
+        let mut counts: BTreeMap<Id, usize> = BTreeMap::new();
+        for document in documents.iter().filter(|one| !one.is_stub()) {
+            *counts.entry(id(document)).or_default() += 1;
+            let all = self.documents.entry(document.source.clone()).or_default();
+            all.push(document.clone());
+        }
+        let refused: BTreeSet<Id> = statuses
+            .iter()
+            .filter(|one| one.conditions.iter().any(|it| it.kind == "Accepted" && !it.status))
+            .map(|one| (one.kind.clone(), format!("{}/{}", one.namespace, one.name)))
+            .collect();
+        self.held.retain(|id, _| counts.contains_key(id));
+        for document in documents.iter().filter(|one| !one.is_stub()) {
+            let id = id(document);
+            // Of several with one name, and of what is refused, what was in force before is remembered.
+            if counts.get(&id) == Some(&1) && !refused.contains(&id) {
+                let held = Held { source: document.source.clone(), digest: says(document) };
+                self.held.insert(id, held);
+            }
+        }
+        if let Err(error) = self.write() {
+            notes.push(format!("the last good documents cannot be kept for a restart: {error}"));
+        }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let texts = |all: &Vec<Document>| {
+            all.iter().map(|one| (one.line(), one.text().to_owned())).collect::<Vec<_>>()
+        };
+        let kept = Kept {
+            files: self.documents.iter().map(|(file, all)| (file.clone(), texts(all))).collect(),
+            held: self
+                .held
+                .iter()
+                .map(|((kind, key), it)| (kind.clone(), key.clone(), it.clone()))
+                .collect(),
+        };
+        let bytes = serde_json::to_vec(&kept)?;
+        let digest = Digest::of(&bytes);
+        if self.written == Some(digest) && file.exists() {
+            return Ok(());
+        }
+        private(file, &bytes)?;
+        self.written = Some(digest);
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn files(&self) -> impl Iterator<Item = &str> {
+        self.documents.keys().map(String::as_str)
+    }
+}
+
+fn id(document: &Document) -> Id {
+    (document.kind().to_owned(), document.key())
+}
+
+fn says(document: &Document) -> String {
+    Digest::of(document.text().trim().as_bytes()).hex()
+}
+
+/// Documents from their texts, on the lines they were on.
+fn restored(file: String, texts: Vec<(usize, String)>) -> (String, Vec<Document>) {
+    let documents = texts.into_iter().flat_map(|(line, text)| {
+        let before = "\n".repeat(line.saturating_sub(1).min(1_000_000));
+        tamis_resources::read(&file, &format!("{before}{text}")).documents
+    });
+    let documents = documents.collect();
+    (file, documents)
+}
+
+fn read(file: &Path) -> Result<Kept, String> {
+    serde_json::from_slice(&octets(file, MAX_BYTES)?).map_err(|error| error.to_string())
+}
+
+/// Whether a file and its folder are this user's alone to write, and the file his alone to read.
+fn own(file: &Path) -> Result<(), String> {
+    let said = |error: io::Error| error.to_string();
+    let me = fs::metadata("/proc/self").map_err(said)?.uid();
+    let folder = file.parent().unwrap_or_else(|| Path::new("."));
+    for (path, others) in [(file, 0o077), (folder, 0o022)] {
+        let about = fs::symlink_metadata(path).map_err(said)?;
+        let rule = if about.file_type().is_symlink() {
+            "it is a symbolic link"
+        } else if about.uid() != me {
+            "it belongs to another user"
+        } else if about.mode() & others != 0 {
+            "others may read or write it"
+        } else {
+            continue;
+        };
+        return Err(format!("{}: {rule}", path.display()));
+    }
+    Ok(())
+}
+
+/// Beside, then renamed: a crash leaves the old file or the new one. For this user alone.
+fn private(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = file.parent().unwrap_or_else(|| Path::new("."));
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let new = file.with_extension(format!("{}.new", std::process::id()));
+    drop(fs::remove_file(&new));
+    let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    out.write_all(bytes)?;
+    out.sync_all()?;
+    fs::rename(&new, file)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! What was good outlives the process, and what nobody knows keeps a proxy from starting.
+
+use super::*;
+use crate::NodeError;
+use crate::node::tests::{folder, gateway, service, start};
+use std::os::unix::fs::PermissionsExt as _;
+use tamis_proxy::Slot;
+use tempfile::TempDir;
+
+const GUARD: &str = "kind: FilterAttachment\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: guard, namespace: test }\n\
+    spec:\n  targetRefs: [{ kind: Gateway, name: edge }]\n  filter: tamis/jwt\n  phase: authn\n  order: 10\n";
+
+fn write(folder: &TempDir, name: &str, text: &str) {
+    fs::write(folder.path().join(name), text).unwrap();
+}
+
+/// Attachments of all chains that refuse exchanges.
+fn closed(node: &crate::Node) -> Vec<String> {
+    let generation = node.proxy().generation();
+    let refused = generation.filters.iter().filter(|one| matches!(one.slot, Slot::Refused { .. }));
+    refused.map(|one| one.attachment.clone()).collect()
+}
+
+#[test]
+fn a_part_that_cannot_be_read_and_was_never_known_keeps_the_proxy_from_starting() {
+    let rows: &[(&str, &[u8])] = &[
+        ("an unclosed list", b"kind: FilterAttachment\nspec: { phase: [authn }\n"),
+        ("a tab", b"kind: FilterAttachment\nspec:\n\tphase: authn\n"),
+        ("no text", &[b'a', 0xff]),
+        ("a key twice", b"kind: FilterAttachment\nkind: FilterAttachment\n"),
+        ("a tag", b"kind: !x FilterAttachment\n"),
+        ("a trust policy that cannot be used", b"kind: TrustPolicy\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: a }\nspec: { threshold: 0 }\n"),
+    ];
+    for (name, text) in rows {
+        let (folder, _) = folder();
+        fs::write(folder.path().join("guard.yaml"), text).unwrap();
+        match start(folder.path()) {
+            Err(NodeError::Unready { files, .. }) => assert_eq!(files, ["guard.yaml"], "{name}"),
+            other => panic!("{name}: {:?}", other.map(|(_, reload)| reload)),
+        }
+    }
+}
+
+#[test]
+fn the_last_good_form_of_a_document_outlives_the_process() {
+    let broken = [
+        GUARD.replace("phase: authn", "phase: [authn"),
+        GUARD.replace("phase: authn", "phase: auth"),
+        GUARD.replace("order: 10", "order: ten"),
+        GUARD.replace("filter: tamis/jwt", "filtr: tamis/jwt"),
+        String::from_utf8_lossy(&[0]).into_owned(),
+    ];
+    for text in broken {
+        let (folder, _) = folder();
+        write(&folder, "guard.yaml", GUARD);
+        let (node, _) = start(folder.path()).unwrap();
+        assert_eq!(closed(&node), ["test/guard"], "it has no filter, so it refuses");
+        let before = node.proxy().generation().config.clone();
+        write(&folder, "guard.yaml", &text);
+        node.reload();
+        assert_eq!(node.proxy().generation().config, before, "{text}: warm");
+        node.shutdown(std::time::Duration::ZERO);
+        let (node, reload) = start(folder.path()).unwrap();
+        assert_eq!(node.proxy().generation().config, before, "{text}: after a restart");
+        assert!(!reload.problems.is_empty(), "and it is told");
+        node.shutdown(std::time::Duration::ZERO);
+    }
+}
+
+#[test]
+fn a_guard_that_was_never_good_closes_what_it_was_for() {
+    let (folder, _) = folder();
+    write(&folder, "guard.yaml", &GUARD.replace("order: 10", "order: ten"));
+    let (node, _) = start(folder.path()).unwrap();
+    assert_eq!(closed(&node), ["test/guard"]);
+    write(
+        &folder,
+        "more.yaml",
+        &GUARD.replace("name: guard", "name: more").replace("authn", "auth"),
+    );
+    node.reload();
+    assert_eq!(closed(&node), ["test/guard", "test/more"], "warm it is no other");
+}
+
+#[test]
+fn a_guard_that_moves_into_a_file_that_cannot_be_read_stays() {
+    let (folder, _) = folder();
+    write(&folder, "guard.yaml", GUARD);
+    let (node, _) = start(folder.path()).unwrap();
+    fs::remove_file(folder.path().join("guard.yaml")).unwrap();
+    write(&folder, "moved.yaml", &GUARD.replace("phase: authn", "phase: [authn"));
+    node.reload();
+    assert_eq!(closed(&node), ["test/guard"]);
+    fs::remove_file(folder.path().join("moved.yaml")).unwrap();
+    node.reload();
+    assert_eq!(closed(&node), [""; 0], "what is removed from a folder that can be read is gone");
+}
+
+#[test]
+fn what_is_kept_is_private_and_what_others_may_write_is_not_believed() {
+    let (folder, _) = folder();
+    write(&folder, "app.yaml", &service("app"));
+    let (node, _) = start(folder.path()).unwrap();
+    node.shutdown(std::time::Duration::ZERO);
+    let kept = folder.path().join(".tamis/last-good/gateway-test-edge.json");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&kept), mode(kept.parent().unwrap())), (0o600, 0o700));
+    write(&folder, "app.yaml", "kind: [\n");
+    fs::set_permissions(&kept, fs::Permissions::from_mode(0o666)).unwrap();
+    assert!(matches!(start(folder.path()), Err(NodeError::Unready { .. })));
+    fs::set_permissions(&kept, fs::Permissions::from_mode(0o600)).unwrap();
+    let (node, _) = start(folder.path()).unwrap();
+    node.shutdown(std::time::Duration::ZERO);
+    let elsewhere = folder.path().join("kept.json");
+    fs::rename(&kept, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &kept).unwrap();
+    assert!(matches!(start(folder.path()), Err(NodeError::Unready { .. })));
+}
+
+#[test]
+fn of_two_documents_of_one_name_the_one_in_force_stays_whatever_files_are_called() {
+    for other in ["a.yaml", "z.yaml"] {
+        let (folder, address) = folder();
+        let (node, _) = start(folder.path()).unwrap();
+        let before = node.proxy().generation().config.clone();
+        let port = tamis_ports::address().port();
+        write(&folder, other, &gateway(port));
+        for round in 0..20 {
+            write(&folder, "app.yaml", &service(&format!("app-{round}")));
+            let reload = node.reload();
+            let twice =
+                reload.problems.iter().find(|one| one.code == "document.duplicate").unwrap();
+            assert_eq!((twice.place.source.as_str(), twice.also.len()), (other, 1));
+            assert!(twice.message.contains("edge.yaml stays in force"), "{}", twice.message);
+            let listeners = |config: &serde_json::Value| config["listeners"][0]["address"].clone();
+            assert_eq!(listeners(&node.proxy().generation().config), listeners(&before));
+        }
+        node.shutdown(std::time::Duration::ZERO);
+        for _ in 0..3 {
+            let (node, _) = start(folder.path()).unwrap();
+            assert!(std::net::TcpStream::connect(address).is_ok(), "after a restart as well");
+            node.shutdown(std::time::Duration::ZERO);
+        }
+    }
+}
+
+#[test]
+fn documents_are_kept_as_they_were_written() {
+    let shop = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shop");
+    let read = crate::Source { root: shop.clone(), paths: vec![shop] }.read().unwrap();
+    assert!(read.documents.len() > 10);
+    for document in read.documents {
+        let texts = vec![(document.line(), document.text().to_owned())];
+        let (_, again) = restored(document.source.clone(), texts);
+        assert_eq!(again.len(), 1, "{}", document.text());
+        assert!(again[0].says_the_same(&document), "{}", document.text());
+        assert_eq!(again[0].line(), document.line());
+    }
+}
