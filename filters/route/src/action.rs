@@ -9,6 +9,9 @@ use crate::config::{
 };
 use crate::pattern::without_port;
 
+/// Why a rule without a backend answers 500.
+const NO_BACKEND: &str = "route.no-backend";
+
 /// A rule, compiled.
 #[derive(Clone, Debug, Default)]
 pub struct Action {
@@ -102,7 +105,7 @@ impl Action {
         match self.pick(target.exchange) {
             Some(backend) => router::Choice::Forward(self.forward(rule, backend, target)),
             // No backend, or all of weight 0: the Gateway API wants a 500.
-            None => router::Choice::Answer(reply(500)),
+            None => router::Choice::Answer(no_backend()),
         }
     }
 
@@ -162,6 +165,13 @@ impl Action {
             mirrors: joined(both.map(|changes| changes.mirrors.as_slice())),
         }
     }
+}
+
+/// Says, as every refusal does, why there is no answer of an application.
+pub(crate) fn no_backend() -> Reply {
+    reply(500)
+        .header("x-tamis-reason", NO_BACKEND)
+        .text(format!("Internal Server Error ({NO_BACKEND})\n"))
 }
 
 fn joined<T: Clone>(both: [&[T]; 2]) -> Vec<T> {

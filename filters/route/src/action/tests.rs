@@ -97,7 +97,11 @@ fn weights_share_and_zero_takes_none() {
 fn no_backend_to_take_is_a_500() {
     for rule in ["{}", r#"{"backendRefs":[{"service":"a/a:1","weight":0}]}"#] {
         let choice = choose(rule, &Target::default());
-        assert_eq!(choice, router::Choice::Answer(reply(500)), "{rule}");
+        assert_eq!(choice, router::Choice::Answer(no_backend()), "{rule}");
+        let answer = no_backend();
+        let reason = answer.headers.iter().find(|field| field.name == "x-tamis-reason").unwrap();
+        assert_eq!(reason.value, b"route.no-backend");
+        assert!(answer.body.starts_with(b"Internal Server Error (route.no-backend)"));
     }
 }
 
