@@ -1,4 +1,4 @@
-//! `tamis check`: what is wrong with a folder of resources.
+//! `tamis check`: what is wrong with a folder of resources, judged as a proxy judges it.
 
 use crate::output::{self, Output};
 use anyhow::{Context as _, Result, bail};
@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use tamis_node::Source;
+use tamis_node::{Examiner, Finding, Shared, Source, Store};
 use tamis_resources::{Document, NodeName, Problem, Resource, fold};
 
 /// What `check` takes.
@@ -20,6 +20,9 @@ pub(crate) struct Arguments {
     /// Check the plan of this proxy alone; all of them when not said.
     #[arg(long)]
     node: Option<NodeName>,
+    /// Folder of signed filters; `.tamis/store` in the folder when not said.
+    #[arg(long)]
+    store: Vec<PathBuf>,
 }
 
 /// Prints every problem with its place; fails if there is one.
@@ -35,17 +38,34 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     };
     let mut problems = read.problems;
     between(&read.documents, &nodes, &source.root, &mut problems);
-    let sound = problems.is_empty() && read.unreadable.is_empty();
+    let stores = match arguments.store.as_slice() {
+        [] => vec![arguments.folder.join(".tamis/store")],
+        stores => stores.to_vec(),
+    };
+    let fresh = !stores.iter().any(|store| store.is_dir());
+    let mut notes = Vec::new();
+    if fresh {
+        way_out(&mut problems, &arguments.folder, &mut notes);
+    } else {
+        let busy = output::busy("asking the filters about their configurations");
+        examine(&read.documents, &nodes, &source, stores, &mut problems, &mut notes)?;
+        drop(busy);
+    }
+    let sound = problems.is_empty() && notes.is_empty() && read.unreadable.is_empty();
     let value = json!({
         "documents": read.documents.len(),
         "nodes": nodes.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "problems": problems,
+        "notes": notes,
         "unreadable": read.unreadable.iter().map(ToString::to_string).collect::<Vec<_>>(),
     });
     output::result(output, &value, || {
         let mut text = problems.iter().map(render).collect::<String>();
         for file in &read.unreadable {
             let _ = writeln!(text, "{file}");
+        }
+        for note in &notes {
+            let _ = writeln!(text, "{note}");
         }
         if sound {
             let (documents, proxies) = (read.documents.len(), nodes.len());
@@ -54,6 +74,55 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         text
     });
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Where nothing was signed and pinned yet there is one way out of everything that is missing, and it is no pin by hand.
+fn way_out(problems: &mut Vec<Problem>, folder: &Path, notes: &mut Vec<String>) {
+    let made = |one: &Problem| {
+        let file = one.code == "file.unreadable" || one.code == "trust.key";
+        one.code == "pin.missing" || (file && one.message.contains(".tamis/"))
+    };
+    let before = problems.len();
+    problems.retain(|one| !made(one));
+    let missing = before - problems.len();
+    if missing > 0 {
+        notes.push(format!(
+            "keys, signed filters and pins are not made yet ({missing} places miss them): `tamis up {} --prepare` makes them",
+            folder.display()
+        ));
+    }
+}
+
+/// What proxies would refuse of what documents say: signatures, imports, fields, configurations, routes, certificates.
+fn examine(
+    documents: &[Document],
+    nodes: &[NodeName],
+    source: &Source,
+    stores: Vec<PathBuf>,
+    problems: &mut Vec<Problem>,
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    let shared = Shared::new(None)?;
+    let mut examiner = Examiner::new(&shared, source.clone(), Store::new(stores))?;
+    for node in nodes {
+        for finding in examiner.look(documents, node) {
+            match finding {
+                Finding::Note(note) => notes.push(note),
+                Finding::Problem(problem) => add(problems, *problem),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Adds a problem that is not there yet: proxies share documents, and so their problems.
+fn add(problems: &mut Vec<Problem>, problem: Problem) {
+    let same = |one: &Problem| {
+        one.place == problem.place && one.code == problem.code && one.message == problem.message
+    };
+    if !problems.iter().any(same) {
+        problems.push(problem);
+    }
 }
 
 /// What is wrong between documents, for all proxies they plan.
@@ -66,13 +135,12 @@ pub(crate) fn problems(documents: &[Document], root: &Path) -> Vec<Problem> {
 fn between(documents: &[Document], nodes: &[NodeName], root: &Path, problems: &mut Vec<Problem>) {
     let file =
         |name: &str| std::fs::read(root.join(name)).map_err(|error| format!("{name}: {error}"));
+    // Without proxies: what is wrong for whoever has the pins of all.
+    let nobody = [NodeName::Gateway { key: "*".to_owned() }];
+    let nodes = if nodes.is_empty() { &nobody } else { nodes };
     for node in nodes {
         for problem in fold(documents, node, &file).problems {
-            // Proxies share documents, and so their problems.
-            let same = |one: &Problem| one.place == problem.place && one.code == problem.code;
-            if !problems.iter().any(same) {
-                problems.push(problem);
-            }
+            add(problems, problem);
         }
     }
 }

@@ -1,11 +1,19 @@
 //! Looks into components for the control plane: this binary has the engine, the control plane has not.
 
 use crate::filter::configured;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tamis_api::Grown;
-use tamis_engine::{Authority, Declaration, Declared, Growth};
+use tamis_engine::{
+    Authority, Compiled, Declaration, Declared, EngineError, FailureMode, FilterOptions,
+    FilterState, Grant, Growth, Isolation,
+};
 use tamis_node::check_claims;
+use tamis_observe::Metrics;
+use tamis_resources::Verdict;
+use tamis_resources::plan::FilterPlan;
 use tamis_server::Examine;
-use tamis_trust::{Manifest, Refused, code};
+use tamis_trust::{Digest, Manifest, Refused, code as rule};
 
 /// The engine of this binary.
 pub(crate) struct Engine;
@@ -13,12 +21,23 @@ pub(crate) struct Engine;
 impl Examine for Engine {
     fn claims(&self, manifest: &Manifest, component: &[u8]) -> Result<(), Refused> {
         let inspection = tamis_engine::inspect(component).map_err(|error| Refused {
-            code: code::FORMAT,
+            code: rule::FORMAT,
             rule: format!("the component must be a filter ({error})"),
             set_by: "the artifact format".to_owned(),
             remedy: "build it again; `tamis filter inspect` says what it is".to_owned(),
         })?;
         check_claims(manifest, &inspection)
+    }
+
+    fn validate(&self, component: &[u8], plan: &FilterPlan) -> Verdict {
+        match tried(component, plan) {
+            Err(EngineError::Configure { errors, .. }) if !errors.is_empty() => errors,
+            // What keeps it from running at all was refused when it was admitted, or is told by whoever runs it.
+            Err(error @ (EngineError::Field { .. } | EngineError::Interest { .. })) => {
+                vec![(String::new(), error.to_string())]
+            }
+            Ok(_) | Err(_) => Verdict::new(),
+        }
     }
 
     fn grown(&self, before: &[u8], after: &[u8], configs: &[String]) -> Vec<Grown> {
@@ -35,6 +54,60 @@ impl Examine for Engine {
         let told = grown.into_iter();
         told.map(|one| Grown { kind: one.kind.as_str().to_owned(), what: one.what }).collect()
     }
+}
+
+/// Compiled components, so that a router is asked about halves of its routes without being compiled each time.
+struct Code {
+    engine: tamis_engine::Engine,
+    compiled: Mutex<VecDeque<(Digest, Compiled)>>,
+}
+
+/// Components kept compiled.
+const CODE_MAX: usize = 16;
+
+fn code() -> Option<&'static Code> {
+    static CODE: OnceLock<Option<Code>> = OnceLock::new();
+    let make = || {
+        let engine = tamis_engine::Engine::new().ok()?;
+        Some(Code { engine, compiled: Mutex::default() })
+    };
+    CODE.get_or_init(make).as_ref()
+}
+
+impl Code {
+    fn compile(&self, component: &[u8]) -> Result<Compiled, EngineError> {
+        let digest = Digest::of(component);
+        let kept = || self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, compiled)) = kept().iter().find(|(known, _)| *known == digest) {
+            return Ok(compiled.clone());
+        }
+        let compiled = self.engine.compile(component, None)?;
+        let mut kept = kept();
+        if kept.len() >= CODE_MAX {
+            kept.pop_front();
+        }
+        kept.push_back((digest, compiled.clone()));
+        Ok(compiled)
+    }
+}
+
+/// A filter made as a proxy makes it, with nobody reachable, and thrown away.
+fn tried(component: &[u8], plan: &FilterPlan) -> Result<(), EngineError> {
+    let Some(code) = code() else { return Ok(()) };
+    let compiled = code.compile(component)?;
+    let grant = serde_json::to_value(&plan.grant).and_then(serde_json::from_value::<Grant>);
+    let options = FilterOptions {
+        name: plan.filter.clone(),
+        digest: plan.digest.clone(),
+        version: plan.version.clone(),
+        config_json: plan.config.to_string(),
+        grant: grant.unwrap_or_default(),
+        state: Arc::new(FilterState::new(Arc::new(Metrics::new()))),
+        fetch: None,
+        failure: FailureMode::Closed,
+        isolation: Isolation::Worker,
+    };
+    tamis_engine::Filter::new(&compiled, options).map(drop)
 }
 
 fn authority(component: &[u8], config: &str) -> Option<Authority> {

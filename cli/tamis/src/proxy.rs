@@ -12,9 +12,9 @@ use crate::user_state;
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tamis_node::{
     CacheFolders, CertificateWatch, Follow, Following, Node, NodeOptions, Reload, Shared, Source,
@@ -46,9 +46,10 @@ struct Serve {
     /// Which proxy: gateway:NAMESPACE/NAME or sidecar:NAMESPACE/SERVICE[/INDEX].
     #[arg(long, required = true)]
     node: Option<NodeName>,
-    /// Folder of resources; paths in them are relative to it.
-    #[arg(long, default_value = ".")]
-    documents: PathBuf,
+    /// Folder of resources; paths in them are relative to it, also with `--follow`. When not said: the working directory,
+    /// and with `--follow` the folder whose `.tamis` the certificate is in, if it is in one.
+    #[arg(long)]
+    documents: Option<PathBuf>,
     /// Folder of signed filters; may be repeated.
     #[arg(long)]
     store: Vec<PathBuf>,
@@ -213,7 +214,7 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
     };
     let options = NodeOptions {
         name: name.clone(),
-        source: Source::folder(&arguments.documents),
+        source: Source::folder(&arguments.root()),
         store: Store::new(arguments.store.clone()),
         secrets: secrets::kept(&arguments.secrets)?,
         proxy,
@@ -222,8 +223,9 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
     if let Some(follow) = arguments.follow()? {
         return start.following(&shared, options, follow, output);
     }
-    if crate::up::is_copy(&arguments.documents) {
-        let folder = arguments.documents.display();
+    let root = arguments.root();
+    if crate::up::is_copy(&root) {
+        let folder = root.display();
         output::note(&format!(
             "{folder}/.tamis is a copy: whoever has the other has its keys as well"
         ));
@@ -234,13 +236,14 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
     // Until here Ctrl-C ends the process at once: nothing is under way that could be finished.
     let ending = Ending::new()?;
     let node = Arc::new(node);
-    told(&reload, output);
+    let teller = Teller::new(output);
+    teller.tell(&reload);
     let watch = if arguments.no_watch {
         None
     } else {
         let folders = node.folders();
-        let documents =
-            Watch::start(Arc::clone(&node), &folders, move |reload| told(reload, output))?;
+        let tell = move |reload: &Reload| teller.tell(reload);
+        let documents = Watch::start(Arc::clone(&node), &folders, tell)?;
         Some((documents, certificates(&node, output)?))
     };
     let start = start.serves(&node, output)?;
@@ -336,6 +339,13 @@ const STEP: Duration = Duration::from_millis(20);
 const TOKEN_MIN: usize = 16;
 
 impl Serve {
+    /// What paths in documents are relative to.
+    fn root(&self) -> PathBuf {
+        let said = self.documents.clone();
+        let certificate = self.certificate.as_deref().filter(|_| self.follow.is_some());
+        said.or_else(|| beside_dot_tamis(certificate?)).unwrap_or_else(|| PathBuf::from("."))
+    }
+
     /// The sockets of the process that runs the proxy now, if they are to be taken over and there is one.
     fn inherit(
         &self,
@@ -413,28 +423,57 @@ fn ready(node: &Node) -> serde_json::Value {
     })
 }
 
+/// Says what reloads came to, to people once: what is wrong still was said already.
+struct Teller {
+    output: Output,
+    last: Mutex<Vec<String>>,
+}
+
+impl Teller {
+    fn new(output: Output) -> Self {
+        Self { output, last: Mutex::default() }
+    }
+
+    fn tell(&self, reload: &Reload) {
+        if self.output == Output::Json {
+            return told(reload, self.output);
+        }
+        let now = lines(reload);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        now.iter().filter(|line| !last.contains(line)).for_each(|line| output::note(line));
+        *last = now;
+    }
+}
+
+/// The folder that has the `.tamis` a path is in.
+fn beside_dot_tamis(path: &Path) -> Option<PathBuf> {
+    let dot = path.ancestors().find(|one| one.file_name().is_some_and(|name| name == ".tamis"))?;
+    let folder = dot.parent().filter(|folder| !folder.as_os_str().is_empty());
+    Some(folder.unwrap_or_else(|| Path::new(".")).to_owned())
+}
+
 /// Says what a reload came to: every problem with its place, every slot that does not run what it should.
 pub(crate) fn told(reload: &Reload, output: Output) {
     if output == Output::Json {
         output::event(output, &event(reload), String::new);
         return;
     }
-    for problem in &reload.problems {
-        output::note(&check::render(problem));
-    }
-    for note in &reload.notes {
-        output::note(&format!("{}: {note}", reload.node));
-    }
-    for line in &reload.renewed {
-        output::note(&format!("{}: {line}", reload.node));
-    }
+    lines(reload).iter().for_each(|line| output::note(line));
+}
+
+fn lines(reload: &Reload) -> Vec<String> {
+    let mut lines: Vec<String> = reload.problems.iter().map(check::render).collect();
+    let whose = |line: &String| format!("{}: {line}", reload.node);
+    lines.extend(reload.notes.iter().map(whose));
+    lines.extend(reload.renewed.iter().map(whose));
     for slot in reload.slots.iter().filter(|slot| !slot.state.is_serving()) {
         let detail = slot.detail.as_deref().unwrap_or_default();
-        output::note(&format!("{}: {} {}: {detail}", reload.node, slot.attachment, slot.state));
+        lines.push(format!("{}: {} {}: {detail}", reload.node, slot.attachment, slot.state));
     }
     if reload.changed {
-        output::note(&format!("{}: generation {}", reload.node, reload.generation));
+        lines.push(format!("{}: generation {}", reload.node, reload.generation));
     }
+    lines
 }
 
 fn event(reload: &Reload) -> serde_json::Value {

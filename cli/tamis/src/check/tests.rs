@@ -10,7 +10,7 @@ fn run_on(files: &[(&str, &str)], node: Option<&str>) -> Result<ExitCode> {
         std::fs::write(folder.path().join(name), text).unwrap();
     }
     let node = node.map(|node| node.parse().unwrap());
-    run(&Arguments { folder: folder.path().to_owned(), node }, Output::Json)
+    run(&Arguments { folder: folder.path().to_owned(), node, store: vec![] }, Output::Json)
 }
 
 const SERVICE: &str = "kind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: app, namespace: test }\n\

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use feeder::Feeder;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
-use tamis_node::Watch;
+use tamis_node::{Source, Watch};
 
 mod feeder;
 mod pins;
@@ -75,6 +75,31 @@ impl Drop for Feeding {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What a pass that panicked did not note is sent again.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether the folder may be served: everything in it that may guard something can be read, or was in force before.
+///
+/// # Errors
+/// Names what cannot be read, with what is wrong with it.
+pub(crate) fn ready(folder: &Path, registry: &Embedded) -> Result<()> {
+    let read = Source::folder(folder).read()?;
+    let known = feeder::known(&registry.folder);
+    let is_known = |one: &str| known.values().any(|file| Path::new(file).starts_with(one));
+    let unreadable = read.unreadable.iter().map(|one| one.path.as_str());
+    let files = read.lost.iter().map(String::as_str).chain(unreadable);
+    let mut unknown: Vec<String> = files.filter(|one| !is_known(one)).map(str::to_owned).collect();
+    let guards = read.stubs.iter().filter(|one| one.kind() == "FilterAttachment");
+    let guards = guards.filter(|one| !known.contains_key(&super::gather::key(one)));
+    unknown.extend(guards.map(|one| format!("{}:{}", one.source, one.line())));
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let why: Vec<String> = read.problems.iter().map(|one| Wrong::from(one).line).collect();
+    bail!(
+        "{} cannot be used, and what is guarded by it is not known; mend or remove it: {}",
+        unknown.join(", "),
+        why.join("; ")
+    );
 }
 
 /// Whether a path is of what is written while everything runs.

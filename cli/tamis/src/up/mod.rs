@@ -83,6 +83,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     }
     let members = members(folder, &prepared)?;
     let registry = Embedded::start(folder, &members, arguments.registry.as_ref(), ports)?;
+    feed::ready(folder, &registry)?;
     let apps = if arguments.no_apps { None } else { Some(apps::start(&prepared.documents)?) };
     let busy = output::busy("filling the registry");
     let feeding = Feeding::start(folder, ports, &members, &prepared.store, &registry, output)?;

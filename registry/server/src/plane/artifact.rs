@@ -9,13 +9,15 @@ use tamis_api::{Grown, Problem};
 use tamis_director::State;
 use tamis_journal::BlobDigest;
 use tamis_oci::{Reference, Repository};
-use tamis_resources::Resource;
+use tamis_resources::plan::FilterPlan;
+use tamis_resources::{LeftOut, Resource, Verdict, sound_routes};
 use tamis_trust::{
     Digest, MAX_BUNDLE_BYTES, MAX_BUNDLES, MAX_MANIFEST_BYTES, Manifest, Name, Policy, Request,
     Verified, Version, verify,
 };
 
 use crate::plane::control::{Control, now_ms};
+use crate::plane::examine::Examine;
 use crate::plane::problem::{bad, blob, journal, missing, problem, refused};
 
 /// The type of the manifests that hold signatures: Sigstore bundles of version 0.3.
@@ -187,6 +189,29 @@ impl Control {
         self.0.blobs.read(&digest, MAX_COMPONENT_BYTES).await.map_err(|error| blob(&error))
     }
 
+    /// What filters say of the configurations that they would run with, each with its plan. What is not here is not asked:
+    /// a proxy that is to run it says so.
+    pub(crate) async fn judged(
+        &self,
+        fresh: &[Arc<FilterPlan>],
+    ) -> Result<Vec<(Arc<FilterPlan>, Judged)>, Problem> {
+        let mut all = Vec::new();
+        for plan in fresh {
+            let Ok(digest) = plan.digest.parse::<Digest>() else { continue };
+            let Some(artifact) = self.artifact(&digest).await? else { continue };
+            let component = self.component(&artifact).await?;
+            let (examine, asked) = (Arc::clone(&self.0.examine), Arc::clone(plan));
+            let judged = tokio::task::spawn_blocking(move || judge(&*examine, &component, &asked));
+            let judged = judged
+                .await
+                .map_err(|_| problem(500, "internal", "the configuration could not be judged"))?;
+            if !judged.is_nothing() {
+                all.push((Arc::clone(plan), judged));
+            }
+        }
+        Ok(all)
+    }
+
     /// What a digest may do that the one before could not; nothing when there was none before.
     pub(crate) async fn grown(
         &self,
@@ -205,6 +230,35 @@ impl Control {
             .await
             .map_err(|_| problem(500, "internal", "the components could not be compared"))
     }
+}
+
+/// What a filter says of its configuration.
+pub(crate) struct Judged {
+    /// Faults of the configuration.
+    pub(crate) faults: Verdict,
+    /// Faults of routes that it is made of; the filter takes the others.
+    pub(crate) left_out: Vec<LeftOut>,
+}
+
+impl Judged {
+    fn is_nothing(&self) -> bool {
+        self.faults.is_empty() && self.left_out.is_empty()
+    }
+}
+
+fn judge(examine: &dyn Examine, component: &[u8], plan: &FilterPlan) -> Judged {
+    let faults = examine.validate(component, plan);
+    let routed = plan.config.get("routes").is_some_and(serde_json::Value::is_array);
+    if faults.is_empty() || !routed {
+        return Judged { faults, left_out: Vec::new() };
+    }
+    let mut ask = |config: &serde_json::Value| {
+        let plan = FilterPlan { config: Arc::new(config.clone()), ..plan.clone() };
+        examine.validate(component, &plan)
+    };
+    let (sound, left_out) = sound_routes(&plan.config, &mut ask);
+    let faults = if left_out.is_empty() { faults } else { ask(&sound) };
+    Judged { faults, left_out }
 }
 
 /// Where a filter's artifacts are.

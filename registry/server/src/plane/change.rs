@@ -1,11 +1,16 @@
 //! What people change.
 
+use std::sync::Arc;
 use tamis_api::{
     Applied, ApplyRequest, ApproveRequest, Approved, Grown, PinRequest, Pinned, Planned, Problem,
     ReassignRequest, Reassigned, RevokeRequest, Revoked, RollbackRequest, UnpinRequest,
 };
 use tamis_director::{self as director, Asked, Body, Change, Consent, Guards, PlanError, State};
+
+use tamis_resources::plan::FilterPlan;
 use tamis_trust::{Digest, Name, Policy, Refused, Version};
+
+use crate::plane::artifact::Judged;
 
 use crate::plane::control::{Control, now_ms};
 use crate::plane::problem::{bad, body, documents, problem, refusal, refused};
@@ -29,12 +34,21 @@ impl Control {
     ///
     /// # Errors
     /// [`Problem`] when the documents are wrong in themselves.
-    pub fn plan(&self, actor: &str, request: &ApplyRequest) -> Result<Planned, Problem> {
-        let state = self.state();
-        let applied = sources::read(request, &state)?;
-        let keys = view::diff::documents(&applied);
-        let change = Change::Apply(applied);
-        let weighed = self.weigh(&state, &change, &self.0.rules.guards, actor, request.confirm)?;
+    pub async fn plan(&self, actor: &str, request: &ApplyRequest) -> Result<Planned, Problem> {
+        let guards = self.0.rules.guards;
+        let (change, keys, mut weighed) = {
+            let state = self.state();
+            let applied = sources::read(request, &state)?;
+            let keys = view::diff::documents(&applied);
+            let change = Change::Apply(applied);
+            let weighed = self.weigh(&state, &change, &guards, actor, request.confirm)?;
+            (change, keys, weighed)
+        };
+        let judged = self.judged(&weighed.diff.fresh).await?;
+        let wrong = wrong(&self.state(), &change, &weighed.diff, judged);
+        if !request.confirm {
+            weighed.refused.extend(wrong.iter().map(refuses));
+        }
         Ok(Planned {
             subject: change.subject().to_string(),
             diff: view::diff::diff(weighed.diff, keys),
@@ -54,6 +68,9 @@ impl Control {
         may: &(dyn Fn(&str) -> bool + Sync),
     ) -> Result<Applied, Problem> {
         let guards = self.0.rules.guards;
+        if !request.confirm {
+            self.consented(request).await?;
+        }
         let (revision, diff) = self
             .commit(actor, |state| {
                 let applied = sources::read(request, state)?;
@@ -144,6 +161,7 @@ impl Control {
         };
         let change = Change::Pin(pinned);
         let subject = change.subject().to_string();
+        self.takes(&change).await?;
         let decide = |state: &State| {
             let diff = self
                 .permitted(state, &change, &guards, actor, confirm)
@@ -276,6 +294,55 @@ impl Control {
         })
     }
 
+    /// Whether the filter that would be pinned takes every configuration that it would get, where it would run.
+    async fn takes(&self, change: &Change) -> Result<(), Problem> {
+        let planned = {
+            let state = self.state();
+            self.plans().plan(&state, change)
+        };
+        // What makes no plan is refused, with its reason, where the change is made.
+        let Ok(diff) = planned else { return Ok(()) };
+        let mut refusals = Vec::new();
+        for (plan, judged) in self.judged(&diff.fresh).await? {
+            let (at, version) = (&plan.attachment, &plan.version);
+            let routes = judged.left_out.iter().map(|one| {
+                (format!("{} {} {}", one.kind, one.route, one.pointer), one.message.clone())
+            });
+            let faults = judged.faults.into_iter().chain(routes);
+            for (pointer, message) in faults {
+                refusals.push(Refused {
+                    code: "filter.configure",
+                    rule: format!(
+                        "{} {version} refuses its configuration in {at}: {pointer}: {message}",
+                        plan.filter
+                    ),
+                    set_by: "the filter itself".to_owned(),
+                    remedy: "change the configuration first, or pin a version that takes it"
+                        .to_owned(),
+                });
+            }
+        }
+        if refusals.is_empty() { Ok(()) } else { Err(refused(refusals)) }
+    }
+
+    /// Refuses documents that bring problems with them, each with its place: nobody has agreed to what they leave out.
+    async fn consented(&self, request: &ApplyRequest) -> Result<(), Problem> {
+        let (change, planned) = {
+            let state = self.state();
+            let change = Change::Apply(sources::read(request, &state)?);
+            let planned = self.plans().plan(&state, &change);
+            (change, planned)
+        };
+        let Ok(diff) = planned else { return Ok(()) };
+        let judged = self.judged(&diff.fresh).await?;
+        let wrong = wrong(&self.state(), &change, &diff, judged);
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        let remedy = "mend them, or confirm that what they leave out is to be left out".to_owned();
+        Err(Problem { remedy: Some(remedy), ..documents(&wrong) })
+    }
+
     fn weigh(
         &self,
         state: &State,
@@ -353,6 +420,69 @@ fn allowed(
 pub(crate) fn denied(what: &str) -> Problem {
     let remedy = Some("use a token that was made for it, or ask for one".to_owned());
     Problem { remedy, ..problem(403, "denied", format!("this token may not {what}")) }
+}
+
+/// What is wrong with a change of documents: what folding them says, and what the filters themselves say of the
+/// configurations they would get.
+fn wrong(
+    state: &State,
+    change: &Change,
+    diff: &director::Diff,
+    judged: Vec<(Arc<FilterPlan>, Judged)>,
+) -> Vec<tamis_resources::Problem> {
+    // A filter is pinned after its attachment is there, so that is no fault of the documents.
+    let later = |code: &str| code == "pin.missing";
+    let folded = diff.problems.iter().filter(|one| !later(&one.code)).cloned();
+    let mut wrong: Vec<tamis_resources::Problem> = folded.collect();
+    for (plan, judged) in judged {
+        for (pointer, message) in judged.faults {
+            let message = format!("{} refuses this: {message}", plan.filter);
+            let key = format!("FilterAttachment/{}", plan.attachment);
+            let pointer = format!("/spec/config{pointer}");
+            wrong.extend(placed(state, change, &key, "filter.configure", &pointer, message));
+        }
+        for one in judged.left_out {
+            let message = format!("{} does not take this: {}", plan.filter, one.message);
+            let key = format!("{}/{}", one.kind, one.route);
+            wrong.extend(placed(state, change, &key, "route.refused", &one.pointer, message));
+        }
+    }
+    wrong
+}
+
+/// A problem at its place in a document that a change brings, or that is in force.
+fn placed(
+    state: &State,
+    change: &Change,
+    key: &str,
+    code: &str,
+    pointer: &str,
+    message: String,
+) -> Option<tamis_resources::Problem> {
+    let applied = match change {
+        Change::Apply(applied) => applied.documents.iter().find(|one| one.key == key),
+        Change::Pin(_) | Change::Unpin(_) => None,
+    };
+    let text = match applied {
+        Some(one) => (one.source.clone(), one.text.clone()),
+        None => {
+            let held = state.documents().get(key)?;
+            (held.source().to_owned(), held.text.to_string())
+        }
+    };
+    let (found, _) = tamis_resources::parse(&text.0, &text.1);
+    found.first().map(|document| document.problem(code, pointer, message))
+}
+
+/// A problem of a document as a rule that refuses until somebody agrees.
+fn refuses(problem: &tamis_resources::Problem) -> Refused {
+    let place = &problem.place;
+    Refused {
+        code: "documents.problem",
+        rule: format!("{}:{}:{}: {}", place.source, place.line, place.column, problem.message),
+        set_by: "the rule that nothing is left out unnoticed".to_owned(),
+        remedy: problem.help.clone().unwrap_or_else(|| "mend it, or confirm".to_owned()),
+    }
 }
 
 /// What is to be pinned.

@@ -20,7 +20,7 @@ pub(super) async fn plan(
     Sent(request): Sent<ApplyRequest>,
 ) -> Answer<Planned> {
     caller.must(Verb::Observe)?;
-    Ok(Json(api.control.plan(caller.actor(), &request)?))
+    Ok(Json(api.control.plan(caller.actor(), &request).await?))
 }
 
 /// Put documents in force and take documents out, all or nothing.

@@ -22,6 +22,15 @@ use tokio::runtime::Runtime;
 /// What of the lock was sent last, in the registry's folder.
 const SENT: &str = "lock.json";
 
+/// Which documents in force came from which file, in the registry's folder.
+const KNOWN: &str = "known.json";
+
+/// The documents that a registry has in force from its folder, each with its file.
+pub(super) fn known(registry: &Path) -> BTreeMap<String, String> {
+    let text = std::fs::read(registry.join(KNOWN)).ok();
+    text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+}
+
 /// What a pass did.
 #[derive(Default)]
 pub(super) struct Done {
@@ -93,7 +102,7 @@ impl Feeder {
             stopped: false,
             running: Vec::new(),
             applied: None,
-            known: BTreeMap::new(),
+            known: known(&registry.folder),
             there: HashSet::new(),
             pins: pins.unwrap_or_default(),
         })
@@ -171,10 +180,13 @@ impl Feeder {
         }
         let here: BTreeMap<String, String> =
             gathered.documents.iter().map(|one| (key(one), one.source.clone())).collect();
-        let gone = self
-            .known
-            .iter()
-            .filter(|(key, file)| !here.contains_key(*key) && !gathered.is_broken(file));
+        // What is gone may have moved into a file that cannot be read and was never known.
+        let is_known =
+            |one: &String| self.known.values().any(|file| Path::new(file).starts_with(one));
+        let unknown = gathered.broken.iter().any(|one| !is_known(one));
+        let gone = self.known.iter().filter(|(key, file)| {
+            !unknown && !here.contains_key(*key) && !gathered.is_broken(file)
+        });
         let removed: Vec<String> = gone.map(|(key, _)| key.clone()).collect();
         let files = match files(&Source::folder(&self.folder), &gathered.documents) {
             Ok(files) => files,
@@ -200,6 +212,7 @@ impl Feeder {
                 }
                 self.known.retain(|key, _| !request.removed.contains(key));
                 self.known.extend(here);
+                self.keep_known(done);
                 self.applied = Some(request);
                 true
             }
@@ -207,6 +220,17 @@ impl Feeder {
                 done.wrongs.push(Wrong::new(format!("the documents are not applied: {why}")));
                 false
             }
+        }
+    }
+
+    /// Keeps which documents in force came from which file, for the next start.
+    fn keep_known(&self, done: &mut Done) {
+        let kept = serde_json::to_vec(&self.known).map_err(std::io::Error::other);
+        let kept = kept.and_then(|bytes| std::fs::write(self.sent.with_file_name(KNOWN), bytes));
+        if let Err(error) = kept {
+            let line =
+                format!("which file has which document cannot be kept for a restart: {error}");
+            done.wrongs.push(Wrong::new(line));
         }
     }
 
