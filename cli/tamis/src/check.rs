@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
     /// Check the plan of this proxy alone; all of them when not said.
     #[arg(long)]
     node: Option<NodeName>,
-    /// Folder of signed filters; `.tamis/store` in the folder when not said.
+    /// Folder of signed filters; `.tamis/store` in the folder when not said; may be repeated.
     #[arg(long)]
     store: Vec<PathBuf>,
 }

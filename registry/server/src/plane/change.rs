@@ -69,7 +69,7 @@ impl Control {
     ) -> Result<Applied, Problem> {
         let guards = self.0.rules.guards;
         if !request.confirm {
-            self.consented(request).await?;
+            self.consented(request, may).await?;
         }
         let (revision, diff) = self
             .commit(actor, |state| {
@@ -326,10 +326,17 @@ impl Control {
     }
 
     /// Refuses documents that bring problems with them, each with its place: nobody has agreed to what they leave out.
-    async fn consented(&self, request: &ApplyRequest) -> Result<(), Problem> {
+    async fn consented(
+        &self,
+        request: &ApplyRequest,
+        may: &(dyn Fn(&str) -> bool + Sync),
+    ) -> Result<(), Problem> {
         let (change, planned) = {
             let state = self.state();
-            let change = Change::Apply(sources::read(request, &state)?);
+            let applied = sources::read(request, &state)?;
+            // Who may not change it is not said what would be wrong with it.
+            allowed(&applied, may)?;
+            let change = Change::Apply(applied);
             let planned = self.plans().plan(&state, &change);
             (change, planned)
         };
@@ -478,7 +485,7 @@ fn placed(
 fn refuses(problem: &tamis_resources::Problem) -> Refused {
     let place = &problem.place;
     Refused {
-        code: "documents.problem",
+        code: "document.problem",
         rule: format!("{}:{}:{}: {}", place.source, place.line, place.column, problem.message),
         set_by: "the rule that nothing is left out unnoticed".to_owned(),
         remedy: problem.help.clone().unwrap_or_else(|| "mend it, or confirm".to_owned()),
