@@ -91,6 +91,10 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let mesh = mesh::start(folder, &members, &registry, arguments.name_generation, output)?;
     // Until here Ctrl-C ends the process at once: nothing is under way that could be finished.
     let ending = Ending::new()?;
+    // What was made since the start, by whatever wrote it.
+    let dot = folder.join(".tamis");
+    private::narrow(&dot)
+        .with_context(|| format!("{} cannot be kept from others", dot.display()))?;
     let took = began.elapsed();
     let ask = ask(&registry);
     let tries = tries(folder, &prepared, &mesh, &ask);

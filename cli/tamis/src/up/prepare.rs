@@ -198,7 +198,7 @@ impl Maker<'_> {
                 if self.is_missing(file) {
                     let made = token::Key::generate()?;
                     keys::private(&self.path(&key)?, made.pkcs8())?;
-                    fs::write(self.path(file)?, made.key_set().to_string())?;
+                    keys::private(&self.path(file)?, made.key_set().to_string().as_bytes())?;
                     self.say(&format!("made {file}, the keys of the sample issuer"));
                 }
                 let key = self.folder.join(&key);
