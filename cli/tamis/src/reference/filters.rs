@@ -32,7 +32,7 @@ pub(super) fn pages(folder: &Path) -> Result<Vec<(String, String)>> {
 
 fn page(builtin: &Builtin, sources: &Path) -> Result<String> {
     let read = |name: &str| {
-        std::fs::read_to_string(sources.join(name)).with_context(|| format!("{} of it", name))
+        std::fs::read_to_string(sources.join(name)).with_context(|| format!("{name} of it"))
     };
     let (readme, grant) = (read("README.md")?, read("grant.yaml")?);
     let schema: Value = serde_json::from_str(&read("schema.json")?).context("its schema")?;
