@@ -8,7 +8,7 @@ use tamis_api::{
     Applied, ApplyRequest, ApproveRequest, Approved, DocumentText, DocumentVersion, HistoryItem,
     LogPage, MoveRequest, Pin, PinRequest, Pinned, Planned, Problem, ReassignRequest, Reassigned,
     Resource, ResourceList, RevokeRequest, Revoked, RollbackRequest, RolloutRequest, RolloutView,
-    Status, UnpinRequest, WhoRan, paths,
+    RotateRequest, Status, TokenMade, TokenRequest, TokenView, UnpinRequest, WhoRan, paths,
 };
 
 use crate::exchange::{Ask, Reply};
@@ -109,6 +109,32 @@ impl Client {
     /// Withdraws a digest or a key.
     pub async fn revoke(&self, request: &RevokeRequest) -> Result<Revoked, ClientError> {
         self.ask(Method::POST, paths::REVOCATIONS, Some(request)).await
+    }
+
+    /// Tokens that are for no more than one's own, without their secrets.
+    pub async fn tokens(&self) -> Result<Vec<TokenView>, ClientError> {
+        self.read(paths::TOKENS).await
+    }
+
+    /// Makes a token that may do no more than one's own.
+    pub async fn create_token(&self, request: &TokenRequest) -> Result<TokenMade, ClientError> {
+        self.ask(Method::POST, paths::TOKENS, Some(request)).await
+    }
+
+    /// Puts another secret in the place of a token's.
+    pub async fn rotate_token(
+        &self,
+        name: &str,
+        request: &RotateRequest,
+    ) -> Result<TokenMade, ClientError> {
+        let path = format!("{}/{}/rotate", paths::TOKENS, encoded(name));
+        self.ask(Method::POST, &path, Some(request)).await
+    }
+
+    /// Makes a token useless.
+    pub async fn revoke_token(&self, name: &str) -> Result<TokenView, ClientError> {
+        let path = format!("{}/{}", paths::TOKENS, encoded(name));
+        self.ask::<(), TokenView>(Method::DELETE, &path, None).await
     }
 
     /// What happened to the filters of a service, or to one of them; oldest first.

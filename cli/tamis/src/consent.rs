@@ -28,12 +28,12 @@ pub(crate) struct Revoke {
 
 #[derive(clap::Subcommand)]
 enum What {
-    /// Withdraw a filter by the digest of its manifest: at once, everywhere.
+    /// Withdraw a filter by the digest of its manifest, everywhere: nothing new is pinned; with --now what runs ends.
     #[command(
         after_help = "Example:\n  tamis revoke digest sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 --reason 'leaks tokens'"
     )]
     Digest(RevokeDigest),
-    /// Withdraw an author's key: all it signed, or what it signed from an index of the log on.
+    /// Withdraw an author's key, everywhere: all it signed, or what it signed from an index of the log on.
     #[command(
         after_help = "Example:\n  tamis revoke key release --from-index 4711 --reason 'laptop lost'"
     )]
@@ -47,11 +47,8 @@ enum What {
 struct RevokeDigest {
     /// Digest of the manifest.
     digest: Digest,
-    /// Why, for those who look later.
-    #[arg(long)]
-    reason: String,
     #[command(flatten)]
-    at: Where,
+    how: Withdraw,
 }
 
 #[derive(clap::Args)]
@@ -61,11 +58,41 @@ struct RevokeKey {
     /// What the log recorded before this index still counts; nothing it ever signed when not said.
     #[arg(long)]
     from_index: Option<u64>,
-    /// Why, for those who look later.
+    #[command(flatten)]
+    how: Withdraw,
+}
+
+/// How something is withdrawn.
+#[derive(clap::Args)]
+struct Withdraw {
+    /// Why, for those who look later; a later pin says it.
     #[arg(long)]
     reason: String,
+    /// What runs ends at once; otherwise it goes on, and nothing new is pinned.
+    #[arg(long)]
+    now: bool,
+    /// You have seen what ends and want it.
+    #[arg(long)]
+    confirm: bool,
+    /// Only say where it runs.
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     at: Where,
+}
+
+impl Withdraw {
+    fn request(&self) -> RevokeRequest {
+        RevokeRequest {
+            digest: None,
+            key: None,
+            from_index: None,
+            reason: self.reason.clone(),
+            now: self.now,
+            confirm: self.confirm,
+            dry_run: self.dry_run,
+        }
+    }
 }
 
 #[derive(clap::Args)]
@@ -90,33 +117,47 @@ pub(crate) fn approve(arguments: &Approve, output: Output) -> Result<ExitCode> {
 
 /// Withdraws, or lists what is withdrawn.
 pub(crate) fn revoke(arguments: &Revoke, output: Output) -> Result<ExitCode> {
-    let (at, request) = match &arguments.what {
+    let (how, request) = match &arguments.what {
         What::List(List { at }) => {
             let remote = at.remote()?;
             let all = remote.ask("reading", async |client| client.revocations().await)?;
             output::answer(output, &items(&all), || listed(&all, now_ms()));
             return Ok(ExitCode::SUCCESS);
         }
-        What::Digest(RevokeDigest { digest, reason, at }) => {
-            let (digest, reason) = (Some(digest.to_string()), reason.clone());
-            (at, RevokeRequest { digest, key: None, from_index: None, reason })
+        What::Digest(RevokeDigest { digest, how }) => {
+            (how, RevokeRequest { digest: Some(digest.to_string()), ..how.request() })
         }
-        What::Key(RevokeKey { key, from_index, reason, at }) => {
-            let (key, from_index, reason) = (Some(key.clone()), *from_index, reason.clone());
-            (at, RevokeRequest { digest: None, key, from_index, reason })
+        What::Key(RevokeKey { key, from_index, how }) => {
+            let (key, from_index) = (Some(key.clone()), *from_index);
+            (how, RevokeRequest { key, from_index, ..how.request() })
         }
     };
-    let remote = at.remote()?;
+    let remote = how.at.remote()?;
     let revoked = remote.ask("revoking", async |client| client.revoke(&request).await)?;
-    output::answer(output, &dated(&revoked), || {
-        format!(
-            "{} is withdrawn (revision {}): {}",
-            scope(&revoked),
-            revoked.revision,
-            revoked.reason
-        )
-    });
+    output::answer(output, &dated(&revoked), || told(&revoked, how.dry_run));
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a withdrawal did, or would do, and where the filter runs.
+fn told(revoked: &Revoked, dry: bool) -> String {
+    let done = if dry { "would be" } else { "is" };
+    let mut text = format!(
+        "{} {done} withdrawn (revision {}): {}\n",
+        scope(revoked),
+        revoked.revision,
+        revoked.reason
+    );
+    text.push_str(match (revoked.stops.is_empty(), revoked.now) {
+        (true, _) => "it runs nowhere\n",
+        (false, true) => "what ran ends:\n",
+        (false, false) => {
+            "what runs goes on until another is pinned, or until it is revoked with --now:\n"
+        }
+    });
+    for stop in &revoked.stops {
+        text.push_str(&format!("  {}  {}  {}\n", stop.service, stop.slot, stop.filter));
+    }
+    text
 }
 
 fn scope(revoked: &Revoked) -> String {
@@ -149,6 +190,8 @@ mod tests {
             revision: 3,
             time_ms: 0,
             actor: "ada".into(),
+            now: false,
+            stops: Vec::new(),
         };
         assert_eq!(
             listed(&[one], 60_000),

@@ -11,10 +11,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tamis_node::private;
-use tamis_oci::{Anonymous, Limits, Pattern, Secret, Verb, Versions};
+use tamis_oci::{Anonymous, Limits, Versions};
 use tamis_server::{Guards, Rules, Terms};
 use tamis_server::{LostKeys, Options, Registry, Storage, TlsFiles};
 use tamis_transport::Address;
+
+mod token;
 
 /// What `registry` takes.
 #[derive(clap::Args)]
@@ -28,29 +30,11 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make and revoke the tokens that a registry takes.
+    /// Make, list, renew and end the tokens that a registry takes.
     #[command(
         after_help = "Example:\n  tamis registry token create ci --repository 'acme/*' --verb pull --verb push"
     )]
-    Token(Token),
-}
-
-#[derive(clap::Args)]
-struct Token {
-    #[command(subcommand)]
-    command: TokenCommand,
-}
-
-#[derive(Subcommand)]
-enum TokenCommand {
-    /// Make a token and print it, once: the registry keeps its hash alone.
-    #[command(
-        after_help = "Example:\n  tamis registry token create ci --repository 'acme/*' --verb pull --verb push"
-    )]
-    Create(Create),
-    /// Make a token useless.
-    #[command(after_help = "Example:\n  tamis registry token revoke ci")]
-    Revoke(Revoke),
+    Token(token::Arguments),
 }
 
 /// Where a registry keeps everything.
@@ -101,9 +85,14 @@ struct Serve {
     /// People beside the one who asks who must approve a change.
     #[arg(long, default_value_t = 0, value_name = "COUNT")]
     approvals: usize,
-    /// People beside the one who asks who must approve a filter that may do more than the one pinned before.
+    /// People beside the one who asks who must approve a filter, a Grant or a TrustPolicy that lets filters do more than
+    /// the one before.
     #[arg(long, default_value_t = 1, value_name = "COUNT")]
     growth_approvals: usize,
+    /// Namespace in which grants and trust policies live: whoever may operate all of it decides what filters may do; may
+    /// be repeated.
+    #[arg(long, default_value = "security", value_name = "NAMESPACE")]
+    security: Vec<String>,
     /// Percent of the services that one change may touch without being confirmed; two it always may.
     #[arg(long, default_value_t = 25, value_name = "PERCENT",
         value_parser = clap::value_parser!(u8).range(0..=100))]
@@ -162,58 +151,6 @@ enum Without {
     Pull,
     /// Pull and push.
     Push,
-}
-
-#[derive(clap::Args)]
-struct Create {
-    /// Name of the token, by which the journal says who did what.
-    name: String,
-    /// Repositories, services and documents it is for: '*', 'NAMESPACE/*' or one; may be repeated.
-    #[arg(long, required = true)]
-    repository: Vec<Pattern>,
-    /// What it may do there; may be repeated.
-    #[arg(long, required = true, value_enum)]
-    verb: Vec<May>,
-    #[command(flatten)]
-    kept: Kept,
-}
-
-#[derive(clap::Args)]
-struct Revoke {
-    /// Name of the token.
-    name: String,
-    #[command(flatten)]
-    kept: Kept,
-}
-
-/// What a token may do.
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum May {
-    /// Read.
-    Pull,
-    /// Write.
-    Push,
-    /// Delete.
-    Delete,
-    /// Look at what runs.
-    Observe,
-    /// Change what runs.
-    Operate,
-    /// Agree to changes of others.
-    Approve,
-}
-
-impl From<May> for Verb {
-    fn from(may: May) -> Self {
-        match may {
-            May::Pull => Self::Pull,
-            May::Push => Self::Push,
-            May::Delete => Self::Delete,
-            May::Observe => Self::Observe,
-            May::Operate => Self::Operate,
-            May::Approve => Self::Approve,
-        }
-    }
 }
 
 impl Kept {
@@ -276,19 +213,17 @@ impl Serve {
                 ..Guards::default()
             },
             growth_approvals: self.growth_approvals,
+            security: self.security.clone(),
             terms: Terms { lifetime, renew: lifetime / 2 },
         }
     }
 }
 
-/// Runs the registry until it is told to end, or makes or revokes a token.
+/// Runs the registry until it is told to end, or does something about tokens.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     match &arguments.command {
         None => serve(&arguments.serve, output),
-        Some(Command::Token(token)) => match &token.command {
-            TokenCommand::Create(arguments) => create(arguments, output),
-            TokenCommand::Revoke(arguments) => revoke(arguments, output),
-        },
+        Some(Command::Token(arguments)) => token::run(arguments, output),
     }
 }
 
@@ -361,34 +296,4 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
     }
     registry.stop();
     Ok(ExitCode::SUCCESS)
-}
-
-fn create(arguments: &Create, output: Output) -> Result<ExitCode> {
-    let secret = Secret::generate()?;
-    let verbs: Vec<Verb> = arguments.verb.iter().copied().map(Verb::from).collect();
-    let storage = arguments.kept.storage()?;
-    runtime()?.block_on(async {
-        let store = storage.open(Limits::default()).await?;
-        store.create_token(&arguments.name, &secret, &arguments.repository, &verbs).await?;
-        anyhow::Ok(())
-    })?;
-    let made = json!({ "name": arguments.name, "token": secret.expose() });
-    output::result(output, &made, || secret.expose().to_owned());
-    Ok(ExitCode::SUCCESS)
-}
-
-fn revoke(arguments: &Revoke, output: Output) -> Result<ExitCode> {
-    let storage = arguments.kept.storage()?;
-    runtime()?.block_on(async {
-        let store = storage.open(Limits::default()).await?;
-        store.revoke_token(&arguments.name).await?;
-        anyhow::Ok(())
-    })?;
-    let revoked = json!({ "name": arguments.name, "revoked": true });
-    output::result(output, &revoked, || format!("{} opens nothing any more", arguments.name));
-    Ok(ExitCode::SUCCESS)
-}
-
-fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Into::into)
 }

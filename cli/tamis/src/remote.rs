@@ -41,6 +41,11 @@ pub(crate) struct Remote {
 }
 
 impl Where {
+    /// Whether somebody says which registry.
+    pub(crate) fn is_said(&self) -> bool {
+        self.registry.is_some()
+    }
+
     /// Reads what is needed; connects to nothing yet.
     pub(crate) fn remote(&self) -> Result<Remote> {
         let server = match (&self.registry, set("TAMIS_REGISTRY")) {

@@ -12,6 +12,10 @@ pub struct LogPage {
     pub entries: Vec<LogEntry>,
     /// The last revision there is.
     pub head: u64,
+    /// The last revision that was looked at: the next page is behind it, though what lies between was not for whoever
+    /// asked.
+    #[serde(default)]
+    pub until: u64,
 }
 
 /// An entry of the journal.

@@ -13,6 +13,7 @@ mod pin;
 mod resource;
 mod rollout;
 mod status;
+mod token;
 
 pub use audit::{LogEntry, LogPage, Proof, ProvenEntry, Ran, WhoRan};
 pub use change::{
@@ -22,7 +23,7 @@ pub use change::{
 pub use error::{DocumentProblem, Problem, Refusal};
 pub use pin::{
     ApproveRequest, Approved, Grown, HistoryItem, Pin, PinRequest, Pinned, ReassignRequest,
-    Reassigned, RevokeRequest, Revoked, RollbackRequest, UnpinRequest,
+    Reassigned, RevokeRequest, Revoked, RollbackRequest, Stop, UnpinRequest,
 };
 pub use resource::{
     Condition, DocumentText, DocumentVersion, Programmed, Resource, ResourceList, ResourceSummary,
@@ -34,6 +35,7 @@ pub use rollout::{
 pub use status::{
     AssignedView, ProxyProblem, ProxyStatus, RunningView, SlotState, SlotStatus, Status,
 };
+pub use token::{RotateRequest, TokenMade, TokenRequest, TokenView};
 
 /// Where each question goes, below the address of the registry.
 pub mod paths {
@@ -55,6 +57,9 @@ pub mod paths {
     pub const REASSIGN: &str = "/v1/reassign";
     /// `GET`: what is revoked; `POST` [`RevokeRequest`](crate::RevokeRequest).
     pub const REVOCATIONS: &str = "/v1/revocations";
+    /// `GET`: tokens, without their secrets; `POST` [`TokenRequest`](crate::TokenRequest); below it `/{name}` for `DELETE`,
+    /// and `/{name}/rotate` for `POST` [`RotateRequest`](crate::RotateRequest).
+    pub const TOKENS: &str = "/v1/tokens";
     /// `GET` with `service` and perhaps `filter`: what happened, oldest first.
     pub const HISTORY: &str = "/v1/history";
     /// `GET`: all; `POST` [`RolloutRequest`](crate::RolloutRequest); below it `/{name}`, and `/{name}/move` for

@@ -140,6 +140,29 @@ pub struct RevokeRequest {
     pub from_index: Option<u64>,
     /// In words, for those who look later.
     pub reason: String,
+    /// What runs ends at once. Otherwise it goes on, and nothing new is pinned.
+    #[serde(default)]
+    pub now: bool,
+    /// Whoever asks has seen what ends and wants it.
+    #[serde(default)]
+    pub confirm: bool,
+    /// Only say what would end; nothing is written.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// A slot that a withdrawal is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Stop {
+    /// `namespace/name` of the service or gateway.
+    pub service: String,
+    /// Its slot.
+    pub slot: String,
+    /// The filter's name.
+    pub filter: String,
+    /// Digest of the manifest that is assigned to it.
+    pub digest: String,
 }
 
 /// A withdrawal in force.
@@ -159,6 +182,12 @@ pub struct Revoked {
     pub time_ms: u64,
     /// Who.
     pub actor: String,
+    /// Whether what ran had to end.
+    #[serde(default)]
+    pub now: bool,
+    /// The slots that have what is withdrawn, when it was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stops: Vec<Stop>,
 }
 
 /// Every slot is to be assigned again above all that proxies have seen.

@@ -10,6 +10,7 @@ use crate::check::{Checker, suggestion};
 use crate::kinds::{self, KindSchema, LOCK, Resource};
 use crate::problem::{Place, Problem};
 use crate::recover::{self, Recovered};
+use crate::secrets;
 use crate::tree::{self, Node, Span};
 
 const MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -156,6 +157,11 @@ impl Document {
         Place { line: place.line.saturating_add(self.lines_before), ..place }
     }
 
+    /// The document as it is written, without places.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        self.tree.to_json()
+    }
+
     /// A problem of this document.
     #[must_use]
     pub fn problem(&self, code: &str, pointer: &str, message: impl Into<String>) -> Problem {
@@ -266,13 +272,21 @@ fn document(checker: &mut Checker<'_>, tree: &Arc<Node>) -> Option<Document> {
 
 /// Notes what is wrong with a document beyond its schema; whether there was anything.
 fn wrong(checker: &mut Checker<'_>, tree: &Node, resource: &Resource) -> bool {
-    let Resource::Rollout(spec) = resource else { return false };
+    let before = checker.problems.len();
+    for (pointer, secret) in secrets::written(tree) {
+        let message =
+            format!("{} is written in a document, where everybody reads it", secret.name());
+        let problem = checker.problem("document.secret", tree.place(&pointer), message);
+        problem.help = Some(secret.way_out().to_owned());
+    }
+    let hidden = checker.problems.len() > before;
+    let Resource::Rollout(spec) = resource else { return hidden };
     let wrong = spec.wrong();
     for (pointer, message, help) in &wrong {
         let problem = checker.problem("rollout.invalid", tree.place(pointer), message.clone());
         problem.help = Some((*help).to_owned());
     }
-    !wrong.is_empty()
+    hidden || !wrong.is_empty()
 }
 
 /// The kind a document says it is of; problems otherwise.

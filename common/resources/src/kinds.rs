@@ -29,6 +29,7 @@ macro_rules! words {
 mod filter;
 mod gateway;
 mod grant;
+mod reference_grant;
 mod rollout;
 mod route;
 mod service;
@@ -38,6 +39,7 @@ mod upstream_policy;
 pub use filter::*;
 pub use gateway::*;
 pub use grant::*;
+pub use reference_grant::*;
 pub use rollout::*;
 pub use route::*;
 pub use service::*;
@@ -46,6 +48,8 @@ pub use upstream_policy::*;
 
 /// `apiVersion` of the kinds of the Gateway API.
 pub const GATEWAY_API: &str = "gateway.networking.k8s.io/v1";
+/// `apiVersion` of `ReferenceGrant`, which the Gateway API has in its standard channel as a beta.
+pub const REFERENCE_API: &str = "gateway.networking.k8s.io/v1beta1";
 /// `apiVersion` of this project's kinds.
 pub const TAMIS_API: &str = "tamis.dev/v1alpha1";
 
@@ -105,6 +109,7 @@ kinds! {
     Gateway(GatewaySpec) in GATEWAY_API,
     HTTPRoute(HttpRouteSpec) in GATEWAY_API,
     GRPCRoute(GrpcRouteSpec) in GATEWAY_API,
+    ReferenceGrant(ReferenceGrantSpec) in REFERENCE_API,
     Service(ServiceSpec) in TAMIS_API,
     Filter(FilterSpec) in TAMIS_API,
     FilterAttachment(FilterAttachmentSpec) in TAMIS_API,

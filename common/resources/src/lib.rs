@@ -25,11 +25,13 @@ mod problem;
 mod recover;
 pub mod redact;
 mod rules;
+mod secrets;
 mod sound;
 mod split;
 #[cfg(test)]
 mod tests;
 mod text;
+mod touches;
 mod tree;
 
 pub use document::{Document, Metadata, NEW, Parsed, parse, read};
@@ -38,7 +40,9 @@ pub use format::{Bytes, Millis, Rate};
 pub use kinds::*;
 pub use node_name::{BadNodeName, NodeName};
 pub use problem::{Place, Problem};
+pub use secrets::{Secret, secret_of};
 pub use sound::{LeftOut, Verdict, sound_routes};
 pub use split::{parts, texts};
 pub use text::{CheckedText, suggest};
+pub use touches::{Names, Touch, Touched, names};
 pub use tree::{Node, Span, Value};

@@ -5,9 +5,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Digest, Error, KeyId, json};
+use crate::{Digest, Error, KeyId, Policy, json};
 
-/// More bundles than this are refused unread.
+/// Bundles that are tried with every trusted key; more are looked at only if they name one. Whoever fetches some of many
+/// fetches so many.
 pub const MAX_BUNDLES: usize = 32;
 /// A larger bundle is refused unread.
 pub const MAX_BUNDLE_BYTES: usize = 256 * 1024;
@@ -76,6 +77,22 @@ pub(crate) struct Envelope {
     pub(crate) hint: Option<KeyId>,
     pub(crate) payload: Vec<u8>,
     pub(crate) signature: Vec<u8>,
+}
+
+/// The key that a bundle says it is of, which proves nothing; none when it says none, or is no bundle.
+pub(crate) fn hint(bundle: &[u8]) -> Option<KeyId> {
+    let document: BundleDocument = json::read("bundle", bundle, MAX_BUNDLE_BYTES).ok()?;
+    document.verification_material.public_key.hint.parse().ok()
+}
+
+/// Whether a bundle is signed by the key that it says it is of, if a policy has that key. It may be about anything.
+#[must_use]
+pub fn is_by(bundle: &[u8], policies: &[Policy]) -> bool {
+    let Ok(envelope) = Envelope::parse(bundle) else { return false };
+    let keys = policies.iter().flat_map(Policy::keys);
+    let mut named = keys.filter(|key| envelope.hint == Some(key.id));
+    let signed = envelope.signed_bytes();
+    named.any(|key| key.key.verifies(&signed, &envelope.signature))
 }
 
 impl Envelope {

@@ -60,7 +60,7 @@ pub use assign::{
     Assigned, Assignment, CLOCK_SKEW_SECONDS, DirectorKeys, MAX_EPOCH, Mode, PLACE_BYTES, Seen,
     epoch, first_version, sign_assignment, verify_assignment, version_words,
 };
-pub use bundle::{MAX_BUNDLE_BYTES, MAX_BUNDLES, bundle_lines};
+pub use bundle::{MAX_BUNDLE_BYTES, MAX_BUNDLES, bundle_lines, is_by};
 pub use canonical::config_digest;
 pub use digest::Digest;
 pub use error::Error;

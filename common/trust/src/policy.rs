@@ -243,6 +243,21 @@ impl Policy {
         self.floor_versions.get(name)
     }
 
+    /// The lowest versions that may run, by filter.
+    pub fn floors(&self) -> impl Iterator<Item = (&Name, &Version)> {
+        self.floor_versions.iter()
+    }
+
+    /// The manifest digests that were withdrawn.
+    pub fn revoked_digests(&self) -> impl Iterator<Item = &Digest> {
+        self.revoked_digests.iter()
+    }
+
+    /// The keys that are withdrawn, and since when.
+    pub fn revocations(&self) -> impl Iterator<Item = (&KeyId, Revocation)> {
+        self.revoked_keys.iter().map(|(key, since)| (key, *since))
+    }
+
     /// Whether this manifest digest was withdrawn.
     #[must_use]
     pub fn revokes_digest(&self, digest: &Digest) -> bool {

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use crate::bundle::{Envelope, MAX_BUNDLES, PREDICATE_TYPE, STATEMENT_TYPE, Statement};
+use crate::bundle::{Envelope, MAX_BUNDLES, PREDICATE_TYPE, STATEMENT_TYPE, Statement, hint};
 use crate::policy::TrustedKey;
 use crate::refused::{Refused, code};
 use crate::verify::withdrawn::{Revocations, fresh, withdrawn};
@@ -66,6 +66,8 @@ impl fmt::Display for SignerName {
 
 mod withdrawn;
 
+/// Bundles that are looked at at all: past them nobody says in good faith that an artifact is signed.
+const MAX_LOOKED: usize = 4_096;
 const FORMAT_SETTER: &str = "the artifact format";
 
 /// Verifies a filter: pin, policy, signatures, and that `component` is what the manifest describes.
@@ -201,34 +203,55 @@ fn signers(
             remedy: remedy(),
         });
     }
-    if bundles.len() > MAX_BUNDLES {
-        return Err(Refused {
-            code: code::FORMAT,
-            rule: format!(
-                "there must be at most {MAX_BUNDLES} bundles, there are {}",
-                bundles.len()
-            ),
-            set_by: FORMAT_SETTER.to_owned(),
-            remedy: "keep the bundles of the trusted keys and remove the others".to_owned(),
-        });
-    }
     let mut keys = BTreeSet::new();
     let mut signers = BTreeSet::new();
     let mut misses = Vec::new();
-    for (at, bundle) in bundles.iter().enumerate() {
+    for (at, tried) in in_turn(bundles, policy) {
+        let Some(bundle) = bundles.get(at) else { continue };
         let logged = request.logged.get(at).copied().flatten();
-        match signer(bundle, logged, manifest, policy, &revoked, request.now) {
+        match signer(bundle, tried, logged, manifest, policy, &revoked, request.now) {
             Ok(key) => {
                 keys.insert(key.id);
                 signers.insert(SignerName(key.name.clone()));
             }
-            Err(miss) => misses.push(miss),
+            Err(miss) if misses.len() < MAX_BUNDLES => misses.push(miss),
+            Err(_) => {}
         }
     }
     if keys.len() >= policy.threshold() {
         return Ok(signers.into_iter().collect());
     }
     Err(too_few(policy, &signers, &misses, remedy()))
+}
+
+/// The bundles to look at: those that name a trusted key, and at most [`MAX_BUNDLES`] of the others.
+///
+/// Anybody may put bundles beside an artifact. Those that name a trusted key cost one check of a signature each, so that
+/// rubbish takes no artifact out of service, however much of it there is; past [`MAX_BUNDLES`] of them no other key is
+/// tried.
+fn in_turn(bundles: &[&[u8]], policy: &Policy) -> Vec<(usize, Tried)> {
+    let (mut turn, mut claimed, mut rest) = (Vec::new(), 0, 0);
+    for (at, bundle) in bundles.iter().enumerate().take(MAX_LOOKED) {
+        let named = hint(bundle);
+        let trusted = named.is_some_and(|hint| policy.keys().iter().any(|key| key.id == hint));
+        let count = if trusted { &mut claimed } else { &mut rest };
+        *count += 1;
+        match (trusted, *count <= MAX_BUNDLES) {
+            (_, true) => turn.push((at, Tried::All)),
+            (true, false) => turn.push((at, Tried::Named)),
+            (false, false) => {}
+        }
+    }
+    turn
+}
+
+/// Which keys are tried for a bundle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tried {
+    /// The one that it names, then all others.
+    All,
+    /// The one that it names.
+    Named,
 }
 
 /// What would make the count, naming only keys that count at this moment.
@@ -287,6 +310,7 @@ fn too_few(
 /// The trusted key that signed this bundle about this manifest.
 fn signer<'a>(
     bundle: &[u8],
+    tried: Tried,
     logged: Option<u64>,
     manifest: &Manifest,
     policy: &'a Policy,
@@ -294,7 +318,7 @@ fn signer<'a>(
     now: u64,
 ) -> Result<&'a TrustedKey, Miss> {
     let envelope = Envelope::parse(bundle).map_err(|error| format_miss(&error))?;
-    let key = key_of(&envelope, logged, policy, revoked)?;
+    let key = key_of(&envelope, tried, logged, policy, revoked)?;
     let statement = envelope.statement().map_err(|error| format_miss(&error))?;
     about(&statement, manifest)?;
     usable(key, logged, revoked, now)?;
@@ -308,6 +332,7 @@ fn format_miss(error: &Error) -> Miss {
 /// The policy's key under which the signature holds; the hint only says which to try first.
 fn key_of<'a>(
     envelope: &Envelope,
+    tried: Tried,
     logged: Option<u64>,
     policy: &'a Policy,
     revoked: &Revocations<'_>,
@@ -315,7 +340,7 @@ fn key_of<'a>(
     let signed = envelope.signed_bytes();
     let hinted = |key: &&TrustedKey| envelope.hint == Some(key.id);
     let first = policy.keys().iter().filter(hinted);
-    let rest = policy.keys().iter().filter(|key| !hinted(key));
+    let rest = policy.keys().iter().filter(|key| !hinted(key) && tried == Tried::All);
     let found = first.chain(rest).find(|key| key.key.verifies(&signed, &envelope.signature));
     found.ok_or_else(|| {
         let Some(hint) = &envelope.hint else {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use tamis_resources::{Document, Folded, NodeName, fold, parse};
+use tamis_resources::{Document, Folded, NodeName, Resource, fold, parse};
 use tamis_trust::{Digest, Name, Version};
 
 use crate::documents::Documents;
@@ -42,6 +42,8 @@ pub struct Revocation {
     pub stamp: Stamp,
     /// In words.
     pub reason: String,
+    /// Whether what runs has to end; otherwise nothing new is pinned.
+    pub now: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -64,6 +66,14 @@ impl RolloutState {
 }
 
 impl Desired {
+    /// The trust policies among the documents, as the trust crate reads them.
+    pub(crate) fn trust_policies(&self) -> Vec<serde_json::Value> {
+        let kept = self.documents.by_key.values();
+        let policies = kept.filter(|held| matches!(held.resource(), Resource::TrustPolicy(_)));
+        let documents: Vec<_> = policies.map(|held| held.document.clone()).collect();
+        tamis_resources::trust_policies(&documents, &|path| self.documents.file(path))
+    }
+
     pub(crate) fn is_revoked(&self, digest: &Digest) -> bool {
         self.revoked_digests.contains_key(digest)
     }

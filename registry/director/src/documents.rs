@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
-use tamis_resources::{Document, NodeName, Problem, Resource, parse};
+use tamis_resources::{Document, GrantSpec, NodeName, Problem, Resource, parse};
 use tamis_trust::Digest;
 
 use crate::record::{Applied, AppliedDocument, MAX_TEXT_BYTES};
@@ -60,6 +60,10 @@ pub struct FileInForce {
 pub(crate) struct Documents {
     pub(crate) by_key: BTreeMap<String, DocumentInForce>,
     pub(crate) files: BTreeMap<String, FileInForce>,
+    /// Grants that were taken out, by filter: one that comes later is compared with the last of them.
+    pub(crate) retired: BTreeMap<String, GrantSpec>,
+    /// Whether a TrustPolicy was ever taken out.
+    pub(crate) retired_trust: bool,
     /// The revision that changed any of them last.
     pub(crate) changed: u64,
 }
@@ -78,7 +82,7 @@ impl Documents {
     pub(crate) fn apply(&mut self, applied: &Applied, stamp: &Stamp) -> Vec<(String, NotTaken)> {
         self.changed = stamp.revision;
         for key in &applied.removed {
-            self.by_key.remove(key);
+            self.retire(key);
         }
         for path in &applied.removed_files {
             self.files.remove(path);
@@ -94,6 +98,7 @@ impl Documents {
                     // An edit leaves it as old as it is: of what contradicts itself the one longest in force stays.
                     let there = self.by_key.get(&one.key);
                     document.since = there.map_or(stamp.revision, |held| held.document.since);
+                    self.retire(&one.key);
                     let (digest, text) = (one.digest, Arc::from(one.text.as_str()));
                     let held = DocumentInForce { digest, text, stamp: stamp.clone(), document };
                     self.by_key.insert(one.key.clone(), held);
@@ -102,6 +107,16 @@ impl Documents {
             }
         }
         refused
+    }
+
+    fn retire(&mut self, key: &str) {
+        match self.by_key.remove(key).map(|held| held.document.resource) {
+            Some(Resource::Grant(spec)) => {
+                self.retired.insert(spec.filter.clone(), spec);
+            }
+            Some(Resource::TrustPolicy(_)) => self.retired_trust = true,
+            _ => {}
+        }
     }
 
     /// All proxies that the documents speak of, in their order.
@@ -157,7 +172,7 @@ impl Documents {
     }
 }
 
-fn read(one: &AppliedDocument) -> Result<Document, NotTaken> {
+pub(crate) fn read(one: &AppliedDocument) -> Result<Document, NotTaken> {
     let rule = |text: String| Err(NotTaken::Rule(text));
     if one.text.len() > MAX_TEXT_BYTES {
         return rule(format!("{} has more than {MAX_TEXT_BYTES} bytes; split it", one.key));

@@ -169,6 +169,7 @@ pub(crate) fn document(kind: &str, key: &str, spec: &Value) -> AppliedDocument {
     let (namespace, name) = key.split_once('/').unwrap();
     let api = match kind {
         "Gateway" | "HTTPRoute" => "gateway.networking.k8s.io/v1",
+        "ReferenceGrant" => "gateway.networking.k8s.io/v1beta1",
         _ => "tamis.dev/v1alpha1",
     };
     let text = json!({

@@ -1,5 +1,7 @@
 //! Whether a change may be made: what somebody should look at twice.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use tamis_trust::{Digest, Name};
 
@@ -44,6 +46,8 @@ pub struct Asked<'a> {
     pub now_ms: u64,
     /// Whether he knows what it does.
     pub consent: Consent,
+    /// Who may agree: those who hold a right to everything the change needs. What others say does not count.
+    pub may_agree: &'a BTreeSet<String>,
 }
 
 /// Whether whoever asks has seen what a change does and wants it.
@@ -156,6 +160,7 @@ fn agreed(
     let all = state.approvals.get(&subject);
     let valid = all.into_iter().flatten().filter(|(actor, stamp)| {
         actor.as_str() != asked.actor
+            && asked.may_agree.contains(actor.as_str())
             && stamp.revision > since
             && asked.now_ms.saturating_sub(stamp.time_ms) <= guards.approval_ms
     });

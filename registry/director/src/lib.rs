@@ -38,8 +38,10 @@ mod drift;
 mod fields;
 #[cfg(test)]
 mod fixture;
+mod growth;
 mod guard;
 mod ledger;
+mod needs;
 mod observed;
 mod pins;
 mod plans;
@@ -60,13 +62,14 @@ pub use documents::{DocumentInForce, DocumentVersion, FileInForce, MAX_VERSIONS}
 pub use drift::{Drift, drift};
 pub use fields::{FieldChange, MAX_FIELDS, fields};
 pub use guard::{Asked, Consent, Guards, guard, guard_rollout};
+pub use needs::{Need, Needs, Orphans, Removals};
 pub use observed::{LastConnection, LastReport, Ran};
 pub use pins::{Happening, Pin, What};
 pub use plans::Plans;
 pub use record::{
     Applied, AppliedDocument, AppliedFile, Approved, Assigned, Body, BodyError, MAX_BODY_BYTES,
-    MAX_TEXT_BYTES, NodeConnections, Pinned, Reassigned, Revoked, RolloutEnded, RolloutMoved,
-    RolloutStarted, Unpinned, Withdrawn,
+    MAX_TEXT_BYTES, NodeConnections, Pinned, Proposed, Reassigned, Revoked, RolloutEnded,
+    RolloutMoved, RolloutStarted, Unpinned, Withdrawn,
 };
 pub use refused::{Refused, code};
 pub use rollout::{
@@ -75,5 +78,5 @@ pub use rollout::{
     RolloutSpec, Shadow, Stage, Step, Tally, Wave, judge, rank, share,
 };
 pub use stamp::Stamp;
-pub use state::{Fault, MAX_FAULTS, State};
+pub use state::{Fault, MAX_FAULTS, State, revoked};
 pub use wants::{NodeWants, for_node};

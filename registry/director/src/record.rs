@@ -9,6 +9,7 @@ use serde_json::Value;
 use tamis_trust::{Digest, Mode, Name, Version};
 use thiserror::Error;
 
+use crate::needs::Need;
 use crate::rollout::{Event, Outcome, Rollout};
 use tamis_sync::NodeReported;
 
@@ -100,6 +101,8 @@ bodies! {
     Pinned = "pinned",
     /// It no longer does.
     Unpinned = "unpinned",
+    /// A change waits for others to agree.
+    Proposed = "proposed",
     /// The entry's actor agrees to a change.
     Approved = "approved",
     /// A rollout began.
@@ -183,6 +186,15 @@ pub struct Approved {
     pub subject: Digest,
 }
 
+/// A change that somebody would make and others have to agree to first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proposed {
+    /// [`Change::subject`](crate::Change::subject) of the change.
+    pub subject: Digest,
+    /// What one must hold a right to before one agrees to it.
+    pub needs: Vec<Need>,
+}
+
 /// The beginning of a rollout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RolloutStarted {
@@ -233,6 +245,13 @@ pub struct Revoked {
     pub what: Withdrawn,
     /// In words.
     pub reason: String,
+    /// Whether what runs has to end; otherwise nothing new is pinned. What was written before this was said did end.
+    #[serde(default = "yes")]
+    pub now: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// What is withdrawn.

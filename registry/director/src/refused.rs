@@ -10,6 +10,8 @@ pub mod code {
     pub const BLAST_RADIUS: &str = "guard.blast-radius";
     /// Too few people agreed.
     pub const APPROVALS: &str = "guard.approvals";
+    /// Something that runs would end by a revocation.
+    pub const REVOKE: &str = "guard.revoke";
     /// What was, is or would be pinned is revoked.
     pub const PIN_REVOKED: &str = "pin.revoked";
     /// An older version than the one pinned.

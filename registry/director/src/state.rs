@@ -10,6 +10,7 @@ use tamis_trust::{Digest, Name};
 use crate::desired::{Desired, Revocation, RolloutState};
 use crate::documents::{DocumentInForce, FileInForce, NotTaken, Past};
 use crate::ledger::Ledger;
+use crate::needs::Need;
 use crate::observed::{LastConnection, LastReport, Observed, Ran};
 use crate::pins::{By, Happening, Pin, What, check, check_service};
 use crate::record::{
@@ -23,7 +24,7 @@ use tamis_sync::NodeReported;
 mod ask;
 mod rollouts;
 
-pub(crate) use ask::revoked;
+pub use ask::revoked;
 
 /// Faults past this are counted only.
 pub const MAX_FAULTS: usize = 1_000;
@@ -44,6 +45,8 @@ pub struct State {
     pub(crate) desired: Desired,
     pub(crate) ledger: Ledger,
     pub(crate) observed: Observed,
+    /// Changes that wait for others to agree, by subject, and what one must hold a right to for that.
+    pub(crate) proposals: BTreeMap<Digest, Vec<Need>>,
     /// By subject, then actor: the last time.
     pub(crate) approvals: BTreeMap<Digest, BTreeMap<String, Stamp>>,
     past: Past,
@@ -96,7 +99,8 @@ impl State {
     fn take(&mut self, body: Body, stamp: &Stamp) -> Vec<String> {
         if matches!(
             body,
-            Body::Approved(_)
+            Body::Proposed(_)
+                | Body::Approved(_)
                 | Body::NodeReported(_)
                 | Body::NodeConnections(_)
                 | Body::Assigned(_)
@@ -114,6 +118,10 @@ impl State {
             Body::Applied(applied) => return self.applied(&applied, stamp),
             Body::Pinned(pinned) => self.pinned(pinned, stamp),
             Body::Unpinned(unpinned) => self.unpinned(&unpinned, stamp),
+            Body::Proposed(proposed) => {
+                self.proposals.insert(proposed.subject, proposed.needs);
+                Ok(())
+            }
             Body::Approved(approved) => {
                 let approvals = self.approvals.entry(approved.subject).or_default();
                 approvals.insert(stamp.actor.clone(), stamp.clone());
@@ -178,21 +186,26 @@ impl State {
         Err(format!("{} had no pin for {}", unpinned.filter, unpinned.service))
     }
 
-    /// Of two revocations of one key the one that takes away more holds.
+    /// Of two revocations of one key the one that takes away more holds. One that ends what runs is never undone by one
+    /// that does not.
     fn revoked(&mut self, revoked: Revoked, stamp: &Stamp) {
-        let (stamp, reason) = (stamp.clone(), revoked.reason);
+        let (stamp, reason, now) = (stamp.clone(), revoked.reason, revoked.now);
         match revoked.what {
             Withdrawn::Digest { digest } => {
-                let revocation = Revocation { from_index: None, stamp, reason };
-                self.desired.revoked_digests.entry(digest).or_insert(revocation);
+                let revocation = Revocation { from_index: None, stamp, reason, now };
+                let known = self.desired.revoked_digests.entry(digest).or_insert(revocation);
+                known.now |= now;
             }
             Withdrawn::Key { key, from_index } => {
-                let revocation = Revocation { from_index, stamp, reason };
-                let known = self.desired.revoked_keys.get(&key);
+                let revocation = Revocation { from_index, stamp, reason, now };
+                let known =
+                    self.desired.revoked_keys.entry(key).or_insert_with(|| revocation.clone());
+                let ends = known.now || now;
                 // None, from ever, sorts before every index.
-                if known.is_none_or(|known| from_index < known.from_index) {
-                    self.desired.revoked_keys.insert(key, revocation);
+                if from_index < known.from_index {
+                    *known = revocation;
                 }
+                known.now = ends;
             }
         }
     }

@@ -113,7 +113,8 @@ fn wanted(desired: &Desired, place: &Place) -> Result<Wanted, Refused> {
         });
     };
     let filter: Name = place.filter.parse().map_err(|error| refuse(format!("{error}")))?;
-    if let Some(revocation) = desired.revoked_digests.get(&digest) {
+    // One that does not end what runs keeps it from being pinned anew, and no more.
+    if let Some(revocation) = desired.revoked_digests.get(&digest).filter(|it| it.now) {
         return Err(revoked(&filter, &digest, revocation));
     }
     Ok(Wanted { filter, digest, config: place.config, mode: Mode::Serve })

@@ -35,6 +35,7 @@ mod hash;
 mod hex;
 mod journal;
 pub mod log;
+mod private;
 mod upload;
 
 pub use blobs::{Blobs, Stored};
@@ -43,4 +44,5 @@ pub use entry::{Entry, Head, MAX_ACTOR_BYTES, MAX_ENTRY_BYTES, MAX_KIND_BYTES, R
 pub use error::{BlobError, JournalError};
 pub use hash::Hash;
 pub use journal::{Journal, MAX_READ};
+pub use private::private_folder;
 pub use upload::UploadId;

@@ -82,6 +82,26 @@ impl Pattern {
     }
 }
 
+impl Pattern {
+    /// Whether everything below `namespace/` is among them, whatever comes to be there.
+    fn covers_below(&self, namespace: &Repository) -> bool {
+        match &self.0 {
+            Form::All => true,
+            Form::Below(prefix) => prefix == namespace || self.covers(namespace),
+            Form::One(_) => false,
+        }
+    }
+
+    /// Whether all that the other pattern is for is among them.
+    fn includes(&self, other: &Self) -> bool {
+        match &other.0 {
+            Form::All => self.0 == Form::All,
+            Form::Below(namespace) => self.covers_below(namespace),
+            Form::One(one) => self.covers(one),
+        }
+    }
+}
+
 impl FromStr for Pattern {
     type Err = NameError;
 
@@ -165,9 +185,15 @@ impl fmt::Debug for Secret {
 #[error("a token cannot be made: the system has no randomness")]
 pub struct SecretError;
 
+/// Writers of the journal that are no tokens.
+const RESERVED: [&str; 4] = ["anonymous", "director", "operator", "proxies"];
+
 /// Whether text can be the name of a token: lower-case letters, digits and dashes, at most 64 bytes. Entries of the
-/// journal name their writer by it.
+/// journal name their writer by it, so that it is none of the registry's own.
 pub(crate) fn is_token_name(text: &str) -> bool {
+    if RESERVED.contains(&text) {
+        return false;
+    }
     let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(legal)
 }
@@ -179,6 +205,12 @@ pub(crate) struct Token {
     pub(crate) sha256: Hash,
     pub(crate) repositories: Vec<Pattern>,
     pub(crate) verbs: Vec<Verb>,
+    /// It opens nothing from this moment on, in milliseconds since the Unix epoch; none: it has no end.
+    pub(crate) expires_ms: Option<u64>,
+    /// When it was made.
+    pub(crate) created_ms: u64,
+    /// Who made it.
+    pub(crate) by: String,
 }
 
 /// The tokens there are.
@@ -202,13 +234,37 @@ impl Tokens {
         self.by_hash.is_empty()
     }
 
+    /// All of them, by name.
+    pub(crate) fn all(&self) -> Vec<&Token> {
+        let mut all: Vec<&Token> = self.by_hash.values().collect();
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        all
+    }
+
+    pub(crate) fn named(&self, name: &str) -> Option<&Token> {
+        self.by_hash.values().find(|token| token.name == name)
+    }
+
+    /// Another secret opens what the token opened, until then; the one before opens nothing.
+    pub(crate) fn rotate(&mut self, name: &str, sha256: Hash, expires_ms: Option<u64>) {
+        if let Some(token) = self.named(name).cloned() {
+            self.insert(Token { sha256, expires_ms, ..token });
+        }
+    }
+
     pub(crate) fn contains(&self, name: &str) -> bool {
         self.by_hash.values().any(|token| token.name == name)
     }
 
     /// Found by hash, so that how long a look takes says nothing about the secret.
-    fn find(&self, secret: &str) -> Option<&Token> {
-        self.by_hash.get(&Hash::of(secret.as_bytes()))
+    fn find(&self, secret: &str, now_ms: u64) -> Option<&Token> {
+        self.by_hash.get(&Hash::of(secret.as_bytes())).filter(|token| token.holds(now_ms))
+    }
+}
+
+impl Token {
+    pub(crate) fn holds(&self, now_ms: u64) -> bool {
+        self.expires_ms.is_none_or(|expires| now_ms < expires)
     }
 }
 
@@ -225,7 +281,12 @@ impl Caller {
     /// Whose credentials a request carries: none at all, or those of a token. None: credentials nobody has.
     ///
     /// As `Authorization: Bearer TOKEN`, or `Basic` with any user and the token as password (RFC 7617, RFC 6750 §2.1).
-    pub(crate) fn of(headers: &HeaderMap, tokens: &Tokens, anonymous: Anonymous) -> Option<Self> {
+    pub(crate) fn of(
+        headers: &HeaderMap,
+        tokens: &Tokens,
+        anonymous: Anonymous,
+        now_ms: u64,
+    ) -> Option<Self> {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let Some(value) = values.next() else { return Some(Self::Anonymous(anonymous)) };
         if values.next().is_some() {
@@ -240,7 +301,7 @@ impl Caller {
         } else {
             return None;
         };
-        tokens.find(&secret).cloned().map(Self::Token)
+        tokens.find(&secret, now_ms).cloned().map(Self::Token)
     }
 
     /// Whether it may do that there.
@@ -267,6 +328,19 @@ impl Caller {
     pub(crate) fn may_everywhere(&self, verb: Verb) -> bool {
         matches!(self, Self::Token(token) if token.verbs.contains(&verb)
             && token.repositories.iter().any(|pattern| pattern.0 == Form::All))
+    }
+
+    /// Whether it may do that with all that is or will be in a namespace.
+    pub(crate) fn may_below(&self, verb: Verb, namespace: &Repository) -> bool {
+        matches!(self, Self::Token(token) if token.verbs.contains(&verb)
+            && token.repositories.iter().any(|pattern| pattern.covers_below(namespace)))
+    }
+
+    /// Whether it may do all that, wherever the patterns are.
+    pub(crate) fn may_all(&self, verbs: &[Verb], patterns: &[Pattern]) -> bool {
+        let Self::Token(token) = self else { return false };
+        verbs.iter().all(|verb| token.verbs.contains(verb))
+            && patterns.iter().all(|one| token.repositories.iter().any(|own| own.includes(one)))
     }
 
     /// Whether it may see that there is a registry at all.

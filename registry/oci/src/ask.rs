@@ -3,9 +3,9 @@
 use http::HeaderMap;
 use tamis_journal::{BlobDigest, Blobs, Journal, JournalError};
 
-use crate::access::{Caller, Verb};
+use crate::access::{Caller, Pattern, Token, Verb};
 use crate::name::{Reference, Repository};
-use crate::store::{Limits, Store};
+use crate::store::{Limits, Store, now_ms};
 
 /// A manifest that speaks about another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,19 +33,84 @@ impl Bearer {
         self.0.may_somewhere(verb)
     }
 
-    /// Whether he may do that there; `place` is a repository, or a service or document as `namespace/name`, or `*` for
-    /// everything.
+    /// Whether he may do that there; `place` is a repository, or a service or document as `namespace/name`, or
+    /// `namespace/*` for all that is or will be in a namespace, or `*` for everything.
     #[must_use]
     pub fn may_at(&self, verb: Verb, place: &str) -> bool {
         if place == "*" {
             return self.0.may_everywhere(verb);
+        }
+        if let Some(namespace) = place.strip_suffix("/*") {
+            let namespace = namespace.parse::<Repository>();
+            return namespace.is_ok_and(|namespace| self.0.may_below(verb, &namespace));
         }
         // Names of services and documents have the form of repositories; what has another form is nowhere.
         place.parse::<Repository>().is_ok_and(|place| self.0.may(verb, &place))
     }
 }
 
+impl Bearer {
+    /// Whether he may do all that, wherever the patterns are: nobody hands on more than he has.
+    #[must_use]
+    pub fn may_all(&self, verbs: &[Verb], patterns: &[Pattern]) -> bool {
+        self.0.may_all(verbs, patterns)
+    }
+
+    /// When his token ends; none: it has no end.
+    #[must_use]
+    pub fn expires_ms(&self) -> Option<u64> {
+        match &self.0 {
+            Caller::Token(token) => token.expires_ms,
+            Caller::Anonymous(_) => None,
+        }
+    }
+}
+
+/// A token, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenInfo {
+    /// Its name, by which the journal says who did what.
+    pub name: String,
+    /// Where it may do something.
+    pub repositories: Vec<Pattern>,
+    /// What it may do there.
+    pub verbs: Vec<Verb>,
+    /// It opens nothing from this moment on, in milliseconds since the Unix epoch; none: it has no end.
+    pub expires_ms: Option<u64>,
+    /// When it was made.
+    pub created_ms: u64,
+    /// Who made it.
+    pub by: String,
+}
+
+impl From<&Token> for TokenInfo {
+    fn from(token: &Token) -> Self {
+        Self {
+            name: token.name.clone(),
+            repositories: token.repositories.clone(),
+            verbs: token.verbs.clone(),
+            expires_ms: token.expires_ms,
+            created_ms: token.created_ms,
+            by: token.by.clone(),
+        }
+    }
+}
+
 impl Store {
+    /// All tokens, by name.
+    #[must_use]
+    pub fn tokens(&self) -> Vec<TokenInfo> {
+        self.view().tokens().all().into_iter().map(TokenInfo::from).collect()
+    }
+
+    /// What the bearer of the token of that name may do now; none: there is no such token, or it has ended.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<Bearer> {
+        let view = self.view();
+        let token = view.tokens().named(name).filter(|token| token.holds(now_ms()))?;
+        Some(Bearer(Caller::Token(token.clone())))
+    }
+
     /// The journal that everything is folded from.
     #[must_use]
     pub fn journal(&self) -> &Journal {
@@ -70,7 +135,8 @@ impl Store {
     /// [`JournalError`] when the journal cannot be read.
     pub async fn bearer(&self, headers: &HeaderMap) -> Result<Option<Bearer>, JournalError> {
         let anonymous = self.limits.anonymous;
-        let caller = self.seek(|view| Caller::of(headers, view.tokens(), anonymous)).await?;
+        let caller =
+            self.seek(|view| Caller::of(headers, view.tokens(), anonymous, now_ms())).await?;
         Ok(caller.map(Bearer))
     }
 

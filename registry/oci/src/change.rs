@@ -46,7 +46,21 @@ pub(crate) enum Change {
     /// They are removed.
     BlobsCollected { digests: Vec<BlobDigest> },
     /// A token may do this from now on. Of the token itself only the hash is known.
-    TokenCreated { name: String, sha256: Hash, repositories: Vec<Pattern>, verbs: Vec<Verb> },
+    TokenCreated {
+        name: String,
+        sha256: Hash,
+        repositories: Vec<Pattern>,
+        verbs: Vec<Verb>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires_ms: Option<u64>,
+    },
+    /// Another secret takes the place of the one before, perhaps with another end.
+    TokenRotated {
+        name: String,
+        sha256: Hash,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires_ms: Option<u64>,
+    },
     /// It may do nothing any more.
     TokenRevoked { name: String },
 }

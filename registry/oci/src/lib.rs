@@ -40,11 +40,11 @@ mod store;
 mod view;
 
 pub use access::{Anonymous, Pattern, Secret, SecretError, Verb};
-pub use ask::{Bearer, Referrer};
+pub use ask::{Bearer, Referrer, TokenInfo};
 pub use collect::{Collected, collect};
 pub use manifest::{Manifest, ManifestError, Target};
 pub use name::{MAX_REPOSITORY_BYTES, MAX_TAG_BYTES, NameError, Reference, Repository, Tag};
 pub use refusal::{Code, Refusal};
 pub use serve::router;
-pub use store::{Limits, Store, StoreError, Versions};
+pub use store::{Limits, NewToken, Store, StoreError, Versions};
 pub use view::View;

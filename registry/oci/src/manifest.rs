@@ -118,6 +118,7 @@ impl Document {
                 "mediaType is {said:?} but it was pushed as {media_type:?}; they must be the same"
             ));
         }
+        self.is_one_thing(media_type)?;
         let demanded: &[(&str, bool)] = match media_type {
             IMAGE | DOCKER_IMAGE => {
                 &[("config", self.config.is_some()), ("layers", self.layers.is_some())]
@@ -131,6 +132,29 @@ impl Document {
         match demanded.iter().find(|(_, there)| !there) {
             Some((field, _)) => refused(format!("{field} is missing")),
             None => Ok(()),
+        }
+    }
+
+    /// Bytes that one client reads as an image and another as an index say two things under one digest
+    /// (CVE-2021-41190; OCI Image 1.1, "image manifest", on `mediaType`).
+    fn is_one_thing(&self, media_type: &str) -> Result<(), ManifestError> {
+        let image = [
+            ("config", self.config.is_some()),
+            ("layers", self.layers.is_some()),
+            ("blobs", self.blobs.is_some()),
+        ];
+        let there = image.iter().find(|(_, there)| *there).map(|(field, _)| *field);
+        match (media_type, there, self.manifests.is_some()) {
+            (_, Some(field), true) => refused(format!(
+                "`{field}` is of an image and `manifests` of an index; push the one or the other"
+            )),
+            (IMAGE | DOCKER_IMAGE, _, true) => {
+                refused(format!("it was pushed as {media_type}, and `manifests` is of an index"))
+            }
+            (INDEX | DOCKER_LIST, Some(field), _) => {
+                refused(format!("it was pushed as {media_type}, and `{field}` is of an image"))
+            }
+            _ => Ok(()),
         }
     }
 }

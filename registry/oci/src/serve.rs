@@ -10,7 +10,7 @@ use crate::access::{Caller, Verb};
 use crate::name::{Reference, Repository};
 use crate::path::{PathError, Route};
 use crate::refusal::{Code, Refusal};
-use crate::store::Store;
+use crate::store::{Store, now_ms};
 
 mod blobs;
 mod lists;
@@ -57,7 +57,8 @@ async fn handle(store: Store, request: Request) -> Result<Response, Refusal> {
     })?;
     let anonymous = store.limits.anonymous;
     // A token that another process made a moment ago is found by reading on.
-    let caller = store.seek(|view| Caller::of(&parts.headers, view.tokens(), anonymous)).await?;
+    let caller =
+        store.seek(|view| Caller::of(&parts.headers, view.tokens(), anonymous, now_ms())).await?;
     let caller = caller.ok_or_else(|| unauthorized("nobody has these credentials"))?;
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let call = Call { store, caller, query, headers: parts.headers };

@@ -62,6 +62,19 @@ impl Default for Limits {
     }
 }
 
+/// A token that is to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewToken {
+    /// Its name, by which the journal says who did what.
+    pub name: String,
+    /// Where it may do something.
+    pub patterns: Vec<Pattern>,
+    /// What it may do there.
+    pub verbs: Vec<Verb>,
+    /// It opens nothing from this moment on, in milliseconds since the Unix epoch; none: it has no end.
+    pub expires_ms: Option<u64>,
+}
+
 /// Why there is no store, or no token.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -71,7 +84,7 @@ pub enum StoreError {
     Journal(#[source] JournalError),
     /// A name is not one.
     #[error(
-        "{0:?} cannot be a token's name: lower-case letters, digits and dashes, at most 64 bytes"
+        "{0:?} cannot be a token's name: lower-case letters, digits and dashes, at most 64 bytes, and none of the registry's own"
     )]
     TokenName(String),
     /// The name is taken.
@@ -154,17 +167,35 @@ impl Store {
         patterns: &[Pattern],
         verbs: &[Verb],
     ) -> Result<(), StoreError> {
-        if !access::is_token_name(name) {
-            return Err(StoreError::TokenName(name.to_owned()));
+        let (patterns, verbs) = (patterns.to_vec(), verbs.to_vec());
+        let token = NewToken { name: name.to_owned(), patterns, verbs, expires_ms: None };
+        self.create_token_by(OPERATOR, token, secret).await
+    }
+
+    /// The same, made by somebody, and perhaps with an end.
+    ///
+    /// # Errors
+    /// [`StoreError::TokenName`], [`StoreError::TokenExists`], [`StoreError::Refused`].
+    pub async fn create_token_by(
+        &self,
+        actor: &str,
+        token: NewToken,
+        secret: &Secret,
+    ) -> Result<(), StoreError> {
+        let NewToken { name, patterns, verbs, expires_ms } = token;
+        if !access::is_token_name(&name) {
+            return Err(StoreError::TokenName(name));
         }
         let create = Change::TokenCreated {
-            name: name.to_owned(),
+            name: name.clone(),
             sha256: secret.hash(),
-            repositories: patterns.to_vec(),
-            verbs: verbs.to_vec(),
+            repositories: patterns,
+            verbs,
+            expires_ms,
         };
+        let name = name.as_str();
         let made = self
-            .commit(OPERATOR, |view| {
+            .commit(actor, |view| {
                 let taken = view.tokens().contains(name);
                 let changes = if taken { Vec::new() } else { vec![create.clone()] };
                 Ok(Decision { changes, present: Vec::new(), value: !taken })
@@ -178,11 +209,43 @@ impl Store {
     /// # Errors
     /// [`StoreError::TokenUnknown`], [`StoreError::Refused`].
     pub async fn revoke_token(&self, name: &str) -> Result<(), StoreError> {
+        self.revoke_token_by(OPERATOR, name).await
+    }
+
+    /// The same, by somebody.
+    ///
+    /// # Errors
+    /// [`StoreError::TokenUnknown`], [`StoreError::Refused`].
+    pub async fn revoke_token_by(&self, actor: &str, name: &str) -> Result<(), StoreError> {
         let known = self
-            .commit(OPERATOR, |view| {
+            .commit(actor, |view| {
                 let known = view.tokens().contains(name);
                 let revoke = Change::TokenRevoked { name: name.to_owned() };
                 let changes = if known { vec![revoke] } else { Vec::new() };
+                Ok(Decision { changes, present: Vec::new(), value: known })
+            })
+            .await?;
+        if known { Ok(()) } else { Err(StoreError::TokenUnknown(name.to_owned())) }
+    }
+
+    /// Puts another secret in the place of a token's: the one before opens nothing any more. The token ends when
+    /// `expires_ms` says; none: it has no end.
+    ///
+    /// # Errors
+    /// [`StoreError::TokenUnknown`], [`StoreError::Refused`].
+    pub async fn rotate_token_by(
+        &self,
+        actor: &str,
+        name: &str,
+        secret: &Secret,
+        expires_ms: Option<u64>,
+    ) -> Result<(), StoreError> {
+        let known = self
+            .commit(actor, |view| {
+                let known = view.tokens().contains(name);
+                let (name, sha256) = (name.to_owned(), secret.hash());
+                let rotate = Change::TokenRotated { name, sha256, expires_ms };
+                let changes = if known { vec![rotate] } else { Vec::new() };
                 Ok(Decision { changes, present: Vec::new(), value: known })
             })
             .await?;

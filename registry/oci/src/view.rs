@@ -78,7 +78,7 @@ impl View {
         }
         self.revision = entry.revision;
         match Change::of(&entry.record) {
-            Some(change) => self.change(change, entry.time_ms),
+            Some(change) => self.change(change, entry.time_ms, &entry.actor),
             None => {
                 let mut found = Vec::new();
                 change::digests(&entry.record.body, &mut found);
@@ -162,7 +162,7 @@ impl View {
         &self.tokens
     }
 
-    fn change(&mut self, change: Change, time_ms: u64) {
+    fn change(&mut self, change: Change, time_ms: u64, actor: &str) {
         match change {
             Change::BlobLinked { repository, digest, size } => {
                 self.blob_holders.entry(digest.clone()).or_default().insert(repository.clone());
@@ -213,8 +213,20 @@ impl View {
             Change::BlobsCollected { digests } => {
                 self.condemned.retain(|digest, _| !digests.contains(digest));
             }
-            Change::TokenCreated { name, sha256, repositories, verbs } => {
-                self.tokens.insert(Token { name, sha256, repositories, verbs });
+            Change::TokenCreated { name, sha256, repositories, verbs, expires_ms } => {
+                let (created_ms, by) = (time_ms, actor.to_owned());
+                self.tokens.insert(Token {
+                    name,
+                    sha256,
+                    repositories,
+                    verbs,
+                    expires_ms,
+                    created_ms,
+                    by,
+                });
+            }
+            Change::TokenRotated { name, sha256, expires_ms } => {
+                self.tokens.rotate(&name, sha256, expires_ms);
             }
             Change::TokenRevoked { name } => self.tokens.remove(&name),
         }

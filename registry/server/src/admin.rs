@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use tamis_journal::private_folder;
 use tamis_oci::{Pattern, Secret, Store, StoreError, Verb};
 
 use crate::ServerError;
@@ -41,7 +42,7 @@ pub(crate) async fn first_token(
 /// Writes it beside and renames it, so that a file of wider rights that is there already is not written into.
 fn keep(path: &Path, secret: &str) -> io::Result<()> {
     // With journal and blobs elsewhere, nothing else made the folder.
-    path.parent().map_or(Ok(()), fs::create_dir_all)?;
+    path.parent().map_or(Ok(()), private_folder)?;
     let beside = path.with_extension("new");
     match fs::remove_file(&beside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -62,6 +62,14 @@ pub enum ServerError {
     /// No randomness for the first token.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// The folder cannot be made, or not be kept for its owner.
+    #[error("the folder {} cannot be made", path.display())]
+    Folder {
+        /// Where it was to be.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The first token cannot be kept for its owner.
     #[error("the admin token cannot be written to {}", path.display())]
     Token {

@@ -23,7 +23,7 @@ pub(crate) fn router(control: Control, store: Store) -> Router {
         .route("/healthz", get(async || text(StatusCode::OK, "ok\n")))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(Api { control, store })
+        .with_state(Api::new(control, store))
 }
 
 fn text(status: StatusCode, body: &str) -> Response {

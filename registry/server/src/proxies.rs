@@ -96,6 +96,8 @@ async fn stream(
     request: Request,
 ) -> Result<Response, Refused> {
     let Some(peer) = peer else { return Err(stranger()) };
+    // Known from the head: nothing is read for anybody else.
+    proxies.control.identify(&node, Some(&peer)).await?;
     let mut lines = Lines::new(request.into_body());
     let first = tokio::time::timeout(HELLO, lines.next()).await;
     let hello = match first {

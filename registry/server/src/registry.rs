@@ -237,7 +237,8 @@ async fn open(options: &Options) -> Result<(Ready, Opened), ServerError> {
         }
     };
     // Reads the whole journal and finds what does not hold.
-    let control = Control::open(store.clone(), keys, options.rules, examine, policy).await?;
+    let control =
+        Control::open(store.clone(), keys, options.rules.clone(), examine, policy).await?;
     if options.storage.has_own_blobs() {
         control.check_blobs().await?;
     }

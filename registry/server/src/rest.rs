@@ -4,9 +4,8 @@
 
 use crate::plane::Control;
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use tamis_api::{Problem, paths};
 use tamis_oci::Store;
 
@@ -18,19 +17,24 @@ mod openapi;
 mod pins;
 mod resources;
 mod rollouts;
+mod tokens;
 
 pub(crate) use answer::{Refused, problem, typed};
 pub(crate) use extract::Caller;
 pub use openapi::document;
-
-/// The largest body of a request, in bytes: a whole folder of documents.
-const MAX_BODY_BYTES: usize = 64 << 20;
 
 /// What every question is answered from.
 #[derive(Clone)]
 pub(crate) struct Api {
     pub(crate) control: Control,
     pub(crate) store: Store,
+    turns: extract::Turns,
+}
+
+impl Api {
+    pub(crate) fn new(control: Control, store: Store) -> Self {
+        Self { control, store, turns: extract::Turns::default() }
+    }
 }
 
 /// The endpoints below `/v1`, and the log below `/log`.
@@ -48,6 +52,9 @@ pub(crate) fn router(control: Control, store: Store) -> Router {
         .route(paths::APPROVALS, post(pins::approve))
         .route(paths::REASSIGN, post(pins::reassign))
         .route(paths::REVOCATIONS, get(pins::revocations).post(pins::revoke))
+        .route(paths::TOKENS, get(tokens::list).post(tokens::create))
+        .route("/v1/tokens/{name}", delete(tokens::revoke))
+        .route("/v1/tokens/{name}/rotate", post(tokens::rotate))
         .route(paths::HISTORY, get(pins::history))
         .route(paths::ROLLOUTS, get(rollouts::list).post(rollouts::start))
         .route("/v1/rollouts/{name}", get(rollouts::one))
@@ -59,8 +66,7 @@ pub(crate) fn router(control: Control, store: Store) -> Router {
         .route(paths::LOG_KEY, get(audit::key))
         .route("/log/{*tile}", get(audit::tile))
         .method_not_allowed_fallback(not_allowed)
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .with_state(Api { control, store })
+        .with_state(Api::new(control, store))
 }
 
 /// The address is there, the method is not.

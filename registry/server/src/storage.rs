@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tamis_journal::{Blobs, Journal};
+use tamis_journal::{Blobs, Journal, private_folder};
 use tamis_oci::{Limits, Store};
 
 use crate::ServerError;
@@ -64,6 +64,8 @@ impl Storage {
     /// # Errors
     /// [`ServerError::Journal`], [`ServerError::Blobs`], [`ServerError::Store`].
     pub async fn open(&self, limits: Limits) -> Result<Store, ServerError> {
+        private_folder(&self.folder)
+            .map_err(|source| ServerError::Folder { path: self.folder.clone(), source })?;
         let journal = match &self.database {
             Some(url) => Journal::postgres(url).await,
             None => Journal::sqlite(&self.folder).await,

@@ -14,7 +14,8 @@ fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--package", "tamis"])
+            // What the tests themselves were built with: no dependency is compiled twice.
+            .args(["build", "--quiet", "--workspace", "--bin", "tamis", "--test", "layers"])
             .current_dir(root())
             .status()
             .unwrap();

@@ -10,6 +10,7 @@
     reason = "a panic is how a fuzz target says that something does not hold"
 )]
 
+mod apply;
 mod bundle;
 mod edits;
 mod hooks;
@@ -17,6 +18,7 @@ mod resources;
 mod target;
 mod upgrade;
 
+pub use apply::apply;
 pub use bundle::bundle;
 pub use edits::edits;
 pub use hooks::hooks;
@@ -76,6 +78,11 @@ mod tests {
     #[test]
     fn resource_documents() {
         holds("resources", 300, super::resources);
+    }
+
+    #[test]
+    fn bodies_of_an_apply() {
+        holds("apply", 300, super::apply);
     }
 
     #[test]

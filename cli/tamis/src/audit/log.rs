@@ -45,23 +45,24 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         (None, None) => page(&remote, 0, 1)?.head.saturating_sub(LAST),
     };
     loop {
-        let found = match page(&remote, after, PAGE) {
-            Ok(found) => found.entries,
+        let (found, until) = match page(&remote, after, PAGE) {
+            Ok(found) => (found.entries, found.until),
             // Registries restart; who follows waits.
             Err(error) if arguments.follow => {
                 output::note(&output::one_line(&format!("{error:#}; trying again")));
-                Vec::new()
+                (Vec::new(), after)
             }
             Err(error) => return Err(error),
         };
         for entry in &found {
             output::event(output, &dated(entry), || output::plain(&line(entry, width())));
         }
-        match found.last() {
-            Some(last) => after = last.revision,
-            None if !arguments.follow => return Ok(ExitCode::SUCCESS),
-            None if ending.within(PAUSE) => return Ok(ExitCode::SUCCESS),
-            None => {}
+        // What lies between may be for others to see.
+        let looked = found.last().map_or(after, |last| last.revision).max(until);
+        if looked > after {
+            after = looked;
+        } else if !arguments.follow || ending.within(PAUSE) {
+            return Ok(ExitCode::SUCCESS);
         }
         if ending.asked() {
             return Ok(ExitCode::SUCCESS);
@@ -118,12 +119,15 @@ mod tests {
         let page = |after: u64| {
             let index = usize::try_from(after).unwrap();
             let found = times.get(index).map(|time| entry(after + 1, *time));
-            Ok(LogPage { entries: found.into_iter().collect(), head: 6 })
+            Ok(LogPage { entries: found.into_iter().collect(), head: 6, until: 0 })
         };
         for (since, revision) in [(0, 0), (10, 0), (11, 2), (20, 2), (30, 5), (31, 6)] {
             assert_eq!(before(since, page).unwrap(), revision, "{since}");
         }
-        assert_eq!(before(5, |_| Ok(LogPage { entries: Vec::new(), head: 0 })).unwrap(), 0);
+        assert_eq!(
+            before(5, |_| Ok(LogPage { entries: Vec::new(), head: 0, until: 0 })).unwrap(),
+            0
+        );
     }
 
     #[test]

@@ -10,8 +10,8 @@ use super::services::{local_name, ports};
 use super::{ACCEPTED, Fold, Place, RESOLVED};
 use crate::document::Document;
 use crate::kinds::{
-    BackendRef, GatewaySpec, GrpcRouteSpec, HttpRouteSpec, ParentKind, ParentRef, RouteFilter,
-    RouteNamespaces, ServiceSpec,
+    BackendRef, GatewaySpec, GrpcRouteSpec, HttpRouteSpec, ParentKind, ParentRef,
+    ReferenceGrantSpec, RouteFilter, RouteNamespaces, ServiceSpec,
 };
 use crate::plan::DirectionPlan;
 use crate::rules::{self, BrokenRule};
@@ -242,7 +242,7 @@ impl<'a> Fold<'a> {
         let own = &document.metadata.namespace;
         let namespace = namespace.as_ref().unwrap_or(own);
         let key = format!("{namespace}/{name}");
-        let (reason, message) = if namespace == own {
+        let (reason, message) = if namespace == own || self.permitted(document, namespace, name) {
             match (self.find::<ServiceSpec>(&key), port) {
                 (None, _) => ("BackendNotFound", format!("there is no Service {key}")),
                 (Some((_, spec)), port) => match (port, ports(spec)) {
@@ -257,12 +257,23 @@ impl<'a> Fold<'a> {
                 },
             }
         } else {
-            ("RefNotPermitted", format!("{key} is in another namespace, which no document permits"))
+            let message =
+                format!("{key} is in another namespace, and no ReferenceGrant permits it");
+            ("RefNotPermitted", message)
         };
         let problem = document.problem("route.backend", &format!("{pointer}/name"), message);
         let problem = problem.help("until it is there, requests for it are answered with 500");
         self.fail(document, RESOLVED, reason, problem);
         None
+    }
+
+    /// Whether a ReferenceGrant of the service's namespace lets the route refer to it.
+    fn permitted(&self, route: &Document, namespace: &str, name: &str) -> bool {
+        let from = (route.kind(), route.metadata.namespace.as_str());
+        let grants = self.all::<ReferenceGrantSpec>();
+        grants.iter().any(|(document, grant)| {
+            document.metadata.namespace == namespace && grant.permits(from, ("Service", name))
+        })
     }
 
     /// The configuration of the router of a socket.

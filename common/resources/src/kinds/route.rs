@@ -203,7 +203,7 @@ shapes! {
         /// Its name.
         #[schemars(extend("format" = "resource-name"))]
         pub name: String,
-        /// The route's when not said; no other is permitted.
+        /// The route's when not said; another has to permit it by a `ReferenceGrant`.
         pub namespace: Option<String>,
         /// One of its ports; may be left out when it has just one.
         pub port: Option<u16>,
@@ -269,7 +269,7 @@ shapes! {
         /// Its name.
         #[schemars(extend("format" = "resource-name"))]
         pub name: String,
-        /// The route's when not said; no other is permitted.
+        /// The route's when not said; another has to permit it by a `ReferenceGrant`.
         pub namespace: Option<String>,
         /// One of its ports; may be left out when it has just one.
         pub port: Option<u16>,

@@ -183,7 +183,7 @@ fn a_revoked_pin_takes_its_slot_from_every_node_and_leaves_the_lifted_ones() {
     let mut world = half_way();
     let new = running(&mut world, "1.1.0");
     let what = Withdrawn::Digest { digest: digest(JWT, "1.0.0") };
-    world.append("ada", Revoked { what, reason: "stolen".to_owned() });
+    world.append("ada", Revoked { what, reason: "stolen".to_owned(), now: true });
     assert_eq!(running(&mut world, "1.0.0"), 0);
     assert_eq!(running(&mut world, "1.1.0"), new);
     // What the lifted ones run can still be configured otherwise.

@@ -6,10 +6,16 @@ use crate::fixture::{
 use crate::record::{Approved, Revoked, Withdrawn};
 use crate::rollout::Event;
 
+/// Everybody who may agree in these tests.
+fn people() -> BTreeSet<String> {
+    ["ada", "ben", "eve"].map(str::to_owned).into()
+}
+
 /// Codes of all that refuses when ada asks.
 fn codes(world: &World, change: &Change, guards: &Guards, consent: Consent) -> Vec<&'static str> {
     let diff = plan(&world.state, change).unwrap();
-    let asked = Asked { actor: "ada", now_ms: world.now_ms, consent };
+    let may_agree = people();
+    let asked = Asked { actor: "ada", now_ms: world.now_ms, consent, may_agree: &may_agree };
     let refused = guard(&world.state, change, &diff, guards, &asked).err().unwrap_or_default();
     for one in &refused {
         assert!(!one.rule.is_empty() && !one.set_by.is_empty() && !one.remedy.is_empty());
@@ -65,7 +71,7 @@ fn consent_passes_neither_revocation_nor_age_nor_a_rollout() {
     let older = Pinned { allow_older: true, ..pinned("shop/a", JWT, "0.9.0") };
     assert!(refused(&world, Change::Pin(older)).is_empty());
     let what = Withdrawn::Digest { digest: digest(JWT, "1.2.0") };
-    world.append("ada", Revoked { what, reason: "stolen".to_owned() });
+    world.append("ada", Revoked { what, reason: "stolen".to_owned(), now: true });
     assert_eq!(refused(&world, pin("shop/a", "1.2.0")), [code::PIN_REVOKED]);
     world.start(checked(rollout("r", JWT, "1.0.0", "1.1.0")));
     assert_eq!(refused(&world, pin("shop/a", "1.0.1")), [code::PIN_ROLLOUT]);
@@ -138,7 +144,9 @@ fn a_rollout_needs_the_agreement_that_its_pin_would() {
     let mut world = World::mesh();
     let rollout = checked(rollout("r", JWT, "1.0.0", "1.1.0"));
     let refused = |world: &World| {
-        let asked = Asked { actor: "ada", now_ms: world.now_ms, consent: Consent::Given };
+        let (now_ms, may_agree) = (world.now_ms, people());
+        let consent = Consent::Given;
+        let asked = Asked { actor: "ada", now_ms, consent, may_agree: &may_agree };
         guard_rollout(&world.state, &rollout, &TWO, &asked).map_err(|one| one.code)
     };
     world.append("ben", Approved { subject: rollout.subject() });
@@ -155,9 +163,22 @@ fn numbers_stand_with_their_words() {
         let world = World::mesh();
         let guards = Guards { approvals, ..Guards::default() };
         let change = Change::Pin(pinned("shop/a", JWT, "1.1.0"));
-        let asked = Asked { actor: "ada", now_ms: world.now_ms, consent: Consent::Given };
+        let (now_ms, consent, may_agree) = (world.now_ms, Consent::Given, people());
+        let asked = Asked { actor: "ada", now_ms, consent, may_agree: &may_agree };
         let diff = plan(&world.state, &change).unwrap();
         let refused = guard(&world.state, &change, &diff, &guards, &asked).unwrap_err();
         assert!(refused[0].rule.starts_with(words), "{}", refused[0].rule);
     }
+}
+
+#[test]
+fn agreement_of_somebody_who_could_not_make_the_change_does_not_count() {
+    let mut world = World::mesh();
+    let change = pin("shop/a", "1.1.0");
+    for actor in ["ben", "mallory"] {
+        world.append(actor, Approved { subject: change.subject() });
+    }
+    assert_eq!(codes(&world, &change, &TWO, Consent::Given), [code::APPROVALS]);
+    world.append("eve", Approved { subject: change.subject() });
+    assert!(codes(&world, &change, &TWO, Consent::Given).is_empty());
 }

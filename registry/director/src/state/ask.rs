@@ -2,11 +2,11 @@
 
 use std::cmp::Ordering;
 
-use tamis_resources::Resource;
 use tamis_trust::{MAX_EPOCH, epoch};
 
 use super::*;
 use crate::documents::DocumentVersion;
+use crate::needs::Need;
 use crate::record::{Reassigned, RolloutStarted, short};
 use crate::refused::{Refused, code};
 use crate::rollout::{Cohort, Event, Judgement, judge};
@@ -63,10 +63,7 @@ impl State {
     /// The trust policies among the documents in force, as the trust crate reads them.
     #[must_use]
     pub fn trust_policies(&self) -> Vec<Value> {
-        let kept = self.desired.documents.by_key.values();
-        let policies = kept.filter(|held| matches!(held.resource(), Resource::TrustPolicy(_)));
-        let documents: Vec<_> = policies.map(|held| held.document.clone()).collect();
-        tamis_resources::trust_policies(&documents, &|path| self.desired.documents.file(path))
+        self.desired.trust_policies()
     }
 
     /// Pins in force, by filter, then service.
@@ -95,6 +92,18 @@ impl State {
     pub fn approved(&self, subject: &Digest) -> impl Iterator<Item = (&str, u64)> {
         let all = self.approvals.get(subject).into_iter().flatten();
         all.map(|(actor, stamp)| (actor.as_str(), stamp.time_ms))
+    }
+
+    /// What a change needs that somebody proposed and that others may agree to; none: nobody did.
+    #[must_use]
+    pub fn proposed(&self, subject: &Digest) -> Option<&[Need]> {
+        self.proposals.get(subject).map(Vec::as_slice)
+    }
+
+    /// The digest that was pinned last for a service, though it may be pinned no more.
+    #[must_use]
+    pub fn pinned_last(&self, service: &str, filter: &Name) -> Option<Digest> {
+        self.desired.pins.timeline(service, filter).last().map(|(_, digest)| *digest)
     }
 
     /// The proxies that the step of a rollout moves and those that it leaves; none when there is no such rollout.
@@ -341,7 +350,9 @@ impl State {
     }
 }
 
-pub(crate) fn revoked(filter: &Name, digest: &Digest, revocation: &Revocation) -> Refused {
+/// Why a digest is not pinned that was withdrawn, with the reason that was given.
+#[must_use]
+pub fn revoked(filter: &Name, digest: &Digest, revocation: &Revocation) -> Refused {
     Refused {
         code: code::PIN_REVOKED,
         rule: format!("{digest} of {filter} is revoked ({})", short(&revocation.reason)),

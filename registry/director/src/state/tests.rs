@@ -151,7 +151,7 @@ fn of_two_revocations_of_a_key_the_one_that_takes_more_holds() {
     let mut world = World::empty();
     let revoked = |from_index| {
         let what = Withdrawn::Key { key: "k".to_owned(), from_index };
-        Revoked { what, reason: "lost".to_owned() }
+        Revoked { what, reason: "lost".to_owned(), now: true }
     };
     let rows = [(Some(9), Some(9)), (Some(12), Some(9)), (Some(3), Some(3)), (None, None)];
     for (from_index, holds) in rows {
@@ -174,7 +174,7 @@ fn a_rollback_goes_to_the_pin_before_and_back_again() {
     let forth = world.state.rollback("shop/a", &filter).unwrap();
     assert_eq!(forth.digest, digest(JWT, "1.1.0"));
     let what = Withdrawn::Digest { digest: forth.digest };
-    world.append("ada", Revoked { what, reason: "stolen".to_owned() });
+    world.append("ada", Revoked { what, reason: "stolen".to_owned(), now: true });
     assert_eq!(world.state.rollback("shop/a", &filter).unwrap_err().code, code::PIN_REVOKED);
 }
 
@@ -236,7 +236,9 @@ proptest! {
             if let Ok(back) = state.rollback(service, &filter) {
                 let change = Change::Pin(back);
                 if let Ok(diff) = plans.plan(state, &change) {
-                    let asked = Asked { actor: "ada", now_ms: now, consent: Consent::NotGiven };
+                    let may_agree = BTreeSet::new();
+                    let consent = Consent::NotGiven;
+                    let asked = Asked { actor: "ada", now_ms: now, consent, may_agree: &may_agree };
                     let _ = guard(state, &change, &diff, &Guards::default(), &asked);
                 }
             }
@@ -306,7 +308,7 @@ fn a_rollout_is_refused_where_it_would_not_start_from_what_is_pinned() {
     assert_eq!(code_of(&world, rollout("r", JWT, "1.0.0", "1.2.0")), code::ROLLOUT_NAME);
     assert_eq!(code_of(&world, rollout("s", JWT, "1.0.0", "1.2.0")), code::ROLLOUT_BUSY);
     let what = Withdrawn::Digest { digest: digest(ROUTE, "1.1.0") };
-    world.append("ada", Revoked { what, reason: "stolen".to_owned() });
+    world.append("ada", Revoked { what, reason: "stolen".to_owned(), now: true });
     assert_eq!(code_of(&world, rollout("s", ROUTE, "1.0.0", "1.1.0")), code::PIN_REVOKED);
 }
 
@@ -317,7 +319,7 @@ fn a_revoked_candidate_breaches_and_is_never_pinned() {
     world.step("r", Event::Advance);
     world.step("r", Event::Advance);
     let what = Withdrawn::Digest { digest: digest(JWT, "1.1.0") };
-    world.append("ada", Revoked { what, reason: "stolen".to_owned() });
+    world.append("ada", Revoked { what, reason: "stolen".to_owned(), now: true });
     let judged = serde_json::to_value(world.state.judge("r", world.now_ms)).unwrap();
     assert_eq!((&judged["judgement"], &judged["gate"]), (&json!("breached"), &json!("revoked")));
     let refused = world.state.step("r", Event::Advance, "so").unwrap_err();

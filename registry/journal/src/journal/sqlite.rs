@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::{Append, tail};
 use crate::entry::{Row, Tail};
+use crate::private::{close_file, private_file, private_folder};
 use crate::{Head, JournalError};
 
 /// How long a writer waits for the writer of another process.
@@ -91,8 +92,14 @@ async fn blocking<T: Send + 'static>(
 
 fn open(folder: &Path) -> Result<Connection, JournalError> {
     let act = "open its file";
-    std::fs::create_dir_all(folder).map_err(|source| JournalError::other(act, source))?;
+    let failed = |source| JournalError::other(act, source);
+    private_folder(folder).map_err(failed)?;
     let path: PathBuf = folder.join("journal.sqlite");
+    // SQLite gives the files beside it the rights of this one.
+    private_file(&path).map_err(failed)?;
+    for beside in ["journal.sqlite-wal", "journal.sqlite-shm"] {
+        close_file(&folder.join(beside)).map_err(failed)?;
+    }
     let mut connection = Connection::open(path).map_err(JournalError::storage(act))?;
     let storage = |source: rusqlite::Error| JournalError::other(act, source);
     connection.busy_timeout(BUSY).map_err(storage)?;

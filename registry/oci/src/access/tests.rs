@@ -31,6 +31,9 @@ fn both_schemes_lead_to_the_token_and_anything_else_to_nobody() {
         sha256: secret.hash(),
         repositories: vec!["acme/*".parse().unwrap()],
         verbs: vec![Verb::Pull],
+        expires_ms: None,
+        created_ms: 0,
+        by: String::new(),
     };
     tokens.insert(token.clone());
     let caller = |value: Option<String>| {
@@ -38,7 +41,7 @@ fn both_schemes_lead_to_the_token_and_anything_else_to_nobody() {
         if let Some(value) = value {
             headers.insert(header::AUTHORIZATION, HeaderValue::from_str(&value).unwrap());
         }
-        Caller::of(&headers, &tokens, Anonymous::None)
+        Caller::of(&headers, &tokens, Anonymous::None, 0)
     };
     let text = secret.expose();
     let basic = STANDARD.encode(format!("anyone:{text}"));
@@ -58,6 +61,9 @@ fn a_token_does_what_its_verbs_say_where_its_patterns_say() {
         sha256: Hash::ZERO,
         repositories: vec!["acme/*".parse().unwrap()],
         verbs: vec![Verb::Pull, Verb::Push],
+        expires_ms: None,
+        created_ms: 0,
+        by: String::new(),
     };
     let caller = Caller::Token(token);
     let (inside, outside) = (repository("acme/a"), repository("b"));
@@ -87,4 +93,38 @@ fn a_secret_is_never_printed_by_accident() {
     assert_eq!(secret.expose().len(), 70);
     assert!(!format!("{secret:?}").contains(secret.expose()));
     assert_ne!(secret.expose(), Secret::generate().unwrap().expose());
+}
+
+#[test]
+fn a_pattern_includes_what_is_wholly_within_it() {
+    let pattern = |text: &str| text.parse::<Pattern>().unwrap();
+    for (own, yes, no) in [
+        ("*", &["*", "a/*", "a/b"][..], &[][..]),
+        ("a/*", &["a/*", "a/b/*", "a/b"], &["*", "a", "b/*", "ab/*"]),
+        ("a/b", &["a/b"], &["*", "a/*", "a/b/*", "a/c"]),
+    ] {
+        assert!(yes.iter().all(|other| pattern(own).includes(&pattern(other))), "{own}");
+        assert!(!no.iter().any(|other| pattern(own).includes(&pattern(other))), "{own}");
+    }
+}
+
+#[test]
+fn a_token_opens_nothing_from_its_end_on_and_nothing_by_a_secret_that_was_replaced() {
+    let (secret, next, mut tokens) =
+        (Secret::generate().unwrap(), Secret::generate().unwrap(), Tokens::default());
+    tokens.insert(Token {
+        name: "ci".to_owned(),
+        sha256: secret.hash(),
+        repositories: vec!["*".parse().unwrap()],
+        verbs: vec![Verb::Pull],
+        expires_ms: Some(10),
+        created_ms: 0,
+        by: String::new(),
+    });
+    let opens = |tokens: &Tokens, secret: &Secret, now| tokens.find(secret.expose(), now).is_some();
+    assert!(opens(&tokens, &secret, 9));
+    assert!(!opens(&tokens, &secret, 10));
+    tokens.rotate("ci", next.hash(), None);
+    assert!(!opens(&tokens, &secret, 9));
+    assert!(opens(&tokens, &next, 11));
 }

@@ -122,3 +122,31 @@ proptest! {
         let _ = Manifest::parse(IMAGE, &bytes);
     }
 }
+
+#[test]
+fn bytes_that_are_an_image_and_an_index_at_once_are_refused_under_every_type() {
+    let index = || json!({ "schemaVersion": 2, "manifests": [descriptor(IMAGE, b"one")] });
+    let with = |mut document: Value, field: &str, value: Value| {
+        document.as_object_mut().unwrap().remove("mediaType");
+        document[field] = value;
+        document
+    };
+    let layer = descriptor("application/wasm", b"layer");
+    for (kind, document) in [
+        (IMAGE, with(image(), "manifests", json!([descriptor(IMAGE, b"one")]))),
+        (IMAGE, with(image(), "manifests", json!([]))),
+        (DOCKER_IMAGE, with(image(), "manifests", json!([]))),
+        (INDEX, with(index(), "layers", json!([layer]))),
+        (INDEX, with(index(), "layers", json!([]))),
+        (INDEX, with(index(), "config", layer.clone())),
+        (INDEX, with(index(), "blobs", json!([]))),
+        (DOCKER_LIST, with(index(), "layers", json!([]))),
+        (IMAGE, index()),
+        (INDEX, with(image(), "config", layer.clone())),
+        ("application/example", with(index(), "layers", json!([layer]))),
+        ("application/example", with(index(), "config", layer.clone())),
+    ] {
+        assert!(parse(kind, &document).is_err(), "{kind} {document}");
+    }
+    assert!(parse("application/example", &index()).is_ok());
+}

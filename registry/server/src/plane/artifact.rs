@@ -12,8 +12,8 @@ use tamis_oci::{Reference, Repository};
 use tamis_resources::plan::FilterPlan;
 use tamis_resources::{LeftOut, Resource, Verdict, sound_routes};
 use tamis_trust::{
-    Digest, MAX_BUNDLE_BYTES, MAX_BUNDLES, MAX_MANIFEST_BYTES, Manifest, Name, Policy, Request,
-    Verified, Version, verify,
+    Digest, MAX_BUNDLE_BYTES, MAX_BUNDLES, MAX_MANIFEST_BYTES, Manifest, Name, Policy, Refused,
+    Request, Verified, Version, code::REVOKED_KEY, is_by, verify,
 };
 
 use crate::plane::control::{Control, now_ms};
@@ -24,6 +24,8 @@ use crate::plane::problem::{bad, blob, journal, missing, problem, refused};
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 /// What the engine compiles at most, in bytes.
 const MAX_COMPONENT_BYTES: u64 = 64 << 20;
+/// The most referrers of one digest that are looked at.
+const MAX_REFERRERS: usize = 256;
 /// Digests kept in memory with what proves them.
 const MAX_KEPT: usize = 10_000;
 
@@ -45,6 +47,8 @@ pub(crate) struct Artifacts(Mutex<BTreeMap<Digest, Kept>>);
 /// An artifact, and the referrers that its bundles were read from.
 struct Kept {
     referrers: Vec<BlobDigest>,
+    /// The keys that were trusted when some of many bundles were chosen; none: there were few.
+    trusted: Option<Vec<String>>,
     artifact: Arc<Artifact>,
 }
 
@@ -57,27 +61,39 @@ impl Control {
         let kept = {
             let kept = self.0.artifacts.0.lock().unwrap_or_else(PoisonError::into_inner);
             let same = kept.get(digest).filter(|it| it.referrers == known);
-            same.map(|it| Arc::clone(&it.artifact))
+            same.map(|it| (Arc::clone(&it.artifact), it.trusted.clone()))
         };
-        if kept.is_some() {
-            return Ok(kept);
+        match kept {
+            Some((artifact, None)) => return Ok(Some(artifact)),
+            Some((artifact, Some(ids))) if ids == key_ids(&self.policies(&self.state())) => {
+                return Ok(Some(artifact));
+            }
+            Some(_) | None => {}
         }
         let Some(bytes) = self.manifest_of(&name).await? else { return Ok(None) };
         let Ok(manifest) = String::from_utf8(bytes.to_vec()) else { return Ok(None) };
-        let (mut bundles, mut logged) = (Vec::new(), Vec::new());
-        // The oldest first: rubbish attached later never keeps a good one out.
-        for referrer in referrers.iter().take(MAX_BUNDLES) {
+        let mut found = Vec::new();
+        for referrer in referrers.iter().take(MAX_REFERRERS) {
             if let Some(bundle) = self.bundle(&referrer.digest).await? {
-                bundles.push(bundle);
-                logged.push(referrer.revision.checked_sub(1));
+                found.push((bundle, referrer.revision.checked_sub(1)));
             }
         }
+        let mut trusted = None;
+        if found.len() > MAX_BUNDLES {
+            // Whoever may push anywhere may attach to anything, also before the one who signs does: those that a trusted
+            // key signed come first, then the oldest.
+            let policies = self.policies(&self.state());
+            trusted = Some(key_ids(&policies));
+            found.sort_by_cached_key(|(bundle, _)| !is_by(bundle.as_bytes(), &policies));
+            found.truncate(MAX_BUNDLES);
+        }
+        let (bundles, logged) = found.into_iter().unzip();
         let artifact = Arc::new(Artifact { manifest, bundles, logged });
         let mut kept = self.0.artifacts.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= MAX_KEPT {
             kept.pop_first();
         }
-        kept.insert(*digest, Kept { referrers: known, artifact: Arc::clone(&artifact) });
+        kept.insert(*digest, Kept { referrers: known, trusted, artifact: Arc::clone(&artifact) });
         Ok(Some(artifact))
     }
 
@@ -170,7 +186,8 @@ impl Control {
             policy_age: policy.map_or(Duration::ZERO, |policy| policy.age(now)),
             now,
         };
-        let verified = verify(&request, &component).map_err(|one| refused(vec![one]))?;
+        let verified = verify(&request, &component)
+            .map_err(|one| refused(vec![blamed(&self.state(), policies, one)]))?;
         let manifest = Manifest::parse(artifact.manifest.as_bytes())
             .map_err(|error| problem(422, "artifact", error.to_string()))?;
         let (examine, bytes) = (Arc::clone(&self.0.examine), component.clone());
@@ -259,6 +276,29 @@ fn judge(examine: &dyn Examine, component: &[u8], plan: &FilterPlan) -> Judged {
     let (sound, left_out) = sound_routes(&plan.config, &mut ask);
     let faults = if left_out.is_empty() { faults } else { ask(&sound) };
     Judged { faults, left_out }
+}
+
+/// The keys of policies, in their order.
+fn key_ids(policies: &[Policy]) -> Vec<String> {
+    policies.iter().flat_map(Policy::keys).map(|key| key.id.to_string()).collect()
+}
+
+/// Says of a key that was revoked by a command who did it and why: the trust policy that is in the way lists nothing.
+fn blamed(state: &State, policies: &[Policy], refused: Refused) -> Refused {
+    if refused.code != REVOKED_KEY {
+        return refused;
+    }
+    let mut by = state.revoked_keys().iter().filter(|(id, _)| {
+        let keys = policies.iter().flat_map(Policy::keys);
+        let mut named = keys.filter(|key| key.id.to_string() == **id).map(|key| &key.name);
+        refused.rule.contains(id.as_str())
+            || named.any(|name| refused.rule.contains(&format!("{name:?}")))
+    });
+    let Some((id, revocation)) = by.next() else { return refused };
+    let (stamp, reason) = (&revocation.stamp, &revocation.reason);
+    let set_by =
+        format!("{} at revision {}, who revoked {id} ({reason})", stamp.actor, stamp.revision);
+    Refused { set_by, ..refused }
 }
 
 /// Where a filter's artifacts are.

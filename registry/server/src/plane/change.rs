@@ -3,22 +3,22 @@
 use std::sync::Arc;
 use tamis_api::{
     Applied, ApplyRequest, ApproveRequest, Approved, Grown, PinRequest, Pinned, Planned, Problem,
-    ReassignRequest, Reassigned, RevokeRequest, Revoked, RollbackRequest, UnpinRequest,
+    ReassignRequest, Reassigned, RollbackRequest, UnpinRequest,
 };
-use tamis_director::{self as director, Asked, Body, Change, Consent, Guards, PlanError, State};
-
+use tamis_director::{
+    self as director, Asked, Body, Change, Consent, Guards, Needs, Orphans, PlanError, State,
+};
+use tamis_oci::Verb;
 use tamis_resources::plan::FilterPlan;
-use tamis_trust::{Digest, Name, Policy, Refused, Version};
+use tamis_trust::{Digest, Name, Refused, Version};
 
 use crate::plane::artifact::Judged;
 
 use crate::plane::control::{Control, now_ms};
-use crate::plane::problem::{bad, body, documents, problem, refusal, refused};
+use crate::plane::problem::{bad, body, documents, missing, problem, refusal, refused};
+use crate::plane::rights::{Holder, may_agree};
 use crate::plane::sources;
 use crate::plane::view;
-
-/// The longest reason of a revocation, in bytes.
-const MAX_REASON_BYTES: usize = 1_000;
 
 /// The fewest digits that a digest is known by.
 const MIN_DIGITS: usize = 8;
@@ -30,60 +30,160 @@ struct Weighed {
 }
 
 impl Control {
-    /// What an apply would do.
+    /// What an apply would do. Whoever could make the change proposes it by that, if others have to agree to it.
     ///
     /// # Errors
-    /// [`Problem`] when the documents are wrong in themselves.
-    pub async fn plan(&self, actor: &str, request: &ApplyRequest) -> Result<Planned, Problem> {
-        let guards = self.0.rules.guards;
-        let (change, keys, mut weighed) = {
+    /// [`Problem`] when the documents are wrong in themselves, or speak of what is not for whoever asks to see.
+    pub async fn plan(&self, holder: &Holder, request: &ApplyRequest) -> Result<Planned, Problem> {
+        let (change, needs, keys, mut weighed, grown) = {
             let state = self.state();
-            let applied = sources::read(request, &state)?;
+            let (applied, needs) = self.read(holder, request, &state)?;
             let keys = view::diff::documents(&applied);
             let change = Change::Apply(applied);
-            let weighed = self.weigh(&state, &change, &guards, actor, request.confirm)?;
-            (change, keys, weighed)
+            if !holder.holds_all(Verb::Operate, needs.iter().map(|(need, _)| need)) {
+                holder.must_hold(Verb::Observe, &needs)?;
+            }
+            let (guards, grown) = self.guards(&state, &change)?;
+            let by = By { holder, needs: &needs, guards: &guards, confirm: request.confirm };
+            let weighed = self.weigh(&state, &change, &by)?;
+            (change, needs, keys, weighed, grown)
         };
         let judged = self.judged(&weighed.diff.fresh).await?;
-        let wrong = wrong(&self.state(), &change, &weighed.diff, judged);
+        let mut wrong = wrong(&self.state(), &change, &weighed.diff, judged);
+        keep_own(&mut wrong, holder, request);
         if !request.confirm {
             weighed.refused.extend(wrong.iter().map(refuses));
         }
-        Ok(Planned {
-            subject: change.subject().to_string(),
-            diff: view::diff::diff(weighed.diff, keys),
-            refusals: weighed.refused.into_iter().map(refusal).collect(),
-        })
+        let asks = weighed.refused.iter().any(|one| one.code == director::code::APPROVALS);
+        let may = holder.holds_all(Verb::Operate, needs.iter().map(|(need, _)| need));
+        let proposal = (asks && may).then(|| proposed(&change, &needs));
+        let mut diff = view::diff::diff(weighed.diff, keys);
+        view::diff::seen(&mut diff, holder, &request.sources);
+        let refusals = weighed.refused.into_iter().map(|one| refusal(grew_one(one, &grown)));
+        let subject = change.subject().to_string();
+        let planned = Planned { subject, diff, refusals: refusals.collect() };
+        self.propose(holder.actor(), proposal).await?;
+        Ok(planned)
     }
 
-    /// Puts documents in force and takes documents out, all or nothing. `may` says whether whoever asks may change the
-    /// document of a `namespace/name`; files are everybody's who may change something.
-    ///
-    /// # Errors
-    /// [`Problem`] when the documents are wrong, a guard refuses, or it cannot be written. Nothing has changed then.
-    pub async fn apply(
+    /// What a request puts in force and takes out, and what one must hold a right to before one asks for it, also where it
+    /// is so already. Pruning takes out what whoever asks may take out.
+    fn read(
+        &self,
+        holder: &Holder,
+        request: &ApplyRequest,
+        state: &State,
+    ) -> Result<(director::Applied, Needs), Problem> {
+        let security = &self.0.rules.security;
+        let removals = state.removals(security);
+        let may = |key: &str| {
+            let needs = removals.needs(key);
+            holder.holds_all(Verb::Operate, needs.iter().map(|(need, _)| need))
+        };
+        for key in request.removed.iter().filter(|key| !state.documents().contains_key(*key)) {
+            // Whether it is there is not for everybody to know.
+            let place = key.split_once('/').map_or(key.as_str(), |(_, place)| place);
+            holder.must_hold(Verb::Operate, &Needs::of_services([place]))?;
+        }
+        let sources::Read { mut applied, asked } = sources::read(request, state, &may)?;
+        let all = request.prune && holder.may_at(Verb::Operate, "*");
+        let orphans = if all { Orphans::All } else { Orphans::OfChange };
+        for path in state.orphaned(&applied, orphans) {
+            let written = applied.files.iter().any(|file| file.path == path);
+            if !written && !applied.removed_files.contains(&path) {
+                applied.removed_files.push(path);
+            }
+        }
+        // Whoever may do everything is asked about what changes alone.
+        let asked = if holder.may_at(Verb::Operate, "*") {
+            applied.clone()
+        } else {
+            let removed_files = applied.removed_files.clone();
+            director::Applied { removed_files, ..asked }
+        };
+        let needs = state.needs(&Change::Apply(asked), security).map_err(|error| plan(&error))?;
+        Ok((applied, needs))
+    }
+
+    /// The guards of a change of documents: what lets filters do more asks for the approval that a pin would.
+    fn guards(&self, state: &State, change: &Change) -> Result<(Guards, Vec<Grown>), Problem> {
+        let mut guards = self.0.rules.guards;
+        let Change::Apply(applied) = change else { return Ok((guards, Vec::new())) };
+        let grown = state.growth(applied).map_err(|error| plan(&error))?;
+        let grown = grown.into_iter().map(|(filter, what)| Grown {
+            kind: "authority".to_owned(),
+            what: format!("of {filter}: {what}"),
+        });
+        let grown: Vec<Grown> = grown.collect();
+        if !grown.is_empty() {
+            guards.approvals = guards.approvals.max(self.0.rules.growth_approvals);
+        }
+        Ok((guards, grown))
+    }
+
+    /// Writes that a change waits for others to agree, unless that is known.
+    pub(crate) async fn propose(
         &self,
         actor: &str,
-        request: &ApplyRequest,
-        may: &(dyn Fn(&str) -> bool + Sync),
-    ) -> Result<Applied, Problem> {
-        let guards = self.0.rules.guards;
-        if !request.confirm {
-            self.consented(request, may).await?;
+        proposal: Option<director::Proposed>,
+    ) -> Result<(), Problem> {
+        let Some(proposal) = proposal else { return Ok(()) };
+        let body = Body::from(proposal.clone());
+        self.commit(actor, |state| {
+            let known = state.proposed(&proposal.subject) == Some(&proposal.needs[..]);
+            Ok((if known { Vec::new() } else { vec![body.clone()] }, ()))
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// What came of a change; one that others have to agree to is proposed by the attempt.
+    pub(crate) async fn settled<T>(
+        &self,
+        actor: &str,
+        done: Result<T, Problem>,
+        proposal: director::Proposed,
+    ) -> Result<T, Problem> {
+        let asks = |one: &tamis_api::Refusal| one.code == director::code::APPROVALS;
+        if done.as_ref().err().is_some_and(|problem| problem.refusals.iter().any(asks)) {
+            self.propose(actor, Some(proposal)).await?;
         }
-        let (revision, diff) = self
-            .commit(actor, |state| {
-                let applied = sources::read(request, state)?;
+        done
+    }
+
+    /// Puts documents in force and takes documents out, all or nothing, if whoever asks holds a right to everything that
+    /// they speak of.
+    ///
+    /// # Errors
+    /// [`Problem`] when the documents are wrong, a right is missing, a guard refuses, or it cannot be written. Nothing has
+    /// changed then.
+    pub async fn apply(&self, holder: &Holder, request: &ApplyRequest) -> Result<Applied, Problem> {
+        if !request.confirm {
+            self.consented(holder, request).await?;
+        }
+        let mut proposal = None;
+        let done = self
+            .commit(holder.actor(), |state| {
+                let (applied, needs) = self.read(holder, request, state)?;
                 let keys = view::diff::documents(&applied);
                 let empty = applied == director::Applied::default();
-                allowed(&applied, may)?;
                 let change = Change::Apply(applied);
-                let diff = self.permitted(state, &change, &guards, actor, request.confirm)?;
-                let diff = view::diff::diff(diff, keys);
+                holder.must_hold(Verb::Operate, &needs)?;
+                proposal = Some(proposed(&change, &needs));
+                let (guards, grown) = self.guards(state, &change)?;
+                let by = By { holder, needs: &needs, guards: &guards, confirm: request.confirm };
+                let diff =
+                    self.permitted(state, &change, &by).map_err(|problem| grew(problem, &grown))?;
+                let mut diff = view::diff::diff(diff, keys);
+                view::diff::seen(&mut diff, holder, &request.sources);
                 let bodies = if empty { Vec::new() } else { bodies(change)? };
                 Ok((bodies, diff))
             })
-            .await?;
+            .await;
+        let (revision, diff) = match proposal {
+            Some(proposal) => self.settled(holder.actor(), done, proposal).await?,
+            None => done?,
+        };
         Ok(Applied { revision, diff })
     }
 
@@ -92,7 +192,7 @@ impl Control {
     ///
     /// # Errors
     /// [`Problem`] when there is no such version, a policy or a guard refuses, or it cannot be written.
-    pub async fn pin(&self, actor: &str, request: &PinRequest) -> Result<Pinned, Problem> {
+    pub async fn pin(&self, holder: &Holder, request: &PinRequest) -> Result<Pinned, Problem> {
         let filter = name(&request.filter)?;
         let digest = match (&request.version, &request.digest) {
             (Some(version), None) => self.resolve(&filter, &self::version(version)?).await?,
@@ -108,7 +208,7 @@ impl Control {
             confirm: request.confirm,
             dry_run: request.dry_run,
         };
-        self.pin_digest(actor, ask).await
+        self.pin_digest(holder, ask).await
     }
 
     /// Pins what was pinned before.
@@ -117,7 +217,7 @@ impl Control {
     /// [`Problem`] when nothing was pinned before, a policy or a guard refuses, or it cannot be written.
     pub async fn rollback(
         &self,
-        actor: &str,
+        holder: &Holder,
         request: &RollbackRequest,
     ) -> Result<Pinned, Problem> {
         let filter = name(&request.filter)?;
@@ -132,16 +232,18 @@ impl Control {
             confirm: request.confirm,
             dry_run: false,
         };
-        self.pin_digest(actor, ask).await
+        self.pin_digest(holder, ask).await
     }
 
-    async fn pin_digest(&self, actor: &str, ask: Ask) -> Result<Pinned, Problem> {
+    async fn pin_digest(&self, holder: &Holder, ask: Ask) -> Result<Pinned, Problem> {
         let Ask { service, filter, digest, allow_older, rollback, confirm, dry_run } = ask;
         let (policies, before, configs) = {
             let state = self.state();
             // Before any policy is asked, which knows that it is withdrawn, and neither by whom nor why.
             state.not_revoked(&filter, &digest).map_err(|one| refused(vec![one]))?;
+            // What was taken out is not forgotten: put back wider it has grown.
             let before = state.pin(&service, &filter).map(|pin| pin.digest);
+            let before = before.or_else(|| state.pinned_last(&service, &filter));
             let configs = view::configs(&state, &mut self.plans(), &service, &filter);
             (self.policies(&state), before.filter(|before| *before != digest), configs)
         };
@@ -161,18 +263,25 @@ impl Control {
         };
         let change = Change::Pin(pinned);
         let subject = change.subject().to_string();
+        let needs = Needs::of_services([service.as_str()]);
+        holder.must_hold(Verb::Operate, &needs)?;
         self.takes(&change).await?;
         let decide = |state: &State| {
-            let diff = self
-                .permitted(state, &change, &guards, actor, confirm)
-                .map_err(|problem| grew(problem, &grown))?;
+            holder.must_hold(Verb::Operate, &needs)?;
+            let by = By { holder, needs: &needs, guards: &guards, confirm };
+            let diff =
+                self.permitted(state, &change, &by).map_err(|problem| grew(problem, &grown))?;
             let there = state
                 .pins()
                 .any(|pin| pin.service == service && pin.filter == filter && pin.digest == digest);
             let bodies = if dry_run || there { Vec::new() } else { bodies(change.clone())? };
-            Ok((bodies, view::diff::diff(diff, Default::default())))
+            let mut diff = view::diff::diff(diff, Default::default());
+            view::diff::seen(&mut diff, holder, &[]);
+            Ok((bodies, diff))
         };
-        let (revision, diff) = self.commit(actor, decide).await?;
+        let done = self.commit(holder.actor(), decide).await;
+        let (revision, diff) =
+            self.settled(holder.actor(), done, proposed(&change, &needs)).await?;
         let state = self.state();
         let pin = state.pins().find(|pin| pin.service == service && pin.filter == filter);
         let pin = pin.filter(|_| !dry_run).map(view::pin);
@@ -184,22 +293,31 @@ impl Control {
     ///
     /// # Errors
     /// [`Problem`] when there is none, a guard refuses, or it cannot be written.
-    pub async fn unpin(&self, actor: &str, request: &UnpinRequest) -> Result<Pinned, Problem> {
+    pub async fn unpin(&self, holder: &Holder, request: &UnpinRequest) -> Result<Pinned, Problem> {
         let filter = name(&request.filter)?;
         let unpinned = director::Unpinned { service: request.service.clone(), filter };
         let change = Change::Unpin(unpinned);
         let guards = self.0.rules.guards;
-        let (revision, diff) = self
-            .commit(actor, |state| {
-                let diff = self.permitted(state, &change, &guards, actor, request.confirm)?;
+        let needs = Needs::of_services([request.service.as_str()]);
+        let done = self
+            .commit(holder.actor(), |state| {
+                holder.must_hold(Verb::Operate, &needs)?;
+                let by = By { holder, needs: &needs, guards: &guards, confirm: request.confirm };
+                let diff = self.permitted(state, &change, &by)?;
                 Ok((bodies(change.clone())?, diff))
             })
-            .await?;
+            .await;
+        let (revision, diff) =
+            self.settled(holder.actor(), done, proposed(&change, &needs)).await?;
         Ok(Pinned {
             revision,
             subject: change.subject().to_string(),
             pin: None,
-            diff: view::diff::diff(diff, Default::default()),
+            diff: {
+                let mut diff = view::diff::diff(diff, Default::default());
+                view::diff::seen(&mut diff, holder, &[]);
+                diff
+            },
             grown: Vec::new(),
             signers: Vec::new(),
         })
@@ -210,6 +328,16 @@ impl Control {
     /// # Errors
     /// [`Problem`] when there is no such service or no epoch left, or it cannot be written.
     pub async fn reassign(
+        &self,
+        holder: &Holder,
+        request: &ReassignRequest,
+    ) -> Result<Reassigned, Problem> {
+        holder.must_hold(Verb::Operate, &Needs::of_services([request.service.as_str()]))?;
+        self.reassign_by(holder.actor(), request).await
+    }
+
+    /// The same by the registry itself, or by somebody who is known to hold a right to it.
+    pub(crate) async fn reassign_by(
         &self,
         actor: &str,
         request: &ReassignRequest,
@@ -230,16 +358,17 @@ impl Control {
         Ok(Reassigned { revision, service: service.to_owned(), epoch, proxies })
     }
 
-    /// Agrees to a change of somebody else.
+    /// Agrees to a change that somebody else proposed.
     ///
     /// # Errors
-    /// [`Problem`] when the subject is no digest, whoever agrees asked for the change, or it cannot be written.
+    /// [`Problem`] when the subject is no digest, nobody proposed it, whoever agrees holds no right to all that it speaks
+    /// of, or it cannot be written.
     pub async fn approve(
         &self,
-        actor: &str,
+        holder: &Holder,
         request: &ApproveRequest,
     ) -> Result<Approved, Problem> {
-        let subject = digest(&request.subject)?;
+        let (subject, actor) = (digest(&request.subject)?, holder.actor());
         if self.0.wanted.asked_by_nobody_but(&subject, actor) {
             return Err(refused(vec![Refused {
                 code: director::code::APPROVAL_OWN,
@@ -249,49 +378,23 @@ impl Control {
             }]));
         }
         let body = Body::from(director::Approved { subject });
-        let (revision, ()) = self.commit(actor, |_| Ok((vec![body.clone()], ()))).await?;
+        let (revision, ()) = self
+            .commit(actor, |state| {
+                let needs = state.proposed(&subject).ok_or_else(|| {
+                    missing(
+                        format!("nobody proposed {subject}"),
+                        "whoever wants the change asks for it first; the refusal names what to agree to",
+                    )
+                })?;
+                if !holder.holds_all(Verb::Approve, needs) {
+                    let title = format!("{actor} may not agree to {subject}: it speaks of more than {actor} may approve");
+                    let remedy = "let somebody agree who holds `approve` for everything that the change speaks of";
+                    return Err(Problem { remedy: Some(remedy.to_owned()), ..problem(403, "denied", title) });
+                }
+                Ok((vec![body.clone()], ()))
+            })
+            .await?;
         Ok(Approved { revision, subject: subject.to_string(), actor: actor.to_owned() })
-    }
-
-    /// Withdraws a digest or a key: at once, everywhere, past every guard.
-    ///
-    /// # Errors
-    /// [`Problem`] when the request names not exactly one of them, or it cannot be written.
-    pub async fn revoke(&self, actor: &str, request: &RevokeRequest) -> Result<Revoked, Problem> {
-        if request.reason.len() > MAX_REASON_BYTES {
-            return Err(bad(
-                format!("a reason has at most {MAX_REASON_BYTES} bytes"),
-                "shorten it",
-            ));
-        }
-        let what = match (&request.digest, &request.key) {
-            (Some(digest), None) if request.from_index.is_none() => {
-                director::Withdrawn::Digest { digest: self::digest(digest)? }
-            }
-            (Some(_), None) => {
-                return Err(bad("a digest is revoked from ever", "leave fromIndex out"));
-            }
-            (None, Some(key)) if !key.is_empty() && key.len() <= 253 => {
-                let key = self.key_id(key)?;
-                director::Withdrawn::Key { key, from_index: request.from_index }
-            }
-            _ => return Err(bad("one of digest and key is revoked", "name one of them")),
-        };
-        let revoked = director::Revoked { what: what.clone(), reason: request.reason.clone() };
-        let body = Body::from(revoked);
-        let (revision, ()) = self.commit(actor, |_| Ok((vec![body.clone()], ()))).await?;
-        let what = match what {
-            director::Withdrawn::Digest { digest } => digest.to_string(),
-            director::Withdrawn::Key { key, .. } => key,
-        };
-        Ok(Revoked {
-            what,
-            from_index: request.from_index,
-            reason: request.reason.clone(),
-            revision,
-            time_ms: self.state().time_ms(),
-            actor: actor.to_owned(),
-        })
     }
 
     /// Whether the filter that would be pinned takes every configuration that it would get, where it would run.
@@ -326,23 +429,20 @@ impl Control {
     }
 
     /// Refuses documents that bring problems with them, each with its place: nobody has agreed to what they leave out.
-    async fn consented(
-        &self,
-        request: &ApplyRequest,
-        may: &(dyn Fn(&str) -> bool + Sync),
-    ) -> Result<(), Problem> {
+    async fn consented(&self, holder: &Holder, request: &ApplyRequest) -> Result<(), Problem> {
         let (change, planned) = {
             let state = self.state();
-            let applied = sources::read(request, &state)?;
-            // Who may not change it is not said what would be wrong with it.
-            allowed(&applied, may)?;
+            let (applied, needs) = self.read(holder, request, &state)?;
+            // Whoever may not change them is not asked what he would leave out.
+            holder.must_hold(Verb::Operate, &needs)?;
             let change = Change::Apply(applied);
             let planned = self.plans().plan(&state, &change);
             (change, planned)
         };
         let Ok(diff) = planned else { return Ok(()) };
         let judged = self.judged(&diff.fresh).await?;
-        let wrong = wrong(&self.state(), &change, &diff, judged);
+        let mut wrong = wrong(&self.state(), &change, &diff, judged);
+        keep_own(&mut wrong, holder, request);
         if wrong.is_empty() {
             return Ok(());
         }
@@ -350,22 +450,14 @@ impl Control {
         Err(Problem { remedy: Some(remedy), ..documents(&wrong) })
     }
 
-    fn weigh(
-        &self,
-        state: &State,
-        change: &Change,
-        guards: &Guards,
-        actor: &str,
-        confirm: bool,
-    ) -> Result<Weighed, Problem> {
-        let diff = self.plans().plan(state, change).map_err(|error| match error {
-            PlanError::Documents(problems) => documents(&problems),
-            error => bad(error.to_string(), "correct it and ask again"),
-        })?;
-        let consent = if confirm { Consent::Given } else { Consent::NotGiven };
-        let asked = Asked { actor, now_ms: now_ms(), consent };
+    fn weigh(&self, state: &State, change: &Change, by: &By<'_>) -> Result<Weighed, Problem> {
+        let diff = self.plans().plan(state, change).map_err(|error| plan(&error))?;
+        let consent = if by.confirm { Consent::Given } else { Consent::NotGiven };
+        let agree = may_agree(&self.0.store, state, &change.subject(), &by.needs.kept());
+        let actor = by.holder.actor();
+        let asked = Asked { actor, now_ms: now_ms(), consent, may_agree: &agree };
         let refused =
-            director::guard(state, change, &diff, guards, &asked).err().unwrap_or_default();
+            director::guard(state, change, &diff, by.guards, &asked).err().unwrap_or_default();
         Ok(Weighed { diff, refused })
     }
 
@@ -374,59 +466,35 @@ impl Control {
         &self,
         state: &State,
         change: &Change,
-        guards: &Guards,
-        actor: &str,
-        confirm: bool,
+        by: &By<'_>,
     ) -> Result<director::Diff, Problem> {
-        let weighed = self.weigh(state, change, guards, actor, confirm)?;
+        let weighed = self.weigh(state, change, by)?;
         if weighed.refused.is_empty() {
             return Ok(weighed.diff);
         }
         let subject = change.subject();
-        self.0.wanted.note(subject, actor);
+        self.0.wanted.note(subject, by.holder.actor());
         Err(Problem { subject: Some(subject.to_string()), ..refused(weighed.refused) })
     }
-
-    /// The id of a key that is named by its id or by what a policy calls it.
-    fn key_id(&self, key: &str) -> Result<String, Problem> {
-        if key.parse::<tamis_trust::KeyId>().is_ok() {
-            return Ok(key.to_owned());
-        }
-        let policies = self.policies(&self.state());
-        let keys = policies.iter().flat_map(Policy::keys).filter(|one| one.name == key);
-        let mut ids: Vec<String> = keys.map(|one| one.id.to_string()).collect();
-        ids.sort();
-        ids.dedup();
-        match ids.as_slice() {
-            [id] => Ok(id.clone()),
-            [] => Err(bad(format!("no policy has a key {key:?}"), "name it by its id")),
-            many => Err(bad(
-                format!("{} keys are called {key:?}", many.len()),
-                format!("name one by its id: {}", many.join(", ")),
-            )),
-        }
-    }
 }
 
-/// Refuses documents whose namespace is somebody else's.
-fn allowed(
-    applied: &director::Applied,
-    may: &(dyn Fn(&str) -> bool + Sync),
-) -> Result<(), Problem> {
-    let keys = applied.documents.iter().map(|one| &one.key).chain(&applied.removed);
-    for key in keys {
-        let place = key.split_once('/').map_or(key.as_str(), |(_, place)| place);
-        if !may(place) {
-            return Err(denied(&format!("change {key}")));
-        }
-    }
-    Ok(())
+/// Who makes a change, what it needs, and what it has to keep to.
+struct By<'a> {
+    holder: &'a Holder,
+    needs: &'a Needs,
+    guards: &'a Guards,
+    confirm: bool,
 }
 
-/// Whoever asks may not do that.
-pub(crate) fn denied(what: &str) -> Problem {
-    let remedy = Some("use a token that was made for it, or ask for one".to_owned());
-    Problem { remedy, ..problem(403, "denied", format!("this token may not {what}")) }
+fn proposed(change: &Change, needs: &Needs) -> director::Proposed {
+    director::Proposed { subject: change.subject(), needs: needs.kept() }
+}
+
+fn plan(error: &PlanError) -> Problem {
+    match error {
+        PlanError::Documents(problems) => documents(problems),
+        error => bad(error.to_string(), "correct it and ask again"),
+    }
 }
 
 /// What is wrong with a change of documents: what folding them says, and what the filters themselves say of the
@@ -455,6 +523,14 @@ fn wrong(
         }
     }
     wrong
+}
+
+/// Leaves out problems of documents that whoever asks did not write; who may see everything sees all of them.
+fn keep_own(wrong: &mut Vec<tamis_resources::Problem>, holder: &Holder, request: &ApplyRequest) {
+    if !holder.may_at(Verb::Observe, "*") && !holder.may_at(Verb::Operate, "*") {
+        let own = |source: &str| request.sources.iter().any(|one| one.source == source);
+        wrong.retain(|one| own(&one.place.source));
+    }
 }
 
 /// A problem at its place in a document that a change brings, or that is in force.
@@ -506,14 +582,21 @@ struct Ask {
 /// Says why an approval is asked for, where it is for the authority alone.
 pub(crate) fn grew(mut problem: Problem, grown: &[Grown]) -> Problem {
     for refusal in &mut problem.refusals {
-        if refusal.code == director::code::APPROVALS && !grown.is_empty() {
-            let all: Vec<String> =
-                grown.iter().map(|one| format!("{} {}", one.kind, one.what)).collect();
-            let all = all.join(", ");
-            refusal.rule = format!("{}; it may do more than the one before: {all}", refusal.rule);
-        }
+        refusal.rule = with_growth(&refusal.code, std::mem::take(&mut refusal.rule), grown);
     }
     problem
+}
+
+fn grew_one(refused: Refused, grown: &[Grown]) -> Refused {
+    Refused { rule: with_growth(refused.code, refused.rule, grown), ..refused }
+}
+
+fn with_growth(code: &str, rule: String, grown: &[Grown]) -> String {
+    if code != director::code::APPROVALS || grown.is_empty() {
+        return rule;
+    }
+    let all: Vec<String> = grown.iter().map(|one| format!("{} {}", one.kind, one.what)).collect();
+    format!("{rule}; it may do more than the one before: {}", all.join(", "))
 }
 
 fn bodies(change: Change) -> Result<Vec<Body>, Problem> {

@@ -25,7 +25,7 @@ const ATTEMPTS: usize = 100;
 const PAGE: usize = 1_000;
 
 /// How a control plane is run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Rules {
     /// What changes have to keep to.
     pub guards: Guards,
@@ -33,11 +33,19 @@ pub struct Rules {
     pub growth_approvals: usize,
     /// How long assignments hold.
     pub terms: Terms,
+    /// The namespaces in which grants and trust policies live: whoever may operate all of one decides what filters may
+    /// do; `security`.
+    pub security: Vec<String>,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { guards: Guards::default(), growth_approvals: 1, terms: Terms::default() }
+        Self {
+            guards: Guards::default(),
+            growth_approvals: 1,
+            terms: Terms::default(),
+            security: vec!["security".to_owned()],
+        }
     }
 }
 

@@ -100,7 +100,16 @@ impl Control {
     /// # Errors
     /// [`Problem`] when its name is none, no document speaks of it, or it is somebody else.
     pub async fn join(&self, hello: &Hello, identity: Option<&str>) -> Result<Membership, Problem> {
-        let node: NodeName = hello.node.parse().map_err(|error| {
+        self.identify(&hello.node, identity).await?;
+        Ok(self.0.fleet.join(self.clone(), hello, now_ms()))
+    }
+
+    /// Whether whoever shows that certificate is that proxy, which its name and its certificate alone say.
+    ///
+    /// # Errors
+    /// [`Problem`] when its name is none, no document speaks of it, or it is somebody else.
+    pub(crate) async fn identify(&self, node: &str, identity: Option<&str>) -> Result<(), Problem> {
+        let node: NodeName = node.parse().map_err(|error| {
             problem(400, "node.name", format!("{error}; name it gateway:… or sidecar:…"))
         })?;
         self.catch_up().await.map_err(|error| crate::plane::problem::journal(&error))?;
@@ -131,7 +140,7 @@ impl Control {
                 return Err(Problem { remedy, ..problem(403, "node.identity", title) });
             }
         }
-        Ok(self.0.fleet.join(self.clone(), hello, now))
+        Ok(())
     }
 
     /// Writes what proxies reported since: slots that changed, and what active rollouts need to know.

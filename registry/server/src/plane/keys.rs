@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use tamis_journal::log::{LogError, NoteKey};
+use tamis_journal::private_folder;
 use tamis_trust::{Digest, PrivateKey};
 use thiserror::Error;
 
@@ -87,7 +88,7 @@ impl Keys {
     /// # Errors
     /// [`KeysError`].
     pub(crate) fn open(folder: &Path, origin: &str, missing: Missing) -> Result<Self, KeysError> {
-        fs::create_dir_all(folder)
+        private_folder(folder)
             .map_err(|source| KeysError::File { path: folder.to_owned(), source })?;
         for name in ["director.key", "log.key"] {
             let path = folder.join(name);

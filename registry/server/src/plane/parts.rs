@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tamis_api::Problem;
-use tamis_director::{self as director, Assigned};
+use tamis_director::{self as director, Assigned, Revocation};
 use tamis_resources::NodeName;
 use tamis_resources::plan::{FilterPlan, NodePlan, RefusedPlan};
 use tamis_sync::{Activation, Part, Parts, SHADOW, placed, slot_part, split_again};
-use tamis_trust::Digest;
 
 use crate::plane::control::{Control, now_ms};
 use crate::plane::fleet::Wanted;
@@ -39,7 +38,7 @@ impl Control {
         }
         let slots = self.slots(&due, before).await?;
         let mut plan = NodePlan::clone(&due.plan);
-        withdraw(&mut plan.trust, &self.state());
+        withdraw(&mut plan.trust, &self.state(), |revocation| revocation.now);
         let mut parts = {
             let before = before.map(|(key, parts)| (key.plan.as_ref(), parts));
             split_again(before, &mut self.upstreams(), &plan, slots)
@@ -65,7 +64,10 @@ impl Control {
         let key = Key {
             plan: Arc::clone(&plan),
             versions: assigned.iter().map(|(slot, one)| (slot.clone(), one.version)).collect(),
-            revoked: state.revoked_digests().len() + state.revoked_keys().len(),
+            revoked: {
+                let digests = state.revoked_digests().values();
+                digests.chain(state.revoked_keys().values()).filter(|one| one.now).count()
+            },
             referrers: self.0.store.referrers_seen(),
             policy: self.policy_taken(),
         };
@@ -162,12 +164,18 @@ fn unassigned(filter: &FilterPlan, why: Option<&director::Refused>) -> Activatio
     }
 }
 
-/// Adds what was revoked since to every trust policy: what takes away holds from each of them.
-pub(crate) fn withdraw(policies: &mut [serde_json::Value], state: &director::State) {
-    let digests: Vec<String> = state.revoked_digests().keys().map(Digest::to_string).collect();
+/// Adds what was revoked since to every trust policy, as far as it `counts`: what takes away holds from each of them.
+pub(crate) fn withdraw(
+    policies: &mut [serde_json::Value],
+    state: &director::State,
+    counts: impl Fn(&Revocation) -> bool,
+) {
+    let digests = state.revoked_digests().iter().filter(|(_, revocation)| counts(revocation));
+    let digests: Vec<String> = digests.map(|(digest, _)| digest.to_string()).collect();
     let keys: Vec<serde_json::Value> = state
         .revoked_keys()
         .iter()
+        .filter(|(_, revocation)| counts(revocation))
         .map(|(key, revocation)| match revocation.from_index {
             None => serde_json::json!(key),
             Some(from) => serde_json::json!({ "key": key, "fromIndex": from }),

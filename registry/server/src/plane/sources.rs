@@ -6,7 +6,7 @@ use std::collections::btree_map::Entry;
 
 use tamis_api::{ApplyRequest, DocumentProblem, Problem};
 use tamis_director::{Applied, AppliedDocument, AppliedFile, State};
-use tamis_resources::{Document, Place, parse, parts};
+use tamis_resources::{Document, Place, Secret, parse, parts, secret_of};
 use tamis_trust::Digest;
 
 use crate::plane::problem::{bad, documents, problem};
@@ -17,8 +17,33 @@ const LOCK: &str = "FiltersLock";
 /// The code of two documents of one name.
 const TWICE: &str = "document.twice";
 
-/// What is to be put in force and taken out; what is in force like that already is left out.
-pub(crate) fn read(request: &ApplyRequest, state: &State) -> Result<Applied, Problem> {
+/// What the body of an apply puts in force and takes out, for somebody who may do anything.
+///
+/// # Errors
+/// [`Problem`] that names the place of what is wrong.
+pub fn read_apply(body: &[u8], state: &State) -> Result<Applied, Problem> {
+    let request: ApplyRequest = serde_json::from_slice(body).map_err(|error| {
+        let remedy = "/v1/openapi.json says what it takes";
+        bad(format!("the body is not what this address takes: {error}"), remedy)
+    })?;
+    read(&request, state, &|_| true).map(|read| read.applied)
+}
+
+/// What a request is about.
+pub(crate) struct Read {
+    /// What changes.
+    pub(crate) applied: Applied,
+    /// The same with what is in force like that already: whether it is, is not for everybody to know.
+    pub(crate) asked: Applied,
+}
+
+/// What is to be put in force and taken out; what is in force like that already is left out. Pruning takes out the
+/// documents that `may` be taken out, by their `Kind/namespace/name`, and the files that only they named.
+pub(crate) fn read(
+    request: &ApplyRequest,
+    state: &State,
+    may: &dyn Fn(&str) -> bool,
+) -> Result<Read, Problem> {
     if request.sources.len() > MAX_SOURCES || request.files.len() > MAX_SOURCES {
         return Err(bad(
             format!("more than {MAX_SOURCES} sources or files in one request"),
@@ -53,14 +78,22 @@ pub(crate) fn read(request: &ApplyRequest, state: &State) -> Result<Applied, Pro
     }
     let found: BTreeMap<String, AppliedDocument> =
         found.into_iter().map(|(key, (one, _))| (key, one)).collect();
-    let removed = removed(request, state, &found);
+    let removed = removed(request, state, &found, may);
     let in_force = state.documents();
     let same = |one: &AppliedDocument| {
         in_force.get(&one.key).is_some_and(|there| there.digest == one.digest)
     };
-    let documents = found.into_values().filter(|one| !same(one)).collect();
-    let (files, removed_files) = files(request, state)?;
-    Ok(Applied { documents, files, removed, removed_files })
+    let asked = Applied {
+        documents: found.into_values().collect(),
+        files: files(request)?,
+        removed,
+        removed_files: Vec::new(),
+    };
+    let mut applied = asked.clone();
+    applied.documents.retain(|one| !same(one));
+    let known = state.files();
+    applied.files.retain(|one| known.get(&one.path).is_none_or(|there| *there.text != *one.text));
+    Ok(Read { applied, asked })
 }
 
 /// Two documents of one kind, namespace and name: neither decides which one counts.
@@ -82,36 +115,40 @@ fn removed(
     request: &ApplyRequest,
     state: &State,
     found: &BTreeMap<String, AppliedDocument>,
+    may: &dyn Fn(&str) -> bool,
 ) -> Vec<String> {
     let in_force = state.documents();
     let mut removed: BTreeSet<&String> =
         request.removed.iter().filter(|key| in_force.contains_key(*key)).collect();
     if request.prune {
-        removed.extend(in_force.keys());
+        let others = in_force.keys().filter(|key| !found.contains_key(*key));
+        removed.extend(others.filter(|key| may(key)));
     }
     removed.into_iter().filter(|key| !found.contains_key(*key)).cloned().collect()
 }
 
-fn files(
-    request: &ApplyRequest,
-    state: &State,
-) -> Result<(Vec<AppliedFile>, Vec<String>), Problem> {
-    let in_force = state.files();
+fn files(request: &ApplyRequest) -> Result<Vec<AppliedFile>, Problem> {
     let mut named = BTreeSet::new();
     let mut files = Vec::new();
     for file in &request.files {
         if file.path.is_empty() || file.path.chars().any(char::is_control) {
             return Err(bad("a file has no usable path", "name it as documents do"));
         }
+        if secret_of(&file.text) == Some(Secret::PrivateKey) {
+            return Err(bad(
+                format!(
+                    "file {} holds a private key, and what is applied everybody reads",
+                    file.path
+                ),
+                "apply the public key; keep the private one where it signs",
+            ));
+        }
         if !named.insert(file.path.as_str()) {
             return Err(bad(format!("file {} is there twice", file.path), "keep one of them"));
         }
-        if in_force.get(&file.path).is_none_or(|there| *there.text != *file.text) {
-            files.push(AppliedFile { path: file.path.clone(), text: file.text.clone() });
-        }
+        files.push(AppliedFile { path: file.path.clone(), text: file.text.clone() });
     }
-    let gone = in_force.keys().filter(|path| request.prune && !named.contains(path.as_str()));
-    Ok((files, gone.cloned().collect()))
+    Ok(files)
 }
 
 /// Each document of a text with its own text.
@@ -188,7 +225,7 @@ mod tests {
     fn each_document_is_recorded_with_its_own_text() {
         let text =
             format!("# shop\n{}---\n{}...\n--- # b\n{}", service("a"), service("b"), service("c"));
-        let applied = read(&request(text), &State::default()).unwrap();
+        let applied = read(&request(text), &State::default(), &|_| true).unwrap().applied;
         let keys: Vec<&str> = applied.documents.iter().map(|one| one.key.as_str()).collect();
         assert_eq!(keys, ["Service/shop/a", "Service/shop/b", "Service/shop/c"]);
         assert_eq!(applied.documents[1].text, service("b"));
@@ -198,17 +235,19 @@ mod tests {
     #[test]
     fn what_is_in_force_already_is_left_out_and_prune_takes_out_the_rest() {
         let text = format!("{}---\n{}", service("a"), service("b"));
-        let state = in_force(&read(&request(text.clone()), &State::default()).unwrap());
-        let again = read(&request(text), &state).unwrap();
-        assert_eq!(again, Applied::default());
+        let state =
+            in_force(&read(&request(text.clone()), &State::default(), &|_| true).unwrap().applied);
+        let again = read(&request(text), &state, &|_| true).unwrap();
+        assert_eq!(again.applied, Applied::default());
+        assert_eq!(again.asked.documents.len(), 2);
         let pruned = ApplyRequest { prune: true, ..request(service("a")) };
-        assert_eq!(read(&pruned, &state).unwrap().removed, ["Service/shop/b"]);
+        assert_eq!(read(&pruned, &state, &|_| true).unwrap().applied.removed, ["Service/shop/b"]);
     }
 
     #[test]
     fn problems_come_with_the_place_in_the_whole_source() {
         let text = format!("{}---\n{}", service("a"), service("b").replace("ports", "prots"));
-        let problem = read(&request(text), &State::default()).unwrap_err();
+        let problem = read(&request(text), &State::default(), &|_| true).err().unwrap();
         assert_eq!((problem.status, problem.problems[0].line), (422, 11));
         assert_eq!(problem.problems[0].help.as_deref(), Some("did you mean `ports`?"));
     }
@@ -233,7 +272,7 @@ mod tests {
         ];
         for (sources, places) in rows {
             let request = ApplyRequest { sources, ..ApplyRequest::default() };
-            let problem = read(&request, &State::default()).unwrap_err();
+            let problem = read(&request, &State::default(), &|_| true).err().unwrap();
             assert_eq!((problem.status, problem.code.as_str()), (409, "document.twice"));
             assert!(problem.title.starts_with("Service/shop/a is there twice"), "{problem:?}");
             let told = problem.problems.iter().map(|one| (one.source.as_str(), one.line));
@@ -245,7 +284,8 @@ mod tests {
     fn problems_of_documents_in_force_count_lines_from_the_file() {
         let attachment = "# of two\nkind: FilterAttachment\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: f, namespace: shop }\nspec:\n  targetRefs: [{ kind: Service, name: nobody }]\n  filter: acme/f\n  phase: authn\n  order: 1\n";
         let text = format!("{}---\n{attachment}", service("a"));
-        let state = in_force(&read(&request(text.clone()), &State::default()).unwrap());
+        let state =
+            in_force(&read(&request(text.clone()), &State::default(), &|_| true).unwrap().applied);
         let whole = parse("shop.yaml", &text).0.pop().unwrap();
         let folded = tamis_director::Plans::default().everything(&state);
         let wrong: Vec<_> = folded.problems.iter().filter(|one| one.place.line > 6).collect();

@@ -52,7 +52,7 @@ impl Control {
         let (service, reason) = ("*".to_owned(), reason.to_owned());
         let request = ReassignRequest { service, reason };
         let failed = |problem: Problem| ServerError::Restored(problem.title);
-        let done = self.reassign(ACTOR, &request).await.map_err(failed)?;
+        let done = self.reassign_by(ACTOR, &request).await.map_err(failed)?;
         tracing::info!(epoch = done.epoch, proxies = done.proxies, "everything is assigned again");
         Ok(())
     }

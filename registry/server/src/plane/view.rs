@@ -9,10 +9,12 @@ mod status;
 
 use tamis_api::Pin;
 use tamis_director::{self as director, Plans, State};
+use tamis_oci::Verb;
 use tamis_trust::{Name, Policy};
 
 use crate::plane::control::{Control, now_ms};
 use crate::plane::parts::withdraw;
+use crate::plane::rights::Holder;
 
 pub(crate) fn pin(pin: &director::Pin) -> Pin {
     Pin {
@@ -53,13 +55,19 @@ pub(crate) fn configs(
 }
 
 impl Control {
+    /// Whether somebody decides what filters may do and whose signature counts.
+    #[must_use]
+    pub fn decides(&self, holder: &Holder) -> bool {
+        holder.is_security(Verb::Operate, &self.0.rules.security)
+    }
+
     /// The trust policies in force, with what was revoked since. A policy that is wrong trusts nobody.
     pub(crate) fn policies(&self, state: &State) -> Vec<Policy> {
         if let Some(policy) = &self.0.policy {
             return policy.policies();
         }
         let mut policies = state.trust_policies();
-        withdraw(&mut policies, state);
+        withdraw(&mut policies, state, |_| true);
         let read = |policy: &serde_json::Value| Policy::from_json(policy.to_string().as_bytes());
         policies.iter().filter_map(|policy| read(policy).ok()).collect()
     }

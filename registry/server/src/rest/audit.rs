@@ -68,7 +68,7 @@ pub(super) async fn log(
             "take the last revision of the page before",
         ));
     }
-    Ok(Json(api.control.log(page.after, page.limit).await?))
+    Ok(Json(api.control.log(&caller.0, page.after, page.limit).await?))
 }
 
 /// What ran for a service at a moment, with proof.
@@ -82,7 +82,7 @@ pub(super) async fn who_ran(
     caller: Caller,
     Asked(moment): Asked<Moment>,
 ) -> Answer<WhoRan> {
-    caller.must(Verb::Observe)?;
+    caller.must_at(Verb::Observe, &moment.service)?;
     Ok(Json(api.control.who_ran(&moment.service, moment.at_ms, moment.to_ms).await?))
 }
 
@@ -118,7 +118,8 @@ pub(super) async fn tile(
     caller: Caller,
     Path(path): Path<String>,
 ) -> Result<Response, Refused> {
-    caller.must(Verb::Observe)?;
+    // Tiles hold the hashes of all entries, and bundles the entries themselves.
+    caller.must_at(Verb::Observe, "*")?;
     match api.control.tile(&path).await? {
         Some(bytes) => Ok(typed(StatusCode::OK, "application/octet-stream", bytes)),
         None => {

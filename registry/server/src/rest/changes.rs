@@ -6,7 +6,7 @@ use tamis_oci::Verb;
 
 use super::Api;
 use super::answer::{Answer, Json};
-use super::extract::{Caller, Sent};
+use super::extract::{Caller, Unread};
 
 /// What an apply would do. Changes nothing.
 #[utoipa::path(post, path = "/v1/plan", tag = "documents", request_body = ApplyRequest, responses(
@@ -14,13 +14,12 @@ use super::extract::{Caller, Sent};
     (status = "4XX", body = Problem, content_type = "application/problem+json"),
     (status = 503, body = Problem, content_type = "application/problem+json"),
 ))]
-pub(super) async fn plan(
-    State(api): State<Api>,
-    caller: Caller,
-    Sent(request): Sent<ApplyRequest>,
-) -> Answer<Planned> {
-    caller.must(Verb::Observe)?;
-    Ok(Json(api.control.plan(caller.actor(), &request).await?))
+pub(super) async fn plan(State(api): State<Api>, caller: Caller, body: Unread) -> Answer<Planned> {
+    if !caller.0.may(Verb::Operate) {
+        caller.must(Verb::Observe)?;
+    }
+    let (request, _turn) = body.documents::<ApplyRequest>().await?;
+    Ok(Json(api.control.plan(&caller.0, &request).await?))
 }
 
 /// Put documents in force and take documents out, all or nothing.
@@ -29,12 +28,8 @@ pub(super) async fn plan(
     (status = "4XX", body = Problem, content_type = "application/problem+json"),
     (status = 503, body = Problem, content_type = "application/problem+json"),
 ))]
-pub(super) async fn apply(
-    State(api): State<Api>,
-    caller: Caller,
-    Sent(request): Sent<ApplyRequest>,
-) -> Answer<Applied> {
+pub(super) async fn apply(State(api): State<Api>, caller: Caller, body: Unread) -> Answer<Applied> {
     caller.must(Verb::Operate)?;
-    let may = |place: &str| caller.0.may_at(Verb::Operate, place);
-    Ok(Json(api.control.apply(caller.actor(), &request, &may).await?))
+    let (request, _turn) = body.documents::<ApplyRequest>().await?;
+    Ok(Json(api.control.apply(&caller.0, &request).await?))
 }

@@ -1,36 +1,67 @@
 //! From a request to who asks and for what.
+//!
+//! Rights come first: who asks, and whether he may do anything of the kind at all, is decided from the head. Only then a
+//! body is read, at most [`SMALL_BYTES`] of it, or as much as a whole folder of documents for those who may plan or apply.
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use bytes::BytesMut;
+use futures_util::TryStreamExt as _;
 use http::request::Parts;
-use http::{StatusCode, header};
+use http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
-use tamis_oci::{Bearer, Verb};
+use tamis_oci::Verb;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Api;
 use super::answer::{Refused, problem};
+use crate::plane::Holder;
+
+/// The largest body of a request that is no plan and no apply, in bytes.
+const SMALL_BYTES: usize = 64 << 10;
+/// The largest body of a plan or an apply, in bytes: a whole folder of documents.
+const LARGE_BYTES: usize = 64 << 20;
+/// How many bodies of more than [`SMALL_BYTES`] are held at once; the others wait.
+const LARGE_AT_ONCE: usize = 2;
+/// How long a body waits for its turn.
+const TURN: Duration = Duration::from_secs(10);
+/// How long a body may take to come.
+const COMING: Duration = Duration::from_secs(30);
+
+/// Turns for large bodies.
+#[derive(Clone)]
+pub(crate) struct Turns(Arc<Semaphore>);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(LARGE_AT_ONCE)))
+    }
+}
 
 /// Who asks.
-pub(crate) struct Caller(pub(crate) Bearer);
+pub(crate) struct Caller(pub(crate) Holder);
 
 impl Caller {
-    pub(crate) fn actor(&self) -> &str {
-        self.0.actor()
-    }
-
     /// Refuses who may not do that anywhere.
     pub(crate) fn must(&self, verb: Verb) -> Result<(), Refused> {
         if self.0.may(verb) { Ok(()) } else { Err(self.denied(verb, "anywhere")) }
     }
 
-    /// Refuses who may not do that there.
+    /// Refuses who may not do that there; `*` is everything.
     pub(crate) fn must_at(&self, verb: Verb, place: &str) -> Result<(), Refused> {
         if self.0.may_at(verb, place) { Ok(()) } else { Err(self.denied(verb, place)) }
     }
 
-    fn denied(&self, verb: Verb, place: &str) -> Refused {
-        let (verb, actor) = (verb.as_str(), self.actor());
+    /// Refuses who may not do that with a service; `*` are those of everybody.
+    pub(crate) fn must_with(&self, verb: Verb, service: &str) -> Result<(), Refused> {
+        if self.0.may_with(verb, service) { Ok(()) } else { Err(self.denied(verb, service)) }
+    }
+
+    pub(crate) fn denied(&self, verb: Verb, place: &str) -> Refused {
+        let (verb, actor) = (verb.as_str(), self.0.actor());
         let place: String = place.chars().filter(|one| !one.is_control()).take(120).collect();
         let title = format!("{actor} may not {verb} at {place}");
         let way =
@@ -55,37 +86,110 @@ impl FromRequestParts<Api> for Caller {
             let title = "the journal cannot be read, so nobody can be known";
             problem(503, "unavailable", title, "try again; the registry's log says why")
         })?;
-        bearer.map(Self).ok_or_else(|| unauthorized("nobody has these credentials"))
+        let bearer = bearer.ok_or_else(|| unauthorized("nobody has these credentials"))?;
+        Ok(Self(Holder::new(bearer)))
     }
 }
 
-/// A body of JSON.
-pub(crate) struct Sent<T>(pub(crate) T);
+/// A body that nobody has read yet.
+pub(crate) struct Unread {
+    headers: HeaderMap,
+    body: Body,
+    turns: Turns,
+}
 
-impl<T: DeserializeOwned> FromRequest<Api> for Sent<T> {
+impl FromRequest<Api> for Unread {
     type Rejection = Refused;
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, Refused> {
-        let kind = request.headers().get(header::CONTENT_TYPE);
+        let (parts, body) = request.into_parts();
+        Ok(Self { headers: parts.headers, body, turns: api.turns.clone() })
+    }
+}
+
+impl Unread {
+    /// The body as JSON, for those who may do such a thing: to be called when that is known.
+    pub(crate) async fn json<T: DeserializeOwned>(self) -> Result<T, Refused> {
+        self.is_json()?;
+        let (bytes, _) = self.within(SMALL_BYTES).await?;
+        parsed(&bytes)
+    }
+
+    /// The same for a whole folder of documents. What comes of it is made on another thread: others go on meanwhile.
+    pub(crate) async fn documents<T: DeserializeOwned + Send + 'static>(
+        self,
+    ) -> Result<(T, Option<OwnedSemaphorePermit>), Refused> {
+        self.is_json()?;
+        let (bytes, turn) = self.within(LARGE_BYTES).await?;
+        if turn.is_none() {
+            return Ok((parsed(&bytes)?, turn));
+        }
+        let made = tokio::task::spawn_blocking(move || parsed(&bytes)).await;
+        let failed = |_| problem(500, "internal", "the body could not be read", "send it again");
+        Ok((made.map_err(failed)??, turn))
+    }
+
+    fn is_json(&self) -> Result<(), Refused> {
+        let kind = self.headers.get(header::CONTENT_TYPE);
         let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim();
-        if !kind.eq_ignore_ascii_case("application/json") {
-            let title = "the body has to be JSON";
-            return Err(problem(415, "media-type", title, "send Content-Type: application/json"));
+        if kind.eq_ignore_ascii_case("application/json") {
+            return Ok(());
         }
-        let bytes = Bytes::from_request(request, api).await.map_err(|error| unread(&error))?;
-        serde_json::from_slice(&bytes).map(Self).map_err(|error| {
-            let title = format!("the body is not what this address takes: {error}");
-            problem(400, "bad-request", title, "/v1/openapi.json says what it takes")
+        let title = "the body has to be JSON";
+        Err(problem(415, "media-type", title, "send Content-Type: application/json"))
+    }
+
+    async fn within(self, limit: usize) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Refused> {
+        let length = self.headers.get(header::CONTENT_LENGTH);
+        let length = length.and_then(|it| it.to_str().ok()).and_then(|it| it.parse::<usize>().ok());
+        if length.is_some_and(|length| length > limit) {
+            return Err(too_large(limit));
+        }
+        let read = collected(self.body, self.turns, limit);
+        tokio::time::timeout(COMING, read).await.unwrap_or_else(|_| {
+            let title = format!("the body took more than {} seconds", COMING.as_secs());
+            Err(problem(408, "too-slow", title, "send it again, faster or in parts"))
         })
     }
 }
 
-fn unread(error: &BytesRejection) -> Refused {
-    if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        return problem(413, "too-large", "the body has more than 64 MiB", "send it in parts");
+/// The whole body, and its turn if it is a large one.
+async fn collected(
+    body: Body,
+    turns: Turns,
+    limit: usize,
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Refused> {
+    let (mut stream, mut bytes, mut turn) = (body.into_data_stream(), BytesMut::new(), None);
+    loop {
+        let piece = stream.try_next().await;
+        let early = |_| problem(400, "bad-request", "the body ended early", "send it again");
+        let Some(piece) = piece.map_err(early)? else { return Ok((bytes.freeze(), turn)) };
+        if bytes.len().saturating_add(piece.len()) > limit {
+            return Err(too_large(limit));
+        }
+        bytes.extend_from_slice(&piece);
+        if bytes.len() > SMALL_BYTES && turn.is_none() {
+            let waited = tokio::time::timeout(TURN, Arc::clone(&turns.0).acquire_owned()).await;
+            let Ok(Ok(taken)) = waited else {
+                let title = "many large bodies come at once";
+                return Err(problem(503, "busy", title, "come back after Retry-After"));
+            };
+            turn = Some(taken);
+        }
     }
-    problem(400, "bad-request", "the body ended early", "send it again")
+}
+
+fn too_large(limit: usize) -> Refused {
+    let title = format!("the body has more than the {limit} bytes that this address takes");
+    problem(413, "too-large", title, "send it in parts")
+}
+
+fn parsed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refused> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let title = format!("the body is not what this address takes: {error}");
+        problem(400, "bad-request", title, "/v1/openapi.json says what it takes")
+    })
 }
 
 /// What stands behind the `?`.

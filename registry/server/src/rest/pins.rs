@@ -11,7 +11,7 @@ use utoipa::IntoParams;
 
 use super::Api;
 use super::answer::{Answer, Json};
-use super::extract::{Asked, Caller, Sent};
+use super::extract::{Asked, Caller, Unread};
 
 /// Which pins.
 #[derive(Deserialize, IntoParams)]
@@ -44,7 +44,9 @@ pub(super) async fn list(
     Asked(asked): Asked<OfService>,
 ) -> Answer<Vec<Pin>> {
     caller.must(Verb::Observe)?;
-    Ok(Json(api.control.pins(asked.service.as_deref())))
+    let mut pins = api.control.pins(asked.service.as_deref());
+    pins.retain(|pin| caller.0.may_with(Verb::Observe, &pin.service));
+    Ok(Json(pins))
 }
 
 /// Pin a filter of a service: resolved once, verified as proxies will.
@@ -53,13 +55,11 @@ pub(super) async fn list(
     (status = "4XX", body = Problem, content_type = "application/problem+json"),
     (status = 503, body = Problem, content_type = "application/problem+json"),
 ))]
-pub(super) async fn pin(
-    State(api): State<Api>,
-    caller: Caller,
-    Sent(request): Sent<PinRequest>,
-) -> Answer<Pinned> {
-    caller.must_at(Verb::Operate, &request.service)?;
-    Ok(Json(api.control.pin(caller.actor(), &request).await?))
+pub(super) async fn pin(State(api): State<Api>, caller: Caller, body: Unread) -> Answer<Pinned> {
+    caller.must(Verb::Operate)?;
+    let request: PinRequest = body.json().await?;
+    caller.must_with(Verb::Operate, &request.service)?;
+    Ok(Json(api.control.pin(&caller.0, &request).await?))
 }
 
 /// Take a pin out.
@@ -68,13 +68,11 @@ pub(super) async fn pin(
     (status = "4XX", body = Problem, content_type = "application/problem+json"),
     (status = 503, body = Problem, content_type = "application/problem+json"),
 ))]
-pub(super) async fn unpin(
-    State(api): State<Api>,
-    caller: Caller,
-    Sent(request): Sent<UnpinRequest>,
-) -> Answer<Pinned> {
-    caller.must_at(Verb::Operate, &request.service)?;
-    Ok(Json(api.control.unpin(caller.actor(), &request).await?))
+pub(super) async fn unpin(State(api): State<Api>, caller: Caller, body: Unread) -> Answer<Pinned> {
+    caller.must(Verb::Operate)?;
+    let request: UnpinRequest = body.json().await?;
+    caller.must_with(Verb::Operate, &request.service)?;
+    Ok(Json(api.control.unpin(&caller.0, &request).await?))
 }
 
 /// Pin what was pinned before: a new, higher assignment of the older digest.
@@ -86,10 +84,12 @@ pub(super) async fn unpin(
 pub(super) async fn rollback(
     State(api): State<Api>,
     caller: Caller,
-    Sent(request): Sent<RollbackRequest>,
+    body: Unread,
 ) -> Answer<Pinned> {
-    caller.must_at(Verb::Operate, &request.service)?;
-    Ok(Json(api.control.rollback(caller.actor(), &request).await?))
+    caller.must(Verb::Operate)?;
+    let request: RollbackRequest = body.json().await?;
+    caller.must_with(Verb::Operate, &request.service)?;
+    Ok(Json(api.control.rollback(&caller.0, &request).await?))
 }
 
 /// Have every slot of a service, or of all, assigned again above all that proxies have seen.
@@ -101,10 +101,12 @@ pub(super) async fn rollback(
 pub(super) async fn reassign(
     State(api): State<Api>,
     caller: Caller,
-    Sent(request): Sent<ReassignRequest>,
+    body: Unread,
 ) -> Answer<Reassigned> {
-    caller.must_at(Verb::Operate, &request.service)?;
-    Ok(Json(api.control.reassign(caller.actor(), &request).await?))
+    caller.must(Verb::Operate)?;
+    let request: ReassignRequest = body.json().await?;
+    caller.must_with(Verb::Operate, &request.service)?;
+    Ok(Json(api.control.reassign(&caller.0, &request).await?))
 }
 
 /// Agree to a change of somebody else.
@@ -116,10 +118,11 @@ pub(super) async fn reassign(
 pub(super) async fn approve(
     State(api): State<Api>,
     caller: Caller,
-    Sent(request): Sent<ApproveRequest>,
+    body: Unread,
 ) -> Answer<Approved> {
     caller.must(Verb::Approve)?;
-    Ok(Json(api.control.approve(caller.actor(), &request).await?))
+    let request: ApproveRequest = body.json().await?;
+    Ok(Json(api.control.approve(&caller.0, &request).await?))
 }
 
 /// What is revoked.
@@ -129,7 +132,7 @@ pub(super) async fn approve(
 ))]
 pub(super) async fn revocations(State(api): State<Api>, caller: Caller) -> Answer<Vec<Revoked>> {
     caller.must(Verb::Observe)?;
-    Ok(Json(api.control.revocations()))
+    Ok(Json(api.control.revocations(&caller.0)))
 }
 
 /// Withdraw a digest or a key, at once and everywhere.
@@ -141,10 +144,13 @@ pub(super) async fn revocations(State(api): State<Api>, caller: Caller) -> Answe
 pub(super) async fn revoke(
     State(api): State<Api>,
     caller: Caller,
-    Sent(request): Sent<RevokeRequest>,
+    body: Unread,
 ) -> Answer<Revoked> {
-    caller.must_at(Verb::Operate, "*")?;
-    Ok(Json(api.control.revoke(caller.actor(), &request).await?))
+    if !api.control.decides(&caller.0) {
+        return Err(caller.denied(Verb::Operate, "*"));
+    }
+    let request: RevokeRequest = body.json().await?;
+    Ok(Json(api.control.revoke(&caller.0, &request).await?))
 }
 
 /// What happened to the filters of a service, oldest first.
@@ -157,6 +163,6 @@ pub(super) async fn history(
     caller: Caller,
     Asked(asked): Asked<OfFilter>,
 ) -> Answer<Vec<HistoryItem>> {
-    caller.must(Verb::Observe)?;
+    caller.must_with(Verb::Observe, &asked.service)?;
     Ok(Json(api.control.history(&asked.service, asked.filter.as_deref())?))
 }

@@ -4,6 +4,7 @@ use axum::extract::{Path, State};
 use serde::Deserialize;
 use tamis_api::{DocumentText, DocumentVersion, Problem, Resource, ResourceList, Status};
 use tamis_oci::Verb;
+use tamis_resources::NodeName;
 use utoipa::IntoParams;
 
 use super::Api;
@@ -41,7 +42,10 @@ pub(super) async fn list(
     Asked(asked): Asked<Which>,
 ) -> Answer<ResourceList> {
     caller.must(Verb::Observe)?;
-    Ok(Json(api.control.resources(asked.kind.as_deref(), asked.namespace.as_deref())))
+    let mut list = api.control.resources(asked.kind.as_deref(), asked.namespace.as_deref());
+    list.items
+        .retain(|one| caller.0.may_at(Verb::Observe, &format!("{}/{}", one.namespace, one.name)));
+    Ok(Json(list))
 }
 
 /// A document in force, its conditions, and whether each proxy does what it says.
@@ -58,8 +62,11 @@ pub(super) async fn one(
     caller: Caller,
     Path((kind, namespace, name)): Path<(String, String, String)>,
 ) -> Answer<Resource> {
-    caller.must(Verb::Observe)?;
-    Ok(Json(api.control.resource(&kind, &namespace, &name)?))
+    caller.must_at(Verb::Observe, &format!("{namespace}/{name}"))?;
+    let mut resource = api.control.resource(&kind, &namespace, &name)?;
+    api.control.keep_own_problems(&caller.0, &mut resource);
+    resource.programmed.retain(|one| sees(&caller, &one.node));
+    Ok(Json(resource))
 }
 
 /// The versions of a document, oldest first: who changed what when.
@@ -113,6 +120,16 @@ pub(super) async fn status(
     caller: Caller,
     Asked(asked): Asked<Whose>,
 ) -> Answer<Status> {
-    caller.must(Verb::Observe)?;
-    Ok(Json(api.control.status(asked.service.as_deref())))
+    match &asked.service {
+        Some(service) => caller.must_at(Verb::Observe, service)?,
+        None => caller.must(Verb::Observe)?,
+    }
+    let mut status = api.control.status(asked.service.as_deref());
+    status.proxies.retain(|proxy| caller.0.may_at(Verb::Observe, &proxy.service));
+    Ok(Json(status))
+}
+
+/// Whether a proxy is for whoever asks to see.
+fn sees(caller: &Caller, node: &str) -> bool {
+    node.parse::<NodeName>().is_ok_and(|node| caller.0.may_at(Verb::Observe, node.key()))
 }

@@ -5,8 +5,8 @@ use tamis_api::{MoveRequest, Problem, RolloutRequest, RolloutView};
 use tamis_oci::Verb;
 
 use super::Api;
-use super::answer::{Answer, Json};
-use super::extract::{Caller, Sent};
+use super::answer::{Answer, Json, Refused};
+use super::extract::{Caller, Unread};
 
 /// All rollouts there ever were.
 #[utoipa::path(get, path = "/v1/rollouts", tag = "rollouts", responses(
@@ -15,7 +15,9 @@ use super::extract::{Caller, Sent};
 ))]
 pub(super) async fn list(State(api): State<Api>, caller: Caller) -> Answer<Vec<RolloutView>> {
     caller.must(Verb::Observe)?;
-    Ok(Json(api.control.rollouts()))
+    let mut rollouts = api.control.rollouts();
+    rollouts.retain(|one| one.services.iter().all(|it| caller.0.may_with(Verb::Observe, it)));
+    Ok(Json(rollouts))
 }
 
 /// Begin a rollout.
@@ -27,13 +29,14 @@ pub(super) async fn list(State(api): State<Api>, caller: Caller) -> Answer<Vec<R
 pub(super) async fn start(
     State(api): State<Api>,
     caller: Caller,
-    Sent(request): Sent<RolloutRequest>,
+    body: Unread,
 ) -> Answer<RolloutView> {
     caller.must(Verb::Operate)?;
+    let request: RolloutRequest = body.json().await?;
     for service in &request.services {
-        caller.must_at(Verb::Operate, service)?;
+        caller.must_with(Verb::Operate, service)?;
     }
-    Ok(Json(api.control.start_rollout(caller.actor(), &request).await?))
+    Ok(Json(api.control.start_rollout(&caller.0, &request).await?))
 }
 
 /// A rollout and how far it is.
@@ -48,7 +51,7 @@ pub(super) async fn one(
     Path(name): Path<String>,
 ) -> Answer<RolloutView> {
     caller.must(Verb::Observe)?;
-    Ok(Json(api.control.rollout(&name)?))
+    Ok(Json(found(&api, &caller, Verb::Observe, &name)?))
 }
 
 /// Pause, resume, advance, abort or kill a rollout.
@@ -62,11 +65,22 @@ pub(super) async fn change(
     State(api): State<Api>,
     caller: Caller,
     Path(name): Path<String>,
-    Sent(request): Sent<MoveRequest>,
+    body: Unread,
 ) -> Answer<RolloutView> {
     caller.must(Verb::Operate)?;
-    for service in api.control.rollout(&name)?.services {
-        caller.must_at(Verb::Operate, &service)?;
+    found(&api, &caller, Verb::Operate, &name)?;
+    let request: MoveRequest = body.json().await?;
+    Ok(Json(api.control.move_rollout_by(caller.0.actor(), &name, &request).await?))
+}
+
+/// A rollout by its name. Whether there is one of that name is only for those who may do that with all of them, or with
+/// all of its services.
+fn found(api: &Api, caller: &Caller, verb: Verb, name: &str) -> Result<RolloutView, Refused> {
+    match api.control.rollout(name) {
+        Err(_) if !caller.0.may_at(verb, "*") => Err(caller.denied(verb, "that rollout")),
+        Ok(one) if !one.services.iter().all(|it| caller.0.may_with(verb, it)) => {
+            Err(caller.denied(verb, "that rollout"))
+        }
+        found => Ok(found?),
     }
-    Ok(Json(api.control.move_rollout_by(caller.actor(), &name, &request).await?))
 }

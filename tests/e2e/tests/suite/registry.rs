@@ -13,6 +13,7 @@ mod crashes;
 mod guide;
 mod limits;
 mod replicas;
+mod rights;
 mod tampering;
 mod tenants;
 

@@ -2,33 +2,57 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
 use tamis_api::{LogEntry, LogPage, Problem, Proof, ProvenEntry, Ran, WhoRan};
 use tamis_journal::log::{LogError, TilePath};
+use tamis_oci::Verb;
+use tamis_resources::{NodeName, secret_of};
 
 use crate::plane::control::Control;
 use crate::plane::problem::{bad, journal, missing, problem};
+use crate::plane::rights::Holder;
 
 /// The most entries of a page.
 const MAX_PAGE: usize = 1_000;
+/// The most pages that are looked through for one answer.
+const MAX_PAGES: usize = 20;
 
 impl Control {
-    /// Entries behind a revision, at most `limit` and 1,000.
+    /// Entries behind a revision that are for whoever asks to see, at most `limit` and 1,000. Of an entry that speaks of
+    /// several things he sees his own; secrets in files nobody sees.
     ///
     /// # Errors
     /// [`Problem`] when the journal cannot be read.
-    pub async fn log(&self, after: u64, limit: usize) -> Result<LogPage, Problem> {
-        let entries = self.0.journal.read(after, limit.clamp(1, MAX_PAGE)).await;
-        let entries = entries.map_err(|error| journal(&error))?;
-        let head = self.state().head().max(entries.last().map_or(0, |entry| entry.revision));
-        let entries = entries.into_iter().map(|entry| LogEntry {
-            revision: entry.revision,
-            time_ms: entry.time_ms,
-            actor: entry.actor,
-            kind: entry.record.kind,
-            body: entry.record.body,
-            hash: entry.hash.to_string(),
-        });
-        Ok(LogPage { entries: entries.collect(), head })
+    pub async fn log(&self, holder: &Holder, after: u64, limit: usize) -> Result<LogPage, Problem> {
+        let limit = limit.clamp(1, MAX_PAGE);
+        let (mut until, mut found) = (after, Vec::new());
+        for _ in 0..MAX_PAGES {
+            let entries = self.0.journal.read(until, limit).await;
+            let entries = entries.map_err(|error| journal(&error))?;
+            let last = entries.len() < limit;
+            for entry in entries {
+                if found.len() == limit {
+                    break;
+                }
+                until = entry.revision;
+                let Some(body) = seen(holder, &entry.record.kind, entry.record.body) else {
+                    continue;
+                };
+                found.push(LogEntry {
+                    revision: entry.revision,
+                    time_ms: entry.time_ms,
+                    actor: entry.actor,
+                    kind: entry.record.kind,
+                    body,
+                    hash: entry.hash.to_string(),
+                });
+            }
+            if last || found.len() == limit {
+                break;
+            }
+        }
+        let head = self.state().head().max(until);
+        Ok(LogPage { entries: found, head, until })
     }
 
     /// What ran for a service at a moment, or between two, with the proof that the reports it is told from are in the log.
@@ -136,4 +160,57 @@ const SHOWN: usize = 20;
 fn log(error: &LogError) -> Problem {
     tracing::warn!(error = %crate::plane::problem::chain(error), "the log failed");
     problem(503, "unavailable", "the log cannot be told right now")
+}
+
+/// What of an entry is for whoever asks to see; none: nothing.
+fn seen(holder: &Holder, kind: &str, mut body: Value) -> Option<Value> {
+    let everything = holder.may_at(Verb::Observe, "*");
+    let sees = |place: &str| everything || holder.may_at(Verb::Observe, place);
+    let of_key = |key: &str| sees(key.split_once('/').map_or(key, |(_, place)| place));
+    let text = |body: &Value, name: &str| {
+        body.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    if kind == "applied" {
+        keep(&mut body, "documents", |one| of_key(&text(one, "key")));
+        keep(&mut body, "removed", |one| of_key(one.as_str().unwrap_or_default()));
+        // Whose a file is changes; what is in it is with the documents of today.
+        keep(&mut body, "files", |_| everything);
+        keep(&mut body, "removed_files", |_| everything);
+        for file in body.get_mut("files").and_then(Value::as_array_mut).into_iter().flatten() {
+            if secret_of(&text(file, "text")).is_some()
+                && let Some(map) = file.as_object_mut()
+            {
+                map.insert("text".to_owned(), Value::from("(a secret)"));
+            }
+        }
+        let lists = body.as_object().into_iter().flat_map(serde_json::Map::values);
+        let mut lists = lists.filter_map(Value::as_array);
+        return lists.any(|list| !list.is_empty()).then_some(body);
+    }
+    let with = |service: &str| holder.may_with(Verb::Observe, service);
+    let shown = everything
+        || match kind {
+            "pinned" | "unpinned" | "assigned" => with(&text(&body, "service")),
+            "node-reported" => {
+                let node = text(&body, "node").parse::<NodeName>();
+                node.is_ok_and(|node| sees(node.key()))
+            }
+            "rollout-started" => {
+                let services = body.pointer("/rollout/services").and_then(Value::as_array);
+                services.is_some_and(|all| {
+                    !all.is_empty() && all.iter().all(|one| with(one.as_str().unwrap_or_default()))
+                })
+            }
+            "blob-linked" | "blob-unlinked" | "manifest-put" | "manifest-deleted" | "tag-put"
+            | "tag-deleted" => sees(&text(&body, "repository")),
+            // Of the others it is not said whose they are.
+            _ => false,
+        };
+    shown.then_some(body)
+}
+
+fn keep(body: &mut Value, list: &str, sees: impl Fn(&Value) -> bool) {
+    if let Some(list) = body.get_mut(list).and_then(Value::as_array_mut) {
+        list.retain(sees);
+    }
 }

@@ -1,9 +1,12 @@
 //! What a change changes, as the API says it.
 
-use tamis_api::{Diff, DocumentDiff, Emptied, FieldChange, Side, SlotChange, SlotDiff};
+use tamis_api::{Diff, DocumentDiff, Emptied, FieldChange, Side, SlotChange, SlotDiff, SourceText};
 use tamis_director as director;
+use tamis_oci::Verb;
+use tamis_resources::NodeName;
 
 use crate::plane::problem::document;
+use crate::plane::rights::Holder;
 
 /// The documents that a change is about: those that come or change, and those that go.
 #[derive(Debug, Clone, Default)]
@@ -50,6 +53,25 @@ pub(crate) fn fields(fields: Vec<director::FieldChange>) -> Vec<FieldChange> {
         after: one.after,
     };
     fields.into_iter().map(field).collect()
+}
+
+/// Leaves out what is not for whoever asks to see: services of others, and what is wrong with documents that he did not
+/// write.
+pub(crate) fn seen(diff: &mut Diff, holder: &Holder, sources: &[SourceText]) {
+    if holder.may_at(Verb::Observe, "*") || holder.may_at(Verb::Operate, "*") {
+        return;
+    }
+    let sees = |service: &str| {
+        holder.may_at(Verb::Observe, service) || holder.may_at(Verb::Operate, service)
+    };
+    let node = |node: &str| node.parse::<NodeName>().is_ok_and(|node| sees(node.key()));
+    diff.slots.retain(|slot| sees(&slot.service));
+    diff.others.retain(|service, _| sees(service));
+    diff.nodes_added.retain(|one| node(one));
+    diff.nodes_removed.retain(|one| node(one));
+    diff.emptied.retain(|one| node(&one.node));
+    diff.touched.retain(|service| sees(service));
+    diff.problems.retain(|one| sources.iter().any(|source| source.source == one.source));
 }
 
 fn slot(slot: director::SlotDiff) -> SlotDiff {

@@ -1,12 +1,16 @@
 //! Pins, revocations and what happened to filters.
 
+use std::collections::BTreeSet;
+
 use tamis_api::{DocumentText, DocumentVersion, HistoryItem, Pin, Problem, Revoked};
 use tamis_director::{self as director, Body, Happening, What};
-use tamis_trust::Name;
+use tamis_oci::Verb;
+use tamis_trust::{Digest, Name};
 
 use crate::plane::change::{name, unknown};
 use crate::plane::control::Control;
 use crate::plane::problem::{journal, missing};
+use crate::plane::rights::Holder;
 
 impl Control {
     /// Pins in force, perhaps those of one service alone; by filter, then service.
@@ -17,21 +21,39 @@ impl Control {
         pins.map(super::pin).collect()
     }
 
-    /// What is revoked: digests, then keys.
+    /// What is revoked: digests, then keys. Whoever sees not everything sees the digests that were ever pinned for what
+    /// he sees.
     #[must_use]
-    pub fn revocations(&self) -> Vec<Revoked> {
+    pub fn revocations(&self, holder: &Holder) -> Vec<Revoked> {
         let state = self.state();
-        let digests = state.revoked_digests().iter().map(|(digest, it)| (digest.to_string(), it));
-        let keys = state.revoked_keys().iter().map(|(key, it)| (key.clone(), it));
-        let all = digests.chain(keys).map(|(what, it)| Revoked {
+        let all = holder.is_security(Verb::Observe, &self.0.rules.security);
+        let pinned: BTreeSet<Digest> = if all {
+            BTreeSet::new()
+        } else {
+            let own = state.services().into_iter().filter(|it| holder.may_at(Verb::Observe, it));
+            let own: Vec<String> = own.collect();
+            let filters: Vec<Name> = state.filters().cloned().collect();
+            let known = filters.iter().flat_map(|filter| {
+                own.iter().filter_map(|service| state.pinned_last(service, filter))
+            });
+            known.collect()
+        };
+        let digests = state.revoked_digests().iter();
+        let digests = digests.filter(|(digest, _)| all || pinned.contains(*digest));
+        let digests = digests.map(|(digest, it)| (digest.to_string(), it));
+        let keys = state.revoked_keys().iter().filter(|_| all);
+        let keys = keys.map(|(key, it)| (key.clone(), it));
+        let found = digests.chain(keys).map(|(what, it)| Revoked {
             what,
             from_index: it.from_index,
             reason: it.reason.clone(),
             revision: it.stamp.revision,
             time_ms: it.stamp.time_ms,
             actor: it.stamp.actor.clone(),
+            now: it.now,
+            stops: Vec::new(),
         });
-        all.collect()
+        found.collect()
     }
 
     /// What happened to the filters of a service, or to one of them; oldest first.

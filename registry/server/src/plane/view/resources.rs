@@ -5,11 +5,13 @@ use tamis_api::{
     SlotState, SlotStatus,
 };
 use tamis_director::DocumentInForce;
+use tamis_oci::Verb;
 use tamis_resources::{Folded, ResourceStatus};
 
 use crate::plane::change::unknown;
 use crate::plane::control::Control;
 use crate::plane::problem::{count, document};
+use crate::plane::rights::Holder;
 
 impl Control {
     /// Documents in force, perhaps of one kind or one namespace alone.
@@ -134,6 +136,25 @@ fn condition(all: &[Programmed]) -> Option<Condition> {
         worst.message
     );
     Some(Condition { kind, status: false, reason: worst.reason.clone(), message })
+}
+
+impl Control {
+    /// Leaves out of a document's problems those of documents of others that call their source alike.
+    pub(crate) fn keep_own_problems(&self, holder: &Holder, resource: &mut Resource) {
+        let summary = &resource.summary;
+        let key = format!("{}/{}/{}", summary.kind, summary.namespace, summary.name);
+        let state = self.state();
+        let Some(source) = state.documents().get(&key).map(DocumentInForce::source) else { return };
+        let shared = state.documents().iter().any(|(other, held)| {
+            let place = other.split_once('/').map_or("", |(_, place)| place);
+            held.source() == source && !holder.may_at(Verb::Observe, place)
+        });
+        if shared {
+            let own: Vec<&str> =
+                resource.conditions.iter().map(|one| one.message.as_str()).collect();
+            resource.problems.retain(|one| own.contains(&one.message.as_str()));
+        }
+    }
 }
 
 /// Whether a slot is one of that attachment.

@@ -5,14 +5,16 @@ use tamis_api::{
     RolloutView, Wave,
 };
 use tamis_director::{
-    self as director, Asked, Consent, Event, Judgement, Rollout, RolloutSpec, State,
+    self as director, Asked, Consent, Event, Judgement, Needs, Rollout, RolloutSpec, State,
 };
+use tamis_oci::Verb;
 use tamis_sync::Counts;
 use tamis_trust::{Digest, Name};
 
 use crate::plane::change::{grew, known_digest, name, unknown, version};
 use crate::plane::control::{Control, now_ms};
 use crate::plane::problem::{bad, refused};
+use crate::plane::rights::{Holder, may_agree};
 
 /// Refusals that are told one by one.
 const SHOWN: usize = 10;
@@ -24,7 +26,7 @@ impl Control {
     /// [`Problem`] when it makes no sense, a policy or a rule of rollouts refuses, or it cannot be written.
     pub async fn start_rollout(
         &self,
-        actor: &str,
+        holder: &Holder,
         request: &RolloutRequest,
     ) -> Result<RolloutView, Problem> {
         let filter = name(&request.filter)?;
@@ -43,6 +45,9 @@ impl Control {
             Some(from) => known_digest(&self.state(), &filter, from)?,
             None => pinned_now(&self.state(), &request.services, &filter)?,
         };
+        if let Some(revocation) = self.state().revoked_digests().get(&to) {
+            return Err(refused(vec![director::revoked(&filter, &to, revocation)]));
+        }
         let (verified, component) = self.admit(&filter, &to, &policies).await?;
         let spec = spec(request, filter.clone(), from, to, verified.version);
         let rollout =
@@ -52,8 +57,14 @@ impl Control {
         if !grown.is_empty() {
             guards.approvals = guards.approvals.max(self.0.rules.growth_approvals);
         }
-        let begun = self.commit(actor, |state| {
-            let asked = Asked { actor, now_ms: now_ms(), consent: Consent::Given };
+        let needs = Needs::of_services(request.services.iter().map(String::as_str));
+        let proposal = director::Proposed { subject: rollout.subject(), needs: needs.kept() };
+        let actor = holder.actor();
+        let done = self.commit(actor, |state| {
+            holder.must_hold(Verb::Operate, &needs)?;
+            let agree = may_agree(&self.0.store, state, &rollout.subject(), &proposal.needs);
+            let (now_ms, consent) = (now_ms(), Consent::Given);
+            let asked = Asked { actor, now_ms, consent, may_agree: &agree };
             let guarded = director::guard_rollout(state, &rollout, &guards, &asked);
             if request.dry_run {
                 return Ok((Vec::new(), Some(preview(state, &rollout)?)));
@@ -65,7 +76,8 @@ impl Control {
             let body = state.start(rollout.clone()).map_err(|one| refused(vec![one]))?;
             Ok((vec![body], None))
         });
-        match begun.await? {
+        let begun = done.await;
+        match self.settled(actor, begun, proposal.clone()).await? {
             (_, Some(preview)) => Ok(preview),
             (_, None) => self.rollout(&request.name),
         }

@@ -16,8 +16,13 @@ fn revoked(what: &[&str], code: &str) -> Duration {
     let mut all = vec!["revoke"];
     all.extend_from_slice(what);
     all.extend(["--reason", "a test"]);
-    let all: Vec<&str> =
+    let mut all: Vec<&str> =
         all.iter().map(|&word| if word == "FIRST" { &*first } else { word }).collect();
+    // Without more it is pinned by nobody any more, and what runs goes on.
+    let told = registry.did(&all);
+    assert_eq!(told["stops"][0]["service"], "test/edge", "{told}");
+    assert_eq!(get(&plane.folder.http, "/").status, 200);
+    all.extend(["--now", "--confirm"]);
     let began = Instant::now();
     registry.did(&all);
     plane.slot_says(SLOT, &format!("refused:{code}"));

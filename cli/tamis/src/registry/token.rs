@@ -1,0 +1,261 @@
+//! `tamis registry token`: who may do what where, made on the machine itself or from afar.
+
+use super::Kept;
+use crate::get::items;
+use crate::output::{self, Output};
+use crate::remote::Where;
+use crate::table::table;
+use crate::when::{ago, now_ms, rfc3339};
+use anyhow::Result;
+use clap::Subcommand;
+use serde_json::json;
+use std::process::ExitCode;
+use tamis_api::{RotateRequest, TokenMade, TokenRequest, TokenView};
+use tamis_oci::{Limits, NewToken, Pattern, Secret, Store, Verb};
+
+/// Who makes tokens on the machine itself.
+const OPERATOR: &str = "operator";
+
+/// What `token` takes.
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a token and print it, once: the registry keeps its hash alone.
+    #[command(
+        after_help = "A token is for repositories, services and documents: '*' is everything, 'NAMESPACE/*' all of a namespace,\nNAMESPACE/NAME one of them, and 'mesh' every proxy of everybody, which documents with `kind: Mesh` and pins of `*` need.\nWhoever may operate all of a namespace of security (`tamis registry --security`) writes grants and trust policies.\n\nExample:\n  tamis registry token create ci --repository 'acme/*' --verb pull --verb push"
+    )]
+    Create(Create),
+    /// List tokens, without their secrets.
+    #[command(after_help = "Example:\n  tamis registry token list")]
+    List(At),
+    /// Put another secret in the place of a token's; the one before opens nothing any more.
+    #[command(after_help = "Example:\n  tamis registry token rotate ci --hours 720")]
+    Rotate(Rotate),
+    /// Make a token useless.
+    #[command(after_help = "Example:\n  tamis registry token revoke ci")]
+    Revoke(Revoke),
+}
+
+/// The registry: its folder on this machine, or with `--registry` its address.
+#[derive(clap::Args)]
+struct At {
+    #[command(flatten)]
+    kept: Kept,
+    #[command(flatten)]
+    afar: Where,
+}
+
+#[derive(clap::Args)]
+struct Create {
+    /// Name of the token, by which the journal says who did what.
+    name: String,
+    /// Repositories, services and documents it is for: '*', 'NAMESPACE/*', NAMESPACE/NAME or 'mesh'; may be repeated.
+    #[arg(long, required = true)]
+    repository: Vec<Pattern>,
+    /// What it may do there; may be repeated.
+    #[arg(long, required = true, value_enum)]
+    verb: Vec<May>,
+    /// Hours until it opens nothing any more; no end when not said.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=87_840))]
+    hours: Option<u64>,
+    #[command(flatten)]
+    at: At,
+}
+
+#[derive(clap::Args)]
+struct Rotate {
+    /// Name of the token.
+    name: String,
+    /// Hours until it opens nothing any more; no end when not said.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=87_840))]
+    hours: Option<u64>,
+    #[command(flatten)]
+    at: At,
+}
+
+#[derive(clap::Args)]
+struct Revoke {
+    /// Name of the token.
+    name: String,
+    #[command(flatten)]
+    at: At,
+}
+
+/// What a token may do.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum May {
+    /// Read blobs, manifests and tags.
+    Pull,
+    /// Write blobs, manifests and tags.
+    Push,
+    /// Delete blobs, manifests and tags.
+    Delete,
+    /// Look at what runs: documents, status, pins, history and the journal, as far as they are of its places.
+    Observe,
+    /// Change what runs: apply, pin, roll out, roll back, and hand on what it may do itself.
+    Operate,
+    /// Agree to changes of others, if it is for everything that they speak of.
+    Approve,
+}
+
+impl From<May> for Verb {
+    fn from(may: May) -> Self {
+        match may {
+            May::Pull => Self::Pull,
+            May::Push => Self::Push,
+            May::Delete => Self::Delete,
+            May::Observe => Self::Observe,
+            May::Operate => Self::Operate,
+            May::Approve => Self::Approve,
+        }
+    }
+}
+
+/// Makes, lists, renews or ends a token.
+pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
+    match &arguments.command {
+        Command::Create(arguments) => create(arguments, output)?,
+        Command::List(at) => list(at, output)?,
+        Command::Rotate(arguments) => rotate(arguments, output)?,
+        Command::Revoke(arguments) => revoke(arguments, output)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn create(arguments: &Create, output: Output) -> Result<()> {
+    let Create { name, repository, verb, hours, at } = arguments;
+    let verbs: Vec<Verb> = verb.iter().copied().map(Verb::from).collect();
+    let made = if at.afar.is_said() {
+        let request = TokenRequest {
+            name: name.clone(),
+            repositories: repository.iter().map(ToString::to_string).collect(),
+            verbs: verbs.iter().map(|verb| verb.as_str().to_owned()).collect(),
+            hours: *hours,
+        };
+        let remote = at.afar.remote()?;
+        remote.ask("making a token", async |client| client.create_token(&request).await)?
+    } else {
+        let (secret, expires_ms) = (Secret::generate()?, end(*hours));
+        let token =
+            NewToken { name: name.clone(), patterns: repository.clone(), verbs, expires_ms };
+        at.here(async |store| store.create_token_by(OPERATOR, token, &secret).await)?;
+        TokenMade { name: name.clone(), token: secret.expose().to_owned(), expires_ms }
+    };
+    output::result(output, &made, || made.token.clone());
+    Ok(())
+}
+
+fn list(at: &At, output: Output) -> Result<()> {
+    let tokens = if at.afar.is_said() {
+        at.afar.remote()?.ask("reading", async |client| client.tokens().await)?
+    } else {
+        let now = now_ms();
+        let tokens = at.here(async |store| Ok::<_, std::convert::Infallible>(store.tokens()))?;
+        let view = |token: tamis_oci::TokenInfo| TokenView {
+            name: token.name,
+            repositories: token.repositories.iter().map(ToString::to_string).collect(),
+            verbs: token.verbs.iter().map(|verb| verb.as_str().to_owned()).collect(),
+            expires_ms: token.expires_ms,
+            expired: token.expires_ms.is_some_and(|expires| now >= expires),
+            created_ms: token.created_ms,
+            by: token.by,
+        };
+        tokens.into_iter().map(view).collect()
+    };
+    output::answer(output, &items(&tokens), || listed(&tokens, now_ms()));
+    Ok(())
+}
+
+fn rotate(arguments: &Rotate, output: Output) -> Result<()> {
+    let Rotate { name, hours, at } = arguments;
+    let made = if at.afar.is_said() {
+        let request = RotateRequest { hours: *hours };
+        let remote = at.afar.remote()?;
+        remote.ask("renewing", async |client| client.rotate_token(name, &request).await)?
+    } else {
+        let (secret, expires_ms) = (Secret::generate()?, end(*hours));
+        at.here(async |store| store.rotate_token_by(OPERATOR, name, &secret, expires_ms).await)?;
+        TokenMade { name: name.clone(), token: secret.expose().to_owned(), expires_ms }
+    };
+    output::result(output, &made, || made.token.clone());
+    Ok(())
+}
+
+fn revoke(arguments: &Revoke, output: Output) -> Result<()> {
+    let Revoke { name, at } = arguments;
+    if at.afar.is_said() {
+        at.afar.remote()?.ask("ending", async |client| client.revoke_token(name).await)?;
+    } else {
+        at.here(async |store| store.revoke_token(name).await)?;
+    }
+    let revoked = json!({ "name": name, "revoked": true });
+    output::result(output, &revoked, || format!("{name} opens nothing any more"));
+    Ok(())
+}
+
+impl At {
+    /// Does something with the registry's own journal.
+    fn here<T, E: std::error::Error + Send + Sync + 'static>(
+        &self,
+        act: impl AsyncFnOnce(Store) -> Result<T, E>,
+    ) -> Result<T> {
+        let storage = self.kept.storage()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let store = storage.open(Limits::default()).await?;
+            Ok(act(store).await?)
+        })
+    }
+}
+
+/// The moment in so many hours.
+fn end(hours: Option<u64>) -> Option<u64> {
+    hours.map(|hours| now_ms().saturating_add(hours.saturating_mul(3_600_000)))
+}
+
+fn listed(tokens: &[TokenView], now: u64) -> String {
+    if tokens.is_empty() {
+        return "there are no tokens\n".to_owned();
+    }
+    let row = |one: &TokenView| {
+        let ends = match one.expires_ms {
+            None => "never".to_owned(),
+            Some(_) if one.expired => "ended".to_owned(),
+            Some(expires) => rfc3339(expires),
+        };
+        let (places, verbs) = (one.repositories.join(", "), one.verbs.join(", "));
+        [one.name.clone(), places, verbs, ends, ago(now, one.created_ms), one.by.clone()]
+    };
+    let rows: Vec<_> = tokens.iter().map(row).collect();
+    table(["NAME", "FOR", "MAY", "ENDS", "MADE", "BY"], &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_a_table_that_says_when_they_end() {
+        let token = |name: &str, expires_ms: Option<u64>, expired| TokenView {
+            name: name.to_owned(),
+            repositories: vec!["acme/*".to_owned(), "mesh".to_owned()],
+            verbs: vec!["operate".to_owned()],
+            expires_ms,
+            expired,
+            created_ms: 0,
+            by: "operator".to_owned(),
+        };
+        let all =
+            [token("a", None, false), token("b", Some(1), true), token("c", Some(120_000), false)];
+        let text = listed(&all, 60_000);
+        for part in ["never", "ended", "1970-01-01T00:02:00Z", "acme/*, mesh", "1m ago"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert_eq!(listed(&[], 0), "there are no tokens\n");
+    }
+}

@@ -1,0 +1,258 @@
+//! What a change of documents lets filters do that they could not do before.
+//!
+//! A Grant and a TrustPolicy are authority as much as a digest is: what a pin asks approval for, they ask it for too.
+//! What was never decided before is no growth, as the first pin is none; what was taken out is remembered, so that taking
+//! out and putting back wider are two steps of one growth.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value as Json;
+use tamis_resources::{Bytes, GrantSpec, Millis, Rate, Resource};
+use tamis_trust::{Name, Policy, Revocation};
+
+use crate::change::{Change, PlanError, changed};
+use crate::desired::Desired;
+use crate::record::Applied;
+use crate::state::State;
+
+impl State {
+    /// What `applied` lets filters do that they could not do before: the filter or pattern, and what, in words.
+    ///
+    /// # Errors
+    /// [`PlanError`] when the change cannot be made at all.
+    pub fn growth(&self, applied: &Applied) -> Result<Vec<(String, String)>, PlanError> {
+        if !self.decides(applied) {
+            return Ok(Vec::new());
+        }
+        let before = &self.desired;
+        let after = changed(before, &Change::Apply(applied.clone()), self)?;
+        let mut grown = grants(before, &after);
+        grown.extend(trust(before, &after));
+        Ok(grown)
+    }
+
+    /// Whether `applied` may change what filters may do: most changes do not, and nothing is folded for them.
+    fn decides(&self, applied: &Applied) -> bool {
+        let authority = |key: &str| key.starts_with("Grant/") || key.starts_with("TrustPolicy/");
+        let keys = applied.documents.iter().map(|one| &one.key).chain(&applied.removed);
+        let files = !applied.files.is_empty() || !applied.removed_files.is_empty();
+        files || keys.map(String::as_str).any(authority)
+    }
+}
+
+/// The grants in force by filter; of several for one filter all count, since which of them holds is decided elsewhere.
+fn granted(desired: &Desired) -> BTreeMap<&str, Vec<&GrantSpec>> {
+    let mut grants: BTreeMap<&str, Vec<&GrantSpec>> = BTreeMap::new();
+    for held in desired.documents.by_key.values() {
+        if let Resource::Grant(spec) = held.resource() {
+            grants.entry(&spec.filter).or_default().push(spec);
+        }
+    }
+    grants
+}
+
+fn grants(before: &Desired, after: &Desired) -> Vec<(String, String)> {
+    let old = granted(before);
+    let mut grown = Vec::new();
+    for (filter, specs) in granted(after) {
+        let retired = before.documents.retired.get(filter);
+        let known: Vec<&GrantSpec> = match old.get(filter) {
+            Some(known) => known.clone(),
+            None => retired.into_iter().collect(),
+        };
+        if known.is_empty() {
+            continue;
+        }
+        for spec in specs.into_iter().filter(|spec| !known.contains(spec)) {
+            // It grew unless one of those before could do all of it.
+            let wider = known.iter().map(|known| wider_grant(known, spec));
+            let least = wider.min_by_key(Vec::len).unwrap_or_default();
+            grown.extend(least.into_iter().map(|what| (filter.to_owned(), what)));
+        }
+    }
+    grown
+}
+
+/// What `after` allows that `before` did not.
+fn wider_grant(before: &GrantSpec, after: &GrantSpec) -> Vec<String> {
+    let mut found = Vec::new();
+    match (&before.signed_by, &after.signed_by) {
+        (Some(_), None) => found.push("signedBy is gone".to_owned()),
+        (Some(old), Some(new)) => {
+            if new.threshold.unwrap_or(1) < old.threshold.unwrap_or(1) {
+                found.push("signedBy asks fewer keys".to_owned());
+            }
+            let more = new.keys.iter().filter(|key| !old.keys.contains(key));
+            found.extend(more.map(|key| format!("signedBy {key}")));
+        }
+        (None, _) => {}
+    }
+    let json = |spec: &GrantSpec| {
+        let mut json = serde_json::to_value(spec).unwrap_or_default();
+        if let Some(map) = json.as_object_mut() {
+            map.retain(|name, _| {
+                matches!(name.as_str(), "request" | "response" | "imports" | "limits")
+            });
+        }
+        json
+    };
+    wider(Some(&json(before)), &json(after), "", &mut found);
+    found
+}
+
+fn wider(before: Option<&Json>, after: &Json, path: &str, found: &mut Vec<String>) {
+    let before = before.filter(|before| !before.is_null());
+    match after {
+        Json::Null | Json::Bool(false) => {}
+        Json::Object(map) => {
+            if before.is_none() && map.values().all(Json::is_null) && !path.is_empty() {
+                found.push(path.to_owned());
+            }
+            for (name, value) in map {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                // A capability that comes is one thing, whatever its settings.
+                match before.and_then(|before| before.get(name)).filter(|it| !it.is_null()) {
+                    None if value.is_object() && path.starts_with("imports.") => found.push(path),
+                    old => wider(old, value, &path, found),
+                }
+            }
+        }
+        Json::Array(items) => {
+            let none = Vec::new();
+            let old = before.and_then(Json::as_array).unwrap_or(&none);
+            let all = old.iter().any(|item| item == "*");
+            let more = items.iter().filter(|item| {
+                let pseudo = item.as_str().is_some_and(|item| item.starts_with(':'));
+                !old.contains(item) && (!all || pseudo)
+            });
+            found.extend(more.map(|item| format!("{path} {}", item.as_str().unwrap_or_default())));
+        }
+        _ if before == Some(after) || is_less(before, after) => {}
+        _ => found.push(path.to_owned()),
+    }
+}
+
+/// Whether a setting is an amount that fell.
+fn is_less(before: Option<&Json>, after: &Json) -> bool {
+    let amount = |json: &Json| -> Option<f64> {
+        if let Some(number) = json.as_f64() {
+            return Some(number);
+        }
+        let text = json.as_str()?;
+        #[expect(clippy::cast_precision_loss, reason = "amounts are compared, not kept")]
+        let whole = |number: u64| number as f64;
+        Millis::parse(text)
+            .map(|it| whole(it.0))
+            .or_else(|| Bytes::parse(text).map(|it| whole(it.0)))
+            .or_else(|| Rate::parse(text).map(|it| it.0))
+    };
+    if after == "none" {
+        return true;
+    }
+    before.and_then(amount).zip(amount(after)).is_some_and(|(before, after)| after <= before)
+}
+
+fn policies(desired: &Desired) -> Vec<Policy> {
+    let read = |policy: &Json| Policy::from_json(policy.to_string().as_bytes());
+    // A policy that is wrong trusts nobody.
+    desired.trust_policies().iter().filter_map(|policy| read(policy).ok()).collect()
+}
+
+fn trust(before: &Desired, after: &Desired) -> Vec<(String, String)> {
+    let (old, new) = (policies(before), policies(after));
+    let mut patterns: Vec<&str> =
+        old.iter().chain(&new).flat_map(Policy::namespaces).map(|one| one.as_str()).collect();
+    let floors = old.iter().flat_map(Policy::floors).map(|(name, _)| name.as_str());
+    patterns.extend(floors);
+    patterns.sort_unstable();
+    patterns.dedup();
+    let mut grown = Vec::new();
+    for pattern in patterns {
+        let Ok(name) = example(pattern).parse::<Name>() else { continue };
+        let what = match (decides(&old, &name), decides(&new, &name)) {
+            (Some(was), Some(will)) => wider_trust(was, will),
+            // Nobody was believed, and somebody was once.
+            (None, Some(will)) if before.documents.retired_trust => {
+                will.keys().iter().map(|key| format!("key {}", key.name)).collect()
+            }
+            _ => Vec::new(),
+        };
+        let both = decides(&old, &name).is_some() && decides(&new, &name).is_some();
+        let lifted = if both { lifted(&old, &new, &name) } else { Vec::new() };
+        grown.extend(what.into_iter().chain(lifted).map(|what| (pattern.to_owned(), what)));
+    }
+    grown
+}
+
+/// A name that a pattern speaks of and that no other pattern is likely to name.
+fn example(pattern: &str) -> String {
+    match pattern {
+        "*" => "zz-any/zz-any".to_owned(),
+        _ => pattern
+            .strip_suffix('*')
+            .map_or_else(|| pattern.to_owned(), |base| format!("{base}zz-any")),
+    }
+}
+
+/// The policy that decides on a filter; `None` too when two speak of it equally closely.
+fn decides<'a>(policies: &'a [Policy], name: &Name) -> Option<&'a Policy> {
+    let closest = policies.iter().filter_map(|policy| policy.covers(name)).max()?;
+    let mut best = policies.iter().filter(|policy| policy.covers(name) == Some(closest));
+    best.next().filter(|_| best.next().is_none())
+}
+
+fn wider_trust(was: &Policy, will: &Policy) -> Vec<String> {
+    let mut found = Vec::new();
+    for key in will.keys() {
+        let Some(known) = was.keys().iter().find(|known| known.id == key.id) else {
+            found.push(format!("key {}", key.name));
+            continue;
+        };
+        let longer = known.expires.is_some_and(|old| key.expires.is_none_or(|new| new > old))
+            || known.not_before.is_some_and(|old| key.not_before.is_none_or(|new| new < old));
+        if longer {
+            found.push(format!("key {} for longer", key.name));
+        }
+    }
+    if will.threshold() < was.threshold() {
+        found.push(format!("{} keys instead of {}", will.threshold(), was.threshold()));
+    }
+    let older =
+        was.staleness_bound().is_some_and(|old| will.staleness_bound().is_none_or(|new| new > old));
+    if older {
+        found.push("policies of any age".to_owned());
+    }
+    found
+}
+
+/// What held for a filter from any policy that speaks of it, and holds no more.
+fn lifted(old: &[Policy], new: &[Policy], name: &Name) -> Vec<String> {
+    fn about<'a>(policies: &'a [Policy], name: &'a Name) -> impl Iterator<Item = &'a Policy> {
+        policies.iter().filter(move |policy| policy.covers(name).is_some())
+    }
+    let mut found = Vec::new();
+    let floor = |policies: &[Policy]| {
+        about(policies, name).filter_map(|one| one.floor(name).cloned()).max()
+    };
+    if let Some(was) = floor(old)
+        && floor(new).is_none_or(|will| will < was)
+    {
+        found.push(format!("versions below {was}"));
+    }
+    for digest in about(old, name).flat_map(Policy::revoked_digests) {
+        if !about(new, name).any(|policy| policy.revokes_digest(digest)) {
+            found.push(format!("the revoked {digest}"));
+        }
+    }
+    for (key, revocation) in about(old, name).flat_map(Policy::revocations) {
+        let still = about(new, name).filter_map(|policy| policy.revocation(key)).min();
+        let rank = |one: Revocation| (one != Revocation::Ever, one);
+        if still.is_none_or(|still| rank(still) > rank(revocation)) {
+            found.push(format!("the revoked key {key}"));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests;

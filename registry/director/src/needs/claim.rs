@@ -1,0 +1,105 @@
+//! Names that work in the whole mesh, which belong to whoever came first.
+
+use std::net::SocketAddr;
+
+use tamis_resources::{Document, ParentKind, ParentRef, Resource};
+
+/// A name that works in the whole mesh.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Claim {
+    Identity(String),
+    Socket(SocketAddr),
+    /// A host on a gateway; none: whatever has no other.
+    Host(String, Option<String>),
+}
+
+impl Claim {
+    /// What a document takes for itself.
+    pub(super) fn made(document: &Document) -> Vec<Self> {
+        match &document.resource {
+            Resource::Gateway(spec) => spec.identity.iter().cloned().map(Self::Identity).collect(),
+            Resource::Service(spec) => {
+                let identity = spec.identity.iter().cloned().map(Self::Identity);
+                let sockets = spec.endpoints.iter().flat_map(|endpoint| {
+                    let sidecar = endpoint.sidecar.as_deref();
+                    [Some(endpoint.address.as_str()), sidecar].into_iter().flatten()
+                });
+                identity.chain(sockets.filter_map(socket).map(Self::Socket)).collect()
+            }
+            _ => Self::hosts(document, true),
+        }
+    }
+
+    /// What a document has that others may not take.
+    pub(super) fn held(document: &Document) -> Vec<Self> {
+        match &document.resource {
+            Resource::Gateway(spec) => {
+                let admin = spec.admin.iter().filter_map(|it| socket(it)).map(Self::Socket);
+                Self::made(document).into_iter().chain(admin).collect()
+            }
+            Resource::Service(spec) => {
+                let identity = spec.identity.iter().cloned().map(Self::Identity);
+                let meshed = spec.endpoints.iter().filter(|one| one.sidecar.is_some());
+                let sockets = meshed.flat_map(|one| {
+                    let rest = [&one.sidecar, &one.outbound, &one.admin];
+                    let rest = rest.into_iter().filter_map(|it| it.as_deref());
+                    std::iter::once(one.address.as_str()).chain(rest)
+                });
+                identity.chain(sockets.filter_map(socket).map(Self::Socket)).collect()
+            }
+            _ => Self::hosts(document, false),
+        }
+    }
+
+    /// The hosts of a route on its gateways, or only on those of other namespaces.
+    fn hosts(document: &Document, foreign: bool) -> Vec<Self> {
+        let (parents, hosts): (&[ParentRef], &[String]) = match &document.resource {
+            Resource::HTTPRoute(spec) => (&spec.parent_refs, &spec.hostnames),
+            Resource::GRPCRoute(spec) => (&spec.parent_refs, &spec.hostnames),
+            _ => return Vec::new(),
+        };
+        let own = &document.metadata.namespace;
+        let mut claims = Vec::new();
+        for parent in parents.iter().filter(|parent| parent.kind == ParentKind::Gateway) {
+            let namespace = parent.namespace.as_ref().unwrap_or(own);
+            if foreign && namespace == own {
+                continue;
+            }
+            let gateway = format!("{namespace}/{}", parent.name);
+            if hosts.is_empty() {
+                claims.push(Self::Host(gateway.clone(), None));
+            }
+            let hosts = hosts.iter().map(|host| Some(host.to_ascii_lowercase()));
+            claims.extend(hosts.map(|host| Self::Host(gateway.clone(), host)));
+        }
+        claims
+    }
+
+    pub(super) fn words(&self) -> String {
+        match self {
+            Self::Identity(id) => format!("the identity {id}"),
+            Self::Socket(socket) => format!("the address {socket}"),
+            Self::Host(gateway, Some(host)) => format!("the host {host} of Gateway {gateway}"),
+            Self::Host(gateway, None) => format!("every other host of Gateway {gateway}"),
+        }
+    }
+}
+
+/// Whether two hosts of one gateway take requests from each other; none is whatever has no other.
+pub(super) fn overlap(one: Option<&str>, other: Option<&str>) -> bool {
+    let under = |host: &str, pattern: &str| {
+        pattern.strip_prefix('*').is_some_and(|suffix| host.ends_with(suffix))
+    };
+    match (one, other) {
+        (None, None) => true,
+        (Some(one), Some(other)) => one == other || under(one, other) || under(other, one),
+        (None, Some(_)) | (Some(_), None) => false,
+    }
+}
+
+/// An address that means one machine to everybody; names and loopback do not.
+fn socket(text: &str) -> Option<SocketAddr> {
+    let address: SocketAddr = text.parse().ok()?;
+    let ip = address.ip().to_canonical();
+    (!ip.is_loopback()).then(|| SocketAddr::new(ip, address.port()))
+}

@@ -1,0 +1,225 @@
+//! Documents, and who has what among them.
+
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use tamis_resources::{Document, ReferenceGrantSpec, Resource, RouteNamespaces, Touched};
+
+use super::claim::{Claim, overlap};
+use super::{Need, Needs};
+
+/// Documents by `Kind/namespace/name`.
+pub(super) struct Documents<'a> {
+    pub(super) by_key: BTreeMap<&'a str, &'a Document>,
+    /// Made once, when somebody asks and nothing changes any more.
+    index: OnceCell<Index<'a>>,
+}
+
+/// Who has what, so that a change of many documents looks at each of the others once.
+#[derive(Default)]
+struct Index<'a> {
+    /// The documents that name a file.
+    files: BTreeMap<String, Vec<&'a Document>>,
+    /// What is attached to a document, by its kind and key.
+    attached: BTreeMap<(String, String), Vec<&'a Document>>,
+    identities: BTreeMap<&'a str, Vec<&'a Document>>,
+    sockets: BTreeMap<SocketAddr, Vec<&'a Document>>,
+    /// Hosts of routes, by their gateway.
+    hosts: BTreeMap<String, Vec<(Option<String>, &'a Document)>>,
+    /// ReferenceGrants, by their namespace.
+    grants: BTreeMap<&'a str, Vec<&'a ReferenceGrantSpec>>,
+}
+
+impl<'a> Index<'a> {
+    fn of(documents: impl Iterator<Item = &'a Document>) -> Self {
+        let mut index = Self::default();
+        for document in documents {
+            index.add(document);
+        }
+        index
+    }
+
+    fn add(&mut self, document: &'a Document) {
+        for file in document.files() {
+            self.files.entry(file).or_default().push(document);
+        }
+        let attaches = matches!(
+            document.resource,
+            Resource::FilterAttachment(_) | Resource::UpstreamPolicy(_)
+        );
+        for touch in attaches.then(|| document.touches()).into_iter().flatten() {
+            if let Touched::Place { kind, key } = touch.what {
+                self.attached.entry((kind, key)).or_default().push(document);
+            }
+        }
+        let identity = match &document.resource {
+            Resource::Gateway(spec) => spec.identity.as_deref(),
+            Resource::Service(spec) => spec.identity.as_deref(),
+            Resource::ReferenceGrant(spec) => {
+                self.grants.entry(&document.metadata.namespace).or_default().push(spec);
+                None
+            }
+            _ => None,
+        };
+        if let Some(identity) = identity {
+            self.identities.entry(identity).or_default().push(document);
+        }
+        for claim in Claim::held(document) {
+            match claim {
+                // Above, where it is borrowed.
+                Claim::Identity(_) => {}
+                Claim::Socket(socket) => self.sockets.entry(socket).or_default().push(document),
+                Claim::Host(gateway, host) => {
+                    self.hosts.entry(gateway).or_default().push((host, document));
+                }
+            }
+        }
+    }
+
+    /// The documents that have what is claimed, or a part of it.
+    fn holding(&self, claim: &Claim) -> Vec<&'a Document> {
+        let listed = match claim {
+            Claim::Identity(identity) => self.identities.get(identity.as_str()),
+            Claim::Socket(socket) => self.sockets.get(socket),
+            Claim::Host(gateway, host) => {
+                let all = self.hosts.get(gateway).into_iter().flatten();
+                let same = all.filter(|(held, _)| overlap(host.as_deref(), held.as_deref()));
+                return same.map(|(_, document)| *document).collect();
+            }
+        };
+        listed.cloned().unwrap_or_default()
+    }
+}
+
+impl<'a> Documents<'a> {
+    pub(super) fn of(all: impl Iterator<Item = (&'a String, &'a Document)>) -> Self {
+        let by_key = all.map(|(key, document)| (key.as_str(), document)).collect();
+        Self { by_key, index: OnceCell::new() }
+    }
+
+    /// These, with others in their place and some left out.
+    pub(super) fn with<'b>(
+        &self,
+        removed: impl Iterator<Item = &'b String>,
+        fresh: impl Iterator<Item = (&'a String, &'a Document)>,
+    ) -> Self {
+        let mut by_key = self.by_key.clone();
+        for key in removed {
+            by_key.remove(key.as_str());
+        }
+        by_key.extend(fresh.map(|(key, document)| (key.as_str(), document)));
+        Self { by_key, index: OnceCell::new() }
+    }
+
+    fn index(&self) -> &Index<'a> {
+        self.index.get_or_init(|| Index::of(self.by_key.values().copied()))
+    }
+
+    /// The documents that name a file.
+    pub(super) fn naming(&self, path: &str) -> impl Iterator<Item = &'a Document> {
+        self.index().files.get(path).cloned().unwrap_or_default().into_iter()
+    }
+
+    pub(super) fn spoken(&self, document: &Document, security: &[String]) -> Needs {
+        let mut needs = Needs::default();
+        self.speaks(document, security, &mut needs);
+        needs
+    }
+
+    /// What a document needs by itself: its place, and what it speaks of.
+    pub(super) fn speaks(&self, document: &Document, security: &[String], needs: &mut Needs) {
+        let me = format!("{}/{}", document.kind(), document.key());
+        let namespace = &document.metadata.namespace;
+        let authority = matches!(document.resource, Resource::Grant(_) | Resource::TrustPolicy(_));
+        if authority && security.contains(namespace) {
+            needs.add(Need::Namespace(namespace.clone()), || {
+                format!(
+                    "{me} decides what filters may do, which is for whoever holds {namespace}/*"
+                )
+            });
+            return;
+        }
+        needs.add(Need::Place(document.key()), || format!("it changes {me}"));
+        if authority {
+            needs.add(Need::Everything, || {
+                format!(
+                    "{me} decides what filters may do outside the namespaces of security ({})",
+                    security.join(", ")
+                )
+            });
+        }
+        for touch in document.touches() {
+            let why = |what: &str| format!("{me} speaks of {what} ({})", touch.pointer);
+            match &touch.what {
+                Touched::Mesh => needs.add(Need::Mesh, || why("the Mesh")),
+                Touched::Place { kind, key } if !self.permits(document, kind, key) => {
+                    needs.add(Need::Place(key.clone()), || why(&format!("{kind} {key}")));
+                }
+                // Permitted, decided above, or looked at where it is claimed.
+                Touched::Place { .. }
+                | Touched::Filters(_)
+                | Touched::File(_)
+                | Touched::Identity(_)
+                | Touched::Socket(_)
+                | Touched::Host(_) => {}
+            }
+        }
+    }
+
+    /// Whether the owner of what a document refers to permits it to: by the `allowedRoutes` of a listener or by a
+    /// ReferenceGrant.
+    fn permits(&self, from: &Document, kind: &str, key: &str) -> bool {
+        let Some((namespace, name)) = key.split_once('/') else { return false };
+        if namespace == from.metadata.namespace {
+            return false;
+        }
+        let route = matches!(from.resource, Resource::HTTPRoute(_) | Resource::GRPCRoute(_));
+        if route && kind == "Gateway" && self.is_open(key) {
+            return true;
+        }
+        let from = (from.kind(), from.metadata.namespace.as_str());
+        let grants = self.index().grants.get(namespace).into_iter().flatten();
+        grants.into_iter().any(|grant| grant.permits(from, (kind, name)))
+    }
+
+    /// Whether a gateway has a listener for routes of all namespaces.
+    fn is_open(&self, gateway: &str) -> bool {
+        let document = self.by_key.get(format!("Gateway/{gateway}").as_str());
+        let Some(Resource::Gateway(spec)) = document.map(|document| &document.resource) else {
+            return false;
+        };
+        spec.listeners.iter().any(|listener| {
+            let allowed = listener.allowed_routes.as_ref().and_then(|it| it.namespaces.as_ref());
+            allowed.is_some_and(|it| it.from == RouteNamespaces::All)
+        })
+    }
+
+    /// What is attached to a document: who changes or takes away the one, changes what the other does.
+    pub(super) fn hangs(&self, document: &Document, needs: &mut Needs) {
+        let target = (document.kind().to_owned(), document.key());
+        for other in self.index().attached.get(&target).into_iter().flatten() {
+            let why = format!("something is attached to {}/{}", target.0, target.1);
+            needs.add_elsewhere(Needs::of_services([other.key().as_str()]), &why);
+        }
+    }
+
+    /// Names of the mesh that a document begins to use and that one of another namespace has already: an identity, a
+    /// socket of a sidecar, a host of a gateway that both share. Who came first keeps them.
+    pub(super) fn claims(&self, new: &Document, old: Option<&Document>, needs: &mut Needs) {
+        let mut claims: BTreeSet<Claim> = Claim::made(new).into_iter().collect();
+        for claim in old.map(Claim::made).unwrap_or_default() {
+            claims.remove(&claim);
+        }
+        for claim in claims {
+            for other in self.index().holding(&claim) {
+                if other.metadata.namespace == new.metadata.namespace {
+                    continue;
+                }
+                let me = format!("{}/{}", new.kind(), new.key());
+                let why = format!("{me} takes {}, which another namespace has", claim.words());
+                needs.add_elsewhere(Needs::of_services([other.key().as_str()]), &why);
+            }
+        }
+    }
+}

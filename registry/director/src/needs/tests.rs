@@ -1,0 +1,251 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::fixture::{World, applied, document, gateway, removed, service, unpinned};
+use crate::record::{AppliedDocument, AppliedFile};
+
+/// The needs of an apply, in short: places as they are, `NAMESPACE/*`, `Mesh` and `*`.
+fn needs(world: &World, applied: Applied) -> Vec<String> {
+    let security = ["security".to_owned()];
+    let needs = world.state.needs(&Change::Apply(applied), &security).unwrap();
+    needs
+        .iter()
+        .map(|(need, why)| {
+            assert!(!why.is_empty());
+            match need {
+                Need::Place(place) => place.clone(),
+                Need::Namespace(namespace) => format!("{namespace}/*"),
+                Need::Mesh => "Mesh".to_owned(),
+                Need::Everything => "*".to_owned(),
+            }
+        })
+        .collect()
+}
+
+fn attachment(key: &str, targets: Value, config: Value) -> AppliedDocument {
+    let spec = json!({
+        "targetRefs": targets, "filter": "tamis/jwt", "phase": "authn", "order": 1, "config": config,
+    });
+    document("FilterAttachment", key, &spec)
+}
+
+fn route(key: &str, parent: Value, hosts: &[&str], backend: Value) -> AppliedDocument {
+    let rule = json!({ "backendRefs": [backend] });
+    let spec = json!({ "parentRefs": [parent], "hostnames": hosts, "rules": [rule] });
+    document("HTTPRoute", key, &spec)
+}
+
+fn open_gateway(key: &str) -> AppliedDocument {
+    let allowed = json!({ "namespaces": { "from": "All" } });
+    let spec = json!({
+        "listeners": [{ "name": "http", "port": 8080, "protocol": "HTTP", "allowedRoutes": allowed }],
+    });
+    document("Gateway", key, &spec)
+}
+
+fn reference_grant(key: &str, from: &str, kind: &str, name: Option<&str>) -> AppliedDocument {
+    let to = match name {
+        Some(name) => json!({ "kind": kind, "name": name }),
+        None => json!({ "kind": kind }),
+    };
+    let from = json!({ "kind": "HTTPRoute", "namespace": from });
+    document("ReferenceGrant", key, &json!({ "from": [from], "to": [to] }))
+}
+
+fn files(paths: &[&str]) -> Applied {
+    let file = |path: &&str| AppliedFile { path: (*path).to_owned(), text: "{}".to_owned() };
+    Applied { files: paths.iter().map(file).collect(), ..Applied::default() }
+}
+
+fn grant(key: &str) -> AppliedDocument {
+    document("Grant", key, &json!({ "filter": "tamis/jwt" }))
+}
+
+fn trust(key: &str, file: &str) -> AppliedDocument {
+    let keys = json!([{ "name": "k", "publicKeyFile": file }]);
+    document("TrustPolicy", key, &json!({ "namespaces": ["*"], "keys": keys, "threshold": 1 }))
+}
+
+#[test]
+fn a_document_needs_its_place_and_everything_it_speaks_of() {
+    let world = World::empty();
+    let own = json!({ "name": "s" });
+    let far = json!({ "name": "s", "namespace": "b" });
+    let rows: Vec<(AppliedDocument, &[&str])> = vec![
+        (service("a/s", 1), &["a/s"]),
+        (attachment("a/x", json!([{ "kind": "Mesh" }]), json!({})), &["a/x", "Mesh"]),
+        (
+            attachment("a/x", json!([{ "kind": "Service", "name": "s" }]), json!({})),
+            &["a/s", "a/x"],
+        ),
+        (route("a/r", json!({ "name": "g" }), &[], own.clone()), &["a/g", "a/r", "a/s"]),
+        (route("a/r", json!({ "name": "g", "namespace": "b" }), &[], own), &["a/r", "a/s", "b/g"]),
+        (route("a/r", json!({ "name": "g" }), &[], far), &["a/g", "a/r", "b/s"]),
+        (
+            document("Filter", "a/f", &json!({ "world": "authorizer", "repository": "b/f" })),
+            &["a/f", "b/f"],
+        ),
+        (grant("security/x"), &["security/*"]),
+        (grant("a/x"), &["a/x", "*"]),
+        (trust("security/x", "k.pub"), &["security/*"]),
+        (trust("a/x", "k.pub"), &["a/x", "*"]),
+        (
+            document(
+                "UpstreamPolicy",
+                "a/p",
+                &json!({ "targetRefs": [{ "kind": "Service", "name": "s" }] }),
+            ),
+            &["a/p", "a/s"],
+        ),
+        (reference_grant("a/g", "b", "Service", None), &["a/g"]),
+    ];
+    for (document, wanted) in rows {
+        let key = document.key.clone();
+        assert_eq!(needs(&world, applied([document.clone()])), wanted, "{key}");
+        // Taken out again it needs what it spoke of.
+        let mut there = World::empty();
+        there.append("ada", applied([document]));
+        assert_eq!(needs(&there, removed(&key)), wanted, "{key}");
+    }
+}
+
+#[test]
+fn the_old_form_of_a_document_counts_as_much_as_the_new_one() {
+    let mut world = World::empty();
+    world.append("ada", applied([attachment("a/x", json!([{ "kind": "Mesh" }]), json!({}))]));
+    let own = attachment("a/x", json!([{ "kind": "Service", "name": "s" }]), json!({}));
+    assert_eq!(needs(&world, applied([own])), ["a/s", "a/x", "Mesh"]);
+    world.append("ada", applied([grant("security/x")]));
+    assert_eq!(needs(&world, removed("Grant/security/x")), ["security/*"]);
+}
+
+#[test]
+fn what_is_attached_to_a_document_is_touched_when_the_document_is() {
+    let mut world = World::empty();
+    let guard = attachment("a/guard", json!([{ "kind": "HTTPRoute", "name": "r" }]), json!({}));
+    let way = route("a/r", json!({ "name": "g" }), &[], json!({ "name": "s" }));
+    world.append("ada", applied([way, guard]));
+    assert_eq!(needs(&world, removed("HTTPRoute/a/r")), ["a/g", "a/guard", "a/r", "a/s"]);
+}
+
+#[test]
+fn the_owner_permits_references_by_a_grant_or_an_open_listener() {
+    let far = json!({ "name": "s", "namespace": "b" });
+    let asks = || route("a/r", json!({ "name": "g" }), &[], far.clone());
+    for (granted, wanted) in [
+        (reference_grant("b/x", "a", "Service", None), &["a/g", "a/r"][..]),
+        (reference_grant("b/x", "a", "Service", Some("s")), &["a/g", "a/r"]),
+        (reference_grant("b/x", "a", "Service", Some("t")), &["a/g", "a/r", "b/s"]),
+        (reference_grant("b/x", "c", "Service", None), &["a/g", "a/r", "b/s"]),
+        (reference_grant("c/x", "a", "Service", None), &["a/g", "a/r", "b/s"]),
+        (reference_grant("b/x", "a", "Gateway", None), &["a/g", "a/r", "b/s"]),
+    ] {
+        let mut world = World::empty();
+        world.append("ada", applied([granted]));
+        assert_eq!(needs(&world, applied([asks()])), wanted);
+    }
+    let mut world = World::empty();
+    world.append("ada", applied([open_gateway("b/open"), gateway("b/shut")]));
+    for (gateway, wanted) in [("open", &["a/r", "a/s"][..]), ("shut", &["a/r", "a/s", "b/shut"])] {
+        let parent = json!({ "name": gateway, "namespace": "b" });
+        let asks = route("a/r", parent, &[], json!({ "name": "s" }));
+        assert_eq!(needs(&world, applied([asks])), wanted, "{gateway}");
+    }
+}
+
+#[test]
+fn hosts_of_a_shared_gateway_identities_and_sidecars_belong_to_whoever_came_first() {
+    let mut world = World::empty();
+    let shared = || json!({ "name": "g", "namespace": "infra" });
+    let taken = route("b/r", shared(), &["x.example", "*.y.example"], json!({ "name": "s" }));
+    let far = document(
+        "Service",
+        "b/s",
+        &json!({
+            "ports": [{ "port": 80, "protocol": "http" }], "identity": "spiffe://m/b/s",
+            "tls": { "certificate": "c", "key": "k", "ca": "a" },
+            "endpoints": [{ "address": "10.0.0.1:80", "sidecar": "10.0.0.1:15006", "admin": "10.0.0.1:15000" }],
+        }),
+    );
+    world.append("ada", applied([open_gateway("infra/g"), taken, far]));
+    for (host, others) in
+        [("x.example", true), ("a.y.example", true), ("*.y.example", true), ("z.example", false)]
+    {
+        let asks = route("a/r", shared(), &[host], json!({ "name": "s" }));
+        let found = needs(&world, applied([asks]));
+        assert_eq!(found.contains(&"b/r".to_owned()), others, "{host}: {found:?}");
+    }
+    let own = |identity: &str, address: &str| {
+        let spec = json!({
+            "ports": [{ "port": 80, "protocol": "http" }], "identity": identity,
+            "endpoints": [{ "address": address }],
+        });
+        document("Service", "a/s", &spec)
+    };
+    for (identity, address, others) in [
+        ("spiffe://m/a/s", "10.0.0.2:80", false),
+        ("spiffe://m/b/s", "10.0.0.2:80", true),
+        ("spiffe://m/a/s", "10.0.0.1:80", true),
+        ("spiffe://m/a/s", "[::ffff:10.0.0.1]:15006", true),
+        ("spiffe://m/a/s", "10.0.0.1:15000", true),
+        ("spiffe://m/a/s", "127.0.0.1:80", false),
+    ] {
+        let found = needs(&world, applied([own(identity, address)]));
+        assert_eq!(found.contains(&"b/s".to_owned()), others, "{identity} {address}: {found:?}");
+    }
+}
+
+#[test]
+fn a_file_belongs_to_the_documents_that_name_it() {
+    let mut world = World::empty();
+    let keys = |path: &str| json!({ "issuers": [{ "jwks": { "file": path } }] });
+    let mesh = json!([{ "kind": "Mesh" }]);
+    let own = json!([{ "kind": "Service", "name": "s" }]);
+    let mut first = applied([
+        attachment("a/x", own.clone(), keys("a.json")),
+        attachment("b/x", mesh, keys("b.json")),
+        trust("security/x", "k.pub"),
+    ]);
+    first.files = files(&["a.json", "b.json", "k.pub", "orphan.json"]).files;
+    world.append("ada", first);
+    for (path, wanted) in [
+        ("a.json", &["a/s", "a/x"][..]),
+        ("b.json", &["b/x", "Mesh"]),
+        ("k.pub", &["security/*"]),
+        ("orphan.json", &["*"]),
+        ("new.json", &["*"]),
+        ("./a.json", &["*"]),
+    ] {
+        assert_eq!(needs(&world, files(&[path])), wanted, "{path}");
+        let gone = Applied { removed_files: vec![path.to_owned()], ..Applied::default() };
+        assert_eq!(needs(&world, gone), wanted, "{path}");
+    }
+    // Who names a file of others reads it, too.
+    for (path, wanted) in [
+        ("a.json", &["a/s", "a/x", "c/s", "c/x"][..]),
+        ("b.json", &["b/x", "c/s", "c/x", "Mesh"]),
+        ("k.pub", &["c/s", "c/x", "security/*"]),
+        ("orphan.json", &["c/s", "c/x", "*"]),
+        ("new.json", &["c/s", "c/x"]),
+    ] {
+        let names = attachment("c/x", own.clone(), keys(path));
+        assert_eq!(needs(&world, applied([names])), wanted, "{path}");
+    }
+    assert_eq!(
+        world.state.orphaned(&removed("FilterAttachment/a/x"), Orphans::OfChange),
+        ["a.json"]
+    );
+    let moved = applied([attachment("a/x", own, keys("c.json"))]);
+    assert_eq!(world.state.orphaned(&moved, Orphans::OfChange), ["a.json"]);
+    assert_eq!(world.state.orphaned(&moved, Orphans::All), ["a.json", "orphan.json"]);
+}
+
+#[test]
+fn pins_of_all_need_the_mesh() {
+    let world = World::mesh();
+    for (service, wanted) in [("*", Need::Mesh), ("shop/a", Need::Place("shop/a".to_owned()))] {
+        let change = Change::Unpin(unpinned(service, "acme/jwt"));
+        let needs = world.state.needs(&change, &[]).unwrap();
+        assert_eq!(needs.kept(), [wanted]);
+    }
+}

@@ -1,0 +1,202 @@
+//! What is withdrawn: a digest, or all that a key signed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::Value;
+use tamis_api::{Problem, RevokeRequest, Revoked, Stop};
+use tamis_director::{self as director, Body, State, Withdrawn};
+use tamis_trust::{Digest, Policy, Refused, Request, verify_manifest};
+
+use crate::plane::change::digest;
+use crate::plane::control::{Control, now_ms};
+use crate::plane::parts::withdraw;
+use crate::plane::problem::{bad, problem, refused};
+use crate::plane::rights::Holder;
+
+/// The longest reason of a revocation, in bytes.
+const MAX_REASON_BYTES: usize = 1_000;
+/// Services that a refusal names.
+const NAMED: usize = 5;
+
+impl Control {
+    /// Withdraws a digest or a key. Nothing new is pinned by it any more; what runs goes on, unless it is to end now, which
+    /// asks for consent.
+    ///
+    /// # Errors
+    /// [`Problem`] when whoever asks does not decide whose signature counts, the request names not exactly one of them,
+    /// something would end without consent, or it cannot be written.
+    pub async fn revoke(
+        &self,
+        holder: &Holder,
+        request: &RevokeRequest,
+    ) -> Result<Revoked, Problem> {
+        if !self.decides(holder) {
+            let title = format!("{} may not revoke: that is for everybody", holder.actor());
+            let remedy = Some("ask whoever may operate all of a namespace of security".to_owned());
+            return Err(Problem { remedy, ..problem(403, "denied", title) });
+        }
+        let what = self.withdrawn(request)?;
+        let stops = self.stops(&what).await?;
+        if request.now && !stops.is_empty() && !request.confirm && !request.dry_run {
+            return Err(refused(vec![asks(&stops)]));
+        }
+        let (reason, now) = (request.reason.clone(), request.now);
+        let body = Body::from(director::Revoked { what: what.clone(), reason, now });
+        let revision = if request.dry_run {
+            self.state().head()
+        } else {
+            self.commit(holder.actor(), |_| Ok((vec![body.clone()], ()))).await?.0
+        };
+        let what = match what {
+            Withdrawn::Digest { digest } => digest.to_string(),
+            Withdrawn::Key { key, .. } => key,
+        };
+        Ok(Revoked {
+            what,
+            from_index: request.from_index,
+            reason: request.reason.clone(),
+            revision,
+            time_ms: self.state().time_ms(),
+            actor: holder.actor().to_owned(),
+            now: request.now,
+            stops,
+        })
+    }
+
+    fn withdrawn(&self, request: &RevokeRequest) -> Result<Withdrawn, Problem> {
+        if request.reason.len() > MAX_REASON_BYTES {
+            let title = format!("a reason has at most {MAX_REASON_BYTES} bytes");
+            return Err(bad(title, "shorten it"));
+        }
+        match (&request.digest, &request.key) {
+            (Some(digest), None) if request.from_index.is_none() => {
+                Ok(Withdrawn::Digest { digest: self::digest(digest)? })
+            }
+            (Some(_), None) => Err(bad("a digest is revoked from ever", "leave fromIndex out")),
+            (None, Some(key)) if !key.is_empty() && key.len() <= 253 => {
+                let key = self.key_id(key)?;
+                Ok(Withdrawn::Key { key, from_index: request.from_index })
+            }
+            _ => Err(bad("one of digest and key is revoked", "name one of them")),
+        }
+    }
+
+    /// The slots whose filter may not be pinned any more once that is withdrawn.
+    async fn stops(&self, what: &Withdrawn) -> Result<Vec<Stop>, Problem> {
+        let now = now_ms() / 1_000;
+        let (slots, before, after) = {
+            let state = self.state();
+            let mut slots: BTreeMap<Digest, BTreeSet<(String, String, String)>> = BTreeMap::new();
+            let mut plans = self.plans();
+            for node in state.nodes() {
+                let wants = plans.node(&state, &node, now);
+                for (slot, one) in &wants.assigned {
+                    let row = (one.service.clone(), slot.clone(), one.filter.to_string());
+                    slots.entry(one.digest).or_default().insert(row);
+                }
+            }
+            (slots, self.policies(&state), self.policies_without(&state, what))
+        };
+        let mut stops = Vec::new();
+        for (digest, rows) in slots {
+            let ends = match what {
+                Withdrawn::Digest { digest: withdrawn } => digest == *withdrawn,
+                Withdrawn::Key { .. } => {
+                    self.holds(&digest, &before, now).await?
+                        && !self.holds(&digest, &after, now).await?
+                }
+            };
+            if ends {
+                stops.extend(rows.into_iter().map(|(service, slot, filter)| Stop {
+                    service,
+                    slot,
+                    filter,
+                    digest: digest.to_string(),
+                }));
+            }
+        }
+        stops.sort();
+        Ok(stops)
+    }
+
+    /// The policies in force as they would be with that withdrawn too.
+    fn policies_without(&self, state: &State, what: &Withdrawn) -> Vec<Policy> {
+        if self.0.policy.is_some() {
+            return self.policies(state);
+        }
+        let mut policies = state.trust_policies();
+        withdraw(&mut policies, state, |_| true);
+        if let Withdrawn::Key { key, from_index } = what {
+            let entry = match from_index {
+                None => serde_json::json!(key),
+                Some(from) => serde_json::json!({ "key": key, "fromIndex": from }),
+            };
+            for policy in &mut policies {
+                let keys = policy.get_mut("revokedKeys").and_then(Value::as_array_mut);
+                keys.into_iter().for_each(|keys| keys.push(entry.clone()));
+            }
+        }
+        let read = |policy: &Value| Policy::from_json(policy.to_string().as_bytes());
+        policies.iter().filter_map(|policy| read(policy).ok()).collect()
+    }
+
+    /// Whether an artifact holds under these policies.
+    async fn holds(&self, digest: &Digest, policies: &[Policy], now: u64) -> Result<bool, Problem> {
+        let Some(artifact) = self.artifact(digest).await? else { return Ok(false) };
+        let lines: Vec<&[u8]> = artifact.bundles.iter().map(String::as_bytes).collect();
+        let request = Request {
+            pinned: digest,
+            name: None,
+            manifest: artifact.manifest.as_bytes(),
+            bundles: &lines,
+            logged: &artifact.logged,
+            policies,
+            policy_age: Duration::ZERO,
+            now,
+        };
+        Ok(verify_manifest(&request).is_ok())
+    }
+
+    /// The id of a key that is named by its id or by what a policy calls it.
+    fn key_id(&self, key: &str) -> Result<String, Problem> {
+        if key.parse::<tamis_trust::KeyId>().is_ok() {
+            return Ok(key.to_owned());
+        }
+        let policies = self.policies(&self.state());
+        let keys = policies.iter().flat_map(Policy::keys).filter(|one| one.name == key);
+        let mut ids: Vec<String> = keys.map(|one| one.id.to_string()).collect();
+        ids.sort();
+        ids.dedup();
+        match ids.as_slice() {
+            [id] => Ok(id.clone()),
+            [] => Err(bad(format!("no policy has a key {key:?}"), "name it by its id")),
+            many => Err(bad(
+                format!("{} keys are called {key:?}", many.len()),
+                format!("name one by its id: {}", many.join(", ")),
+            )),
+        }
+    }
+}
+
+/// What ends, for whoever has not seen it.
+fn asks(stops: &[Stop]) -> Refused {
+    let services: BTreeSet<&str> = stops.iter().map(|stop| stop.service.as_str()).collect();
+    let mut named: Vec<&str> = services.iter().copied().take(NAMED).collect();
+    if services.len() > NAMED {
+        named.push("…");
+    }
+    Refused {
+        code: director::code::REVOKE,
+        rule: format!(
+            "{} slots of {} services would end now: {}",
+            stops.len(),
+            services.len(),
+            named.join(", ")
+        ),
+        set_by: "the guard of revocations".to_owned(),
+        remedy: "leave --now out, and nothing new is pinned while what runs goes on; or pin another version first; or \
+                 confirm"
+            .to_owned(),
+    }
+}

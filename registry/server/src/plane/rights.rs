@@ -1,0 +1,122 @@
+//! Who may do what, by what it has an effect on.
+
+use std::collections::BTreeSet;
+
+use tamis_api::Problem;
+use tamis_director::{Need, Needs, State};
+use tamis_oci::{Bearer, Pattern, Store, Verb};
+use tamis_trust::Digest;
+
+use crate::plane::problem::problem;
+
+/// The place of a token that is for every proxy of everybody: no document can have it.
+const MESH: &str = "mesh";
+
+/// Somebody who asks, and what he may do.
+#[derive(Debug, Clone)]
+pub struct Holder(Bearer);
+
+impl Holder {
+    pub(crate) fn new(bearer: Bearer) -> Self {
+        Self(bearer)
+    }
+
+    /// The name that the journal's entries bear.
+    #[must_use]
+    pub fn actor(&self) -> &str {
+        self.0.actor()
+    }
+
+    /// Whether he may do that somewhere at all.
+    pub(crate) fn may(&self, verb: Verb) -> bool {
+        self.0.may(verb)
+    }
+
+    /// Whether he may do that at a place: `namespace/name`, `namespace/*`, or `*`.
+    pub(crate) fn may_at(&self, verb: Verb, place: &str) -> bool {
+        self.0.may_at(verb, place)
+    }
+
+    /// Whether he may do all that, wherever the patterns are.
+    pub(crate) fn may_all(&self, verbs: &[Verb], patterns: &[Pattern]) -> bool {
+        self.0.may_all(verbs, patterns)
+    }
+
+    /// When his token ends; none: it has no end.
+    pub(crate) fn expires_ms(&self) -> Option<u64> {
+        self.0.expires_ms()
+    }
+
+    /// Whether he may do that with a service: `*` stands for those of everybody.
+    pub(crate) fn may_with(&self, verb: Verb, service: &str) -> bool {
+        if service == "*" { self.holds(verb, &Need::Mesh) } else { self.may_at(verb, service) }
+    }
+
+    /// Whether he holds what is needed.
+    pub(crate) fn holds(&self, verb: Verb, need: &Need) -> bool {
+        match need {
+            Need::Place(place) => self.may_at(verb, place),
+            Need::Namespace(namespace) => self.may_at(verb, &format!("{namespace}/*")),
+            Need::Mesh => self.may_at(verb, "*") || self.may_at(verb, MESH),
+            Need::Everything => self.may_at(verb, "*"),
+        }
+    }
+
+    pub(crate) fn holds_all<'a>(
+        &self,
+        verb: Verb,
+        needs: impl IntoIterator<Item = &'a Need>,
+    ) -> bool {
+        needs.into_iter().all(|need| self.holds(verb, need))
+    }
+
+    /// Whether he decides what filters may do and whose signature counts.
+    pub(crate) fn is_security(&self, verb: Verb, security: &[String]) -> bool {
+        self.may_at(verb, "*")
+            || security.iter().any(|namespace| self.may_at(verb, &format!("{namespace}/*")))
+    }
+
+    /// Refuses who does not hold all that is needed. Of documents that he did not name himself and may not see, nothing
+    /// is said but that they are there.
+    pub(crate) fn must_hold(&self, verb: Verb, needs: &Needs) -> Result<(), Problem> {
+        let Some((need, why)) = needs.iter().find(|(need, _)| !self.holds(verb, need)) else {
+            return Ok(());
+        };
+        if needs.is_elsewhere(need) {
+            let title = format!("{} may not do that: {why}", self.actor());
+            let remedy = "ask whoever has them to do it, or for a token that is for both";
+            return Err(Problem {
+                remedy: Some(remedy.to_owned()),
+                ..problem(403, "denied", title)
+            });
+        }
+        let (right, way) = match need {
+            Need::Place(place) => (format!("`{}` for {place}", verb.as_str()), place.as_str()),
+            Need::Namespace(space) => (format!("`{}` for {space}/*", verb.as_str()), "NAMESPACE/*"),
+            Need::Mesh => (format!("`{}` for the Mesh", verb.as_str()), MESH),
+            Need::Everything => (format!("`{}` for everything", verb.as_str()), "*"),
+        };
+        let title = format!("{} lacks {right}: {why}", self.actor());
+        let remedy = format!(
+            "ask somebody who may, or for a token that is for it: `tamis registry token create NAME --verb {} \
+             --repository '{way}'`",
+            verb.as_str()
+        );
+        Err(Problem { remedy: Some(remedy), ..problem(403, "denied", title) })
+    }
+}
+
+/// Those who agreed to a change and may: they hold `approve` for everything it needs, now.
+pub(crate) fn may_agree(
+    store: &Store,
+    state: &State,
+    subject: &Digest,
+    needs: &[Need],
+) -> BTreeSet<String> {
+    let agreed = state.approved(subject).map(|(actor, _)| actor);
+    let may = agreed.filter(|actor| {
+        let holder = store.named(actor).map(Holder::new);
+        holder.is_some_and(|holder| holder.holds_all(Verb::Approve, needs))
+    });
+    may.map(str::to_owned).collect()
+}

@@ -1,0 +1,218 @@
+//! Tokens: made, listed, renewed and ended from afar by those who hold what they hold.
+
+use axum::extract::{Path, State};
+use tamis_api::{Problem, RotateRequest, TokenMade, TokenRequest, TokenView};
+use tamis_oci::{NewToken, Pattern, Secret, StoreError, TokenInfo, Verb};
+
+use super::Api;
+use super::answer::{Answer, Json, Refused, problem};
+use super::extract::{Caller, Unread};
+use crate::plane::now_ms;
+
+/// The longest that a token is made for from afar: ten years.
+const MAX_HOURS: u64 = 24 * 3_660;
+
+/// Tokens that are for no more than the caller's own.
+#[utoipa::path(get, path = "/v1/tokens", tag = "tokens", responses(
+    (status = 200, body = Vec<TokenView>),
+    (status = "4XX", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn list(State(api): State<Api>, caller: Caller) -> Answer<Vec<TokenView>> {
+    caller.must(Verb::Operate)?;
+    let now = now_ms();
+    let own = |token: &TokenInfo| holds(&caller, &token.verbs, &token.repositories);
+    let tokens = api.store.tokens().into_iter().filter(own).map(|token| TokenView {
+        name: token.name,
+        repositories: token.repositories.iter().map(ToString::to_string).collect(),
+        verbs: token.verbs.iter().map(|verb| verb.as_str().to_owned()).collect(),
+        expires_ms: token.expires_ms,
+        expired: token.expires_ms.is_some_and(|expires| now >= expires),
+        created_ms: token.created_ms,
+        by: token.by,
+    });
+    Ok(Json(tokens.collect()))
+}
+
+/// Make a token that may do no more than the caller's.
+#[utoipa::path(post, path = "/v1/tokens", tag = "tokens", request_body = TokenRequest, responses(
+    (status = 200, body = TokenMade),
+    (status = "4XX", body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn create(
+    State(api): State<Api>,
+    caller: Caller,
+    body: Unread,
+) -> Answer<TokenMade> {
+    caller.must(Verb::Operate)?;
+    let request: TokenRequest = body.json().await?;
+    let patterns: Vec<Pattern> =
+        read(&request.repositories, "a repository", "*, NAMESPACE/*, NAMESPACE/NAME or mesh")?;
+    let verbs = verbs(&request.verbs)?;
+    if !holds(&caller, &verbs, &patterns) {
+        let title = format!("{} cannot hand on more than it may do itself", caller.0.actor());
+        let way = "ask for less, or ask somebody who holds all of it, and `operate` there too";
+        return Err(problem(403, "denied", title, way));
+    }
+    if verbs.contains(&Verb::Approve) {
+        return Err(second_person());
+    }
+    let expires_ms = end(&caller, request.hours)?;
+    let secret = Secret::generate().map_err(|error| unmade(&error.to_string()))?;
+    let token = NewToken { name: request.name.clone(), patterns, verbs, expires_ms };
+    let made = api.store.create_token_by(caller.0.actor(), token, &secret).await;
+    made.map_err(|error| refused(&error))?;
+    Ok(Json(TokenMade { name: request.name, token: secret.expose().to_owned(), expires_ms }))
+}
+
+/// Put another secret in the place of a token's; the one before opens nothing any more.
+#[utoipa::path(post, path = "/v1/tokens/{name}/rotate", tag = "tokens", request_body = RotateRequest,
+    params(("name" = String, Path, description = "The token's name.")), responses(
+    (status = 200, body = TokenMade),
+    (status = "4XX", body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn rotate(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(name): Path<String>,
+    body: Unread,
+) -> Answer<TokenMade> {
+    // Whoever holds a token may renew it, whatever it is for.
+    let itself = caller.0.actor() != "anonymous" && caller.0.actor() == name;
+    if !itself && own(&api, &caller, &name)?.verbs.contains(&Verb::Approve) {
+        return Err(second_person());
+    }
+    let request: RotateRequest = body.json().await?;
+    let expires_ms = end(&caller, request.hours)?;
+    let secret = Secret::generate().map_err(|error| unmade(&error.to_string()))?;
+    let done = api.store.rotate_token_by(caller.0.actor(), &name, &secret, expires_ms).await;
+    done.map_err(|error| refused(&error))?;
+    Ok(Json(TokenMade { name, token: secret.expose().to_owned(), expires_ms }))
+}
+
+/// Make a token useless.
+#[utoipa::path(delete, path = "/v1/tokens/{name}", tag = "tokens",
+    params(("name" = String, Path, description = "The token's name.")), responses(
+    (status = 200, body = TokenView),
+    (status = "4XX", body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn revoke(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Answer<TokenView> {
+    let token = own(&api, &caller, &name)?;
+    api.store.revoke_token_by(caller.0.actor(), &name).await.map_err(|error| refused(&error))?;
+    Ok(Json(TokenView {
+        name,
+        repositories: token.repositories.iter().map(ToString::to_string).collect(),
+        verbs: token.verbs.iter().map(|verb| verb.as_str().to_owned()).collect(),
+        expires_ms: token.expires_ms,
+        expired: true,
+        created_ms: token.created_ms,
+        by: token.by,
+    }))
+}
+
+/// An agreement is of a second person: whoever could make that one's token would agree with himself.
+fn second_person() -> Refused {
+    let title = "tokens that approve are made and renewed on the registry's machine, or by whoever has them";
+    problem(403, "denied", title, "leave `approve` out, or ask whoever runs the registry")
+}
+
+/// Whether the caller holds all of that, and `operate` there.
+fn holds(caller: &Caller, verbs: &[Verb], patterns: &[Pattern]) -> bool {
+    caller.0.may_all(&[Verb::Operate], patterns) && caller.0.may_all(verbs, patterns)
+}
+
+/// A token that is for no more than the caller's; whether there is another of that name is not said.
+fn own(api: &Api, caller: &Caller, name: &str) -> Result<TokenInfo, Refused> {
+    caller.must(Verb::Operate)?;
+    let found = api.store.tokens().into_iter().find(|token| token.name == name);
+    let found = found.filter(|token| holds(caller, &token.verbs, &token.repositories));
+    found.ok_or_else(|| {
+        let title = "there is no such token that is for no more than yours";
+        problem(404, "not-found", title, "`tamis registry token list` lists those that are")
+    })
+}
+
+/// When a token ends: after so many hours, and never after that of whoever makes it.
+fn end(caller: &Caller, hours: Option<u64>) -> Result<Option<u64>, Refused> {
+    let asked = match hours {
+        None => None,
+        Some(hours) if (1..=MAX_HOURS).contains(&hours) => {
+            Some(now_ms().saturating_add(hours.saturating_mul(3_600_000)))
+        }
+        Some(hours) => {
+            let title = format!("a token lasts 1 to {MAX_HOURS} hours, not {hours}");
+            return Err(problem(400, "bad-request", title, "ask for that many"));
+        }
+    };
+    Ok(match (asked, caller.0.expires_ms()) {
+        (Some(asked), Some(own)) => Some(asked.min(own)),
+        (asked, own) => asked.or(own),
+    })
+}
+
+fn read<T: std::str::FromStr>(texts: &[String], what: &str, form: &str) -> Result<Vec<T>, Refused> {
+    let bad = |text: &str| {
+        let text: String = text.chars().filter(|one| !one.is_control()).take(80).collect();
+        problem(400, "bad-request", format!("{text:?} is not {what}"), &format!("write {form}"))
+    };
+    if texts.is_empty() || texts.len() > 100 {
+        return Err(problem(
+            400,
+            "bad-request",
+            format!("1 to 100 times {what}"),
+            &format!("write {form}"),
+        ));
+    }
+    texts.iter().map(|text| text.parse().map_err(|_| bad(text))).collect()
+}
+
+fn verbs(texts: &[String]) -> Result<Vec<Verb>, Refused> {
+    let all: Vec<&str> = Verb::ALL.iter().map(|verb| verb.as_str()).collect();
+    let mut verbs = Vec::new();
+    for text in texts {
+        let found = Verb::ALL.into_iter().find(|verb| verb.as_str() == text);
+        let bad = || {
+            problem(
+                400,
+                "bad-request",
+                "there is no such verb",
+                &format!("the verbs are {}", all.join(", ")),
+            )
+        };
+        verbs.push(found.ok_or_else(bad)?);
+    }
+    if verbs.is_empty() {
+        return Err(problem(
+            400,
+            "bad-request",
+            "a token has a verb",
+            &format!("the verbs are {}", all.join(", ")),
+        ));
+    }
+    Ok(verbs)
+}
+
+fn unmade(why: &str) -> Refused {
+    problem(503, "unavailable", why, "try again")
+}
+
+fn refused(error: &StoreError) -> Refused {
+    match error {
+        StoreError::TokenName(_) | StoreError::TokenExists(_) => {
+            problem(400, "bad-request", error.to_string(), "take another name")
+        }
+        StoreError::TokenUnknown(_) => {
+            problem(404, "not-found", error.to_string(), "`tamis registry token list` lists them")
+        }
+        _ => {
+            tracing::warn!(%error, "a token could not be written");
+            problem(503, "unavailable", "the journal cannot be reached or refuses", "try again")
+        }
+    }
+}

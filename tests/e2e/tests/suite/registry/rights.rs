@@ -1,0 +1,625 @@
+//! Rights follow what a document speaks of: every kind, every field that names something, every token.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::{Value, json};
+use tamis_e2e::Reply;
+use tamis_resources::{Names, names, schemas};
+use tempfile::TempDir;
+
+use super::{Caller, Registry, token};
+
+const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
+const GATEWAY_API: &str = "gateway.networking.k8s.io/v1";
+const TAMIS_API: &str = "tamis.dev/v1alpha1";
+/// Namespaces that documents are of and name; the last is that of security.
+const SPACES: [&str; 3] = ["acme", "shop", "security"];
+const ALL: [&str; 3] = ["observe", "operate", "approve"];
+
+impl Caller<'_> {
+    fn post(self, path: &str, body: &Value) -> Reply {
+        self.send("POST", path, JSON, body.to_string().as_bytes())
+    }
+
+    fn apply(self, documents: &[Value]) -> Reply {
+        self.apply_with(documents, &[], &[])
+    }
+
+    fn apply_with(self, documents: &[Value], files: &[(&str, &str)], removed: &[&str]) -> Reply {
+        let sources: Vec<Value> = documents
+            .iter()
+            .map(|one| json!({ "source": "test.yaml", "text": one.to_string() }))
+            .collect();
+        let files: Vec<Value> =
+            files.iter().map(|(path, text)| json!({ "path": path, "text": text })).collect();
+        let body =
+            json!({ "sources": sources, "files": files, "removed": removed, "confirm": true });
+        self.post("/v1/apply", &body)
+    }
+}
+
+fn document(kind: &str, namespace: &str, name: &str, spec: Value) -> Value {
+    let api = match kind {
+        "Gateway" | "HTTPRoute" | "GRPCRoute" => GATEWAY_API,
+        "ReferenceGrant" => "gateway.networking.k8s.io/v1beta1",
+        _ => TAMIS_API,
+    };
+    let metadata = json!({ "name": name, "namespace": namespace });
+    json!({ "apiVersion": api, "kind": kind, "metadata": metadata, "spec": spec })
+}
+
+/// A document of each kind that has a value in every field that names something, all of its own namespace.
+fn example(kind: &str, namespace: &str) -> Option<Value> {
+    let own = |kind: &str| json!({ "kind": kind, "name": "own", "namespace": namespace });
+    let target = |kind: &str| json!({ "kind": kind, "name": "own" });
+    let tls = json!({ "certificate": "c.crt", "key": "c.key", "ca": "ca.crt" });
+    let mirror =
+        || json!({ "type": "RequestMirror", "requestMirror": { "backendRef": own("Service") } });
+    let route = || {
+        let mut backend = own("Service");
+        backend["filters"] = json!([mirror()]);
+        json!({
+            "parentRefs": [own("Gateway")], "hostnames": ["own.example"],
+            "rules": [{ "filters": [mirror()], "backendRefs": [backend] }],
+        })
+    };
+    let spec = match kind {
+        "Gateway" => json!({
+            "listeners": [{ "name": "http", "port": 8080, "protocol": "HTTP" }],
+            "identity": format!("spiffe://m/{namespace}/example"), "tls": tls,
+        }),
+        "Service" => json!({
+            "ports": [{ "port": 80, "protocol": "http" }],
+            "identity": format!("spiffe://m/{namespace}/example"), "tls": tls,
+            "endpoints": [{ "address": "10.9.0.1:80", "sidecar": "10.9.0.1:15006" }],
+        }),
+        "HTTPRoute" | "GRPCRoute" => route(),
+        "ReferenceGrant" => json!({
+            "from": [{ "kind": "HTTPRoute", "namespace": namespace }], "to": [{ "kind": "Service" }],
+        }),
+        "Filter" => json!({ "world": "authorizer", "repository": format!("{namespace}/x") }),
+        "FilterAttachment" => json!({
+            "targetRefs": [target("Service")], "filter": format!("{namespace}/x"),
+            "phase": "authn", "order": 1, "config": {},
+        }),
+        "Grant" => json!({
+            "filter": format!("{namespace}/x"), "signedBy": { "keys": ["k"] },
+            "imports": { "http-client": { "hosts": ["x.example"] }, "secrets": { "names": ["s"] } },
+        }),
+        "TrustPolicy" => json!({
+            "namespaces": [format!("{namespace}/x")], "threshold": 1,
+            "keys": [{ "name": "k", "publicKeyFile": "example.pub" }],
+            "floorVersions": { format!("{namespace}/x"): "1.0.0" },
+        }),
+        "UpstreamPolicy" => json!({ "targetRefs": [target("Service")] }),
+        // They are not applied: pins and rollouts have their own addresses.
+        "Rollout" | "FiltersLock" => return None,
+        other => panic!("write an example of {other}"),
+    };
+    Some(document(kind, namespace, "example", spec))
+}
+
+/// The place in an example that a rule is about, with the map that it stands in.
+fn place<'a>(example: &'a mut Value, pattern: &str) -> &'a mut Value {
+    let pointer = pattern.replace('*', "0").replace("/{}", "");
+    let found = example.pointer_mut(&pointer);
+    found.unwrap_or_else(|| panic!("the example has nothing at {pattern}; write it there"))
+}
+
+/// What the tokens hold.
+#[derive(Clone, Copy, PartialEq)]
+enum Who {
+    Space(&'static str),
+    Nobody,
+}
+
+/// A case: the document, and the namespaces that one must hold all of; none: nobody but who holds everything.
+struct Case {
+    what: String,
+    document: Value,
+    needs: Option<Vec<&'static str>>,
+}
+
+/// What a field names in the namespace `far`, in a document of the namespace `own`.
+fn case(
+    kind: &str,
+    pattern: &str,
+    rule: Names,
+    own: &'static str,
+    far: &'static str,
+) -> Option<Case> {
+    let mut document = example(kind, own)?;
+    let authority = matches!(kind, "Grant" | "TrustPolicy");
+    let mut needs = if authority && own != "security" { None } else { Some(vec![own]) };
+    let mut also = |space: &'static str| needs.as_mut().into_iter().for_each(|all| all.push(space));
+    match rule {
+        Names::Nothing | Names::Itself | Names::OfReference => return None,
+        Names::Common => {
+            // Everybody may use it, wherever it is.
+            if pattern == "/spec/filter" {
+                *place(&mut document, pattern) = json!(format!("{far}/x"));
+            } else if far != own {
+                return None;
+            }
+        }
+        Names::Reference(_) => {
+            let parent = pattern.rsplit_once('/')?.0;
+            let reference = place(&mut document, parent);
+            if reference.get("namespace").is_some() {
+                reference["namespace"] = json!(far);
+                also(far);
+            } else if far != own {
+                return None;
+            }
+        }
+        Names::Target => {
+            if far != own {
+                return None;
+            }
+            *place(&mut document, "/spec/targetRefs/*") = json!({ "kind": "Mesh" });
+            needs = None;
+        }
+        Names::Service => return None,
+        Names::Filters => {
+            // Whoever is security decides about all of them.
+            if pattern.ends_with("{}") {
+                *place(&mut document, pattern) = json!({ format!("{far}/x"): "1.0.0" });
+            } else {
+                *place(&mut document, pattern) = json!(format!("{far}/x"));
+            }
+        }
+        Names::File => {
+            *place(&mut document, pattern) = json!(format!("{far}.json"));
+            also(far);
+        }
+        Names::Configuration => {
+            *place(&mut document, pattern) =
+                json!({ "issuers": [{ "jwks": { "file": format!("{far}.json") } }] });
+            also(far);
+        }
+        Names::Identity => {
+            *place(&mut document, pattern) = json!(format!("spiffe://m/{far}/seed"));
+            also(far);
+        }
+        Names::Socket => {
+            *place(&mut document, pattern) = json!(socket(far));
+            also(far);
+        }
+        Names::Host => {
+            document["spec"]["parentRefs"] = json!([{ "name": "open", "namespace": "infra" }]);
+            *place(&mut document, pattern) = json!(format!("{far}.example"));
+            also(far);
+        }
+        Names::Repository => {
+            *place(&mut document, pattern) = json!(format!("{far}/x"));
+            also(far);
+        }
+    }
+    Some(Case { what: format!("{kind} {pattern} of {own} names {far}"), document, needs })
+}
+
+fn socket(namespace: &str) -> String {
+    let at = SPACES.iter().position(|one| *one == namespace).unwrap();
+    format!("10.0.0.{}:15006", at + 1)
+}
+
+/// What each namespace has: a service with a sidecar, a file that a document names, a host of the shared gateway.
+fn seeds() -> Vec<Value> {
+    let allowed = json!({ "namespaces": { "from": "All" } });
+    let listener =
+        json!({ "name": "http", "port": 8080, "protocol": "HTTP", "allowedRoutes": allowed });
+    let mut seeds = vec![document("Gateway", "infra", "open", json!({ "listeners": [listener] }))];
+    for space in SPACES {
+        let tls = json!({ "certificate": "c.crt", "key": "c.key", "ca": "ca.crt" });
+        let service = json!({
+            "ports": [{ "port": 80, "protocol": "http" }],
+            "identity": format!("spiffe://m/{space}/seed"), "tls": tls,
+            "endpoints": [{ "address": "127.0.0.1:80", "sidecar": socket(space) }],
+        });
+        seeds.push(document("Service", space, "seed", service));
+        let attachment = json!({
+            "targetRefs": [{ "kind": "Service", "name": "seed" }], "filter": format!("{space}/x"),
+            "phase": "authn", "order": 9, "config": { "jwks": { "file": format!("{space}.json") } },
+        });
+        seeds.push(document("FilterAttachment", space, "seed", attachment));
+        let route = json!({
+            "parentRefs": [{ "name": "open", "namespace": "infra" }],
+            "hostnames": [format!("{space}.example")], "rules": [{}],
+        });
+        seeds.push(document("HTTPRoute", space, "seed", route));
+    }
+    seeds
+}
+
+#[test]
+fn a_document_is_written_by_whoever_holds_a_right_to_everything_it_speaks_of_and_nobody_else() {
+    let folder = TempDir::new().unwrap();
+    let tokens = SPACES.map(|space| {
+        (Who::Space(space), token(folder.path(), &[], space, &format!("{space}/*"), &ALL))
+    });
+    let admin = token(folder.path(), &[], "root", "*", &ALL);
+    let growth = ["--growth-approvals", "0"];
+    let registry = Registry::start(folder.path(), &growth);
+    let admin = registry.caller(&admin);
+    let files: Vec<(String, &str)> = SPACES.map(|space| (format!("{space}.json"), "{}")).into();
+    let files: Vec<(&str, &str)> =
+        files.iter().map(|(path, text)| (path.as_str(), *text)).collect();
+    let seeded = admin.apply_with(&seeds(), &files, &[]);
+    assert_eq!(seeded.status, 200, "{}", seeded.body);
+    let (mut count, mut passed) = (0, 0);
+    for (kind, _) in schemas() {
+        for (pattern, rule) in names(kind).unwrap() {
+            for (own, far) in
+                SPACES.iter().flat_map(|own| SPACES.iter().map(move |far| (*own, *far)))
+            {
+                let Some(case) = case(kind, &pattern, rule, own, far) else { continue };
+                let mut callers: Vec<(Who, Caller<'_>)> =
+                    tokens.iter().map(|(who, token)| (*who, registry.caller(token))).collect();
+                callers.push((Who::Nobody, registry.anonymous()));
+                for (who, caller) in callers {
+                    let reply = caller.apply(std::slice::from_ref(&case.document));
+                    let holds = |need: &&'static str| who == Who::Space(need);
+                    let may = case
+                        .needs
+                        .as_ref()
+                        .is_some_and(|needs| needs.iter().all(|need| holds(&need)));
+                    let wanted = match who {
+                        Who::Nobody => 401,
+                        Who::Space(_) if may => 200,
+                        Who::Space(_) => 403,
+                    };
+                    let token = match who {
+                        Who::Space(space) => space,
+                        Who::Nobody => "nobody",
+                    };
+                    assert_eq!(reply.status, wanted, "{} by {token}: {}", case.what, reply.body);
+                    count += 1;
+                    if wanted == 200 {
+                        passed += 1;
+                        // Whoever may write it may take it out, and nobody else.
+                        let key = format!("{kind}/{own}/example");
+                        for (other, token) in tokens.iter().filter(|(other, _)| *other != who) {
+                            let gone = registry.caller(token).apply_with(&[], &[], &[&key]);
+                            let name = matches!(other, Who::Space(space) if *space == own);
+                            assert!(gone.status == 403 || name, "{key}: {}", gone.body);
+                        }
+                        let gone = caller.apply_with(&[], &[], &[&key]);
+                        assert_eq!(gone.status, 200, "{key}: {}", gone.body);
+                    }
+                }
+            }
+        }
+    }
+    assert!(count >= 300 && passed >= 50, "{count} combinations, {passed} of them permitted");
+}
+
+#[test]
+fn a_token_of_one_namespace_changes_nothing_that_holds_for_others() {
+    let folder = TempDir::new().unwrap();
+    let acme = token(folder.path(), &[], "acme", "acme/*", &["operate", "observe", "push", "pull"]);
+    let mesh = token(folder.path(), &[], "mesher", "mesh", &["operate"]);
+    let admin = token(folder.path(), &[], "root", "*", &ALL);
+    let registry = Registry::start(folder.path(), &[]);
+    let (acme, mesh, admin) =
+        (registry.caller(&acme), registry.caller(&mesh), registry.caller(&admin));
+    let seeded = admin.apply_with(&seeds(), &[("security.json", "{}"), ("shop.json", "{}")], &[]);
+    assert_eq!(seeded.status, 200, "{}", seeded.body);
+    let trust = |space: &str| {
+        let keys = json!([{ "name": "k", "publicKeyFile": "own.pub" }]);
+        let spec = json!({ "namespaces": ["tamis/route"], "keys": keys, "threshold": 1 });
+        document("TrustPolicy", space, "x", spec)
+    };
+    let everywhere = document(
+        "FilterAttachment",
+        "acme",
+        "x",
+        json!({ "targetRefs": [{ "kind": "Mesh" }], "filter": "acme/x", "phase": "authn", "order": 5 }),
+    );
+    let grant = |filter: &str| document("Grant", "acme", "x", json!({ "filter": filter }));
+    for (what, reply) in [
+        ("a file of others", acme.apply_with(&[], &[("shop.json", "{\"keys\":[]}")], &[])),
+        ("a file of security", acme.apply_with(&[], &[("security.json", "{}")], &[])),
+        ("the same file of others", acme.apply_with(&[], &[("shop.json", "{}")], &[])),
+        ("the same document of others", acme.apply(&seeds()[4..5])),
+        ("a file of nobody", acme.apply_with(&[], &[("new.json", "{}")], &[])),
+        ("trust", acme.apply(&[trust("acme")])),
+        ("trust in the place of security", acme.apply(&[trust("security")])),
+        ("the mesh", acme.apply(&[everywhere.clone()])),
+        ("a grant for others", acme.apply(&[grant("tamis/jwt")])),
+        ("a grant for itself", acme.apply(&[grant("acme/x")])),
+        ("what is there", acme.apply_with(&[], &[], &["Service/shop/seed"])),
+        ("what is not there", acme.apply_with(&[], &[], &["Service/shop/nothing"])),
+        (
+            "a pin of all",
+            acme.post(
+                "/v1/pins",
+                &json!({ "service": "*", "filter": "acme/x", "version": "1.0.0" }),
+            ),
+        ),
+        (
+            "a pin of others",
+            acme.post(
+                "/v1/pins",
+                &json!({ "service": "shop/seed", "filter": "acme/x", "version": "1.0.0" }),
+            ),
+        ),
+        ("a revocation", acme.post("/v1/revocations", &json!({ "key": "k", "reason": "so" }))),
+        ("the mesh without the document", mesh.apply(&[everywhere.clone()])),
+    ] {
+        assert_eq!(reply.status, 403, "{what}: {}", reply.body);
+        let said = reply.json();
+        assert!(said["remedy"].as_str().is_some_and(|remedy| !remedy.is_empty()), "{what}: {said}");
+    }
+    // What is there and what is not there are refused alike.
+    let gone =
+        |key: &str| acme.apply_with(&[], &[], &[key]).json()["title"].as_str().unwrap().to_owned();
+    let (there, nowhere) = (gone("Service/shop/seed"), gone("Service/shop/never"));
+    assert_eq!(there.replace("seed", "never"), nowhere);
+    // A prune takes out its own, and nothing of others.
+    let own = document(
+        "Service",
+        "acme",
+        "own",
+        json!({ "ports": [{ "port": 80, "protocol": "http" }] }),
+    );
+    assert_eq!(acme.apply(&[own]).status, 200);
+    let pruned = acme.post("/v1/apply", &json!({ "prune": true, "confirm": true }));
+    assert_eq!(pruned.status, 200, "{}", pruned.body);
+    let list = admin.get("/v1/resources").json();
+    let keys: Vec<String> = list["items"].as_array().unwrap().iter().map(key).collect();
+    assert!(!keys.iter().any(|key| key.contains("/acme/")), "{keys:?}");
+    assert!(keys.contains(&"Service/shop/seed".to_owned()), "{keys:?}");
+    // With both rights it is theirs to do.
+    let both = token(folder.path(), &[], "both", "acme/*", &["operate"]);
+    drop(both);
+    let made = admin.post(
+        "/v1/tokens",
+        &json!({ "name": "acme-mesh", "repositories": ["acme/*", "mesh"], "verbs": ["operate"], "hours": 1 }),
+    );
+    assert_eq!(made.status, 200, "{}", made.body);
+    let made = made.json();
+    let both = registry.caller(made["token"].as_str().unwrap());
+    let written = both.apply(&[everywhere]);
+    assert_eq!(written.status, 200, "{}", written.body);
+}
+
+fn key(item: &Value) -> String {
+    let word = |name: &str| item[name].as_str().unwrap().to_owned();
+    format!("{}/{}/{}", word("kind"), word("namespace"), word("name"))
+}
+
+#[test]
+fn whoever_may_observe_one_namespace_sees_nothing_of_another() {
+    let folder = TempDir::new().unwrap();
+    let acme = token(folder.path(), &[], "acme", "acme/*", &["observe"]);
+    let admin = token(folder.path(), &[], "root", "*", &ALL);
+    let registry = Registry::start(folder.path(), &[]);
+    let (acme, admin) = (registry.caller(&acme), registry.caller(&admin));
+    let files = [("shop.json", "{\"hidden\":1}"), ("acme.json", "{}"), ("security.json", "{}")];
+    let seeded = admin.apply_with(&seeds(), &files, &[]);
+    assert_eq!(seeded.status, 200, "{}", seeded.body);
+    for path in
+        ["/v1/resources", "/v1/status", "/v1/log", "/v1/pins", "/v1/rollouts", "/v1/revocations"]
+    {
+        let reply = acme.get(path);
+        assert_eq!(reply.status, 200, "{path}: {}", reply.body);
+        for word in ["shop", "security", "infra", "hidden"] {
+            // Of its own route it may know the gateway that the route hangs on.
+            let own = word == "infra" && reply.body.contains("HTTPRoute/acme/seed");
+            assert!(own || !reply.body.contains(word), "{path} tells {word}: {}", reply.body);
+        }
+    }
+    assert!(acme.get("/v1/resources").body.contains("seed"));
+    assert!(acme.get("/v1/log").body.contains("Service/acme/seed"));
+    for (there, nowhere) in [
+        ("/v1/resources/Service/shop/seed", "/v1/resources/Service/shop/none"),
+        ("/v1/status?service=shop/seed", "/v1/status?service=shop/none"),
+        ("/v1/who-ran?service=shop/seed&atMs=1", "/v1/who-ran?service=shop/none&atMs=1"),
+        ("/v1/history?service=shop/seed", "/v1/history?service=shop/none"),
+    ] {
+        let (one, other) = (acme.get(there), acme.get(nowhere));
+        assert_eq!((one.status, other.status), (403, 403), "{there}");
+        assert_eq!(one.body.replace("seed", "none"), other.body, "{there}");
+    }
+    for path in ["/log/tile/entries/000.p/1", "/log/tile/0/000.p/1", "/v1/history?service=*"] {
+        assert_eq!(acme.get(path).status, 403, "{path}");
+    }
+    // Secrets in files are shown to nobody.
+    let set = "{\"keys\":[{\"kty\":\"oct\",\"k\":\"aHVudGVyMg\"}]}";
+    assert_eq!(admin.apply_with(&[], &[("shop.json", set)], &[]).status, 200);
+    assert!(!admin.get("/v1/log").body.contains("aHVudGVyMg"));
+    assert_eq!(acme.get("/v1/openapi.json").status, 200);
+}
+
+#[test]
+fn an_approval_counts_only_from_whoever_could_make_the_change_and_only_for_what_was_proposed() {
+    let folder = TempDir::new().unwrap();
+    let acme = token(folder.path(), &[], "acme", "acme/*", &["approve"]);
+    let shop = token(folder.path(), &[], "shop", "shop/*", &ALL);
+    let other = token(folder.path(), &[], "shop-too", "shop/*", &["approve"]);
+    let registry = Registry::start(folder.path(), &["--approvals", "1"]);
+    let (acme, shop, other) =
+        (registry.caller(&acme), registry.caller(&shop), registry.caller(&other));
+    let own = document(
+        "Service",
+        "shop",
+        "own",
+        json!({ "ports": [{ "port": 80, "protocol": "http" }] }),
+    );
+    let never = json!({ "subject": format!("sha256:{}", "0".repeat(64)) });
+    assert_eq!(other.post("/v1/approvals", &never).status, 404);
+    let asked = shop.apply(&[own.clone()]);
+    assert_eq!(asked.status, 409, "{}", asked.body);
+    let subject = json!({ "subject": asked.json()["subject"] });
+    let denied = acme.post("/v1/approvals", &subject);
+    assert_eq!(denied.status, 403, "{}", denied.body);
+    assert_eq!(shop.post("/v1/approvals", &subject).status, 200);
+    assert_eq!(shop.apply(&[own.clone()]).status, 409, "one's own approval does not count");
+    assert_eq!(other.post("/v1/approvals", &subject).status, 200);
+    let applied = shop.apply(&[own]);
+    assert_eq!(applied.status, 200, "{}", applied.body);
+}
+
+#[test]
+fn a_grant_or_a_trust_policy_that_allows_more_asks_for_the_approval_that_a_pin_would() {
+    let folder = TempDir::new().unwrap();
+    let one = token(folder.path(), &[], "one", "security/*", &ALL);
+    let two = token(folder.path(), &[], "two", "security/*", &["approve"]);
+    let registry = Registry::start(folder.path(), &[]);
+    let (one, two) = (registry.caller(&one), registry.caller(&two));
+    let grant = |imports: Value| {
+        document("Grant", "security", "x", json!({ "filter": "acme/x", "imports": imports }))
+    };
+    assert_eq!(one.apply(&[grant(json!({ "log": {} }))]).status, 200);
+    assert_eq!(one.apply(&[grant(json!({}))]).status, 200, "less asks nobody");
+    let more = grant(json!({ "log": {}, "crypto": {} }));
+    let asked = one.apply(&[more.clone()]);
+    assert_eq!(asked.status, 409, "{}", asked.body);
+    assert!(asked.body.contains("imports.crypto"), "{}", asked.body);
+    // Nor is it got round in two steps.
+    assert_eq!(one.apply_with(&[], &[], &["Grant/security/x"]).status, 200);
+    let asked = one.apply(&[more.clone()]);
+    assert_eq!(asked.status, 409, "{}", asked.body);
+    let subject = json!({ "subject": asked.json()["subject"] });
+    assert_eq!(two.post("/v1/approvals", &subject).status, 200);
+    let applied = one.apply(&[more]);
+    assert_eq!(applied.status, 200, "{}", applied.body);
+}
+
+/// The status of the answer to a head whose body never comes.
+fn answer_to_head(
+    registry: &Registry,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    length: usize,
+) -> u16 {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(&registry.address).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+    let bearer =
+        token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: test.example\r\n{bearer}content-type: application/json\r\n\
+         content-length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut reply = [0; 12];
+    match stream.read_exact(&mut reply) {
+        Ok(()) => std::str::from_utf8(&reply).unwrap()[9..].parse().unwrap(),
+        Err(_) => 0,
+    }
+}
+
+#[test]
+fn rights_are_decided_from_the_head_and_bodies_that_nobody_may_send_are_not_waited_for() {
+    let folder = TempDir::new().unwrap();
+    let observer = token(folder.path(), &[], "observer", "acme/*", &["observe"]);
+    let operator = token(folder.path(), &[], "worker", "acme/*", &["operate"]);
+    let registry = Registry::start(folder.path(), &[]);
+    let large = 60_000_000;
+    let writes = [
+        ("POST", "/v1/apply"),
+        ("POST", "/v1/pins"),
+        ("DELETE", "/v1/pins"),
+        ("POST", "/v1/rollback"),
+        ("POST", "/v1/approvals"),
+        ("POST", "/v1/revocations"),
+        ("POST", "/v1/rollouts"),
+        ("POST", "/v1/rollouts/x/move"),
+        ("POST", "/v1/tokens"),
+        ("POST", "/v1/tokens/x/rotate"),
+        ("PUT", "/v2/acme/x/manifests/latest"),
+        ("POST", "/v2/acme/x/blobs/uploads/"),
+        ("PATCH", "/v2/acme/x/blobs/uploads/00000000000000000000000000000000"),
+    ];
+    for (method, path) in writes {
+        assert_eq!(answer_to_head(&registry, method, path, None, large), 401, "{method} {path}");
+        let guessed = answer_to_head(&registry, method, path, Some("tamis_guessed"), large);
+        assert_eq!(guessed, 401, "{method} {path}");
+        let found = answer_to_head(&registry, method, path, Some(&observer), large);
+        assert_eq!(found, 403, "{method} {path} by an observer");
+    }
+    assert_eq!(answer_to_head(&registry, "POST", "/v1/plan", None, large), 401);
+    // Whoever may ask is told at once that so much is too much.
+    for (method, path) in [("POST", "/v1/pins"), ("POST", "/v1/rollback"), ("POST", "/v1/tokens")] {
+        for length in [65_537, large] {
+            let found = answer_to_head(&registry, method, path, Some(&operator), length);
+            assert_eq!(found, 413, "{method} {path} {length}");
+        }
+    }
+    let found = answer_to_head(&registry, "POST", "/v1/apply", Some(&operator), 70_000_000);
+    assert_eq!(found, 413);
+}
+
+#[test]
+fn everything_of_a_registry_is_for_its_owner_alone() {
+    let folder = TempDir::new().unwrap();
+    let admin = token(folder.path(), &[], "root", "*", &["pull", "push", "operate", "observe"]);
+    let registry = Registry::start(folder.path(), &[]);
+    assert!(registry.caller(&admin).push("acme/x", "latest", b"layer"));
+    assert_eq!(registry.caller(&admin).apply(&seeds()[..1]).status, 200);
+    let mut todo = vec![folder.path().join("data")];
+    let mut files = 0;
+    while let Some(path) = todo.pop() {
+        let metadata = std::fs::metadata(&path).unwrap();
+        let mode = metadata.permissions().mode() & 0o777;
+        if metadata.is_dir() {
+            assert_eq!(mode, 0o700, "{}", path.display());
+            todo.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        files += 1;
+        // The public halves of keys are for everybody, within a folder that is not.
+        let public = path.ends_with("director.json") || path.ends_with("log.pub");
+        assert!(public || mode == 0o600, "{} is {mode:o}", path.display());
+    }
+    assert!(files >= 6, "{files}");
+}
+
+#[test]
+fn tokens_are_made_listed_renewed_and_ended_from_afar_by_those_who_hold_as_much() {
+    let folder = TempDir::new().unwrap();
+    let admin = token(folder.path(), &[], "root", "*", &["pull", "push", "operate", "observe"]);
+    let acme =
+        token(folder.path(), &[], "acme", "acme/*", &["operate", "observe", "pull", "approve"]);
+    let second = token(folder.path(), &[], "second", "acme/*", &["approve", "operate"]);
+    let registry = Registry::start(folder.path(), &[]);
+    let (admin, acme) = (registry.caller(&admin), registry.caller(&acme));
+    let asks = |name: &str, place: &str, verb: &str, hours: Option<u64>| json!({ "name": name, "repositories": [place], "verbs": [verb], "hours": hours });
+    for (place, verb) in [
+        ("shop/*", "pull"),
+        ("*", "pull"),
+        ("acme/*", "push"),
+        ("acme/*", "approve"),
+        ("mesh", "operate"),
+    ] {
+        let reply = acme.post("/v1/tokens", &asks("more", place, verb, None));
+        assert_eq!(reply.status, 403, "{place} {verb}: {}", reply.body);
+    }
+    let named = acme.post("/v1/tokens", &asks("director", "acme/x", "observe", None));
+    assert_eq!(named.status, 400, "the registry's own name: {}", named.body);
+    let made = acme.post("/v1/tokens", &asks("ci", "acme/x", "observe", Some(1)));
+    assert_eq!(made.status, 200, "{}", made.body);
+    let made = made.json();
+    assert!(made["expiresMs"].is_u64());
+    let first = made["token"].as_str().unwrap().to_owned();
+    assert_eq!(registry.caller(&first).get("/v1/pins").status, 200);
+    let names = |caller: Caller<'_>| -> Vec<String> {
+        let list = caller.get("/v1/tokens").json();
+        let all = list.as_array().unwrap().iter();
+        all.map(|one| one["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(acme), ["acme", "ci", "second"]);
+    // Nobody becomes the second person that an agreement takes.
+    assert_eq!(acme.post("/v1/tokens/second/rotate", &json!({})).status, 403);
+    assert_eq!(registry.caller(&second).get("/v1/tokens").status, 200);
+    assert!(!admin.get("/v1/tokens").body.contains("tamis_"));
+    let renewed = acme.post("/v1/tokens/ci/rotate", &json!({ "hours": 2 })).json();
+    assert_eq!(registry.caller(&first).get("/v1/pins").status, 401);
+    let second = renewed["token"].as_str().unwrap().to_owned();
+    assert_eq!(registry.caller(&second).get("/v1/pins").status, 200);
+    assert_eq!(acme.send("DELETE", "/v1/tokens/root", &[], b"").status, 404);
+    assert_eq!(acme.send("DELETE", "/v1/tokens/ci", &[], b"").status, 200);
+    assert_eq!(registry.caller(&second).get("/v1/pins").status, 401);
+}
