@@ -29,10 +29,11 @@ const ATTACHMENT: [&str; 8] =
 const TARGET: [&str; 4] = ["group", "kind", "name", "sectionName"];
 const ROUTE: [&str; 3] = ["parentRefs", "hostnames", "rules"];
 const PARENT: [&str; 6] = ["group", "kind", "name", "namespace", "sectionName", "port"];
-const KINDS: [&str; 11] = [
+const KINDS: [&str; 12] = [
     "Gateway",
     "HTTPRoute",
     "GRPCRoute",
+    "ReferenceGrant",
     "Service",
     "Filter",
     "FilterAttachment",
