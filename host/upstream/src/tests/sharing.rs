@@ -51,7 +51,7 @@ const SLOW_US: u64 = 3_000_000;
 #[test]
 fn two_equal_endpoints_share_evenly_after_one_slow_first_answer() {
     for usual_us in [50, 200, 1_000, 5_000, 40_000] {
-        for requests in [200, 1_500, 5_000] {
+        for requests in [1_500, 5_000] {
             let mut client = Client::new(&[1, 1]);
             let counts = client.send(requests, |index, nth| match (index, nth) {
                 (1, 0) => SLOW_US,
