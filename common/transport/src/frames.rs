@@ -38,9 +38,19 @@ const PREFACE_OCTETS: usize = 24;
 /// Frames without use that a peer may have sent beyond what messages call for.
 pub const IDLE_FRAMES_MAX: u32 = 1_000;
 
+/// Who sends the frames that are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Peer {
+    /// Its requests are of use.
+    Client,
+    /// Its answers are, each once: an interim head (1xx) is not.
+    Server,
+}
+
 /// A stream whose frames are counted.
 #[derive(Debug)]
 pub struct Metered<IO> {
+    peer: Peer,
     /// None once the peer was sent away.
     io: Option<IO>,
     received: Frames,
@@ -53,16 +63,23 @@ pub struct Metered<IO> {
 impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Metered<IO> {
     /// Of a connection that a client opened, which may send `most` frames without use beyond what is called for.
     pub fn from_client(io: IO, most: u32) -> Self {
-        Self::new(io, most, Frames::after(PREFACE_OCTETS), Frames::after(0))
+        Self::new(Peer::Client, io, most)
     }
 
-    /// Of a connection to a server.
+    /// Of a connection to a server. Past the budget reading fails with an error of the kind
+    /// [`io::ErrorKind::InvalidData`]: the server broke the protocol, and the connection did not just break.
     pub fn to_server(io: IO, most: u32) -> Self {
-        Self::new(io, most, Frames::after(0), Frames::after(PREFACE_OCTETS))
+        Self::new(Peer::Server, io, most)
     }
 
-    fn new(io: IO, most: u32, received: Frames, sent: Frames) -> Self {
+    fn new(peer: Peer, io: IO, most: u32) -> Self {
+        let (client, server) = (Frames::after(PREFACE_OCTETS), Frames::after(0));
+        let (received, sent) = match peer {
+            Peer::Client => (client, server),
+            Peer::Server => (server, client),
+        };
         Self {
+            peer,
             io: Some(io),
             received,
             sent,
@@ -84,12 +101,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Metered<IO> {
     /// Counts what was read; false when the budget is used up.
     fn count(&mut self, octets: &[u8]) -> bool {
         self.turn_octets = self.turn_octets.saturating_add(octets.len());
-        let Self { received, budget, turn_frames, .. } = self;
+        let Self { peer, received, budget, turn_frames, .. } = self;
         let mut within = true;
         received.walk(octets, |frame| {
             *turn_frames = turn_frames.saturating_add(1);
             match frame.kind {
-                HEADERS => budget.earn(EARNED),
+                HEADERS if *peer == Peer::Client => budget.earn(EARNED),
+                // A whole answer, or trailers; of other heads a request of ours has paid for one.
+                HEADERS if frame.is_end() => {}
                 DATA | CONTINUATION if frame.length > 0 || frame.is_end() => {}
                 _ => within &= budget.spend(),
             }
@@ -109,7 +128,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Metered<IO> {
             tracing::debug!("a connection of frames without use is closed");
             drop(tokio::task::spawn_local(async move { linger::close(io, &goaway).await }));
         }
-        io::Error::other("the peer sends more frames without use than it may")
+        let kind = match self.peer {
+            Peer::Client => io::ErrorKind::Other,
+            Peer::Server => io::ErrorKind::InvalidData,
+        };
+        io::Error::new(kind, "the peer sends more frames without use than it may")
     }
 }
 
@@ -178,10 +201,10 @@ struct Frame {
 }
 
 impl Frame {
-    /// END_STREAM of DATA, END_HEADERS of CONTINUATION: without octets it ends something all the same.
+    /// END_STREAM of DATA and HEADERS, END_HEADERS of CONTINUATION: without octets it ends something all the same.
     fn is_end(self) -> bool {
         match self.kind {
-            DATA => self.flags & 0x1 != 0,
+            DATA | HEADERS => self.flags & 0x1 != 0,
             CONTINUATION => self.flags & 0x4 != 0,
             _ => false,
         }
@@ -302,9 +325,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> AsyncWrite for Metered<IO> {
 
 impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Metered<IO> {
     fn note_sent(&mut self, octets: &[u8]) {
-        let Self { sent, budget, .. } = self;
+        let Self { peer, sent, budget, .. } = self;
         sent.walk(octets, |frame| match frame.kind {
             DATA => budget.earn(EARNED),
+            HEADERS if *peer == Peer::Server => budget.earn(EARNED),
             // Its answer is one frame.
             PING => budget.earn(1),
             _ => {}
@@ -376,6 +400,42 @@ mod tests {
             assert_eq!(answer.get(3), Some(&GOAWAY), "{what}");
             assert_eq!(answer.get(13..), Some(&ENHANCE_YOUR_CALM[..]), "{what}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_answers_once_and_what_else_it_sends_is_counted() {
+        let interim = frame(HEADERS, 4, 1, &[0x48, 3, b'1', b'0', b'3']);
+        let (last, data) = (frame(HEADERS, 5, 1, &[0x88]), frame(DATA, 0, 1, b"a"));
+        for (what, one, passes) in [
+            ("final heads without content", &last, true),
+            ("content", &data, true),
+            ("interim heads", &interim, false),
+            ("PING", &frame(PING, 0, 0, &[0; 8]), false),
+            ("SETTINGS", &frame(SETTINGS, 0, 0, &[]), false),
+            ("WINDOW_UPDATE", &frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]), false),
+            ("empty DATA", &frame(DATA, 0, 1, &[]), false),
+        ] {
+            let octets = one.repeat(1_000);
+            let local = LocalSet::new();
+            let read = local.run_until(async move {
+                let (mut server, near) = tokio::io::duplex(16 << 20);
+                server.write_all(&octets).await.unwrap();
+                server.shutdown().await.unwrap();
+                Metered::to_server(near, 100).read_to_end(&mut Vec::new()).await
+            });
+            let error = read.await.err().map(|error| error.kind());
+            assert_eq!(error, (!passes).then_some(io::ErrorKind::InvalidData), "{what}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_of_ours_call_for_frames_of_a_server() {
+        let (_server, near) = tokio::io::duplex(1 << 16);
+        let mut metered = Metered::to_server(near, 100);
+        metered.budget.left = 0;
+        metered.write_all(PREFACE).await.unwrap();
+        metered.write_all(&frame(HEADERS, 5, 1, &[0x82]).repeat(2)).await.unwrap();
+        assert_eq!(metered.budget.left, 8);
     }
 
     #[tokio::test(start_paused = true)]

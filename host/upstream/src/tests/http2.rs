@@ -6,6 +6,7 @@ use bytes::Bytes;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tamis_exchange::Cause;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::spawn_local;
 
@@ -150,4 +151,69 @@ async fn a_connection_that_breaks_is_a_reset_of_its_streams() {
         assert_eq!((failure.cause, failure.untouched), (Cause::Reset, false), "{failure}");
     })
     .await;
+}
+
+/// Reads until a HEADERS frame came, then sends `endless` again and again.
+async fn floods(endless: &'static [u8]) -> (Target, Rc<Seen>) {
+    server::by_hand(move |_, mut stream| async move {
+        stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+        let mut preface = [0; 24];
+        stream.read_exact(&mut preface).await.unwrap();
+        loop {
+            let mut head = [0; 9];
+            stream.read_exact(&mut head).await.unwrap();
+            let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+            stream.read_exact(&mut vec![0; length]).await.unwrap();
+            if head[3] == 1 {
+                break;
+            }
+        }
+        let many = endless.repeat(100);
+        while stream.write_all(&many).await.is_ok() {}
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_flood_of_frames_without_use_is_the_upstreams_protocol() {
+    for (what, frame) in [
+        ("interim heads", &[0, 0, 5, 1, 4, 0, 0, 0, 1, 0x48, 3, b'1', b'0', b'3'][..]),
+        ("PING", &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]),
+        ("SETTINGS", &[0, 0, 0, 4, 0, 0, 0, 0, 0]),
+        ("WINDOW_UPDATE", &[0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
+        ("unknown", &[0, 0, 0, 0xbe, 0, 0, 0, 0, 0]),
+    ] {
+        on_worker(async {
+            let (target, _) = floods(frame).await;
+            let (_worker, upstream) = worker(config(Protocol::Http2, [target]));
+            let failure = fetch(&upstream, get("/")).await.unwrap_err();
+            assert!(failure.protocol && !failure.untouched, "{what}: {failure}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_head_with_too_many_fields_is_the_upstreams_protocol() {
+    for (fields, passes) in [(90, true), (101, false), (500, false)] {
+        on_worker(async {
+            let (target, _) = frames(move |_, mut connection| async move {
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    let mut response = Response::new(());
+                    for number in 0..fields {
+                        let name = http::HeaderName::try_from(format!("x-{number}")).unwrap();
+                        response.headers_mut().insert(name, "1".parse().unwrap());
+                    }
+                    drop(respond.send_response(response, true));
+                }
+            })
+            .await;
+            let (_worker, upstream) = worker(config(Protocol::Http2, [target]));
+            match fetch(&upstream, get("/")).await {
+                Ok(_) => assert!(passes, "{fields}"),
+                Err(failure) => assert!(failure.protocol && !passes, "{fields}: {failure}"),
+            }
+        })
+        .await;
+    }
 }
