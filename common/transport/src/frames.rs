@@ -32,6 +32,8 @@ const HEADERS: u8 = 1;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
+/// Flag of PING and SETTINGS (RFC 9113 §6.5, §6.7).
+const ACK: u8 = 0x1;
 
 /// The octets before the first frame of a client (RFC 9113 §3.4).
 const PREFACE_OCTETS: usize = 24;
@@ -329,8 +331,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Metered<IO> {
         sent.walk(octets, |frame| match frame.kind {
             DATA => budget.earn(EARNED),
             HEADERS if *peer == Peer::Server => budget.earn(EARNED),
-            // Its answer is one frame.
-            PING => budget.earn(1),
+            // Its answer is one frame; an answer of ours calls for none, or a flood of PING would pay for itself.
+            PING if frame.flags & ACK == 0 => budget.earn(1),
             _ => {}
         });
     }
@@ -468,6 +470,8 @@ mod tests {
         metered.budget.left = 0;
         metered.write_all(&frame(DATA, 0, 1, &[0; 100]).repeat(2)).await.unwrap();
         assert_eq!(metered.budget.left, 8);
+        metered.write_all(&frame(PING, ACK, 0, &[0; 8]).repeat(5)).await.unwrap();
+        assert_eq!(metered.budget.left, 8, "answers of ours pay for nothing");
     }
 
     #[tokio::test]
