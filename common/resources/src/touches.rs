@@ -106,6 +106,8 @@ const GATEWAY: &[(&str, Names)] = &[
     ("/listeners/*/port", Names::Common),
     ("/listeners/*/protocol", Names::Nothing),
     ("/listeners/*/hostname", Names::Nothing),
+    ("/listeners/*/upgrades/*", Names::Nothing),
+    ("/listeners/*/reasons", Names::Nothing),
     ("/listeners/*/tls/certificate", Names::Common),
     ("/listeners/*/tls/key", Names::Common),
     ("/listeners/*/tls/clientCa", Names::Common),
