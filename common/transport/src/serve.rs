@@ -231,6 +231,8 @@ where
             settle(&control, connect, leaves, &mut response);
             if old && ends_with_the_connection(&response) {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                // hyper adds `keep-alive` to a response of HTTP/1.1 to such a client.
+                *response.version_mut() = Version::HTTP_10;
             }
             Ok::<_, Infallible>(response)
         }

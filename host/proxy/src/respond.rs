@@ -28,6 +28,10 @@ pub(crate) fn take_head(
     remove_hop_by_hop(&mut headers);
     headers.remove(RETRIES);
     via(&mut headers, version);
+    if status == StatusCode::NOT_MODIFIED {
+        // Of no body it is no length; HTTP/1.1 leaves it out, so HTTP/2 does too (RFC 9110 §8.6).
+        headers.remove(header::CONTENT_LENGTH);
+    }
     course.exchange.status = Some(status);
     course.exchange.response_headers = headers;
 }
