@@ -152,9 +152,9 @@ fn another_spelling_of_a_field_of_the_gateway_is_nobodys() {
 #[test]
 fn trailers_of_others_go_no_further_in_either_direction() {
     let (send, receive) = mpsc::channel();
-    let address = raw(move |mut stream, _head| {
+    let address = raw(move |mut stream, head| {
         let mut body = Vec::new();
-        while !body.ends_with(b"\r\n\r\n") {
+        while head.contains("chunked") && !body.ends_with(b"\r\n\r\n") {
             let mut octet = [0];
             if stream.read_exact(&mut octet).is_err() {
                 break;
