@@ -33,6 +33,8 @@ const BYTE_BUCKETS: [f64; 10] = [
     4_194_304.0,
     16_777_216.0,
 ];
+/// Metrics of one filter, whichever of its instances defined them.
+const MAX_OWN: usize = 256;
 /// Octets of a name as a filter writes it.
 const MAX_NAME: usize = 200;
 /// Octets of a help text.
@@ -250,6 +252,13 @@ impl Metrics {
             } else {
                 Err(error("defined before with another kind, help or labels; choose another name"))
             };
+        }
+        // An instance that is made again and again could define other names each time.
+        let own = families.values().filter(|family| family.owner.as_deref() == owner).count();
+        if owner.is_some() && own >= MAX_OWN {
+            return Err(error(
+                "a filter has at most 256 metrics; define fewer, and the same each time",
+            ));
         }
         let failed =
             |e: prometheus::Error| MetricError { name: name.to_owned(), rule: e.to_string() };

@@ -109,6 +109,15 @@ fn sizes_that_a_filter_chooses_have_a_bound() {
 }
 
 #[test]
+fn names_that_change_with_every_instance_come_to_an_end() {
+    let metrics = Metrics::new();
+    let defined = (0..1_000).filter(|n| define(&metrics, "a/b", &format!("n{n}_total")).is_ok());
+    assert_eq!(defined.count(), MAX_OWN);
+    assert!(define(&metrics, "a/b", "n0_total").is_ok(), "what is there is found");
+    assert!(define(&metrics, "a/other", "n_total").is_ok(), "another filter has its own");
+}
+
+#[test]
 fn bounds_of_a_histogram_are_in_the_unit_of_its_name() {
     for (name, first, last) in [
         ("a_seconds", 0.0005, 5.0),
