@@ -80,12 +80,15 @@ impl Control {
             let needs = removals.needs(key);
             holder.holds_all(Verb::Operate, needs.iter().map(|(need, _)| need))
         };
-        for key in request.removed.iter().filter(|key| !state.documents().contains_key(*key)) {
-            // Whether it is there is not for everybody to know.
-            let place = key.split_once('/').map_or(key.as_str(), |(_, place)| place);
-            holder.must_hold(Verb::Operate, &Needs::of_services([place]))?;
-        }
         let sources::Read { mut applied, asked } = sources::read(request, state, &may)?;
+        // Whether a document is there, and what it speaks of, is not for everybody to find out.
+        let named = asked.documents.iter().map(|one| &one.key).chain(&request.removed);
+        for key in named {
+            let place = key.split_once('/').map_or(key.as_str(), |(_, place)| place);
+            if !holder.may_at(Verb::Observe, place) {
+                holder.must_hold(Verb::Operate, &Needs::of_services([place]))?;
+            }
+        }
         let all = request.prune && holder.may_at(Verb::Operate, "*");
         let orphans = if all { Orphans::All } else { Orphans::OfChange };
         for path in state.orphaned(&applied, orphans) {

@@ -453,7 +453,7 @@ fn an_approval_counts_only_from_whoever_could_make_the_change_and_only_for_what_
     let subject = json!({ "subject": asked.json()["subject"] });
     let denied = acme.post("/v1/approvals", &subject);
     assert_eq!(denied.status, 403, "{}", denied.body);
-    assert_eq!(shop.post("/v1/approvals", &subject).status, 200);
+    assert_eq!(shop.post("/v1/approvals", &subject).status, 409, "nobody agrees with himself");
     assert_eq!(shop.apply(&[own.clone()]).status, 409, "one's own approval does not count");
     assert_eq!(other.post("/v1/approvals", &subject).status, 200);
     let applied = shop.apply(&[own]);
@@ -500,8 +500,9 @@ fn answer_to_head(
     let bearer =
         token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: test.example\r\n{bearer}content-type: application/json\r\n\
-         content-length: {length}\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nhost: {}\r\n{bearer}content-type: application/json\r\n\
+         content-length: {length}\r\n\r\n",
+        registry.address
     );
     stream.write_all(head.as_bytes()).unwrap();
     let mut reply = [0; 12];
