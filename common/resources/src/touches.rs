@@ -329,6 +329,7 @@ const ROLLOUT: &[(&str, Names)] = &[
     ("/gates/maxDenialDelta", Names::Nothing),
     ("/gates/maxAddedP99Ms", Names::Nothing),
     ("/gates/maxRefusals", Names::Nothing),
+    ("/progressDeadline", Names::Nothing),
     ("/shadow/minSamples", Names::Nothing),
     ("/shadow/maxDifferences", Names::Nothing),
     ("/onBreach", Names::Nothing),
