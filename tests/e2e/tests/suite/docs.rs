@@ -126,7 +126,7 @@ fn the_tutorial_followed_by_its_commands_ends_with_a_refused_request() {
     assert!(refused.contains("x-tamis-reason: my-agents.blocked"), "{refused}");
     assert!(said("/filters").contains("acme/my-agents"));
     let known = said("tamis history");
-    assert!(known.contains("gateway:shop/edge") && known.contains("pinned 0.1.0"), "{known}");
+    assert!(known.contains("shop/edge") && known.contains("pinned 0.1.0"), "{known}");
 }
 
 /// Runs the blocks of a page one after the other, as somebody in one terminal does: what one exports, the next ones have.
