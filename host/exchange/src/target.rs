@@ -116,6 +116,10 @@ pub fn normal_path(path_and_query: &str, rules: PathRules) -> Result<Cow<'_, str
     }
     let end = octets.iter().position(|octet| *octet == b'?').unwrap_or(octets.len());
     let (path, query) = path_and_query.split_at_checked(end).ok_or(TargetError::Octets)?;
+    // No request target holds them (RFC 3986 §3.4), and the `http` crate sends none with them.
+    if query.bytes().any(|octet| matches!(octet, b'"' | b'<' | b'>')) {
+        return Err(TargetError::Octets);
+    }
     if is_plain(path.as_bytes()) {
         return Ok(Cow::Borrowed(path_and_query));
     }

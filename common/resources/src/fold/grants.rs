@@ -22,7 +22,7 @@ impl<'a> Fold<'a> {
             .map(|(document, spec)| {
                 (
                     spec.filter.clone(),
-                    Claim { document: *document, pointer: "/spec/filter".to_owned() },
+                    Claim { document: document, pointer: "/spec/filter".to_owned() },
                 )
             })
             .collect();

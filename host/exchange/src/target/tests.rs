@@ -54,6 +54,8 @@ fn a_path_with_two_readings_is_refused() {
         ("/a#b", E::Octets),
         ("/é", E::Octets),
         ("/a?é", E::Octets),
+        ("/a?<b>", E::Octets),
+        ("/a?\"", E::Octets),
         ("/%", E::Escape),
         ("/%4", E::Escape),
         ("/%zz", E::Escape),

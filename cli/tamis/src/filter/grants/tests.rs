@@ -128,7 +128,8 @@ const SPEAKING: [&str; 4] =
     ["../../host/engine/src", "../../host/exchange/src", "../../host/node/src", "src"];
 
 /// Words in backticks that stand beside a grant in a message and are no field of it.
-const OTHERS: [&str; 9] = [
+const OTHERS: [&str; 10] = [
+    "kind",
     "tick",
     "interest.writes",
     "interest.reads",
