@@ -170,7 +170,7 @@ mod tests {
                         .for_each(|(at, one)| seek(one, &format!("{place}/{at}"), found));
                 }
                 Json::String(text) if text == "bad" => {
-                    found.push((place.to_owned(), "it is bad".to_owned()))
+                    found.push((place.to_owned(), "it is bad".to_owned()));
                 }
                 _ => {}
             }

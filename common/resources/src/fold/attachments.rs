@@ -136,7 +136,7 @@ impl<'a> Fold<'a> {
             let mut own: Vec<&Target> = targets.found.iter().filter(|one| !one.all).collect();
             own.sort();
             own.dedup();
-            let claim = || Claim { document: document, pointer: "/spec/order".to_owned() };
+            let claim = || Claim { document, pointer: "/spec/order".to_owned() };
             claims
                 .extend(own.into_iter().map(|it| ((it.clone(), spec.phase, spec.order), claim())));
         }

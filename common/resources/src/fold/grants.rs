@@ -20,10 +20,7 @@ impl<'a> Fold<'a> {
         let claims: Vec<_> = all
             .iter()
             .map(|(document, spec)| {
-                (
-                    spec.filter.clone(),
-                    Claim { document: document, pointer: "/spec/filter".to_owned() },
-                )
+                (spec.filter.clone(), Claim { document, pointer: "/spec/filter".to_owned() })
             })
             .collect();
         let lost = self.contradictions(&claims, "grant.conflict", |filter| {

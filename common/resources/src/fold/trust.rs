@@ -19,7 +19,7 @@ impl<'a> Fold<'a> {
             .flat_map(|(document, spec)| {
                 spec.namespaces.iter().enumerate().map(|(at, pattern)| {
                     let pointer = format!("/spec/namespaces/{at}");
-                    (pattern.clone(), Claim { document: document, pointer })
+                    (pattern.clone(), Claim { document, pointer })
                 })
             })
             .collect();

@@ -201,7 +201,7 @@ fn a_certificate_that_does_not_work_is_refused_before_it_is_put_into_use() {
         ("", &[SERVER], |_| {}),
         ("expired at", &[SERVER], |params| params.not_after = rcgen::date_time_ymd(2001, 1, 1)),
         ("not count before", &[SERVER], |params| {
-            params.not_before = rcgen::date_time_ymd(2999, 1, 1)
+            params.not_before = rcgen::date_time_ymd(2999, 1, 1);
         }),
         ("has to be for spiffe://shop/server", &[CLIENT], |_| {}),
         ("has to be for spiffe://shop/server", &[], |_| {}),

@@ -262,7 +262,7 @@ fn a_document_is_written_by_whoever_holds_a_right_to_everything_it_speaks_of_and
                     let may = case
                         .needs
                         .as_ref()
-                        .is_some_and(|needs| needs.iter().all(|need| holds(&need)));
+                        .is_some_and(|needs| needs.iter().all(|need| holds(need)));
                     let wanted = match who {
                         Who::Nobody => 401,
                         Who::Space(_) if may => 200,
@@ -324,7 +324,7 @@ fn a_token_of_one_namespace_changes_nothing_that_holds_for_others() {
         ("a file of nobody", acme.apply_with(&[], &[("new.json", "{}")], &[])),
         ("trust", acme.apply(&[trust("acme")])),
         ("trust in the place of security", acme.apply(&[trust("security")])),
-        ("the mesh", acme.apply(&[everywhere.clone()])),
+        ("the mesh", acme.apply(std::slice::from_ref(&everywhere))),
         ("a grant for others", acme.apply(&[grant("tamis/jwt")])),
         ("a grant for itself", acme.apply(&[grant("acme/x")])),
         ("what is there", acme.apply_with(&[], &[], &["Service/shop/seed"])),
@@ -344,7 +344,7 @@ fn a_token_of_one_namespace_changes_nothing_that_holds_for_others() {
             ),
         ),
         ("a revocation", acme.post("/v1/revocations", &json!({ "key": "k", "reason": "so" }))),
-        ("the mesh without the document", mesh.apply(&[everywhere.clone()])),
+        ("the mesh without the document", mesh.apply(std::slice::from_ref(&everywhere))),
     ] {
         assert_eq!(reply.status, 403, "{what}: {}", reply.body);
         let said = reply.json();
@@ -448,13 +448,17 @@ fn an_approval_counts_only_from_whoever_could_make_the_change_and_only_for_what_
     );
     let never = json!({ "subject": format!("sha256:{}", "0".repeat(64)) });
     assert_eq!(other.post("/v1/approvals", &never).status, 404);
-    let asked = shop.apply(&[own.clone()]);
+    let asked = shop.apply(std::slice::from_ref(&own));
     assert_eq!(asked.status, 409, "{}", asked.body);
     let subject = json!({ "subject": asked.json()["subject"] });
     let denied = acme.post("/v1/approvals", &subject);
     assert_eq!(denied.status, 403, "{}", denied.body);
     assert_eq!(shop.post("/v1/approvals", &subject).status, 409, "nobody agrees with himself");
-    assert_eq!(shop.apply(&[own.clone()]).status, 409, "one's own approval does not count");
+    assert_eq!(
+        shop.apply(std::slice::from_ref(&own)).status,
+        409,
+        "one's own approval does not count"
+    );
     assert_eq!(other.post("/v1/approvals", &subject).status, 200);
     let applied = shop.apply(&[own]);
     assert_eq!(applied.status, 200, "{}", applied.body);
@@ -473,12 +477,12 @@ fn a_grant_or_a_trust_policy_that_allows_more_asks_for_the_approval_that_a_pin_w
     assert_eq!(one.apply(&[grant(json!({ "log": {} }))]).status, 200);
     assert_eq!(one.apply(&[grant(json!({}))]).status, 200, "less asks nobody");
     let more = grant(json!({ "log": {}, "crypto": {} }));
-    let asked = one.apply(&[more.clone()]);
+    let asked = one.apply(std::slice::from_ref(&more));
     assert_eq!(asked.status, 409, "{}", asked.body);
     assert!(asked.body.contains("imports.crypto"), "{}", asked.body);
     // Nor is it got round in two steps.
     assert_eq!(one.apply_with(&[], &[], &["Grant/security/x"]).status, 200);
-    let asked = one.apply(&[more.clone()]);
+    let asked = one.apply(std::slice::from_ref(&more));
     assert_eq!(asked.status, 409, "{}", asked.body);
     let subject = json!({ "subject": asked.json()["subject"] });
     assert_eq!(two.post("/v1/approvals", &subject).status, 200);
