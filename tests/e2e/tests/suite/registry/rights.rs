@@ -259,10 +259,7 @@ fn a_document_is_written_by_whoever_holds_a_right_to_everything_it_speaks_of_and
                 for (who, caller) in callers {
                     let reply = caller.apply(std::slice::from_ref(&case.document));
                     let holds = |need: &&'static str| who == Who::Space(need);
-                    let may = case
-                        .needs
-                        .as_ref()
-                        .is_some_and(|needs| needs.iter().all(|need| holds(need)));
+                    let may = case.needs.as_ref().is_some_and(|needs| needs.iter().all(holds));
                     let wanted = match who {
                         Who::Nobody => 401,
                         Who::Space(_) if may => 200,
