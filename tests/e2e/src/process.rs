@@ -107,7 +107,8 @@ impl Running {
             );
             assert!(
                 ended.is_none(),
-                "it ended ({ended:?}) before: {what}; it said {}",
+                "it ended ({ended:?}) before: {what}; it said {:?} {}",
+                self.events(),
                 self.errors()
             );
             std::thread::sleep(Duration::from_millis(10));

@@ -96,7 +96,7 @@ impl<'a> RequestLine<'a> {
     fn check_target(&self) -> Result<(), GateRefusal> {
         let visible = self.target.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'#');
         let form = if self.method == b"CONNECT" {
-            is_host(self.target) && self.target.contains(&b':')
+            is_host(self.target) && self.target.contains(&b':') && !self.target.ends_with(b":")
         } else {
             match self.target.first() {
                 Some(b'/') => true,
@@ -308,7 +308,8 @@ fn is_host(host: &[u8]) -> bool {
     named && port.is_none_or(is_port)
 }
 
+/// `*DIGIT` (RFC 3986 §3.2.3): none at all is the port that the scheme implies.
 fn is_port(port: &[u8]) -> bool {
     port.iter().all(u8::is_ascii_digit)
-        && str::from_utf8(port).is_ok_and(|port| port.parse::<u16>().is_ok())
+        && str::from_utf8(port).is_ok_and(|port| port.is_empty() || port.parse::<u16>().is_ok())
 }

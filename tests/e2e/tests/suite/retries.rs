@@ -200,7 +200,7 @@ fn proxies_on_the_way_do_not_multiply_the_attempts_of_one_request() {
     let failing = Backend::start();
     failing.answers(Answer::Status(503));
     let folder = mesh(failing.address);
-    let running = up(folder.path(), &[]);
+    let running = up(folder.path(), &["--no-apps"]);
     running.event("the mesh is up", |event| event["event"] == "up");
     let before = failing.count();
     assert_eq!(get(&folder.http, "/").status, 503);
