@@ -61,8 +61,8 @@ fn problems_of_a_proxy_travel_to_status_and_its_end_is_disconnected_since() {
     let well = proxy(&registry, |one| one["connected"] == true);
     assert!(well["problems"].is_null(), "{well}");
     assert_eq!(condition(&registry, "Programmed")["status"], true);
-    // A certificate that is named and not there.
-    plane.folder.edit("mesh.yaml", "certs/edge.crt", "certs/nowhere.crt");
+    // A certificate of a listener that is named and not there: the one before goes on.
+    plane.folder.edit("mesh.yaml", "certs/server.crt", "certs/nowhere.crt");
     registry.did(&["apply", "-f", ".", "--confirm"]);
     let wrong =
         proxy(&registry, |one| one["problems"].as_array().is_some_and(|all| !all.is_empty()));
@@ -72,7 +72,7 @@ fn problems_of_a_proxy_travel_to_status_and_its_end_is_disconnected_since() {
     assert_eq!(problems["proxies"][0]["node"], EDGE, "{problems}");
     let programmed = condition(&registry, "Programmed");
     assert!(programmed["message"].as_str().unwrap().contains("nowhere.crt"), "{programmed}");
-    plane.folder.edit("mesh.yaml", "certs/nowhere.crt", "certs/edge.crt");
+    plane.folder.edit("mesh.yaml", "certs/nowhere.crt", "certs/server.crt");
     registry.did(&["apply", "-f", ".", "--confirm"]);
     proxy(&registry, |one| one["problems"].is_null());
 
