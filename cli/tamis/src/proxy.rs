@@ -169,7 +169,7 @@ impl Log {
     }
 }
 
-/// Runs the proxy until it is told to end, or asks one that runs.
+/// Runs the proxy until it receives a signal to end, or sends a question to a running one.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     match &arguments.command {
         Some(command) => ask::run(command, output),
@@ -180,7 +180,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
 fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
     let Some(name) = &arguments.node else { bail!("--node says which proxy") };
     let run = RunFolder::open(arguments.run_folder.as_deref());
-    // Nobody is kept from serving by it: what is missing is told to whoever asks.
+    // Without its run folder a proxy still serves; the note names what is missing.
     let run = run.inspect_err(|error| output::note(&format!("{error:#}"))).ok();
     let (predecessor, inherited) = arguments.inherit(run.as_ref(), name)?;
     let access_log = arguments.access_log_file.as_deref();
@@ -266,7 +266,7 @@ struct Start<'a> {
 }
 
 impl Start<'_> {
-    /// Runs a proxy that asks a director what it is to run.
+    /// Runs a proxy that receives its plan from a director.
     fn following(
         self,
         shared: &Shared,

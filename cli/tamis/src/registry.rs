@@ -219,7 +219,7 @@ impl Serve {
     }
 }
 
-/// Runs the registry until it is told to end, or does something about tokens.
+/// Runs the registry until it receives a signal to end, or carries out a command about tokens.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     match &arguments.command {
         None => serve(&arguments.serve, output),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 /// Lines that are shown around what differs.
 const AROUND: usize = 2;
-/// The most lines of which the longest common part is looked for; of more, all of the middle is said to be other.
+/// The most lines between which a longest common part is searched. A longer middle counts as changed as a whole.
 const MOST: usize = 2_000;
 
 /// A line, and where it is.

@@ -1,4 +1,4 @@
-//! `tamis proxy config NODE` and its like: what a proxy that runs says of itself, and what it is told to do.
+//! `tamis proxy config NODE` and the like: questions and orders to the admin listener of a running proxy.
 
 use super::run::RunFolder;
 use crate::output::{self, Output};

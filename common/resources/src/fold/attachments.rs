@@ -51,7 +51,7 @@ type Slot = (Target, Phase, i32);
 #[derive(Default)]
 struct Targets {
     found: Vec<Target>,
-    /// It guards, and a part of what it is to guard is not known or not enforced: it is refused as a whole.
+    /// A guard of which a part is unknown or not enforced; it is refused as a whole.
     unguarded: Option<Problem>,
 }
 

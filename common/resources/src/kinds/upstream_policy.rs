@@ -46,7 +46,7 @@ shapes! {
         pub stats_window: Option<Millis>,
         /// How much retries may add.
         pub retry_budget: Option<RetryBudget>,
-        /// Time between two probes of a silent connection: pings of HTTP/2, TCP keep-alive of HTTP/1.1; none when not said.
+        /// Time between two probes of a silent connection: pings of HTTP/2, TCP keep-alive of HTTP/1.1. Without it, no probes.
         pub keep_alive: Option<Millis>,
         /// The most fields in the head of a response; 100 when not said. A response with more is 502 `upstream.protocol`.
         #[schemars(range(min = 1, max = 1000))]
