@@ -26,7 +26,7 @@ pub use objects::Objects;
 pub use postgres::Postgres;
 pub use process::{Running, tamis, up};
 pub use relay::Relay;
-pub use tamis_ports::free as free_port;
+pub use tamis_ports::{SHIFT as PORT_SHIFT, free as free_port};
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -39,14 +39,21 @@ pub fn root() -> PathBuf {
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Asks again and again until it is so; fails with `what` after three minutes.
+/// Asks again and again until there is an answer; fails with `what` after three minutes.
 pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    eventually_or(what, || ask().ok_or_else(String::new))
+}
+
+/// The same, where each answer that is not the awaited one is in the message of the failure.
+pub fn eventually_or<T>(what: &str, mut ask: impl FnMut() -> Result<T, String>) -> T {
     let until = Instant::now() + PATIENCE;
     loop {
-        if let Some(found) = ask() {
-            return found;
+        match ask() {
+            Ok(found) => return found,
+            Err(last) => {
+                assert!(Instant::now() < until, "not within three minutes: {what}; last: {last}");
+            }
         }
-        assert!(Instant::now() < until, "not within three minutes: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -67,8 +67,13 @@ impl Running {
         let errors = Arc::new(Mutex::new(String::new()));
         let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let (to, errs) = (Arc::clone(&events), Arc::clone(&errors));
+        // What a process prints is shown with a test that fails: a thread inherits the capture of its test.
+        let name = format!("{} {}", arguments.first().unwrap_or(&"tamis"), child.id());
+        let shown = name.clone();
+        println!("{name}: started");
         let out_reader = std::thread::spawn(move || {
             for line in BufReader::new(out).lines().map_while(Result::ok) {
+                println!("{shown}: {line}");
                 if let Ok(event) = serde_json::from_str(&line) {
                     to.lock().unwrap().push(event);
                 }
@@ -76,6 +81,7 @@ impl Running {
         });
         let err_reader = std::thread::spawn(move || {
             for line in BufReader::new(err).lines().map_while(Result::ok) {
+                println!("{name}! {line}");
                 let mut errors = errs.lock().unwrap();
                 errors.push_str(&line);
                 errors.push('\n');

@@ -2,7 +2,8 @@
 //!
 //! A port asked of the kernel (`bind` to port 0) is one of its ephemeral range: between the moment it is given back and
 //! the moment the process under test listens on it, any outgoing connection of this machine may take it. The ports
-//! handed out here lie below that range and are each handed out once per process.
+//! handed out here lie in the lower half of what is below that range, and each is handed out once per process. The upper
+//! half is for a second process with the same ports: what is [`SHIFT`] above a port that was handed out is free as well.
 
 use std::net::{SocketAddr, TcpListener};
 use std::ops::Range;
@@ -14,8 +15,11 @@ const LOWEST: u16 = 10_000;
 /// Where Linux begins its ephemeral ports when nothing else is set (`ip_local_port_range`, ip(7)).
 const EPHEMERAL: u16 = 32_768;
 
+/// How far above a port of [`free`] the port lies that is handed out with it.
+pub const SHIFT: u16 = 11_000;
+
 /// A port of loopback that nobody listens on, that no outgoing connection will take, and that this process was not
-/// given before.
+/// given before. The port that is [`SHIFT`] above it is free as well.
 ///
 /// # Panics
 ///
@@ -34,7 +38,9 @@ pub fn free() -> u16 {
         let turn = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
         let place = turn % u32::from(ports.end - ports.start);
         let port = ports.start.saturating_add(u16::try_from(place).unwrap_or(0));
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        if TcpListener::bind(("127.0.0.1", port)).is_ok()
+            && TcpListener::bind(("127.0.0.1", port.saturating_add(SHIFT))).is_ok()
+        {
             return port;
         }
     }
@@ -54,14 +60,14 @@ pub fn address() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], free()))
 }
 
-/// Ports below those the kernel hands out.
+/// The lower half of the ports below those that the kernel hands out.
 fn range() -> Range<u16> {
     let text =
         std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let first = text.split_whitespace().next().and_then(|first| first.parse::<u16>().ok());
-    let end = first.unwrap_or(EPHEMERAL);
+    let end = first.unwrap_or(EPHEMERAL).saturating_sub(SHIFT);
     // A machine with hardly any port below its ephemeral range gets some all the same.
-    if end > LOWEST + 1_000 { LOWEST..end } else { LOWEST..EPHEMERAL }
+    if end > LOWEST + 1_000 { LOWEST..end.min(LOWEST + SHIFT) } else { LOWEST..LOWEST + SHIFT }
 }
 
 #[cfg(test)]

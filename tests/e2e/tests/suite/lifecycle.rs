@@ -196,11 +196,11 @@ fn a_copy_of_a_mesh_is_refused_with_its_keys_and_a_second_mesh_has_ports_of_its_
     assert!(!refused.status.success() && said.contains("is a copy of"), "{said}");
     fs::remove_dir_all(to.join(".tamis")).unwrap();
     let first = tamis_e2e::up(shop.folder.path(), &[]);
-    let second = tamis_e2e::up(&to, &["--port-offset", "11000"]);
+    let second = tamis_e2e::up(&to, &["--port-offset", &tamis_e2e::PORT_SHIFT.to_string()]);
     let event = second.event("the second mesh is up", |event| event["event"] == "up");
     let port = |address: &str| address.rsplit(':').next().unwrap().parse::<u16>().unwrap();
     let http = event["proxies"][0]["listeners"][0]["address"].as_str().unwrap().to_owned();
-    assert_eq!(port(&http), port(&shop.http) + 11_000);
+    assert_eq!(port(&http), port(&shop.http) + tamis_e2e::PORT_SHIFT);
     for address in [&http, &shop.http] {
         assert_eq!(get(address, "/").status, 200);
     }

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use serde_json::Value;
-use tamis_e2e::{Backend, Folder, Relay, Running, eventually, free_port, get, tamis};
+use tamis_e2e::{
+    Backend, Folder, Relay, Running, eventually, eventually_or, free_port, get, tamis,
+};
 
 use crate::guests::{self, GRANT};
 
@@ -303,11 +305,13 @@ impl Registry {
         what: &str,
         is: impl Fn(&Value) -> bool,
     ) -> Value {
-        eventually(&format!("{slot} of {node} {what}"), || {
+        eventually_or(&format!("{slot} of {node} {what}"), || {
             let status = self.did(&["status"]);
-            let proxy = status["proxies"].as_array()?.iter().find(|one| one["node"] == node)?;
-            let slots = proxy["slots"].as_array()?;
-            slots.iter().find(|one| one["slot"] == slot && is(one)).cloned()
+            let every = |value: &Value| value.as_array().cloned().unwrap_or_default();
+            let proxy = every(&status["proxies"]).into_iter().find(|one| one["node"] == node);
+            let slots = every(&proxy.unwrap_or_default()["slots"]);
+            let found = slots.into_iter().find(|one| one["slot"] == slot && is(one));
+            found.ok_or_else(|| format!("{status}; the registry wrote {}", self.running.errors()))
         })
     }
 
