@@ -186,7 +186,7 @@ fn the_resources_trust_and_policy_know_no_runtime_and_no_network() {
 
 #[test]
 fn the_director_and_push_can_do_no_input_and_output() {
-    for member in ["tamis-director", "tamis-sync", "tamis-api"] {
+    for member in ["tamis-ambient", "tamis-director", "tamis-sync", "tamis-api"] {
         let shipped = shipped(member);
         for door in ["tokio", "socket2", "mio", "hyper", "rustls", "rusqlite", "wasmtime"] {
             assert!(!shipped.contains_key(door), "{member} reaches {door}");
