@@ -50,13 +50,22 @@ pub struct Handed {
 pub struct Giver(Socket);
 
 impl Giver {
-    /// Listens at `path`, where nothing may be.
+    /// Listens at `path`. A socket that a process left there when it was killed is replaced: a number of a process is
+    /// given again, and in a container it is the same after each start.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// `AddrInUse` when a process listens there or when there is something other than a socket; else what the operating
+    /// system reports.
     pub fn bind(path: &Path) -> io::Result<Self> {
+        let address = SockAddr::unix(path)?;
         let socket = Socket::new(Domain::UNIX, Type::SEQPACKET, None)?;
-        socket.bind(&SockAddr::unix(path)?)?;
+        if let Err(error) = socket.bind(&address) {
+            if error.kind() != io::ErrorKind::AddrInUse || !is_left_behind(path, &address)? {
+                return Err(error);
+            }
+            std::fs::remove_file(path)?;
+            socket.bind(&address)?;
+        }
         socket.listen(BACKLOG)?;
         Ok(Self(socket))
     }
@@ -113,6 +122,19 @@ impl Predecessor {
     pub fn serving(self) -> io::Result<()> {
         self.0.send(SERVING).map(drop)
     }
+}
+
+/// Whether there is a socket on which no process listens.
+fn is_left_behind(path: &Path, address: &SockAddr) -> io::Result<bool> {
+    use std::os::unix::fs::FileTypeExt as _;
+    if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
+        return Ok(false);
+    }
+    let asked = Socket::new(Domain::UNIX, Type::SEQPACKET, None)?;
+    // A queue that is full is one of a process that lives; it is not waited for.
+    asked.set_nonblocking(true)?;
+    let refused = asked.connect(address);
+    Ok(refused.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
 }
 
 fn handed(message: &[u8], socket: BoundListener) -> io::Result<Handed> {

@@ -52,12 +52,33 @@ fn a_successor_has_the_very_sockets_and_what_waits_in_their_queues() {
 }
 
 #[test]
+fn a_socket_that_a_killed_process_left_is_replaced_and_nothing_else_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("give");
+    drop(Giver::bind(&path).unwrap());
+    assert!(path.exists(), "a process that is killed removes nothing");
+    let giver = Giver::bind(&path).unwrap();
+    let in_use = |path: &Path| Giver::bind(path).unwrap_err().kind() == io::ErrorKind::AddrInUse;
+    assert!(in_use(&path), "a process listens there");
+    drop(giver);
+    for (name, make) in [
+        ("file", (|path| std::fs::write(path, "kept").unwrap()) as fn(&Path)),
+        ("folder", |path| std::fs::create_dir(path).unwrap()),
+        ("link", |path| std::os::unix::fs::symlink("give", path).unwrap()),
+    ] {
+        let other = folder.path().join(name);
+        make(&other);
+        assert!(in_use(&other), "{name}");
+        assert!(std::fs::symlink_metadata(&other).is_ok(), "{name} stays");
+    }
+}
+
+#[test]
 fn what_hands_nothing_over_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("give");
     assert!(Predecessor::ask(&path).is_err(), "nobody is there");
     let giver = Giver::bind(&path).unwrap();
-    assert!(Giver::bind(&path).is_err(), "somebody is there already");
     // A successor that fails before it serves is an error, and the one before goes on.
     let given = std::thread::spawn(move || giver.give(|| Ok(Vec::new())));
     let (predecessor, taken) = Predecessor::ask(&path).unwrap();
