@@ -182,6 +182,9 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
     let run = RunFolder::open(arguments.run_folder.as_deref());
     // Without its run folder a proxy still serves; the note names what is missing.
     let run = run.inspect_err(|error| output::note(&format!("{error:#}"))).ok();
+    if let Some(run) = &run {
+        run.tidy_ended(name);
+    }
     let (predecessor, inherited) = arguments.inherit(run.as_ref(), name)?;
     let access_log = arguments.access_log_file.as_deref();
     let records = RecordFile::open(access_log, arguments.access_log_mode)?;

@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// The binary, built if it is not up to date.
 fn binary() -> &'static Path {
@@ -24,11 +25,21 @@ fn binary() -> &'static Path {
     })
 }
 
+/// The binary, in a folder, as a user whose own folders are those of this process of tests.
+fn command(folder: &Path, arguments: &[&str]) -> Command {
+    static USER: OnceLock<TempDir> = OnceLock::new();
+    let user = USER.get_or_init(|| TempDir::with_prefix("tamis-").unwrap()).path();
+    let mut command = Command::new(binary());
+    command.args(arguments).current_dir(folder);
+    for (name, folder) in [("XDG_RUNTIME_DIR", "run"), ("XDG_STATE_HOME", "state")] {
+        command.env(name, user.join(folder));
+    }
+    command
+}
+
 /// Runs a command of the binary to its end.
 pub fn tamis(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(binary())
-        .args(arguments)
-        .current_dir(folder)
+    command(folder, arguments)
         // What filters are made of is compiled once for all tests.
         .env("CARGO_TARGET_DIR", root().join("target/guests"))
         .output()
@@ -55,10 +66,8 @@ pub fn up(folder: &Path, arguments: &[&str]) -> Running {
 impl Running {
     /// Starts the binary with JSON output.
     pub fn start(folder: &Path, arguments: &[&str]) -> Self {
-        let mut child = Command::new(binary())
-            .args(arguments)
+        let mut child = command(folder, arguments)
             .args(["--output", "json"])
-            .current_dir(folder)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

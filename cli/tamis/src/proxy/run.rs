@@ -47,6 +47,12 @@ impl RunFolder {
         self.socket(name, std::process::id(), GIVE)
     }
 
+    /// Removes the sockets of processes that ran a proxy and were killed.
+    pub(crate) fn tidy_ended(&self, name: &NodeName) {
+        // Whatever stays is removed by the next that looks.
+        let _ = self.there(name, ADMIN);
+    }
+
     /// Removes the sockets of this process.
     pub(crate) fn tidy(&self, name: &NodeName) {
         for path in [self.admin(name), self.give(name)] {
@@ -184,5 +190,8 @@ mod tests {
         assert_eq!(run.ask(&name, None).unwrap(), run.socket(&name, 8, ADMIN));
         assert_eq!(run.giver(&name).unwrap(), None);
         assert!(!run.socket(&name, 7, GIVE).exists());
+        drop(listen(9));
+        run.tidy_ended(&name);
+        assert!(!run.socket(&name, 9, ADMIN).exists() && run.socket(&name, 8, ADMIN).exists());
     }
 }
