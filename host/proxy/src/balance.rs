@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use tamis_engine::EndpointState;
 use tamis_exchange::NameKind;
-use tamis_upstream::Seen;
+use tamis_upstream::EndpointView;
 
 /// A service that a balancer weighs.
 pub(crate) struct Balanced {
@@ -76,7 +76,7 @@ pub(crate) fn weigh(local: &Local, balanced: &Balanced) {
     }
 }
 
-fn state(local: &Local, seen: &Seen) -> EndpointState {
+fn state(local: &Local, seen: &EndpointView) -> EndpointState {
     EndpointState {
         id: local.intern(NameKind::Endpoint, Some(&seen.name)),
         configured_weight: seen.configured_weight,

@@ -19,11 +19,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as std_mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tamis_ambient::{Clock, Random};
 use tamis_engine::Filter;
 use tamis_observe::{Metrics, Recorder};
 use tamis_transport::handover::Giver;
 use tamis_transport::{Address, BoundListener, ListenError, ServeLimits, Stage};
-use tamis_upstream::Registry;
+use tamis_upstream::ServiceTable;
 use tokio::sync::mpsc;
 
 pub use leave::TooLate;
@@ -47,7 +48,7 @@ pub struct ProxyOptions {
     /// Metrics of host and filters.
     pub metrics: Arc<Metrics>,
     /// State of services that outlives generations.
-    pub registry: Registry,
+    pub registry: ServiceTable,
     /// Responses name the generation that served them (`x-tamis-generation`).
     pub name_generation: bool,
     /// Exchanges of a worker that are compared with shadows in a second, the first ones; 0 compares none.
@@ -74,7 +75,7 @@ impl Default for ProxyOptions {
             max_connections: 65_536,
             recorder: Recorder::off(),
             metrics: Arc::new(Metrics::new()),
-            registry: Registry::new(),
+            registry: ServiceTable::new(Clock::system(), Random::system()),
             name_generation: false,
             shadow_samples_per_second: 100,
             admin: None,
@@ -345,7 +346,7 @@ impl Proxy {
     }
 
     /// State of services that outlives generations.
-    pub fn registry(&self) -> &Registry {
+    pub fn registry(&self) -> &ServiceTable {
         &self.inner.shared.registry
     }
 

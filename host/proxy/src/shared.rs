@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use tamis_observe::{Metrics, Recorder};
 use tamis_transport::ServeLimits;
-use tamis_upstream::Registry;
+use tamis_upstream::ServiceTable;
 
 /// Shared, and touched seldom on the way of a request.
 pub(crate) struct Shared {
@@ -17,7 +17,7 @@ pub(crate) struct Shared {
     pub(crate) max_connections: u64,
     pub(crate) recorder: Recorder,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) registry: Registry,
+    pub(crate) registry: ServiceTable,
     pub(crate) ledger: Ledger,
     pub(crate) shadows: Shadows,
     /// Responses name their generation.

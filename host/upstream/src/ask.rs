@@ -1,8 +1,7 @@
 //! A question for whoever decides about circuits.
 
-use crate::registry::{EndpointState, ServiceState, lock};
+use crate::table::{EndpointState, ServiceState, lock};
 use std::sync::Arc;
-use std::time::Instant;
 use tamis_exchange::{Circuit, Window};
 
 /// A question for the breaker filter. Dropped without an answer it counts as unanswered, so a circuit is never stuck.
@@ -34,7 +33,7 @@ impl Ask {
 
     /// The circuit now; an open one with what is left, 0 once it expired.
     pub fn circuit(&self) -> Circuit {
-        lock(&self.endpoint.breaker).circuit(Instant::now())
+        lock(&self.endpoint.breaker).circuit(self.endpoint.clock.now())
     }
 
     /// The circuit from now on; gives the one in force. A closed circuit stays closed when opening it would take more

@@ -5,7 +5,7 @@ use crate::circuit::Ticket;
 use crate::config::Protocol;
 use crate::endpoints::Endpoint;
 use crate::place::{Place, Placed};
-use crate::registry::{EndpointState, ServiceState};
+use crate::table::{EndpointState, ServiceState};
 use crate::window::Sample;
 use crate::{http1, http2};
 use http::{Request, Response};
@@ -82,7 +82,7 @@ impl Attempt {
             endpoint: Arc::clone(&endpoint.state),
             pool: Rc::clone(&endpoint.pool),
             ticket: Some(ticket),
-            began: Instant::now(),
+            began: service.clock.now(),
             slow_call,
             stream: None,
         }
@@ -148,13 +148,13 @@ impl Attempt {
 
     /// Another attempt answered while this one had not: says about its endpoint that it is no faster than this.
     pub fn overtaken(self) {
-        self.endpoint.overtaken(self.began.elapsed());
+        self.endpoint.overtaken(self.service.clock.since(self.began));
     }
 
     /// How it ended; only the first counts. Gives a question when the breaker filter should look.
     pub fn record(&mut self, outcome: AttemptOutcome) -> Option<Ask> {
         let ticket = self.ticket.take()?;
-        let latency = self.began.elapsed();
+        let latency = self.service.clock.since(self.began);
         let sample = Sample {
             failed: outcome != AttemptOutcome::Success,
             timed_out: outcome == AttemptOutcome::Timeout,

@@ -2,8 +2,8 @@
 
 use crate::config::{ServiceConfig, Target};
 use crate::pool::Pool;
-use crate::registry::{EndpointState, ServiceState};
 use crate::resolve::{Name, Names};
+use crate::table::{EndpointState, ServiceState};
 use crate::upstreams::Pools;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -31,9 +31,10 @@ pub(crate) struct Idle {
 }
 
 impl Idle {
-    pub(crate) fn is_usable(&self, limit: Duration) -> bool {
+    pub(crate) fn is_usable(&self, limit: Duration, now: Instant) -> bool {
         let sender = &self.connection.sender;
-        !sender.is_closed() && sender.is_ready() && self.since.elapsed() < limit
+        let idle = now.saturating_duration_since(self.since);
+        !sender.is_closed() && sender.is_ready() && idle < limit
     }
 }
 
@@ -189,9 +190,10 @@ async fn wait(pool: &Pool) -> Result<Turn, SendFailure> {
 /// The connection used last, so that others can grow old and be closed.
 fn last_used(pool: &Pool) -> Option<Connection> {
     let limit = pool.policy.borrow().idle_timeout;
+    let now = pool.state.clock.now();
     let mut idle = pool.idle.borrow_mut();
     while let Some(last) = idle.pop() {
-        if last.is_usable(limit) {
+        if last.is_usable(limit, now) {
             return Some(last.connection);
         }
     }
@@ -258,6 +260,7 @@ fn keep(pool: &Pool, mut connection: Connection) {
         }
     }
     if !pool.closed.get() {
-        pool.idle.borrow_mut().push(Idle { connection, since: Instant::now() });
+        let since = pool.state.clock.now();
+        pool.idle.borrow_mut().push(Idle { connection, since });
     }
 }

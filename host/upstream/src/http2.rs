@@ -16,6 +16,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use tamis_ambient::Clock;
 use tamis_exchange::{Body, Cause};
 use tamis_transport::{IDLE_FRAMES_MAX, Metered};
 
@@ -30,6 +31,7 @@ struct Streams {
     /// As the peer said when the connection last had something to do.
     allowed: Cell<u32>,
     last_used: Cell<Instant>,
+    clock: Clock,
 }
 
 /// A stream under way; dropped when its response was read or given up.
@@ -47,8 +49,9 @@ const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Connection {
-    pub(crate) fn is_usable(&self, idle: Duration) -> bool {
-        let used = self.streams.open.get() > 0 || self.streams.last_used.get().elapsed() < idle;
+    pub(crate) fn is_usable(&self, limit: Duration, now: Instant) -> bool {
+        let idle = now.saturating_duration_since(self.streams.last_used.get());
+        let used = self.streams.open.get() > 0 || idle < limit;
         used && !self.sender.is_closed()
     }
 
@@ -66,7 +69,7 @@ impl Connection {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.0.open.set(self.0.open.get().saturating_sub(1));
-        self.0.last_used.set(Instant::now());
+        self.0.last_used.set(self.0.clock.now());
     }
 }
 
@@ -116,7 +119,7 @@ async fn take(pool: &Pool) -> Result<(SendRequest<Body>, Stream, bool), SendFail
         return Ok((sender, stream, false));
     }
     // One connects, the others wait for its connection, or fail as it did: each in turn would wait as long again.
-    let since = Instant::now();
+    let since = pool.state.clock.now();
     let _connecting = pool.connecting.lock().await;
     if let Some((sender, stream)) = find(pool) {
         return Ok((sender, stream, false));
@@ -129,7 +132,7 @@ async fn take(pool: &Pool) -> Result<(SendRequest<Body>, Stream, bool), SendFail
     match Box::pin(open(pool)).await {
         Ok((sender, stream)) => Ok((sender, stream, true)),
         Err(failure) => {
-            pool.failed.replace(Some((Instant::now(), failure.clone())));
+            pool.failed.replace(Some((pool.state.clock.now(), failure.clone())));
             Err(failure)
         }
     }
@@ -156,7 +159,8 @@ async fn open(pool: &Pool) -> Result<(SendRequest<Body>, Stream), SendFailure> {
     let streams = Rc::new(Streams {
         open: Cell::new(0),
         allowed: Cell::new(STREAMS_MAX),
-        last_used: Cell::new(Instant::now()),
+        last_used: Cell::new(pool.state.clock.now()),
+        clock: pool.state.clock,
     });
     let told = Rc::clone(&streams);
     drop(tokio::task::spawn_local(async move {

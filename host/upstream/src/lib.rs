@@ -1,6 +1,6 @@
 //! Service to endpoint to connection: endpoints, pick, circuit, pool, send.
 //!
-//! What workers share — rolling statistics, circuits, retry budgets — is in the [`Registry`] and survives
+//! What workers share — rolling statistics, circuits, retry budgets — is in the [`ServiceTable`] and survives
 //! generations; connections belong to one worker's [`Upstreams`]. This crate enforces circuits and budgets and decides
 //! nothing about them: when a decision is due it hands out an [`Ask`].
 
@@ -16,9 +16,8 @@ mod pick;
 mod place;
 mod pool;
 mod protocol;
-mod random;
-mod registry;
 mod resolve;
+mod table;
 #[cfg(test)]
 mod tests;
 mod upstreams;
@@ -30,6 +29,6 @@ pub use attempt::{Attempt, AttemptOutcome, SendFailure};
 pub use config::{Algorithm, EndpointConfig, Policy, Protocol, ServiceConfig, Target};
 pub use pick::{Pick, PickFailure};
 pub use protocol::is_broken_by;
-pub use registry::{EndpointSnapshot, Registry, ServiceSnapshot};
+pub use table::{EndpointSnapshot, ServiceSnapshot, ServiceTable};
 pub use upstreams::{Upstream, Upstreams};
-pub use weigh::{Seen, WeightsRefused};
+pub use weigh::{EndpointView, WeightsRefused};

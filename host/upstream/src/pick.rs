@@ -4,10 +4,9 @@ use crate::ask::Ask;
 use crate::attempt::Attempt;
 use crate::config::Algorithm;
 use crate::endpoints::Endpoint;
-use crate::random::{below, mix};
-use crate::registry::Load;
+use crate::table::Load;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use tamis_ambient::{Random, mix};
 
 /// What picking came to.
 pub enum Pick {
@@ -49,22 +48,22 @@ pub(crate) fn calm(
     hash: Option<u64>,
     algorithm: Algorithm,
     turn: u64,
-    clock: &impl Fn() -> Instant,
+    random: Random,
 ) -> Option<usize> {
     let calm =
         tried.is_empty() && !endpoints.iter().any(|one| one.state.troubled.load(Ordering::Relaxed));
-    calm.then(|| choose(endpoints, |_| true, hash, algorithm, turn, clock)).flatten()
+    calm.then(|| choose(endpoints, |_| true, hash, algorithm, turn, random)).flatten()
 }
 
-/// One of the endpoints `may` lets through, weighted; none if there is none. The clock is read only where two are
-/// compared.
+/// One of the endpoints `may` lets through, weighted; none if there is none. The clock is read only where
+/// two are compared.
 pub(crate) fn choose(
     endpoints: &[Endpoint],
     may: impl Fn(usize) -> bool,
     hash: Option<u64>,
     algorithm: Algorithm,
     turn: u64,
-    clock: &impl Fn() -> Instant,
+    random: Random,
 ) -> Option<usize> {
     if let [one] = endpoints {
         return (one.weight.get() > 0 && may(0)).then_some(0);
@@ -79,10 +78,10 @@ pub(crate) fn choose(
     match algorithm {
         Algorithm::RoundRobin => nth(endpoints, &may, spread(turn, total)),
         Algorithm::P2c => {
-            let first = nth(endpoints, &may, below(total))?;
-            let second = second(endpoints, &may, first, total)?;
+            let first = nth(endpoints, &may, random.below(total))?;
+            let second = second(endpoints, &may, first, total, random)?;
             let (one, other) = (endpoints.get(first)?, endpoints.get(second)?);
-            let better = first != second && is_better(other, one, clock());
+            let better = first != second && is_better(other, one);
             Some(if better { second } else { first })
         }
     }
@@ -95,15 +94,16 @@ fn second(
     may: &impl Fn(usize) -> bool,
     first: usize,
     total: u64,
+    random: Random,
 ) -> Option<usize> {
     let mut positive = weights(endpoints, may).map(|(_, weight)| weight).filter(|one| *one > 0);
     let one = positive.next()?;
     if positive.any(|other| other != one) {
-        return nth(endpoints, may, below(total));
+        return nth(endpoints, may, random.below(total));
     }
     let others = |index: usize| index != first && may(index);
     let rest = total - one;
-    if rest == 0 { Some(first) } else { nth(endpoints, &others, below(rest)) }
+    if rest == 0 { Some(first) } else { nth(endpoints, &others, random.below(rest)) }
 }
 
 /// Below this, a difference of latencies is noise to whoever waits.
@@ -116,7 +116,8 @@ const SLOW: u128 = 2;
 /// all traffic to the one a little ahead. An endpoint whose latency is not known is taken to be as fast as the one it is
 /// compared with; one never tried wins a draw, so that it is tried soon and not buried under requests before the first
 /// answer. Failures take no part: they are for the circuit breaker to judge, which needs requests to see them by.
-fn is_better(other: &Endpoint, one: &Endpoint, now: Instant) -> bool {
+fn is_better(other: &Endpoint, one: &Endpoint) -> bool {
+    let now = one.state.clock.now();
     let (a, b) = (other.state.load(now), one.state.load(now));
     let (there, here) = (other.weight.get(), one.weight.get());
     let weights = u128::from(there) + u128::from(here);

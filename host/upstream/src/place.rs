@@ -1,7 +1,7 @@
 //! Places among an endpoint's connections, shared by all workers.
 
 use crate::pool::Pool;
-use crate::registry::EndpointState;
+use crate::table::EndpointState;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;

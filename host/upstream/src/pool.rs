@@ -3,8 +3,8 @@
 use crate::attempt::SendFailure;
 use crate::config::{EndpointConfig, Policy, Protocol, ServiceConfig, Target};
 use crate::place::Place;
-use crate::registry::EndpointState;
 use crate::resolve::is_localhost;
+use crate::table::EndpointState;
 use crate::{http1, http2};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -124,8 +124,9 @@ impl Pool {
     /// Closes what has been idle for too long.
     pub(crate) fn sweep(&self) {
         let limit = self.policy.borrow().idle_timeout;
-        self.idle.borrow_mut().retain(|idle| idle.is_usable(limit));
-        self.shared.borrow_mut().retain(|shared| shared.is_usable(limit));
+        let now = self.state.clock.now();
+        self.idle.borrow_mut().retain(|idle| idle.is_usable(limit, now));
+        self.shared.borrow_mut().retain(|shared| shared.is_usable(limit, now));
     }
 
     /// Whether a generation may send here or a connection is still open; `self` is held by its map.

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
+use tamis_ambient::Clock;
 use tokio::sync::Notify;
 
 /// Answers are used no shorter and no longer than this, whatever their TTL says.
@@ -25,6 +26,7 @@ const OTHER_FAMILY: Duration = Duration::from_millis(50);
 pub(crate) struct Names {
     resolvers: RefCell<Option<Resolvers>>,
     names: RefCell<HashMap<(String, u16), Weak<Name>>>,
+    clock: Clock,
 }
 
 /// A resolver for each family, in the order of [`Family`].
@@ -85,14 +87,14 @@ impl Answer {
 }
 
 impl Names {
-    pub(crate) fn new() -> Self {
-        Self { resolvers: RefCell::default(), names: RefCell::default() }
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self { resolvers: RefCell::default(), names: RefCell::default(), clock }
     }
 
     /// Names resolved by these instead of the system's.
     #[cfg(test)]
     pub(crate) fn with(resolvers: Resolvers) -> Self {
-        Self { resolvers: RefCell::new(Some(resolvers)), names: RefCell::default() }
+        Self { resolvers: RefCell::new(Some(resolvers)), ..Self::new(Clock::system()) }
     }
 
     /// The name, resolved from now on until the last holder drops it.
@@ -113,10 +115,11 @@ impl Names {
         names.insert(key, Rc::downgrade(&name));
         let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         if let Ok(ip) = literal {
-            name.take(Ok(Found::always(SocketAddr::new(ip, port))));
+            name.take(Ok(Found::always(SocketAddr::new(ip, port), self.clock.now())));
         } else if is_localhost(host) {
             // One place, whichever family it listens on: connecting tries both.
-            name.take(Ok(Found::always(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port))));
+            let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
+            name.take(Ok(Found::always(address, self.clock.now())));
         } else {
             drop(tokio::task::spawn_local(refresh(Rc::clone(self), Rc::downgrade(&name))));
         }
@@ -153,7 +156,7 @@ impl Names {
             }
             // The name server knows the name and has no address of this family: that is an answer.
             Err(error) if error.is_no_records_found() => {
-                Ok(Found { family, addresses: Vec::new(), until: Instant::now() + RETRY })
+                Ok(Found { family, addresses: Vec::new(), until: self.clock.now() + RETRY })
             }
             Err(error) => Err(error.to_string()),
         }
@@ -161,9 +164,10 @@ impl Names {
 }
 
 impl Found {
-    fn always(address: SocketAddr) -> Self {
+    /// An address that nobody asks for again: how long it holds is not looked at.
+    fn always(address: SocketAddr, now: Instant) -> Self {
         let family = if address.is_ipv4() { Family::V4 } else { Family::V6 };
-        Self { family, addresses: vec![address], until: Instant::now() }
+        Self { family, addresses: vec![address], until: now }
     }
 }
 
@@ -196,7 +200,7 @@ async fn ask_both(names: &Names, name: &Weak<Name>, host: &str, port: u16) -> Op
     if !first.as_ref().is_ok_and(|found| !found.addresses.is_empty()) {
         // Nothing to use yet: whatever the other family comes to.
         let second = rest.await;
-        let next = next(&[&first, &second]);
+        let next = next(&[&first, &second], names.clock.now());
         let name = name.upgrade()?;
         name.take(first);
         name.take(second);
@@ -204,7 +208,7 @@ async fn ask_both(names: &Names, name: &Weak<Name>, host: &str, port: u16) -> Op
         return Some(next);
     }
     let second = tokio::time::timeout(OTHER_FAMILY, rest.as_mut()).await.ok();
-    let next = next(&[&first]);
+    let next = next(&[&first], names.clock.now());
     let target = name.upgrade()?;
     target.take(first);
     if let Some(second) = second {
@@ -219,8 +223,7 @@ async fn ask_both(names: &Names, name: &Weak<Name>, host: &str, port: u16) -> Op
 }
 
 /// When to ask again: as soon as the first of the answers is too old.
-fn next(answers: &[&Lookup]) -> Instant {
-    let now = Instant::now();
+fn next(answers: &[&Lookup], now: Instant) -> Instant {
     let found = answers.iter().filter_map(|answer| answer.as_ref().ok());
     let ages = found.filter(|found| !found.addresses.is_empty());
     let ages = ages.map(|found| found.until.saturating_duration_since(now));

@@ -12,13 +12,16 @@ mod tls;
 mod weights;
 
 use crate::{Attempt, AttemptOutcome, Upstream, Upstreams};
-use crate::{EndpointConfig, Pick, Policy, Protocol, Registry, SendFailure, ServiceConfig, Target};
+use crate::{
+    EndpointConfig, Pick, Policy, Protocol, SendFailure, ServiceConfig, ServiceTable, Target,
+};
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tamis_ambient::{Clock, ManualTime, Random};
 use tamis_exchange::Body;
 
 /// Nothing here takes as long; a test that does hangs.
@@ -48,9 +51,21 @@ fn apply(upstreams: &Upstreams, config: ServiceConfig) -> Rc<Upstream> {
     upstreams.apply(&Arc::new(vec![config])).remove(0)
 }
 
+/// Services on the clock of the machine.
+fn table() -> ServiceTable {
+    ServiceTable::new(Clock::system(), Random::system())
+}
+
+/// A worker of its own with this one service, whose time is the test's.
+fn worker_at(time: ManualTime, config: ServiceConfig) -> (Upstreams, Rc<Upstream>) {
+    let upstreams = Upstreams::new(ServiceTable::new(time.clock(), Random::system()));
+    let upstream = apply(&upstreams, config);
+    (upstreams, upstream)
+}
+
 /// A worker of its own with this one service.
 fn worker(config: ServiceConfig) -> (Upstreams, Rc<Upstream>) {
-    let upstreams = Upstreams::new(Registry::new());
+    let upstreams = Upstreams::new(table());
     let upstream = apply(&upstreams, config);
     (upstreams, upstream)
 }

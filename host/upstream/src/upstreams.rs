@@ -7,16 +7,16 @@ use crate::config::{EndpointConfig, Protocol, ServiceConfig};
 use crate::endpoints::{Endpoint, Endpoints};
 use crate::pick::{Pick, PickFailure, calm, choose};
 use crate::pool::Pool;
-use crate::registry::{EndpointState, Registry, ServiceState};
 use crate::resolve::Names;
-use crate::weigh::{Seen, WeightsRefused};
+use crate::table::{EndpointState, ServiceState, ServiceTable};
+use crate::weigh::{EndpointView, WeightsRefused};
 use http::HeaderName;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tamis_transport::{Address, ResponseLimits};
 
 /// Between two looks for connections that have been idle for too long.
@@ -24,7 +24,7 @@ const SWEEP: Duration = Duration::from_secs(5);
 
 /// One worker's connections to everything upstream. Lives in a `LocalSet`.
 pub struct Upstreams {
-    registry: Registry,
+    table: ServiceTable,
     pools: Rc<Pools>,
     names: Rc<Names>,
 }
@@ -42,7 +42,7 @@ struct PoolKey {
 
 impl Upstreams {
     /// No services yet. Must be called inside a `LocalSet`.
-    pub fn new(registry: Registry) -> Self {
+    pub fn new(table: ServiceTable) -> Self {
         let pools = Rc::new(Pools(RefCell::default()));
         let swept = Rc::downgrade(&pools);
         drop(tokio::task::spawn_local(async move {
@@ -55,7 +55,7 @@ impl Upstreams {
                 });
             }
         }));
-        Self { registry, pools, names: Rc::new(Names::new()) }
+        Self { names: Rc::new(Names::new(table.clock())), table, pools }
     }
 
     /// Takes over a generation's services, in their order. Connections to endpoints that stay as they were are kept;
@@ -66,10 +66,10 @@ impl Upstreams {
                 services: Arc::clone(services),
                 index,
                 name: config.name.clone(),
-                state: self.registry.service(config),
+                state: self.table.service(config),
                 endpoints: Endpoints::new(config, &self.names),
                 pools: Rc::clone(&self.pools),
-                turn: Cell::new(crate::random::random()),
+                turn: Cell::new(self.table.random().number()),
             })
         });
         let upstreams = upstreams.collect();
@@ -195,8 +195,8 @@ impl Upstream {
     }
 
     /// Endpoints as they were listed last, for a balancer to weigh.
-    pub fn endpoints(&self) -> Vec<Seen> {
-        self.endpoints.known().iter().map(Seen::of).collect()
+    pub fn endpoints(&self) -> Vec<EndpointView> {
+        self.endpoints.known().iter().map(EndpointView::of).collect()
     }
 
     /// Sets the weights picking goes by, in the order of [`Upstream::endpoints`], until the next time. What the
@@ -252,8 +252,8 @@ impl Upstream {
         }
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
-        let algorithm = config.policy.algorithm;
-        let calm = calm(&endpoints, tried, hash, algorithm, turn, &Instant::now);
+        let (algorithm, random) = (config.policy.algorithm, self.state.random);
+        let calm = calm(&endpoints, tried, hash, algorithm, turn, random);
         if let Some(endpoint) = calm.and_then(|index| endpoints.get(index)) {
             match endpoint.state.admit() {
                 Admission::Pass(ticket) => {
@@ -275,8 +275,7 @@ impl Upstream {
                         endpoints.get(index).is_some_and(|one| tried.contains(&one.state.name));
                     !refused.get(index).copied().unwrap_or(true) && (again || !was_tried)
                 };
-                let clock = &Instant::now;
-                let Some(index) = choose(&endpoints, may, hash, algorithm, turn, clock) else {
+                let Some(index) = choose(&endpoints, may, hash, algorithm, turn, random) else {
                     break;
                 };
                 let Some(endpoint) = endpoints.get(index) else { break };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// An endpoint as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
+pub struct EndpointView {
     /// Its address.
     pub name: String,
     /// As the operator said.
@@ -36,7 +36,7 @@ pub enum WeightsRefused {
     None,
 }
 
-impl Seen {
+impl EndpointView {
     pub(crate) fn of(endpoint: &Endpoint) -> Self {
         let window = endpoint.state.window();
         let (good, bad) = (u64::from(window.successes), u64::from(window.failures));

@@ -171,10 +171,10 @@ async fn an_upgraded_connection_belongs_to_its_request_and_keeps_its_place() {
     for protocol in [Protocol::Http1, Protocol::Http2] {
         on_worker(async {
             let (target, seen) = http1().await;
-            let registry = Registry::new();
-            let upstreams = Upstreams::new(registry.clone());
+            let table = table();
+            let upstreams = Upstreams::new(table.clone());
             let upstream = apply(&upstreams, config(protocol, [target]));
-            let connections = || registry.snapshot()[0].endpoints[0].connections;
+            let connections = || table.snapshot()[0].endpoints[0].connections;
             let mut attempt = attempt(&upstream).await;
             let mut wanted = get("/upgrade");
             for (name, value) in [("connection", "upgrade"), ("upgrade", "echo")] {
@@ -332,8 +332,8 @@ async fn an_answer_that_is_there_outlives_the_request_that_cannot_be_written() {
             stream.write_all(refusal).await.unwrap();
         })
         .await;
-        let registry = Registry::new();
-        let upstreams = Upstreams::new(registry.clone());
+        let table = table();
+        let upstreams = Upstreams::new(table.clone());
         let upstream = apply(&upstreams, config(Protocol::Http1, [target]));
         for number in 0..10 {
             let mut attempt = attempt(&upstream).await;
@@ -343,7 +343,7 @@ async fn an_answer_that_is_there_outlives_the_request_that_cannot_be_written() {
             assert_eq!(response.status(), 413);
             assert_eq!(text(response).await, "big");
         }
-        let open = || registry.snapshot()[0].endpoints[0].connections;
+        let open = || table.snapshot()[0].endpoints[0].connections;
         eventually("their connections are closed", || open() == 0).await;
     })
     .await;

@@ -5,16 +5,19 @@ use crate::Algorithm;
 use crate::endpoints::Endpoint;
 use crate::pick::choose;
 use crate::pool::Pool;
-use crate::registry::EndpointState;
+use crate::table::EndpointState;
 use proptest::prelude::*;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 pub(super) fn endpoints(weights: &[u32]) -> Vec<Endpoint> {
-    let service = Registry::new().service(&config(Protocol::Http1, []));
+    endpoints_of(&table(), weights)
+}
+
+pub(super) fn endpoints_of(table: &ServiceTable, weights: &[u32]) -> Vec<Endpoint> {
+    let service = table.service(&config(Protocol::Http1, []));
     let ports = 1_u16..;
     let made = weights.iter().zip(ports).map(|(weight, port)| {
         let address = SocketAddr::from(([127, 0, 0, 1], port)).into();
@@ -30,7 +33,7 @@ pub(super) fn endpoints(weights: &[u32]) -> Vec<Endpoint> {
 fn counts(endpoints: &[Endpoint], algorithm: Algorithm, picks: u64) -> Vec<u64> {
     let mut counts = vec![0; endpoints.len()];
     for turn in 0..picks {
-        counts[choose(endpoints, |_| true, None, algorithm, turn, &Instant::now).unwrap()] += 1;
+        counts[choose(endpoints, |_| true, None, algorithm, turn, Random::system()).unwrap()] += 1;
     }
     counts
 }
@@ -57,7 +60,7 @@ fn round_robin_gives_each_exactly_its_weight_and_takes_turns() {
     let wide = endpoints(&[100, 100]);
     let picks: Vec<_> = (0..200)
         .map(|turn| {
-            choose(&wide, |_| true, None, Algorithm::RoundRobin, turn, &Instant::now).unwrap()
+            choose(&wide, |_| true, None, Algorithm::RoundRobin, turn, Random::system()).unwrap()
         })
         .collect();
     let run = picks.chunk_by(|a, b| a == b).map(<[usize]>::len).max().unwrap();
@@ -121,7 +124,7 @@ proptest! {
         let weights: Vec<_> = places.iter().map(|(weight, _)| *weight).collect();
         let algorithm = if p2c { Algorithm::P2c } else { Algorithm::RoundRobin };
         let all = endpoints(&weights);
-        let picked = choose(&all, |index| places[index].1, hash, algorithm, turn, &Instant::now);
+        let picked = choose(&all, |index| places[index].1, hash, algorithm, turn, Random::system());
         let some = places.iter().any(|(weight, may)| *weight > 0 && *may);
         prop_assert_eq!(picked.is_some(), some);
         if let Some(index) = picked {
@@ -141,7 +144,7 @@ proptest! {
     #[test]
     fn a_hash_moves_only_when_its_own_endpoint_goes(hash in any::<u64>(), gone in 0_usize..6) {
         let all = endpoints(&[1; 6]);
-        let pick = |may: &dyn Fn(usize) -> bool| choose(&all, may, Some(hash), Algorithm::P2c, 0, &Instant::now);
+        let pick = |may: &dyn Fn(usize) -> bool| choose(&all, may, Some(hash), Algorithm::P2c, 0, Random::system());
         let before = pick(&|_| true).unwrap();
         prop_assert_eq!(pick(&|_| true), Some(before));
         let after = pick(&|index| index != gone).unwrap();
@@ -154,8 +157,8 @@ fn hashes_spread_by_weight() {
     let all = endpoints(&[1, 3]);
     let mut counts: HashMap<usize, u32> = HashMap::new();
     for key in 0..10_000 {
-        let hash = Some(crate::random::mix(key));
-        let picked = choose(&all, |_| true, hash, Algorithm::P2c, 0, &Instant::now).unwrap();
+        let hash = Some(tamis_ambient::mix(key));
+        let picked = choose(&all, |_| true, hash, Algorithm::P2c, 0, Random::system()).unwrap();
         *counts.entry(picked).or_default() += 1;
     }
     assert!((7_000..8_000).contains(&counts[&1]), "{counts:?}");

@@ -74,8 +74,8 @@ async fn one_who_gave_up_passes_the_turn_on() {
 async fn workers_share_the_places_of_an_endpoint() {
     on_worker(async {
         let (target, seen) = http1().await;
-        let registry = Registry::new();
-        let workers = [Upstreams::new(registry.clone()), Upstreams::new(registry.clone())];
+        let table = table();
+        let workers = [Upstreams::new(table.clone()), Upstreams::new(table.clone())];
         let [one, other] =
             [&workers[0], &workers[1]].map(|worker| apply(worker, narrow(target.clone(), 1, 1)));
         let first = later(&one, "/hold");
@@ -86,7 +86,7 @@ async fn workers_share_the_places_of_an_endpoint() {
         // The first worker's connection goes, and with it its place to the second.
         first.abort();
         assert_eq!(second.await.unwrap().unwrap(), "/other");
-        assert_eq!(registry.snapshot()[0].endpoints[0].connections, 1);
+        assert_eq!(table.snapshot()[0].endpoints[0].connections, 1);
     })
     .await;
 }

@@ -14,31 +14,34 @@ async fn failed_ask(upstream: &Rc<Upstream>) -> crate::Ask {
     attempt(upstream).await.record(AttemptOutcome::Failure).expect("a failure asks")
 }
 
-/// Picks until a circuit that is open expires and asks.
+/// The question of a circuit that has expired.
 async fn ask(upstream: &Rc<Upstream>) -> crate::Ask {
-    loop {
-        match upstream.pick(&[], None).await {
-            Ok(Pick::Ask(ask)) => return ask,
-            Err(PickFailure::CircuitOpen { .. }) => {}
-            Ok(Pick::Attempt(_)) | Err(_) => panic!("the circuit is not open"),
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
+    match upstream.pick(&[], None).await {
+        Ok(Pick::Ask(ask)) => ask,
+        Ok(Pick::Attempt(_)) => panic!("the circuit is not open"),
+        Err(failure) => panic!("{failure}"),
     }
+}
+
+async fn is_open(upstream: &Rc<Upstream>) -> bool {
+    matches!(upstream.pick(&[], None).await, Err(PickFailure::CircuitOpen { .. }))
 }
 
 #[tokio::test]
 async fn an_endpoint_goes_through_its_circuit() {
     on_worker(async {
-        let (_worker, upstream) = worker(config(Protocol::Http1, [at(1)]));
+        let time = ManualTime::new();
+        let (_worker, upstream) = worker_at(time, config(Protocol::Http1, [at(1)]));
         let question = failed_ask(&upstream).await;
         assert_eq!(question.circuit(), Circuit::Closed);
         assert_eq!((question.service(), question.endpoint()), ("shop/pay:80", "127.0.0.1:1"));
         assert_eq!(question.window().consecutive_failures, 1);
         question.answer(Circuit::Open(60_000));
+        time.advance(Duration::from_millis(20_000));
         let Err(PickFailure::CircuitOpen { retry_in_ms }) = upstream.pick(&[], None).await else {
             panic!("it is open")
         };
-        assert!((1..=60_000).contains(&retry_in_ms));
+        assert_eq!(retry_in_ms, 40_000);
     })
     .await;
 }
@@ -46,8 +49,12 @@ async fn an_endpoint_goes_through_its_circuit() {
 #[tokio::test]
 async fn an_expired_circuit_asks_one_and_probes_are_counted() {
     on_worker(async {
-        let (_worker, upstream) = worker(config(Protocol::Http1, [at(1)]));
-        failed_ask(&upstream).await.answer(Circuit::Open(1));
+        let time = ManualTime::new();
+        let (_worker, upstream) = worker_at(time, config(Protocol::Http1, [at(1)]));
+        failed_ask(&upstream).await.answer(Circuit::Open(1_000));
+        time.advance(Duration::from_millis(999));
+        assert!(is_open(&upstream).await, "a millisecond early");
+        time.advance(Duration::from_millis(1));
         let question = ask(&upstream).await;
         assert_eq!(question.circuit(), Circuit::Open(0));
         assert!(
@@ -73,9 +80,11 @@ async fn an_expired_circuit_asks_one_and_probes_are_counted() {
 #[tokio::test]
 async fn questions_nobody_answers_do_not_shut_an_endpoint_off() {
     on_worker(async {
-        let (_worker, upstream) = worker(config(Protocol::Http1, [at(1)]));
+        let time = ManualTime::new();
+        let (_worker, upstream) = worker_at(time, config(Protocol::Http1, [at(1)]));
         failed_ask(&upstream).await.unanswered();
         failed_ask(&upstream).await.answer(Circuit::Open(1));
+        time.advance(Duration::from_millis(1));
         drop(ask(&upstream).await);
         let mut probe = attempt(&upstream).await;
         drop(probe.record(AttemptOutcome::Success));
@@ -162,15 +171,15 @@ async fn without_endpoints_there_is_nothing_to_pick() {
 #[tokio::test]
 async fn the_retry_budget_is_shared_by_workers() {
     on_worker(async {
-        let registry = Registry::new();
-        let workers = [Upstreams::new(registry.clone()), Upstreams::new(registry.clone())];
+        let table = table();
+        let workers = [Upstreams::new(table.clone()), Upstreams::new(table.clone())];
         let mut config = config(Protocol::Http1, [at(1)]);
         (config.policy.retry_percent, config.policy.retry_min_per_second) = (50, 0);
         let [one, other] = [&workers[0], &workers[1]].map(|worker| apply(worker, config.clone()));
         (0..4).for_each(|_| one.note_request());
         assert_eq!(other.budget_left(), 2);
         assert!(one.spend_retry() && other.spend_retry() && !one.spend_retry());
-        let seen = &registry.snapshot()[0];
+        let seen = &table.snapshot()[0];
         assert_eq!((seen.retries, seen.retries_refused, seen.budget_left), (2, 1, 0));
     })
     .await;
@@ -203,8 +212,8 @@ async fn a_generation_takes_over_connections_that_stay_as_they_were() {
 #[tokio::test]
 async fn circuits_outlive_generations_and_go_with_their_endpoints() {
     on_worker(async {
-        let registry = Registry::new();
-        let upstreams = Upstreams::new(registry.clone());
+        let table = table();
+        let upstreams = Upstreams::new(table.clone());
         let (one, both) =
             (config(Protocol::Http1, [at(1)]), config(Protocol::Http1, [at(1), at(2)]));
         let upstream = apply(&upstreams, one.clone());
@@ -214,28 +223,27 @@ async fn circuits_outlive_generations_and_go_with_their_endpoints() {
         changed.endpoints[0].tls_key = "other".to_owned();
         drop(upstream);
         let upstream = apply(&upstreams, changed.clone());
-        registry.retain(&[changed]);
+        table.retain(&[changed]);
         let open = upstream.pick(&[], None).await;
         assert!(matches!(open, Err(PickFailure::CircuitOpen { .. })), "it was forgotten");
         let upstream = apply(&upstreams, both);
         assert_eq!(attempt(&upstream).await.endpoint(), "127.0.0.1:2");
-        let names =
-            || registry.snapshot()[0].endpoints.iter().map(|one| one.name.clone()).collect();
+        let names = || table.snapshot()[0].endpoints.iter().map(|one| one.name.clone()).collect();
         let seen: Vec<String> = names();
         assert_eq!(seen, ["127.0.0.1:1", "127.0.0.1:2"]);
         drop(upstream);
         let _upstream = apply(&upstreams, one.clone());
-        registry.retain(&[one]);
+        table.retain(&[one]);
         let seen: Vec<String> = names();
         assert_eq!(seen, ["127.0.0.1:1"]);
-        registry.retain(&[]);
-        assert!(registry.snapshot().is_empty());
+        table.retain(&[]);
+        assert!(table.snapshot().is_empty());
     })
     .await;
 }
 
 /// Fails every endpoint once and has its circuit opened; gives how many are open then.
-async fn open_all(registry: &Registry, upstream: &Rc<Upstream>, endpoints: usize) -> usize {
+async fn open_all(table: &ServiceTable, upstream: &Rc<Upstream>, endpoints: usize) -> usize {
     let mut tried = Vec::new();
     for _ in 0..endpoints {
         let Ok(Pick::Attempt(mut attempt)) = upstream.pick(&tried, None).await else { break };
@@ -244,7 +252,7 @@ async fn open_all(registry: &Registry, upstream: &Rc<Upstream>, endpoints: usize
             ask.answer(Circuit::Open(60_000));
         }
     }
-    let seen = registry.snapshot().remove(0).endpoints;
+    let seen = table.snapshot().remove(0).endpoints;
     seen.iter().filter(|one| matches!(one.circuit, Circuit::Open(_))).count()
 }
 
@@ -271,10 +279,10 @@ async fn at_most_a_share_of_the_endpoints_is_left_out_and_the_only_one_never() {
         (1, 99, 0),
     ] {
         on_worker(async {
-            let registry = Registry::new();
-            let upstreams = Upstreams::new(registry.clone());
+            let table = table();
+            let upstreams = Upstreams::new(table.clone());
             let upstream = apply(&upstreams, many(endpoints, percent, 0));
-            let opened = open_all(&registry, &upstream, endpoints.into()).await;
+            let opened = open_all(&table, &upstream, endpoints.into()).await;
             assert_eq!(opened, open, "{endpoints} endpoints, {percent} %");
         })
         .await;
@@ -284,7 +292,8 @@ async fn at_most_a_share_of_the_endpoints_is_left_out_and_the_only_one_never() {
 #[tokio::test]
 async fn an_endpoint_left_out_makes_room_for_another_when_it_is_back() {
     on_worker(async {
-        let (_worker, upstream) = worker(many(2, 50, 0));
+        let time = ManualTime::new();
+        let (_worker, upstream) = worker_at(time, many(2, 50, 0));
         let mut first = attempt(&upstream).await;
         let name = first.endpoint().to_owned();
         let mut second = upstream
@@ -302,11 +311,10 @@ async fn an_endpoint_left_out_makes_room_for_another_when_it_is_back() {
         assert_eq!(one.answer(Circuit::Open(1)), Circuit::Open(1));
         assert_eq!(other.answer(Circuit::Open(60_000)), Circuit::Closed, "one of two is enough");
         // What is left out already stays so if its probe fails.
-        let question = loop {
-            match upstream.pick(&[second.endpoint().to_owned()], None).await {
-                Ok(Pick::Ask(ask)) => break ask,
-                _ => tokio::time::sleep(Duration::from_millis(1)).await,
-            }
+        time.advance(Duration::from_millis(1));
+        let Ok(Pick::Ask(question)) = upstream.pick(&[second.endpoint().to_owned()], None).await
+        else {
+            panic!("its time is over")
         };
         assert_eq!(question.answer(Circuit::Open(60_000)), Circuit::Open(60_000));
     })
@@ -319,10 +327,10 @@ async fn with_too_few_closed_circuits_requests_go_to_all_endpoints_again() {
         [(2, 50, 2), (3, 50, 4), (4, 50, 4), (3, 0, 1), (3, 25, 1), (4, 1, 4), (1, 100, 4)]
     {
         on_worker(async {
-            let registry = Registry::new();
-            let upstreams = Upstreams::new(registry.clone());
+            let table = table();
+            let upstreams = Upstreams::new(table.clone());
             let upstream = apply(&upstreams, many(4, open * 25, panic_percent));
-            assert_eq!(open_all(&registry, &upstream, 4).await, open as usize);
+            assert_eq!(open_all(&table, &upstream, 4).await, open as usize);
             let mut names = std::collections::BTreeSet::new();
             for _ in 0..200 {
                 let Ok(Pick::Attempt(attempt)) = upstream.pick(&[], None).await else { panic!() };
@@ -337,14 +345,14 @@ async fn with_too_few_closed_circuits_requests_go_to_all_endpoints_again() {
 #[tokio::test]
 async fn what_passes_in_a_panic_neither_opens_nor_closes_a_circuit() {
     on_worker(async {
-        let registry = Registry::new();
-        let upstreams = Upstreams::new(registry.clone());
+        let table = table();
+        let upstreams = Upstreams::new(table.clone());
         let upstream = apply(&upstreams, many(2, 100, 50));
-        assert_eq!(open_all(&registry, &upstream, 2).await, 2);
+        assert_eq!(open_all(&table, &upstream, 2).await, 2);
         for outcome in [AttemptOutcome::Success, AttemptOutcome::Failure] {
             assert!(attempt(&upstream).await.record(outcome).is_none());
         }
-        assert_eq!(open_all(&registry, &upstream, 0).await, 2);
+        assert_eq!(open_all(&table, &upstream, 0).await, 2);
     })
     .await;
 }

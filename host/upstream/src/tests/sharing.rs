@@ -1,43 +1,46 @@
 //! How endpoints share requests over time, with a clock of the test's own.
 
-use super::picking::endpoints;
+use super::picking::endpoints_of;
 use super::*;
 use crate::Algorithm;
 use crate::endpoints::Endpoint;
 use crate::pick::choose;
-use crate::random::below;
-use std::time::Instant;
+
+/// Where the drawing of endpoints begins: a failure is the same at each run.
+const SEED: u64 = 7;
 
 /// A client that sends one request after the other.
 struct Client {
     endpoints: Vec<Endpoint>,
     counts: Vec<u64>,
-    now: Instant,
+    time: ManualTime,
+    random: Random,
 }
 
 impl Client {
     fn new(weights: &[u32]) -> Self {
-        let endpoints = endpoints(weights);
-        Self { counts: vec![0; weights.len()], endpoints, now: Instant::now() }
+        let (time, random) = (ManualTime::new(), Random::seeded(SEED));
+        let endpoints = endpoints_of(&ServiceTable::new(time.clock(), random), weights);
+        Self { counts: vec![0; weights.len()], endpoints, time, random }
     }
 
     /// Sends so many requests; `latency_us` says how long one takes, by endpoint and by how many it answered before.
     fn send(&mut self, requests: u64, latency_us: impl Fn(usize, u64) -> u64) -> Vec<u64> {
         let before = self.counts.clone();
         for turn in 0..requests {
-            let clock = || self.now;
-            let picked = choose(&self.endpoints, |_| true, None, Algorithm::P2c, turn, &clock);
+            let random = self.random;
+            let picked = choose(&self.endpoints, |_| true, None, Algorithm::P2c, turn, random);
             let index = picked.unwrap();
             let latency = Duration::from_micros(latency_us(index, self.counts[index]));
             self.counts[index] += 1;
-            self.now += latency;
-            self.endpoints[index].state.add_latency(latency, false, self.now);
+            self.time.advance(latency);
+            self.endpoints[index].state.add_latency(latency, false, self.time.clock().now());
         }
         self.counts.iter().zip(&before).map(|(after, before)| after - before).collect()
     }
 
     fn wait(&mut self, time: Duration) {
-        self.now += time;
+        self.time.advance(time);
     }
 }
 
@@ -75,7 +78,8 @@ fn one_slow_answer_now_and_then_buries_nobody() {
 #[test]
 fn noise_among_equals_moves_no_traffic() {
     let mut client = Client::new(&[1, 1]);
-    let counts = client.send(5_000, |_, _| 500 + below(3_000));
+    let random = client.random;
+    let counts = client.send(5_000, |_, _| 500 + random.below(3_000));
     assert!(is_near_half(&counts), "{counts:?}");
 }
 

@@ -58,12 +58,13 @@ async fn a_balancer_cannot_take_everything_out_nor_bring_back_what_the_operator_
 #[tokio::test]
 async fn what_was_overtaken_counts_as_slow_and_not_as_failed() {
     on_worker(async {
-        let (_worker, upstream) = worker(config(Protocol::Http1, [at(1)]));
+        let time = ManualTime::new();
+        let (_worker, upstream) = worker_at(time, config(Protocol::Http1, [at(1)]));
         let slow = attempt(&upstream).await;
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        time.advance(Duration::from_millis(5));
         slow.overtaken();
         let seen = &upstream.endpoints()[0];
-        assert!(seen.ewma_latency_us >= 5_000, "{seen:?}");
+        assert_eq!((seen.ewma_latency_us, seen.age), (5_000, Duration::from_millis(5)));
         assert_eq!((seen.success_permille, seen.in_flight), (1000, 0));
         let before = seen.ewma_latency_us;
         attempt(&upstream).await.overtaken();
@@ -77,8 +78,8 @@ async fn hedges_come_out_of_the_budget_of_retries() {
     on_worker(async {
         let mut tight = config(Protocol::Http1, [at(1)]);
         tight.policy = Policy { retry_percent: 0, retry_min_per_second: 1, ..tight.policy };
-        let registry = Registry::new();
-        let upstreams = Upstreams::new(registry.clone());
+        let table = table();
+        let upstreams = Upstreams::new(table.clone());
         let upstream = apply(&upstreams, tight);
         // One a second over ten seconds.
         for n in 0..10 {
@@ -86,7 +87,7 @@ async fn hedges_come_out_of_the_budget_of_retries() {
         }
         assert!(!upstream.spend_hedge() && !upstream.spend_retry());
         upstream.note_hedge_won();
-        let service = &registry.snapshot()[0];
+        let service = &table.snapshot()[0];
         assert_eq!((service.hedges, service.hedges_refused, service.hedges_won), (5, 1, 1));
         assert_eq!((service.retries, service.retries_refused), (5, 1));
     })

@@ -8,11 +8,16 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tamis_ambient::{Clock, Random};
 use tamis_exchange::{Circuit, Window};
 
 /// State of services by name. Cheap to clone.
-#[derive(Clone, Default)]
-pub struct Registry(Arc<Mutex<HashMap<String, Arc<ServiceState>>>>);
+#[derive(Clone)]
+pub struct ServiceTable {
+    services: Arc<Mutex<HashMap<String, Arc<ServiceState>>>>,
+    clock: Clock,
+    random: Random,
+}
 
 /// A service as it is now.
 #[derive(Debug, Clone)]
@@ -50,17 +55,17 @@ pub struct EndpointSnapshot {
     pub connections: u32,
 }
 
-impl Registry {
-    /// Nothing known yet.
-    pub fn new() -> Self {
-        Self::default()
+impl ServiceTable {
+    /// Nothing known yet. Windows, budgets and circuits run on `clock`; endpoints are drawn by `random`.
+    pub fn new(clock: Clock, random: Random) -> Self {
+        Self { services: Arc::default(), clock, random }
     }
 
     /// Forgets services that `live` does not name, and endpoints it does not name and nobody uses any more.
     pub fn retain(&self, live: &[ServiceConfig]) {
         let live: HashMap<&str, &ServiceConfig> =
             live.iter().map(|service| (service.name.as_str(), service)).collect();
-        let mut services = lock(&self.0);
+        let mut services = lock(&self.services);
         services.retain(|name, _| live.contains_key(name.as_str()));
         for (name, service) in services.iter() {
             let endpoints = live.get(name.as_str()).map_or(&[][..], |config| &config.endpoints);
@@ -73,24 +78,32 @@ impl Registry {
 
     /// Everything as it is now, by name.
     pub fn snapshot(&self) -> Vec<ServiceSnapshot> {
-        let mut services: Vec<_> = lock(&self.0).values().cloned().collect();
+        let mut services: Vec<_> = lock(&self.services).values().cloned().collect();
         services.sort_by(|a, b| a.name.cmp(&b.name));
         services.iter().map(|service| service.snapshot()).collect()
     }
 
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    pub(crate) fn random(&self) -> Random {
+        self.random
+    }
+
     /// The state of a service, with its policy of now.
     pub(crate) fn service(&self, config: &ServiceConfig) -> Arc<ServiceState> {
-        let mut services = lock(&self.0);
-        let new = || Arc::new(ServiceState::new(&config.name, &config.policy));
+        let mut services = lock(&self.services);
+        let new = || Arc::new(ServiceState::new(config, self.clock, self.random));
         let service = Arc::clone(services.entry(config.name.clone()).or_insert_with(new));
         service.set_policy(&config.policy);
         service
     }
 }
 
-impl std::fmt::Debug for Registry {
+impl std::fmt::Debug for ServiceTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Registry").field("services", &lock(&self.0).len()).finish()
+        f.debug_struct("ServiceTable").field("services", &lock(&self.services).len()).finish()
     }
 }
 
@@ -107,6 +120,8 @@ fn is_used(endpoint: &Arc<EndpointState>) -> bool {
 /// What workers share of a service.
 pub(crate) struct ServiceState {
     pub(crate) name: String,
+    pub(crate) clock: Clock,
+    pub(crate) random: Random,
     budget: Mutex<Budget>,
     retry_percent: AtomicU32,
     retry_min_per_second: AtomicU32,
@@ -124,10 +139,12 @@ pub(crate) struct ServiceState {
 }
 
 impl ServiceState {
-    fn new(name: &str, policy: &Policy) -> Self {
+    fn new(config: &ServiceConfig, clock: Clock, random: Random) -> Self {
         let state = Self {
-            name: name.to_owned(),
-            budget: Mutex::new(Budget::new(Instant::now())),
+            name: config.name.clone(),
+            clock,
+            random,
+            budget: Mutex::new(Budget::new(clock.now())),
             retry_percent: AtomicU32::default(),
             retry_min_per_second: AtomicU32::default(),
             span_ms: AtomicU64::default(),
@@ -141,7 +158,7 @@ impl ServiceState {
             hedges_refused: AtomicU64::default(),
             endpoints: Mutex::default(),
         };
-        state.set_policy(policy);
+        state.set_policy(&config.policy);
         state
     }
 
@@ -152,7 +169,7 @@ impl ServiceState {
         let span = u64::try_from(policy.stats_window.as_millis()).unwrap_or(u64::MAX);
         if self.span_ms.swap(span, Ordering::Relaxed) != span {
             for endpoint in lock(&self.endpoints).values() {
-                lock(&endpoint.breaker).window.set_span(policy.stats_window, Instant::now());
+                lock(&endpoint.breaker).window.set_span(policy.stats_window, self.clock.now());
             }
         }
     }
@@ -167,7 +184,7 @@ impl ServiceState {
             endpoints.retain(|_, endpoint| !endpoint.behind_name || is_used(endpoint));
         }
         let span = Duration::from_millis(self.span_ms.load(Ordering::Relaxed));
-        let endpoint = Arc::new(EndpointState::new(name, span, behind_name));
+        let endpoint = Arc::new(EndpointState::new(name, span, behind_name, self.clock));
         endpoints.insert(name.to_owned(), Arc::clone(&endpoint));
         endpoint
     }
@@ -193,11 +210,11 @@ impl ServiceState {
     }
 
     pub(crate) fn note_request(&self) {
-        lock(&self.budget).request(Instant::now());
+        lock(&self.budget).request(self.clock.now());
     }
 
     pub(crate) fn budget_left(&self) -> u32 {
-        lock(&self.budget).left(self.percent(), self.floor(), Instant::now())
+        lock(&self.budget).left(self.percent(), self.floor(), self.clock.now())
     }
 
     pub(crate) fn spend_retry(&self) -> bool {
@@ -214,7 +231,7 @@ impl ServiceState {
     }
 
     fn spend(&self, granted: &AtomicU64, refused: &AtomicU64) -> bool {
-        let spent = lock(&self.budget).spend(self.percent(), self.floor(), Instant::now());
+        let spent = lock(&self.budget).spend(self.percent(), self.floor(), self.clock.now());
         let counter = if spent { granted } else { refused };
         counter.fetch_add(1, Ordering::Relaxed);
         spent
@@ -247,6 +264,7 @@ impl ServiceState {
 /// What workers share of an endpoint.
 pub(crate) struct EndpointState {
     pub(crate) name: String,
+    pub(crate) clock: Clock,
     pub(crate) breaker: Mutex<Breaker>,
     /// The circuit is not closed: then picking goes through endpoints one by one.
     pub(crate) troubled: AtomicBool,
@@ -277,10 +295,11 @@ pub(crate) struct Load {
 const HALF_LIFE_MS: u64 = 1_000;
 
 impl EndpointState {
-    fn new(name: &str, span: Duration, behind_name: bool) -> Self {
-        let now = Instant::now();
+    fn new(name: &str, span: Duration, behind_name: bool, clock: Clock) -> Self {
+        let now = clock.now();
         Self {
             name: name.to_owned(),
+            clock,
             breaker: Mutex::new(Breaker::new(span, now)),
             troubled: AtomicBool::new(false),
             in_flight: AtomicU32::default(),
@@ -294,7 +313,7 @@ impl EndpointState {
     }
 
     pub(crate) fn admit(&self) -> Admission {
-        lock(&self.breaker).admit(Instant::now())
+        lock(&self.breaker).admit(self.clock.now())
     }
 
     /// Lets an attempt pass whatever the circuit says.
@@ -304,7 +323,7 @@ impl EndpointState {
 
     /// True when the breaker filter should look.
     pub(crate) fn record(&self, ticket: Ticket, sample: Sample, latency: Duration) -> bool {
-        let now = Instant::now();
+        let now = self.clock.now();
         self.add_latency(latency, sample.failed, now);
         lock(&self.breaker).record(ticket, sample, now)
     }
@@ -315,7 +334,7 @@ impl EndpointState {
 
     pub(crate) fn change(&self, change: impl FnOnce(&mut Breaker, Instant)) {
         let mut breaker = lock(&self.breaker);
-        change(&mut breaker, Instant::now());
+        change(&mut breaker, self.clock.now());
         self.troubled.store(!breaker.is_closed(), Ordering::Relaxed);
     }
 
@@ -323,13 +342,13 @@ impl EndpointState {
     pub(crate) fn overtaken(&self, elapsed: Duration) {
         let least = u32::try_from(elapsed.as_micros()).unwrap_or(u32::MAX);
         if least > self.ewma_us() {
-            self.add_latency(elapsed, false, Instant::now());
+            self.add_latency(elapsed, false, self.clock.now());
         }
     }
 
     /// How long ago it was first seen.
     pub(crate) fn age(&self) -> Duration {
-        self.born.elapsed()
+        self.clock.since(self.born)
     }
 
     /// Takes one attempt's time in. A failure never makes an endpoint look faster.
@@ -405,7 +424,7 @@ impl EndpointState {
     }
 
     pub(crate) fn window(&self) -> Window {
-        let seen = lock(&self.breaker).seen(Instant::now());
+        let seen = lock(&self.breaker).seen(self.clock.now());
         Window {
             in_flight: self.in_flight.load(Ordering::Relaxed),
             ewma_latency_us: self.ewma_us(),
@@ -416,7 +435,7 @@ impl EndpointState {
     fn snapshot(&self) -> EndpointSnapshot {
         let (circuit, opened) = {
             let breaker = lock(&self.breaker);
-            (breaker.circuit(Instant::now()), breaker.opened)
+            (breaker.circuit(self.clock.now()), breaker.opened)
         };
         EndpointSnapshot {
             name: self.name.clone(),
