@@ -14,7 +14,7 @@ use tamis_engine::{
     FilterState, Grant, Hook, HttpFetch, Inspection, Isolation, Secrets, check_imports, inspect,
 };
 use tamis_observe::Metrics;
-use tamis_proxy::{Attached, Phase, Shadow, Slot, SlotRefusal, SlotState, SlotStatus};
+use tamis_proxy::{Attachment, Occupant, Phase, Shadow, SlotRefusal, SlotState, SlotStatus};
 use tamis_resources::plan::{self, FilterPlan, OnFailure, RefusedPlan, SignedByPlan, World};
 use tamis_resources::{LeftOut, sound_routes};
 use tamis_trust::{
@@ -313,7 +313,7 @@ fn fulfils(filter: &str, world: World, inspection: &Inspection) -> Result<(), Re
 /// One attachment's place in a generation, and what is told of it.
 pub(crate) struct Built {
     /// None when it fails open and cannot run.
-    pub(crate) attached: Option<Attached>,
+    pub(crate) attached: Option<Attachment>,
     pub(crate) status: SlotStatus,
     /// The digest and version that run in it; none: nothing does.
     pub(crate) running: Option<(Digest, Version)>,
@@ -434,7 +434,8 @@ impl Builder {
         index: &HashMap<String, PathBuf>,
     ) {
         let Some(candidate) = &wanted.shadow else { return };
-        let Some(Attached { slot: Slot::Running(_), shadow, .. }) = &mut built.attached else {
+        let Some(Attachment { occupant: Occupant::Running(_), shadow, .. }) = &mut built.attached
+        else {
             let why = "nothing runs in the slot that it could be compared with";
             built.shadow = Some(Err(Refusal::new("shadow.alone", why, "repair that first")));
             return;
@@ -486,7 +487,7 @@ impl Builder {
         let refusal = match self.run(wanted, rules, index, scopes) {
             Ok(good) => {
                 let status = status(wanted, Some(&good), SlotState::Serving, None);
-                let attached = attached(wanted, Slot::Running(good.filter.clone()));
+                let attached = attached(wanted, Occupant::Running(good.filter.clone()));
                 let (running, left_out) = (good.running(), good.left_out.clone());
                 self.good.insert(wanted.slot.to_owned(), good);
                 return Built { attached: Some(attached), status, running, left_out, shadow: None };
@@ -494,7 +495,7 @@ impl Builder {
             Err(Refusal(refusal)) => refusal,
         };
         let (code, detail) = (refusal.code.clone(), refusal.to_string());
-        let state = SlotState::Refused(refusal);
+        let state = SlotState::Refused(refusal.clone());
         // What ran before goes on, unless the policy in force now would not let it.
         let kept = self.good.get(wanted.slot).filter(|good| {
             let lines = bundle_lines(&good.proof.bundles);
@@ -514,7 +515,7 @@ impl Builder {
             let detail = format!("{detail}; version {} keeps serving", good.filter.version());
             tracing::warn!(attachment = wanted.slot, code, "{detail}");
             let status = status(wanted, Some(good), state, Some(detail));
-            let attached = attached(wanted, Slot::Running(good.filter.clone()));
+            let attached = attached(wanted, Occupant::Running(good.filter.clone()));
             let (running, left_out) = (good.running(), Vec::new());
             return Built { attached: Some(attached), status, running, left_out, shadow: None };
         }
@@ -522,7 +523,7 @@ impl Builder {
         let then = if closed { "exchanges in its scope are refused" } else { "it is left out" };
         tracing::warn!(attachment = wanted.slot, code, "{detail}; {then}");
         let status = status(wanted, None, state, Some(format!("{detail}; {then}")));
-        let attached = closed.then(|| attached(wanted, Slot::Refused { code, detail }));
+        let attached = closed.then(|| attached(wanted, Occupant::Refused(refusal)));
         Built { attached, status, running: None, left_out: Vec::new(), shadow: None }
     }
 
@@ -786,11 +787,11 @@ fn phase(phase: plan::Phase) -> Phase {
     }
 }
 
-fn attached(wanted: &Wanted<'_>, slot: Slot) -> Attached {
+fn attached(wanted: &Wanted<'_>, occupant: Occupant) -> Attachment {
     let plan = wanted.plan;
-    Attached {
-        attachment: wanted.slot.to_owned(),
-        slot,
+    Attachment {
+        name: wanted.slot.to_owned(),
+        occupant,
         phase: phase(plan.phase),
         scope: plan.scope.clone(),
         failure: match plan.on_failure {

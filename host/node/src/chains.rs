@@ -3,7 +3,7 @@
 use crate::build::Built;
 use std::collections::BTreeSet;
 use tamis_engine::{FailureMode, Hook};
-use tamis_proxy::{Phase, Slot, SlotRefusal, SlotState};
+use tamis_proxy::{Occupant, Phase, SlotRefusal, SlotState};
 use tamis_resources::plan::{FilterPlan, NodePlan, World};
 
 /// Hooks of which a chain has at most one, with the worlds that are for them.
@@ -50,9 +50,9 @@ pub(crate) fn one_of_each(plan: &NodePlan, mut built: Vec<Built>) -> Vec<Built> 
 }
 
 fn has(one: &Built, hook: Hook) -> bool {
-    match one.attached.as_ref().map(|attached| &attached.slot) {
-        Some(Slot::Running(filter)) => filter.has(hook),
-        Some(Slot::Refused { .. }) | None => false,
+    match one.attached.as_ref().map(|attached| &attached.occupant) {
+        Some(Occupant::Running(filter)) => filter.has(hook),
+        Some(Occupant::Refused(_)) | None => false,
     }
 }
 
@@ -64,9 +64,8 @@ fn refuse(one: &mut Built, stays: bool) {
         set_by: "the proxy".to_owned(),
         remedy: "give its Filter the world of what it is for, or take the other out".to_owned(),
     };
-    let (code, detail) = (refusal.code.clone(), refusal.to_string());
-    one.status.state = SlotState::Refused(refusal);
-    one.status.detail = Some(detail.clone());
+    one.status.state = SlotState::Refused(refusal.clone());
+    one.status.detail = Some(refusal.to_string());
     one.running = None;
     let guards = |phase| matches!(phase, Phase::Authn | Phase::Authz);
     let closed = one
@@ -76,7 +75,7 @@ fn refuse(one: &mut Built, stays: bool) {
     if !closed {
         one.attached = None;
     } else if let Some(attached) = &mut one.attached {
-        attached.slot = Slot::Refused { code, detail };
+        attached.occupant = Occupant::Refused(refusal);
         attached.shadow = None;
     }
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use tamis_engine::{Cache, CacheFolders, Engine, Exporter, FilterSpan, Secrets};
 use tamis_observe::Recorder;
 use tamis_proxy::{
-    CertificateStatus, Chain, Generation, Proxy, ProxyOptions, SlotState, SlotStatus, Status,
+    CertificateStatus, ChainLayout, Generation, Proxy, ProxyOptions, SlotState, SlotStatus, Status,
 };
 use tamis_resources::plan::{ListenerPlan, NodePlan};
 use tamis_resources::redact::{redact, without};
@@ -441,16 +441,16 @@ impl Staging {
                 status.detail = Some(told(&left_out));
             }
             places.push(attached.is_some().then_some(filters.len()));
-            filters.extend(attached);
+            filters.extend(attached.map(Arc::new));
             slots.push(status);
         }
         let chain = |listener: &ListenerPlan| {
             let members = listener.chain.attachments.iter();
             let members: Vec<usize> =
                 members.filter_map(|index| places.get(*index).copied().flatten()).collect();
-            Chain::build(&filters, &members, &services)
+            ChainLayout::build(&filters, &members, &services)
         };
-        let chains: Vec<Chain> = plan.listeners.iter().map(chain).collect();
+        let chains: Vec<ChainLayout> = plan.listeners.iter().map(chain).collect();
         listeners.retain(|listener| listener.chain < chains.len());
         let shadows: Vec<String> = filters.iter().map(|one| format!("{:?}", one.shadow)).collect();
         let revision = self.revision(plan, &slots, &shadows, &notes);

@@ -60,7 +60,7 @@ pub(crate) fn weigh(local: &Local, balanced: &Balanced) {
     let service = local.intern(NameKind::Upstream, Some(upstream.name()));
     let said = local.call(balanced.filter, |instance| instance.weigh(service, &states));
     let attached = local.attached(balanced.filter);
-    let attachment = attached.map(|one| one.attachment.as_str()).unwrap_or_default();
+    let attachment = attached.map(|one| one.name.as_str()).unwrap_or_default();
     match said {
         Ok(weights) => {
             if let Err(refused) = upstream.set_weights(&weights) {
@@ -101,16 +101,16 @@ fn millis(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generation::Chain;
+    use crate::generation::ChainLayout;
 
     #[test]
     fn a_service_is_weighed_by_the_first_chain_that_reaches_it() {
         let mut generation = Generation::empty();
-        let chain = |balancer, backends: &[Option<usize>]| Chain {
+        let chain = |balancer, backends: &[Option<usize>]| ChainLayout {
             balancer,
             backends: backends.to_vec(),
             tunnels: vec![vec![Some(7), None]],
-            ..Chain::default()
+            ..ChainLayout::default()
         };
         generation.chains = vec![
             chain(None, &[Some(0)]),

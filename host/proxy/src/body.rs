@@ -152,7 +152,7 @@ impl Hooks {
                 }
                 Err(fault) => {
                     let attached = self.local.attached(index);
-                    let attachment = attached.map(|one| one.attachment.as_str());
+                    let attachment = attached.map(|one| one.name.as_str());
                     tracing::warn!(attachment, kind = fault.kind(), "a response body hook failed");
                     if attached.is_some_and(|one| one.failure == FailureMode::Closed) {
                         self.ended = Some((index, format!("in a chunk of the response: {fault}")));

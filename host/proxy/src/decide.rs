@@ -5,7 +5,7 @@
 //! run too; what never settles is refused.
 
 use crate::course::{Course, Routed, Stop};
-use crate::generation::Slot;
+use crate::generation::Occupant;
 use crate::local::Local;
 use crate::route;
 use crate::shadow;
@@ -70,8 +70,8 @@ fn no_chain() -> Refusal {
 
 /// Asks one filter. True when it changed something that the router looks at.
 async fn ask(local: &Rc<Local>, course: &mut Course, index: usize) -> Result<bool, Stop> {
-    if let Some(Slot::Refused { code, detail }) = local.attached(index).map(|one| &one.slot) {
-        let detail = format!("{code}: {detail}");
+    if let Some(Occupant::Refused(refusal)) = local.attached(index).map(|one| &one.occupant) {
+        let detail = format!("{}: {refusal}", refusal.code);
         course.answered_by = Some(index);
         return Err(Refusal::new("filter.refused", 503, Fault::Filter, detail).into());
     }
@@ -132,7 +132,7 @@ pub(crate) fn failed(
     fault: &CallFault,
 ) -> Result<(), Stop> {
     let Some(attached) = local.attached(index) else { return Ok(()) };
-    let (attachment, kind) = (attached.attachment.as_str(), fault.kind());
+    let (attachment, kind) = (attached.name.as_str(), fault.kind());
     let exchange = course.exchange.id;
     match attached.failure {
         FailureMode::Open => {

@@ -1,6 +1,7 @@
 //! Everything a worker needs to serve, as one immutable value.
 
 use crate::shadow::Shadow;
+use crate::slot_refusal::SlotRefusal;
 use serde::Serialize;
 use std::sync::Arc;
 use tamis_engine::{FailureMode, Filter};
@@ -83,27 +84,22 @@ pub enum Reasons {
     Hide,
 }
 
-/// What runs in a place of the chain.
+/// What a slot holds: a filter that runs, or the reason why it may not.
 #[derive(Clone)]
-pub enum Slot {
+pub enum Occupant {
     /// Compiled, configured and self-tested.
     Running(Filter),
     /// It has to run and may not: exchanges in its scope are refused.
-    Refused {
-        /// Rule it broke, such as `trust.altered`.
-        code: String,
-        /// In words.
-        detail: String,
-    },
+    Refused(SlotRefusal),
 }
 
 /// A filter in its place.
 #[derive(Clone)]
-pub struct Attached {
-    /// Attachment name, `namespace/name`.
-    pub attachment: String,
+pub struct Attachment {
+    /// `namespace/name`.
+    pub name: String,
     /// What runs there.
-    pub slot: Slot,
+    pub occupant: Occupant,
     /// Where it stands.
     pub phase: Phase,
     /// Rule-name prefixes it applies to; `None` means all.
@@ -116,7 +112,7 @@ pub struct Attached {
 
 /// The filters of a listener, by what they do; indices into [`Generation::filters`].
 #[derive(Debug, Clone, Default)]
-pub struct Chain {
+pub struct ChainLayout {
     /// Request hooks, in order.
     pub request: Vec<usize>,
     /// Request body hooks, in order.
@@ -145,7 +141,7 @@ pub struct Chain {
     pub connection: Vec<usize>,
     /// For each of the router's backends its index into [`Generation::services`].
     pub backends: Vec<Option<usize>>,
-    /// The same for the backends of each of [`Chain::connection`].
+    /// The same for the backends of each of [`ChainLayout::connection`].
     pub tunnels: Vec<Vec<Option<usize>>>,
     /// The fields that its filters write.
     pub owners: Arc<Owners>,
@@ -160,9 +156,9 @@ pub struct Generation {
     /// Sockets.
     pub listeners: Vec<Listener>,
     /// Filters, compiled once and shared by the workers.
-    pub filters: Vec<Attached>,
+    pub filters: Vec<Arc<Attachment>>,
     /// One for each listener direction.
-    pub chains: Vec<Chain>,
+    pub chains: Vec<ChainLayout>,
     /// What the routers may choose.
     pub services: Arc<Vec<ServiceConfig>>,
     /// The folded configuration, for `/config`.
@@ -176,6 +172,11 @@ impl std::fmt::Debug for Generation {
 }
 
 impl Generation {
+    /// Its shadows, each with the name of its slot.
+    pub(crate) fn shadows(&self) -> impl Iterator<Item = (&str, &Shadow)> {
+        self.filters.iter().filter_map(|one| Some((one.name.as_str(), one.shadow.as_ref()?)))
+    }
+
     /// Serves nothing: what a proxy has before its first.
     pub(crate) fn empty() -> Self {
         Self {
@@ -190,19 +191,23 @@ impl Generation {
     }
 }
 
-impl Chain {
+impl ChainLayout {
     /// Sorts `filters` (indices, already in attachment order) into their places.
     ///
     /// With more than one router, retry policy, breaker, hedge or balancer in a chain the last one counts; the fold refuses such
     /// documents before they come here.
-    pub fn build(filters: &[Attached], members: &[usize], services: &[ServiceConfig]) -> Self {
+    pub fn build(
+        filters: &[Arc<Attachment>],
+        members: &[usize],
+        services: &[ServiceConfig],
+    ) -> Self {
         use tamis_engine::Hook;
         let mut chain = Self::default();
         for &index in members {
             let Some(attached) = filters.get(index) else { continue };
-            let filter = match &attached.slot {
-                Slot::Running(filter) => filter,
-                Slot::Refused { .. } => {
+            let filter = match &attached.occupant {
+                Occupant::Running(filter) => filter,
+                Occupant::Refused(_) => {
                     // It is not known what it would have done, so nothing passes before it.
                     chain.request.push(index);
                     continue;
@@ -237,13 +242,13 @@ impl Chain {
                 }
             }
         }
-        let router = chain.router.and_then(|index| filters.get(index)).map(|one| &one.slot);
-        if let Some(Slot::Running(router)) = router {
+        let router = chain.router.and_then(|index| filters.get(index)).map(|one| &one.occupant);
+        if let Some(Occupant::Running(router)) = router {
             chain.backends = places(router.backends(), services);
         }
-        let running = members.iter().filter_map(|index| match &filters.get(*index)?.slot {
-            Slot::Running(filter) => Some(filter.writes()),
-            Slot::Refused { .. } => None,
+        let running = members.iter().filter_map(|index| match &filters.get(*index)?.occupant {
+            Occupant::Running(filter) => Some(filter.writes()),
+            Occupant::Refused(_) => None,
         });
         chain.owners = Arc::new(Owners::of(running));
         chain

@@ -65,7 +65,7 @@ impl Hedges {
             rule.delay = match local.call(filter, |instance| instance.hedge(&seen)) {
                 Ok(delay) => delay.map(|micros| Duration::from_micros(micros.into())),
                 Err(fault) => {
-                    let attachment = attached.attachment.as_str();
+                    let attachment = attached.name.as_str();
                     tracing::warn!(
                         attachment,
                         rule = name,

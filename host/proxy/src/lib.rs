@@ -37,6 +37,7 @@ mod route;
 mod settle;
 mod shadow;
 mod shared;
+mod slot_refusal;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -49,9 +50,11 @@ mod worker;
 pub use admin::{AdminAccess, METRICS};
 pub use counts::SlotCounts;
 pub use generation::{
-    Attached, Chain, Direction, Generation, Listener, ListenerRules, Phase, Reasons, Slot,
+    Attachment, ChainLayout, Direction, Generation, Listener, ListenerRules, Occupant, Phase,
+    Reasons,
 };
 pub use proxy::{Inherited, Proxy, ProxyError, ProxyOptions, TooLate};
 pub use shadow::{Difference, Shadow, ShadowReport};
-pub use status::{CertificateStatus, SlotRefusal, SlotState, SlotStatus, Status};
+pub use slot_refusal::SlotRefusal;
+pub use status::{CertificateStatus, SlotState, SlotStatus, Status};
 pub use traffic::TrafficCounts;

@@ -2,7 +2,7 @@
 
 use crate::balance::{self, Balanced};
 use crate::counts::{Cells, Ledger};
-use crate::generation::{Attached, Chain, Generation, Slot};
+use crate::generation::{Attachment, ChainLayout, Generation, Occupant};
 use crate::hedge::Hedges;
 use crate::names::Names;
 use crate::shadow::{Queue, Sampler, Shadows};
@@ -111,19 +111,19 @@ impl Local {
         place: Place<'_>,
     ) -> Self {
         let Place { worker, ledger, shadows } = place;
-        let instances = generation.filters.iter().map(|attached| match &attached.slot {
-            Slot::Refused { .. } => None,
-            Slot::Running(filter) => Some(
+        let instances = generation.filters.iter().map(|attached| match &attached.occupant {
+            Occupant::Refused(_) => None,
+            Occupant::Running(filter) => Some(
                 before
                     .and_then(|before| before.instances_of(filter))
                     .unwrap_or_else(|| Rc::new(Instances::new(filter))),
             ),
         });
         let instances = instances.collect();
-        let cells = generation.filters.iter().map(|attached| match &attached.slot {
-            Slot::Refused { .. } => None,
-            Slot::Running(filter) => {
-                Some(ledger.cells(worker, &attached.attachment, filter.digest()))
+        let cells = generation.filters.iter().map(|attached| match &attached.occupant {
+            Occupant::Refused(_) => None,
+            Occupant::Running(filter) => {
+                Some(ledger.cells(worker, &attached.name, filter.digest()))
             }
         });
         let cells = cells.collect();
@@ -175,19 +175,19 @@ impl Local {
         self.instances.iter().flatten().find(|one| one.filter.is_same(filter)).cloned()
     }
 
-    pub(crate) fn chain(&self, index: usize) -> Option<&Chain> {
+    pub(crate) fn chain(&self, index: usize) -> Option<&ChainLayout> {
         self.generation.chains.get(index)
     }
 
-    pub(crate) fn attached(&self, index: usize) -> Option<&Attached> {
-        self.generation.filters.get(index)
+    pub(crate) fn attached(&self, index: usize) -> Option<&Attachment> {
+        self.generation.filters.get(index).map(|attachment| &**attachment)
     }
 
     /// The filter at `index` unless it was refused.
     pub(crate) fn filter(&self, index: usize) -> Option<&Filter> {
-        match &self.attached(index)?.slot {
-            Slot::Running(filter) => Some(filter),
-            Slot::Refused { .. } => None,
+        match &self.attached(index)?.occupant {
+            Occupant::Running(filter) => Some(filter),
+            Occupant::Refused(_) => None,
         }
     }
 
@@ -350,7 +350,7 @@ impl Local {
     fn report(&self, index: usize, answer: Result<(), CallFault>) {
         if let Err(fault) = answer {
             self.names.borrow_mut().forget_told();
-            let attachment = self.attached(index).map(|one| one.attachment.as_str());
+            let attachment = self.attached(index).map(|one| one.name.as_str());
             tracing::warn!(attachment, kind = fault.kind(), "a telemetry filter failed: {fault}");
         }
     }
@@ -358,20 +358,20 @@ impl Local {
 
 /// Statistics of a chain's rules; those of `before` go on while router and hedge filter stay the same.
 fn hedges(generation: &Generation, chain: usize, before: Option<&Local>) -> Option<Rc<Hedges>> {
-    type Pair<'a> = (&'a Filter, &'a Attached);
+    type Pair<'a> = (&'a Filter, &'a Attachment);
     fn parts(generation: &Generation, chain: usize) -> Option<Pair<'_>> {
         let chain = generation.chains.get(chain)?;
-        let (router, hedge) = (chain.router?, generation.filters.get(chain.hedge?)?);
-        match &generation.filters.get(router)?.slot {
-            Slot::Running(router) => Some((router, hedge)),
-            Slot::Refused { .. } => None,
+        let (router, hedge) = (chain.router?, &**generation.filters.get(chain.hedge?)?);
+        match &generation.filters.get(router)?.occupant {
+            Occupant::Running(router) => Some((router, hedge)),
+            Occupant::Refused(_) => None,
         }
     }
     let (router, hedge) = parts(generation, chain)?;
     let kept = before.and_then(|before| {
         let (old_router, old_hedge) = parts(&before.generation, chain)?;
-        let same = match (&old_hedge.slot, &hedge.slot) {
-            (Slot::Running(old), Slot::Running(new)) => old.is_same(new),
+        let same = match (&old_hedge.occupant, &hedge.occupant) {
+            (Occupant::Running(old), Occupant::Running(new)) => old.is_same(new),
             _ => false,
         };
         let same = same && old_hedge.scope == hedge.scope && old_router.is_same(router);

@@ -5,7 +5,7 @@ mod sockets;
 
 use crate::admin::{self, AdminAccess};
 use crate::counts::{Ledger, SlotCounts};
-use crate::generation::{Generation, Slot};
+use crate::generation::{Generation, Occupant};
 use crate::shadow::{ShadowReport, Shadows};
 use crate::shared::Shared;
 use crate::status::Status;
@@ -277,7 +277,7 @@ impl Proxy {
         // Held to the end: swaps come one after the other.
         let closed = lock(&inner.drain).closed;
         let mut bound = lock(&inner.bound);
-        inner.shared.shadows.expect(&generation.filters).map_err(ProxyError::Thread)?;
+        inner.shared.shadows.expect(generation.shadows()).map_err(ProxyError::Thread)?;
         let mut batches: Vec<Vec<(String, Vec<BoundListener>)>> =
             inner.workers.iter().map(|_| Vec::new()).collect();
         let (mut local, mut new) = (Vec::new(), Vec::new());
@@ -457,9 +457,9 @@ impl Drop for Proxy {
 /// Makes instances of the filters that are new, one for each worker and slot, so that no worker has to wait for them.
 fn prepare(next: &Generation, before: &Generation, workers: usize) {
     fn running(generation: &Generation) -> impl Iterator<Item = &Filter> {
-        generation.filters.iter().filter_map(|attached| match &attached.slot {
-            Slot::Running(filter) => Some(filter),
-            Slot::Refused { .. } => None,
+        generation.filters.iter().filter_map(|attachment| match &attachment.occupant {
+            Occupant::Running(filter) => Some(filter),
+            Occupant::Refused(_) => None,
         })
     }
     for filter in running(next) {

@@ -101,7 +101,7 @@ pub(crate) fn stopped(course: &mut Course, local: &Local, ended: Ended) -> Stop 
         Ended::Answered(index, reply, reason) => Stop::Answered(index, reply, reason),
         Ended::Failed(index, fault) => {
             course.answered_by = Some(index);
-            let attachment = local.attached(index).map_or("", |one| one.attachment.as_str());
+            let attachment = local.attached(index).map_or("", |one| one.name.as_str());
             let detail = format!("filter {attachment}, in a chunk of the body: {fault}");
             Refusal::new("filter.failed", 503, Fault::Filter, detail).into()
         }
@@ -172,7 +172,7 @@ fn show(
             },
             Err(fault) => {
                 let attached = local.attached(index);
-                let attachment = attached.map(|one| one.attachment.as_str());
+                let attachment = attached.map(|one| one.name.as_str());
                 tracing::warn!(attachment, kind = fault.kind(), "a request body hook failed");
                 if attached.is_some_and(|one| one.failure == FailureMode::Closed) {
                     verdicts.replace(Some(Ended::Failed(index, fault)));

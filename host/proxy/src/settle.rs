@@ -144,7 +144,7 @@ impl Settle {
             grpc_status: (self.grpc_status != NO_GRPC).then_some(self.grpc_status),
             reason: course.reason.as_deref(),
             detail: course.detail.as_deref(),
-            filter: filter.map(|attached| attached.attachment.as_str()),
+            filter: filter.map(|attached| attached.name.as_str()),
             route: course.rule_name(local),
             service,
             endpoint: course.endpoint.as_deref(),

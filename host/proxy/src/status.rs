@@ -1,6 +1,7 @@
 //! What runs where and why, as the admin listener tells it.
 
 use crate::generation::Phase;
+use crate::slot_refusal::SlotRefusal;
 use serde::Serialize;
 use std::fmt;
 
@@ -68,19 +69,6 @@ pub enum SlotState {
     Refused(SlotRefusal),
 }
 
-/// Why a slot does not run what was asked for, as it was said where it was refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SlotRefusal {
-    /// Stable name of the rule, like `trust.threshold`.
-    pub code: String,
-    /// The rule and the evidence.
-    pub rule: String,
-    /// Who set the rule.
-    pub set_by: String,
-    /// What would satisfy it.
-    pub remedy: String,
-}
-
 impl SlotState {
     /// Whether it runs what was asked for.
     #[must_use]
@@ -110,19 +98,5 @@ impl fmt::Display for SlotState {
 impl Serialize for SlotState {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(self)
-    }
-}
-
-impl fmt::Display for SlotRefusal {
-    /// In one sentence: the rule, whose it is, the way out.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.rule)?;
-        if !self.set_by.is_empty() {
-            write!(f, " (set by {})", self.set_by)?;
-        }
-        if !self.remedy.is_empty() {
-            write!(f, "; {}", self.remedy)?;
-        }
-        Ok(())
     }
 }

@@ -12,7 +12,7 @@ mod shadows;
 
 use crate::counts::Ledger;
 use crate::course::{Course, Routed, Stop};
-use crate::generation::{Attached, Chain, Generation, Phase, Slot};
+use crate::generation::{Attachment, ChainLayout, Generation, Occupant, Phase};
 use crate::local::{Local, Place};
 use crate::shadow::Shadows;
 use http::HeaderMap;
@@ -87,10 +87,10 @@ fn options(config: &Value, digest: &str) -> FilterOptions {
     }
 }
 
-fn attached(config: &Value, scope: Option<&str>, failure: FailureMode) -> Attached {
-    Attached {
-        attachment: "test/walk".into(),
-        slot: Slot::Running(filter(config)),
+fn attached(config: &Value, scope: Option<&str>, failure: FailureMode) -> Attachment {
+    Attachment {
+        name: "test/walk".into(),
+        occupant: Occupant::Running(filter(config)),
         phase: Phase::Transform,
         scope: scope.map(|scope| vec![scope.to_owned()]),
         failure,
@@ -99,12 +99,13 @@ fn attached(config: &Value, scope: Option<&str>, failure: FailureMode) -> Attach
 }
 
 /// A router with these prefixes of paths and names of rules.
-fn router(rules: &[(&str, &str)]) -> Attached {
+fn router(rules: &[(&str, &str)]) -> Attachment {
     attached(&json!({ "reads": [":path"], "rules": rules }), None, FailureMode::Closed)
 }
 
 /// A worker's view of `filters`, the last of which routes.
-fn local(filters: Vec<Attached>, chain: Chain) -> Rc<Local> {
+fn local(filters: Vec<Attachment>, chain: ChainLayout) -> Rc<Local> {
+    let filters = filters.into_iter().map(Arc::new).collect();
     let generation = Generation { filters, chains: vec![chain], ..Generation::empty() };
     Rc::new(Local::new(
         Arc::new(generation),

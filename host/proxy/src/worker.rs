@@ -346,7 +346,7 @@ impl Worker {
         for (&index, backends) in chain.connection.iter().zip(&chain.tunnels) {
             let said =
                 local.call_request(index, &facts, |instance, view| instance.on_connection(view));
-            let attachment = local.attached(index).map(|one| one.attachment.as_str());
+            let attachment = local.attached(index).map(|one| one.name.as_str());
             let cells = local.cells(index);
             cells.inspect(|cells| cells.asked());
             let decision = match said {

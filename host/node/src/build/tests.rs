@@ -6,16 +6,16 @@ use serde_json::json;
 use tamis_resources::plan::RefusedPlan;
 
 fn running(built: &Built) -> &Filter {
-    match &built.attached.as_ref().unwrap().slot {
-        Slot::Running(filter) => filter,
-        Slot::Refused { code, detail } => panic!("{code}: {detail}"),
+    match &built.attached.as_ref().unwrap().occupant {
+        Occupant::Running(filter) => filter,
+        Occupant::Refused(refusal) => panic!("{}: {refusal}", refusal.code),
     }
 }
 
 fn refused(built: &Built) -> &str {
-    match &built.attached.as_ref().unwrap().slot {
-        Slot::Running(filter) => panic!("{filter:?} runs"),
-        Slot::Refused { code, .. } => code,
+    match &built.attached.as_ref().unwrap().occupant {
+        Occupant::Running(filter) => panic!("{filter:?} runs"),
+        Occupant::Refused(refusal) => &refusal.code,
     }
 }
 

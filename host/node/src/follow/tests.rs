@@ -363,7 +363,7 @@ fn a_candidate_runs_in_the_shadow_when_it_is_assigned_to() {
     fleet.serves(&shadow, &second.digest);
     fleet.serves(RETRY, &first.digest);
     let generation = following.node().proxy().generation();
-    assert!(generation.filters.iter().any(|one| one.attachment == RETRY && one.shadow.is_some()));
+    assert!(generation.filters.iter().any(|one| one.name == RETRY && one.shadow.is_some()));
 
     fleet.slots.remove(&shadow);
     fleet.push();

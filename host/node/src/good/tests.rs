@@ -4,7 +4,7 @@ use super::*;
 use crate::NodeError;
 use crate::node::tests::{folder, gateway, service, start};
 use std::os::unix::fs::PermissionsExt as _;
-use tamis_proxy::Slot;
+use tamis_proxy::Occupant;
 use tempfile::TempDir;
 
 const GUARD: &str = "kind: FilterAttachment\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: guard, namespace: test }\n\
@@ -17,8 +17,9 @@ fn write(folder: &TempDir, name: &str, text: &str) {
 /// Attachments of all chains that refuse exchanges.
 fn closed(node: &crate::Node) -> Vec<String> {
     let generation = node.proxy().generation();
-    let refused = generation.filters.iter().filter(|one| matches!(one.slot, Slot::Refused { .. }));
-    refused.map(|one| one.attachment.clone()).collect()
+    let refused =
+        generation.filters.iter().filter(|one| matches!(one.occupant, Occupant::Refused(_)));
+    refused.map(|one| one.name.clone()).collect()
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `/metrics`: what filters count, then what the host itself knows.
 
-use crate::generation::Slot;
+use crate::generation::{Attachment, Occupant};
 use crate::proxy::Inner;
 use crate::status::SlotStatus;
 use crate::traffic::{CLASSES, DIRECTIONS};
@@ -183,8 +183,8 @@ fn slots(inner: &Inner, page: &mut Page) {
     let (status, generation) = (inner.status.load(), inner.generation.load());
     let runs = |slot: &SlotStatus| {
         let mut filters = generation.filters.iter();
-        let found = filters.find(|one| one.attachment == slot.attachment);
-        found.is_some_and(|one| matches!(one.slot, Slot::Running(_)))
+        let found = filters.find(|one| one.name == slot.attachment);
+        found.is_some_and(|one| matches!(one.occupant, Occupant::Running(_)))
     };
     let of = |slot: &SlotStatus| match (slot.state.is_serving(), runs(slot)) {
         (true, _) => "serving",
@@ -249,13 +249,13 @@ fn filters(inner: &Inner, page: &mut Page) {
 }
 
 fn each_hook(
-    filters: &[crate::Attached],
+    filters: &[std::sync::Arc<Attachment>],
     mut show: impl FnMut(&str, &str, &tamis_engine::HookNumbers),
 ) {
-    for attached in filters {
-        let Slot::Running(filter) = &attached.slot else { continue };
+    for attachment in filters {
+        let Occupant::Running(filter) = &attachment.occupant else { continue };
         for hook in &filter.state().statistics().hooks {
-            show(&attached.attachment, filter.name(), hook);
+            show(&attachment.name, filter.name(), hook);
         }
     }
 }

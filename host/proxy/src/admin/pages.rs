@@ -1,6 +1,6 @@
 //! What the admin listener shows of the proxy, as JSON.
 
-use crate::generation::Slot;
+use crate::generation::Occupant;
 use crate::proxy::Inner;
 use serde_json::{Value, json};
 use tamis_engine::{BreakerStatus, Filter};
@@ -21,10 +21,10 @@ pub(super) fn config(inner: &Inner) -> Value {
 pub(super) fn filters(inner: &Inner) -> Value {
     let (generation, status) = (inner.generation.load(), inner.status.load());
     let slots = status.slots.iter().map(|slot| {
-        let running = generation.filters.iter().find(|one| one.attachment == slot.attachment);
+        let running = generation.filters.iter().find(|one| one.name == slot.attachment);
         let mut value = serde_json::to_value(slot).unwrap_or_default();
-        if let (Some(Slot::Running(filter)), Some(object)) =
-            (running.map(|one| &one.slot), value.as_object_mut())
+        if let (Some(Occupant::Running(filter)), Some(object)) =
+            (running.map(|one| &one.occupant), value.as_object_mut())
         {
             object.insert("statistics".to_owned(), statistics(filter));
             object.insert("running".to_owned(), json!(filter.digest()));
@@ -104,7 +104,7 @@ pub(super) fn routes(inner: &Inner) -> Value {
         let chain = generation.chains.get(listener.chain);
         let router = chain.and_then(|chain| chain.router);
         let router = router.and_then(|index| generation.filters.get(index));
-        let router = router.map(|one| one.attachment.as_str());
+        let router = router.map(|one| one.name.as_str());
         json!({
             "listener": listener.name,
             "address": listener.address.to_string(),
@@ -133,8 +133,8 @@ fn members(generation: &crate::Generation, chain: usize) -> Vec<&str> {
     let mut names: Vec<&str> = Vec::new();
     for one in members.into_iter().filter_map(|index| generation.filters.get(index)) {
         // A filter with hooks for both ways stands where the request meets it.
-        if !names.contains(&one.attachment.as_str()) {
-            names.push(&one.attachment);
+        if !names.contains(&one.name.as_str()) {
+            names.push(&one.name);
         }
     }
     names

@@ -1,7 +1,6 @@
 //! The way from workers to the thread that asks candidates, and back to whoever wants reports.
 
 use super::{EXAMPLES_MAX, Job, Seen, Shadow, ShadowReport, lock};
-use crate::generation::Attached;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,9 +35,11 @@ impl Shadows {
     }
 
     /// Takes in those of a generation that is about to serve. The first one starts the thread.
-    pub(crate) fn expect(&self, filters: &[Attached]) -> std::io::Result<()> {
-        for attached in filters {
-            let Some(shadow) = &attached.shadow else { continue };
+    pub(crate) fn expect<'a>(
+        &self,
+        shadows: impl Iterator<Item = (&'a str, &'a Shadow)>,
+    ) -> std::io::Result<()> {
+        for (slot, shadow) in shadows {
             if self.queue.get().is_none() {
                 let queue = start()?;
                 // Generations come one after the other, so that nobody set it meanwhile.
@@ -46,7 +47,7 @@ impl Shadows {
             }
             let mut known = lock(&self.known);
             if !known.iter().any(|(_, one)| one.is_same(shadow)) {
-                known.push((attached.attachment.clone(), shadow.clone()));
+                known.push((slot.to_owned(), shadow.clone()));
             }
         }
         Ok(())

@@ -11,7 +11,7 @@ use tamis_exchange::{Body, BodyError};
 use tokio::task::LocalSet;
 
 fn one(config: &Value, failure: FailureMode) -> Rc<Local> {
-    local(vec![attached(config, None, failure)], Chain::default())
+    local(vec![attached(config, None, failure)], ChainLayout::default())
 }
 
 /// A body that comes in these pieces, with trailers.
@@ -82,7 +82,7 @@ fn the_tightest_limit_of_several_filters_counts() {
             attached(&whole("capitals", 100), None, CLOSED),
             attached(&whole("", 4), None, CLOSED),
         ];
-        let local = local(filters, Chain::default());
+        let local = local(filters, ChainLayout::default());
         let body = buffered(&local, &mut course("/"), &[0, 1], pieces(&[b"hello"])).await;
         assert_eq!(refused(body).code, "request.too-large");
         let body = buffered(&local, &mut course("/"), &[0, 1], pieces(&[b"hell"])).await;

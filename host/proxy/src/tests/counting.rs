@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 const RULES: [(&str, &str); 1] = [("/", "ns/all/0")];
 
-fn named(slot: &str, digest: &str, config: &Value) -> Attached {
-    let running = Slot::Running(filter_of(config, digest));
-    Attached {
-        attachment: slot.into(),
-        slot: running,
+fn named(slot: &str, digest: &str, config: &Value) -> Attachment {
+    let running = Occupant::Running(filter_of(config, digest));
+    Attachment {
+        name: slot.into(),
+        occupant: running,
         ..attached(config, None, FailureMode::Closed)
     }
 }
@@ -94,7 +94,8 @@ fn a_hundred_swaps_lose_no_count() {
 fn connections_are_counted_and_those_that_were_closed() {
     let traffic = guest("traffic");
     let closes = Filter::new(&traffic, options(&json!({ "deny": true }), "sha256:00")).unwrap();
-    let slot = Attached { slot: Slot::Running(closes), ..named("test/gate", "", &json!({})) };
+    let slot =
+        Attachment { occupant: Occupant::Running(closes), ..named("test/gate", "", &json!({})) };
     let router = named("test/router", "sha256:00", &json!({ "reads": [":path"], "rules": RULES }));
     let live = Live::start(vec![slot, router], ProxyOptions::default());
     for _ in 0..3 {
@@ -108,8 +109,8 @@ fn connections_are_counted_and_those_that_were_closed() {
 #[test]
 fn a_chain_longer_than_a_word_has_bits_is_counted_too() {
     let one = filter(&json!({}));
-    let slot = |n: usize| Attached {
-        slot: Slot::Running(one.clone()),
+    let slot = |n: usize| Attachment {
+        occupant: Occupant::Running(one.clone()),
         ..named(&format!("test/{n:03}"), "", &json!({}))
     };
     let mut filters: Vec<_> = (0..70).map(slot).collect();

@@ -6,6 +6,7 @@ use crate::decide::decide;
 use crate::generation::Reasons;
 use crate::pipeline::stopped;
 use crate::route::{self, looks_at};
+use crate::slot_refusal::SlotRefusal;
 use tamis_exchange::{Edit, FieldLine, Outcome, Reply};
 
 /// Sets `x-NAME`, and a path if one is given.
@@ -14,12 +15,12 @@ fn sets(name: &str, path: Option<&str>) -> Value {
     json!({ "writes": [header, ":path"], "set": [[header, "1"]], "path": path })
 }
 
-fn chain(filters: &[Attached]) -> Chain {
+fn chain(filters: &[Attachment]) -> ChainLayout {
     let router = filters.len() - 1;
-    Chain { request: (0..router).collect(), router: Some(router), ..Chain::default() }
+    ChainLayout { request: (0..router).collect(), router: Some(router), ..ChainLayout::default() }
 }
 
-fn world(filters: Vec<Attached>) -> Rc<Local> {
+fn world(filters: Vec<Attachment>) -> Rc<Local> {
     let chain = chain(&filters);
     local(filters, chain)
 }
@@ -70,7 +71,7 @@ async fn what_never_settles_is_refused() {
     let rules: Vec<(&str, &str)> =
         names.iter().map(|(path, rule)| (path.as_str(), rule.as_str())).collect();
     // Each route's filter sends the exchange on to the next route, whose filter stands before it.
-    let mut filters: Vec<Attached> = (0..6)
+    let mut filters: Vec<Attachment> = (0..6)
         .rev()
         .map(|n| {
             let to = format!("/{}", n + 1);
@@ -119,8 +120,13 @@ async fn a_fault_is_treated_as_its_attachment_says() {
 
 #[tokio::test(flavor = "current_thread")]
 async fn a_filter_that_may_not_run_lets_nothing_pass_in_its_scope() {
-    let refused_slot = |scope: Option<&str>| Attached {
-        slot: Slot::Refused { code: "trust.altered".into(), detail: "its digest differs".into() },
+    let refused_slot = |scope: Option<&str>| Attachment {
+        occupant: Occupant::Refused(SlotRefusal {
+            code: "trust.altered".into(),
+            rule: "its digest differs".into(),
+            set_by: "shop/all".into(),
+            remedy: "pin what was signed".into(),
+        }),
         ..attached(&json!({}), scope, CLOSED)
     };
     let local = world(vec![refused_slot(Some("ns/b/")), router(&RULES)]);
@@ -132,7 +138,7 @@ async fn a_filter_that_may_not_run_lets_nothing_pass_in_its_scope() {
 
 #[tokio::test(flavor = "current_thread")]
 async fn without_a_router_or_a_rule_nothing_is_matched() {
-    let local = local(vec![router(&RULES)], Chain::default());
+    let local = local(vec![router(&RULES)], ChainLayout::default());
     assert!(matches!(decide(&local, &mut course("/a")).await, Ok(Routed::Unmatched)));
     assert_eq!(route::unmatched(&local, 0).code, "route.none");
     let local = world(vec![router(&RULES)]);
@@ -173,7 +179,7 @@ fn the_router_is_asked_again_for_what_it_reads_and_nothing_else() {
         assert_eq!(found, touched, "{reads:?}");
         assert!(!looks_at(&local, 0, &[]));
     }
-    let nobody = local(vec![router(&RULES)], Chain::default());
+    let nobody = local(vec![router(&RULES)], ChainLayout::default());
     assert!(!looks_at(&nobody, 0, &[Edit::SetPath("/b".into())]));
 }
 

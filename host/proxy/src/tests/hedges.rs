@@ -5,13 +5,13 @@ use std::time::Duration;
 
 const RULES: [(&str, &str); 2] = [("/a", "ns/a/0"), ("/b", "ns/b/0")];
 
-fn hedge(scope: Option<&str>) -> Attached {
+fn hedge(scope: Option<&str>) -> Attachment {
     attached(&json!({ "hedge_us": 1000 }), scope, FailureMode::Open)
 }
 
-fn world(hedge: Attached, router: Attached, before: Option<&Local>) -> Local {
-    let chain = Chain { hedge: Some(0), router: Some(1), ..Chain::default() };
-    let filters = vec![hedge, router];
+fn world(hedge: Attachment, router: Attachment, before: Option<&Local>) -> Local {
+    let chain = ChainLayout { hedge: Some(0), router: Some(1), ..ChainLayout::default() };
+    let filters = vec![Arc::new(hedge), Arc::new(router)];
     let generation = Generation { filters, chains: vec![chain], ..Generation::empty() };
     let local = Local::new(
         Arc::new(generation),
@@ -51,7 +51,7 @@ fn a_scope_bounds_what_is_hedged() {
 #[test]
 fn without_a_hedge_filter_nothing_is_planned_or_kept() {
     let filters = vec![router(&RULES)];
-    let chain = Chain { router: Some(0), ..Chain::default() };
+    let chain = ChainLayout { router: Some(0), ..ChainLayout::default() };
     assert!(local(filters, chain).hedges(0).is_none());
 }
 

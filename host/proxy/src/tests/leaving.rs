@@ -58,7 +58,7 @@ fn generation(address: SocketAddr) -> Generation {
     Generation {
         number: 1,
         listeners: vec![listener],
-        chains: vec![Chain::default()],
+        chains: vec![ChainLayout::default()],
         ..Generation::empty()
     }
 }

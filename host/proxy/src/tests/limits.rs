@@ -45,11 +45,11 @@ fn a_filter_that_adds_headers_without_end_is_a_fault_like_any_other() {
     ] {
         let written = Written::default();
         let recorder = Recorder::to(AccessLog::All, written.clone()).unwrap();
-        let hostile = Attached {
-            attachment: "test/hostile".into(),
+        let hostile = Attachment {
+            name: "test/hostile".into(),
             ..attached(&config, None, FailureMode::Closed)
         };
-        let router = Attached { attachment: "test/router".into(), ..router(&[("/", "ns/all/0")]) };
+        let router = Attachment { name: "test/router".into(), ..router(&[("/", "ns/all/0")]) };
         let live = Live::start(
             vec![hostile, router],
             ProxyOptions { recorder, ..ProxyOptions::default() },
@@ -79,7 +79,7 @@ fn a_filter_that_adds_headers_without_end_is_a_fault_like_any_other() {
 async fn what_fails_open_is_passed_over_and_changes_nothing() {
     for mode in [FailureMode::Open, FailureMode::SkipAndAlert] {
         let filters = vec![attached(&adds(25_000, 0), None, mode), router(&[("/", "ns/all/0")])];
-        let chain = Chain { request: vec![0], router: Some(1), ..Chain::default() };
+        let chain = ChainLayout { request: vec![0], router: Some(1), ..ChainLayout::default() };
         let local = local(filters, chain);
         let mut course = course("/a");
         assert_eq!(forwarded(decide(&local, &mut course).await), 0);
@@ -91,7 +91,8 @@ async fn what_fails_open_is_passed_over_and_changes_nothing() {
 async fn filters_together_stay_within_the_bound_of_a_head() {
     let filters = (0..8).map(|_| attached(&adds(100, 0), None, FailureMode::Open));
     let filters: Vec<_> = filters.chain([router(&[("/", "ns/all/0")])]).collect();
-    let chain = Chain { request: (0..8).collect(), router: Some(8), ..Chain::default() };
+    let chain =
+        ChainLayout { request: (0..8).collect(), router: Some(8), ..ChainLayout::default() };
     let local = local(filters, chain);
     let mut course = course("/a");
     assert_eq!(forwarded(decide(&local, &mut course).await), 0);
@@ -107,16 +108,16 @@ fn a_filter_that_fails_its_own_requests_makes_no_other_wait_for_its_configure() 
     };
     let options = FilterOptions { grant, ..options(&config, "sha256:00") };
     let began = std::time::Instant::now();
-    let slow = Slot::Running(Filter::new(behaviour(), options).unwrap());
+    let slow = Occupant::Running(Filter::new(behaviour(), options).unwrap());
     // It was configured twice and its self-test ran; what one costs is a third of that at most.
     let dear = began.elapsed() / 3;
-    let bad = Attached {
-        slot: slow,
-        attachment: "test/slow".into(),
+    let bad = Attachment {
+        occupant: slow,
+        name: "test/slow".into(),
         ..attached(&json!({}), Some("ns/bad/0"), FailureMode::Closed)
     };
-    let router = Attached {
-        attachment: "test/router".into(),
+    let router = Attachment {
+        name: "test/router".into(),
         ..router(&[("/bad", "ns/bad/0"), ("/", "ns/all/0")])
     };
     let live = Live::start(vec![bad, router], ProxyOptions::default());
@@ -134,11 +135,9 @@ fn a_filter_that_fails_its_own_requests_makes_no_other_wait_for_its_configure() 
 
 #[test]
 fn calls_are_counted_exactly_and_at_once() {
-    let filter = Attached {
-        attachment: "test/one".into(),
-        ..attached(&json!({}), None, FailureMode::Closed)
-    };
-    let router = Attached { attachment: "test/router".into(), ..router(&[("/", "ns/all/0")]) };
+    let filter =
+        Attachment { name: "test/one".into(), ..attached(&json!({}), None, FailureMode::Closed) };
+    let router = Attachment { name: "test/router".into(), ..router(&[("/", "ns/all/0")]) };
     let live = Live::start(vec![filter, router], ProxyOptions::default());
     let mut clients = [live.client(), live.client(), live.client()];
     for n in 1..=40 {

@@ -60,7 +60,7 @@ pub(super) struct Live {
 
 impl Live {
     /// Two workers that serve `filters`, the last of which routes.
-    pub(super) fn start(filters: Vec<Attached>, options: ProxyOptions) -> Self {
+    pub(super) fn start(filters: Vec<Attachment>, options: ProxyOptions) -> Self {
         let endpoint = EndpointConfig {
             target: Target::Address(Address::Tcp(upstream())),
             weight: 1,
@@ -82,7 +82,7 @@ impl Live {
     }
 
     /// Serves these from now on.
-    pub(super) fn swap(&mut self, filters: Vec<Attached>) {
+    pub(super) fn swap(&mut self, filters: Vec<Attachment>) {
         self.numbers += 1;
         self.proxy.swap(generation(self.numbers, filters, &self.services)).unwrap();
     }
@@ -110,7 +110,7 @@ impl Live {
     }
 }
 
-fn generation(number: u64, filters: Vec<Attached>, services: &[ServiceConfig]) -> Generation {
+fn generation(number: u64, filters: Vec<Attachment>, services: &[ServiceConfig]) -> Generation {
     let listener = Listener {
         name: "in".into(),
         address: Address::Tcp("127.0.0.1:0".parse().unwrap()),
@@ -119,8 +119,9 @@ fn generation(number: u64, filters: Vec<Attached>, services: &[ServiceConfig]) -
         chain: 0,
         rules: ListenerRules::default(),
     };
+    let filters: Vec<_> = filters.into_iter().map(Arc::new).collect();
     let members: Vec<usize> = (0..filters.len()).collect();
-    let chain = Chain::build(&filters, &members, services);
+    let chain = ChainLayout::build(&filters, &members, services);
     Generation {
         number,
         listeners: vec![listener],

@@ -12,9 +12,9 @@ fn shadow_of(compiled: &Compiled, config: &Value) -> Shadow {
 }
 
 /// `current` with a candidate of the same component.
-fn compared(slot: &str, current: &Value, candidate: &Value) -> Attached {
-    Attached {
-        attachment: slot.into(),
+fn compared(slot: &str, current: &Value, candidate: &Value) -> Attachment {
+    Attachment {
+        name: slot.into(),
         shadow: Some(shadow_of(walk(), candidate)),
         ..attached(current, None, FailureMode::Closed)
     }
@@ -29,8 +29,8 @@ fn every_one() -> ProxyOptions {
 }
 
 /// A proxy with that slot and a router.
-fn with(slot: Attached) -> (Live, Client) {
-    let router = Attached { attachment: "test/router".into(), ..router(&RULES) };
+fn with(slot: Attachment) -> (Live, Client) {
+    let router = Attachment { name: "test/router".into(), ..router(&RULES) };
     let live = Live::start(vec![slot, router], every_one());
     let client = live.client();
     (live, client)
@@ -114,8 +114,10 @@ fn a_candidate_that_fails_fails_no_exchange_and_is_counted() {
         [("trap", "trap:trap"), ("loop", "trap:deadline"), ("recurse", "trap:stack")]
     {
         let candidate = json!({ "do": does, "reads": [] });
-        let slot = Attached {
-            slot: Slot::Running(Filter::new(behaviour(), options(&current, "sha256:00")).unwrap()),
+        let slot = Attachment {
+            occupant: Occupant::Running(
+                Filter::new(behaviour(), options(&current, "sha256:00")).unwrap(),
+            ),
             shadow: Some(shadow_of(behaviour(), &candidate)),
             ..attached(&json!({}), None, FailureMode::Closed)
         };
@@ -148,14 +150,16 @@ fn nothing_that_a_candidate_does_is_seen() {
             let config = json!({ "do": does, "reads": [":path"], "writes": ["x-path"] });
             FilterOptions { state: Arc::clone(&state), ..options(&config, digest) }
         };
-        let slot = Attached {
-            slot: Slot::Running(Filter::new(behaviour(), given("pass", "sha256:00")).unwrap()),
+        let slot = Attachment {
+            occupant: Occupant::Running(
+                Filter::new(behaviour(), given("pass", "sha256:00")).unwrap(),
+            ),
             shadow: Some(Shadow::new(
                 Filter::shadow(behaviour(), given(does, "sha256:ca")).unwrap(),
             )),
             ..attached(&json!({}), None, FailureMode::Closed)
         };
-        let router = Attached { attachment: "test/router".into(), ..router(&RULES) };
+        let router = Attachment { name: "test/router".into(), ..router(&RULES) };
         let live = Live::start(vec![slot, router], ProxyOptions { metrics, ..every_one() });
         let (status, head, sent) = live.client().ask("/a", &[]);
         assert_eq!(status, 200);
@@ -175,9 +179,11 @@ fn routes_responses_and_hooks_that_are_new_are_compared() {
     let passing = json!({ "do": "pass", "reads": [] });
     let filters = vec![
         compared("test/response", &sets("1"), &sets("2")),
-        Attached {
-            attachment: "test/new".into(),
-            slot: Slot::Running(Filter::new(behaviour(), options(&passing, "sha256:00")).unwrap()),
+        Attachment {
+            name: "test/new".into(),
+            occupant: Occupant::Running(
+                Filter::new(behaviour(), options(&passing, "sha256:00")).unwrap(),
+            ),
             shadow: Some(shadow_of(walk(), &sets("3"))),
             ..attached(&json!({}), None, FailureMode::Closed)
         },
@@ -237,8 +243,8 @@ fn what_a_candidate_would_try_again_is_compared_and_not_done() {
     let tries = |attempts: u32| json!({ "attempts": attempts });
     let current = Filter::new(&retry, options(&tries(3), "sha256:00")).unwrap();
     for (attempts, differing) in [(3, 0), (1, 2)] {
-        let slot = Attached {
-            slot: Slot::Running(current.clone()),
+        let slot = Attachment {
+            occupant: Occupant::Running(current.clone()),
             shadow: Some(shadow_of(&retry, &tries(attempts))),
             ..attached(&json!({}), None, FailureMode::Closed)
         };
