@@ -1,8 +1,11 @@
 //! Reads documents from folders and files.
 
 use crate::NodeError;
+use std::collections::BTreeSet;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::ops::Bound;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tamis_resources::{Document, Parsed, Problem};
 
 /// Where documents come from.
@@ -12,6 +15,14 @@ pub struct Source {
     pub root: PathBuf,
     /// Folders (all `*.yaml` and `*.yml` in them, hidden ones left out) and single files.
     pub paths: Vec<PathBuf>,
+    inputs: Arc<Mutex<Inputs>>,
+}
+
+/// The paths of the files that were read: of the last time and, while a read is under way, of the one before.
+#[derive(Debug, Default)]
+struct Inputs {
+    before: BTreeSet<PathBuf>,
+    now: BTreeSet<PathBuf>,
 }
 
 /// What was read.
@@ -52,7 +63,37 @@ const MAX_DEPTH: usize = 8;
 impl Source {
     /// A folder and what `tamis up` generates in it.
     pub fn folder(root: &Path) -> Self {
-        Self { root: root.to_owned(), paths: vec![root.to_owned(), root.join(".tamis")] }
+        Self::new(root, vec![root.to_owned(), root.join(".tamis")])
+    }
+
+    /// These folders and files.
+    #[must_use]
+    pub fn new(root: &Path, paths: Vec<PathBuf>) -> Self {
+        Self { root: root.to_owned(), paths, inputs: Arc::default() }
+    }
+
+    fn inputs(&self) -> MutexGuard<'_, Inputs> {
+        // Sets of paths are whole after any panic.
+        self.inputs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a change of this path can change what is read: a document, a file that a document names, or a folder.
+    ///
+    /// A log that somebody writes beside the documents, the log of this process among them, is none of these: what a read
+    /// writes must not be the reason for the next.
+    #[must_use]
+    pub fn concerns(&self, path: &Path) -> bool {
+        let path = plain(path);
+        if is_document(&path) || path.is_dir() {
+            return true;
+        }
+        // A folder that is gone concerns by what was in it.
+        let inputs = self.inputs();
+        [&inputs.before, &inputs.now].iter().any(|all| {
+            all.range::<Path, _>((Bound::Included(&*path), Bound::Unbounded))
+                .next()
+                .is_some_and(|input| input.starts_with(&path))
+        })
     }
 
     /// Reads everything; a file that cannot be read or parsed never blocks another.
@@ -62,6 +103,10 @@ impl Source {
     pub fn read(&self) -> Result<Documents, NodeError> {
         if let Err(source) = std::fs::read_dir(&self.root) {
             return Err(NodeError::Read { path: self.root.clone(), source });
+        }
+        {
+            let mut inputs = self.inputs();
+            inputs.before = std::mem::take(&mut inputs.now);
         }
         let mut found = Found::default();
         for path in &self.paths {
@@ -75,6 +120,7 @@ impl Source {
         found.files.dedup();
         let below =
             |path: &Path| path.strip_prefix(&self.root).unwrap_or(path).display().to_string();
+        self.inputs().now.extend(found.files.iter().map(|file| plain(file)));
         let mut read = Documents::default();
         for (folder, why) in found.unreadable {
             read.unreadable.push(Unreadable { path: below(&folder), why });
@@ -104,8 +150,29 @@ impl Source {
 
     /// The path a document means.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.root.join(name)
+        let path = self.root.join(name);
+        self.inputs().now.insert(plain(&path));
+        path
     }
+}
+
+/// A path without `.` and `..`, as far as its text says: two spellings of a file are one.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if plain.file_name().is_some() => {
+                plain.pop();
+            }
+            other => plain.push(other),
+        }
+    }
+    plain
+}
+
+fn is_document(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml")
 }
 
 fn text(file: &Path) -> Result<String, String> {
@@ -153,7 +220,7 @@ impl Found {
                     let why = format!("folders are read to a depth of {MAX_DEPTH}; move it up");
                     self.unreadable.push((path, why));
                 }
-            } else if path.extension().is_some_and(|e| e == "yaml" || e == "yml") {
+            } else if is_document(&path) {
                 self.files.push(path);
             }
         }

@@ -11,7 +11,7 @@ use crate::store::Store;
 use crate::ticks::Ticks;
 use serde_json::json;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tamis_engine::{Cache, CacheFolders, Engine, Exporter, FilterSpan, Secrets};
@@ -362,6 +362,13 @@ impl Node {
         folders.retain(|path| !all.iter().any(|other| path != other && path.starts_with(other)));
         folders.dedup();
         folders
+    }
+
+    /// Whether a change of a path in one of its folders can change what it runs.
+    pub(crate) fn concerns(&self) -> impl Fn(&Path) -> bool + Send + 'static {
+        let staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
+        let (source, store) = (self.source.clone(), staging.builder.store.folders().to_vec());
+        move |path| source.concerns(path) || store.iter().any(|folder| path.starts_with(folder))
     }
 
     /// Finishes what is under way and stops.

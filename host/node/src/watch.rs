@@ -28,6 +28,7 @@ impl Watch {
         told: impl Fn(&Reload) + Send + 'static,
     ) -> Result<Self, NodeError> {
         let mut first = true;
+        let concerns = node.concerns();
         let changed = move || {
             let before = node.proxy().status();
             let reload = node.reload();
@@ -37,7 +38,7 @@ impl Watch {
                 told(&reload);
             }
         };
-        Self::folders(folders, |_| true, changed)
+        Self::folders(folders, concerns, changed)
     }
 
     /// Follows `folders` and calls `changed`, on a thread of its own: once at the start, and after every change of a path

@@ -96,3 +96,39 @@ fn longer_files_than_the_limit_are_refused() {
     assert_eq!(octets(&path, 5).unwrap(), b"12345");
     assert!(octets(&path, 4).unwrap_err().starts_with("longer than 4 bytes"));
 }
+
+#[test]
+fn a_change_concerns_what_is_read_and_nothing_else() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let root = folder.path();
+    for sub in ["more", ".tamis/keys", "logs"] {
+        std::fs::create_dir_all(root.join(sub)).unwrap();
+    }
+    std::fs::write(root.join("more/mesh.yaml"), "").unwrap();
+    let source = Source::folder(root);
+    source.read().unwrap();
+    // Named, whether it is there or not.
+    assert!(source.file("more/../more/key.pub").is_err());
+    for (path, concerns) in [
+        ("more/mesh.yaml", true),
+        ("more/new.yml", true),
+        ("more/key.pub", true),
+        ("./more/key.pub", true),
+        ("more", true),
+        ("logs", true),
+        ("logs/access.jsonl", false),
+        ("access.jsonl", false),
+        ("proxy.log", false),
+        (".tamis/cache/code.bin", false),
+        ("mor", false),
+        ("more/key.pub.swp", false),
+    ] {
+        assert_eq!(source.concerns(&root.join(path)), concerns, "{path}");
+    }
+    std::fs::remove_dir_all(root.join("more")).unwrap();
+    assert!(source.concerns(&root.join("more")), "a folder that is gone");
+    source.read().unwrap();
+    assert!(source.concerns(&root.join("more/key.pub")), "while a read is under way");
+    source.read().unwrap();
+    assert!(!source.concerns(&root.join("more/key.pub")), "no document names it any more");
+}

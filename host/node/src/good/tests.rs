@@ -148,7 +148,7 @@ fn of_two_documents_of_one_name_the_one_in_force_stays_whatever_files_are_called
 #[test]
 fn documents_are_kept_as_they_were_written() {
     let shop = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shop");
-    let read = crate::Source { root: shop.clone(), paths: vec![shop] }.read().unwrap();
+    let read = crate::Source::new(&shop, vec![shop.clone()]).read().unwrap();
     assert!(read.documents.len() > 10);
     for document in read.documents {
         let texts = vec![(document.line(), document.text().to_owned())];

@@ -80,6 +80,30 @@ fn a_watch_that_is_dropped_holds_its_node_no_longer() {
 }
 
 #[test]
+fn a_log_beside_the_documents_is_no_reason_to_read_them_again() {
+    let (folder, _) = folder();
+    let node = node(folder.path());
+    let log = folder.path().join("proxy.log");
+    let (send, told) = channel();
+    let written = log.clone();
+    // What a reload reports goes into the folder, as that of a proxy whose output is a file there.
+    let report = move |reload: &Reload| {
+        let mut log = std::fs::OpenOptions::new().create(true).append(true).open(&written).unwrap();
+        std::io::Write::write_all(&mut log, b"a reload\n").unwrap();
+        // Nobody listens any more once the test has seen what it wanted.
+        let _ = send.send(reload.problems.len());
+    };
+    let _watch = Watch::start(node, &[folder.path().to_owned()], report).unwrap();
+    for file in 1..=3 {
+        std::fs::write(folder.path().join(format!("broken{file}.yaml")), "kind: [").unwrap();
+        while told.recv_timeout(LONG).unwrap() < file {}
+    }
+    let reloads = std::fs::read_to_string(&log).unwrap().lines().count();
+    // A file is written in steps, each of which may be seen by itself.
+    assert!(reloads <= 9, "{reloads} reloads for 3 changes");
+}
+
+#[test]
 fn a_folder_that_is_not_there_cannot_be_watched_and_the_error_says_so() {
     let (folder, _) = folder();
     let node = node(folder.path());
