@@ -1,7 +1,7 @@
 //! Embeds the built-in filters and the SDK into the binary.
 //!
-//! Components come from the folder that `TAMIS_FILTERS` names (`cargo xtask filters` fills it); a binary built without
-//! them says so when somebody asks for a built-in filter.
+//! Components come from the folder that `TAMIS_FILTERS` names (`cargo xtask filters` fills it). A binary
+//! built without them reports so when a command needs a built-in filter.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -120,7 +120,7 @@ fn component(module: &[u8]) -> Result<Vec<u8>> {
         .validate(true)
         .module(module)
         .and_then(|mut encoder| encoder.encode())
-        .context("the module is no filter: does its lib.rs export a world of the contract?")
+        .context("the module is not a filter: does its lib.rs export a world of the contract?")
 }
 
 /// The interfaces that a component imports, without the package; fails when one is foreign.
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn bytes_that_are_no_module_are_refused_with_what_to_do() {
         let error = component(b"not wasm").unwrap_err().to_string();
-        assert!(error.contains("the module is no filter"), "{error}");
+        assert!(error.contains("the module is not a filter"), "{error}");
     }
 
     #[test]

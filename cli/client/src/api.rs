@@ -1,4 +1,4 @@
-//! The questions of the REST API, each a function.
+//! The requests of the REST API, one function each.
 
 use http::{Method, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -16,19 +16,19 @@ use crate::{Client, ClientError};
 
 const JSON: &str = "application/json";
 
-/// What stays as it is in a path segment or a value of a query (RFC 3986 §2.3).
+/// Characters that stay unescaped in a path segment or a query value (RFC 3986 §2.3).
 const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// What the REST API answers. Errors are those of [`ClientError`]; a no of the control plane is
+/// Calls of the REST API. Errors are those of [`ClientError`]; a refusal by the control plane is
 /// [`ClientError::Refused`].
 #[expect(clippy::missing_errors_doc, reason = "all of them fail alike, as the block says")]
 impl Client {
-    /// What an apply would do. Writes nothing.
+    /// Reports what an apply would do. Writes nothing.
     pub async fn plan(&self, request: &ApplyRequest) -> Result<Planned, ClientError> {
         self.ask(Method::POST, paths::PLAN, Some(request)).await
     }
 
-    /// Puts documents in force and takes them out, all or nothing.
+    /// Applies and removes documents, all or nothing.
     pub async fn apply(&self, request: &ApplyRequest) -> Result<Applied, ClientError> {
         self.ask(Method::POST, paths::APPLY, Some(request)).await
     }
@@ -71,7 +71,7 @@ impl Client {
         self.read(&path).await
     }
 
-    /// Has every slot of a service, or of all, assigned again.
+    /// Assigns every slot of a service, or of all services, again.
     pub async fn reassign(&self, request: &ReassignRequest) -> Result<Reassigned, ClientError> {
         self.ask(Method::POST, paths::REASSIGN, Some(request)).await
     }
@@ -81,47 +81,47 @@ impl Client {
         self.read(paths::PINS).await
     }
 
-    /// Pins a filter of a service, or says what that would do.
+    /// Pins a filter for a service; with `dry_run`, only reports what the pin would do.
     pub async fn pin(&self, request: &PinRequest) -> Result<Pinned, ClientError> {
         self.ask(Method::POST, paths::PINS, Some(request)).await
     }
 
-    /// Takes a pin out.
+    /// Removes a pin.
     pub async fn unpin(&self, request: &UnpinRequest) -> Result<Pinned, ClientError> {
         self.ask(Method::DELETE, paths::PINS, Some(request)).await
     }
 
-    /// Back to what was pinned before.
+    /// Restores the previous pin.
     pub async fn rollback(&self, request: &RollbackRequest) -> Result<Pinned, ClientError> {
         self.ask(Method::POST, paths::ROLLBACK, Some(request)).await
     }
 
-    /// Agrees to a change of somebody else.
+    /// Approves another person's change.
     pub async fn approve(&self, request: &ApproveRequest) -> Result<Approved, ClientError> {
         self.ask(Method::POST, paths::APPROVALS, Some(request)).await
     }
 
-    /// What is revoked.
+    /// The revocations in force.
     pub async fn revocations(&self) -> Result<Vec<Revoked>, ClientError> {
         self.read(paths::REVOCATIONS).await
     }
 
-    /// Withdraws a digest or a key.
+    /// Revokes a digest or a key.
     pub async fn revoke(&self, request: &RevokeRequest) -> Result<Revoked, ClientError> {
         self.ask(Method::POST, paths::REVOCATIONS, Some(request)).await
     }
 
-    /// Tokens that are for no more than one's own, without their secrets.
+    /// The tokens whose rights lie within those of the caller's token, without their secrets.
     pub async fn tokens(&self) -> Result<Vec<TokenView>, ClientError> {
         self.read(paths::TOKENS).await
     }
 
-    /// Makes a token that may do no more than one's own.
+    /// Makes a token whose rights lie within those of the caller's token.
     pub async fn create_token(&self, request: &TokenRequest) -> Result<TokenMade, ClientError> {
         self.ask(Method::POST, paths::TOKENS, Some(request)).await
     }
 
-    /// Puts another secret in the place of a token's.
+    /// Replaces the secret of a token.
     pub async fn rotate_token(
         &self,
         name: &str,
@@ -131,13 +131,13 @@ impl Client {
         self.ask(Method::POST, &path, Some(request)).await
     }
 
-    /// Makes a token useless.
+    /// Revokes a token.
     pub async fn revoke_token(&self, name: &str) -> Result<TokenView, ClientError> {
         let path = format!("{}/{}", paths::TOKENS, encoded(name));
         self.ask::<(), TokenView>(Method::DELETE, &path, None).await
     }
 
-    /// What happened to the filters of a service, or to one of them; oldest first.
+    /// The events of the filters of a service, or of one filter; oldest first.
     pub async fn history(
         &self,
         service: &str,
@@ -166,7 +166,7 @@ impl Client {
         self.ask(Method::POST, paths::ROLLOUTS, Some(request)).await
     }
 
-    /// Makes a move in a rollout.
+    /// Moves a rollout to another state: pause, resume, promote, abort or kill.
     pub async fn move_rollout(
         &self,
         name: &str,
@@ -176,18 +176,19 @@ impl Client {
         self.ask(Method::POST, &path, Some(request)).await
     }
 
-    /// Who runs what: every proxy, or those of one service.
+    /// What each proxy runs: every proxy, or those of one service.
     pub async fn status(&self, service: Option<&str>) -> Result<Status, ClientError> {
         let query = service.map(|service| format!("?service={}", encoded(service)));
         self.read(&format!("{}{}", paths::STATUS, query.unwrap_or_default())).await
     }
 
-    /// Entries of the journal behind a revision, at most so many.
+    /// Journal entries after a revision, at most `limit`.
     pub async fn log(&self, after: u64, limit: usize) -> Result<LogPage, ClientError> {
         self.read(&format!("{}?after={after}&limit={limit}", paths::LOG)).await
     }
 
-    /// What ran for a service at a moment, in milliseconds since the Unix epoch, or from then to another, with proof.
+    /// What ran for a service at a moment, or from that moment to another, with proof. Times are
+    /// milliseconds since the Unix epoch.
     pub async fn who_ran(
         &self,
         service: &str,
@@ -199,7 +200,8 @@ impl Client {
         self.read(&format!("{}?service={service}&atMs={at_ms}{to}", paths::WHO_RAN)).await
     }
 
-    /// The key that signs checkpoints, as the registry says: to be compared with one known from elsewhere.
+    /// The key that signs checkpoints, as the registry reports it: compare it with a copy obtained
+    /// elsewhere.
     pub async fn log_key(&self) -> Result<String, ClientError> {
         let reply = self.send(Ask::new(Method::GET, paths::LOG_KEY).limit(64 * 1024)).await?;
         let text = String::from_utf8(reply.body.to_vec());
@@ -237,7 +239,8 @@ impl Client {
         })
     }
 
-    /// An answer that is no success: the words of the control plane if they are there.
+    /// The error for a response that is not a success: the control plane's problem document if the body is
+    /// one.
     fn refused(&self, path: &str, reply: &Reply) -> ClientError {
         match serde_json::from_slice::<Problem>(&reply.body) {
             Ok(problem) => ClientError::Refused(Box::new(problem)),

@@ -1,8 +1,9 @@
-//! Filters in and out: component, manifest and signatures.
+//! Push and pull of filters: component, manifest and signatures.
 //!
-//! The artifact is the CNCF's layout for Wasm; each signature is a manifest of its own that speaks about it, laid out as
-//! cosign 3 does (`application/vnd.dev.sigstore.bundle.v0.3+json` as artifact type and as layer, the empty config), so
-//! that `cosign verify --key` finds what is pushed here and what cosign signed is pulled here.
+//! The artifact has the CNCF layout for Wasm. Each signature is a manifest that refers to it, laid out as
+//! cosign 3 does (`application/vnd.dev.sigstore.bundle.v0.3+json` as artifact type and as layer, the empty
+//! config). So `cosign verify --key` finds signatures pushed from here, and signatures made by cosign are
+//! pulled here.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -18,32 +19,32 @@ use crate::{Client, ClientError};
 pub const BUNDLE_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const PREDICATE_TYPE: &str = "https://sigstore.dev/cosign/sign/v1";
 const EMPTY_TYPE: &str = "application/vnd.oci.empty.v1+json";
-/// Bytes of a component; the engine refuses larger ones.
+/// Largest component in bytes; the engine refuses larger ones.
 const COMPONENT_BYTES: u64 = 64 * 1024 * 1024;
 
-/// A filter as bytes.
+/// A filter's files as bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Artifact {
-    /// Its manifest, exactly.
+    /// The manifest, byte for byte.
     pub manifest: Vec<u8>,
     /// The component.
     pub component: Vec<u8>,
-    /// Sigstore bundles, one a signature.
+    /// Sigstore bundles, one per signature.
     pub bundles: Vec<Vec<u8>>,
 }
 
-/// What a push did.
+/// The result of a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pushed {
     /// Digest of the manifest.
     pub digest: Digest,
-    /// The tag it has now: its version.
+    /// The tag that names it: its version.
     pub tag: String,
     /// Digests of the signatures' manifests.
     pub signatures: Vec<Digest>,
 }
 
-/// What was pulled. Its digests hold; nobody has checked who signed it.
+/// A pulled filter. Its digests were checked; its signers were not.
 #[derive(Debug, Clone)]
 pub struct Pulled {
     /// Digest of the manifest.
@@ -66,7 +67,7 @@ struct Config {
     data: Option<String>,
 }
 
-/// A manifest of a signature, as far as it is of interest.
+/// The part of a signature's manifest that we read.
 #[derive(Deserialize)]
 struct SignatureManifest {
     layers: Vec<Layer>,
@@ -80,18 +81,20 @@ struct Layer {
 }
 
 impl Client {
-    /// Puts a filter into a repository and tags it with its version. What is there already is not sent again.
+    /// Puts a filter into a repository and tags it with its version. Blobs that are there already are not
+    /// sent again.
     ///
-    /// The tag comes last: who finds it finds the signatures.
+    /// The tag is written last: a client that finds the tag also finds the signatures.
     ///
     /// # Errors
-    /// [`ClientError::Artifact`] when the manifest and the component are not one filter or the version is no tag,
-    /// [`ClientError::Oci`] when the registry refuses, such as a version that is another filter already.
+    /// [`ClientError::Artifact`] when the manifest does not describe the component or the version cannot be
+    /// a tag, [`ClientError::Oci`] when the registry refuses, for example because the version already names
+    /// another filter.
     pub async fn push(&self, repository: &str, artifact: &Artifact) -> Result<Pushed, ClientError> {
         let repository = checked(repository)?;
         let parsed = parsed(&artifact.manifest)?;
         parsed.check(&artifact.component).map_err(|error| {
-            ClientError::Artifact(format!("the component is not the one of its manifest: {error}"))
+            ClientError::Artifact(format!("the component does not match its manifest: {error}"))
         })?;
         let tag: Reference = parsed.version().to_string().parse().map_err(ClientError::Artifact)?;
         let (config, bytes) = config(&artifact.manifest)?;
@@ -108,10 +111,12 @@ impl Client {
         Ok(Pushed { digest, tag: tag.to_string(), signatures })
     }
 
-    /// The manifest that a version names in a repository; `None` when there is none.
+    /// The digest of the manifest that a version names in a repository; `None` when the version is not
+    /// there.
     ///
     /// # Errors
-    /// [`ClientError::Artifact`] when the version is no tag, [`ClientError::Oci`] when the registry refuses.
+    /// [`ClientError::Artifact`] when the version cannot be a tag, [`ClientError::Oci`] when the registry
+    /// refuses.
     pub async fn released(
         &self,
         repository: &str,
@@ -126,10 +131,11 @@ impl Client {
         }
     }
 
-    /// Whether exactly this filter is in a repository, tagged with its version, with all these signatures beside it.
+    /// Whether exactly this filter is in a repository, tagged with its version and with all these
+    /// signatures.
     ///
     /// # Errors
-    /// As [`push`](Self::push); that it is not there is none.
+    /// As [`push`](Self::push); a missing filter is not an error.
     pub async fn has(&self, repository: &str, artifact: &Artifact) -> Result<bool, ClientError> {
         let repository = checked(repository)?;
         let parsed = parsed(&artifact.manifest)?;
@@ -160,7 +166,8 @@ impl Client {
         self.put_blob(repository, digest, bytes).await
     }
 
-    /// Puts a signature beside what it signs. Equal bundles give equal manifests, so that none is there twice.
+    /// Stores a signature of a manifest. Equal bundles give equal manifests, so a signature is never stored
+    /// twice.
     async fn sign(
         &self,
         repository: &str,
@@ -176,11 +183,11 @@ impl Client {
         Ok(digest)
     }
 
-    /// Gets a filter out of a repository, with at most 32 signatures; others are left where they are.
+    /// Fetches a filter from a repository, with at most 32 signatures; further ones are ignored.
     ///
     /// # Errors
-    /// [`ClientError::Artifact`] when it is no filter, [`ClientError::Tampered`] when bytes are not those of their digest,
-    /// [`ClientError::Oci`] when the registry refuses.
+    /// [`ClientError::Artifact`] when it is not a filter, [`ClientError::Tampered`] when bytes do not match
+    /// their digest, [`ClientError::Oci`] when the registry refuses.
     pub async fn pull(
         &self,
         repository: &str,
@@ -208,7 +215,7 @@ impl Client {
         Ok(Pulled { digest, parsed, artifact: Artifact { manifest, component, bundles } })
     }
 
-    /// The bundle of a signature's manifest; none when it is laid out in another way, which says nothing to us.
+    /// The bundle in a signature's manifest; `None` when the manifest has another layout, which we ignore.
     async fn signature(
         &self,
         repository: &str,
@@ -251,17 +258,17 @@ fn signature(subject: &[u8], bundle: &[u8]) -> Vec<u8> {
     manifest.to_string().into_bytes()
 }
 
-/// A bundle in one line, as files of several bundles have them; none when it is no JSON.
+/// A bundle on one line, as files with several bundles need it; `None` when it is not JSON.
 fn one_line(bundle: &[u8]) -> Option<Vec<u8>> {
     if !bundle.contains(&b'\n') {
         return Some(bundle.to_vec());
     }
-    // The envelope's payload is base64, so that white space around it is not signed.
+    // The envelope's payload is base64, so white space around it is not signed.
     let value: serde_json::Value = serde_json::from_slice(bundle).ok()?;
     serde_json::to_vec(&value).ok()
 }
 
-/// A repository's name, as far as it decides about the path: the rest is for the registry to say.
+/// Checks a repository's name as far as it affects the path; the registry checks the rest.
 fn checked(repository: &str) -> Result<&str, ClientError> {
     let sound =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-/".contains(&byte);
@@ -270,14 +277,14 @@ fn checked(repository: &str) -> Result<&str, ClientError> {
         return Ok(repository);
     }
     let why = format!(
-        "`{repository}` is no repository; write names of lower-case letters and digits, such as acme/retry"
+        "`{repository}` is not a repository name; write lower-case letters and digits, such as acme/retry"
     );
     Err(ClientError::Artifact(why))
 }
 
 fn parsed(manifest: &[u8]) -> Result<Manifest, ClientError> {
     Manifest::parse(manifest)
-        .map_err(|error| ClientError::Artifact(format!("this is no filter: {error}")))
+        .map_err(|error| ClientError::Artifact(format!("this is not a filter: {error}")))
 }
 
 /// The config that the manifest carries.

@@ -1,4 +1,4 @@
-//! A client and what it is made from.
+//! A client and its options.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,14 +13,14 @@ use crate::{ClientError, Server};
 pub struct Options {
     /// Where it is.
     pub server: Server,
-    /// The token; none: what callers without one may do.
+    /// The token; `None` gives the rights of callers without a token.
     pub token: Option<String>,
-    /// PEM file of the authorities that the registry's certificate may come from; needed for `https`.
+    /// PEM file with the authorities that may have issued the registry's certificate; needed for `https`.
     pub ca: Option<PathBuf>,
     /// Our own certificate, for registries that ask for one.
     pub own: Option<OwnFiles>,
-    /// What a request may take altogether, connecting included; 60 seconds. Transfers of components may take five times
-    /// as long.
+    /// Time limit of a request including the connection; 60 seconds. Transfers of components may take five
+    /// times as long.
     pub timeout: Duration,
 }
 
@@ -41,7 +41,7 @@ impl Options {
     }
 }
 
-/// Speaks with one registry. Cheap to keep: it holds no connection.
+/// Talks to one registry. Cheap to keep: it holds no connection.
 pub struct Client {
     pub(crate) server: Server,
     pub(crate) bearer: Option<HeaderValue>,
@@ -50,7 +50,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Reads the files that the options name. Connects to nothing yet.
+    /// Reads the files that the options name. Opens no connection.
     ///
     /// # Errors
     /// [`ClientError::NoAuthority`], [`ClientError::NoTls`], [`ClientError::Tls`], [`ClientError::Token`].
@@ -81,7 +81,7 @@ impl Client {
     }
 }
 
-/// `Bearer TOKEN` (RFC 6750 §2.1), which logs never show.
+/// `Bearer TOKEN` (RFC 6750 §2.1), marked as sensitive so that logs never show it.
 fn bearer(token: &str) -> Result<HeaderValue, ClientError> {
     let token = token.trim();
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {

@@ -1,4 +1,4 @@
-//! Why there is no answer, or why the answer is no.
+//! Why a request failed or was refused.
 
 use std::fmt::Write as _;
 use std::io;
@@ -11,19 +11,19 @@ use thiserror::Error;
 
 use crate::Server;
 
-/// What can go wrong between a client and a registry.
+/// Everything that can go wrong between a client and a registry.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// TLS needs to know whom to believe.
+    /// TLS needs an authority to trust.
     #[error("{server} speaks TLS; name the file of its authority, in PEM")]
     NoAuthority {
         /// The registry.
         server: Server,
     },
-    /// Files of TLS make no sense with an address without TLS.
+    /// Certificates make no sense for an address without TLS.
     #[error(
-        "{server} speaks no TLS, so a certificate and an authority say nothing; write https://"
+        "{server} does not use TLS, so certificates and an authority have no effect; write https://"
     )]
     NoTls {
         /// The registry.
@@ -32,8 +32,10 @@ pub enum ClientError {
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The token is no token.
-    #[error("the token has characters that no token has; give it as it was printed, on one line")]
+    /// The token has a form that no token has.
+    #[error(
+        "the token has characters that tokens do not have; give it as it was printed, on one line"
+    )]
     Token,
     /// The token would travel in clear text.
     #[error(
@@ -44,12 +46,12 @@ pub enum ClientError {
         /// The registry.
         server: Server,
     },
-    /// A name has no address.
+    /// A name does not resolve.
     #[error("{host} does not resolve to an address")]
     Resolve {
         /// The name.
         host: String,
-        /// What the system said; none: an empty answer.
+        /// The system's error; `None`: the answer was empty.
         source: Option<io::Error>,
     },
     /// No connection.
@@ -60,15 +62,15 @@ pub enum ClientError {
         /// Why.
         source: Box<ConnectError>,
     },
-    /// The connection broke, or what came is not HTTP.
-    #[error("the connection to {server} broke off")]
+    /// The connection broke, or the bytes received are not HTTP.
+    #[error("the connection to {server} was lost")]
     Broken {
         /// The registry.
         server: Server,
         /// Why.
         source: hyper::Error,
     },
-    /// It took too long.
+    /// The time limit passed.
     #[error("{server} did not answer within {} s", timeout.as_secs_f32())]
     Timeout {
         /// The registry.
@@ -76,10 +78,8 @@ pub enum ClientError {
         /// The time allowed.
         timeout: Duration,
     },
-    /// The answer is longer than it may be.
-    #[error(
-        "the answer of {server} to {path} is longer than {limit} bytes, which are read at most"
-    )]
+    /// The response exceeds its size limit.
+    #[error("the answer of {server} to {path} is longer than {limit} bytes, the most that is read")]
     TooLarge {
         /// The registry.
         server: Server,
@@ -88,7 +88,7 @@ pub enum ClientError {
         /// The limit.
         limit: usize,
     },
-    /// The answer is not what the API promises.
+    /// The response is not what the API promises.
     #[error("{server} answered {path} with {status} and {what}; is it a registry of this release?")]
     Strange {
         /// The registry.
@@ -97,13 +97,13 @@ pub enum ClientError {
         path: String,
         /// The status.
         status: StatusCode,
-        /// What is strange.
+        /// What is unexpected about it.
         what: String,
     },
-    /// The control plane says no.
+    /// The control plane refuses.
     #[error("{}", said(.0))]
     Refused(Box<Problem>),
-    /// The OCI API says no.
+    /// The OCI API refuses.
     #[error("{path}: {message} ({code})")]
     Oci {
         /// What was asked for.
@@ -112,24 +112,26 @@ pub enum ClientError {
         status: StatusCode,
         /// The code of OCI Distribution 1.1.
         code: String,
-        /// In words.
+        /// The message of the registry.
         message: String,
     },
-    /// Bytes do not have the digest that they were asked for by.
-    #[error("{server} sent other bytes than {digest}; do not use them, and ask who changed them")]
+    /// Bytes do not match the digest by which they were requested.
+    #[error(
+        "{server} sent bytes that do not match {digest}; do not use them, and find out who changed them"
+    )]
     Tampered {
         /// The registry.
         server: Server,
         /// What was asked for.
         digest: String,
     },
-    /// An artifact cannot be pushed, or what was pulled is none.
+    /// An artifact cannot be pushed, or what was pulled is not an artifact.
     #[error("{0}")]
     Artifact(String),
 }
 
 impl ClientError {
-    /// Whether what was asked for is not there.
+    /// Whether the requested thing does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         match self {
@@ -139,13 +141,13 @@ impl ClientError {
         }
     }
 
-    /// Whether rules of the control plane refused what was asked.
+    /// Whether rules of the control plane refused the request.
     #[must_use]
     pub fn is_refused_by_rule(&self) -> bool {
         matches!(self, Self::Refused(problem) if !problem.refusals.is_empty())
     }
 
-    /// What the control plane said, as it said it.
+    /// The problem document of the control plane, unchanged.
     #[must_use]
     pub fn problem(&self) -> Option<&Problem> {
         match self {
@@ -155,16 +157,16 @@ impl ClientError {
     }
 }
 
-/// The rule that somebody else has to agree.
+/// The rule that requires another person's approval.
 const APPROVALS: &str = "guard.approvals";
 
-/// How many problems of documents stand in one line.
+/// How many problems of documents are listed on one line.
 const SHOWN: usize = 3;
 
-/// A problem in one line: what, by which rules, whose they are, the ways out.
+/// A problem on one line: what is refused, by which rules, who set them, the ways out.
 fn said(problem: &Problem) -> String {
     let title = problem.title.trim_end_matches('.');
-    // Where the title is one of the rules, the rule says it better: with its name and its owner.
+    // When the title repeats a rule, the rule's own line is better: it has its name and its owner.
     let told = problem.refusals.iter().any(|refusal| refusal.rule == title);
     let mut text = if told { "refused".to_owned() } else { title.to_owned() };
     for refusal in &problem.refusals {

@@ -1,4 +1,4 @@
-//! One request over a connection of its own.
+//! One request on a connection of its own.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -13,7 +13,7 @@ use tamis_transport::{Address, Stream, connect};
 
 use crate::{Client, ClientError, Server};
 
-/// What connecting may take.
+/// Time limit for connecting.
 const CONNECT: Duration = Duration::from_secs(10);
 
 /// A request.
@@ -23,9 +23,9 @@ pub(crate) struct Ask {
     pub(crate) path: String,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) body: Bytes,
-    /// Bytes of the answer's body that are read at most.
+    /// Most bytes of the response body that are read.
     pub(crate) limit: usize,
-    /// By how much longer than usual it may take.
+    /// Factor by which its time limit exceeds the usual one.
     pub(crate) patience: u32,
 }
 
@@ -55,13 +55,13 @@ impl Ask {
         Self { limit, ..self }
     }
 
-    /// It moves a component, which may be large.
+    /// Marks the transfer of a component, which may be large.
     pub(crate) fn transfer(self) -> Self {
         Self { patience: 5, ..self }
     }
 }
 
-/// An answer, read to its end.
+/// A response, read to its end.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
@@ -70,9 +70,10 @@ pub(crate) struct Reply {
 }
 
 impl Client {
-    /// Sends a request and reads the answer, whatever its status.
+    /// Sends a request and reads the response, whatever its status.
     ///
-    /// Cancel-safe: dropping the future closes the connection. Whether the request was done is not known then.
+    /// Cancel-safe: dropping the future closes the connection. It is then unknown whether the server
+    /// handled the request.
     pub(crate) async fn send(&self, ask: Ask) -> Result<Reply, ClientError> {
         let timeout = self.timeout.saturating_mul(ask.patience);
         match tokio::time::timeout(timeout, self.exchange(ask)).await {
@@ -95,10 +96,10 @@ impl Client {
             let body = body.map_err(|error| self.unread(error, path, limit, head.status))?;
             Ok(Reply { status: head.status, headers: head.headers, body: body.to_bytes() })
         });
-        // Without a task of its own: the connection moves while the exchange waits for it.
+        // No task of its own: the connection is polled while the exchange waits for it.
         tokio::select! {
             done = &mut exchange => done,
-            // Its end is told to the exchange as well, which still has to take what came before.
+            // The exchange learns of the connection's end too, and still has to read what came before.
             _ = &mut connection => exchange.await,
         }
     }
@@ -170,7 +171,7 @@ impl Client {
                 return Err(ClientError::Resolve { host: host.clone(), source: Some(source) });
             }
         };
-        // Names are judged by what they resolve to: `localhost` is not loopback by its spelling.
+        // Resolved addresses decide: the spelling `localhost` does not make a host loopback.
         let seen = !self.server.tls() && found.iter().any(|one| !one.ip().is_loopback());
         if seen && self.bearer.is_some() {
             return Err(ClientError::ClearText { server: self.server.clone() });

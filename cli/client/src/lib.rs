@@ -1,11 +1,12 @@
-//! Speaks with a registry: the REST API of the control plane, and the OCI API as far as filters go.
+//! A client for registries: the REST API of the control plane, and the part of the OCI API that filters
+//! need.
 //!
-//! A [`Client`] opens one connection for each request, over TCP, TLS or a unix socket, and believes nothing that comes
-//! back: answers have a size limit and a time limit, blobs and manifests must have the digest that they were asked for by.
-//! What the registry refuses comes back as its own words, [`ClientError::Refused`], with the rule, whose it is and the way
-//! out.
+//! A [`Client`] opens one connection per request, over TCP, TLS or a unix socket, and trusts no response:
+//! responses have a size limit and a time limit; blobs and manifests must match the digest by which they
+//! were requested. A refusal of the registry is returned unchanged as [`ClientError::Refused`], with the
+//! rule, who set it and the way out.
 //!
-//! The token goes over TLS, to loopback addresses and to unix sockets, and nowhere else.
+//! The token is sent over TLS, to loopback addresses and to unix sockets, and nowhere else.
 //!
 //! ```
 //! use tamis_client::{Client, Options};

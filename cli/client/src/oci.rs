@@ -13,13 +13,13 @@ use crate::{Client, ClientError};
 
 /// Type of manifests.
 pub(crate) const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
-/// Bytes of a manifest or an index of referrers that are read at most.
+/// Most bytes of a manifest or of an index of referrers that are read.
 const MANIFEST_BYTES: usize = 8 * 1024 * 1024;
 
-/// What a manifest is asked for by.
+/// How a manifest is named in a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reference {
-    /// By tag, which may mean another manifest tomorrow.
+    /// By tag, which may name another manifest tomorrow.
     Tag(String),
     /// By digest.
     Digest(Digest),
@@ -28,7 +28,7 @@ pub enum Reference {
 impl FromStr for Reference {
     type Err = String;
 
-    /// A tag is 1 to 128 of `A-Za-z0-9_.-`, the first of them no dot and no dash.
+    /// A tag is 1 to 128 characters of `A-Za-z0-9_.-`; the first is neither a dot nor a dash.
     fn from_str(text: &str) -> Result<Self, String> {
         if text.contains(':') {
             let digest = text.parse().map_err(|error| format!("`{text}`: {error}"))?;
@@ -49,7 +49,7 @@ fn no_tag(text: &str) -> String {
         ""
     };
     format!(
-        "`{text}` is no tag (1 to 128 letters, digits, `_`, `.`, `-`) and no digest (sha256:…){plus}"
+        "`{text}` is neither a tag (1 to 128 letters, digits, `_`, `.`, `-`) nor a digest (sha256:…){plus}"
     )
 }
 
@@ -62,14 +62,14 @@ impl fmt::Display for Reference {
     }
 }
 
-/// An index of referrers, as far as it is of interest.
+/// The part of an index of referrers that we read.
 #[derive(Deserialize)]
 struct Index {
     #[serde(default)]
     manifests: Vec<Referrer>,
 }
 
-/// A manifest that speaks about another.
+/// A manifest that refers to another.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Referrer {
@@ -91,7 +91,7 @@ struct OneError {
 }
 
 impl Client {
-    /// Whether a blob is there.
+    /// Whether a blob exists.
     pub(crate) async fn has_blob(
         &self,
         repository: &str,
@@ -106,7 +106,7 @@ impl Client {
         }
     }
 
-    /// Puts a blob there, in one request after the one that begins it.
+    /// Uploads a blob: one request to begin, one with the bytes.
     pub(crate) async fn put_blob(
         &self,
         repository: &str,
@@ -130,7 +130,7 @@ impl Client {
         }
     }
 
-    /// Where an upload goes on: a path of this server, whichever way it was written.
+    /// Where an upload continues: a path on this server, absolute or relative.
     fn location(&self, path: &str, reply: &Reply) -> Result<String, ClientError> {
         let strange = |what: &str| ClientError::Strange {
             server: self.server.clone(),
@@ -139,19 +139,23 @@ impl Client {
             what: what.to_owned(),
         };
         let field = reply.headers.get(header::LOCATION).map(HeaderValue::to_str);
-        let Some(Ok(field)) = field else { return Err(strange("no Location for the upload")) };
-        let uri: http::Uri = field.parse().map_err(|_| strange("a Location that is no URI"))?;
-        // The token goes to the registry that was named and to no other that it points to.
+        let Some(Ok(field)) = field else {
+            return Err(strange("no Location header for the upload"));
+        };
+        let uri: http::Uri =
+            field.parse().map_err(|_| strange("a Location header that is not a URI"))?;
+        // The token goes only to the registry that the user named, never to a server that the registry
+        // points to.
         if uri.authority().is_some_and(|one| one.as_str() != self.server.authority()) {
-            return Err(strange("a Location on another server"));
+            return Err(strange("a Location header that names another server"));
         }
         match uri.path_and_query() {
             Some(path) if path.as_str().starts_with('/') => Ok(path.as_str().to_owned()),
-            _ => Err(strange("a Location that is no absolute path")),
+            _ => Err(strange("a Location header that is not an absolute path")),
         }
     }
 
-    /// A blob, which has its digest; at most so many bytes.
+    /// Fetches a blob of at most `limit` bytes and checks its digest.
     pub(crate) async fn blob(
         &self,
         repository: &str,
@@ -166,7 +170,7 @@ impl Client {
         self.genuine(digest, reply.body)
     }
 
-    /// A manifest by tag or digest; by digest, it has it.
+    /// Fetches a manifest by tag or by digest; a digest is checked.
     pub(crate) async fn manifest(
         &self,
         repository: &str,
@@ -184,7 +188,7 @@ impl Client {
         }
     }
 
-    /// Puts a manifest there under a tag or its digest.
+    /// Uploads a manifest under a tag or its digest.
     pub(crate) async fn put_manifest(
         &self,
         repository: &str,
@@ -201,7 +205,7 @@ impl Client {
         }
     }
 
-    /// The manifests of this type that speak about a manifest.
+    /// The manifests of this type that refer to a manifest.
     pub(crate) async fn referrers(
         &self,
         repository: &str,
@@ -217,7 +221,7 @@ impl Client {
             let (server, what) = (self.server.clone(), format!("no index of referrers ({error})"));
             ClientError::Strange { server, path: path.clone(), status: reply.status, what }
         })?;
-        // Servers need not filter.
+        // Servers may return all types.
         let of_kind = |one: &Referrer| one.artifact_type.as_deref() == Some(kind);
         Ok(index.manifests.into_iter().filter(of_kind).collect())
     }
@@ -229,7 +233,8 @@ impl Client {
         Err(ClientError::Tampered { server: self.server.clone(), digest: digest.to_string() })
     }
 
-    /// An answer that is no success: the first error of the body, or what its status says.
+    /// The error for a response that is not a success: the first error in its body, or the meaning of its
+    /// status.
     pub(crate) fn oci_refusal(&self, path: &str, reply: &Reply) -> ClientError {
         let said: Option<Errors> = serde_json::from_slice(&reply.body).ok();
         let said = said.and_then(|errors| errors.errors.into_iter().next());
@@ -246,14 +251,14 @@ impl Client {
     }
 }
 
-/// What a status means when nobody says more: the body of an answer to `HEAD` is empty.
+/// The meaning of a status without a body: a response to `HEAD` has none.
 fn way_out(status: StatusCode) -> String {
     match status {
-        StatusCode::UNAUTHORIZED => "the registry wants a token; give one that it made",
-        StatusCode::FORBIDDEN => "the token does not suffice for this; ask for one that does",
-        StatusCode::NOT_FOUND => "there is no such thing",
-        StatusCode::TOO_MANY_REQUESTS => "the registry is busy; try again in a while",
-        _ => "the registry said no more",
+        StatusCode::UNAUTHORIZED => "the registry requires a token; use one that it issued",
+        StatusCode::FORBIDDEN => "the token does not have this right; ask for one that has",
+        StatusCode::NOT_FOUND => "it does not exist",
+        StatusCode::TOO_MANY_REQUESTS => "the registry is busy; try again later",
+        _ => "the registry gave no reason",
     }
     .to_owned()
 }

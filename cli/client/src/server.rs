@@ -1,4 +1,4 @@
-//! Where a registry is.
+//! The address of a registry.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use thiserror::Error;
 
 /// The address of a registry: `http://HOST[:PORT]`, `https://HOST[:PORT]` or `unix:/absolute/path`.
 ///
-/// The port is 80 or 443 when it is not said. There is no path: all APIs lie at the root.
+/// The default port is 80 or 443. There is no path: all APIs are at the root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Server {
     /// Over TCP.
@@ -17,24 +17,24 @@ pub enum Server {
         host: String,
         /// The port.
         port: u16,
-        /// Whether with TLS.
+        /// Whether connections use TLS.
         tls: bool,
     },
     /// Over a unix socket, without TLS.
     Unix(PathBuf),
 }
 
-/// A text that is no address of a registry.
+/// A text that is not the address of a registry.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "`{text}` is no address of a registry: write http://127.0.0.1:5000, https://HOST:PORT or unix:/absolute/path"
+    "`{text}` is not the address of a registry: write http://127.0.0.1:5000, https://HOST:PORT or unix:/absolute/path"
 )]
 pub struct BadServer {
     text: String,
 }
 
 impl Server {
-    /// What the `Host` field says (RFC 9110 §7.2).
+    /// The value of the `Host` field (RFC 9110 §7.2).
     pub(crate) fn authority(&self) -> String {
         match self {
             Self::Tcp { host, port, .. } if host.contains(':') => format!("[{host}]:{port}"),
@@ -43,7 +43,7 @@ impl Server {
         }
     }
 
-    /// Whether it speaks TLS.
+    /// Whether connections use TLS.
     pub(crate) fn tls(&self) -> bool {
         matches!(self, Self::Tcp { tls: true, .. })
     }
@@ -66,7 +66,7 @@ impl FromStr for Server {
         };
         let authority = uri.authority().ok_or_else(refuse)?;
         let bare = matches!(uri.path(), "" | "/") && uri.query().is_none();
-        // A password in an address ends up in histories and logs.
+        // A password in an address would end up in shell histories and logs.
         if !bare || authority.as_str().contains('@') {
             return Err(refuse());
         }

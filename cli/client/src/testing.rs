@@ -1,4 +1,4 @@
-//! A server for tests: it answers with what a function says and keeps what it was asked.
+//! A server for tests: a function makes its responses, and it keeps the requests.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use crate::{Client, Options};
 
-/// A request as it came.
+/// A request as it arrived.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     pub(crate) method: Method,
@@ -25,7 +25,7 @@ pub(crate) struct Asked {
     pub(crate) body: Bytes,
 }
 
-/// An answer.
+/// A response.
 pub(crate) type Answer = Response<Full<Bytes>>;
 
 pub(crate) fn answer(status: u16, body: impl Into<Bytes>) -> Answer {
@@ -71,7 +71,7 @@ impl Fake {
         Self { address: format!("unix:{}", path.display()), asked }
     }
 
-    /// With a certificate for `localhost` of an authority whose PEM goes to `ca`.
+    /// Serves TLS with a certificate for `localhost`; writes the PEM of its authority to `ca`.
     pub(crate) async fn on_tls(
         folder: &std::path::Path,
         says: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
@@ -83,7 +83,7 @@ impl Fake {
         let kept = Arc::clone(&asked);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                // Clients that believe another authority leave here.
+                // Clients that trust another authority end the handshake here.
                 let Ok((stream, _)) = tls.accept(stream).await else { continue };
                 serve(TokioIo::new(stream), Arc::clone(&says), Arc::clone(&kept));
             }
@@ -104,7 +104,7 @@ impl Fake {
     }
 }
 
-/// Writes `ca.pem`, and the files of a server that it stands for.
+/// Writes `ca.pem`, and the certificate and key of a server that this authority signs.
 fn certificates(folder: &std::path::Path) -> ServerTls {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -139,7 +139,7 @@ where
                 Ok::<_, Infallible>(said)
             }
         });
-        // A client that went away is of no interest here.
+        // Some tests end the client early.
         let _ = http1::Builder::new().serve_connection(io, service).await;
     });
 }

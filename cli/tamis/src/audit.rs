@@ -1,4 +1,4 @@
-//! `tamis audit`: what happened, who ran what, and whether the proof holds.
+//! `tamis audit`: the journal, who ran what when, and the proofs of both.
 
 mod log;
 mod verify;
@@ -11,7 +11,7 @@ use anyhow::Result;
 use serde_json::json;
 use std::process::ExitCode;
 
-/// What `audit` takes.
+/// Arguments of `audit`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -28,10 +28,11 @@ enum Command {
         after_help = "Example:\n  tamis audit who-ran shop/checkout --at 2027-01-31T12:00:00Z --proof proof.json"
     )]
     WhoRan(who::Arguments),
-    /// Check proofs offline: signature of the checkpoint, place of every entry in the log, what the entries say.
+    /// Check proofs offline: the checkpoint's signature, the place of every entry in the log, and what the
+    /// entries report.
     #[command(after_help = "Example:\n  tamis audit verify proof.json --log-key log.pub")]
     Verify(verify::Arguments),
-    /// Print the public key of the log, to be kept and compared before it is needed.
+    /// Print the public key of the log. Keep it, so that you can compare it when you need it.
     #[command(after_help = "Example:\n  tamis audit key > log.pub")]
     Key(Key),
 }

@@ -1,4 +1,4 @@
-//! What the binary carries: the built-in filters, the SDK, the contract.
+//! The parts embedded in the binary: the built-in filters, the SDK, the contract.
 
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
@@ -18,7 +18,7 @@ pub(crate) struct Builtin {
     pub(crate) name: String,
     /// Its release.
     pub(crate) version: String,
-    /// One line.
+    /// Description in one line.
     pub(crate) description: String,
     /// World of the contract.
     pub(crate) world: Option<String>,
@@ -26,7 +26,7 @@ pub(crate) struct Builtin {
     pub(crate) component: &'static [u8],
 }
 
-/// `filter.yaml`: what a filter's author says of it.
+/// `filter.yaml`: what the author of a filter declares about it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Description {
@@ -34,13 +34,13 @@ pub(crate) struct Description {
     pub(crate) name: String,
     /// Semantic version.
     pub(crate) version: String,
-    /// For people.
+    /// A sentence for people.
     #[serde(default)]
     pub(crate) description: String,
-    /// World of the contract that it is made for.
+    /// World of the contract that the filter is written for.
     #[serde(default)]
     pub(crate) world: Option<String>,
-    /// What `world` was called before.
+    /// Former name of `world`.
     #[serde(default)]
     role: Option<serde::de::IgnoredAny>,
     /// Its configuration.
@@ -53,7 +53,7 @@ impl Description {
     /// Reads and checks a description.
     ///
     /// # Errors
-    /// Names the field that cannot be, and what it can be.
+    /// Names the invalid field and the values it may have.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let description: Self = serde_norway::from_str(text)?;
         if description.role.is_some() {

@@ -1,4 +1,4 @@
-//! Certificates for machines of one's own: an authority, and what it signs.
+//! Certificates for machines of one's own: an authority, and the certificates it signs.
 
 use crate::keys;
 use anyhow::{Context as _, Result};
@@ -10,15 +10,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use time::{Duration, OffsetDateTime};
 
-/// Days a certificate is good for; its authority, ten times as long.
+/// Days for which a certificate is valid; its authority is valid ten times as long.
 pub(crate) const DAYS: i64 = 90;
 
-/// Where the key of an authority lies: beside its certificate, with the ending `.key`.
+/// Path of an authority's key: the certificate's path with the ending `.key`.
 pub(crate) fn key_of(ca: &Path) -> PathBuf {
     ca.with_extension("key")
 }
 
-/// Makes an authority: its certificate, and its key that its owner alone can read.
+/// Makes an authority: its certificate, and its key, which only the owner can read.
 pub(crate) fn make_authority(ca: &Path) -> Result<()> {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -45,14 +45,14 @@ pub(crate) fn authority(ca: &Path) -> Result<Issuer<'static, KeyPair>> {
     Issuer::from_ca_cert_pem(&read(ca)?, pair).with_context(|| format!("{}", ca.display()))
 }
 
-/// Whole days that a certificate counts from now on, less than 0 when it expired; none: it cannot be read.
+/// Whole days until a certificate expires, negative when it has expired; `None` when it cannot be read.
 pub(crate) fn days_left(certificate: &Path) -> Option<i64> {
     let facts = tamis_transport::CertificateFacts::read(certificate).ok()?;
     let left = facts.not_after - OffsetDateTime::now_utc().unix_timestamp();
     Some(left.div_euclid(24 * 3_600))
 }
 
-/// Makes a certificate for both ends of a connection, and its key that its owner alone can read.
+/// Makes a certificate for both ends of a connection, and its key, which only the owner can read.
 pub(crate) fn issue(
     issuer: &Issuer<'static, KeyPair>,
     certificate: &Path,
@@ -72,8 +72,8 @@ pub(crate) fn issue(
         vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     let pair = KeyPair::generate()?;
     let signed = params.signed_by(&pair, issuer)?;
-    // Each beside and renamed: whoever reads meanwhile has the old pair, or one that does not belong together and that it
-    // takes for what it is.
+    // Each file is written next to the old one and renamed. A reader in between gets the old pair, or a
+    // pair that does not match, which it detects.
     keys::replace(key, pair.serialize_pem().as_bytes())?;
     let beside = certificate.with_extension("new");
     fs::write(&beside, signed.pem())

@@ -1,4 +1,4 @@
-//! `tamis plan` and `tamis apply`: documents into force.
+//! `tamis plan` and `tamis apply`: put documents in force.
 
 use crate::check::render;
 use crate::failure::REFUSED;
@@ -18,18 +18,18 @@ use tamis_resources::{Document, Resource, fold};
 
 pub(crate) mod diff;
 
-/// Which documents.
+/// Which documents to send.
 #[derive(clap::Args)]
 struct Documents {
-    /// Folder of resources; the files they name are read below it.
+    /// Folder with the documents; the files that they name must be in it too.
     #[arg(short, long, value_name = "FOLDER")]
     file: PathBuf,
-    /// Take out every document that is in force and not in the folder.
+    /// Remove every document that is in force but not in the folder.
     #[arg(long)]
     prune: bool,
 }
 
-/// What `plan` takes.
+/// Arguments of `plan`.
 #[derive(clap::Args)]
 pub(crate) struct Plan {
     #[command(flatten)]
@@ -38,12 +38,12 @@ pub(crate) struct Plan {
     at: Where,
 }
 
-/// What `apply` takes.
+/// Arguments of `apply`.
 #[derive(clap::Args)]
 pub(crate) struct Apply {
     #[command(flatten)]
     documents: Documents,
-    /// You have seen what it does and want it: passes the guards against emptied chains and wide changes.
+    /// Confirm what `tamis plan` shows: passes the guards against emptied chains and wide changes.
     #[arg(long)]
     confirm: bool,
     #[command(flatten)]
@@ -60,7 +60,7 @@ pub(crate) fn plan(arguments: &Plan, output: Output) -> Result<ExitCode> {
     output::answer(output, &planned, || {
         let mut text = diff::text(&planned.diff, Made::No);
         if !planned.refusals.is_empty() {
-            text.push_str("\nAs it is asked now, it would be refused:\n");
+            text.push_str("\nWith these options it would be refused:\n");
             planned.refusals.iter().for_each(|one| text.push_str(&refusal(one)));
             if planned.refusals.iter().any(|one| one.code == "guard.approvals") {
                 text.push_str(&format!("  tamis approve {}\n", planned.subject));
@@ -77,7 +77,7 @@ fn refusal(one: &Refusal) -> String {
     format!("  {code}: {rule} (set by {set_by}); {remedy}\n")
 }
 
-/// Puts the documents in force and shows what that did; shows what it would do when rules refuse it.
+/// Applies the documents and prints what changed; when rules refuse, prints what would change.
 pub(crate) fn apply(arguments: &Apply, output: Output) -> Result<ExitCode> {
     let Some(mut request) = request(&arguments.documents, output)? else {
         return Ok(ExitCode::FAILURE);
@@ -91,7 +91,7 @@ pub(crate) fn apply(arguments: &Apply, output: Output) -> Result<ExitCode> {
                 error.downcast_ref::<ClientError>().is_some_and(ClientError::is_refused_by_rule);
             if by_rule && output == Output::Text {
                 let planned = remote.ask("planning", async |client| client.plan(&request).await);
-                // The refusal is the news; that its plan cannot be had as well is none.
+                // The refusal is the message that matters; a failure to get its plan is not reported.
                 if let Ok(planned) = planned {
                     output::line(&output::plain(&diff::text(&planned.diff, Made::No)));
                 }
@@ -112,7 +112,7 @@ pub(crate) fn apply(arguments: &Apply, output: Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is sent of a folder; none when its documents are wrong in themselves, which has been told then.
+/// The request for a folder; `None` when documents are invalid, which has been reported by then.
 fn request(documents: &Documents, output: Output) -> Result<Option<ApplyRequest>> {
     let folder = &documents.file;
     let source = Source::folder(folder);
@@ -123,11 +123,11 @@ fn request(documents: &Documents, output: Output) -> Result<Option<ApplyRequest>
     if !read.problems.is_empty() {
         let value = json!({ "problems": read.problems });
         output::result(output, &value, || read.problems.iter().map(render).collect());
-        output::note("nothing was sent: the documents are wrong in themselves");
+        output::note("nothing was sent: correct the documents first");
         return Ok(None);
     }
     if read.documents.is_empty() {
-        bail!("{} has no documents: no *.yaml, no *.yml", folder.display());
+        bail!("{} has no documents: it contains no *.yaml or *.yml file", folder.display());
     }
     let mut sources = Vec::new();
     for name in sendable(&read.documents)? {
@@ -151,7 +151,7 @@ pub(crate) fn texts(folder: &Path) -> Result<BTreeMap<String, String>> {
     if let Some(problem) = read.problems.first() {
         let (place, more) = (&problem.place, read.problems.len() - 1);
         bail!(
-            "{}:{}: {problem}, and {more} more like it; tamis check says all",
+            "{}:{}: {problem}, and {more} more; `tamis check` lists all",
             place.source,
             place.line
         );
@@ -168,7 +168,7 @@ pub(crate) fn texts(folder: &Path) -> Result<BTreeMap<String, String>> {
     Ok(texts)
 }
 
-/// The sources that are sent: all but those of locks, since pins are made by pinning.
+/// The sources to send: all but locks, since pins are made with `tamis pin`.
 fn sendable(documents: &[Document]) -> Result<BTreeSet<&str>> {
     let is_lock = |one: &&Document| matches!(one.resource, Resource::FiltersLock(_));
     let name = |one: &'_ Document| -> String { one.source.clone() };
@@ -177,17 +177,17 @@ fn sendable(documents: &[Document]) -> Result<BTreeSet<&str>> {
         documents.iter().filter(|one| !is_lock(one)).map(|one| one.source.as_str()).collect();
     if let Some(mixed) = locks.iter().find(|lock| others.contains(lock.as_str())) {
         bail!(
-            "{mixed} has a FiltersLock beside other documents; move it into a file of its own (a registry takes pins \
-             from `tamis pin`)"
+            "{mixed} has a FiltersLock together with other documents; move it into a file of its own (a registry takes pins from `tamis pin`)"
         );
     }
     for lock in &locks {
-        output::note(&format!("{lock} is left out: a registry takes pins from `tamis pin`"));
+        output::note(&format!("{lock} is not sent: a registry takes pins from `tamis pin`"));
     }
     Ok(others)
 }
 
-/// The files that the documents name, as far as they are there: what is missing, the registry says with its place.
+/// The files that the documents name, as far as they exist; the registry reports missing ones with their
+/// place.
 pub(crate) fn files(source: &Source, documents: &[Document]) -> Result<Vec<FileText>> {
     let named: RefCell<BTreeMap<String, Vec<u8>>> = RefCell::default();
     let file = |name: &str| {
@@ -197,14 +197,15 @@ pub(crate) fn files(source: &Source, documents: &[Document]) -> Result<Vec<FileT
         Ok(octets)
     };
     for node in crate::check::nodes(documents) {
-        // What is wrong is for the registry to say, which knows the documents that are in force already.
+        // The registry reports what is wrong: it knows the documents that are already in force.
         drop(fold(documents, &node, &file));
     }
     let mut files = Vec::new();
     for (path, octets) in named.into_inner() {
         let text = String::from_utf8(octets);
-        let text =
-            text.with_context(|| format!("{path} is no text, and only texts are applied"))?;
+        let text = text.with_context(|| {
+            format!("{path} is not UTF-8 text, and only text files can be applied")
+        })?;
         files.push(FileText { path, text });
     }
     Ok(files)

@@ -1,4 +1,4 @@
-//! `tamis check`: what is wrong with a folder of resources, judged as a proxy judges it.
+//! `tamis check`: finds what is wrong with a folder of documents, by the proxy's own rules.
 
 use crate::output::{self, Output};
 use anyhow::{Context as _, Result, bail};
@@ -11,16 +11,16 @@ use std::process::ExitCode;
 use tamis_node::{Examiner, Finding, Shared, Source, Store};
 use tamis_resources::{Document, NodeName, Problem, Resource, fold};
 
-/// What `check` takes.
+/// Arguments of `check`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Folder of resources.
+    /// Folder with the documents.
     #[arg(default_value = ".")]
     folder: PathBuf,
-    /// Check the plan of this proxy alone; all of them when not said.
+    /// Check only the plan of this proxy; default: all proxies.
     #[arg(long)]
     node: Option<NodeName>,
-    /// Folder of signed filters; `.tamis/store` in the folder when not said; may be repeated.
+    /// Folder of signed filters; default: `.tamis/store` in the folder; may be repeated.
     #[arg(long)]
     store: Vec<PathBuf>,
 }
@@ -28,9 +28,12 @@ pub(crate) struct Arguments {
 /// Prints every problem with its place; fails if there is one.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let source = Source::folder(&arguments.folder);
-    let read = source.read().context("no resources to check; name their folder")?;
+    let read = source.read().context("no folder given; name the folder with the documents")?;
     if read.documents.is_empty() && read.problems.is_empty() && read.unreadable.is_empty() {
-        bail!("{} has no documents: no *.yaml, no *.yml", arguments.folder.display());
+        bail!(
+            "{} has no documents: it contains no *.yaml or *.yml file",
+            arguments.folder.display()
+        );
     }
     let nodes = match &arguments.node {
         Some(node) => vec![node.clone()],
@@ -76,7 +79,8 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Where nothing was signed and pinned yet there is one way out of everything that is missing, and it is no pin by hand.
+/// When nothing has been signed and pinned yet, one command makes all that is missing, and it is not `tamis
+/// pin`.
 fn way_out(problems: &mut Vec<Problem>, folder: &Path, notes: &mut Vec<String>) {
     let made = |one: &Problem| {
         let file = one.code == "file.unreadable" || one.code == "trust.key";
@@ -87,13 +91,13 @@ fn way_out(problems: &mut Vec<Problem>, folder: &Path, notes: &mut Vec<String>) 
     let missing = before - problems.len();
     if missing > 0 {
         notes.push(format!(
-            "keys, signed filters and pins are not made yet ({missing} places miss them): `tamis up {} --prepare` makes them",
+            "keys, signed filters and pins do not exist yet (they are missing in {missing} places): `tamis up {} --prepare` makes them",
             folder.display()
         ));
     }
 }
 
-/// What proxies would refuse of what documents say: signatures, imports, fields, configurations, routes, certificates.
+/// What proxies would refuse: signatures, imports, fields, configurations, routes, certificates.
 fn examine(
     documents: &[Document],
     nodes: &[NodeName],
@@ -115,7 +119,7 @@ fn examine(
     Ok(())
 }
 
-/// Adds a problem that is not there yet: proxies share documents, and so their problems.
+/// Adds a problem unless it is listed: proxies share documents, and so their problems.
 fn add(problems: &mut Vec<Problem>, problem: Problem) {
     let same = |one: &Problem| {
         one.place == problem.place && one.code == problem.code && one.message == problem.message
@@ -125,7 +129,7 @@ fn add(problems: &mut Vec<Problem>, problem: Problem) {
     }
 }
 
-/// What is wrong between documents, for all proxies they plan.
+/// Problems between documents, over all proxies that the documents declare.
 pub(crate) fn problems(documents: &[Document], root: &Path) -> Vec<Problem> {
     let mut problems = Vec::new();
     between(documents, &nodes(documents), root, &mut problems);
@@ -135,7 +139,7 @@ pub(crate) fn problems(documents: &[Document], root: &Path) -> Vec<Problem> {
 fn between(documents: &[Document], nodes: &[NodeName], root: &Path, problems: &mut Vec<Problem>) {
     let file =
         |name: &str| std::fs::read(root.join(name)).map_err(|error| format!("{name}: {error}"));
-    // Without proxies: what is wrong for whoever has the pins of all.
+    // No proxy is declared: report what is wrong for a proxy that has every pin.
     let nobody = [NodeName::Gateway { key: "*".to_owned() }];
     let nodes = if nodes.is_empty() { &nobody } else { nodes };
     for node in nodes {
@@ -145,7 +149,7 @@ fn between(documents: &[Document], nodes: &[NodeName], root: &Path, problems: &m
     }
 }
 
-/// Every proxy the documents plan.
+/// Every proxy that the documents declare.
 pub(crate) fn nodes(documents: &[Document]) -> Vec<NodeName> {
     let mut nodes = Vec::new();
     for document in documents {
@@ -164,7 +168,7 @@ pub(crate) fn nodes(documents: &[Document]) -> Vec<NodeName> {
     nodes
 }
 
-/// A problem as people like to see it.
+/// A problem with its source text, for people.
 pub(crate) fn render(problem: &Problem) -> String {
     let theme = if std::io::stdout().is_terminal() {
         GraphicalTheme::unicode()

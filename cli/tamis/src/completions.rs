@@ -1,4 +1,4 @@
-//! `tamis completions`: what shells complete.
+//! `tamis completions`: completion scripts for shells.
 
 use crate::output;
 use anyhow::Result;
@@ -6,14 +6,14 @@ use clap::Command;
 use clap_complete::Shell;
 use std::process::ExitCode;
 
-/// What `completions` takes.
+/// Arguments of `completions`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The shell.
     shell: Kind,
 }
 
-/// Shells that can be told.
+/// Supported shells.
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Kind {
     /// GNU Bash.

@@ -1,4 +1,4 @@
-//! `tamis approve` and `tamis revoke`: consent and its opposite.
+//! `tamis approve` and `tamis revoke`.
 
 use crate::get::items;
 use crate::output::{self, Output};
@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use tamis_api::{ApproveRequest, RevokeRequest, Revoked};
 use tamis_trust::Digest;
 
-/// What `approve` takes.
+/// Arguments of `approve`.
 #[derive(clap::Args)]
 pub(crate) struct Approve {
     /// Digest of the change, as a plan or a refusal names it.
@@ -19,7 +19,7 @@ pub(crate) struct Approve {
     at: Where,
 }
 
-/// What `revoke` takes.
+/// Arguments of `revoke`.
 #[derive(clap::Args)]
 pub(crate) struct Revoke {
     #[command(subcommand)]
@@ -28,17 +28,19 @@ pub(crate) struct Revoke {
 
 #[derive(clap::Subcommand)]
 enum What {
-    /// Withdraw a filter by the digest of its manifest, everywhere: nothing new is pinned; with --now what runs ends.
+    /// Revoke a filter by the digest of its manifest, everywhere: it can no longer be pinned; with --now it
+    /// also stops where it runs.
     #[command(
         after_help = "Example:\n  tamis revoke digest sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 --reason 'leaks tokens'"
     )]
     Digest(RevokeDigest),
-    /// Withdraw an author's key, everywhere: all it signed, or what it signed from an index of the log on.
+    /// Revoke an author's key, everywhere: all that it signed, or what it signed from an index of the log
+    /// on.
     #[command(
         after_help = "Example:\n  tamis revoke key release --from-index 4711 --reason 'laptop lost'"
     )]
     Key(RevokeKey),
-    /// List what is withdrawn.
+    /// List what is revoked.
     #[command(after_help = "Example:\n  tamis revoke list")]
     List(List),
 }
@@ -55,26 +57,27 @@ struct RevokeDigest {
 struct RevokeKey {
     /// Id or name of the key.
     key: String,
-    /// What the log recorded before this index still counts; nothing it ever signed when not said.
+    /// Signatures that the log recorded before this index stay valid; default: no signature of the key
+    /// stays valid.
     #[arg(long)]
     from_index: Option<u64>,
     #[command(flatten)]
     how: Withdraw,
 }
 
-/// How something is withdrawn.
+/// Options of a revocation.
 #[derive(clap::Args)]
 struct Withdraw {
-    /// Why, for those who look later; a later pin says it.
+    /// Reason, shown to whoever asks later or tries to pin it.
     #[arg(long)]
     reason: String,
-    /// What runs ends at once; otherwise it goes on, and nothing new is pinned.
+    /// Stop what runs at once. Default: what runs continues, and nothing new is pinned.
     #[arg(long)]
     now: bool,
-    /// You have seen what ends and want it.
+    /// Confirm that what runs stops.
     #[arg(long)]
     confirm: bool,
-    /// Only say where it runs.
+    /// Only show where it runs.
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -101,21 +104,21 @@ struct List {
     at: Where,
 }
 
-/// Agrees to a change of somebody else.
+/// Approves another person's change.
 pub(crate) fn approve(arguments: &Approve, output: Output) -> Result<ExitCode> {
     let request = ApproveRequest { subject: arguments.subject.to_string() };
     let remote = arguments.at.remote()?;
     let approved = remote.ask("approving", async |client| client.approve(&request).await)?;
     output::answer(output, &approved, || {
         format!(
-            "{} agrees to {} (revision {}); it counts when somebody else asks for that change, never when {} does",
+            "{} approves {} (revision {}); the approval counts when somebody else asks for that change, never when {} does",
             approved.actor, approved.subject, approved.revision, approved.actor
         )
     });
     Ok(ExitCode::SUCCESS)
 }
 
-/// Withdraws, or lists what is withdrawn.
+/// Revokes, or lists what is revoked.
 pub(crate) fn revoke(arguments: &Revoke, output: Output) -> Result<ExitCode> {
     let (how, request) = match &arguments.what {
         What::List(List { at }) => {
@@ -138,20 +141,20 @@ pub(crate) fn revoke(arguments: &Revoke, output: Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a withdrawal did, or would do, and where the filter runs.
+/// What a revocation did or would do, and where the filter runs.
 fn told(revoked: &Revoked, dry: bool) -> String {
     let done = if dry { "would be" } else { "is" };
     let mut text = format!(
-        "{} {done} withdrawn (revision {}): {}\n",
+        "{} {done} revoked (revision {}): {}\n",
         scope(revoked),
         revoked.revision,
         revoked.reason
     );
     text.push_str(match (revoked.stops.is_empty(), revoked.now) {
         (true, _) => "it runs nowhere\n",
-        (false, true) => "what ran ends:\n",
+        (false, true) => "it stops in:\n",
         (false, false) => {
-            "what runs goes on until another is pinned, or until it is revoked with --now:\n"
+            "it keeps running, until another version is pinned or it is revoked with --now, in:\n"
         }
     });
     for stop in &revoked.stops {
@@ -169,7 +172,7 @@ fn scope(revoked: &Revoked) -> String {
 
 fn listed(all: &[Revoked], now: u64) -> String {
     if all.is_empty() {
-        return "nothing is withdrawn\n".to_owned();
+        return "nothing is revoked\n".to_owned();
     }
     let row =
         |one: &Revoked| [scope(one), ago(now, one.time_ms), one.actor.clone(), one.reason.clone()];
@@ -198,6 +201,6 @@ mod tests {
             "WHAT                     WHEN    BY   REASON\n\
              release from index 7 on  1m ago  ada  lost\n"
         );
-        assert_eq!(listed(&[], 0), "nothing is withdrawn\n");
+        assert_eq!(listed(&[], 0), "nothing is revoked\n");
     }
 }

@@ -1,4 +1,4 @@
-//! `tamis diff` and `tamis delete`, and the versions of a document: what is in force, what was, what would be.
+//! `tamis diff`, `tamis delete`, and the versions of a document.
 
 use crate::change::diff::{self, Made, fields};
 use crate::get::Kind;
@@ -18,7 +18,7 @@ mod lines;
 
 pub(crate) use lines::unified;
 
-/// What `delete` takes.
+/// Arguments of `delete`.
 #[derive(clap::Args)]
 pub(crate) struct Delete {
     /// Kind of document.
@@ -29,20 +29,20 @@ pub(crate) struct Delete {
     /// Namespace.
     #[arg(short, long, default_value = "default")]
     namespace: String,
-    /// Only say what it would do.
+    /// Only show what it would do.
     #[arg(long)]
     dry_run: bool,
-    /// You have seen what it does and want it: passes the guards against emptied chains and wide changes.
+    /// Confirm what --dry-run shows: passes the guards against emptied chains and wide changes.
     #[arg(long)]
     confirm: bool,
     #[command(flatten)]
     at: Where,
 }
 
-/// Takes a document out of force, or says what that would do.
+/// Removes a document, or shows what that would do.
 pub(crate) fn delete(arguments: &Delete, output: Output) -> Result<ExitCode> {
     let Kind::One(kind) = arguments.kind else {
-        bail!("one document is taken out at a time; say its kind instead of `all`")
+        bail!("one document is removed at a time; give its kind instead of `all`")
     };
     let (namespace, name) = (arguments.namespace.as_str(), arguments.name.as_str());
     let remote = arguments.at.remote()?;
@@ -61,14 +61,10 @@ pub(crate) fn delete(arguments: &Delete, output: Output) -> Result<ExitCode> {
 }
 
 fn taken_out(applied: &Applied) -> String {
-    format!(
-        "{}\ntaken out at revision {}\n",
-        diff::text(&applied.diff, Made::Yes),
-        applied.revision
-    )
+    format!("{}\nremoved at revision {}\n", diff::text(&applied.diff, Made::Yes), applied.revision)
 }
 
-/// Fails when there is no such document, and names those that may have been meant.
+/// Fails when there is no such document, and names similar ones.
 fn exists(remote: &Remote, kind: &str, namespace: &str, name: &str) -> Result<()> {
     let all = remote.ask("reading", async |client| client.resources().await)?;
     let found = |one: &tamis_api::ResourceSummary| {
@@ -135,7 +131,7 @@ fn told(versions: &[DocumentVersion], now: u64) -> String {
     text
 }
 
-/// Puts an earlier version of a document in force again: the one of a revision, or the one before what is in force.
+/// Restores an earlier version of a document: that of a revision, or the one before the current.
 pub(crate) fn rollback(
     (kind, namespace, name): (&'static str, &str, &str),
     to: Option<u64>,
@@ -164,7 +160,7 @@ pub(crate) fn rollback(
     Ok(ExitCode::SUCCESS)
 }
 
-/// The newest revision whose text is another than the one in force.
+/// The newest revision whose text differs from the one in force.
 fn before(versions: &[DocumentVersion]) -> Result<u64> {
     let now = versions.last().and_then(|last| last.digest.as_ref());
     let found = versions
@@ -174,17 +170,17 @@ fn before(versions: &[DocumentVersion]) -> Result<u64> {
         .map(|one| one.revision);
     match found {
         Some(revision) => Ok(revision),
-        None => bail!("it has no version before the one in force; `tamis history` lists them"),
+        None => bail!("it has no earlier version; `tamis history` lists its versions"),
     }
 }
 
-/// What `diff` takes.
+/// Arguments of `diff`.
 #[derive(clap::Args)]
 pub(crate) struct Diff {
-    /// Folder of resources; the files they name are read below it.
+    /// Folder with the documents; the files that they name must be in it too.
     #[arg(short, long, value_name = "FOLDER")]
     file: std::path::PathBuf,
-    /// Show documents that are in force and not in the folder as well.
+    /// Also show documents that are in force but not in the folder.
     #[arg(long)]
     prune: bool,
     #[command(flatten)]
@@ -281,6 +277,6 @@ mod tests {
         for (versions, wanted) in [(&all[..2], Some(1)), (&all[..3], Some(2)), (&all, Some(3))] {
             assert_eq!(before(versions).ok(), wanted);
         }
-        assert!(before(&all[..1]).unwrap_err().to_string().contains("no version before"));
+        assert!(before(&all[..1]).unwrap_err().to_string().contains("no earlier version"));
     }
 }

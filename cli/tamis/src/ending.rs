@@ -1,4 +1,4 @@
-//! The end of commands that go on: the first Ctrl-C asks for it, the second takes it.
+//! The end of long-running commands: the first Ctrl-C asks for it, the second forces it.
 
 use anyhow::{Context as _, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -10,40 +10,40 @@ use std::time::{Duration, Instant};
 /// Exit code of a process that was interrupted, as shells write it: 128 and the signal's number.
 const INTERRUPTED: i32 = 130;
 
-/// Whether somebody asked for the end.
+/// Whether the end has been requested.
 pub(crate) struct Ending {
     asked: Arc<AtomicBool>,
-    /// By SIGTERM, as who runs services does; Ctrl-C is somebody who waits.
+    /// Set by SIGTERM, which service managers send; Ctrl-C comes from a person who waits.
     gently: Arc<AtomicBool>,
 }
 
 impl Ending {
-    /// Listens to SIGINT and SIGTERM from now on.
+    /// Starts to listen for SIGINT and SIGTERM.
     pub(crate) fn new() -> Result<Self> {
         let asked = Arc::new(AtomicBool::new(false));
         let gently = Arc::new(AtomicBool::new(false));
-        // Before the other flag is: whoever finds that one up may ask for this one.
-        flag::register(SIGTERM, Arc::clone(&gently)).context("signals cannot be listened to")?;
+        // Set before the other flag, so that whoever finds that one set can read this one.
+        flag::register(SIGTERM, Arc::clone(&gently)).context("cannot listen for signals")?;
         for signal in [SIGINT, SIGTERM] {
-            // In this order: the first signal finds the flag down and raises it, the second finds it up.
+            // In this order: the first signal finds the flag clear and sets it, the second finds it set.
             flag::register_conditional_shutdown(signal, INTERRUPTED, Arc::clone(&asked))
                 .and_then(|_| flag::register(signal, Arc::clone(&asked)))
-                .context("signals cannot be listened to")?;
+                .context("cannot listen for signals")?;
         }
         Ok(Self { asked, gently })
     }
 
-    /// Whether it was asked for.
+    /// Whether the end has been requested.
     pub(crate) fn asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
     }
 
-    /// Whether it was asked for by SIGTERM.
+    /// Whether SIGTERM requested it.
     pub(crate) fn gently(&self) -> bool {
         self.gently.load(Ordering::Relaxed)
     }
 
-    /// Waits for a while; true as soon as somebody asks.
+    /// Waits for at most `time`; true as soon as the end is requested.
     pub(crate) fn within(&self, time: Duration) -> bool {
         let until = Instant::now() + time;
         loop {

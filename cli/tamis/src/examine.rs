@@ -1,4 +1,4 @@
-//! Looks into components for the control plane: this binary has the engine, the control plane has not.
+//! Inspects components for the control plane, which has no engine of its own.
 
 use crate::filter::configured;
 use std::collections::VecDeque;
@@ -32,7 +32,8 @@ impl Examine for Engine {
     fn validate(&self, component: &[u8], plan: &FilterPlan) -> Verdict {
         match tried(component, plan) {
             Err(EngineError::Configure { errors, .. }) if !errors.is_empty() => errors,
-            // What keeps it from running at all was refused when it was admitted, or is told by whoever runs it.
+            // A component that cannot run at all was refused when it was pushed, or the proxy that runs it
+            // reports so.
             Err(error @ (EngineError::Field { .. } | EngineError::Interest { .. })) => {
                 vec![(String::new(), error.to_string())]
             }
@@ -45,7 +46,7 @@ impl Examine for Engine {
         for config in configs {
             match (authority(before, config), authority(after, config)) {
                 (Some(before), Some(after)) => grown.extend(after.grows_beyond(&before)),
-                // A component that is none was refused before; one that was none could do nothing.
+                // An artifact that is not a component was refused earlier; it could not do anything.
                 _ => continue,
             }
         }
@@ -56,13 +57,13 @@ impl Examine for Engine {
     }
 }
 
-/// Compiled components, so that a router is asked about halves of its routes without being compiled each time.
+/// Compiled components: a router is asked about halves of its routes, and is not compiled each time.
 struct Code {
     engine: tamis_engine::Engine,
     compiled: Mutex<VecDeque<(Digest, Compiled)>>,
 }
 
-/// Components kept compiled.
+/// Components kept compiled in memory.
 const CODE_MAX: usize = 16;
 
 fn code() -> Option<&'static Code> {
@@ -91,7 +92,7 @@ impl Code {
     }
 }
 
-/// A filter made as a proxy makes it, with nobody reachable, and thrown away.
+/// Makes a filter as a proxy does, with no host reachable, and drops it.
 fn tried(component: &[u8], plan: &FilterPlan) -> Result<(), EngineError> {
     let Some(code) = code() else { return Ok(()) };
     let compiled = code.compile(component)?;

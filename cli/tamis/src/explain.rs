@@ -9,14 +9,14 @@ use codes::{CODES, Code};
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-/// What `explain` takes.
+/// Arguments of `explain`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Code, such as trust.threshold, or a family of codes, such as trust; all of them when not said.
+    /// Code, such as trust.threshold, or a family of codes, such as trust; default: all codes.
     code: Option<String>,
 }
 
-/// Says what codes mean.
+/// Prints what codes mean.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let found = find(arguments.code.as_deref())?;
     output::result(output, &found, || match found.as_slice() {
@@ -28,7 +28,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
 
 fn find(code: Option<&str>) -> Result<Vec<Code>> {
     let Some(code) = code else { return Ok(CODES.to_vec()) };
-    // As status prints it: `refused:trust.threshold`.
+    // `tamis status` prints it with its state: `refused:trust.threshold`.
     let code = code.strip_prefix("refused:").unwrap_or(code);
     let is = |one: &&Code| one.code == code;
     let family = |one: &&Code| one.code.split_once('.').is_some_and(|(family, _)| family == code);
@@ -49,11 +49,10 @@ fn whole(one: &Code) -> String {
     )
 }
 
-/// The page of all codes.
+/// The reference page of all codes.
 pub(crate) fn page(made: &str) -> String {
     let mut text = format!(
-        "{made}# Codes\n\nWhatever refuses something says so with a code that stays the same: in `tamis status`, in the API, in \
-         access records, in metrics and on the admin listener. `tamis explain CODE` says the same as this page.\n"
+        "{made}# Codes\n\nEvery refusal carries a stable code: in `tamis status`, in the API, in access records, in metrics and on the admin listener. `tamis explain CODE` prints the entry of this page.\n"
     );
     let mut family = None;
     for one in CODES {

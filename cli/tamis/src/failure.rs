@@ -1,16 +1,16 @@
-//! How commands fail: one line, and an exit code that says what kind of no it was.
+//! How commands fail: one line, and an exit code for the kind of failure.
 
 use crate::output::{self, Output};
 use serde_json::json;
 use std::process::ExitCode;
 use tamis_client::ClientError;
 
-/// Rules of the control plane refused; another command line (`--confirm`), or somebody's approval, may pass them.
+/// Rules of the control plane refused; `--confirm` or another person's approval may pass them.
 pub(crate) const REFUSED: u8 = 3;
-/// What was asked for is not there.
+/// The requested thing does not exist.
 const NOT_FOUND: u8 = 4;
 
-/// Prints why a command failed and says how it exits.
+/// Prints why a command failed and returns its exit code.
 pub(crate) fn tell(output: Output, error: &anyhow::Error) -> ExitCode {
     let why = output::one_line(&tamis_node::causes(error.as_ref()));
     let said = error.chain().find_map(|cause| cause.downcast_ref::<ClientError>());

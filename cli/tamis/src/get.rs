@@ -35,22 +35,22 @@ pub(crate) fn kind(text: &str) -> Result<Kind, String> {
     found.map(Kind::One).ok_or_else(|| format!("the kinds are {}, or all", kinds.join(", ")))
 }
 
-/// What `get` takes.
+/// Arguments of `get`.
 #[derive(clap::Args)]
 pub(crate) struct Get {
-    /// Kind of document, in the singular or the plural; all is every kind.
+    /// Kind of document, in the singular or the plural; `all` means every kind.
     #[arg(value_parser = kind)]
     kind: Kind,
-    /// Name; all of the kind when not said.
+    /// Name; default: all documents of the kind.
     name: Option<String>,
-    /// Namespace; every one when no name is said, `default` when one is.
+    /// Namespace; default: every namespace, or `default` when a name is given.
     #[arg(short, long)]
     namespace: Option<String>,
     #[command(flatten)]
     at: Where,
 }
 
-/// What `describe` takes.
+/// Arguments of `describe`.
 #[derive(clap::Args)]
 pub(crate) struct Describe {
     /// Kind of document.
@@ -70,7 +70,7 @@ pub(crate) fn get(arguments: &Get, output: Output) -> Result<ExitCode> {
     let remote = arguments.at.remote()?;
     let (kind, name) = match (arguments.kind, &arguments.name) {
         (Kind::One(kind), Some(name)) => (kind, name),
-        (Kind::All, Some(name)) => anyhow::bail!("which {name}? say its kind instead of `all`"),
+        (Kind::All, Some(name)) => anyhow::bail!("which {name}? give its kind instead of `all`"),
         (kind, None) => {
             let mut list = remote.ask("reading", async |client| client.resources().await)?;
             let namespace = arguments.namespace.as_ref();
@@ -107,10 +107,10 @@ fn listed(items: &[ResourceSummary], now: u64) -> String {
     table(["KIND", "NAMESPACE", "NAME", "OK", "REVISION", "CHANGED", "BY"], &rows)
 }
 
-/// Everything about one document: its text, its conditions, what each proxy makes of it.
+/// Everything about one document: its text, its conditions, and what each proxy reports about it.
 pub(crate) fn describe(arguments: &Describe, output: Output) -> Result<ExitCode> {
     let Kind::One(kind) = arguments.kind else {
-        anyhow::bail!("one document is described at a time; say its kind instead of `all`")
+        anyhow::bail!("one document is described at a time; give its kind instead of `all`")
     };
     let (namespace, name) = (&arguments.namespace, &arguments.name);
     let remote = arguments.at.remote()?;
@@ -157,7 +157,7 @@ fn described(found: &Resource, now: u64) -> String {
     text
 }
 
-/// What a list that is not typed further looks like in JSON.
+/// A list as a JSON value.
 pub(crate) fn items<T: serde::Serialize>(items: &[T]) -> serde_json::Value {
     json!({ "items": dated(&items) })
 }

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use tamis_transport::{CertificateFacts, SpiffeId};
 use tamis_trust::{PrivateKey, PublicKey};
 
-/// What `keys` takes.
+/// Arguments of `keys`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -35,22 +35,23 @@ enum Command {
     Certificate(Certificate),
 }
 
-/// What `certificate` takes.
+/// Arguments of `certificate`.
 #[derive(clap::Args)]
 struct Certificate {
     /// Path of the files without their endings.
     name: PathBuf,
-    /// Certificate of the authority, its key beside it with the ending .key; made when it is not there.
+    /// Certificate of the authority; its key has the same path with the ending .key. Both are made when
+    /// they do not exist.
     #[arg(long, value_name = "FILE")]
     authority: PathBuf,
     /// SPIFFE id.
     #[arg(long)]
     id: Option<SpiffeId>,
-    /// DNS name or IP address that it stands for; may be repeated.
+    /// DNS name or IP address that the certificate is for; may be repeated.
     #[arg(long)]
     host: Vec<String>,
-    /// Put a new certificate and key in the place of those that are there, for the same names when none is given. Proxies take
-    /// it within seconds.
+    /// Replace an existing certificate and key, for the same names unless others are given. Proxies load
+    /// the new pair within seconds.
     #[arg(long)]
     renew: bool,
 }
@@ -78,13 +79,13 @@ fn certificate(arguments: &Certificate, output: Output) -> Result<ExitCode> {
     }
     if certificate.exists() || key.exists() {
         bail!(
-            "{} or its .key is there already and a key is never overwritten; --renew renews it, or choose another name",
+            "{} or its .key exists already, and a key is never overwritten; renew it with --renew, or choose another name",
             certificate.display()
         );
     }
     let names = names(id.as_ref(), host)?;
     if names.is_empty() {
-        bail!("a certificate stands for somebody: give --id, --host, or both");
+        bail!("a certificate needs a name: give --id, --host, or both");
     }
     let made = !authority.exists();
     if made {
@@ -93,7 +94,7 @@ fn certificate(arguments: &Certificate, output: Output) -> Result<ExitCode> {
     issue(arguments, &certificate, &key, names, made, output)
 }
 
-/// A new pair in the place of one, for the same names when none is given.
+/// Replaces a pair by a new one, for the same names unless others are given.
 fn renewed(
     arguments: &Certificate,
     certificate: &Path,
@@ -161,7 +162,7 @@ fn issue(
     Ok(ExitCode::SUCCESS)
 }
 
-/// A path with an ending behind it, whatever dots it has.
+/// A path with an ending appended; dots in the name stay.
 fn with(name: &Path, ending: &str) -> PathBuf {
     let mut path = name.as_os_str().to_owned();
     path.push(ending);
@@ -180,7 +181,7 @@ pub(crate) fn generate(name: &Path) -> Result<Pair> {
     let (key, public) = (with(name, ".key"), with(name, ".pub"));
     if key.exists() || public.exists() {
         bail!(
-            "{} or its .pub is there already and a key is never overwritten; choose another name",
+            "{} or its .pub exists already, and a key is never overwritten; choose another name",
             key.display()
         );
     }
@@ -191,7 +192,7 @@ pub(crate) fn generate(name: &Path) -> Result<Pair> {
     Ok(Pair { key, public, id: made.public_key().id().to_string() })
 }
 
-/// Writes a file only its owner can read, which was not there.
+/// Writes a new file that only its owner can read; fails when the file exists.
 fn fresh(path: &Path, content: &[u8]) -> Result<()> {
     OpenOptions::new()
         .write(true)
@@ -202,7 +203,7 @@ fn fresh(path: &Path, content: &[u8]) -> Result<()> {
         .with_context(|| format!("{} cannot be written", path.display()))
 }
 
-/// Writes a file only its owner can read, whoever could read what was there before.
+/// Writes a file that only its owner can read, whatever mode it had before.
 pub(crate) fn private(path: &Path, content: &[u8]) -> Result<()> {
     let write = || {
         let mut options = OpenOptions::new();
@@ -213,7 +214,7 @@ pub(crate) fn private(path: &Path, content: &[u8]) -> Result<()> {
     write().with_context(|| format!("{} cannot be written", path.display()))
 }
 
-/// Puts a file that only its owner can read in the place of another, whole.
+/// Atomically replaces a file by one that only its owner can read.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<()> {
     let beside = with(path, ".new");
     private(&beside, content)?;
@@ -224,15 +225,14 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<()> {
 pub(crate) fn read_private(path: &Path) -> Result<PrivateKey> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("the key {} cannot be read", path.display()))?;
-    PrivateKey::from_pem(&text)
-        .with_context(|| format!("{} is no key to sign with", path.display()))
+    PrivateKey::from_pem(&text).with_context(|| format!("{} is not a private key", path.display()))
 }
 
 /// Reads a public key.
 pub(crate) fn read_public(path: &Path) -> Result<PublicKey> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("the key {} cannot be read", path.display()))?;
-    PublicKey::from_pem(&text).with_context(|| format!("{} is no public key", path.display()))
+    PublicKey::from_pem(&text).with_context(|| format!("{} is not a public key", path.display()))
 }
 
 #[cfg(test)]

@@ -1,16 +1,16 @@
-//! What people call services and filters on a command line.
+//! Names of services and filters on a command line.
 
 use tamis_resources::NodeName;
 use tamis_trust::{Digest, Name, Version};
 
-/// `NAMESPACE/NAME` of a service or gateway; a name alone is in `default`, `*` is all.
+/// `NAMESPACE/NAME` of a service or gateway; a bare name is in `default`, `*` means all.
 pub(crate) fn service(text: &str) -> Result<String, String> {
     let whole =
         if text == "*" || text.contains('/') { text.to_owned() } else { format!("default/{text}") };
     if whole == "*" || format!("gateway:{whole}").parse::<NodeName>().is_ok() {
         return Ok(whole);
     }
-    Err("a service is NAMESPACE/NAME, NAME in the namespace `default`, or * for all".to_owned())
+    Err("write NAMESPACE/NAME, NAME for one in the namespace `default`, or * for all".to_owned())
 }
 
 /// `NAMESPACE/NAME` of a filter.
@@ -18,13 +18,13 @@ pub(crate) fn filter(text: &str) -> Result<String, String> {
     match text.parse::<Name>() {
         Ok(name) => Ok(name.to_string()),
         Err(_) if text.contains('@') => {
-            Err("the filter alone, without what stands behind the @".to_owned())
+            Err("write the filter without the part from @ on".to_owned())
         }
-        Err(_) => Err("a filter is NAMESPACE/NAME".to_owned()),
+        Err(_) => Err("write NAMESPACE/NAME".to_owned()),
     }
 }
 
-/// What somebody may have meant: names that are near, or else those there are; empty when there are none.
+/// A suggestion for a wrong name: similar names, or else the existing ones; empty when there are none.
 pub(crate) fn meant(text: &str, names: &[&str]) -> String {
     let mut near: Vec<(usize, &str)> =
         names.iter().map(|name| (distance(text, name), *name)).collect();
@@ -47,7 +47,8 @@ pub(crate) fn meant(text: &str, names: &[&str]) -> String {
     }
 }
 
-/// How many characters have to be put in, taken out or replaced to make one text of another (Levenshtein).
+/// The number of characters to insert, remove or replace to turn one text into the other (Levenshtein
+/// distance).
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().take(300).collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();
@@ -63,21 +64,21 @@ fn distance(one: &str, other: &str) -> usize {
     row.last().copied().unwrap_or_default()
 }
 
-/// A filter and what is to run of it.
+/// A filter and its version or digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Release {
     /// `NAMESPACE/NAME`.
     pub(crate) filter: String,
-    /// Its version; none: by digest.
+    /// Its version; `None` when it is named by digest.
     pub(crate) version: Option<String>,
-    /// Its digest; none: by version.
+    /// Its digest; `None` when it is named by version.
     pub(crate) digest: Option<String>,
 }
 
 /// `FILTER@VERSION` or `FILTER@sha256:…`.
 pub(crate) fn release(text: &str) -> Result<Release, String> {
     let Some((name, which)) = text.split_once('@') else {
-        return Err("say which: FILTER@VERSION or FILTER@sha256:…".to_owned());
+        return Err("write FILTER@VERSION or FILTER@sha256:…".to_owned());
     };
     let filter = filter(name)?;
     if which.contains(':') {
@@ -88,16 +89,18 @@ pub(crate) fn release(text: &str) -> Result<Release, String> {
     Ok(Release { filter, version: Some(version), digest: None })
 }
 
-/// A digest, whole, or as `tamis pins` prints it: its first digits, at least eight; which one is meant, the registry says.
+/// A digest: whole, or at least its first eight digits, as `tamis pins` prints them; the registry finds the
+/// pinned digest they belong to.
 pub(crate) fn digest(text: &str) -> Result<String, String> {
     let digits = text.trim_end_matches('…');
     let hex = digits.strip_prefix("sha256:").unwrap_or(digits);
     if (8..64).contains(&hex.len()) && hex.bytes().all(|one| one.is_ascii_hexdigit()) {
         return Ok(format!("sha256:{hex}"));
     }
-    digits.parse::<Digest>().map(|digest| digest.to_string()).map_err(|error| {
-        format!("{error}; of a digest that was pinned its first 8 digits are enough")
-    })
+    digits
+        .parse::<Digest>()
+        .map(|digest| digest.to_string())
+        .map_err(|error| format!("{error}; for a pinned digest the first 8 digits are enough"))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! How commands speak: text for people, JSON for programs, errors in one line.
+//! The output of commands: text for people, JSON for programs, errors on one line.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -9,11 +9,11 @@ use std::time::Duration;
 pub(crate) enum Output {
     /// For people.
     Text,
-    /// One JSON value, or one a line for commands that go on.
+    /// One JSON value; one per line for commands that keep running.
     Json,
 }
 
-/// Prints a result in the form asked for.
+/// Prints a result in the requested form.
 pub(crate) fn result<T: Serialize>(output: Output, value: &T, text: impl FnOnce() -> String) {
     match output {
         Output::Text => line(&text()),
@@ -21,12 +21,13 @@ pub(crate) fn result<T: Serialize>(output: Output, value: &T, text: impl FnOnce(
     }
 }
 
-/// Prints what a registry said, in the form asked for: its words move no cursor and reorder no line.
+/// Prints a registry's response in the requested form, without control characters that could move the
+/// cursor or reorder a line.
 pub(crate) fn answer<T: Serialize>(output: Output, value: &T, text: impl FnOnce() -> String) {
     result(output, value, || plain(&text()));
 }
 
-/// Prints one event of a command that goes on.
+/// Prints one event of a command that keeps running.
 pub(crate) fn event<T: Serialize>(output: Output, value: &T, text: impl FnOnce() -> String) {
     match output {
         Output::Text => line(&text()),
@@ -34,7 +35,7 @@ pub(crate) fn event<T: Serialize>(output: Output, value: &T, text: impl FnOnce()
     }
 }
 
-/// Prints text; a reader that went away is no error.
+/// Prints text; a closed pipe is not an error.
 pub(crate) fn line(text: &str) {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
@@ -42,29 +43,29 @@ pub(crate) fn line(text: &str) {
     let _ = out.flush();
 }
 
-/// Prints something beside the result.
+/// Prints a note in addition to the result.
 pub(crate) fn note(text: &str) {
     use std::io::Write as _;
-    // Nobody is there to be told that nobody reads.
+    // When stderr is closed, there is nowhere to report that.
     let _ = writeln!(std::io::stderr().lock(), "{}", text.trim_end_matches('\n'));
 }
 
-/// A text without what terminals act on: control characters other than line breaks and tabs, and those that turn the
-/// direction of writing. Others wrote parts of it.
+/// A text without what terminals act on: control characters other than line breaks and tabs, and those that
+/// change the direction of writing. Parts of the text come from others.
 pub(crate) fn plain(text: &str) -> String {
     let turns = |one| matches!(one, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let acts = |one: char| one.is_control() && !matches!(one, '\n' | '\t');
     text.chars().map(|one| if acts(one) || turns(one) { '\u{fffd}' } else { one }).collect()
 }
 
-/// A text in one line: what a tool, a registry or the system said may have line breaks of its own.
+/// A text on one line: messages of tools, registries and the system may contain line breaks.
 pub(crate) fn one_line(text: &str) -> String {
     let text = plain(text);
     let lines = text.split('\n').map(str::trim).filter(|line| !line.is_empty());
     lines.collect::<Vec<_>>().join("; ")
 }
 
-/// Prints why a command failed, in one line.
+/// Prints on one line why a command failed.
 pub(crate) fn failed(output: Output, why: &str) {
     let why = one_line(why);
     match output {
@@ -73,10 +74,10 @@ pub(crate) fn failed(output: Output, why: &str) {
     }
 }
 
-/// Says on a terminal what takes a while, until it is dropped.
+/// Shows on a terminal what takes a while, until it is dropped.
 pub(crate) struct Busy(ProgressBar);
 
-/// Shows on a terminal that something is under way; silent elsewhere.
+/// Shows on a terminal that something is in progress; silent elsewhere.
 pub(crate) fn busy(what: impl Into<String>) -> Busy {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {

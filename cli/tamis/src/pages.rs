@@ -1,10 +1,10 @@
-//! What pages, messages and scaffolds print as a command is a command: its words and its flags are there.
+//! Every command line in pages, messages and scaffolds is valid: its command and its flags exist.
 
 use crate::Tamis;
 use clap::{Command, CommandFactory as _};
 use std::path::{Path, PathBuf};
 
-/// Files of a folder with one of these endings; nothing that is built, and no tests.
+/// Files of a folder with one of these endings, without build results and tests.
 fn files(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -21,7 +21,7 @@ fn files(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
     found
 }
 
-/// What is wrong with a command line that begins with `tamis`; nothing when it could be typed.
+/// What is wrong with a command line that begins with `tamis`; `None` when it is valid.
 fn wrong(tamis: &Command, line: &str) -> Option<String> {
     let mut words = line.split_whitespace().skip(1).peekable();
     let mut command = tamis;
@@ -51,7 +51,7 @@ fn wrong(tamis: &Command, line: &str) -> Option<String> {
     None
 }
 
-/// Commands in blocks of `sh`: a line each, those that go on below joined.
+/// Commands in blocks of `sh`, one per line; continued lines are joined.
 fn blocks(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut lines = text.lines();
@@ -65,11 +65,11 @@ fn blocks(text: &str) -> Vec<String> {
     found
 }
 
-/// Where `tamis` is run in a line of a shell.
+/// The `tamis` commands in a line of a shell.
 fn runs(line: &str) -> Vec<&str> {
     let ends = |c: char| matches!(c, '|' | ';' | '&' | '>' | ')' | '#');
     let parts = line.split(ends).map(|part| part.trim_start_matches(['$', '(', '"', ' ']));
-    // What is set for the command alone stands before it: `NAME=value tamis …`.
+    // Variables for one command stand before it: `NAME=value tamis …`.
     let parts = parts.map(|part| match part.split_once(' ') {
         Some((set, rest)) if set.contains('=') => rest,
         _ => part,
@@ -112,7 +112,7 @@ fn every_command_that_a_message_tells_to_type_is_one() {
         for source in files(&root.join(folder), &[".rs"]) {
             let text = std::fs::read_to_string(&source).unwrap();
             let shipped = text.split("#[cfg(test)]").next().unwrap_or_default();
-            // What is quoted in a message, whichever line of the source it is on.
+            // The text quoted in a message, whichever line of the source it is on.
             for line in shipped.split('`').filter(|part| part.starts_with("tamis ")) {
                 let line = line.replace("\\\n", " ");
                 if line.contains('\n') || line.contains('{') {

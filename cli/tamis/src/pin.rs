@@ -1,4 +1,4 @@
-//! `tamis pin`, `unpin`, `rollback`, `pins`, `history`: which digest a filter of a service is.
+//! `tamis pin`, `unpin`, `rollback`, `pins`, `history`: the digest of a service's filter.
 
 use crate::change::diff::{self, Made};
 use crate::document;
@@ -13,36 +13,36 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 use tamis_api::{HistoryItem, Pin, PinRequest, Pinned, RollbackRequest, UnpinRequest};
 
-/// What `pin` takes.
+/// Arguments of `pin`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Service or gateway, NAMESPACE/NAME; `*` is all that have no pin of their own.
+    /// Service or gateway, NAMESPACE/NAME; `*` means all that have no pin of their own.
     #[arg(value_parser = names::service)]
     service: String,
     /// FILTER@VERSION, whose tag is resolved once, now; or FILTER@sha256:….
     #[arg(value_parser = names::release, value_name = "FILTER@VERSION")]
     release: Release,
-    /// Take an older version than the one that is pinned.
+    /// Allow a version older than the pinned one.
     #[arg(long)]
     allow_older: bool,
-    /// Only say what it would do.
+    /// Only show what it would do.
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
     how: How,
 }
 
-/// What changes of pins have in common.
+/// Options that all changes of pins have.
 #[derive(clap::Args)]
 struct How {
-    /// You have seen what it does and want it: passes the guards against emptied chains and wide changes.
+    /// Confirm what --dry-run shows: passes the guards against emptied chains and wide changes.
     #[arg(long)]
     confirm: bool,
     #[command(flatten)]
     at: Where,
 }
 
-/// What `unpin` takes.
+/// Arguments of `unpin`.
 #[derive(clap::Args)]
 pub(crate) struct Which {
     /// Service or gateway, NAMESPACE/NAME, or `*`, as it was pinned.
@@ -55,7 +55,7 @@ pub(crate) struct Which {
     how: How,
 }
 
-/// What `rollback` takes.
+/// Arguments of `rollback`.
 #[derive(clap::Args)]
 pub(crate) struct Rollback {
     /// Service or gateway, NAMESPACE/NAME, or `*`, as it was pinned; or the kind of a document.
@@ -65,26 +65,26 @@ pub(crate) struct Rollback {
     /// Of a document: its namespace.
     #[arg(short, long, default_value = "default")]
     namespace: String,
-    /// Of a document: the revision whose version is to be in force again; the one before when not said.
+    /// Of a document: the revision whose version to restore; default: the version before the current one.
     #[arg(long, value_name = "REVISION")]
     to: Option<u64>,
     #[command(flatten)]
     how: How,
 }
 
-/// What `pins` takes.
+/// Arguments of `pins`.
 #[derive(clap::Args)]
 pub(crate) struct All {
     #[command(flatten)]
     at: Where,
 }
 
-/// What `history` takes.
+/// Arguments of `history`.
 #[derive(clap::Args)]
 pub(crate) struct History {
     /// Service or gateway, NAMESPACE/NAME; or the kind of a document.
     what: String,
-    /// NAMESPACE/NAME of the filter, all of them and the documents when not said; or the name of the document.
+    /// NAMESPACE/NAME of the filter; default: all filters and the documents. Or the name of the document.
     which: Option<String>,
     /// Of a document: its namespace.
     #[arg(short, long, default_value = "default")]
@@ -93,7 +93,7 @@ pub(crate) struct History {
     at: Where,
 }
 
-/// Pins a filter of a service, or says what that would do.
+/// Pins a filter for a service, or shows what that would do.
 pub(crate) fn pin(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let Arguments { service, release, allow_older, dry_run, how } = arguments;
     let request = PinRequest {
@@ -112,7 +112,7 @@ pub(crate) fn pin(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Takes a pin out.
+/// Removes a pin.
 pub(crate) fn unpin(arguments: &Which, output: Output) -> Result<ExitCode> {
     let Which { service, filter, how } = arguments;
     let (service, filter, confirm) = (service.clone(), filter.clone(), how.confirm);
@@ -124,7 +124,7 @@ pub(crate) fn unpin(arguments: &Which, output: Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Back to what was pinned before.
+/// Restores the previous pin.
 pub(crate) fn rollback(arguments: &Rollback, output: Output) -> Result<ExitCode> {
     let Rollback { what, which, namespace, to, how } = arguments;
     if let Some(kind) = of_document(what) {
@@ -133,7 +133,7 @@ pub(crate) fn rollback(arguments: &Rollback, output: Output) -> Result<ExitCode>
     }
     if to.is_some() {
         bail!(
-            "--to is about a document; a filter goes back to what was pinned before, or `tamis pin` names a version"
+            "--to applies to documents only; a filter returns to its previous pin, or choose a version with `tamis pin`"
         );
     }
     let words = |error: String| anyhow::anyhow!("{error}");
@@ -147,7 +147,8 @@ pub(crate) fn rollback(arguments: &Rollback, output: Output) -> Result<ExitCode>
     Ok(ExitCode::SUCCESS)
 }
 
-/// The kind that somebody named, where a service may stand too: services have a slash, or are no kind.
+/// The kind of document that the argument names; `None` when it names a service: a service has a slash, or
+/// is not a kind.
 fn of_document(what: &str) -> Option<&'static str> {
     match kind(what) {
         Ok(Kind::One(kind)) if !what.contains('/') => Some(kind),
@@ -155,7 +156,7 @@ fn of_document(what: &str) -> Option<&'static str> {
     }
 }
 
-/// What a change of a pin did, and what the new digest may do that the one before could not.
+/// What a change of a pin did, and what the new digest may do that the previous one could not.
 fn told(pinned: &Pinned, service: &str, filter: &str, done: &str, made: Made) -> String {
     let release = pinned.pin.as_ref().map(|pin| format!(" {}", pin.version)).unwrap_or_default();
     let all = if service == "*" { "all services without a pin of their own" } else { service };
@@ -168,8 +169,11 @@ fn told(pinned: &Pinned, service: &str, filter: &str, done: &str, made: Made) ->
         let _ = writeln!(text, "signed by {}", pinned.signers.join(", "));
     }
     for one in &pinned.grown {
-        let _ =
-            writeln!(text, "! it may do what the one before could not: {} {}", one.kind, one.what);
+        let _ = writeln!(
+            text,
+            "! it may do what the previous one could not: {} {}",
+            one.kind, one.what
+        );
     }
     text.push('\n');
     text.push_str(&diff::text(&pinned.diff, made));
@@ -197,11 +201,11 @@ fn listed(pins: &[Pin], now: u64) -> String {
     table(["SERVICE", "FILTER", "VERSION", "DIGEST", "PINNED", "BY"], &rows)
 }
 
-/// Lists what happened to the filters of a service.
+/// Lists the events of a service's filters.
 pub(crate) fn history(arguments: &History, output: Output) -> Result<ExitCode> {
     let History { what, which, namespace, at } = arguments;
     if let Some(kind) = of_document(what) {
-        let Some(name) = which else { bail!("which {kind}? say its name, and -n NAMESPACE") };
+        let Some(name) = which else { bail!("which {kind}? give its name, and -n NAMESPACE") };
         return document::history((kind, namespace, name), at, output);
     }
     let words = |error: String| anyhow::anyhow!("{error}");
@@ -216,7 +220,7 @@ pub(crate) fn history(arguments: &History, output: Output) -> Result<ExitCode> {
 
 fn past(happened: &[HistoryItem], now: u64) -> String {
     if happened.is_empty() {
-        return "nothing happened yet\n".to_owned();
+        return "no events yet\n".to_owned();
     }
     let row = |one: &HistoryItem| {
         let (revision, when) = (one.revision.to_string(), ago(now, one.time_ms));
@@ -258,7 +262,7 @@ mod tests {
         assert_eq!(
             told(&pinned(), "shop/a", "acme/retry", "pinned", Made::Yes),
             "acme/retry 1.4.2 pinned for shop/a (revision 9)\nsha256:00\nsigned by release\n\
-             ! it may do what the one before could not: import http-client\n\nnothing changes\n"
+             ! it may do what the previous one could not: import http-client\n\nnothing changes\n"
         );
     }
 
@@ -289,6 +293,6 @@ mod tests {
         ] {
             assert!(text.contains(row), "{text}");
         }
-        assert_eq!(past(&[], 0), "nothing happened yet\n");
+        assert_eq!(past(&[], 0), "no events yet\n");
     }
 }

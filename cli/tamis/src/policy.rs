@@ -1,4 +1,4 @@
-//! `tamis policy`: the trust policies of an organisation as signed metadata, written and checked.
+//! `tamis policy`: writes and checks the trust policies of an organisation as signed metadata.
 
 use crate::output::{self, Output};
 use crate::{keys, table, when};
@@ -78,7 +78,7 @@ fn public(paths: &[PathBuf]) -> Result<Vec<tamis_trust::PublicKey>> {
     paths.iter().map(|path| keys::read_public(path)).collect()
 }
 
-/// Keys, and more than half of them when no threshold is said.
+/// The keys, and their threshold: by default more than half of them.
 fn signers(paths: &[PathBuf], threshold: Option<usize>) -> Result<Signers> {
     let keys = public(paths)?;
     let threshold = threshold.unwrap_or(keys.len() / 2 + 1);
@@ -91,7 +91,7 @@ fn withdrawal(revoke: &Revoke) -> Result<Withdrawal> {
         (None, Some(key)) => {
             Ok(Withdrawal::Key { key: key.clone(), from_index: revoke.from_index })
         }
-        (None, None) => anyhow::bail!("nothing to withdraw; give --digest or --key"),
+        (None, None) => anyhow::bail!("nothing to revoke; give --digest or --key"),
     }
 }
 
@@ -104,7 +104,7 @@ fn changed(
     staged(repository, output)
 }
 
-/// Says what waits now.
+/// Prints what is waiting for signatures.
 fn staged(repository: &Repository, output: Output) -> Result<()> {
     let waiting = repository.overview()?.waiting;
     output::result(output, &json!({ "waiting": waiting }), || lines("staged", &waiting));
@@ -132,7 +132,7 @@ fn publish(repository: Repository, refresh: &Refresh, now: u64, output: Output) 
             published.files.iter().map(|file| format!("published {file}\n")).collect();
         let waiting = lines("waits", &published.waiting);
         let (version, expires) = (published.timestamp, published.expires);
-        format!("{files}{waiting}timestamp version {version}; refresh again before {expires}")
+        format!("{files}{waiting}timestamp version {version}; run `refresh` again before {expires}")
     });
     Ok(())
 }
@@ -169,7 +169,7 @@ fn verify(repository: &Repository, root: Option<&Path>, now: u64, output: Output
             .map(|(namespace, role)| format!("{namespace}  by {role}\n"))
             .collect();
         let ends = trusted.expires().into_iter().min_by_key(|one| one.expires);
-        let ends = ends.map(|one| format!("{} ends first, at {}", one.role, one.expires));
+        let ends = ends.map(|one| format!("{} expires first, at {}", one.role, one.expires));
         format!("{namespaces}{}", ends.unwrap_or_default())
     });
     Ok(())

@@ -1,4 +1,4 @@
-//! `tamis proxy`: one proxy in the foreground, and what one asks one that runs.
+//! `tamis proxy`: runs one proxy in the foreground, or queries a running one.
 
 mod ask;
 mod records;
@@ -30,7 +30,7 @@ use tamis_trust::DirectorKeys;
 pub(crate) use records::RecordFile;
 pub(crate) use run::RunFolder;
 
-/// What `proxy` takes.
+/// Arguments of `proxy`.
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Arguments {
@@ -40,30 +40,31 @@ pub(crate) struct Arguments {
     serve: Serve,
 }
 
-/// What running a proxy takes.
+/// Options for running a proxy.
 #[derive(clap::Args)]
 struct Serve {
     /// Which proxy: gateway:NAMESPACE/NAME or sidecar:NAMESPACE/SERVICE[/INDEX].
     #[arg(long, required = true)]
     node: Option<NodeName>,
-    /// Folder of resources; paths in them are relative to it, also with `--follow`. When not said: the working directory,
-    /// and with `--follow` the folder whose `.tamis` the certificate is in, if it is in one.
+    /// Folder of resources; paths in them are relative to it, also with `--follow`. Default: the working
+    /// directory; with `--follow` the folder whose `.tamis` holds the certificate, if there is one.
     #[arg(long)]
     documents: Option<PathBuf>,
     /// Folder of signed filters; may be repeated.
     #[arg(long)]
     store: Vec<PathBuf>,
-    /// Director to follow, HOST:PORT, instead of a folder of resources; several with commas between are asked in turn.
+    /// Director to follow, HOST:PORT, instead of a folder of resources; several, separated by commas, are
+    /// tried in turn.
     #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["store", "no_watch"],
         requires_all = ["state", "director_keys", "certificate", "key", "ca"])]
     follow: Option<String>,
-    /// Folder the proxy starts from when the director does not answer.
+    /// Folder from which the proxy starts when the director does not respond.
     #[arg(long, requires = "follow")]
     state: Option<PathBuf>,
-    /// File with the keys that assignments have to be signed with: the registry's director.json.
+    /// File with the keys that must have signed assignments: the registry's director.json.
     #[arg(long, requires = "follow")]
     director_keys: Option<PathBuf>,
-    /// SPIFFE id the director has to have; without it its certificate has to be valid for its host.
+    /// SPIFFE id that the director must have; without it, its certificate must be valid for its host.
     #[arg(long, requires = "follow")]
     director_id: Option<String>,
     /// The proxy's certificate in PEM, shown to the director.
@@ -75,50 +76,53 @@ struct Serve {
     /// Authority of the director's certificate in PEM.
     #[arg(long, requires = "follow")]
     ca: Option<PathBuf>,
-    /// Root that policy metadata is believed from on; the policies in the director's documents do not count then.
+    /// Root from which policy metadata is trusted; the policies in the director's documents are then
+    /// ignored.
     #[arg(long, value_name = "FILE", requires = "follow")]
     policy_root: Option<PathBuf>,
     /// Seconds between reports to the director.
     #[arg(long, default_value_t = 10, requires = "follow",
         value_parser = clap::value_parser!(u64).range(1..=50))]
     report_seconds: u64,
-    /// Folder for compiled code; none is kept when not said. The key that it is believed by is in the user's state
-    /// folder (`$XDG_STATE_HOME/tamis`, `~/.local/state/tamis`).
+    /// Folder for compiled code; without it, compiled code is not kept. The key that protects it is in the
+    /// user's state folder (`$XDG_STATE_HOME/tamis`, `~/.local/state/tamis`).
     #[arg(long)]
     cache: Option<PathBuf>,
     /// Admin address, instead of the one in the resources.
     #[arg(long)]
     admin: Option<Address>,
-    /// Name that the admin listener is asked by, beside its address, loopback addresses and localhost; may be repeated.
+    /// Host name that requests to the admin listener may carry, in addition to its address, loopback
+    /// addresses and localhost; may be repeated.
     #[arg(long, value_name = "NAME")]
     admin_host: Vec<String>,
-    /// File with the token, of at least 16 characters, that lets callers over the network drain; without it only
-    /// `tamis proxy drain` on this machine can.
+    /// File with the token, of at least 16 characters, with which callers over the network may drain;
+    /// without it only `tamis proxy drain` on this machine may.
     #[arg(long, value_name = "FILE")]
     admin_token_file: Option<PathBuf>,
-    /// Folder for the sockets that `tamis proxy drain` and successors ask at, the user's own when not said:
-    /// $XDG_RUNTIME_DIR/tamis, or tamis/run where the user's state is.
+    /// Folder for the sockets that `tamis proxy drain` and successors connect to. Default:
+    /// $XDG_RUNTIME_DIR/tamis, or tamis/run in the user's state folder.
     #[arg(long, value_name = "FOLDER")]
     run_folder: Option<PathBuf>,
-    /// Take over from the process that runs this proxy in the same run folder: it hands its listening sockets over, and ends
-    /// when this one serves. Without one it starts as always.
+    /// Take over from the process that runs this proxy in the same run folder: it hands over its listening
+    /// sockets, and ends when this process serves. If there is no such process, start as usual.
     #[arg(long)]
     take_over: bool,
-    /// Threads; one a core when not said.
+    /// Worker threads; default: one per core.
     #[arg(long)]
     workers: Option<NonZeroUsize>,
     /// Which exchanges are recorded.
     #[arg(long, value_enum, default_value_t = Log::All)]
     access_log: Log,
-    /// File that records are appended to, instead of standard output; opened again at SIGHUP and when it was renamed.
+    /// File to append records to, instead of standard output; reopened at SIGHUP and after it was renamed.
     #[arg(long)]
     access_log_file: Option<PathBuf>,
-    /// Who may read that file, as chmod takes it: records hold paths and queries, and those may hold tokens.
+    /// Mode of that file, as chmod takes it: records contain paths and queries, and those may contain
+    /// tokens.
     #[arg(long, value_name = "MODE", default_value = "600", value_parser = records::mode)]
     access_log_mode: u32,
     #[command(flatten)]
     secrets: secrets::SecretArguments,
-    /// Longest request body in bytes; no limit when not said.
+    /// Longest request body in bytes; default: no limit.
     #[arg(long)]
     max_body_bytes: Option<u64>,
     /// Longest head of an HTTP/1 request in bytes.
@@ -127,23 +131,23 @@ struct Serve {
     /// Most fields in a head.
     #[arg(long, default_value_t = 100)]
     max_fields: usize,
-    /// Streams at once on an HTTP/2 connection.
+    /// Concurrent streams on an HTTP/2 connection.
     #[arg(long, default_value_t = 128)]
     max_streams: u32,
-    /// Connections at once.
+    /// Concurrent connections.
     #[arg(long, default_value_t = 65_536)]
     max_connections: u64,
-    /// Seconds that clients are sent elsewhere and served meanwhile, after SIGTERM or a drain, before listeners close: longer
-    /// than a load balancer takes to see /readyz.
+    /// After SIGTERM or a drain: seconds during which /readyz fails and requests are still served, before
+    /// listeners close. Must be longer than a load balancer needs to notice /readyz.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=3_600))]
     lame_duck_seconds: u64,
-    /// Seconds connections get to end in after that.
+    /// Seconds that connections then have to end.
     #[arg(long, default_value_t = 10)]
     drain_seconds: u64,
-    /// Responses name the generation that served them (`x-tamis-generation`).
+    /// Add the generation that served a request to its response (`x-tamis-generation`).
     #[arg(long)]
     name_generation: bool,
-    /// Leave documents and filters alone after the start.
+    /// Do not watch documents and filters after the start.
     #[arg(long)]
     no_watch: bool,
 }
@@ -151,7 +155,7 @@ struct Serve {
 /// Which exchanges are recorded.
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Log {
-    /// None.
+    /// No exchange.
     Off,
     /// Those refused or failed.
     Refused,
@@ -169,7 +173,7 @@ impl Log {
     }
 }
 
-/// Runs the proxy until it receives a signal to end, or sends a question to a running one.
+/// Runs the proxy until it receives a signal to end, or queries a running one.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     match &arguments.command {
         Some(command) => ask::run(command, output),
@@ -178,9 +182,9 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
 }
 
 fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
-    let Some(name) = &arguments.node else { bail!("--node says which proxy") };
+    let Some(name) = &arguments.node else { bail!("name the proxy with --node") };
     let run = RunFolder::open(arguments.run_folder.as_deref());
-    // Without its run folder a proxy still serves; the note names what is missing.
+    // Without its run folder a proxy still serves; the note reports what is unavailable.
     let run = run.inspect_err(|error| output::note(&format!("{error:#}"))).ok();
     if let Some(run) = &run {
         run.tidy_ended(name);
@@ -230,13 +234,13 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
     if crate::up::is_copy(&root) {
         let folder = root.display();
         output::note(&format!(
-            "{folder}/.tamis is a copy: whoever has the other has its keys as well"
+            "{folder}/.tamis is a copy: whoever has the original also has its keys"
         ));
     }
     let busy = output::busy(format!("starting {name}"));
     let (node, reload) = Node::start(&shared, options)?;
     drop(busy);
-    // Until here Ctrl-C ends the process at once: nothing is under way that could be finished.
+    // Until here Ctrl-C ends the process at once: there is nothing in progress to finish.
     let ending = Ending::new()?;
     let node = Arc::new(node);
     let teller = Teller::new(output);
@@ -260,7 +264,7 @@ fn certificates(node: &Arc<Node>, output: Output) -> Result<CertificateWatch> {
     Ok(CertificateWatch::start(Arc::clone(node), move |reload| told(reload, output))?)
 }
 
-/// How a proxy begins and ends, whoever says what it runs.
+/// The start and the end of a proxy, wherever its plan comes from.
 struct Start<'a> {
     arguments: &'a Serve,
     run: Option<RunFolder>,
@@ -292,15 +296,15 @@ impl Start<'_> {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Says that it serves: to people, and to the process before, which ends by that.
+    /// Reports that it serves: to people, and to the previous process, which then ends.
     fn serves(mut self, node: &Node, output: Output) -> Result<Self> {
         if let Some(run) = &self.run {
             node.proxy().hand_over_at(&run.give(node.name()))?;
         }
         if let Some(predecessor) = self.predecessor.take() {
-            // Fails when it ended by itself, which is as good.
+            // Fails when that process has already ended, which is fine.
             let _ = predecessor.serving();
-            // What no listener here asked for is closed.
+            // Inherited sockets that no listener here uses are closed.
             self.inherited.clear();
         }
         output::event(output, &ready(node), || {
@@ -310,7 +314,8 @@ impl Start<'_> {
         Ok(self)
     }
 
-    /// Until the listeners are closed: after a signal, a drain, or because a successor has them.
+    /// Waits until the listeners are closed: after a signal, after a drain, or because a successor took
+    /// them.
     fn until_closed(&self, ending: &Ending, node: &Node) {
         let proxy = node.proxy();
         while !proxy.has_closed() && !ending.within(STEP) {}
@@ -322,7 +327,7 @@ impl Start<'_> {
         }
     }
 
-    /// Lets connections end: those that a successor left here are sent to it first.
+    /// Lets connections end; those that wait on handed-over sockets go to the successor first.
     fn end(&self, node: &Node) {
         let proxy = node.proxy();
         while proxy.is_leaving() {
@@ -336,20 +341,20 @@ impl Start<'_> {
     }
 }
 
-/// How often it is looked whether something ended.
+/// Interval at which an end is checked for.
 const STEP: Duration = Duration::from_millis(20);
-/// A shorter token can be guessed.
+/// Least length of a token; a shorter one can be guessed.
 const TOKEN_MIN: usize = 16;
 
 impl Serve {
-    /// What paths in documents are relative to.
+    /// The folder that paths in documents are relative to.
     fn root(&self) -> PathBuf {
         let said = self.documents.clone();
         let certificate = self.certificate.as_deref().filter(|_| self.follow.is_some());
         said.or_else(|| beside_dot_tamis(certificate?)).unwrap_or_else(|| PathBuf::from("."))
     }
 
-    /// The sockets of the process that runs the proxy now, if they are to be taken over and there is one.
+    /// The sockets of the process that runs the proxy now, if `--take-over` is given and there is one.
     fn inherit(
         &self,
         run: Option<&RunFolder>,
@@ -362,7 +367,7 @@ impl Serve {
         let Some(path) = path else { return Ok((None, Inherited::default())) };
         let (predecessor, sockets) = Predecessor::ask(&path).with_context(|| {
             let path = path.display();
-            format!("the process that runs {name} does not hand its sockets over ({path})")
+            format!("the process that runs {name} does not hand over its sockets ({path})")
         })?;
         Ok((Some(predecessor), Inherited::new(sockets)))
     }
@@ -374,7 +379,7 @@ impl Serve {
             let token = text.trim().to_owned();
             if token.len() < TOKEN_MIN || token.contains(char::is_whitespace) {
                 bail!(
-                    "{} holds no token: one word of at least {TOKEN_MIN} characters",
+                    "{} contains no token: it must be one word of at least {TOKEN_MIN} characters",
                     path.display()
                 );
             }
@@ -426,7 +431,7 @@ fn ready(node: &Node) -> serde_json::Value {
     })
 }
 
-/// Says what reloads came to, to people once: what is wrong still was said already.
+/// Prints the results of reloads; a problem that persists is printed once.
 struct Teller {
     output: Output,
     last: Mutex<Vec<String>>,
@@ -448,14 +453,15 @@ impl Teller {
     }
 }
 
-/// The folder that has the `.tamis` a path is in.
+/// The folder whose `.tamis` contains a path.
 fn beside_dot_tamis(path: &Path) -> Option<PathBuf> {
     let dot = path.ancestors().find(|one| one.file_name().is_some_and(|name| name == ".tamis"))?;
     let folder = dot.parent().filter(|folder| !folder.as_os_str().is_empty());
     Some(folder.unwrap_or_else(|| Path::new(".")).to_owned())
 }
 
-/// Says what a reload came to: every problem with its place, every slot that does not run what it should.
+/// Prints the result of a reload: every problem with its place, every slot that does not run what it
+/// should.
 pub(crate) fn told(reload: &Reload, output: Output) {
     if output == Output::Json {
         output::event(output, &event(reload), String::new);

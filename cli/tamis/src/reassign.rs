@@ -1,4 +1,4 @@
-//! `tamis reassign`: what proxies are assigned counts again, whatever they have seen.
+//! `tamis reassign`: makes the director's assignments count again, whatever versions proxies have seen.
 
 use crate::names;
 use crate::output::{self, Output};
@@ -8,20 +8,20 @@ use anyhow::Result;
 use std::process::ExitCode;
 use tamis_api::ReassignRequest;
 
-/// What `reassign` takes.
+/// Arguments of `reassign`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Service or gateway, NAMESPACE/NAME; `*` is all.
+    /// Service or gateway, NAMESPACE/NAME; `*` means all.
     #[arg(value_parser = names::service, default_value = "*")]
     service: String,
-    /// Why, for those who look later.
+    /// Reason, shown to whoever asks later.
     #[arg(long, default_value = "")]
     reason: String,
     #[command(flatten)]
     at: Where,
 }
 
-/// Begins an epoch: assignments that follow are above all that proxies have seen.
+/// Begins an epoch: assignments from now on have higher versions than all that proxies have seen.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let request =
         ReassignRequest { service: arguments.service.clone(), reason: arguments.reason.clone() };
@@ -31,7 +31,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         let whose = if done.service == "*" { "all services" } else { &done.service };
         format!(
             "every slot of {whose} ({}) is assigned again, in epoch {} (revision {})\n\
-             what is to run stays as it is; `tamis status --problems` says who has not taken it yet\n",
+             the filters to run stay the same; `tamis status --problems` shows the proxies that have not activated the assignments yet\n",
             count(done.proxies, "proxy", "proxies"),
             done.epoch,
             done.revision

@@ -1,4 +1,4 @@
-//! `tamis reference`: the reference pages that are made from the program itself.
+//! `tamis reference`: writes the reference pages that are made from the program itself.
 
 mod filters;
 
@@ -10,16 +10,16 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// What `reference` takes.
+/// Arguments of `reference`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Folder the pages go to.
+    /// Folder to write the pages to.
     #[arg(default_value = "docs/reference")]
     folder: PathBuf,
     /// Folder with the sources of the built-in filters.
     #[arg(long, default_value = "filters")]
     filters: PathBuf,
-    /// Write nothing; fail when a page is not what the program says.
+    /// Write nothing; fail when a page differs from what would be written.
     #[arg(long)]
     check: bool,
 }
@@ -51,12 +51,9 @@ pub(crate) fn run(arguments: &Arguments, program: Command) -> Result<ExitCode> {
             .with_context(|| format!("{} cannot be written", path.display()))?;
     }
     if !stale.is_empty() {
-        anyhow::bail!(
-            "{} is not what the program says; run: cargo xtask reference",
-            stale.join(", ")
-        );
+        anyhow::bail!("{} is out of date; run: cargo xtask reference", stale.join(", "));
     }
-    output::line("the reference pages are what the program says");
+    output::line("the reference pages are up to date");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -66,27 +63,25 @@ const MADE: &str = "<!-- Made by `cargo xtask reference`; change the source inst
 fn cli(mut program: Command) -> String {
     program.build();
     let mut text = format!(
-        "{MADE}# Commands\n\nEvery command takes `--output json` for programs, prints errors in one line (with \
-         `--output json` an object with `error` on standard output), and exits with\n\n\
+        "{MADE}# Commands\n\nEvery command takes `--output json` for programs, prints errors on one line (with `--output json` an object with `error` on standard output), and exits with\n\n\
          | code | when |\n| --- | --- |\n\
-         | 0 | it did what it was asked |\n\
-         | 1 | it did not |\n\
-         | 2 | the command line makes no sense |\n\
+         | 0 | success |\n\
+         | 1 | failure |\n\
+         | 2 | the command line is invalid |\n\
          | 3 | rules of the control plane refused (or would, for `plan`); a filter grew (`filter diff`) |\n\
-         | 4 | what was asked for is not there |\n\n\
-         `TAMIS_LOG=debug` shows what goes on.\n"
+         | 4 | the requested thing does not exist |\n\n\
+         `TAMIS_LOG=debug` prints details on standard error.\n"
     );
     text.push_str(&registry(&program));
     each(&program, "tamis", &mut text);
     text
 }
 
-/// The arguments by which commands find their registry, told once.
+/// The arguments by which commands find their registry, listed once.
 fn registry(program: &Command) -> String {
     let with = program.get_subcommands().find(|one| one.get_name() == "status");
     let mut text = format!(
-        "\n## The registry\n\nCommands that speak with a registry take these as well. The token goes over TLS, to loopback \
-         addresses and to unix sockets, and nowhere else.\n{HEAD}"
+        "\n## The registry\n\nCommands that use a registry also take these arguments. The token is sent over TLS, to loopback addresses and to unix sockets, and nowhere else.\n{HEAD}"
     );
     for one in with.into_iter().flat_map(Command::get_arguments).filter(of_registry) {
         text.push_str(&row(one));
@@ -123,7 +118,7 @@ fn each(command: &Command, path: &str, text: &mut String) {
     }
 }
 
-/// An argument, what it means, and what it is when nobody says so.
+/// An argument, its meaning, and its default.
 fn row(argument: &Arg) -> String {
     let name = match argument.get_long() {
         Some(long) if argument.get_action().takes_values() => {
@@ -148,8 +143,7 @@ fn row(argument: &Arg) -> String {
 /// Every kind of document with its fields.
 fn resources() -> String {
     let mut text = format!(
-        "{MADE}# Resources\n\nDocuments are YAML, several to a file if you like. Paths in them are relative to the \
-         folder. `tamis check` says what is wrong with a folder, `tamis schema` prints the JSON Schema for your editor.\n"
+        "{MADE}# Resources\n\nDocuments are YAML; a file may hold several. Paths in them are relative to the folder. `tamis check` lists the problems of a folder, `tamis schema` prints the JSON Schema for your editor.\n"
     );
     for (kind, schema) in tamis_resources::schemas() {
         let api = schema.pointer("/properties/apiVersion/const").and_then(Value::as_str);
@@ -164,7 +158,7 @@ fn resources() -> String {
     text
 }
 
-/// Deeper fields repeat what the Gateway API says elsewhere.
+/// Deeper fields repeat what the Gateway API documents.
 const DEPTH_MAX: usize = 4;
 
 fn fields(schema: &Value, path: &str, depth: usize, text: &mut String) {
@@ -191,7 +185,8 @@ fn fields(schema: &Value, path: &str, depth: usize, text: &mut String) {
     }
 }
 
-/// Visits what stands below a field: its own fields, those of each item, and those of each value by a name people choose.
+/// Visits the fields below a field: its own, those of each item of a list, and those of each value of a
+/// map.
 fn below(field: &Value, path: &str, mut visit: impl FnMut(&Value, &str)) {
     let field = options(field);
     visit(field, path);
@@ -203,10 +198,10 @@ fn below(field: &Value, path: &str, mut visit: impl FnMut(&Value, &str)) {
     }
 }
 
-/// References are at most this deep, so that one in a circle ends.
+/// Most references followed, so that a circle ends.
 const REFERENCES_MAX: usize = 12;
 
-/// A schema with what its references name in their place.
+/// A schema with its references replaced by what they name.
 fn resolved(schema: &Value, root: &Value, depth: usize) -> Value {
     if depth > REFERENCES_MAX {
         return Value::Null;
@@ -230,7 +225,7 @@ fn resolved(schema: &Value, root: &Value, depth: usize) -> Value {
     }
 }
 
-/// An optional value is written as "this or null"; this is what it is when it is there.
+/// Schemas write an optional value as "this or null"; the schema of the value itself.
 fn options(schema: &Value) -> &Value {
     let some = schema.get("anyOf").and_then(Value::as_array).into_iter().flatten();
     let mut some = some.filter(|one| one.get("type").and_then(Value::as_str) != Some("null"));
@@ -244,7 +239,7 @@ fn kind(schema: &Value) -> String {
         return words.collect::<Vec<_>>().join(" \\| ");
     }
     if let Some(several) = schema.get("oneOf").and_then(Value::as_array) {
-        // Words that have a description stand alone, those that have none together.
+        // Choices with a description stand alone, those without are listed together.
         let words = several.iter().flat_map(|one| {
             let together = one.get("enum").and_then(Value::as_array).into_iter().flatten();
             together.chain(one.get("const")).filter_map(Value::as_str)
@@ -270,7 +265,7 @@ fn kind(schema: &Value) -> String {
 /// A filter's folder: its description and its table of cases.
 fn cases() -> String {
     let mut schema = tamis_testkit::Table::schema();
-    // Its fields are those of the page of resources.
+    // The page of resources has its fields.
     if let Some(grant) = schema.pointer_mut("/properties/grant").and_then(Value::as_object_mut) {
         grant.remove("properties");
     }
@@ -283,7 +278,7 @@ const CASES: &str = "# The folder of a filter
 
 `tamis filter new NAME --world WORLD` makes a folder that builds and passes its cases.
 
-| file | says |
+| file | contains |
 | --- | --- |
 | `filter.yaml` | what the filter is called, its release and its world |
 | `src/lib.rs` | what it does; a filter in another language is built by [its own tools](../how-to/other-languages.md) |
@@ -340,7 +335,7 @@ fn metrics() -> String {
     };
     rows(&mut text, &tamis_proxy::METRICS);
     text.push_str(
-        "\n## The registry's\n\n`GET /metrics` with a token that may observe. They name nobody.\n\n\
+        "\n## The registry's\n\n`GET /metrics` with a token that may observe. They contain no names of services, filters or tokens.\n\n\
          | metric | type | meaning |\n| --- | --- | --- |\n",
     );
     rows(&mut text, &tamis_server::METRICS);

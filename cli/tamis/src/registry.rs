@@ -1,4 +1,4 @@
-//! `tamis registry`: a registry in the foreground, and the tokens it takes.
+//! `tamis registry`: runs a registry in the foreground, and manages its tokens.
 
 use crate::ending::Ending;
 use crate::examine::Engine;
@@ -18,7 +18,7 @@ use tamis_transport::Address;
 
 mod token;
 
-/// What `registry` takes.
+/// Arguments of `registry`.
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
@@ -30,14 +30,14 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make, list, renew and end the tokens that a registry takes.
+    /// Make, list, rotate and revoke the tokens of a registry.
     #[command(
         after_help = "Example:\n  tamis registry token create ci --repository 'acme/*' --verb pull --verb push"
     )]
     Token(token::Arguments),
 }
 
-/// Where a registry keeps everything.
+/// Where a registry stores everything.
 #[derive(clap::Args)]
 struct Kept {
     /// Folder for the journal, the blobs and the admin token.
@@ -49,7 +49,7 @@ struct Kept {
     /// Object store for the blobs, instead of the folder: s3://BUCKET/PREFIX.
     #[arg(long, value_name = "URL")]
     blobs: Option<String>,
-    /// File with the options of the object store, one NAME=VALUE a line, such as aws_region=eu-west-1.
+    /// File with the options of the object store, one NAME=VALUE per line, such as aws_region=eu-west-1.
     #[arg(long, value_name = "FILE", requires = "blobs")]
     blobs_options: Option<PathBuf>,
 }
@@ -58,10 +58,11 @@ struct Kept {
 struct Serve {
     #[command(flatten)]
     kept: Kept,
-    /// Address to listen on; one that other machines reach wants a certificate.
+    /// Address to listen on; one that other machines can reach requires a certificate.
     #[arg(long, default_value = "127.0.0.1:5000")]
     listen: Address,
-    /// Name that it is asked by in clear text, beside its address, loopback addresses and localhost; may be repeated.
+    /// Host name that clear-text requests may carry, in addition to the address, loopback addresses and
+    /// localhost; may be repeated.
     #[arg(long, value_name = "NAME")]
     host: Vec<String>,
     /// Certificate chain in PEM, leaf first.
@@ -70,58 +71,61 @@ struct Serve {
     /// Key of the certificate in PEM.
     #[arg(long, requires = "certificate")]
     key: Option<PathBuf>,
-    /// Address that proxies connect to, with mTLS; without it none can.
+    /// Address that proxies connect to, with mTLS; without it no proxy can connect.
     #[arg(long, value_name = "ADDRESS", requires_all = ["proxies_certificate", "proxies_key", "proxies_ca"])]
     proxies: Option<Address>,
-    /// Certificate chain that proxies are shown, in PEM, leaf first.
+    /// Certificate chain shown to proxies, in PEM, leaf first.
     #[arg(long, value_name = "FILE", requires = "proxies")]
     proxies_certificate: Option<PathBuf>,
     /// Key of that certificate in PEM.
     #[arg(long, value_name = "FILE", requires = "proxies")]
     proxies_key: Option<PathBuf>,
-    /// Authority of the certificates that proxies show, in PEM.
+    /// Authority of the proxies' certificates, in PEM.
     #[arg(long, value_name = "FILE", requires = "proxies")]
     proxies_ca: Option<PathBuf>,
-    /// People beside the one who asks who must approve a change.
+    /// People other than the one who asks who must approve a change.
     #[arg(long, default_value_t = 0, value_name = "COUNT")]
     approvals: usize,
-    /// People beside the one who asks who must approve a filter, a Grant or a TrustPolicy that lets filters do more than
-    /// the one before.
+    /// People other than the one who asks who must approve a filter, a Grant or a TrustPolicy that allows
+    /// filters to do more than the previous one.
     #[arg(long, default_value_t = 1, value_name = "COUNT")]
     growth_approvals: usize,
-    /// Namespace in which grants and trust policies live: whoever may operate all of it decides what filters may do; may
-    /// be repeated.
+    /// Namespace for grants and trust policies: whoever has the verb operate on all of it decides what
+    /// filters may do; may be repeated.
     #[arg(long, default_value = "security", value_name = "NAMESPACE")]
     security: Vec<String>,
-    /// Percent of the services that one change may touch without being confirmed; two it always may.
+    /// Percent of the services that one change may touch without confirmation; two services are always
+    /// allowed.
     #[arg(long, default_value_t = 25, value_name = "PERCENT",
         value_parser = clap::value_parser!(u8).range(0..=100))]
     blast_radius: u8,
-    /// Hours that assignments hold; half of it later they are made anew. It is how long a proxy can start with the registry
-    /// gone.
+    /// Hours that assignments are valid; they are renewed after half of that time. A proxy can start
+    /// without the registry for that long.
     #[arg(long, default_value_t = 168, value_name = "HOURS",
         value_parser = clap::value_parser!(u64).range(1..=8_760))]
     assignment_hours: u64,
-    /// Folder of signed policy metadata, as `tamis policy` writes it; its policies count in place of TrustPolicy documents.
+    /// Folder of signed policy metadata, as `tamis policy` writes it; its policies replace TrustPolicy
+    /// documents.
     #[arg(long, value_name = "FOLDER", requires = "policy_root")]
     policy: Option<PathBuf>,
-    /// Root that the policy metadata is believed from on.
+    /// Root from which the policy metadata is trusted.
     #[arg(long, value_name = "FILE", requires = "policy")]
     policy_root: Option<PathBuf>,
-    /// Name of the transparency log, when it begins.
+    /// Name of the transparency log, used when the log is created.
     #[arg(long, default_value = "tamis-registry", value_name = "NAME")]
     log_origin: String,
-    /// The director's and the log's keys are lost: make others, and assign everything again. Proxies want the new director.json
-    /// then.
+    /// The keys of the director and the log are lost: make new ones, and assign everything again. Proxies
+    /// then need the new director.json.
     #[arg(long)]
     make_new_keys: bool,
-    /// The journal was restored from a backup: assign everything again, above all that proxies have seen.
+    /// The journal was restored from a backup: assign everything again, with higher versions than proxies
+    /// have seen.
     #[arg(long)]
     restored: bool,
-    /// What callers without a token may do in every repository.
+    /// Rights of callers without a token, in every repository.
     #[arg(long, value_enum, default_value_t = Without::None)]
     anonymous: Without,
-    /// Tags that name versions, such as 1.2.3, may move.
+    /// Allow tags that name versions, such as 1.2.3, to move.
     #[arg(long)]
     mutable_tags: bool,
     /// Largest blob in bytes.
@@ -131,18 +135,18 @@ struct Serve {
     #[arg(long, default_value_t = Limits::default().max_manifest_bytes,
         value_parser = clap::value_parser!(u64).range(4_194_304..=67_108_864))]
     max_manifest_bytes: u64,
-    /// Most manifests that may speak about one subject.
+    /// Most manifests that may refer to one subject.
     #[arg(long, default_value_t = Limits::default().max_referrers)]
     max_referrers: usize,
-    /// Hours that blobs no manifest needs are kept; longer than a push takes.
+    /// Hours for which blobs without a manifest are kept; longer than a push takes.
     #[arg(long, default_value_t = 24)]
     grace_hours: u64,
-    /// Seconds connections get to end in.
+    /// Seconds that connections have to end.
     #[arg(long, default_value_t = 10)]
     drain_seconds: u64,
 }
 
-/// What callers without a token may do.
+/// Rights of callers without a token.
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Without {
     /// Nothing.
@@ -164,7 +168,7 @@ impl Kept {
             .with_objects(objects))
     }
 
-    /// In a file, since whatever is on a command line can be read by everybody on the machine.
+    /// Options come from a file, since everybody on the machine can read command lines.
     fn options(&self) -> Result<Vec<(String, String)>> {
         let Some(path) = &self.blobs_options else { return Ok(Vec::new()) };
         let text = std::fs::read_to_string(path)
@@ -176,7 +180,7 @@ impl Kept {
                 continue;
             }
             let Some((name, value)) = line.split_once('=') else {
-                bail!("{}:{}: an option is NAME=VALUE", path.display(), index + 1);
+                bail!("{}:{}: write the option as NAME=VALUE", path.display(), index + 1);
             };
             options.push((name.trim().to_owned(), value.trim().to_owned()));
         }
@@ -219,7 +223,7 @@ impl Serve {
     }
 }
 
-/// Runs the registry until it receives a signal to end, or carries out a command about tokens.
+/// Runs the registry until it receives a signal to end, or runs a command about tokens.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     match &arguments.command {
         None => serve(&arguments.serve, output),
@@ -242,12 +246,12 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
     };
     let versions = if arguments.mutable_tags { Versions::Mutable } else { Versions::Immutable };
     let scheme = if tls.is_some() { "https" } else { "http" };
-    // The journal has configurations in it, and those have secrets in them.
+    // The journal contains configurations, and those contain secrets.
     let data = &arguments.kept.data;
     let closed = || {
         private::folder(data)
             .and_then(|()| private::narrow(data))
-            .with_context(|| format!("{} cannot be kept from others", data.display()))
+            .with_context(|| format!("{} cannot be made private to its owner", data.display()))
     };
     closed()?;
     let options = Options {
@@ -291,7 +295,7 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
     });
     while !ending.within(Duration::from_millis(50)) {
         if registry.has_ended() {
-            bail!("the registry ended by itself; its log says why");
+            bail!("the registry ended unexpectedly; see its log");
         }
     }
     registry.stop();

@@ -1,4 +1,4 @@
-//! The registry that commands speak with: where it is, and as whom.
+//! The registry that commands use: its address and the caller's credentials.
 
 use crate::output;
 use anyhow::{Context as _, Result, bail};
@@ -6,47 +6,48 @@ use std::path::PathBuf;
 use tamis_client::{Client, ClientError, Options, OwnFiles, Server};
 use tokio::runtime::Runtime;
 
-/// Heading of these arguments, under which the reference tells them once.
+/// Heading of these arguments; the reference lists them once.
 pub(crate) const HEADING: &str = "Registry";
-/// Where a registry is when nobody says so.
+/// The address of the registry by default.
 const DEFAULT: &str = "http://127.0.0.1:5000";
 
-/// Which registry, and as whom.
+/// The registry and the caller's credentials.
 #[derive(clap::Args, Clone)]
 pub(crate) struct Where {
-    /// The registry: http://HOST:PORT, https://HOST:PORT or unix:/absolute/path; TAMIS_REGISTRY says it too, and it is http://127.0.0.1:5000 when nobody does.
+    /// Address of the registry: http://HOST:PORT, https://HOST:PORT or unix:/absolute/path. Default: the
+    /// variable TAMIS_REGISTRY, else http://127.0.0.1:5000.
     #[arg(long, value_name = "URL", help_heading = HEADING)]
     registry: Option<Server>,
-    /// Authorities that its certificate may come from, in PEM; needed for https.
+    /// Authorities that may have issued its certificate, in PEM; required for https.
     #[arg(long, value_name = "FILE", help_heading = HEADING)]
     ca: Option<PathBuf>,
-    /// Certificate chain to show it, in PEM, leaf first.
+    /// Certificate chain to show to the registry, in PEM, leaf first.
     #[arg(long, value_name = "FILE", requires = "client_key", help_heading = HEADING)]
     client_certificate: Option<PathBuf>,
     /// Key of that certificate, in PEM.
     #[arg(long, value_name = "FILE", requires = "client_certificate", help_heading = HEADING)]
     client_key: Option<PathBuf>,
-    /// File with the token; TAMIS_TOKEN holds one as well.
+    /// File with the token; TAMIS_TOKEN may contain the token instead.
     #[arg(long, value_name = "FILE", conflicts_with = "token", help_heading = HEADING)]
     token_file: Option<PathBuf>,
-    /// The token; everybody on this machine can read it on a command line, so a file is better.
+    /// The token. Everybody on this machine can read a command line, so a file is better.
     #[arg(long, value_name = "TOKEN", help_heading = HEADING)]
     token: Option<String>,
 }
 
-/// A registry to ask.
+/// A registry to send requests to.
 pub(crate) struct Remote {
     client: Client,
     runtime: Runtime,
 }
 
 impl Where {
-    /// Whether somebody says which registry.
+    /// Whether a registry is named explicitly.
     pub(crate) fn is_said(&self) -> bool {
         self.registry.is_some()
     }
 
-    /// Reads what is needed; connects to nothing yet.
+    /// Reads the files that are needed; opens no connection.
     pub(crate) fn remote(&self) -> Result<Remote> {
         let server = match (&self.registry, set("TAMIS_REGISTRY")) {
             (Some(server), _) => server.clone(),
@@ -75,7 +76,7 @@ impl Where {
             let text =
                 text.with_context(|| format!("the token {} cannot be read", path.display()))?;
             if text.trim().is_empty() {
-                bail!("{} holds no token; it is one line", path.display());
+                bail!("{} contains no token: it must be one line", path.display());
             }
             return Ok(Some(text));
         }
@@ -83,13 +84,13 @@ impl Where {
     }
 }
 
-/// A variable of the environment; one that is empty is not set.
+/// A variable of the environment; an empty one counts as unset.
 fn set(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 
 impl Remote {
-    /// Asks; says on a terminal what is under way when it takes a while.
+    /// Sends a request; shows on a terminal what is in progress when it takes a while.
     pub(crate) fn ask<T>(
         &self,
         what: &str,
@@ -100,7 +101,7 @@ impl Remote {
         drop(busy);
         answer.map_err(|error| match error.problem().map(|problem| problem.status) {
             Some(401) => anyhow::Error::new(error).context(
-                "the registry wants a token: --token-file, or TAMIS_TOKEN (the first is in admin.token of its folder)",
+                "the registry requires a token: give --token-file, or set TAMIS_TOKEN (the first token is in admin.token of its folder)",
             ),
             _ => error.into(),
         })

@@ -1,4 +1,4 @@
-//! `tamis rollout`: a digest in the place of another, wave by wave.
+//! `tamis rollout`: replaces a digest by another, wave by wave.
 
 mod request;
 mod view;
@@ -12,7 +12,7 @@ use anyhow::Result;
 use std::process::ExitCode;
 use tamis_api::{MoveRequest, RolloutMove};
 
-/// What `rollout` takes.
+/// Arguments of `rollout`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -21,26 +21,26 @@ pub(crate) struct Arguments {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Begin a rollout, from arguments or from a file.
+    /// Start a rollout, from arguments or from a file.
     #[command(
         after_help = "Example:\n  tamis rollout start retry-1.4.2 acme/retry@1.4.2 --service shop/checkout --wave 10:5m --wave 100:10m --max-trap-rate 0.001"
     )]
     Start(Box<request::Start>),
-    /// Leave every proxy as it is until somebody decides.
+    /// Pause: every proxy keeps what it runs until somebody decides.
     #[command(
         after_help = "Example:\n  tamis rollout pause retry-1.4.2 --why 'looking at a spike'"
     )]
     Pause(Move),
-    /// Go on after a pause.
+    /// Resume after a pause.
     #[command(after_help = "Example:\n  tamis rollout resume retry-1.4.2")]
     Resume(Move),
-    /// Take the next step now, whatever the gates say.
+    /// Take the next step now, whatever the gates report.
     #[command(after_help = "Example:\n  tamis rollout advance retry-1.4.2")]
     Advance(Move),
-    /// Give it up: all proxies go back to what is pinned.
+    /// Abort: all proxies return to the pinned digest.
     #[command(after_help = "Example:\n  tamis rollout abort retry-1.4.2 --why 'not needed'")]
     Abort(Move),
-    /// All proxies go back at once, from any step.
+    /// Kill: all proxies return at once, from any step.
     #[command(after_help = "Example:\n  tamis rollout kill retry-1.4.2 --why 'errors at checkout'")]
     Kill(Move),
     /// Show rollouts, or one of them with what it measured.
@@ -52,7 +52,7 @@ enum Command {
 struct Move {
     /// Name of the rollout.
     name: String,
-    /// Why, for those who look later.
+    /// Reason, shown to whoever asks later.
     #[arg(long, default_value = "")]
     why: String,
     #[command(flatten)]
@@ -61,9 +61,9 @@ struct Move {
 
 #[derive(clap::Args)]
 struct Status {
-    /// Name of the rollout; all of them when not said.
+    /// Name of the rollout; default: all rollouts.
     name: Option<String>,
-    /// Look again every two seconds, until it is over.
+    /// Refresh every two seconds, until it is over.
     #[arg(long, requires = "name")]
     watch: bool,
     #[command(flatten)]
@@ -89,7 +89,7 @@ fn begin(start: &request::Start, output: Output) -> Result<ExitCode> {
     let view = remote.ask("starting", async |client| client.start_rollout(&request).await)?;
     output::answer(output, &dated(&view), || {
         let text = view::text(&view, now_ms());
-        if start.dry_run { format!("only looked at, nothing is begun\n{text}") } else { text }
+        if start.dry_run { format!("only checked, nothing was started\n{text}") } else { text }
     });
     Ok(ExitCode::SUCCESS)
 }

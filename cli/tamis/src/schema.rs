@@ -1,4 +1,4 @@
-//! `tamis schema`: the shape of resources, for editors.
+//! `tamis schema`: the JSON Schema of resources, for editors.
 
 use crate::output;
 use anyhow::Result;

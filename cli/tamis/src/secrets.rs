@@ -7,18 +7,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tamis_node::Secrets;
 
-/// How often files are read again.
+/// Interval at which files are read again.
 const AGAIN: Duration = Duration::from_secs(5);
-/// Bytes of one.
+/// Longest secret in bytes.
 const MAX_BYTES: u64 = 64 * 1024;
-/// How many a folder may have.
+/// Most secrets in a folder.
 const MAX_SECRETS: usize = 1_000;
 
-/// Where secrets are.
+/// The sources of secrets.
 #[derive(clap::Args)]
 pub(crate) struct SecretArguments {
-    /// Folder whose files are secrets that filters may use, each named like its file (a mounted Kubernetes Secret, say);
-    /// changes are taken up within seconds.
+    /// Folder whose files are secrets for filters, each named like its file (such as a mounted Kubernetes
+    /// Secret); changes take effect within seconds.
     #[arg(long = "secrets", value_name = "FOLDER")]
     folder: Option<PathBuf>,
     /// One secret: NAME=file:PATH or NAME=env:VARIABLE.
@@ -26,7 +26,7 @@ pub(crate) struct SecretArguments {
     single: Vec<(String, Source)>,
 }
 
-/// Where one secret is.
+/// The source of one secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Source {
     File(PathBuf),
@@ -34,7 +34,7 @@ enum Source {
 }
 
 fn parse(text: &str) -> Result<(String, Source), String> {
-    let wrong = || "a secret is NAME=file:PATH or NAME=env:VARIABLE".to_owned();
+    let wrong = || "write a secret as NAME=file:PATH or NAME=env:VARIABLE".to_owned();
     let (name, source) = text.split_once('=').ok_or_else(wrong)?;
     let source = match source.split_once(':') {
         Some(("file", path)) if !path.is_empty() => Source::File(path.into()),
@@ -44,10 +44,10 @@ fn parse(text: &str) -> Result<(String, Source), String> {
     if name.is_empty() { Err(wrong()) } else { Ok((name.to_owned(), source)) }
 }
 
-/// Reads them all, and again from time to time. What cannot be read later stays as it was.
+/// Reads all secrets now, and again at intervals. If a later reading fails, the secrets stay as they were.
 ///
 /// # Errors
-/// When one cannot be read now.
+/// A secret cannot be read now.
 pub(crate) fn kept(arguments: &SecretArguments) -> Result<Secrets> {
     let (folder, single) = (arguments.folder.clone(), arguments.single.clone());
     let secrets = Secrets::new(read(folder.as_deref(), &single)?);
@@ -80,7 +80,7 @@ fn read(folder: Option<&Path>, single: &[(String, Source)]) -> Result<HashMap<St
         for entry in fs::read_dir(folder).with_context(unread)? {
             let entry = entry.with_context(unread)?;
             let Ok(name) = entry.file_name().into_string() else { continue };
-            // Names with a dot in front are how a mounted Secret keeps its versions apart.
+            // A mounted Kubernetes Secret keeps its versions in entries that begin with a dot.
             if name.starts_with('.') || !entry.path().is_file() {
                 continue;
             }
@@ -94,7 +94,7 @@ fn read(folder: Option<&Path>, single: &[(String, Source)]) -> Result<HashMap<St
         let value = match source {
             Source::File(path) => file(path)?,
             Source::Environment(variable) => std::env::var_os(variable)
-                .with_context(|| format!("the secret {name}: there is no variable {variable}"))?
+                .with_context(|| format!("the secret {name}: the variable {variable} is not set"))?
                 .into_encoded_bytes(),
         };
         if values.insert(name.clone(), value).is_some() {
@@ -104,7 +104,7 @@ fn read(folder: Option<&Path>, single: &[(String, Source)]) -> Result<HashMap<St
     Ok(values)
 }
 
-/// A file as it is: a line break at its end is part of it.
+/// The content of a file, unchanged: a line break at its end is part of the secret.
 fn file(path: &Path) -> Result<Vec<u8>> {
     let unread = || format!("the secret {} cannot be read", path.display());
     if fs::metadata(path).with_context(unread)?.len() > MAX_BYTES {

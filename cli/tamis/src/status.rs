@@ -1,4 +1,4 @@
-//! `tamis status`: what is wrong with the fleet, and who runs what.
+//! `tamis status`: the problems of the fleet, and what each proxy runs.
 
 use crate::names;
 use crate::output::{self, Output};
@@ -13,7 +13,7 @@ use tamis_api::{ProxyStatus, SlotState, SlotStatus, Status};
 mod tests;
 mod text;
 
-/// What `status` takes.
+/// Arguments of `status`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Only the proxies of this service or gateway, NAMESPACE/NAME.
@@ -25,31 +25,31 @@ pub(crate) struct Arguments {
     /// Only slots in this state; may be repeated.
     #[arg(long, value_enum)]
     state: Vec<State>,
-    /// Only what is wrong.
+    /// Only problems.
     #[arg(long, conflicts_with = "all")]
     problems: bool,
-    /// Every slot of every proxy, a line each.
+    /// Every slot of every proxy, one per line.
     #[arg(long)]
     all: bool,
-    /// Look again every two seconds; on a terminal it shows as much as fits.
+    /// Refresh every two seconds; a terminal shows as much as fits.
     #[arg(long)]
     watch: bool,
     #[command(flatten)]
     at: Where,
 }
 
-/// How a slot is.
+/// The state of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum State {
-    /// It runs what it is assigned.
+    /// It runs what is assigned to it.
     Serving,
-    /// Its proxy has not said yet.
+    /// Its proxy has not reported yet.
     Pending,
-    /// It refused what it is assigned and keeps its last good one.
+    /// It refused what is assigned to it and keeps its last good one.
     KeptLastGood,
-    /// It refused what it is assigned and runs nothing.
+    /// It refused what is assigned to it and runs nothing.
     Refused,
-    /// It runs something else than it is assigned.
+    /// It runs something other than what is assigned to it.
     Drift,
     /// Nothing is assigned to it.
     Unassigned,
@@ -71,18 +71,18 @@ impl State {
     }
 }
 
-/// Which part of a status is shown.
+/// The part of a status that is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
-    /// What is wrong first, then a line a service.
+    /// Problems first, then one line per service.
     Summary,
-    /// What is wrong alone.
+    /// Problems only.
     Problems,
     /// Every slot.
     All,
 }
 
-/// Prints what is wrong and who runs what.
+/// Prints the problems and what each proxy runs.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let remote = arguments.at.remote()?;
     if arguments.watch {
@@ -103,14 +103,14 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
 
 impl Arguments {
     fn part(&self) -> Part {
-        // Who asks for some slots wants to see them.
+        // Whoever names slots wants to see them.
         if self.all || self.filter.is_some() || !self.state.is_empty() {
             return Part::All;
         }
         if self.problems { Part::Problems } else { Part::Summary }
     }
 
-    /// What was asked for of a status.
+    /// The requested part of a status.
     fn select(&self, mut status: Status) -> Status {
         let wanted = |slot: &SlotStatus| {
             self.filter.as_ref().is_none_or(|filter| slot.filter == *filter)
@@ -129,7 +129,7 @@ impl Arguments {
     }
 }
 
-/// Whether something is wrong with a proxy, or with one of its slots.
+/// Whether a proxy or one of its slots has a problem.
 fn is_wrong(proxy: &ProxyStatus) -> bool {
     !proxy.connected
         || proxy.why.is_some()
@@ -144,12 +144,12 @@ fn ask(remote: &Remote, arguments: &Arguments) -> Result<Status> {
         let all = remote.ask("asking", async |client| client.status(None).await)?;
         let mut names: Vec<&str> = all.proxies.iter().map(|one| one.service.as_str()).collect();
         names.dedup();
-        bail!("no proxy is of {service}{}", names::meant(service, &names));
+        bail!("no proxy belongs to {service}{}", names::meant(service, &names));
     }
     Ok(arguments.select(status))
 }
 
-/// A status without the moments that pass by themselves.
+/// A status without values that change only with time.
 fn key(status: &Status) -> String {
     let mut still = status.clone();
     still.now_ms = 0;

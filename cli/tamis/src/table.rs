@@ -1,9 +1,9 @@
-//! Tables: columns that stand below each other.
+//! Tables with aligned columns.
 
 use console::measure_text_width;
 
-/// Rows below a head, two spaces between columns, nothing behind the last. Columns that are empty in every row are
-/// left out with their heads.
+/// Rows below a head, two spaces between columns, no space at the end of a line. A column that is empty in
+/// every row is omitted with its head.
 pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
     let mut widths = [0; N];
     for row in rows {
@@ -34,7 +34,7 @@ fn line<'a>(cells: impl Iterator<Item = &'a str>, widths: &[usize], full: &[bool
     text
 }
 
-/// A digest as far as people compare it: the algorithm and twelve digits.
+/// A digest shortened to what people compare: the algorithm and twelve digits.
 pub(crate) fn short(digest: &str) -> String {
     match digest.split_once(':') {
         Some((algorithm, hex)) if hex.len() > 12 => {

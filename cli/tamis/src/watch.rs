@@ -1,4 +1,4 @@
-//! Commands that look again and again.
+//! Commands that refresh their output.
 
 use crate::ending::Ending;
 use crate::output::{self, Output};
@@ -8,39 +8,40 @@ use serde_json::Value;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Between two looks.
+/// Interval between two refreshes.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// What one look found.
+/// The result of one refresh.
 pub(crate) struct Look {
     /// For programs.
     pub(crate) value: Value,
     /// For people.
     pub(crate) text: String,
-    /// What tells one look from another: without what is only the time.
+    /// Distinguishes results: equal when only time has passed.
     pub(crate) key: String,
-    /// Nothing will change any more.
+    /// True when nothing will change any more.
     pub(crate) over: bool,
 }
 
-/// As much of a text as a terminal of so many rows and columns shows: lines are cut, and those that do not fit are counted.
-/// The last line stays, for it sums up.
+/// As much of a text as fits a terminal with so many rows and columns: lines are cut, and those that do not
+/// fit are counted. The last line stays, since it is the summary.
 fn fitting(text: &str, (rows, columns): (usize, usize)) -> String {
     let cut = |line: &str| console::truncate_str(line, columns, "…").into_owned();
     let lines: Vec<&str> = text.trim_end_matches('\n').split('\n').collect();
-    // The cursor stands in a line of its own.
+    // The cursor stands on a line of its own.
     let room = rows.saturating_sub(1).max(3);
     let (Some((last, before)), true) = (lines.split_last(), lines.len() > room) else {
         return lines.iter().map(|line| cut(line)).collect::<Vec<_>>().join("\n");
     };
     let mut shown: Vec<String> = before.iter().take(room - 2).map(|line| cut(line)).collect();
-    shown.push(format!("… {} lines more; --problems shows less", lines.len() - room + 1));
+    shown.push(format!("… {} more lines; --problems shows fewer", lines.len() - room + 1));
     shown.push(cut(last));
     shown.join("\n")
 }
 
-/// Looks until somebody asks for the end or it is over. A terminal shows the last look; elsewhere each that is new is
-/// printed, in JSON one a line. A look that fails is told and tried again, for registries restart; the first must not.
+/// Refreshes until the user ends it or it is over. A terminal shows the latest result; elsewhere each new
+/// one is printed, as JSON on one line. A failure is reported and tried again, since registries restart;
+/// only the first refresh must succeed.
 pub(crate) fn watch(output: Output, mut look: impl FnMut() -> Result<Look>) -> Result<ExitCode> {
     let ending = Ending::new()?;
     let terminal = Term::stdout();

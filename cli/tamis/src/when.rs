@@ -1,4 +1,4 @@
-//! Moments: how people say them, and how programs want them.
+//! Moments: how people write them, and how programs read them.
 
 use anyhow::{Result, bail};
 use serde::Serialize;
@@ -18,7 +18,7 @@ pub(crate) fn rfc3339(ms: u64) -> String {
     Timestamp(ms / 1_000).to_string()
 }
 
-/// How long ago something was, in its largest unit: `3m ago`; `in 2h` when it is still to come.
+/// The age of a moment in its largest unit: `3m ago`; `in 2h` for one in the future.
 pub(crate) fn ago(now_ms: u64, then_ms: u64) -> String {
     let seconds = now_ms.abs_diff(then_ms) / 1_000;
     if seconds == 0 {
@@ -34,8 +34,8 @@ pub(crate) fn ago(now_ms: u64, then_ms: u64) -> String {
 /// A day in milliseconds.
 const DAY_MS: u64 = 86_400_000;
 
-/// A moment that somebody wrote: `now`, `today` or `yesterday` (their beginning), a day (2027-01-31) or a moment of RFC 3339
-/// in UTC, or how long ago (`10m`, `1h30m`).
+/// A moment as people write it: `now`, `today` or `yesterday` (their beginning), a day (2027-01-31), a
+/// moment of RFC 3339 in UTC, or an age (`10m`, `1h30m`).
 pub(crate) fn moment(text: &str, now_ms: u64) -> Result<u64> {
     if text == "now" {
         return Ok(now_ms);
@@ -49,12 +49,13 @@ pub(crate) fn moment(text: &str, now_ms: u64) -> Result<u64> {
     match Millis::parse(text) {
         Some(Millis(before)) => Ok(now_ms.saturating_sub(before)),
         None => bail!(
-            "`{text}` is no moment: write 2027-01-31T12:00:00Z, 2027-01-31, how long ago (10m, 1h30m), yesterday, today or now"
+            "`{text}` is not a moment: write 2027-01-31T12:00:00Z, 2027-01-31, an age (10m, 1h30m), yesterday, today or now"
         ),
     }
 }
 
-/// The first and the last moment of a day in UTC that somebody named: `today`, `yesterday`, 2027-01-31; `None`: it is no day.
+/// The first and the last moment of a day in UTC: `today`, `yesterday`, 2027-01-31; `None` if the text is
+/// not a day.
 pub(crate) fn day(text: &str, now_ms: u64) -> Option<(u64, u64)> {
     let midnight = now_ms - now_ms % DAY_MS;
     let from_ms = match text {
@@ -69,10 +70,10 @@ pub(crate) fn day(text: &str, now_ms: u64) -> Option<(u64, u64)> {
     Some((from_ms, from_ms.saturating_add(DAY_MS - 1)))
 }
 
-/// Names that end like moments and are none.
+/// Fields whose names look like moments but are durations.
 const DURATIONS: [&str; 3] = ["bakeMs", "addedP99Ms", "maxAddedP99Ms"];
 
-/// A value as JSON in which every moment, such as `timeMs`, stands once more as RFC 3339 beside it: `time`.
+/// A value as JSON in which every moment, such as `timeMs`, also appears as RFC 3339: `time`.
 pub(crate) fn dated<T: Serialize>(value: &T) -> Value {
     let mut value = serde_json::to_value(value).unwrap_or_default();
     date(&mut value);

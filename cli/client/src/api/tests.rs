@@ -1,4 +1,4 @@
-//! What the REST API is asked, and what is made of its answers.
+//! The requests that reach the REST API, and how its responses are read.
 
 use super::*;
 use crate::testing::{Fake, answer};
@@ -104,7 +104,7 @@ async fn a_unix_socket_is_a_way_like_any_other() {
 
 #[tokio::test]
 async fn the_token_is_not_sent_in_clear_text_to_others() {
-    // TEST-NET-1 (RFC 5737): nobody is there, and nobody is asked.
+    // TEST-NET-1 (RFC 5737): no host has this address, and no request is sent to it.
     let server: Server = "http://192.0.2.1:5000".parse().unwrap();
     let options = Options { token: Some("secret".into()), ..Options::new(server) };
     let error = Client::new(options).unwrap().pins().await.unwrap_err();

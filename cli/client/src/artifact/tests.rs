@@ -1,4 +1,4 @@
-//! Filters go in and come out whole, or not at all.
+//! Filters are pushed and pulled whole, or not at all.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -16,7 +16,7 @@ fn artifact() -> Artifact {
     Artifact { manifest, component, bundles: vec![bundle.trim_end().as_bytes().to_vec()] }
 }
 
-/// As much of a registry as a filter needs.
+/// The part of a registry that push and pull need.
 #[derive(Default)]
 struct Registry {
     things: Mutex<HashMap<String, Bytes>>,

@@ -11,30 +11,30 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tamis_api::{LogEntry, LogPage};
 
-/// What `log` takes.
+/// Arguments of `log`.
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// From this moment on: RFC 3339 in UTC, or how long ago (10m, 1h30m); the last 50 entries when not said.
+    /// Entries from this moment on: RFC 3339 in UTC, or an age (10m, 1h30m). Default: the last 50 entries.
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Behind this revision, instead of a moment.
+    /// Entries after this revision, instead of from a moment.
     #[arg(long, value_name = "REVISION", conflicts_with = "since")]
     after: Option<u64>,
-    /// Go on with what comes, until Ctrl-C.
+    /// Keep printing new entries until Ctrl-C.
     #[arg(long)]
     follow: bool,
     #[command(flatten)]
     at: Where,
 }
 
-/// Entries when nobody says from when on.
+/// Entries printed when neither a moment nor a revision is given.
 const LAST: u64 = 50;
-/// Entries asked for at a time.
+/// Entries fetched per request.
 const PAGE: usize = 500;
-/// Between two looks at what comes.
+/// Pause between two requests for new entries.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Prints entries, and those that come if asked to.
+/// Prints entries, and with `--follow` new ones as they arrive.
 pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let since = arguments.since.as_deref().map(|text| moment(text, now_ms())).transpose()?;
     let remote = arguments.at.remote()?;
@@ -47,7 +47,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     loop {
         let (found, until) = match page(&remote, after, PAGE) {
             Ok(found) => (found.entries, found.until),
-            // Registries restart; who follows waits.
+            // Registries restart; `--follow` waits for them.
             Err(error) if arguments.follow => {
                 output::note(&output::one_line(&format!("{error:#}; trying again")));
                 (Vec::new(), after)
@@ -57,7 +57,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         for entry in &found {
             output::event(output, &dated(entry), || output::plain(&line(entry, width())));
         }
-        // What lies between may be for others to see.
+        // Entries in between may be visible only to other tokens.
         let looked = found.last().map_or(after, |last| last.revision).max(until);
         if looked > after {
             after = looked;
@@ -74,7 +74,7 @@ fn page(remote: &Remote, after: u64, limit: usize) -> Result<LogPage> {
     remote.ask("reading", async |client| client.log(after, limit).await)
 }
 
-/// The last revision before a moment. Times of the journal never fall, so that halving finds it.
+/// The last revision before a moment. Times in the journal never decrease, so a binary search finds it.
 fn before(since: u64, mut page: impl FnMut(u64) -> Result<LogPage>) -> Result<u64> {
     let (mut low, mut high) = (0, page(0)?.head);
     while low < high {
@@ -87,7 +87,7 @@ fn before(since: u64, mut page: impl FnMut(u64) -> Result<LogPage>) -> Result<u6
     Ok(low)
 }
 
-/// Columns of the terminal; none elsewhere, where lines stay whole.
+/// Columns of the terminal; `None` when the output is not a terminal: lines then stay whole.
 fn width() -> Option<usize> {
     let terminal = Term::stdout();
     terminal.is_term().then(|| usize::from(terminal.size().1))

@@ -1,8 +1,8 @@
-//! `tamis audit verify`: proofs, offline.
+//! `tamis audit verify`: checks proofs offline.
 //!
-//! What holds afterwards: the log's key signed the checkpoint; every entry is in the log that it speaks of, at its place;
-//! and each run that the answer names was reported so by that proxy, in one of these entries. What no proof can say is
-//! that nothing was left out of the answer: that takes the whole log, whose tiles are below `/log/`.
+//! It checks that the log's key signed the checkpoint, that every entry is in that log at its place, and
+//! that each run in the answer was reported by that proxy in one of these entries. No proof can show that
+//! the answer is complete: that takes the whole log, whose tiles are served below `/log/`.
 
 use crate::output::{self, Output};
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -15,37 +15,38 @@ use tamis_journal::Hash;
 use tamis_journal::log::{NoteVerifier, verify_inclusion};
 use tamis_resources::NodeName;
 
-/// What `verify` takes.
+/// Arguments of `verify`.
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// Answers with proofs, as `tamis audit who-ran --proof` writes them.
+    /// Files with proofs, as `tamis audit who-ran --proof` writes them.
     #[arg(required = true)]
     file: Vec<PathBuf>,
-    /// Public key of the log, or the file it is in (`tamis audit key` prints it): known from elsewhere, or the proof proves nothing.
+    /// Public key of the log, or a file with it (`tamis audit key` prints it). Get it from elsewhere than
+    /// the proof: a proof checked with its own key proves nothing.
     #[arg(long, value_name = "KEY")]
     log_key: String,
 }
 
-/// Bytes of a proof that are read at most.
+/// Largest file of a proof in bytes.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
-/// What a proof was found to prove.
+/// The content of a proof that holds.
 #[derive(Debug)]
 pub(super) struct Proven {
-    /// Entries of the log that the checkpoint is about.
+    /// Entries in the log that the checkpoint covers.
     size: u64,
     /// The entries, by revision.
     entries: BTreeMap<u64, Value>,
 }
 
-/// Checks every file; the first that does not hold ends it.
+/// Checks the files one by one; the first whose proof fails is an error.
 pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let key = key(&arguments.log_key)?;
     let mut told = Vec::new();
     for path in &arguments.file {
-        let named = || format!("{} does not hold", path.display());
+        let named = || format!("the proof {} does not hold", path.display());
         let value = read(path)?;
-        // An answer has its proof inside; a proof stands alone.
+        // An answer of `who-ran` contains its proof; otherwise the file is a proof.
         let (proven, ran) = if value.get("runs").is_some() {
             let ran: WhoRan = serde_json::from_value(value).with_context(named)?;
             (who_ran(&ran, &key).with_context(named)?, Some(ran))
@@ -72,7 +73,7 @@ fn text(files: &[PathBuf], told: &[Value]) -> String {
         let runs = match (one.get("runs").and_then(Value::as_u64), one.get("service")) {
             (Some(0), Some(service)) => {
                 format!(
-                    "; the answer names no run of {service}, and that there was none is not proven"
+                    "; the answer names no run of {service}, which does not prove that there was none"
                 )
             }
             (Some(1), Some(service)) => format!(", and report the one run of {service}"),
@@ -95,22 +96,22 @@ fn read(path: &Path) -> Result<Value> {
         bail!("{} has {length} bytes; a proof has at most {MAX_BYTES}", path.display());
     }
     let octets = std::fs::read(path).with_context(told)?;
-    serde_json::from_slice(&octets).with_context(|| format!("{} is no proof", path.display()))
+    serde_json::from_slice(&octets).with_context(|| format!("{} is not a proof", path.display()))
 }
 
-/// The key of a log: written out, or in a file.
+/// The key of a log: the key itself, or the path of a file with it.
 pub(super) fn key(text: &str) -> Result<NoteVerifier> {
     let written = NoteVerifier::parse(text.trim());
     if let Ok(key) = written {
         return Ok(key);
     }
     let file = std::fs::read_to_string(text).with_context(|| {
-        format!("{text} is neither a key of a log (NAME+ID+BASE64) nor a file with one")
+        format!("{text} is neither the key of a log (NAME+ID+BASE64) nor a file with one")
     })?;
     Ok(NoteVerifier::parse(file.trim())?)
 }
 
-/// Whether a proof holds.
+/// Checks a proof.
 pub(super) fn proof(proof: &Proof, key: &NoteVerifier) -> Result<Proven> {
     let checkpoint = key.verify(&proof.checkpoint)?;
     let mut entries = BTreeMap::new();
@@ -129,12 +130,12 @@ fn entry(one: &ProvenEntry, size: u64, root: &Hash) -> Result<Value> {
     verify_inclusion(&Hash::leaf(one.canonical.as_bytes()), index, size, &hashes, root)?;
     let entry: Value = serde_json::from_str(&one.canonical)?;
     if entry.get("revision").and_then(Value::as_u64) != Some(one.revision) {
-        bail!("it says of itself that it is another");
+        bail!("the entry in the file carries another revision");
     }
     Ok(entry)
 }
 
-/// Whether an answer holds: its proof, and each run in an entry of it.
+/// Checks an answer of `who-ran`: its proof, and that an entry reports each run.
 pub(super) fn who_ran(ran: &WhoRan, key: &NoteVerifier) -> Result<Proven> {
     let proven = proof(&ran.proof, key)?;
     for run in &ran.runs {
@@ -143,16 +144,16 @@ pub(super) fn who_ran(ran: &WhoRan, key: &NoteVerifier) -> Result<Proven> {
     Ok(proven)
 }
 
-/// Whether a proxy reported a run as the answer tells it.
+/// Checks that a proxy reported a run as the answer states it.
 fn reported(ran: &WhoRan, run: &Ran, proven: &Proven) -> Result<()> {
     let entry = proven.entries.get(&run.revision);
     let entry = entry.with_context(|| format!("entry {} is not in the proof", run.revision))?;
     let text = |pointer: &str| entry.pointer(pointer).and_then(Value::as_str);
     if text("/kind") != Some("node-reported") || text("/body/node") != Some(&run.node) {
-        bail!("entry {} is no report of this proxy", run.revision);
+        bail!("entry {} is not a report of this proxy", run.revision);
     }
     if run.node.parse::<NodeName>().ok().is_none_or(|node| node.key() != ran.service) {
-        bail!("this proxy is none of {}", ran.service);
+        bail!("this proxy does not belong to {}", ran.service);
     }
     let slots = entry.pointer("/body/slots").and_then(Value::as_array);
     let says = |slot: &Value, pointer: &str, what: &str| {

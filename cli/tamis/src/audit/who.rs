@@ -13,32 +13,33 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use tamis_api::{Ran, WhoRan};
 
-/// What `who-ran` takes.
+/// Arguments of `who-ran`.
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// Service or gateway, NAMESPACE/NAME.
     #[arg(value_parser = names::service)]
     service: String,
-    /// The moment: RFC 3339 in UTC, how long ago (10m, 1h30m), or now; of a day (2027-01-31, today, yesterday) all of it.
+    /// The moment: RFC 3339 in UTC, an age (10m, 1h30m), or now; a day (2027-01-31, today, yesterday) means
+    /// all of it.
     #[arg(long, value_name = "TIME", default_value = "now")]
     at: String,
-    /// From this moment on, instead of at one: like --at.
+    /// Start of a range, instead of a moment; written like --at.
     #[arg(long, value_name = "TIME", conflicts_with = "at")]
     from: Option<String>,
-    /// Until this moment; now when not said.
+    /// End of the range; default: now.
     #[arg(long, value_name = "TIME", requires = "from")]
     to: Option<String>,
-    /// File that the answer goes to with its proof, for `tamis audit verify`.
+    /// File to write the answer and its proof to, for `tamis audit verify`.
     #[arg(long, value_name = "FILE")]
     proof: Option<PathBuf>,
-    /// Public key of the log, or the file it is in: check the answer with it at once.
+    /// Public key of the log, or a file with it: check the answer at once.
     #[arg(long, value_name = "KEY")]
     log_key: Option<String>,
     #[command(flatten)]
     registry: Where,
 }
 
-/// Asks, checks if there is a key to check with, and keeps the proof.
+/// Asks the registry, checks the answer when a key is given, and writes the proof.
 pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let (at_ms, to_ms) = arguments.range(now_ms())?;
     let key = arguments.log_key.as_deref().map(verify::key).transpose()?;
@@ -66,7 +67,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
 }
 
 impl Arguments {
-    /// The first and the last moment that are asked about; one moment has no last one.
+    /// The first and the last moment of the question; the last is `None` for a single moment.
     fn range(&self, now_ms: u64) -> Result<(u64, Option<u64>)> {
         let end = |text: &str| match day(text, now_ms) {
             Some((_, to_ms)) => Ok(to_ms.min(now_ms)),
@@ -78,7 +79,7 @@ impl Arguments {
                 let to_ms = self.to.as_deref().map_or(Ok(now_ms), end)?;
                 if to_ms < from_ms {
                     anyhow::bail!(
-                        "the range ends at {} and begins at {}",
+                        "the range ends at {}, before it begins at {}",
                         rfc3339(to_ms),
                         rfc3339(from_ms)
                     );
@@ -93,9 +94,8 @@ impl Arguments {
     }
 }
 
-/// Nobody can prove by reports that there was none.
-const UNPROVEN: &str =
-    "that nothing ran is not proven: the log proves what was reported, not that all was\n";
+/// Reports cannot prove that nothing ran.
+const UNPROVEN: &str = "this does not prove that nothing ran: the log proves reports, and a proxy may not have reported\n";
 
 fn told(ran: &WhoRan) -> String {
     let at = match ran.to_ms {
@@ -103,7 +103,10 @@ fn told(ran: &WhoRan) -> String {
         Some(to_ms) => format!("from {} to {}", rfc3339(ran.at_ms), rfc3339(to_ms)),
     };
     if ran.runs.is_empty() {
-        return format!("no proxy of {} reported to run a filter {at}\n{UNPROVEN}", ran.service);
+        return format!(
+            "no proxy of {} reported that it runs a filter {at}\n{UNPROVEN}",
+            ran.service
+        );
     }
     let row = |one: &Ran| {
         [

@@ -1,9 +1,10 @@
-//! What an entry of the journal says, in a line.
+//! An entry of the journal as one line of text.
 
 use crate::table::{count, short};
 use serde_json::Value;
 
-/// What happened and why, in words; of kinds that are not known here, the body as it is.
+/// What happened and why, in words; the unchanged body for kinds of entries that this release does not
+/// know.
 pub(super) fn sentence(kind: &str, body: &Value) -> String {
     let of = |name: &str| text(body.get(name));
     let digest = || short(&of("digest"));
@@ -43,7 +44,7 @@ pub(super) fn sentence(kind: &str, body: &Value) -> String {
         "manifest-deleted" => format!("deleted {} of {}", digest(), of("repository")),
         "tag-put" => format!("tagged {} of {} as {}", digest(), of("repository"), of("tag")),
         "tag-deleted" => format!("deleted tag {} of {}", of("tag"), of("repository")),
-        "blobs-condemned" => format!("is to collect {}", blobs(body)),
+        "blobs-condemned" => format!("marked {} for deletion", blobs(body)),
         "blobs-collected" => format!("collected {}", blobs(body)),
         "token-created" => {
             format!(
@@ -79,7 +80,7 @@ fn listed(body: &Value, name: &str) -> String {
     some(&all)
 }
 
-/// The first three of many, and how many more.
+/// The first three names, and the number of the rest.
 fn some(all: &[String]) -> String {
     let shown: Vec<&str> = all.iter().take(3).map(String::as_str).collect();
     match all.len().saturating_sub(shown.len()) {

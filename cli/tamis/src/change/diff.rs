@@ -1,21 +1,21 @@
-//! What a change changes, as people read it.
+//! The text form of what a change changes.
 
 use crate::table::{count, short};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use tamis_api::{Diff, DocumentProblem, FieldChange, Side, SlotChange, SlotDiff};
 
-/// Whether a change was made.
+/// Whether the change has been made.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Made {
-    /// It is only thought of.
+    /// No: it is a plan.
     No,
-    /// It is.
+    /// Yes.
     Yes,
 }
 
-/// A diff: what changes in documents, old and new, then what follows in slots and beside them, once for all that is alike,
-/// then proxies, emptied chains, problems.
+/// The text of a diff: changes in documents, old and new; then in slots and elsewhere, one line for all
+/// that is alike; then proxies, emptied chains and problems.
 pub(crate) fn text(diff: &Diff, made: Made) -> String {
     let mut text = documents(diff);
     slots(&mut text, &diff.slots);
@@ -23,7 +23,7 @@ pub(crate) fn text(diff: &Diff, made: Made) -> String {
     listed(&mut text, "proxies", &diff.nodes_added, &diff.nodes_removed);
     for one in &diff.emptied {
         let _ =
-            writeln!(text, "! listener {} of {} has no filter any more", one.listener, one.node);
+            writeln!(text, "! listener {} of {} no longer has a filter", one.listener, one.node);
     }
     problems(&mut text, &diff.problems);
     if text.is_empty() {
@@ -32,13 +32,13 @@ pub(crate) fn text(diff: &Diff, made: Made) -> String {
     let (touched, services) = (diff.touched.len(), count(diff.services, "service", "services"));
     let _ = match (diff.services, made) {
         (0, _) => Ok(()),
-        (_, Made::No) => writeln!(text, "{touched} of {services} would do something else"),
+        (_, Made::No) => writeln!(text, "{touched} of {services} would change"),
         (_, Made::Yes) => writeln!(text, "{touched} of {services} changed"),
     };
     text
 }
 
-/// Documents that come, change and go; of those that change the fields, old and new.
+/// Documents added, changed and removed; for changed ones the fields, old and new.
 fn documents(diff: &Diff) -> String {
     let mut text = String::new();
     let changed = |key: &String| diff.documents.iter().find(|one| one.key == *key);
@@ -57,7 +57,7 @@ fn documents(diff: &Diff) -> String {
     if text.is_empty() { text } else { format!("documents\n{text}") }
 }
 
-/// Fields that differ, a line each; a document whose meaning stays says so.
+/// The fields that differ, one line each; says so when a document's meaning did not change.
 pub(crate) fn fields(text: &mut String, before: &str, fields: &[FieldChange]) {
     let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
     for one in fields {
@@ -89,14 +89,14 @@ fn slots(text: &mut String, all: &[SlotDiff]) {
     }
 }
 
-/// What changes beside slots, one line for all services in which it does.
+/// Changes outside slots, one line for all services that have the same one.
 fn others(text: &mut String, all: &BTreeMap<String, BTreeSet<String>>) {
     let mut alike: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (service, others) in all {
         others.iter().for_each(|other| alike.entry(other).or_default().push(service));
     }
     if !alike.is_empty() {
-        text.push_str("beside slots\n");
+        text.push_str("outside slots\n");
     }
     for (other, services) in alike {
         let _ = writeln!(text, "  ~ {other} of {}", named(&services));
@@ -112,7 +112,7 @@ fn named(services: &[&str]) -> String {
     }
 }
 
-/// Problems, each place once: what is wrong there is wrong for every proxy that the document is about.
+/// Problems, one line per place: a fault in a document is the same for every proxy that reads it.
 fn problems(text: &mut String, all: &[DocumentProblem]) {
     let mut places: BTreeMap<_, Vec<&DocumentProblem>> = BTreeMap::new();
     for one in all {
@@ -124,7 +124,7 @@ fn problems(text: &mut String, all: &[DocumentProblem]) {
         let _ = write!(text, "! {source}:{line}:{column}: {}{help}", first.message);
         let _ = match more.len() {
             0 => writeln!(text),
-            more => writeln!(text, "; and {more} more like it"),
+            more => writeln!(text, "; and {more} more of this kind"),
         };
     }
 }
@@ -171,7 +171,7 @@ fn changed(before: &Side, after: &Side) -> String {
     }
 }
 
-/// Version and digest of a side, or why nothing may run.
+/// Version and digest of a side, or why nothing may run there.
 fn release(side: &Side) -> String {
     match (&side.refused, &side.digest) {
         (Some(code), _) => format!("refused ({code})"),
@@ -248,9 +248,9 @@ mod tests {
              + Service/shop/new\n  - Service/shop/old\n\
              slots\n  ~ pay-jwt  auth/jwt 1.4.1 sha256:141141141141… → 1.4.2 sha256:142142142142… (digest) in 6 proxies of 3 services\n  \
              - old  auth/jwt 1.4.1 sha256:141141141141… in 1 proxy of shop/edge\n\
-             beside slots\n  ~ listener https of shop/edge\n  ~ upstream shop/v2:80 of shop/a and shop/b\n\
-             ! listener http of gateway:shop/edge has no filter any more\n\
-             1 of 4 services would do something else\n"
+             outside slots\n  ~ listener https of shop/edge\n  ~ upstream shop/v2:80 of shop/a and shop/b\n\
+             ! listener http of gateway:shop/edge no longer has a filter\n\
+             1 of 4 services would change\n"
         );
     }
 
@@ -286,7 +286,7 @@ mod tests {
         assert_eq!(
             text(&diff, Made::Yes),
             "! a.yaml:2:1: not pinned for a (pin it)\n\
-             ! a.yaml:6:1: not pinned for a (pin it); and 1 more like it\n0 of 2 services changed\n"
+             ! a.yaml:6:1: not pinned for a (pin it); and 1 more of this kind\n0 of 2 services changed\n"
         );
     }
 

@@ -1,4 +1,4 @@
-//! What of a folder is sent.
+//! Which files of a folder are sent.
 
 use super::*;
 use std::path::Path;

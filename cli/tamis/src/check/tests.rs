@@ -1,4 +1,4 @@
-//! What a folder plans and what is wrong with it.
+//! The proxies that a folder declares, and its problems.
 
 use super::*;
 use std::path::Path;

@@ -1,13 +1,14 @@
-//! How two texts differ, line by line.
+//! A line-by-line diff of two texts.
 
 use std::fmt::Write as _;
 
-/// Lines that are shown around what differs.
+/// Unchanged lines shown around a difference.
 const AROUND: usize = 2;
-/// The most lines between which a longest common part is searched. A longer middle counts as changed as a whole.
+/// The most lines for which a longest common subsequence is computed. A longer middle counts as changed as
+/// a whole.
 const MOST: usize = 2_000;
 
-/// A line, and where it is.
+/// A line, and the text it belongs to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Line<'a> {
     Both(&'a str),
@@ -15,7 +16,8 @@ enum Line<'a> {
     New(&'a str),
 }
 
-/// The lines that differ, `-` before and `+` after, with a few around; empty when none does.
+/// The lines that differ, `-` for old and `+` for new, with a few lines around them; empty when the texts
+/// are equal.
 pub(crate) fn unified(old: &str, new: &str) -> String {
     let lines = compared(&old.lines().collect::<Vec<_>>(), &new.lines().collect::<Vec<_>>());
     let differs = |at: usize| matches!(lines.get(at), Some(Line::Old(_) | Line::New(_)));
@@ -56,13 +58,13 @@ fn compared<'a>(old: &[&'a str], new: &[&'a str]) -> Vec<Line<'a>> {
     all
 }
 
-/// The lines of two parts, those that both have where they have them, by the longest common subsequence.
+/// The lines of two parts in order, common lines once, by their longest common subsequence.
 fn other<'a>(old: &[&'a str], new: &[&'a str]) -> Vec<Line<'a>> {
     if old.len() > MOST || new.len() > MOST {
         let gone = old.iter().map(|line| Line::Old(line));
         return gone.chain(new.iter().map(|line| Line::New(line))).collect();
     }
-    // lengths[i][j]: of the longest common part of what is left from i and j on.
+    // lengths[i][j]: length of the longest common subsequence of old[i..] and new[j..].
     let mut lengths = vec![vec![0u32; new.len() + 1]; old.len() + 1];
     let at = |lengths: &Vec<Vec<u32>>, i: usize, j: usize| {
         lengths.get(i).and_then(|row| row.get(j)).copied().unwrap_or(0)

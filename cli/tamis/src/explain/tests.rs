@@ -2,7 +2,8 @@ use super::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Names of the same form that are no codes: attributes of exchanges, files, capabilities, names in examples.
+/// Texts in the form of a code that are not codes: attributes of exchanges, files, capabilities, names in
+/// examples.
 const OTHERS: &[&str] = &[
     "listener.name",
     "request.attributes",
@@ -16,7 +17,7 @@ fn families() -> BTreeSet<&'static str> {
     CODES.iter().filter_map(|one| one.code.split_once('.')).map(|(family, _)| family).collect()
 }
 
-/// The sources of everything that runs, by file; tests are left out.
+/// The sources of everything that runs, by file; without tests.
 fn sources() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut files = Vec::new();

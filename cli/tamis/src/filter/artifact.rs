@@ -1,4 +1,4 @@
-//! The files of a signed filter: component, manifest, signatures, side by side.
+//! The files of a signed filter: component, manifest and signatures, in one folder.
 
 use anyhow::{Context as _, Result, bail};
 use std::fs;
@@ -10,7 +10,8 @@ pub(crate) fn file_name(name: &str, version: &str) -> String {
     format!("{}-{version}.wasm", name.replace('/', "-"))
 }
 
-/// The manifest of a component: what is signed. Imports and exports come from the bytes, not from the author.
+/// The manifest of a component, which is what gets signed. Imports and exports are read from the component,
+/// not taken from the author.
 pub(crate) fn manifest(component: &[u8], name: &str, version: &str) -> Result<Vec<u8>> {
     let inspection = tamis_engine::inspect(component)?;
     let mut input = BuildInput::new(name, version);
@@ -22,14 +23,14 @@ pub(crate) fn manifest(component: &[u8], name: &str, version: &str) -> Result<Ve
     Ok(build(component, &input)?)
 }
 
-/// The path beside a component with another ending.
+/// The component's path with another ending.
 pub(crate) fn beside(component: &Path, ending: &str) -> PathBuf {
     let mut path = component.as_os_str().to_owned();
     path.push(ending);
     PathBuf::from(path)
 }
 
-/// Whether exactly this artifact is there, signed by somebody.
+/// Whether exactly this artifact is there, with a signature.
 pub(crate) fn is_there(file: &Path, manifest: &[u8], component: &[u8]) -> bool {
     let same = |path: PathBuf, octets: &[u8]| fs::read(path).is_ok_and(|found| found == octets);
     same(file.to_owned(), component)
@@ -37,7 +38,7 @@ pub(crate) fn is_there(file: &Path, manifest: &[u8], component: &[u8]) -> bool {
         && beside(file, ".sigstore.json").exists()
 }
 
-/// Refuses a release whose version is another artifact already: a version names one set of bytes.
+/// Refuses a release whose version names another artifact already: a version names one set of bytes.
 pub(crate) fn is_new(file: &Path, manifest: &[u8], name: &str, version: &str) -> Result<()> {
     let there = match fs::read(beside(file, ".manifest.json")) {
         Ok(there) if there == manifest => return Ok(()),
@@ -45,13 +46,14 @@ pub(crate) fn is_new(file: &Path, manifest: &[u8], name: &str, version: &str) ->
         Err(_) => return Ok(()),
     };
     bail!(
-        "{name} {version} is another filter already: {there} in {}, {} here; raise the version of the new one, or write over the old one with --replace while nobody else has it",
+        "{name} {version} already names another artifact: {there} in {}, {} here; raise the version of the new one, or overwrite the old one with --replace as long as nobody else has it",
         file.display(),
         Digest::of(manifest)
     )
 }
 
-/// Signs and writes an artifact. The component comes last and by rename: who finds it finds the rest.
+/// Signs and writes an artifact. The component is written last and by rename: whoever finds it finds the
+/// other files.
 pub(crate) fn write(
     file: &Path,
     component: &[u8],
@@ -68,7 +70,7 @@ pub(crate) fn write(
     put(file, component)
 }
 
-/// Writes beside and renames, so that a reader sees a whole file or none.
+/// Writes to a temporary file and renames it: a reader sees the whole file or no file.
 pub(crate) fn put(path: &Path, octets: &[u8]) -> Result<()> {
     let temporary = beside(path, &format!(".{}.tmp", std::process::id()));
     fs::write(&temporary, octets)

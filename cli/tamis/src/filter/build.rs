@@ -1,4 +1,4 @@
-//! `tamis filter build`: a crate becomes a component.
+//! `tamis filter build`: compiles a crate into a component.
 
 use crate::builtin::Description;
 use crate::output::{self, Output};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use wit_component::ComponentEncoder;
 
-/// What `build` takes.
+/// Arguments of `build`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Folder of the filter.
@@ -16,12 +16,12 @@ pub(crate) struct Arguments {
     folder: PathBuf,
 }
 
-/// Target of filters: no system interface at all.
+/// The target filters are built for: no system interface at all.
 const TARGET: &str = "wasm32-unknown-unknown";
 
-/// A filter that was built.
+/// A built filter.
 pub(crate) struct Made {
-    /// What its author says of it.
+    /// The author's description of it.
     pub(crate) description: Description,
     /// Where the component is.
     pub(crate) file: PathBuf,
@@ -29,7 +29,7 @@ pub(crate) struct Made {
     pub(crate) component: Vec<u8>,
 }
 
-/// Builds and says where the component is.
+/// Builds the filter and prints where the component is.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let made = make(&arguments.folder)?;
     let inspection = tamis_engine::inspect(&made.component)?;
@@ -72,7 +72,7 @@ pub(crate) fn make(folder: &Path) -> Result<Made> {
         .validate(true)
         .module(&octets)
         .and_then(|mut encoder| encoder.encode())
-        .context("the module is no filter; does it call `tamis_sdk::export!`?")?;
+        .context("the module is not a filter; does it call `tamis_sdk::export!`?")?;
     if let Some(world) = &description.world {
         super::contract::fits(&tamis_engine::inspect(&component)?, world)?;
     }
@@ -84,10 +84,10 @@ pub(crate) fn make(folder: &Path) -> Result<Made> {
     Ok(Made { description, file, component })
 }
 
-/// What an author says of the filter of a folder.
+/// The author's description of the filter in a folder.
 ///
 /// # Errors
-/// Where `filter.yaml` is not there or says what it cannot.
+/// `filter.yaml` is missing or invalid.
 pub(crate) fn description(folder: &Path) -> Result<Description> {
     let path = folder.join("filter.yaml");
     let text = std::fs::read_to_string(&path).with_context(|| {
@@ -101,7 +101,7 @@ pub(crate) fn description(folder: &Path) -> Result<Description> {
 enum Target {
     There,
     Missing,
-    /// The compiler does not say.
+    /// The compiler does not report it.
     Unknown,
 }
 
@@ -113,7 +113,7 @@ fn target() -> Result<Target> {
     if !asked.status.success() {
         return Ok(Target::Unknown);
     }
-    let folder = String::from_utf8(asked.stdout).context("the compiler names no folder")?;
+    let folder = String::from_utf8(asked.stdout).context("the compiler reports no folder")?;
     Ok(target_in(Path::new(folder.trim())))
 }
 
@@ -124,10 +124,10 @@ fn target_in(folder: &Path) -> Target {
     if there { Target::There } else { Target::Missing }
 }
 
-/// Why there is no component, after cargo said its own words.
+/// Why there is no component; cargo has printed its own messages by then.
 fn no_build(target: Target) -> String {
     let help = match target {
-        Target::There | Target::Unknown => "what is wrong stands above",
+        Target::There | Target::Unknown => "see the messages above",
         Target::Missing => {
             return format!(
                 "this machine has no standard library for {TARGET}, which filters are built for; install it: rustup target add {TARGET} (in a checkout of Tamis: cargo xtask setup)"
@@ -137,7 +137,7 @@ fn no_build(target: Target) -> String {
     format!("the filter does not compile; {help}")
 }
 
-/// The WebAssembly file among what cargo says it made.
+/// The WebAssembly file among those that cargo reports.
 fn module(messages: &[u8]) -> Option<PathBuf> {
     let lines = String::from_utf8_lossy(messages);
     let mut files = lines.lines().filter_map(|line| {

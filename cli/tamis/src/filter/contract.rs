@@ -1,11 +1,11 @@
-//! The worlds of the contract, as `wit/worlds.wit` has them: which hooks and capabilities a filter of each has.
+//! The worlds of the contract, read from `wit/worlds.wit`: the hooks and capabilities of each.
 
 use crate::builtin::WIT;
 use anyhow::{Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use tamis_engine::Inspection;
 
-/// What a world has.
+/// The content of a world.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Shape {
     /// Hooks and `lifecycle`.
@@ -20,7 +20,7 @@ pub(super) fn worlds() -> BTreeMap<String, Shape> {
     read(text)
 }
 
-/// Reads worlds in the order in which they stand: one includes only those before it.
+/// Reads worlds in the order of the file: a world includes only earlier ones.
 fn read(text: &str) -> BTreeMap<String, Shape> {
     let mut worlds: BTreeMap<String, Shape> = BTreeMap::new();
     for block in text.split("\nworld ").skip(1) {
@@ -45,10 +45,11 @@ fn read(text: &str) -> BTreeMap<String, Shape> {
     worlds
 }
 
-/// Refuses a component that has more than the world its author names: whoever reads the world would not expect it.
+/// Refuses a component that has more than the world its author names: a reader of the world would not
+/// expect it.
 ///
 /// # Errors
-/// Names the hooks and capabilities that the world has not, and the worlds that have them all.
+/// Names the hooks and capabilities that are not in the world, and the worlds that have them all.
 pub(super) fn fits(inspection: &Inspection, world: &str) -> Result<()> {
     let worlds = worlds();
     let Some(shape) = worlds.get(world) else { return Ok(()) };
@@ -59,7 +60,7 @@ pub(super) fn fits(inspection: &Inspection, world: &str) -> Result<()> {
     let others = worlds.iter().filter(|(_, shape)| self::more(inspection, shape).is_empty());
     let others: Vec<&str> = others.map(|(name, _)| name.as_str()).collect();
     bail!(
-        "it has {}, which the world `{world}` of its filter.yaml has not; write one that has: {}",
+        "it has {}, which the world `{world}` of its filter.yaml does not have; name one that has: {}",
         more.join(", "),
         others.join(", ")
     )
@@ -88,7 +89,7 @@ mod tests {
     #[test]
     fn the_worlds_are_those_that_a_filter_may_name() {
         let mut names: Vec<String> = worlds().into_keys().collect();
-        // What other worlds include, and no filter is made for.
+        // Worlds that others include; no filter is written for them.
         names.retain(|name| !["base", "ticking"].contains(&name.as_str()));
         let mut known = crate::builtin::worlds();
         known.sort();

@@ -15,22 +15,23 @@ use tamis_trust::{Digest, Manifest};
 /// Exit code when the second component may do more than the first.
 const GROWS: u8 = 3;
 
-/// What `diff` takes.
+/// Arguments of `diff`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The component that is trusted now.
+    /// The component that is trusted today.
     a: PathBuf,
-    /// The component that is to take its place.
+    /// The component that replaces it.
     b: PathBuf,
-    /// File with the configuration (JSON) with which both say what they read and write; `{}` when not said.
+    /// File with the configuration (JSON) that both are asked about; default: `{}`.
     #[arg(long)]
     config: Option<PathBuf>,
-    /// File of documents with the Grant under which both are tried; everything is granted when not said, but no host and no secret.
+    /// File of documents with the Grant under which both are tried; default: everything is granted except
+    /// hosts and secrets.
     #[arg(long)]
     grant: Option<PathBuf>,
 }
 
-/// Says what the second may do that the first may not; exits with 3 if that is anything.
+/// Prints what the second may do and the first may not; exits with 3 if that is anything.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let compared = compare(arguments)?;
     output::result(output, &compared.json(), || compared.text());
@@ -38,13 +39,13 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     Ok(if grows { ExitCode::from(GROWS) } else { ExitCode::SUCCESS })
 }
 
-/// A component as it is compared.
+/// One of the two components.
 struct Side {
     file: PathBuf,
     inspection: Inspection,
     authority: Authority,
     digest: Digest,
-    /// Name and version, if a manifest is beside it.
+    /// Name and version, if there is a manifest next to it.
     called: Option<(String, String)>,
 }
 
@@ -62,16 +63,16 @@ fn compare(arguments: &Arguments) -> Result<Compared> {
         None => "{}".to_owned(),
     };
     serde_json::from_str::<serde::de::IgnoredAny>(&config)
-        .context("the configuration is no JSON")?;
+        .context("the configuration is not JSON")?;
     let grant = arguments.grant.as_deref();
     let (a, b) = (side(&arguments.a, &config, grant)?, side(&arguments.b, &config, grant)?);
-    // The same octets may do the same, whatever nobody knows of them.
+    // Identical bytes have identical capabilities, even undeclared ones.
     if a.digest == b.digest {
         return Ok(Compared { a, b, gained: Vec::new(), lost: Vec::new() });
     }
     let gained = b.authority.grows_beyond(&a.authority);
     let mut lost = a.authority.grows_beyond(&b.authority);
-    // What nobody knows may be a gain; it is told as one and not as a loss as well.
+    // An unknown may be a gain; report it once, not also as a loss.
     lost.retain(|one| one.kind != GrowthKind::Unknown);
     Ok(Compared { a, b, gained, lost })
 }
@@ -81,10 +82,10 @@ fn side(path: &Path, config: &str, grant: Option<&Path>) -> Result<Side> {
         .with_context(|| format!("the component {} cannot be read", path.display()))?;
     let inspection =
         tamis_engine::inspect(&octets).with_context(|| format!("{}", path.display()))?;
-    // A manifest is not needed, but one that lies would make a reader believe another comparison.
+    // A manifest is optional, but a wrong one would make the reader believe in another comparison.
     let called = match Artifact::read(path) {
         Ok(artifact) => Some(called(&artifact, &inspection).with_context(|| {
-            format!("the manifest beside {} is not this component's", path.display())
+            format!("the manifest next to {} belongs to another component", path.display())
         })?),
         Err(_) => None,
     };
@@ -163,10 +164,10 @@ impl Compared {
         }
         let _ = writeln!(text, "size {} -> {} bytes", a.size, b.size);
         if self.gained.iter().any(|growth| growth.kind == GrowthKind::Unknown) {
-            text.push_str("what it declares cannot be compared; say how it is configured with --config, and what it may do with --grant\n");
+            text.push_str("its declared fields cannot be compared; give its configuration with --config, and its rights with --grant\n");
         }
         text.push_str(match self.gained.len() {
-            0 => "it may do nothing that it could not do before",
+            0 => "it may do nothing more than before",
             _ => "it may do more than before",
         });
         text

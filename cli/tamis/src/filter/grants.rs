@@ -1,14 +1,15 @@
-//! A Grant from a file, for commands that judge a component on a developer's machine.
+//! A Grant read from a file, for commands that check a component on a developer's machine.
 
 use anyhow::{Context as _, Result, bail};
 use std::path::Path;
 use tamis_engine::Grant;
 use tamis_resources::{GrantSpec, Resource, grant_plan, parse};
 
-/// The Grant of a file of documents: the only one, or that of `filter` (`namespace/name`, where it is known).
+/// The Grant in a file of documents: the only one, or that of `filter` (`namespace/name`, where it is
+/// known).
 ///
 /// # Errors
-/// When the file cannot be read, has a problem, or has no such Grant.
+/// The file cannot be read, has a problem, or has no such Grant.
 pub(crate) fn read(path: &Path, filter: Option<&str>) -> Result<Grant> {
     let shown = path.display();
     let text = std::fs::read_to_string(path)
@@ -29,16 +30,18 @@ pub(crate) fn read(path: &Path, filter: Option<&str>) -> Result<Grant> {
     let names = || grants.iter().map(|one| one.filter.as_str()).collect::<Vec<_>>().join(", ");
     let spec = match (grants.as_slice(), filter) {
         ([], _) => {
-            bail!("{shown} holds no Grant; it is a file of documents, as `tamis check` reads them")
+            bail!(
+                "{shown} contains no Grant; the file must hold documents, as `tamis check` reads them"
+            )
         }
         ([only], None) => only,
         (some, Some(filter)) => {
             some.iter().find(|one| one.filter == filter).with_context(|| {
-                format!("{shown} holds no Grant for {filter}; it has those for {}", names())
+                format!("{shown} contains no Grant for {filter}; it has Grants for {}", names())
             })?
         }
         (_, None) => bail!(
-            "{shown} holds Grants for {}, and the component has no manifest beside it that says which it is; give a file with one Grant",
+            "{shown} contains Grants for {}, and the component has no manifest that names its filter; give a file with one Grant",
             names()
         ),
     };

@@ -15,15 +15,16 @@ use tamis_node::Artifact;
 use tamis_observe::Metrics;
 use tamis_trust::{Digest, Manifest};
 
-/// What `inspect` takes.
+/// Arguments of `inspect`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The component.
     component: PathBuf,
-    /// Configuration (JSON) with which it says what it reads and writes.
+    /// Configuration (JSON) for which it declares what it reads and writes.
     #[arg(long, default_value = "{}")]
     config: String,
-    /// File of documents with the Grant under which it is tried; everything is granted when not said, but no host and no secret.
+    /// File of documents with the Grant under which it is tried; default: everything is granted except
+    /// hosts and secrets.
     #[arg(long)]
     grant: Option<PathBuf>,
     /// The same as `--output json`.
@@ -31,7 +32,7 @@ pub(crate) struct Arguments {
     pub(super) json: bool,
 }
 
-/// Reads the component, configures it in a sandbox, and says what it found.
+/// Reads the component, configures it in a sandbox, and prints what was found.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let (value, inspection) = inspect(arguments)?;
     output::result(output, &value, || text(&value, &inspection));
@@ -41,7 +42,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
 fn inspect(arguments: &Arguments) -> Result<(Value, Inspection)> {
     let path = &arguments.component;
     serde_json::from_str::<serde::de::IgnoredAny>(&arguments.config)
-        .context("--config is no JSON")?;
+        .context("--config is not JSON")?;
     let octets = std::fs::read(path)
         .with_context(|| format!("the component {} cannot be read", path.display()))?;
     let inspection =
@@ -68,12 +69,12 @@ fn inspect(arguments: &Arguments) -> Result<(Value, Inspection)> {
     Ok((value, inspection))
 }
 
-/// The component configured with every capability granted and nobody reachable.
+/// The component configured with every capability granted and no host reachable.
 pub(crate) fn configured(octets: &[u8], config: &str) -> Result<Filter, String> {
     configured_under(octets, config, Grant::everything())
 }
 
-/// The component configured under a grant, with nobody reachable.
+/// The component configured under a grant, with no host reachable.
 pub(crate) fn configured_under(
     octets: &[u8],
     config: &str,
@@ -112,7 +113,7 @@ pub(crate) fn declared_of(filter: &Filter) -> Value {
     })
 }
 
-/// What its manifest and signatures say; who they are is not checked here.
+/// The content of its manifest and the key ids of its signatures; the signatures are not checked here.
 fn signed(artifact: &Artifact) -> Value {
     match Manifest::parse(&artifact.manifest) {
         Ok(manifest) => json!({
@@ -148,7 +149,7 @@ fn text(value: &Value, inspection: &Inspection) -> String {
         Some(why) => row(
             "declares",
             format!(
-                "unknown: {why}; say how it is configured with --config, and what it may do with --grant"
+                "unknown: {why}; give its configuration with --config, and its rights with --grant"
             ),
         ),
         None => {
@@ -167,14 +168,13 @@ fn text(value: &Value, inspection: &Inspection) -> String {
             row("digest", word("/artifact/digest"));
             let matches = artifact.get("matches") == Some(&Value::Bool(true));
             let signatures = artifact.get("signatures").and_then(Value::as_u64).unwrap_or(0);
-            let altered =
-                if matches { "" } else { "; the component is NOT the one in its manifest" };
+            let altered = if matches { "" } else { "; the component does NOT match its manifest" };
             row(
                 "signed",
-                format!("{signatures} signature(s); `tamis filter verify` says whose{altered}"),
+                format!("{signatures} signature(s); `tamis filter verify` checks them{altered}"),
             );
         }
-        _ => row("signed", "no manifest beside it; `tamis filter sign` makes one".to_owned()),
+        _ => row("signed", "no manifest; `tamis filter sign` makes one".to_owned()),
     }
     text
 }

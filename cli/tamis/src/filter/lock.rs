@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, bail};
 use std::path::Path;
 use tamis_resources::{FiltersLockSpec, Pin, Resource, TAMIS_API, parse};
 
-/// Reads a lock; one that is not there is empty.
+/// Reads a lock; a missing file is an empty lock.
 pub(crate) fn read(path: &Path) -> Result<FiltersLockSpec> {
     if !path.exists() {
         return Ok(FiltersLockSpec { filters: Vec::new() });
@@ -20,7 +20,7 @@ pub(crate) fn read(path: &Path) -> Result<FiltersLockSpec> {
         Resource::FiltersLock(spec) => Some(spec),
         _ => None,
     });
-    lock.with_context(|| format!("{} holds no FiltersLock", path.display()))
+    lock.with_context(|| format!("{} contains no FiltersLock", path.display()))
 }
 
 /// Writes a lock.

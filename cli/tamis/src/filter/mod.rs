@@ -23,7 +23,7 @@ use crate::output::Output;
 use anyhow::Result;
 use std::process::ExitCode;
 
-/// What `filter` takes.
+/// Arguments of `filter`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -46,17 +46,18 @@ enum Command {
     /// Show what a component is and may do: hooks, imports, declared fields, size, digest, signers.
     #[command(after_help = "Example:\n  tamis filter inspect my-filter/target/my-filter.wasm")]
     Inspect(inspect::Arguments),
-    /// Say what a second component may do that a first may not, from their bytes: exits with 0 if nothing, with 3 if anything.
+    /// Show what a second component may do and a first may not, from their bytes: exits with 0 if nothing,
+    /// with 3 if anything.
     #[command(
         after_help = "Example:\n  tamis filter diff store/acme-my-filter-0.1.0.wasm my-filter/target/my-filter.wasm"
     )]
     Diff(diff::Arguments),
-    /// Sign a component: writes it with manifest and signature into a store, and pins it if asked to.
+    /// Sign a component: write it with its manifest and signature into a store; with --pin also pin it.
     #[command(
         after_help = "Example:\n  tamis filter sign my-filter.wasm --name acme/my-filter --version 0.1.0 --key release.key --store store"
     )]
     Sign(sign::Arguments),
-    /// Check that a signed component may run under keys or a trust policy.
+    /// Check under keys or a trust policy that a signed component may run.
     #[command(
         after_help = "Example:\n  tamis filter verify store/acme-my-filter-0.1.0.wasm --key release.pub"
     )]
@@ -64,13 +65,13 @@ enum Command {
     /// Put a signed filter into a registry, with its signatures, tagged with its version.
     #[command(after_help = "Example:\n  tamis filter push store/acme-my-filter-0.1.0.wasm")]
     Push(push::Arguments),
-    /// Get a filter out of a registry, with its signatures, into a store.
+    /// Fetch a filter with its signatures from a registry into a store.
     #[command(after_help = "Example:\n  tamis filter pull acme/my-filter:0.1.0 --store store")]
     Pull(pull::Arguments),
 }
 
 impl Arguments {
-    /// The form of results: `inspect --json` is one more way to ask for JSON.
+    /// The form of results: `inspect --json` also means JSON.
     pub(crate) fn output(&self, output: Output) -> Output {
         match &self.command {
             Command::Inspect(arguments) if arguments.json => Output::Json,

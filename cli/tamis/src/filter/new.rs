@@ -1,4 +1,4 @@
-//! `tamis filter new`: a folder with a filter that builds and passes its tests at once.
+//! `tamis filter new`: makes a folder with a filter that builds and passes its tests at once.
 
 use super::world::World;
 use crate::builtin::{SDK, WIT};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tamis_trust::Name;
 
-/// What `new` takes.
+/// Arguments of `new`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Folder to make; its last part names the filter.
@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
     /// NAMESPACE of the filter's name.
     #[arg(long, default_value = "acme")]
     namespace: String,
-    /// World of the contract that it is a filter of.
+    /// World of the contract that the filter is written for.
     #[arg(long, value_enum, default_value_t)]
     world: World,
 }
@@ -35,7 +35,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     named(name)?;
     format!("{}/{name}", arguments.namespace).parse::<Name>().context("--namespace")?;
     if folder.exists() {
-        bail!("{} is there already; choose another name or remove it", folder.display());
+        bail!("{} exists already; choose another name or remove it", folder.display());
     }
     let template = arguments.world.template();
     let fill = |text: &str| {
@@ -75,7 +75,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
 
 /// Longest name of a filter: names of files are made of it.
 const NAME_MAX: usize = 64;
-/// What `cargo` or the compiler means something else by.
+/// Names that mean something else to `cargo` or the compiler.
 const TAKEN: [&str; 59] = [
     "abstract",
     "alloc",
@@ -138,7 +138,7 @@ const TAKEN: [&str; 59] = [
     "yield",
 ];
 
-/// Whether a crate and a filter may be called so.
+/// Checks that a crate and a filter may have this name.
 fn named(name: &str) -> Result<()> {
     let shown: String = name.chars().take(NAME_MAX).collect();
     let fits = name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -146,7 +146,7 @@ fn named(name: &str) -> Result<()> {
         && !name.ends_with('-');
     if !fits {
         bail!(
-            "`{shown}` names no filter; use lower-case letters, digits and `-`, a letter first and no `-` last"
+            "`{shown}` is not a name for a filter; use lower-case letters, digits and `-`, with a letter first and no `-` last"
         );
     }
     if name.len() > NAME_MAX {

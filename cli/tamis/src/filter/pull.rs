@@ -9,16 +9,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use tamis_client::Reference;
 
-/// What `pull` takes.
+/// Arguments of `pull`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// REPOSITORY:TAG or REPOSITORY@sha256:….
     #[arg(value_parser = reference, value_name = "REPOSITORY:TAG")]
     reference: (String, Reference),
-    /// Folder the artifact goes to.
+    /// Folder to write the artifact to.
     #[arg(long, default_value = ".")]
     store: PathBuf,
-    /// Write over a release of the same version that has other bytes.
+    /// Overwrite a release of the same version that has other bytes.
     #[arg(long)]
     replace: bool,
     #[command(flatten)]
@@ -28,11 +28,11 @@ pub(crate) struct Arguments {
 fn reference(text: &str) -> Result<(String, Reference), String> {
     let parts = text.split_once('@').or_else(|| text.rsplit_once(':'));
     let (repository, which) =
-        parts.ok_or("say which: REPOSITORY:TAG or REPOSITORY@sha256:…".to_owned())?;
+        parts.ok_or("write REPOSITORY:TAG or REPOSITORY@sha256:…".to_owned())?;
     Ok((repository.to_owned(), which.parse()?))
 }
 
-/// Pulls a filter with its signatures into a store. Whether it may run, `tamis filter verify` says.
+/// Pulls a filter with its signatures into a store. `tamis filter verify` checks whether it may run.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let Arguments { reference: (repository, which), store, replace, at } = arguments;
     let remote = at.remote()?;
@@ -51,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         bundles.extend_from_slice(bundle);
         bundles.push(b'\n');
     }
-    // The component comes last: who finds it finds the rest.
+    // The component is written last: whoever finds it finds the other files.
     put(&beside(&file, ".sigstore.json"), &bundles)?;
     put(&beside(&file, ".manifest.json"), &pulled.artifact.manifest)?;
     put(&file, &pulled.artifact.component)?;

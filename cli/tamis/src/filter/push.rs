@@ -9,14 +9,15 @@ use std::process::ExitCode;
 use tamis_client::Artifact;
 use tamis_trust::{Digest, Manifest, bundle_lines};
 
-/// What `push` takes.
+/// Arguments of `push`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The component; its manifest and signatures lie beside it.
+    /// The component; its manifest and signatures are in the same folder.
     component: PathBuf,
-    /// Repository; the filter's name when not said.
+    /// Repository; default: the filter's name.
     repository: Option<String>,
-    /// Push although the version is another filter in the registry; a registry whose versions do not move refuses it all the same.
+    /// Push even if the version names another filter in the registry; a registry with immutable versions
+    /// still refuses.
     #[arg(long)]
     replace: bool,
     #[command(flatten)]
@@ -29,14 +30,14 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let read = match tamis_node::Artifact::read(path) {
         Ok(read) => read,
         Err(why) => bail!(
-            "{why}; a signed filter has its manifest and signatures beside it, `tamis filter sign` makes them"
+            "{why}; a signed filter has its manifest and signatures in the same folder, where `tamis filter sign` writes them"
         ),
     };
     let bundles: Vec<Vec<u8>> =
         bundle_lines(&read.bundles).into_iter().map(<[u8]>::to_vec).collect();
     if bundles.is_empty() {
         bail!(
-            "{} is signed by nobody, and nothing unsigned runs; `tamis filter sign` signs",
+            "{} has no signature, and an unsigned filter never runs; sign it with `tamis filter sign`",
             path.display()
         );
     }
@@ -48,8 +49,8 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let digest = Digest::of(&artifact.manifest);
     let remote = arguments.at.remote()?;
     if !arguments.replace {
-        // Asked before anything is sent: where tags move, nobody else would say a word. Who may push and not pull
-        // cannot ask; then the registry's own rule is all there is.
+        // Checked before anything is sent: where tags may move, nothing else would stop it. A token that
+        // may push but not pull cannot check; then only the registry's own rule applies.
         let there = remote.ask(&format!("looking for {name} {version}"), async |client| {
             client.released(&repository, &version).await
         });
@@ -57,7 +58,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
             && there != digest
         {
             bail!(
-                "{repository}:{version} is another filter already: {there} in {}, {digest} here; raise the version, or write over the old one with --replace while nobody else has it",
+                "{repository}:{version} already names another artifact: {there} in {}, {digest} here; raise the version, or overwrite the old one with --replace as long as nobody else has it",
                 remote.server()
             );
         }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use tamis_resources::{NodeName, Pin};
 use tamis_trust::Digest;
 
-/// What `sign` takes.
+/// Arguments of `sign`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The component.
@@ -24,16 +24,17 @@ pub(crate) struct Arguments {
     /// Key to sign with; may be repeated.
     #[arg(long, required = true)]
     key: Vec<PathBuf>,
-    /// Folder the artifact goes to.
+    /// Folder to write the artifact to.
     #[arg(long, default_value = ".")]
     store: PathBuf,
-    /// Write over a release of the same version that has other bytes. For work on one machine: whoever has the version already would have another filter under its name.
+    /// Overwrite a release of the same version that has other bytes. Only for work on one machine: whoever
+    /// has that version already would have another filter under its name.
     #[arg(long)]
     replace: bool,
     /// Lock file in which the filter is pinned to this release.
     #[arg(long)]
     pin: Option<PathBuf>,
-    /// Service or gateway it is pinned for, NAMESPACE/NAME; `*` is all.
+    /// Service or gateway it is pinned for, NAMESPACE/NAME; `*` means all.
     #[arg(long, default_value = "*")]
     service: String,
 }
@@ -41,7 +42,7 @@ pub(crate) struct Arguments {
 /// Signs, stores, pins.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let Arguments { component, name, version, key, store, replace, pin, service } = arguments;
-    // What would stop the pinning stops the signing: half of it helps nobody.
+    // Check everything the pin needs before signing, so that no signature is left without its pin.
     if let Some(path) = pin {
         pinned_for(service)?;
         lock::read(path).context("it cannot be pinned, so nothing is signed")?;
@@ -80,10 +81,12 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether a pin may name this service.
+/// Checks that a pin may name this service.
 fn pinned_for(service: &str) -> Result<()> {
     if service != "*" && format!("gateway:{service}").parse::<NodeName>().is_err() {
-        bail!("--service `{service}` is no service; write NAMESPACE/NAME, or * for all");
+        bail!(
+            "--service `{service}` is not the name of a service; write NAMESPACE/NAME, or * for all"
+        );
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `tamis filter test`: tables of cases through the engine of the proxy.
+//! `tamis filter test`: runs tables of cases through the proxy's engine.
 
 use super::build;
 use crate::output::{self, Output};
@@ -10,16 +10,16 @@ use tamis_engine::Engine;
 use tamis_resources::Problem;
 use tamis_testkit::Table;
 
-/// What `test` takes.
+/// Arguments of `test`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Folder of the filter.
     #[arg(default_value = ".")]
     folder: PathBuf,
-    /// A component built before, instead of building the folder's.
+    /// A built component; default: build that of the folder.
     #[arg(long)]
     component: Option<PathBuf>,
-    /// A table of cases; those in `tests/*.yaml` of the folder when not said.
+    /// A table of cases; default: `tests/*.yaml` of the folder.
     #[arg(long)]
     cases: Vec<PathBuf>,
 }
@@ -34,7 +34,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     if cases.is_empty() {
         bail!("{} has no table of cases; write tests/cases.yaml", arguments.folder.display());
     }
-    // A mistake in a table takes no build to be found.
+    // Mistakes in a table are reported before the build.
     let tables = match read(&cases)? {
         Ok(tables) => tables,
         Err(problems) => return Ok(refused(output, &problems)),
@@ -59,7 +59,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// All tables, or all that is wrong with any of them.
+/// All tables, or all problems of all of them.
 fn read(cases: &[PathBuf]) -> Result<Result<Vec<Table>, Vec<Problem>>> {
     let (mut tables, mut problems) = (Vec::new(), Vec::new());
     for path in cases {
@@ -73,7 +73,7 @@ fn read(cases: &[PathBuf]) -> Result<Result<Vec<Table>, Vec<Problem>>> {
     Ok(if problems.is_empty() { Ok(tables) } else { Err(problems) })
 }
 
-/// Says what is wrong with tables, as `tamis check` does of documents.
+/// Prints the problems of tables, as `tamis check` prints those of documents.
 fn refused(output: Output, problems: &[Problem]) -> ExitCode {
     output::result(output, &json!({ "problems": problems }), || {
         problems.iter().map(crate::check::render).collect()
@@ -93,7 +93,7 @@ fn tables(folder: &Path) -> Result<Vec<PathBuf>> {
 mod tests {
     use super::*;
 
-    /// The folder has no crate: a build would fail with other words.
+    /// The folder has no crate: a build would fail with another message.
     #[test]
     fn a_table_is_read_before_anything_is_built() {
         let folder = tempfile::TempDir::new().unwrap();

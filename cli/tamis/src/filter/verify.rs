@@ -12,19 +12,19 @@ use tamis_trust::{
     Digest, Manifest, Policy, Refused, Request, Verified, bundle_lines, code, verify,
 };
 
-/// What `verify` takes.
+/// Arguments of `verify`.
 #[derive(clap::Args)]
 #[command(group(clap::ArgGroup::new("whom").required(true).multiple(true)))]
 pub(crate) struct Arguments {
-    /// The component; its manifest and signatures lie beside it.
+    /// The component; its manifest and signatures are in the same folder.
     component: PathBuf,
-    /// Public key to believe; may be repeated, and then all must have signed.
+    /// Public key to trust; may be repeated, and then all must have signed.
     #[arg(long, group = "whom")]
     key: Vec<PathBuf>,
-    /// Trust policy to judge by (JSON); may be repeated.
+    /// Trust policy (JSON); may be repeated.
     #[arg(long, group = "whom")]
     policy: Vec<PathBuf>,
-    /// Digest that is pinned; that of the manifest at hand when not said.
+    /// Digest that is pinned; default: that of the manifest in the folder.
     #[arg(long)]
     digest: Option<Digest>,
     /// NAMESPACE/NAME it must have.
@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
     name: Option<String>,
 }
 
-/// Says whether it may run; fails with the rule if it may not.
+/// Prints whether it may run; fails with the rule if it may not.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     match judge(arguments)? {
         Ok(verified) => {
@@ -64,12 +64,12 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     }
 }
 
-/// What the policies say of the artifact.
+/// The decision of the policies on the artifact.
 fn judge(arguments: &Arguments) -> Result<Result<Verified, Refused>> {
     let artifact = match Artifact::read(&arguments.component) {
         Ok(artifact) => artifact,
         Err(why) => bail!(
-            "{why}; a signed filter has its manifest and signatures beside it, `tamis filter sign` makes them"
+            "{why}; a signed filter has its manifest and signatures in the same folder, where `tamis filter sign` writes them"
         ),
     };
     let mut policies = Vec::new();
@@ -89,7 +89,7 @@ fn judge(arguments: &Arguments) -> Result<Result<Verified, Refused>> {
         name: arguments.name.as_deref(),
         manifest: &artifact.manifest,
         bundles: &bundle_lines(&artifact.bundles),
-        // There is no log to ask; what needs one is refused.
+        // No log is available; a policy that needs one refuses.
         logged: &[],
         policies: &policies,
         policy_age: Duration::ZERO,
@@ -99,7 +99,7 @@ fn judge(arguments: &Arguments) -> Result<Result<Verified, Refused>> {
         .and_then(|verified| truthful(&artifact).map(|()| verified)))
 }
 
-/// Whether the manifest says of the component what it is.
+/// Checks that the manifest describes the component as it is.
 fn truthful(artifact: &Artifact) -> Result<(), Refused> {
     let broken = |why: String| Refused {
         code: code::FORMAT,
@@ -114,7 +114,7 @@ fn truthful(artifact: &Artifact) -> Result<(), Refused> {
     check_claims(&manifest, &inspection)
 }
 
-/// A policy that asks for all of these keys.
+/// A policy that requires all of these keys.
 fn of_keys(paths: &[PathBuf]) -> Result<Policy> {
     let mut keys = Vec::new();
     for path in paths {

@@ -1,4 +1,4 @@
-//! The worlds that `tamis filter new` makes filters of, each with a small filter that works.
+//! The worlds for which `tamis filter new` makes filters, each with a small filter that works.
 
 use clap::ValueEnum;
 
@@ -30,7 +30,7 @@ pub(super) enum World {
     ConnectionPolicy,
 }
 
-/// A filter to begin with.
+/// A filter to start from.
 pub(super) struct Template {
     /// `src/lib.rs`.
     pub(super) code: &'static str,
@@ -38,7 +38,7 @@ pub(super) struct Template {
     pub(super) cases: &'static str,
     /// One line.
     pub(super) about: &'static str,
-    /// A configuration that it takes.
+    /// A valid configuration for it.
     pub(super) config: &'static str,
 }
 
@@ -54,12 +54,12 @@ macro_rules! template {
 }
 
 impl World {
-    /// As the contract has it.
+    /// Its name in the contract.
     pub(super) fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
-    /// The filter to begin with.
+    /// The filter to start from.
     pub(super) fn template(self) -> Template {
         match self {
             Self::Authorizer => template!(

@@ -56,9 +56,9 @@ fn the_wrong_half_and_what_is_no_key_are_named() {
     let pair = generate(&folder.path().join("release")).unwrap();
     let said = |error: anyhow::Error| format!("{error:#}");
     let wrong = said(read_private(&pair.public).err().unwrap());
-    assert!(wrong.contains("release.pub is no key to sign with"), "{wrong}");
+    assert!(wrong.contains("release.pub is not a private key"), "{wrong}");
     let wrong = said(read_public(&pair.key).err().unwrap());
-    assert!(wrong.contains("release.key is no public key"), "{wrong}");
+    assert!(wrong.contains("release.key is not a public key"), "{wrong}");
     let missing = said(read_public(&folder.path().join("nobody.pub")).err().unwrap());
     assert!(missing.contains("nobody.pub cannot be read"), "{missing}");
     let unwritable = said(generate(&folder.path().join("no/such/folder")).err().unwrap());

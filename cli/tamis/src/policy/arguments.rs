@@ -1,10 +1,10 @@
-//! What `tamis policy` takes.
+//! The arguments of `tamis policy`.
 
 use std::path::PathBuf;
 use tamis_trust::Digest;
 use tamis_tuf::{Namespace, Role};
 
-/// What `policy` takes.
+/// Arguments of `policy`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -24,16 +24,17 @@ pub(super) enum Command {
     /// Let more keys sign for a role: root, targets, online or namespace:NAMESPACE.
     #[command(after_help = "Example:\n  tamis policy add-key targets eve.pub --threshold 2")]
     AddKey(ChangeRole),
-    /// Let keys sign for a role no more.
+    /// Remove keys from those that sign for a role.
     #[command(after_help = "Example:\n  tamis policy remove-key namespace:acme lost.pub")]
     RemoveKey(ChangeRole),
-    /// Stage the next root: with other keys, or the same with a later expiry. The old threshold and the new must sign.
+    /// Stage the next root: with other keys, or with the same keys and a later expiry. Both the old and the
+    /// new threshold must sign.
     #[command(after_help = "Example:\n  tamis policy rotate-root --add eve.pub --remove ann.pub")]
     RotateRoot(RotateRoot),
-    /// Give a namespace and all below it to keys of its own.
+    /// Delegate a namespace and all below it to keys of its own.
     #[command(after_help = "Example:\n  tamis policy delegate acme --key acme-team.pub")]
     Delegate(Delegate),
-    /// Take a namespace back.
+    /// End the delegation of a namespace.
     #[command(after_help = "Example:\n  tamis policy undelegate acme")]
     Undelegate {
         /// Such as `acme` or `acme/team`.
@@ -42,21 +43,22 @@ pub(super) enum Command {
     /// Stage the policy of a namespace: the JSON that `filter verify --policy` reads.
     #[command(after_help = "Example:\n  tamis policy set acme acme.json")]
     Set {
-        /// Such as `acme` or `acme/team`; `*` speaks of every filter.
+        /// Such as `acme` or `acme/team`; `*` covers every filter.
         namespace: Namespace,
-        /// The policy. It may speak of what lies in the namespace only.
+        /// The policy. It may only cover filters in the namespace.
         file: PathBuf,
     },
-    /// Stage the end of a namespace's policy: what lies in it falls to a wider policy, or is believed by none.
+    /// Stage the removal of a namespace's policy: a wider policy then covers its filters, or they are not
+    /// trusted.
     #[command(after_help = "Example:\n  tamis policy unset acme/team")]
     Unset {
         /// Such as `acme` or `acme/team`.
         namespace: Namespace,
     },
-    /// Stage the withdrawal of a digest or a key in the policy of a namespace.
+    /// Stage the revocation of a digest or a key in the policy of a namespace.
     #[command(after_help = "Example:\n  tamis policy revoke acme --key release --from-index 4711")]
     Revoke(Revoke),
-    /// Stage a role as it is with a later expiry: targets or namespace:NAMESPACE.
+    /// Stage a role unchanged with a later expiry: targets or namespace:NAMESPACE.
     #[command(after_help = "Example:\n  tamis policy renew namespace:acme")]
     Renew {
         /// The role.
@@ -72,13 +74,13 @@ pub(super) enum Command {
     /// Publish what has enough signatures, under a new snapshot and timestamp.
     #[command(after_help = "Example:\n  tamis policy refresh --key registry.key")]
     Refresh(Refresh),
-    /// Show the roles, their keys and ends, and what waits for signatures.
+    /// Show the roles, their keys and expiry, and what waits for signatures.
     #[command(after_help = "Example:\n  tamis policy show")]
     Show,
-    /// Read what is published as a proxy does that trusts a root.
+    /// Read the published metadata as a proxy does that trusts a root.
     #[command(after_help = "Example:\n  tamis policy verify --root 1.root.json")]
     Verify {
-        /// The root to begin with; the first one of the folder when left out.
+        /// The root to start from; default: the first one in the folder.
         #[arg(long)]
         root: Option<PathBuf>,
     },
@@ -86,19 +88,19 @@ pub(super) enum Command {
 
 #[derive(clap::Args)]
 pub(super) struct Init {
-    /// A public key of the root, kept offline; once for each.
+    /// A public key of the root, kept offline; repeat for each key.
     #[arg(long = "root-key", required = true)]
     pub(super) root: Vec<PathBuf>,
-    /// How many root keys must sign; more than half of them when left out.
+    /// Number of root keys that must sign; default: more than half.
     #[arg(long)]
     pub(super) root_threshold: Option<usize>,
-    /// A public key of those who decide on policies; once for each.
+    /// A public key of the people who decide on policies; repeat for each key.
     #[arg(long = "targets-key", required = true)]
     pub(super) targets: Vec<PathBuf>,
-    /// How many of these must sign; more than half of them when left out.
+    /// Number of these keys that must sign; default: more than half.
     #[arg(long)]
     pub(super) targets_threshold: Option<usize>,
-    /// A public key of what publishes; once for each. One of them signs.
+    /// A public key of the service that publishes; repeat for each key. One of them signs.
     #[arg(long = "online-key", required = true)]
     pub(super) online: Vec<PathBuf>,
 }
@@ -110,20 +112,20 @@ pub(super) struct ChangeRole {
     /// The public keys.
     #[arg(required = true)]
     pub(super) keys: Vec<PathBuf>,
-    /// How many must sign from now on; as many as before when left out.
+    /// Number of keys that must sign from now on; default: unchanged.
     #[arg(long)]
     pub(super) threshold: Option<usize>,
 }
 
 #[derive(clap::Args)]
 pub(super) struct RotateRoot {
-    /// A public key that comes in; once for each.
+    /// A public key to add; repeat for each key.
     #[arg(long)]
     pub(super) add: Vec<PathBuf>,
-    /// A public key that goes; once for each.
+    /// A public key to remove; repeat for each key.
     #[arg(long)]
     pub(super) remove: Vec<PathBuf>,
-    /// How many must sign from now on; as many as before when left out.
+    /// Number of keys that must sign from now on; default: unchanged.
     #[arg(long)]
     pub(super) threshold: Option<usize>,
 }
@@ -132,13 +134,13 @@ pub(super) struct RotateRoot {
 pub(super) struct Delegate {
     /// Such as `acme` or `acme/team`.
     pub(super) namespace: Namespace,
-    /// A public key that signs for it; once for each.
+    /// A public key that signs for it; repeat for each key.
     #[arg(long, required = true)]
     pub(super) key: Vec<PathBuf>,
-    /// How many must sign; more than half of them when left out.
+    /// Number of keys that must sign; default: more than half.
     #[arg(long)]
     pub(super) threshold: Option<usize>,
-    /// The delegated namespace that gives it; the role targets when left out.
+    /// The delegated namespace that delegates further; default: the role targets.
     #[arg(long)]
     pub(super) by: Option<Namespace>,
 }
@@ -146,15 +148,15 @@ pub(super) struct Delegate {
 #[derive(clap::Args)]
 #[group(id = "what", required = true, args = ["digest", "key"])]
 pub(super) struct Revoke {
-    /// Such as `acme`; `*` for the policy about every filter.
+    /// Such as `acme`; `*` for the policy that covers every filter.
     pub(super) namespace: Namespace,
     /// The digest of a manifest.
     #[arg(long)]
     pub(super) digest: Option<Digest>,
-    /// A key of authors, by its name in the policy or by its id.
+    /// A key of an author, by its name in the policy or by its id.
     #[arg(long)]
     pub(super) key: Option<String>,
-    /// What the log recorded before this index still counts; nothing does when left out.
+    /// Signatures that the log recorded before this index stay valid; default: none of them does.
     #[arg(long, requires = "key")]
     pub(super) from_index: Option<u64>,
 }
@@ -164,10 +166,10 @@ pub(super) struct Refresh {
     /// The private online key.
     #[arg(long)]
     pub(super) key: PathBuf,
-    /// How many hours a proxy that hears nothing more activates what is new.
+    /// Hours that a proxy without contact keeps activating new filters.
     #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) timestamp_hours: u32,
-    /// How many days the list of versions is good for.
+    /// Days that the list of versions is valid.
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) snapshot_days: u32,
 }

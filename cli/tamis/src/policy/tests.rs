@@ -10,7 +10,7 @@ struct Line {
 struct Desk(tempfile::TempDir);
 
 impl Desk {
-    /// With key pairs of these names.
+    /// A folder with key pairs of these names.
     fn new(names: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for name in names {

@@ -1,4 +1,4 @@
-//! `tamis proxy config NODE` and the like: questions and orders to the admin listener of a running proxy.
+//! `tamis proxy config NODE` and similar commands: requests to the admin listener of a running proxy.
 
 use super::run::RunFolder;
 use crate::output::{self, Output};
@@ -15,48 +15,49 @@ use std::time::Duration;
 use tamis_resources::NodeName;
 use tamis_transport::Address;
 
-/// How long a proxy may take to answer.
+/// Time limit for a response.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The longest answer: far more than the largest mesh's plan.
+/// The longest response: far more than the plan of the largest mesh.
 const ANSWER_MAX: u64 = 256 << 20;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Print the generation a proxy serves, without secrets, and what is wrong with its documents and certificates.
+    /// Print the generation that a proxy serves, without secrets, and the problems of its documents and
+    /// certificates.
     #[command(after_help = "Example:\n  tamis proxy config gateway:shop/edge")]
     Config(Which),
-    /// List what runs in a proxy's slots, and why not what should.
+    /// List what runs in a proxy's slots, and why a slot does not run what it should.
     #[command(after_help = "Example:\n  tamis proxy filters gateway:shop/edge")]
     Filters(Which),
-    /// List the services a proxy reaches: endpoints, circuits, requests under way.
+    /// List the services that a proxy reaches: endpoints, circuits, requests in progress.
     #[command(after_help = "Example:\n  tamis proxy upstreams sidecar:shop/payments/0")]
     Upstreams(Which),
     /// List a proxy's listeners, their filters in order, and the rules of their routers.
     #[command(after_help = "Example:\n  tamis proxy routes gateway:shop/edge")]
     Routes(Which),
-    /// Send a proxy's clients elsewhere, then close its listeners and end it.
+    /// Drain a proxy: make its load balancer send clients elsewhere, then close its listeners and end it.
     #[command(after_help = "Example:\n  tamis proxy drain gateway:shop/edge --seconds 30")]
     Drain(Drain),
-    /// Call a drain off, while listeners are open.
+    /// Cancel a drain, as long as the listeners are open.
     #[command(after_help = "Example:\n  tamis proxy undrain gateway:shop/edge")]
     Undrain(Which),
 }
 
-/// Which proxy, and where it is asked.
+/// The proxy, and where to reach it.
 #[derive(clap::Args)]
 pub(super) struct Which {
     /// Which proxy: gateway:NAMESPACE/NAME or sidecar:NAMESPACE/SERVICE[/INDEX].
     node: NodeName,
-    /// Its admin listener, when it runs elsewhere or as somebody else: IP:PORT or unix:/PATH.
+    /// Its admin listener, when it runs on another machine or as another user: IP:PORT or unix:/PATH.
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<Address>,
-    /// File with the token that its admin listener takes for a drain.
+    /// File with the token that its admin listener requires for a drain.
     #[arg(long, value_name = "FILE", requires = "admin")]
     admin_token_file: Option<PathBuf>,
-    /// Its process, when several run this proxy.
+    /// Its process id, when several processes run this proxy.
     #[arg(long, value_name = "NUMBER", conflicts_with = "admin")]
     pid: Option<u32>,
-    /// Its run folder; the user's own when not said.
+    /// Its run folder; default: the user's own.
     #[arg(long, value_name = "FOLDER", conflicts_with = "admin")]
     run_folder: Option<PathBuf>,
 }
@@ -70,7 +71,7 @@ pub(super) struct Drain {
     seconds: Option<u64>,
 }
 
-/// Asks, and prints the answer.
+/// Sends the request and prints the response.
 pub(super) fn run(command: &Command, output: Output) -> Result<ExitCode> {
     match command {
         Command::Config(which) => {
@@ -102,7 +103,7 @@ pub(super) fn run(command: &Command, output: Output) -> Result<ExitCode> {
 
 fn look(which: &Which, path: &str) -> Result<Value> {
     let body = which.ask("GET", path)?;
-    serde_json::from_str(&body).with_context(|| format!("{path} is not answered in JSON"))
+    serde_json::from_str(&body).with_context(|| format!("the response to {path} is not JSON"))
 }
 
 fn change(which: &Which, path: &str, output: Output) -> Result<()> {
@@ -113,12 +114,12 @@ fn change(which: &Which, path: &str, output: Output) -> Result<()> {
     Ok(())
 }
 
-/// Both ends of what one can ask at.
+/// A connection to an admin listener.
 trait Wire: Read + Write {}
 impl<T: Read + Write> Wire for T {}
 
 impl Which {
-    /// The body of a good answer.
+    /// The body of a successful response.
     fn ask(&self, method: &str, path: &str) -> Result<String> {
         let (mut wire, host) = self.connect()?;
         let token = self.admin_token_file.as_ref().map(|path| {
@@ -130,11 +131,11 @@ impl Which {
         let token = token.unwrap_or_default();
         let request =
             format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\n{token}connection: close\r\n\r\n");
-        wire.write_all(request.as_bytes()).context("the proxy does not listen")?;
+        wire.write_all(request.as_bytes()).context("cannot send the request to the proxy")?;
         let mut answer = Vec::new();
-        wire.take(ANSWER_MAX).read_to_end(&mut answer).context("the proxy does not answer")?;
-        let answer = String::from_utf8(answer).context("the proxy's answer is no text")?;
-        let (head, body) = answer.split_once("\r\n\r\n").context("the answer is not HTTP")?;
+        wire.take(ANSWER_MAX).read_to_end(&mut answer).context("the proxy does not respond")?;
+        let answer = String::from_utf8(answer).context("the proxy's response is not text")?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("the response is not HTTP")?;
         let status = head.split(' ').nth(1).unwrap_or_default();
         if !status.starts_with('2') {
             bail!("{} says {status}: {}", self.node, output::one_line(body));
@@ -146,7 +147,7 @@ impl Which {
         let path = match &self.admin {
             Some(Address::Tcp(address)) => {
                 let stream = TcpStream::connect_timeout(address, PATIENCE)
-                    .with_context(|| format!("nobody answers at {address}"))?;
+                    .with_context(|| format!("no process responds at {address}"))?;
                 stream.set_read_timeout(Some(PATIENCE))?;
                 return Ok((Box::new(stream), address.to_string()));
             }
@@ -154,7 +155,7 @@ impl Which {
             None => RunFolder::open(self.run_folder.as_deref())?.ask(&self.node, self.pid)?,
         };
         let stream = UnixStream::connect(&path)
-            .with_context(|| format!("nobody answers at {}", path.display()))?;
+            .with_context(|| format!("no process responds at {}", path.display()))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         Ok((Box::new(stream), "localhost".to_owned()))
     }
@@ -267,7 +268,7 @@ fn routes(page: &Value) -> String {
     shown
 }
 
-/// A route in a line: its names, and how many rules.
+/// A route on one line: its names, and its number of rules.
 fn summary(route: &Value) -> String {
     let rules: Vec<String> =
         route.get("rules").into_iter().flat_map(list).map(|rule| text(rule, "name")).collect();

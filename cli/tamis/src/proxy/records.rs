@@ -1,4 +1,4 @@
-//! Where access records go.
+//! The destination of access records.
 
 use anyhow::{Context as _, Result, bail};
 use signal_hook::consts::SIGHUP;
@@ -10,8 +10,8 @@ use tamis_observe::{AccessLog, LogFile, Recorder};
 pub(crate) struct RecordFile(Option<LogFile>);
 
 impl RecordFile {
-    /// Opens the file, for whom `mode` lets read it; none: standard output. SIGHUP opens it again from now on, and ends
-    /// nothing.
+    /// Opens the file, created with the rights `mode`; `None` means standard output. From now on SIGHUP
+    /// reopens it, and does not end the process.
     pub(crate) fn open(path: Option<&Path>, mode: u32) -> Result<Self> {
         let file = path.map(|path| {
             LogFile::open(path, mode)
@@ -19,11 +19,11 @@ impl RecordFile {
         });
         let file = file.transpose()?;
         let reopen = file.as_ref().map_or_else(Arc::default, LogFile::reopen);
-        signal_hook::flag::register(SIGHUP, reopen).context("signals cannot be listened to")?;
+        signal_hook::flag::register(SIGHUP, reopen).context("cannot listen for signals")?;
         Ok(Self(file))
     }
 
-    /// Takes these records.
+    /// A recorder that writes to it.
     pub(crate) fn recorder(self, mode: AccessLog) -> Result<Recorder> {
         let started = match (mode, self.0) {
             (AccessLog::Off, _) => return Ok(Recorder::off()),
@@ -34,13 +34,13 @@ impl RecordFile {
     }
 }
 
-/// Rights of a file as chmod takes them: its owner reads and writes it, and it is no program.
+/// Rights of a file as chmod takes them: the owner must have read and write, and nobody may have execute.
 pub(crate) fn mode(text: &str) -> Result<u32> {
     let mode = u32::from_str_radix(text, 8)
         .ok()
         .filter(|mode| mode & !0o666 == 0 && mode & 0o600 == 0o600);
     let Some(mode) = mode else {
-        bail!("write it like 600 or 640: its owner has to read and write it")
+        bail!("write it like 600 or 640: its owner must be able to read and write it")
     };
     Ok(mode)
 }

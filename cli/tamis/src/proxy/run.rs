@@ -1,4 +1,5 @@
-//! The folder in which processes of a user find each other: a socket to ask a proxy at, and one to take over from it.
+//! The folder through which processes of one user find each other: one socket for requests to a proxy, one
+//! to take over from it.
 
 use anyhow::{Context as _, Result, bail};
 use std::os::unix::net::UnixStream;
@@ -8,7 +9,7 @@ use tamis_resources::NodeName;
 
 /// The longest path of a unix socket (unix(7): 108 bytes with the zero that ends it).
 const PATH_MAX: usize = 107;
-/// Endings of the sockets: one answers what the admin listener answers, one hands listening sockets over.
+/// Endings of the sockets: one serves the admin listener's pages, one hands over listening sockets.
 const ADMIN: &str = "admin";
 const GIVE: &str = "give";
 
@@ -17,32 +18,32 @@ const GIVE: &str = "give";
 pub(crate) struct RunFolder(PathBuf);
 
 impl RunFolder {
-    /// Opens it, for its owner alone: the one that is given, or the user's own.
+    /// Opens the folder, readable by its owner only: the given one, or the user's own.
     pub(crate) fn open(given: Option<&Path>) -> Result<Self> {
         let path = match given {
             Some(path) => path.to_owned(),
             None => usual(|name| std::env::var_os(name).map(PathBuf::from))
-                .context("the run folder is nowhere: neither XDG_RUNTIME_DIR nor HOME is set; say --run-folder")?,
+                .context("there is no run folder: neither XDG_RUNTIME_DIR nor HOME is set; give --run-folder")?,
         };
         private::folder(&path)
             .with_context(|| format!("the run folder {} cannot be used", path.display()))?;
         let path = path.canonicalize().unwrap_or(path);
-        // The longest name there is: a sidecar's, its process, and an ending.
+        // The longest possible name: a sidecar's, its process id, and an ending.
         if path.as_os_str().len() + 1 > PATH_MAX {
             bail!(
-                "the run folder {} has too long a path for sockets; say --run-folder",
+                "the path of the run folder {} is too long for sockets; give another with --run-folder",
                 path.display()
             );
         }
         Ok(Self(path))
     }
 
-    /// Where this process answers for a proxy.
+    /// Socket at which this process serves requests to a proxy.
     pub(crate) fn admin(&self, name: &NodeName) -> PathBuf {
         self.socket(name, std::process::id(), ADMIN)
     }
 
-    /// Where this process hands the sockets of a proxy over.
+    /// Socket at which this process hands over the sockets of a proxy.
     pub(crate) fn give(&self, name: &NodeName) -> PathBuf {
         self.socket(name, std::process::id(), GIVE)
     }
@@ -56,38 +57,38 @@ impl RunFolder {
     /// Removes the sockets of this process.
     pub(crate) fn tidy(&self, name: &NodeName) {
         for path in [self.admin(name), self.give(name)] {
-            // What stays answers nobody, and is removed by whoever asks there.
+            // A socket that stays has no listener; the next process that tries it removes it.
             let _ = std::fs::remove_file(path);
         }
     }
 
-    /// Where the process that runs a proxy answers, the one of that number if one is given.
+    /// Socket of the process that runs a proxy; of the process with that id if one is given.
     pub(crate) fn ask(&self, name: &NodeName, process: Option<u32>) -> Result<PathBuf> {
         let mut all = self.there(name, ADMIN)?;
         all.retain(|(one, _)| process.is_none_or(|wanted| wanted == *one));
         match all.as_slice() {
             [(_, path)] => Ok(path.clone()),
             [] => bail!(
-                "no process of this user runs {name} here ({}); --admin says where its admin listener is",
+                "no process of this user runs {name} here ({}); give the address of its admin listener with --admin",
                 self.0.display()
             ),
             several => {
                 let numbers: Vec<_> = several.iter().map(|(one, _)| one.to_string()).collect();
-                bail!("several processes run {name}; --pid says which: {}", numbers.join(", "))
+                bail!("several processes run {name}; choose one with --pid: {}", numbers.join(", "))
             }
         }
     }
 
-    /// Where a process hands the sockets of a proxy over; none: nobody runs it.
+    /// Socket at which a process hands over the sockets of a proxy; `None`: no process runs it.
     pub(crate) fn giver(&self, name: &NodeName) -> Result<Option<PathBuf>> {
         let all = self.there(name, GIVE)?;
         let running = self.there(name, ADMIN)?;
-        // A socket that hands over is no stream, so its process is known by the other.
+        // That socket cannot be tried by connecting, so the admin socket shows whether its process lives.
         let mut all = all.into_iter().filter(|(one, _)| running.iter().any(|(it, _)| it == one));
         match (all.next(), all.next()) {
             (first, None) => Ok(first.map(|(_, path)| path)),
             _ => bail!(
-                "several processes run {name}, and only one can hand its sockets over: end all but one, or give each a \
+                "several processes run {name}, and only one can hand over its sockets: end all but one, or give each a \
                  --run-folder of its own"
             ),
         }
@@ -97,7 +98,7 @@ impl RunFolder {
         self.0.join(format!("{}{process}.{ending}", prefix(name)))
     }
 
-    /// Sockets of a proxy with that ending, by process; those that answer nobody are removed.
+    /// Sockets of a proxy with that ending, by process id; those without a listener are removed.
     fn there(&self, name: &NodeName, ending: &str) -> Result<Vec<(u32, PathBuf)>> {
         let prefix = prefix(name);
         let entries = std::fs::read_dir(&self.0)
@@ -124,12 +125,12 @@ impl RunFolder {
     }
 }
 
-/// What the names of a proxy's sockets begin with. No name of a document has a `+`.
+/// The prefix of the names of a proxy's sockets. Names of documents contain no `+`.
 fn prefix(name: &NodeName) -> String {
     format!("{}.", name.to_string().replace([':', '/'], "+"))
 }
 
-/// The user's own folder for what lasts as long as processes do (XDG Base Directory Specification), or else for state.
+/// The user's own folder for runtime files (XDG Base Directory Specification), or else for state.
 fn usual(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
     let absolute = |name: &str| variable(name).filter(|path| path.is_absolute());
     if let Some(runtime) = absolute("XDG_RUNTIME_DIR") {
@@ -183,9 +184,9 @@ mod tests {
         assert!(run.ask(&other, None).is_err(), "another proxy");
         let _second = listen(8);
         let several = run.ask(&name, None).unwrap_err().to_string();
-        assert!(several.ends_with("--pid says which: 7, 8"), "{several}");
+        assert!(several.ends_with("choose one with --pid: 7, 8"), "{several}");
         assert_eq!(run.ask(&name, Some(8)).unwrap(), run.socket(&name, 8, ADMIN));
-        // A process that ended leaves its socket; it is not asked.
+        // A process that ended leaves its socket; it is not tried.
         drop(first);
         assert_eq!(run.ask(&name, None).unwrap(), run.socket(&name, 8, ADMIN));
         assert_eq!(run.giver(&name).unwrap(), None);

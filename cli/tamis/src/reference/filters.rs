@@ -1,7 +1,7 @@
-//! A page for each built-in filter: its own words, its settings, what it may do, and a Grant to copy.
+//! A page for each built-in filter: its README, its settings, its rights, and a Grant to copy.
 //!
-//! The words are the filter's README, the settings its schema, and what it may do comes from the component itself, as it
-//! declares it with the configuration that the README shows.
+//! The settings come from its schema, and its rights from the component itself, configured as the README
+//! shows.
 
 use super::{MADE, options, resolved};
 use crate::builtin::{self, Builtin};
@@ -15,8 +15,7 @@ use std::path::Path;
 pub(super) fn pages(folder: &Path) -> Result<Vec<(String, String)>> {
     let mut pages = Vec::new();
     let mut index = format!(
-        "{MADE}# Built-in filters\n\nThey are in the binary, and signed, granted and pinned like any other: `tamis up \
-         FOLDER --prepare` signs them with a key of that folder.\n\n| filter | world | what it does |\n| --- | --- | --- |\n"
+        "{MADE}# Built-in filters\n\nThey are part of the binary, and are signed, granted and pinned like any other filter: `tamis up FOLDER --prepare` signs them with a key of that folder.\n\n| filter | world | what it does |\n| --- | --- | --- |\n"
     );
     for builtin in builtin::all()? {
         let short = builtin.name.trim_start_matches("tamis/").to_owned();
@@ -46,10 +45,11 @@ fn page(builtin: &Builtin, sources: &Path) -> Result<String> {
     );
     let place = match world {
         "route-policy" => {
-            "The mesh writes them from its routes ([HTTPRoute](../resources.md#httproute), [GRPCRoute](../resources.md#grpcroute)): \
-             leave `config` out of the attachment."
+            "The mesh generates them from its routes ([HTTPRoute](../resources.md#httproute), [GRPCRoute](../resources.md#grpcroute)): omit `config` in the attachment."
         }
-        _ => "Under `config` of an attachment. An unknown field is refused at its place.",
+        _ => {
+            "Under `config` of an attachment. An unknown field is an error, reported with its place."
+        }
     };
     let _ = write!(
         text,
@@ -67,7 +67,7 @@ pub(super) fn example(readme: &str) -> Result<&str> {
     Ok(rest.split("```").next().unwrap_or_default())
 }
 
-/// What the component itself says.
+/// What the component itself declares.
 fn authority(builtin: &Builtin, readme: &str) -> Result<String> {
     let inspection = tamis_engine::inspect(builtin.component)?;
     let filter = configured(builtin.component, example(readme)?).map_err(anyhow::Error::msg)?;
@@ -85,7 +85,7 @@ fn authority(builtin: &Builtin, readme: &str) -> Result<String> {
     imports.sort_unstable();
     let body = |name: &str| declared.get(name).and_then(Value::as_str).unwrap_or_default();
     Ok(format!(
-        "\n## What it reads and writes\n\nWith the configuration above, from the component itself (`tamis filter inspect`):\n\n\
+        "\n## What it reads and writes\n\nAs the component itself declares with the configuration above (`tamis filter inspect`):\n\n\
          | | |\n| --- | --- |\n| hooks | {} |\n| imports | {} |\n| reads | {} |\n| writes | {} |\n| bodies | request {}, response {} |\n",
         list(hooks),
         list(imports),
@@ -96,7 +96,7 @@ fn authority(builtin: &Builtin, readme: &str) -> Result<String> {
     ))
 }
 
-/// Deeper settings are those of the Gateway API.
+/// Deeper settings are documented by the Gateway API.
 const DEPTH_MAX: usize = 4;
 
 fn settings(schema: &Value, path: &str, depth: usize, text: &mut String) {

@@ -1,4 +1,4 @@
-//! `tamis registry token`: who may do what where, made on the machine itself or from afar.
+//! `tamis registry token`: tokens and their rights, managed on the registry's machine or remotely.
 
 use super::Kept;
 use crate::get::items;
@@ -13,10 +13,10 @@ use std::process::ExitCode;
 use tamis_api::{RotateRequest, TokenMade, TokenRequest, TokenView};
 use tamis_oci::{Limits, NewToken, Pattern, Secret, Store, Verb};
 
-/// Who makes tokens on the machine itself.
+/// The actor recorded for tokens made on the machine itself.
 const OPERATOR: &str = "operator";
 
-/// What `token` takes.
+/// Arguments of `token`.
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -25,23 +25,23 @@ pub(super) struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make a token and print it, once: the registry keeps its hash alone.
+    /// Make a token and print it, once: the registry stores only its hash.
     #[command(
-        after_help = "A token is for repositories, services and documents: '*' is everything, 'NAMESPACE/*' all of a namespace,\nNAMESPACE/NAME one of them, and 'mesh' every proxy of everybody, which documents with `kind: Mesh` and pins of `*` need.\nWhoever may operate all of a namespace of security (`tamis registry --security`) writes grants and trust policies.\n\nExample:\n  tamis registry token create ci --repository 'acme/*' --verb pull --verb push"
+        after_help = "A token covers repositories, services and documents: '*' means all of them, 'NAMESPACE/*' all of a namespace,\nNAMESPACE/NAME one of them, and 'mesh' every proxy of every owner, which documents with `kind: Mesh` and pins of `*` need.\nThe verb operate on all of a security namespace (`tamis registry --security`) includes writing grants and trust policies.\n\nExample:\n  tamis registry token create ci --repository 'acme/*' --verb pull --verb push"
     )]
     Create(Create),
     /// List tokens, without their secrets.
     #[command(after_help = "Example:\n  tamis registry token list")]
     List(At),
-    /// Put another secret in the place of a token's; the one before opens nothing any more.
+    /// Replace the secret of a token; the old one stops working at once.
     #[command(after_help = "Example:\n  tamis registry token rotate ci --hours 720")]
     Rotate(Rotate),
-    /// Make a token useless.
+    /// Revoke a token.
     #[command(after_help = "Example:\n  tamis registry token revoke ci")]
     Revoke(Revoke),
 }
 
-/// The registry: its folder on this machine, or with `--registry` its address.
+/// The registry: its folder on this machine, or its address with `--registry`.
 #[derive(clap::Args)]
 struct At {
     #[command(flatten)]
@@ -52,15 +52,16 @@ struct At {
 
 #[derive(clap::Args)]
 struct Create {
-    /// Name of the token, by which the journal says who did what.
+    /// Name of the token; the journal records it as the actor.
     name: String,
-    /// Repositories, services and documents it is for: '*', 'NAMESPACE/*', NAMESPACE/NAME or 'mesh'; may be repeated.
+    /// Repositories, services and documents that it covers: '*', 'NAMESPACE/*', NAMESPACE/NAME or 'mesh';
+    /// may be repeated.
     #[arg(long, required = true)]
     repository: Vec<Pattern>,
-    /// What it may do there; may be repeated.
+    /// Its rights there; may be repeated.
     #[arg(long, required = true, value_enum)]
     verb: Vec<May>,
-    /// Hours until it opens nothing any more; no end when not said.
+    /// Hours until it expires; default: it never does.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=87_840))]
     hours: Option<u64>,
     #[command(flatten)]
@@ -71,7 +72,7 @@ struct Create {
 struct Rotate {
     /// Name of the token.
     name: String,
-    /// Hours until it opens nothing any more; no end when not said.
+    /// Hours until it expires; default: it never does.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=87_840))]
     hours: Option<u64>,
     #[command(flatten)]
@@ -86,7 +87,7 @@ struct Revoke {
     at: At,
 }
 
-/// What a token may do.
+/// The verbs that a token may have.
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum May {
     /// Read blobs, manifests and tags.
@@ -95,11 +96,12 @@ enum May {
     Push,
     /// Delete blobs, manifests and tags.
     Delete,
-    /// Look at what runs: documents, status, pins, history and the journal, as far as they are of its places.
+    /// Read what runs: documents, status, pins, history and the journal, as far as they concern what it
+    /// covers.
     Observe,
-    /// Change what runs: apply, pin, roll out, roll back, and hand on what it may do itself.
+    /// Change what runs: apply, pin, roll out, roll back; and make tokens within its own rights.
     Operate,
-    /// Agree to changes of others, if it is for everything that they speak of.
+    /// Approve other people's changes, if it covers everything that they touch.
     Approve,
 }
 
@@ -116,7 +118,7 @@ impl From<May> for Verb {
     }
 }
 
-/// Makes, lists, renews or ends a token.
+/// Makes, lists, rotates or revokes a token.
 pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     match &arguments.command {
         Command::Create(arguments) => create(arguments, output)?,
@@ -194,12 +196,12 @@ fn revoke(arguments: &Revoke, output: Output) -> Result<()> {
         at.here(async |store| store.revoke_token(name).await)?;
     }
     let revoked = json!({ "name": name, "revoked": true });
-    output::result(output, &revoked, || format!("{name} opens nothing any more"));
+    output::result(output, &revoked, || format!("token {name} revoked"));
     Ok(())
 }
 
 impl At {
-    /// Does something with the registry's own journal.
+    /// Works directly on the registry's journal.
     fn here<T, E: std::error::Error + Send + Sync + 'static>(
         &self,
         act: impl AsyncFnOnce(Store) -> Result<T, E>,
@@ -213,7 +215,7 @@ impl At {
     }
 }
 
-/// The moment in so many hours.
+/// The moment this many hours from now.
 fn end(hours: Option<u64>) -> Option<u64> {
     hours.map(|hours| now_ms().saturating_add(hours.saturating_mul(3_600_000)))
 }

@@ -1,4 +1,4 @@
-//! What a rollout is to be: from arguments, or from a file.
+//! The description of a rollout, from arguments or from a file.
 
 use crate::names::{self, Release};
 use crate::remote::Where;
@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use tamis_api::{Gates, OnBreach, RolloutRequest, Shadow, Wave};
 use tamis_resources::{Millis, Place, Problem, Resource, RolloutBreach, RolloutSpec};
 
-/// What `start` takes.
+/// Arguments of `start`.
 #[derive(clap::Args)]
 pub(crate) struct Start {
-    /// Name; every rollout has its own.
+    /// Name; each rollout needs a new one.
     #[arg(required_unless_present = "file", requires = "release")]
     name: Option<String>,
     /// FILTER@VERSION, whose tag is resolved once, now; or FILTER@sha256:….
@@ -19,64 +19,69 @@ pub(crate) struct Start {
     /// File with the rollout (kind: Rollout), instead of arguments.
     #[arg(short, long, conflicts_with_all = ["name", "release", "service", "wave", "from", "min_exchanges", "max_trap_rate", "max_5xx_delta", "max_denial_delta", "max_added_p99_ms", "max_refusals", "shadow_samples", "shadow_differences", "on_breach", "progress_deadline"])]
     file: Option<PathBuf>,
-    /// Service or gateway, NAMESPACE/NAME; may be repeated; `*`, alone, is whatever has the old digest pinned.
+    /// Service or gateway, NAMESPACE/NAME; may be repeated; a single `*` means all that have the old digest
+    /// pinned.
     #[arg(long, value_parser = names::service, required_unless_present = "file")]
     service: Vec<String>,
-    /// PERCENT or PERCENT:BAKE, of all proxies, and how long gates must hold there, such as 10:5m; may be repeated, rises to 100.
+    /// PERCENT or PERCENT:BAKE: the share of all proxies, and how long gates must hold there, such as
+    /// 10:5m; may be repeated, in rising order up to 100.
     #[arg(long, value_parser = wave, required_unless_present = "file")]
     wave: Vec<Wave>,
-    /// Digest that is pinned now, or its first digits, as `tamis pins` prints them; looked up when not said.
+    /// Digest that is pinned now, or its first digits, as `tamis pins` prints them; default: looked up.
     #[arg(long, value_parser = names::digest)]
     from: Option<String>,
-    /// Exchanges that a rate needs before it says anything; 100 when not said.
+    /// Exchanges needed before a rate is judged; default: 100.
     #[arg(long)]
     min_exchanges: Option<u64>,
     /// Gate: most faults per exchange, 0 to 1.
     #[arg(long)]
     max_trap_rate: Option<f64>,
-    /// Gate: how much its share of 5xx may be above that of the old digest, 0 to 1.
+    /// Gate: most by which its share of 5xx may exceed that of the old digest, 0 to 1.
     #[arg(long)]
     max_5xx_delta: Option<f64>,
-    /// Gate: how far its share of denials may be from that of the old digest, up or down, 0 to 1.
+    /// Gate: most by which its share of denials may differ from that of the old digest, up or down, 0 to 1.
     #[arg(long)]
     max_denial_delta: Option<f64>,
-    /// Gate: milliseconds it may add at the 99th percentile over the old digest.
+    /// Gate: most milliseconds that it may add at the 99th percentile over the old digest.
     #[arg(long)]
     max_added_p99_ms: Option<f64>,
-    /// Gate: slots that may refuse it.
+    /// Gate: most slots that may refuse it.
     #[arg(long)]
     max_refusals: Option<u64>,
-    /// Compare so many verdicts before any of its own counts.
+    /// Verdicts to compare in the shadow before it decides about requests.
     #[arg(long)]
     shadow_samples: Option<u64>,
-    /// How many of the compared verdicts may differ; 0 when not said.
+    /// Most compared verdicts that may differ; default: 0.
     #[arg(long, requires = "shadow_samples")]
     shadow_differences: Option<u64>,
-    /// What a gate that does not hold does.
+    /// What happens when a gate fails.
     #[arg(long, value_enum, default_value_t = Breach::Return)]
     on_breach: Breach,
-    /// How long a step may go without a judgement after its bake time, before it is paused, such as 30m; 1h when not said.
+    /// How long a step may go without a judgement after its bake time, before it is paused, such as 30m;
+    /// default: 1h.
     #[arg(long, value_parser = duration)]
     progress_deadline: Option<u64>,
-    /// Only say what it would do: how many proxies each wave moves.
+    /// Only show what it would do: how many proxies each wave moves.
     #[arg(long)]
     pub(super) dry_run: bool,
     #[command(flatten)]
     pub(super) at: Where,
 }
 
-/// What a breach does.
+/// The reaction to a failed gate.
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Breach {
-    /// All proxies go back at once.
+    /// All proxies return at once.
     Return,
-    /// It stays where it is until somebody decides.
+    /// It stays in its wave until somebody decides.
     Hold,
 }
 
 /// A time such as `30m`, in milliseconds.
 fn duration(text: &str) -> Result<u64, String> {
-    Millis::parse(text).map(|it| it.0).ok_or_else(|| "a time is such as 30s, 10m, 1h30m".to_owned())
+    Millis::parse(text)
+        .map(|it| it.0)
+        .ok_or_else(|| "write a time such as 30s, 10m or 1h30m".to_owned())
 }
 
 /// `PERCENT[:BAKE]`.
@@ -85,12 +90,12 @@ fn wave(text: &str) -> Result<Wave, String> {
     let percent = percent.parse().ok().filter(|percent| (1..=100).contains(percent));
     match (percent, Millis::parse(bake)) {
         (Some(percent), Some(Millis(bake_ms))) => Ok(Wave { percent, bake_ms }),
-        _ => Err("a wave is PERCENT or PERCENT:BAKE, such as 10:5m".to_owned()),
+        _ => Err("write a wave as PERCENT or PERCENT:BAKE, such as 10:5m".to_owned()),
     }
 }
 
 impl Start {
-    /// What is asked of the control plane.
+    /// The request to the control plane.
     pub(super) fn request(&self) -> Result<RolloutRequest> {
         if let Some(path) = &self.file {
             return Ok(RolloutRequest { dry_run: self.dry_run, ..read(path)? });
@@ -142,10 +147,10 @@ fn parse(source: &str, text: &str) -> Result<RolloutRequest> {
         bail!("{}", problems.iter().map(line).collect::<Vec<_>>().join("; "));
     }
     let (Some(document), true) = (documents.pop(), documents.is_empty()) else {
-        bail!("{source} must hold one document, a Rollout");
+        bail!("{source} must contain exactly one document, a Rollout");
     };
     let Resource::Rollout(spec) = document.resource else {
-        bail!("{source} holds a {}, no Rollout", document.kind());
+        bail!("{source} contains a {}, not a Rollout", document.kind());
     };
     Ok(request(document.metadata.name, spec))
 }

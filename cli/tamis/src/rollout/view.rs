@@ -1,4 +1,4 @@
-//! Rollouts as people read them.
+//! Rollouts as text.
 
 use crate::table::{count, short, table};
 use crate::when::ago;
@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 use tamis_api::{RolloutSide, RolloutView};
 use tamis_resources::Millis;
 
-/// All of them, a line each.
+/// All rollouts, one per line.
 pub(super) fn table_of(all: &[RolloutView], now: u64) -> String {
     if all.is_empty() {
-        return "there was no rollout yet\n".to_owned();
+        return "no rollouts yet\n".to_owned();
     }
     let row = |one: &RolloutView| {
         let proxies = format!("{} of {}", one.moved, one.moved.saturating_add(one.rest));
@@ -21,7 +21,7 @@ pub(super) fn table_of(all: &[RolloutView], now: u64) -> String {
     table(["NAME", "FILTER", "TO", "STAGE", "PROXIES", "STARTED", "WHY"], &rows)
 }
 
-/// One, with what it measured.
+/// One rollout with its measurements.
 pub(super) fn text(view: &RolloutView, now: u64) -> String {
     let RolloutView { name, filter, from, to, version, services, stage, why, .. } = view;
     let mut text = format!("{name}: {stage}");
@@ -48,7 +48,7 @@ pub(super) fn text(view: &RolloutView, now: u64) -> String {
     let _ = match (view.ended, view.stage.as_str()) {
         (false, _) => writeln!(text, "{moved} moved, {} left", view.rest),
         (true, "done") => writeln!(text, "{moved} moved, all of them"),
-        (true, _) => writeln!(text, "{moved} of {all} had moved and went back"),
+        (true, _) => writeln!(text, "{moved} of {all} had moved and returned"),
     };
     if let Some(judgement) = &view.judgement {
         let _ = writeln!(text, "gates: {judgement}");
@@ -155,8 +155,8 @@ mod tests {
         };
         for (stage, words) in [
             ("done", "10 proxies moved, all of them\n"),
-            ("returned", "1 proxy of 10 had moved and went back\n"),
-            ("aborted", "1 proxy of 10 had moved and went back\n"),
+            ("returned", "1 proxy of 10 had moved and returned\n"),
+            ("aborted", "1 proxy of 10 had moved and returned\n"),
         ] {
             let text = over(stage);
             assert!(text.contains(words), "{text}");
@@ -173,6 +173,6 @@ mod tests {
     fn all_rollouts_are_a_table() {
         let text = table_of(&[view()], 240_000);
         assert!(text.contains("r     acme/retry  1.4.2 sha256:01  in wave 1  1 of 10"), "{text}");
-        assert_eq!(table_of(&[], 0), "there was no rollout yet\n");
+        assert_eq!(table_of(&[], 0), "no rollouts yet\n");
     }
 }

@@ -56,7 +56,7 @@ fn proxy(node: &str) -> ProxyStatus {
     }
 }
 
-/// Fifty services that are well.
+/// Fifty services without problems.
 fn fleet() -> Status {
     let proxies = (0..50).map(|at| proxy(&format!("sidecar:shop/service-{at:02}/0")));
     Status { revision: 9, now_ms: 240_000, proxies: proxies.collect() }
@@ -161,9 +161,9 @@ fn slots_are_chosen_by_filter_and_by_state() {
         assert_eq!((found.proxies.len(), all, shown), (proxies, slots, part), "{line}");
     }
     let (none, part) = select("--filter acme/none", status);
-    assert_eq!(text(&none, part), "no slot is like that\n");
+    assert_eq!(text(&none, part), "no slot matches\n");
     let (none, part) = select("--problems", fleet());
-    assert_eq!(text(&none, part), "nothing is wrong\n");
+    assert_eq!(text(&none, part), "no problems\n");
 }
 
 #[test]

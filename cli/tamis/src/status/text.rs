@@ -1,4 +1,4 @@
-//! A status as people read it: what is wrong first.
+//! A status as text: problems first.
 
 use super::{Part, is_wrong};
 use crate::table::{count, short, table};
@@ -10,9 +10,9 @@ use tamis_api::{ProxyStatus, SlotState, SlotStatus, Status};
 pub(super) fn text(status: &Status, part: Part) -> String {
     if status.proxies.is_empty() {
         return match part {
-            Part::Problems => "nothing is wrong\n".to_owned(),
-            Part::All => "no slot is like that\n".to_owned(),
-            Part::Summary => "no documents in force speak of a proxy\n".to_owned(),
+            Part::Problems => "no problems\n".to_owned(),
+            Part::All => "no slot matches\n".to_owned(),
+            Part::Summary => "no document in force declares a proxy\n".to_owned(),
         };
     }
     if part == Part::All {
@@ -30,7 +30,7 @@ pub(super) fn text(status: &Status, part: Part) -> String {
     text
 }
 
-/// One line about all of it.
+/// A summary on one line.
 fn line(status: &Status) -> String {
     let number =
         |is: &dyn Fn(&ProxyStatus) -> bool| status.proxies.iter().filter(|it| is(it)).count();
@@ -55,7 +55,7 @@ fn line(status: &Status) -> String {
     format!("{} at revision {}\n", parts.join(", "), status.revision)
 }
 
-/// What is wrong, worst first; what is wrong alike is told once, with the proxies it is wrong for.
+/// Problems, worst first; equal ones once, with the proxies that have them.
 fn problems(status: &Status) -> String {
     let mut wrong: BTreeMap<(u8, String), Vec<&str>> = BTreeMap::new();
     for proxy in &status.proxies {
@@ -73,7 +73,7 @@ fn problems(status: &Status) -> String {
             note(2, format!("{} ({})", problem.message, problem.code));
         }
         if let Some(why) = &proxy.why {
-            note(1, format!("does not take what it was sent: {why}"));
+            note(1, format!("rejects the plan it was sent: {why}"));
         }
         for slot in proxy.slots.iter().filter(|slot| slot.state != SlotState::Serving) {
             if let Some((weight, state)) = weight(proxy, slot.state) {
@@ -89,7 +89,7 @@ fn problems(status: &Status) -> String {
     text
 }
 
-/// The first of many, and how many more.
+/// The first names, and the number of the rest.
 fn named(proxies: &[&str]) -> String {
     let all: BTreeSet<&str> = proxies.iter().copied().collect();
     let shown: Vec<&str> = all.iter().copied().take(3).collect();
@@ -99,7 +99,7 @@ fn named(proxies: &[&str]) -> String {
     }
 }
 
-/// How bad a state is, from 0 on; `None` when the proxy says it already.
+/// How bad a state is, from 0 (worst); `None` when the proxy's own line already reports it.
 fn weight(proxy: &ProxyStatus, state: SlotState) -> Option<(u8, &'static str)> {
     let weight = match state {
         SlotState::Serving | SlotState::Disconnected => return None,
@@ -112,7 +112,7 @@ fn weight(proxy: &ProxyStatus, state: SlotState) -> Option<(u8, &'static str)> {
     Some((weight, word(state)))
 }
 
-/// A line a service: how many proxies, what runs in them.
+/// One line per service: its proxies, and what runs in them.
 fn services(status: &Status) -> String {
     let mut services: BTreeMap<&str, Vec<&ProxyStatus>> = BTreeMap::new();
     for proxy in &status.proxies {
@@ -134,13 +134,14 @@ fn services(status: &Status) -> String {
             (wrong, row)
         })
         .collect();
-    // What is wrong stays in sight: it comes last, next to the prompt, and first in the list above.
+    // Services with problems stay in sight: they come last, next to the prompt. Their problems are in the
+    // list above.
     rows.sort_by_key(|(wrong, row)| (!*wrong, row[0].clone()));
     let rows: Vec<[String; 4]> = rows.into_iter().map(|(_, row)| row).collect();
     table(["SERVICE", "CONNECTED", "SERVING", "RUNS"], &rows)
 }
 
-/// What runs in slots, by filter: as many as fit into a line.
+/// What runs in slots, by filter: as many as fit on a line.
 fn releases(slots: &[&SlotStatus]) -> String {
     let mut versions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for slot in slots {
@@ -170,10 +171,10 @@ fn releases(slots: &[&SlotStatus]) -> String {
     if more > 0 { format!("{text} +{more}") } else { text }
 }
 
-/// Characters of what runs for a service, so that a line fits 80 columns.
+/// Columns for what runs in a service, so that a line fits in 80.
 const WIDTH: usize = 38;
 
-/// Every slot, a line each; why it is not serving is below it.
+/// Every slot, one per line; the reason below if it does not serve.
 fn slots(status: &Status) -> String {
     let mut rows = Vec::new();
     let mut whys: BTreeMap<String, Vec<&str>> = BTreeMap::new();
@@ -241,7 +242,7 @@ fn word(state: SlotState) -> &'static str {
         SlotState::Pending => "pending",
         SlotState::KeptLastGood => "kept last good",
         SlotState::Refused => "refused",
-        // In capitals: somebody changed what nobody assigned.
+        // In capitals: something was changed without an assignment.
         SlotState::Drift => "DRIFT",
         SlotState::Unassigned => "unassigned",
         SlotState::Disconnected => "disconnected",

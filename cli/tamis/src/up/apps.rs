@@ -1,7 +1,7 @@
 //! The sample services: a storefront that calls the others, payments that may be flaky, a slow catalogue.
 //!
-//! They are ordinary HTTP/1.1 servers that know nothing of a mesh: what they call goes to the address their document
-//! names as `outbound`, with the service's name as host.
+//! They are ordinary HTTP/1.1 servers that know nothing about a mesh: they send their calls to the address
+//! that their document names as `outbound`, with the service's name as host.
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
@@ -21,21 +21,21 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
-/// Services that run; they end when this is dropped.
+/// The running services; they end when this is dropped.
 pub(crate) struct Apps {
     _stop: oneshot::Sender<()>,
 }
 
-/// How a sample endpoint behaves.
+/// The behaviour of a sample endpoint.
 #[derive(Clone)]
 struct App {
     name: String,
     endpoint: usize,
     address: SocketAddr,
     outbound: Option<SocketAddr>,
-    /// Services it calls for its front page.
+    /// Services that its front page calls.
     calls: Vec<String>,
-    /// Every so many answers is a 503; 0 is never.
+    /// Every n-th response is a 503; 0 means never.
     fails_every: u64,
     delay: Duration,
 }
@@ -105,11 +105,11 @@ async fn serve(app: Rc<App>, listener: TcpListener) {
     let count = Rc::new(AtomicU64::new(0));
     loop {
         let Ok((stream, _)) = listener.accept().await else {
-            // Out of descriptors, say: trying again at once would only spin.
+            // For example, no file descriptors are left: an immediate retry would spin.
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
-        // Only delays answers when it fails.
+        // A failure only delays responses.
         let _ = stream.set_nodelay(true);
         let (app, count) = (Rc::clone(&app), Rc::clone(&count));
         drop(tokio::task::spawn_local(async move {
@@ -118,7 +118,7 @@ async fn serve(app: Rc<App>, listener: TcpListener) {
                 async move { Ok::<_, Infallible>(answer(&app, &count, request).await) }
             });
             let io = TokioIo::new(stream);
-            // A connection that breaks is its client's business.
+            // A broken connection is its client's concern.
             let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
         }));
     }
@@ -126,7 +126,7 @@ async fn serve(app: Rc<App>, listener: TcpListener) {
 
 async fn answer(app: &App, count: &AtomicU64, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
-    // A body that breaks off is answered all the same; the connection ends by itself.
+    // A request whose body breaks off still gets a response; the connection ends by itself.
     let received = body.collect().await.map_or(0, |body| body.to_bytes().len());
     tokio::time::sleep(app.delay).await;
     let number = count.fetch_add(1, Ordering::Relaxed) + 1;
@@ -162,7 +162,7 @@ async fn answer(app: &App, count: &AtomicU64, request: Request<Incoming>) -> Res
     response
 }
 
-/// Asks another service, by name, through the sidecar.
+/// Calls another service by name through the sidecar.
 async fn call(outbound: SocketAddr, service: &str, trace: Option<HeaderValue>) -> Value {
     let asked = async {
         let stream = TcpStream::connect(outbound).await.map_err(|error| error.to_string())?;
@@ -189,6 +189,6 @@ async fn call(outbound: SocketAddr, service: &str, trace: Option<HeaderValue>) -
     match tokio::time::timeout(Duration::from_secs(5), asked).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => json!({ "error": error }),
-        Err(_) => json!({ "error": "no answer in 5 s" }),
+        Err(_) => json!({ "error": "no response in 5 s" }),
     }
 }

@@ -1,7 +1,8 @@
-//! Sends a folder to its registry, again after every change: documents, artifacts, pins.
+//! Sends a folder to its registry, at the start and after every change: documents, artifacts, pins.
 //!
-//! It is a client like any other. What cannot be sent is told and leaves what runs as it is; the next change tries again.
-//! A pin is sent when the lock changes it, and not when somebody changed it in the registry: a rollback stays.
+//! It is a client like any other. What cannot be sent is reported and changes nothing that runs; the next
+//! change tries again. A pin is sent when the lock changes it, not when somebody changed it in the
+//! registry: a rollback stays.
 
 use super::gather::Wrong;
 use super::member::Member;
@@ -17,9 +18,9 @@ use tamis_node::{Source, Watch};
 mod feeder;
 mod pins;
 
-/// Folders in `.tamis` that are written while everything runs, and that say nothing to a registry.
+/// Folders in `.tamis` that are written while the mesh runs, and that are not sent to a registry.
 const OWN: [&str; 4] = ["registry", "state", "access", "cache"];
-/// Keeps a registry as its folder is, until it is dropped.
+/// Keeps a registry in step with its folder, until it is dropped.
 pub(crate) struct Feeding {
     feeder: Arc<Mutex<Feeder>>,
     watch: Option<Watch>,
@@ -27,7 +28,7 @@ pub(crate) struct Feeding {
 }
 
 impl Feeding {
-    /// Sends everything once, and from then on what changes.
+    /// Sends everything once, then every change.
     pub(crate) fn start(
         folder: &Path,
         ports: Ports,
@@ -45,20 +46,20 @@ impl Feeding {
         let changed = move || {
             let mut feeder = lock(&feeding);
             feeder.pass();
-            // Only the first is waited for.
+            // The caller waits for the first pass only.
             let _ = said.send(feeder.applied.is_some());
         };
         let matters = |path: &Path| !is_own(path);
         let watch = Watch::folders(&[folder.to_owned()], matters, changed)?;
         let feeding = Self { feeder, watch: Some(watch), wrongs };
-        let in_force = hear.recv().context("the registry was sent nothing")?;
+        let in_force = hear.recv().context("the registry received nothing")?;
         if !in_force {
             bail!("the documents are not in force: {}", feeding.wrongs.lines().join("; "));
         }
         Ok(feeding)
     }
 
-    /// What is wrong in the folder now.
+    /// The current problems of the folder.
     pub(crate) fn wrongs(&self) -> &Wrongs {
         &self.wrongs
     }
@@ -67,20 +68,21 @@ impl Feeding {
 impl Drop for Feeding {
     fn drop(&mut self) {
         drop(self.watch.take());
-        // Waits for what is under way; what was still to come is not begun.
+        // Waits for the pass in progress; the next one does not start.
         lock(&self.feeder).stopped = true;
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What a pass that panicked did not note is sent again.
+    // What a panicking pass did not record is sent again.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether the folder may be served: everything in it that may guard something can be read, or was in force before.
+/// Checks that the folder may be served: everything in it that may guard something can be read, or was in
+/// force before.
 ///
 /// # Errors
-/// Names what cannot be read, with what is wrong with it.
+/// Names what cannot be read, and why.
 pub(crate) fn ready(folder: &Path, registry: &Embedded) -> Result<()> {
     let read = Source::folder(folder).read()?;
     let known = feeder::known(&registry.folder);
@@ -96,29 +98,29 @@ pub(crate) fn ready(folder: &Path, registry: &Embedded) -> Result<()> {
     }
     let why: Vec<String> = read.problems.iter().map(|one| Wrong::from(one).line).collect();
     bail!(
-        "{} cannot be used, and what is guarded by it is not known; mend or remove it: {}",
+        "{} cannot be read, so it is unknown what it guards; correct or remove it: {}",
         unknown.join(", "),
         why.join("; ")
     );
 }
 
-/// Whether a path is of what is written while everything runs.
+/// Whether a path is one that is written while the mesh runs.
 fn is_own(path: &Path) -> bool {
     let parts: Vec<&str> = path.components().filter_map(|part| part.as_os_str().to_str()).collect();
     parts.windows(2).any(|pair| matches!(pair, [".tamis", name] if OWN.contains(name)))
 }
 
-/// What is wrong now. Cheap to clone.
+/// The current problems. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Wrongs(Arc<Mutex<Vec<Wrong>>>);
 
 impl Wrongs {
-    /// Each in one line.
+    /// The problems, one line each.
     pub(crate) fn lines(&self) -> Vec<String> {
         lock(&self.0).iter().map(|one| one.line.clone()).collect()
     }
 
-    /// Puts them in place of those before, and says which are new.
+    /// Replaces the problems, and returns those that are new.
     fn replace(&self, now: Vec<Wrong>) -> Vec<Wrong> {
         let mut before = lock(&self.0);
         let new = now.iter().filter(|one| !before.contains(one)).cloned().collect();

@@ -1,4 +1,4 @@
-//! What of a folder a registry is sent: every document that can be used, and none that cannot.
+//! The parts of a folder that are sent to a registry: every document that can be used, and no other.
 
 use super::ports::Ports;
 use crate::check::{problems, render};
@@ -8,17 +8,17 @@ use std::path::Path;
 use tamis_api::SourceText;
 use tamis_resources::{Document, Pin, Problem, Resource, parse};
 
-/// Something in the folder that is not as it should be.
+/// A problem of the folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wrong {
-    /// In one line, with its place.
+    /// On one line, with its place.
     pub(crate) line: String,
-    /// As people like to see it.
+    /// With its source text, for people.
     pub(crate) text: String,
 }
 
 impl Wrong {
-    /// One that has nothing to show beside its line.
+    /// A problem without source text.
     pub(crate) fn new(line: impl Into<String>) -> Self {
         let line = line.into();
         Self { text: line.clone(), line }
@@ -33,23 +33,24 @@ impl From<&Problem> for Wrong {
     }
 }
 
-/// What a folder says.
+/// The content of a folder.
 #[derive(Debug, Default)]
 pub(crate) struct Gathered {
-    /// The texts of all documents that can be used, but for locks. What cannot be used is blank lines in them.
+    /// The texts of all documents that can be used, without locks. Documents that cannot be used are
+    /// replaced by blank lines.
     pub(crate) sources: Vec<SourceText>,
-    /// These documents.
+    /// These documents, parsed.
     pub(crate) documents: Vec<Document>,
     /// The locks.
     pub(crate) locks: Vec<Document>,
-    /// Files, and folders, that have more in them than could be used.
+    /// Files and folders of which a part could not be used.
     pub(crate) broken: BTreeSet<String>,
-    /// What is wrong.
+    /// The problems.
     pub(crate) wrongs: Vec<Wrong>,
 }
 
 impl Gathered {
-    /// The pins of the locks, in their order, each with the file that has it.
+    /// The pins of the locks, in their order, each with its file.
     pub(crate) fn pins(&self) -> impl Iterator<Item = (&str, &Pin)> {
         let pins = self.locks.iter().filter_map(|lock| match &lock.resource {
             Resource::FiltersLock(spec) => Some((lock.source.as_str(), &spec.filters)),
@@ -58,13 +59,13 @@ impl Gathered {
         pins.flat_map(|(source, pins)| pins.iter().map(move |pin| (source, pin)))
     }
 
-    /// Whether a file has more in it than could be used.
+    /// Whether a part of a file could not be used.
     pub(crate) fn is_broken(&self, file: &str) -> bool {
         self.broken.iter().any(|one| Path::new(file).starts_with(one))
     }
 }
 
-/// Reads a folder. What is wrong in it never keeps back what is not.
+/// Reads a folder. A problem in one part never holds back another.
 pub(crate) fn gather(folder: &Path, ports: Ports) -> Result<Gathered> {
     let read = ports.read(folder)?;
     let mut gathered = Gathered::default();
@@ -128,11 +129,12 @@ impl Gathered {
         }
     }
 
-    /// A part of a file as it is sent: itself, or as many blank lines.
+    /// A part of a file as it is sent: its text, or as many blank lines.
     fn part(&mut self, name: &str, part: &Part, seen: &mut BTreeMap<String, String>) -> String {
         let (documents, problems) = parse(name, &part.text);
         if let Some(problem) = problems.first() {
-            // Told already, unless the file was sound a moment ago, or is sound as a whole alone.
+            // Already reported, unless the file was sound a moment ago, or only the file as a whole is
+            // sound.
             if self.broken.insert(name.to_owned()) {
                 let message = &problem.message;
                 let line = part.line + problem.place.line.saturating_sub(1);
@@ -150,7 +152,7 @@ impl Gathered {
                 let line = part.line;
                 self.broken.insert(name.to_owned());
                 self.wrongs.push(Wrong::new(format!(
-                    "{name}:{line}: {key} is there twice, the first time in {first}; keep one of them"
+                    "{name}:{line}: {key} exists twice, first in {first}; keep one of them"
                 )));
                 return part.blank();
             }
@@ -161,12 +163,12 @@ impl Gathered {
     }
 }
 
-/// `Kind/namespace/name`, as a registry knows documents.
+/// `Kind/namespace/name`, the key of a document in a registry.
 pub(crate) fn key(document: &Document) -> String {
     format!("{}/{}", document.kind(), document.key())
 }
 
-/// A document of a text, with the line that begins it.
+/// The text of one document, with the line that begins it.
 struct Part {
     /// Number of its first line, from 1.
     line: usize,
@@ -174,14 +176,14 @@ struct Part {
 }
 
 impl Part {
-    /// As many lines with nothing in them, so that places in what comes after stay what they are.
+    /// The same number of empty lines, so that places in later documents stay right.
     fn blank(&self) -> String {
         let lines = self.text.split_inclusive('\n').enumerate();
         lines.map(|(index, line)| if index == 0 && ends(line) { "---\n" } else { "\n" }).collect()
     }
 }
 
-/// A line that begins so always ends a document (YAML 1.2.2 §9.1.2), whatever it stands in.
+/// Whether a line ends a document (YAML 1.2.2 §9.1.2): such a line always does, whatever it is inside of.
 fn ends(line: &str) -> bool {
     let rest = line.strip_prefix("---").or_else(|| line.strip_prefix("..."));
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))

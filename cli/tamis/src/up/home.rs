@@ -1,7 +1,8 @@
-//! `.tamis` belongs to one folder in one place: its keys are not taken along with a copy of the folder.
+//! `.tamis` belongs to one folder in one place: a copy of the folder does not take its keys along.
 //!
-//! A copy has other inodes than what it was made of, and a folder that was handed around has those of another machine. So the
-//! folder keeps a note of which `.tamis` it is; one without that note is not believed when there are keys in it.
+//! A copy has other inodes than the original, and a folder that was passed on has those of another machine.
+//! So the folder contains a note of its own identity; a `.tamis` with keys and without a matching note is
+//! not trusted.
 
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -13,10 +14,10 @@ use tamis_node::private;
 
 /// The note's name.
 const HOME: &str = "home.json";
-/// What makes a `.tamis` one that is not to be shared: keys, and what was written under them.
+/// Entries that make a `.tamis` private to one place: keys, and what was written under them.
 const OWN: [&str; 7] = ["keys", "certs", "registry", "state", "cache", "access", "token"];
 
-/// Which `.tamis` it is.
+/// The identity of a `.tamis`.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Home {
     /// The folder that it was made for.
@@ -25,21 +26,22 @@ struct Home {
     inode: u64,
 }
 
-/// Whether a `.tamis` that came from elsewhere is taken all the same.
+/// Whether a `.tamis` from another place is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Elsewhere {
-    /// It is refused.
+    /// It is not.
     Refuse,
-    /// It is: the folder was moved, and nobody else has it.
+    /// It is: the folder was moved, and there is no other copy.
     Adopt,
 }
 
-/// Makes the `.tamis` of a folder if there is none, and takes the rights of others from what is there.
+/// Makes the `.tamis` of a folder if it does not exist, and removes the rights of others from what it
+/// contains.
 pub(crate) fn open(folder: &Path, elsewhere: Elsewhere) -> Result<()> {
     let dot = folder.join(".tamis");
     let shown = dot.display();
     if dot.is_symlink() {
-        bail!("{shown} is a link; what keys lie in is to be a folder of {}", folder.display());
+        bail!("{shown} is a symbolic link; keys must be in a real folder of {}", folder.display());
     }
     let is_new = !dot.exists();
     private::folder(&dot).with_context(|| format!("{shown} cannot be used"))?;
@@ -56,13 +58,12 @@ pub(crate) fn open(folder: &Path, elsewhere: Elsewhere) -> Result<()> {
     if !own && elsewhere == Elsewhere::Refuse {
         let of = before.map(|before| format!(" of {}", before.folder)).unwrap_or_default();
         bail!(
-            "{shown} is a copy{of}: its keys and tokens are not to be shared, and code it has compiled is not to be \
-             believed. `rm -r {shown}`, and `tamis up` makes new ones; if the folder was moved and nobody else has it, \
-             `tamis up {} --adopt`",
+            "{shown} is a copy{of}: its keys and tokens must not be shared, and its compiled code cannot be trusted. Remove it with `rm -r {shown}`, and `tamis up` makes a new one; if the folder was moved and there is no other copy, run `tamis up {} --adopt`",
             folder.display()
         );
     }
-    private::narrow(&dot).with_context(|| format!("{shown} cannot be kept from others"))?;
+    private::narrow(&dot)
+        .with_context(|| format!("{shown} cannot be made private to its owner"))?;
     if before.as_ref() != Some(&now) {
         let text = serde_json::to_vec_pretty(&now)?;
         private::file(&note)
@@ -72,7 +73,7 @@ pub(crate) fn open(folder: &Path, elsewhere: Elsewhere) -> Result<()> {
     Ok(())
 }
 
-/// What to be told of a `.tamis` that a command reads but does not own: that it is a copy.
+/// For commands that read a `.tamis` without owning it: whether it is a copy.
 pub(crate) fn is_copy(folder: &Path) -> bool {
     let dot = folder.join(".tamis");
     let (Ok(about), Ok(text)) = (fs::metadata(&dot), fs::read(dot.join(HOME))) else {
@@ -116,7 +117,7 @@ mod tests {
             let why = open(&copied, Elsewhere::Refuse).unwrap_err().to_string();
             assert!(why.contains("is a copy of /") && why.contains("rm -r"), "{why}");
             assert!(is_copy(&copied) && !is_copy(&shop));
-            // Without its note it is believed no more than with it.
+            // Without its note it is not trusted either.
             fs::remove_file(copied.join(".tamis/home.json")).unwrap();
             assert!(open(&copied, Elsewhere::Refuse).is_err());
             fs::remove_dir_all(copied.join(".tamis")).unwrap();
@@ -124,7 +125,7 @@ mod tests {
             fs::remove_dir_all(&copied).unwrap();
         }
 
-        // Moved, it is the same; and what its owner says is theirs, is.
+        // Once moved it is still the same; and `--adopt` makes it the owner's.
         let moved = root.path().join("moved");
         fs::rename(&shop, &moved).unwrap();
         open(&moved, Elsewhere::Refuse).unwrap();
@@ -141,7 +142,7 @@ mod tests {
         fs::create_dir(&keys).unwrap();
         std::os::unix::fs::symlink(&keys, shop.join(".tamis")).unwrap();
         assert!(open(&shop, Elsewhere::Adopt).is_err());
-        // What others put there without keys is fine: a lock, say.
+        // Content without keys, such as a lock, may come from others.
         let other = root.path().join("other");
         fs::create_dir_all(other.join(".tamis")).unwrap();
         fs::write(other.join(".tamis/filters.lock.yaml"), "x").unwrap();

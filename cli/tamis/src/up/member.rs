@@ -1,10 +1,10 @@
-//! The proxies of a folder, and who they are.
+//! The proxies of a folder, and their identities.
 
 use crate::check;
 use anyhow::{Result, bail};
 use tamis_resources::{Document, IdentityFiles, NodeName, Resource};
 
-/// A proxy, with what it shows the registry.
+/// A proxy, with the certificate that it shows to the registry.
 #[derive(Debug)]
 pub(crate) struct Member {
     /// Its name.
@@ -15,7 +15,7 @@ pub(crate) struct Member {
     pub(crate) files: IdentityFiles,
 }
 
-/// Every proxy the documents plan.
+/// Every proxy that the documents declare.
 pub(crate) fn members(documents: &[Document]) -> Result<Vec<Member>> {
     check::nodes(documents).into_iter().map(|name| member(name, documents)).collect()
 }
@@ -37,7 +37,7 @@ fn member(name: NodeName, documents: &[Document]) -> Result<Member> {
             Ok(Member { name, identity: identity.clone(), files: files.clone() })
         }
         _ => bail!(
-            "{name} has no identity, so the registry lets nobody be it; write into its document, for example: \
+            "{name} has no identity, so the registry accepts no proxy of that name; write into its document, for example: \
              identity: spiffe://local.example/{key}, \
              tls: {{ certificate: .tamis/certs/{short}.crt, key: .tamis/certs/{short}.key, ca: .tamis/certs/ca.crt }} \
              (`tamis up` makes the files)",

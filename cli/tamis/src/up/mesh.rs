@@ -21,17 +21,17 @@ use tamis_proxy::ProxyOptions;
 use tamis_resources::NodeName;
 use tamis_trust::DirectorKeys;
 
-/// How often proxies report: whoever asks the registry is sitting in front of them.
+/// Interval between reports of proxies: short, since the user of the registry sits in front of them.
 const REPORT: Duration = Duration::from_secs(2);
 
-/// Proxies that run.
+/// The running proxies.
 pub(crate) struct Mesh {
     nodes: Vec<Arc<Node>>,
     following: Vec<(Following, CertificateWatch)>,
     run: Option<RunFolder>,
 }
 
-/// Starts every proxy, as the registry wants it.
+/// Starts every proxy that the registry has a plan for.
 pub(crate) fn start(
     folder: &Path,
     members: &[Member],
@@ -42,8 +42,8 @@ pub(crate) fn start(
     let shared = shared(folder)?;
     let (access, state) = (folder.join(".tamis/access"), folder.join(".tamis/state"));
     private::folder(&access).with_context(|| format!("{}", access.display()))?;
-    // What a proxy kept is for the day its registry does not answer. This one runs in this process and knows better, from
-    // the first address on that a proxy listens on.
+    // The state that a proxy keeps is for a registry that does not respond. This one runs in the same
+    // process and has newer plans, beginning with the addresses to listen on.
     if state.exists() {
         fs::remove_dir_all(&state)
             .with_context(|| format!("{} cannot be removed", state.display()))?;
@@ -80,7 +80,8 @@ pub(crate) fn start(
     Ok(mesh)
 }
 
-/// With compiled code kept in the folder, where that can be trusted; without it filters are compiled at each start.
+/// Options shared by the proxies: compiled code is kept in the folder if that can be trusted; otherwise
+/// filters are compiled at each start.
 fn shared(folder: &Path) -> Result<Shared> {
     let code = folder.join(".tamis/cache");
     let cached = user_state::folder().and_then(|state| {
@@ -98,7 +99,7 @@ fn shared(folder: &Path) -> Result<Shared> {
 
 fn proxy(access: &Path, name: &NodeName, name_generation: bool) -> Result<ProxyOptions> {
     let records = RecordFile::open(Some(access), 0o600)?;
-    // Sidecars of a laptop share its cores.
+    // The sidecars of a laptop share its cores.
     let workers = match name {
         NodeName::Gateway { .. } => NonZeroUsize::new(2),
         NodeName::Sidecar { .. } => NonZeroUsize::new(1),
@@ -135,7 +136,7 @@ impl Mesh {
         &self.nodes
     }
 
-    /// The first clear-text listener of a gateway.
+    /// The address of the first clear-text listener of a gateway.
     pub(crate) fn entrance(&self) -> Option<String> {
         let gateways =
             self.nodes.iter().filter(|node| matches!(node.name(), NodeName::Gateway { .. }));
@@ -163,7 +164,7 @@ impl Mesh {
         self.nodes.iter().map(describe).collect()
     }
 
-    /// Ends all proxies, the entrance first.
+    /// Ends all proxies, the gateway first.
     pub(crate) fn end(self, deadline: Duration) {
         drop(self.following);
         for node in &self.nodes {

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use tamis_node::private;
 use tamis_transport::Address;
 
-/// What `up` takes.
+/// Arguments of `up`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Folder of resources.
@@ -41,23 +41,25 @@ pub(crate) struct Arguments {
     /// Prepare keys, certificates, filters and pins, and stop.
     #[arg(long)]
     prepare: bool,
-    /// Added to every port of the folder, so that a second mesh runs beside another.
+    /// Number added to every port of the folder, so that a second mesh can run on the same machine.
     #[arg(long, default_value_t = 0, value_name = "NUMBER")]
     port_offset: u16,
-    /// Address of the registry that runs beside; 127.0.0.1:5000, or any free port when somebody is there, when not said.
+    /// Address of the registry that runs in the same process; default: 127.0.0.1:5000, or a free port if
+    /// that is in use.
     #[arg(long, value_name = "ADDRESS")]
     registry: Option<Address>,
-    /// Take the .tamis of a folder that was moved here from another disk or machine; nobody else has it.
+    /// Accept the .tamis of a folder that was moved here from another disk or machine; there must be no
+    /// other copy.
     #[arg(long)]
     adopt: bool,
-    /// Responses name the generation that served them (`x-tamis-generation`).
+    /// Add the generation that served a request to its response (`x-tamis-generation`).
     #[arg(long)]
     name_generation: bool,
 }
 
-/// Between two pictures of the live view.
+/// Interval between two frames of the live view.
 const PICTURE: Duration = Duration::from_secs(1);
-/// How long connections get to end in.
+/// Time that connections have to end.
 const DRAIN: Duration = Duration::from_secs(3);
 
 /// Runs the mesh until Ctrl-C.
@@ -71,7 +73,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         if let Some(wrong) = &prepared.wrong {
             let shown = folder.display();
             bail!(
-                "{shown} is prepared as far as it can be read: {wrong}; `tamis check {shown}` says more"
+                "{shown} is prepared as far as it can be read: {wrong}; `tamis check {shown}` lists the problems"
             );
         }
         let value = json!({ "event": "prepared", "folder": folder, "store": prepared.store, "token": prepared.token });
@@ -89,12 +91,12 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let feeding = Feeding::start(folder, ports, &members, &prepared.store, &registry, output)?;
     drop(busy);
     let mesh = mesh::start(folder, &members, &registry, arguments.name_generation, output)?;
-    // Until here Ctrl-C ends the process at once: nothing is under way that could be finished.
+    // Until here Ctrl-C ends the process at once: there is nothing in progress to finish.
     let ending = Ending::new()?;
-    // What was made since the start, by whatever wrote it.
+    // Also covers files that were made since the start.
     let dot = folder.join(".tamis");
     private::narrow(&dot)
-        .with_context(|| format!("{} cannot be kept from others", dot.display()))?;
+        .with_context(|| format!("{} cannot be made private to its owner", dot.display()))?;
     let took = began.elapsed();
     let ask = ask(&registry);
     let tries = tries(folder, &prepared, &mesh, &ask);
@@ -115,14 +117,14 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let mut view = view::View::new(output);
     while !ending.within(PICTURE) {
         if registry.has_ended() {
-            bail!("the registry of the folder ended by itself; its log says why");
+            bail!("the registry of the folder ended unexpectedly; see its log");
         }
         let wrongs = feeding.wrongs().lines();
         let (registry, tries, wrongs) = (&registry.url, &tries, &wrongs);
         view.show(&mesh, &view::Around { registry, wrongs, tries, try_file: &try_file });
     }
     if output == Output::Text {
-        output::note("\nending; Ctrl-C again ends it at once");
+        output::note("\nstopping; press Ctrl-C again to stop at once");
     }
     drop(feeding);
     mesh.end(DRAIN);
@@ -131,31 +133,30 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The proxies of a folder, each of which can be started.
+/// The proxies of a folder; each of them can be started.
 fn members(folder: &Path, prepared: &prepare::Prepared) -> Result<Vec<Member>> {
     let shown = folder.display();
     if prepared.documents.is_empty() && prepared.wrong.is_none() {
         bail!(
-            "{shown} has no documents: no *.yaml, no *.yml; `examples/shop` of the sources is a mesh to start from"
+            "{shown} has no documents: it contains no *.yaml or *.yml file; `examples/shop` of the sources is a mesh to start from"
         );
     }
     let members = member::members(&prepared.documents)?;
     if members.is_empty() {
         bail!(
-            "{shown} plans no proxy: it has neither a Gateway nor a Service with a sidecar{why}; \
-             `tamis check {shown}` says more",
+            "{shown} declares no proxy: it has neither a Gateway nor a Service with a sidecar{why}; `tamis check {shown}` lists the problems",
             why = prepared.wrong.as_deref().map(|why| format!(" ({why})")).unwrap_or_default(),
         );
     }
     Ok(members)
 }
 
-/// What commands need to know to ask the registry, as a shell takes it.
+/// The variables with which commands reach the registry, as a shell takes them.
 fn ask(registry: &Embedded) -> String {
     format!("TAMIS_REGISTRY={} TAMIS_TOKEN=\"$(cat {})\"", registry.url, quoted(&registry.token))
 }
 
-/// What a person may try now: what it shows, and the command.
+/// Things to try now: what each shows, and the command.
 fn tries(
     folder: &Path,
     prepared: &prepare::Prepared,
@@ -184,16 +185,16 @@ fn tries(
             ),
         ));
         tries.push((
-            format!("{name} as it was before; the folder keeps the upgrade until its lock changes"),
+            format!("{name} back to its previous version; the folder keeps the upgrade until its lock changes"),
             format!("{ask} {tamis} rollback '*' {name} --confirm"),
         ));
         tries.push((
-            format!("{name} tampered with: nobody is sent it, and what runs goes on"),
+            format!("{name} tampered with: no proxy receives it, and what runs keeps running"),
             format!("printf '\\0' >> {}", quoted(&file)),
         ));
     }
     tries.push((
-        "who runs what, as the registry knows it".to_owned(),
+        "what each proxy runs, as reported to the registry".to_owned(),
         format!("{ask} {tamis} status"),
     ));
     tries
@@ -207,7 +208,7 @@ fn next(version: &str) -> String {
     }
 }
 
-/// A path as a shell takes it.
+/// A path quoted for a shell.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);

@@ -1,4 +1,4 @@
-//! The same mesh once more on the same machine: every port of the folder, moved by a number.
+//! A second instance of the same mesh on one machine: every port of the folder, moved by a number.
 
 use anyhow::{Context as _, Result, bail};
 use std::collections::BTreeMap;
@@ -7,12 +7,12 @@ use std::path::Path;
 use tamis_node::{Documents, Source};
 use tamis_resources::{Document, Resource, parse};
 
-/// By how much ports are moved.
+/// The number that ports are moved by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ports {
     /// Added to every port that the folder's proxies listen on.
     pub(crate) offset: u16,
-    /// Whether the applications are this command's, so that theirs move as well.
+    /// Whether this command runs the applications, so that their ports move too.
     pub(crate) apps: bool,
 }
 
@@ -31,13 +31,13 @@ impl Ports {
             let path = folder.join(&name);
             let text = std::fs::read_to_string(&path)
                 .with_context(|| format!("{} cannot be read", path.display()))?;
-            // What is wrong with the file is known from before.
+            // The problems of the file have been reported before.
             read.documents.extend(parse(&name, &self.moved(&name, &text)?).0);
         }
         Ok(read)
     }
 
-    /// A text of documents with its ports moved; everything else stays where it is.
+    /// A text of documents with its ports moved and everything else unchanged.
     pub(crate) fn moved(self, name: &str, text: &str) -> Result<String> {
         if self.offset == 0 {
             return Ok(text.to_owned());
@@ -60,7 +60,7 @@ impl Ports {
         Ok(moved)
     }
 
-    /// Where a document has ports that are listened on.
+    /// The places of a document's listening ports.
     fn pointers(self, document: &Document) -> Vec<String> {
         let mut pointers = Vec::new();
         match &document.resource {
@@ -146,7 +146,7 @@ spec:
             .replace("15001", "25001")
             .replace("[::1]:9002", "[::1]:19002");
         assert_eq!(moved, wanted);
-        // Applications that run already stay where they are.
+        // Applications that already run keep their ports.
         let elsewhere = Ports { apps: false, ..ports }.moved("a.yaml", TEXT).unwrap();
         assert!(elsewhere.contains("'127.0.0.1:9001'") && elsewhere.contains("[::1]:9002"));
         assert_eq!(Ports { offset: 0, apps: true }.moved("a.yaml", TEXT).unwrap(), TEXT);

@@ -1,6 +1,7 @@
 //! What a folder needs before its first start: keys, certificates, signed filters, pins, tokens.
 //!
-//! Everything goes into `.tamis/` beside the documents, and only what a document names and nobody made yet is made.
+//! Everything goes into `.tamis/` of the folder, and only what a document names and does not exist yet is
+//! made.
 
 use super::home::{self, Elsewhere};
 use super::ports::Ports;
@@ -19,22 +20,22 @@ use tamis_node::private;
 use tamis_resources::{Document, FiltersLockSpec, IdentityFiles, Pin, Resource};
 use tamis_trust::{Digest, PrivateKey};
 
-/// A folder that can be run.
+/// A prepared folder.
 pub(crate) struct Prepared {
     /// Its documents.
     pub(crate) documents: Vec<Document>,
-    /// What is wrong with the first document that cannot be used.
+    /// The problem of the first document that cannot be used.
     pub(crate) wrong: Option<String>,
     /// Where signed filters are.
     pub(crate) store: PathBuf,
-    /// A token of the sample issuer, if a filter asks for tokens.
+    /// A token of the sample issuer, if a filter requires tokens.
     pub(crate) token: Option<String>,
     /// The built-in filters: name, version, component on disk.
     filters: Vec<(String, String, PathBuf)>,
 }
 
 impl Prepared {
-    /// A filter that is nice to show an upgrade with.
+    /// A filter that suits the demonstration of an upgrade.
     pub(crate) fn upgradable(&self) -> Option<(String, String, PathBuf)> {
         let found = self.filters.iter().find(|(name, _, _)| name == "tamis/retry");
         found.or_else(|| self.filters.first()).cloned()
@@ -48,7 +49,7 @@ pub(crate) fn run(
     elsewhere: Elsewhere,
     output: Output,
 ) -> Result<Prepared> {
-    // Before anything is made: a folder that is not there gets no `.tamis`.
+    // Before anything is made: a folder that does not exist gets no `.tamis`.
     let read = ports.read(folder).context("no resources to run; name their folder")?;
     if !read.documents.is_empty() || folder.join(".tamis").exists() {
         home::open(folder, elsewhere)?;
@@ -83,12 +84,12 @@ impl Maker<'_> {
         }
     }
 
-    /// Whether `name` is a path this command may make, and is not there yet.
+    /// Whether `name` is a path that this command may create and that does not exist.
     fn is_missing(&self, name: &str) -> bool {
         name.starts_with(".tamis/") && !name.contains("..") && !self.folder.join(name).exists()
     }
 
-    /// Whether a certificate that this command makes is good for less than a third of its time.
+    /// Whether less than a third of the validity of a certificate made by this command is left.
     fn is_old(&self, name: &str) -> bool {
         let left = certificates::days_left(&self.folder.join(name));
         name.starts_with(".tamis/") && left.is_some_and(|days| days < certificates::DAYS / 3)
@@ -155,16 +156,18 @@ impl Maker<'_> {
         Ok(())
     }
 
-    /// The certificate authority, made at the first need. Its key stays beside it, readable by its owner alone.
+    /// The certificate authority, made when first needed. Its key is stored next to it, readable by its
+    /// owner only.
     fn authority(&self, ca: &str) -> Result<Issuer<'static, KeyPair>> {
         if self.is_missing(ca) {
             certificates::make_authority(&self.path(ca)?)?;
-            self.say(&format!("made {ca}, the authority of this folder"));
+            self.say(&format!("made {ca}, the certificate authority of this folder"));
         }
         certificates::authority(&self.folder.join(ca))
     }
 
-    /// The key that signs the built-in filters: the first of the trust policies whose file is under `.tamis/`.
+    /// The key that signs the built-in filters: the first of the trust policies whose file is under
+    /// `.tamis/`.
     fn signing_key(&self, documents: &[Document]) -> Result<Option<PrivateKey>> {
         let mut first = None;
         for document in documents {
@@ -184,7 +187,7 @@ impl Maker<'_> {
         Ok(first)
     }
 
-    /// Key sets that filters name, and a token their issuer signs.
+    /// Key sets that filters name, and a token that their issuer signs.
     fn tokens(&self, documents: &[Document]) -> Result<Option<String>> {
         let mut token = None;
         for document in documents {
@@ -216,7 +219,7 @@ impl Maker<'_> {
         Ok(token)
     }
 
-    /// Signs the built-in filters that documents attach and pins what nobody pinned.
+    /// Signs the built-in filters that documents attach, and pins those without a pin.
     fn filters(
         &self,
         documents: &[Document],
@@ -249,7 +252,7 @@ impl Maker<'_> {
             let digest = Digest::of(&manifest).to_string();
             let mine = pins.iter().position(|pin| pin.filter == name && pin.service == "*");
             let pinned = mine.and_then(|index| pins.get(index));
-            // Someone who pinned another version or put another file there meant it.
+            // A pin of another version, or another file there, is deliberate.
             let keep = pinned.is_some_and(|pin| pin.digest != digest) && file.exists();
             if !keep && !artifact::is_there(&file, &manifest, component) {
                 artifact::write(&file, component, &manifest, &[key])?;
@@ -278,7 +281,7 @@ impl Maker<'_> {
     }
 }
 
-/// Pins there are, in the order of the files.
+/// Existing pins, in the order of the files.
 fn pins(documents: &[Document]) -> Vec<Pin> {
     let locks = documents.iter().filter_map(|document| match &document.resource {
         Resource::FiltersLock(spec) => Some(spec.filters.clone()),

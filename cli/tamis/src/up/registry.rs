@@ -17,19 +17,19 @@ use tamis_server::{Options, Registry, ServerError, Storage, TlsFiles};
 use tamis_transport::Address;
 use tamis_trust::DirectorKeys;
 
-/// Where `tamis` looks for a registry when nobody says where it is.
+/// The address at which `tamis` looks for a registry by default.
 const USUAL: &str = "127.0.0.1:5000";
 /// Any free port.
 const FREE: &str = "127.0.0.1:0";
-/// How long connections get to end in: those of proxies are closed by then.
+/// Time that connections have to end: those of proxies are closed by then.
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// A registry that runs in this process.
 pub(crate) struct Embedded {
     registry: Registry,
-    /// Where it answers.
+    /// Its address.
     pub(crate) url: String,
-    /// The file with the token that may do everything.
+    /// The file with the token that has all rights.
     pub(crate) token: PathBuf,
     /// Its folder.
     pub(crate) folder: PathBuf,
@@ -37,12 +37,12 @@ pub(crate) struct Embedded {
     pub(crate) proxies: String,
     /// Its SPIFFE id.
     pub(crate) identity: String,
-    /// Held as long as it runs: what proxies keep is of one registry.
+    /// Lock held while it runs: the state of proxies belongs to one registry.
     _only: File,
 }
 
 impl Embedded {
-    /// Starts it: at that address, or else where registries usually are, or on a free port if somebody else is there.
+    /// Starts it: at that address; without one at the usual address, or on a free port if that is in use.
     pub(crate) fn start(
         folder: &Path,
         members: &[Member],
@@ -57,9 +57,9 @@ impl Embedded {
             let any: Address = FREE.parse()?;
             let options = Options {
                 proxies: Some((any, tls.clone())),
-                // On one's own machine a version is signed again and again until it is right.
+                // On a developer's machine a version is signed again and again until it is right.
                 limits: Limits { versions: Versions::Mutable, ..Limits::default() },
-                // Whoever may do more asks nobody there: nobody else is there to be asked.
+                // An approval of growth needs a second person, and there is only one.
                 rules: Rules { growth_approvals: 0, ..Rules::default() },
                 drain: DRAIN,
                 ..Options::new(Storage::folder(&kept), listen.clone(), Arc::new(Engine))
@@ -73,32 +73,32 @@ impl Embedded {
         };
         let registry = registry.context("the registry of the folder does not start")?;
         let Some(proxies) = registry.proxies_address().map(ToString::to_string) else {
-            bail!("the registry of the folder listens to no proxies");
+            bail!("the registry of the folder has no address for proxies");
         };
         let url = format!("http://{}", registry.address());
         fs::write(kept.join("address"), format!("{url}\n"))
             .with_context(|| format!("{} cannot be written", kept.join("address").display()))?;
         let token = kept.join("admin.token");
-        // The journal has configurations in it, and those have secrets in them.
+        // The journal contains configurations, and those contain secrets.
         private::narrow(&kept)
-            .with_context(|| format!("{} cannot be kept from others", kept.display()))?;
+            .with_context(|| format!("{} cannot be made private to its owner", kept.display()))?;
         Ok(Self { registry, url, token, folder: kept, proxies, identity, _only: only })
     }
 
-    /// The keys it signs assignments with.
+    /// The keys that sign its assignments.
     pub(crate) fn keys(&self) -> Result<DirectorKeys> {
         let path = self.registry.director_document();
         let text = fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
         DirectorKeys::from_json(&text).with_context(|| format!("{}", path.display()))
     }
 
-    /// Whether it ended by itself, which it never should.
+    /// Whether it ended, which it should not do by itself.
     pub(crate) fn has_ended(&self) -> bool {
         self.registry.has_ended()
     }
 }
 
-/// An address with its port moved; as it is when there is no such port.
+/// An address with its port moved; unchanged when the result is not a port.
 fn moved(address: Address, offset: u16) -> Address {
     match address {
         Address::Tcp(mut address) => {
@@ -109,7 +109,7 @@ fn moved(address: Address, offset: u16) -> Address {
     }
 }
 
-/// Makes sure that nobody else runs this folder.
+/// Makes sure that no other process runs this folder.
 fn only(kept: &Path) -> Result<File> {
     let path = kept.join("up.lock");
     let file = File::options().create(true).truncate(false).write(true).open(&path);
@@ -125,12 +125,12 @@ fn only(kept: &Path) -> Result<File> {
     }
 }
 
-/// A certificate of the folder's authority for this start, and the SPIFFE id in it.
+/// A certificate of the folder's authority for this start, and its SPIFFE id.
 fn certificate(folder: &Path, kept: &Path, members: &[Member]) -> Result<(TlsFiles, String)> {
-    let Some(first) = members.first() else { bail!("there are no proxies to be a registry for") };
+    let Some(first) = members.first() else { bail!("there are no proxies that need a registry") };
     if let Some(other) = members.iter().find(|one| one.files.ca != first.files.ca) {
         bail!(
-            "{} is of the authority {} and {} of {}; the proxies of one folder need one authority",
+            "{} uses the authority {}, and {} uses {}; all proxies of one folder need the same authority",
             first.name,
             first.files.ca,
             other.name,
@@ -139,7 +139,7 @@ fn certificate(folder: &Path, kept: &Path, members: &[Member]) -> Result<(TlsFil
     }
     let domain = first.identity.strip_prefix("spiffe://").and_then(|id| id.split('/').next());
     let Some(domain) = domain else {
-        bail!("the identity {} of {} is no SPIFFE id", first.identity, first.name);
+        bail!("the identity {} of {} is not a SPIFFE id", first.identity, first.name);
     };
     let identity = format!("spiffe://{domain}/registry");
     let ca = folder.join(&first.files.ca);

@@ -1,4 +1,4 @@
-//! What is proposed to try.
+//! The commands that are suggested.
 
 use super::*;
 

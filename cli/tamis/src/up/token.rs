@@ -1,4 +1,4 @@
-//! Tokens of the sample issuer (RFC 7515, ES256), so that a filter that asks for tokens can be tried at once.
+//! Tokens of the sample issuer (RFC 7515, ES256), to try a filter that requires tokens.
 
 use anyhow::{Context as _, Result, anyhow};
 use aws_lc_rs::rand::SystemRandom;
@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Name of the key in the key set.
 const KEY_ID: &str = "sample";
-/// How long a token is good for: a working day.
+/// How long a token is valid: a working day.
 const SECONDS: u64 = 12 * 3600;
 
 /// A key of the sample issuer.
@@ -29,7 +29,7 @@ impl Key {
         Self::of(made.as_ref().to_vec())
     }
 
-    /// A key made before.
+    /// A key that was stored.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let pkcs8 = std::fs::read(path).with_context(|| format!("{}", path.display()))?;
         Self::of(pkcs8).with_context(|| format!("{} is no key", path.display()))

@@ -1,4 +1,5 @@
-//! The live view: what runs where, how busy it is, how well it does. It fits the terminal, whatever its size.
+//! The live view: what runs where, how busy it is, how well it does. It fits the terminal, whatever its
+//! size.
 
 use super::mesh::Mesh;
 use crate::output::{self, Output};
@@ -11,10 +12,11 @@ use tamis_exchange::Circuit;
 use tamis_node::Node;
 use tamis_proxy::TrafficCounts;
 
-/// Pictures that rates are taken over: with one a second, ten seconds. A request by hand stays to be seen.
+/// Frames that rates are taken over: at one a second, ten seconds. A single request stays visible that
+/// long.
 const WINDOW: usize = 10;
 
-/// Draws itself over and over on a terminal, and stays silent elsewhere.
+/// Draws itself repeatedly on a terminal, and is silent elsewhere.
 pub(crate) struct View {
     live: bool,
     began: Instant,
@@ -29,23 +31,23 @@ struct Seen {
     retries: u64,
 }
 
-/// What is printed once everything runs.
+/// The text printed once everything runs.
 pub(crate) fn banner(mesh: &Mesh, took: Duration, ask: &str, tries: &[(String, String)]) -> String {
     let mut text =
-        format!("{} proxies serve after {:.1} s\n\n", mesh.nodes().len(), took.as_secs_f64());
+        format!("{} proxies serving after {:.1} s\n\n", mesh.nodes().len(), took.as_secs_f64());
     for node in mesh.nodes() {
         let _ = writeln!(text, "  {:<28} {}", node.name().to_string(), addresses(node));
     }
     let _ = writeln!(
         text,
-        "\nThe registry they follow answers in a shell that has been told where it is:\n  {ask}\n"
+        "\nTo use their registry in another shell, set these variables first:\n  {ask}\n"
     );
     text.push_str(&try_this(tries));
-    text.push_str("Ctrl-C ends all of it.\n");
+    text.push_str("Ctrl-C stops all of it.\n");
     text
 }
 
-/// Commands to try, each whole on a line of its own.
+/// Commands to try, each on a line of its own.
 pub(crate) fn try_this(tries: &[(String, String)]) -> String {
     let mut text = String::from("Try, in another terminal:\n");
     for (what, command) in tries {
@@ -68,11 +70,11 @@ fn addresses(node: &Node) -> String {
     all.join("  ")
 }
 
-/// What is shown beside the proxies.
+/// What is shown in addition to the proxies.
 pub(crate) struct Around<'a> {
-    /// Where the registry answers.
+    /// The address of the registry.
     pub(crate) registry: &'a str,
-    /// What is wrong in the folder.
+    /// The problems of the folder.
     pub(crate) wrongs: &'a [String],
     /// Commands to try.
     pub(crate) tries: &'a [(String, String)],
@@ -80,7 +82,7 @@ pub(crate) struct Around<'a> {
     pub(crate) try_file: &'a str,
 }
 
-/// The same in half a line.
+/// The addresses of a node in half a line.
 fn places(node: &Node) -> String {
     let generation = node.proxy().generation();
     let place = |one: &tamis_proxy::Listener| format!("{} {}", one.name, one.address);
@@ -103,7 +105,7 @@ impl View {
         let (height, width) = console::Term::stdout().size();
         let up = self.began.elapsed();
         let lines = picture(&rows, around, up, width.into(), height.into());
-        // Home, each line with what was behind it removed, and whatever was below: the picture never scrolls.
+        // Cursor home, the rest of each line erased, and everything below erased: the view never scrolls.
         output::line(&format!("\x1b[2J\x1b[H{}", lines.join("\n")));
     }
 
@@ -156,11 +158,11 @@ impl View {
 /// What is shown of a proxy.
 struct Row {
     name: String,
-    /// How long `traffic` and `retries` took to come about.
+    /// The time over which `traffic` and `retries` were counted.
     seconds: f64,
     traffic: TrafficCounts,
     retries: u64,
-    /// Slots that run what they should, and all.
+    /// Number of slots that run what they should, and of all slots.
     slots: (usize, usize),
     /// Circuits that are not closed.
     open: Vec<String>,
@@ -170,7 +172,7 @@ struct Row {
     addresses: String,
 }
 
-/// Columns of the table beside the name.
+/// Columns of the table without the name.
 const COLUMNS: usize = 55;
 
 impl Row {
@@ -197,7 +199,7 @@ impl Row {
     }
 }
 
-/// A percentage, rounded so that all and none are said of all and none alone; nothing of nothing.
+/// A percentage, rounded so that 100 % means all and 0 % means none; empty when there is nothing to count.
 fn share(count: u64, all: u64) -> String {
     match (count.saturating_mul(100)).checked_div(all) {
         None => "–".to_owned(),
@@ -215,8 +217,8 @@ fn took(time: Duration) -> String {
     }
 }
 
-/// The picture, at most `height - 1` lines of at most `width` columns: the cursor stands below. First the table, then what is
-/// wrong, then what there is room for: addresses and whole commands.
+/// The view, at most `height - 1` lines of at most `width` columns: the cursor stands below. First the
+/// table, then problems, then as much as fits: addresses and whole commands.
 fn picture(
     rows: &[Row],
     around: &Around<'_>,
@@ -255,17 +257,16 @@ fn picture(
         rows.iter().flat_map(|row| &row.open).map(|one| format!("~ {one}")).collect();
     marked.extend(wrongs.map(|wrong| format!("! {wrong}")));
     if marked.is_empty() {
-        marked
-            .push("all circuits closed, all slots serving, nothing wrong in the folder".to_owned());
+        marked.push("all circuits closed, all slots serving, no problems in the folder".to_owned());
     }
     lines.push(String::new());
-    // The last line is for where the commands are.
-    let last = format!("{} has commands to try; Ctrl-C ends it", around.try_file);
+    // The last line names the file with the commands.
+    let last = format!("{} has commands to try; Ctrl-C stops everything", around.try_file);
     let left = room.saturating_sub(lines.len() + 1);
     let more = marked.len().saturating_sub(left);
     if more > 0 && left > 0 {
         marked.truncate(left - 1);
-        marked.push(format!("! and {} more; `tamis check` and `tamis status` say what", more + 1));
+        marked.push(format!("! and {} more; `tamis check` and `tamis status` list them", more + 1));
     }
     lines.extend(marked.into_iter().take(left));
     let mut rest = vec![vec![String::new()]];
@@ -285,7 +286,7 @@ fn picture(
     lines
 }
 
-/// As many commands as there is room for, each whole: a terminal wraps it, and it is copied whole.
+/// As many commands as fit, each whole: a terminal wraps a long one, and it is copied whole.
 fn commands(tries: &[(String, String)], width: usize, room: usize, lines: &mut Vec<String>) {
     let wraps = |line: &str| measure_text_width(line).div_ceil(width.max(1)).max(1);
     let mut used = lines.len() + 1;
@@ -304,7 +305,7 @@ fn commands(tries: &[(String, String)], width: usize, room: usize, lines: &mut V
     }
 }
 
-/// What documents name must not move the cursor.
+/// Names from documents must not move the cursor.
 fn plain(line: &str) -> String {
     line.chars().filter(|c| !c.is_control()).collect()
 }

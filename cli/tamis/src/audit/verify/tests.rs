@@ -1,4 +1,4 @@
-//! Proofs of a real journal hold, and hold no more once anything in them is changed.
+//! Proofs of a real journal hold; any change to them is found.
 
 use super::*;
 use tamis_journal::log::{Log, NoteKey};
@@ -93,7 +93,7 @@ fn an_answer_that_says_more_than_its_entries_is_found() {
     refused(|ran| ran.runs[0].from_ms = 1_500);
     refused(|ran| ran.runs[0].until_ms = Some(1_500));
     let said = refused(|ran| ran.service = "shop/b".into());
-    assert!(said.contains("none of shop/b"), "{said}");
+    assert!(said.contains("does not belong to shop/b"), "{said}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What is said when one component is to take the place of another.
+//! The report when one component is to replace another.
 
 use super::*;
 use crate::builtin;
@@ -38,7 +38,7 @@ fn a_component_grows_by_nothing_beyond_itself() {
     assert_eq!((&value["grows"], &value["a"]["name"]), (&json!(false), &json!("acme/retry")));
     let text = compared.text();
     assert!(text.starts_with("acme/retry 2.0.0 -> acme/retry 2.0.0\nsize "), "{text}");
-    assert!(text.ends_with("nothing that it could not do before"), "{text}");
+    assert!(text.ends_with("nothing more than before"), "{text}");
 }
 
 #[test]
@@ -67,10 +67,13 @@ fn what_cannot_be_configured_may_do_more_for_all_anybody_knows() {
     assert!(unknown(&compared.gained) && !unknown(&compared.lost));
     assert!(compared.text().contains("--config"), "{}", compared.text());
     let same = Arguments { b: arguments.a.clone(), ..arguments };
-    assert!(compare(&same).unwrap().gained.is_empty(), "the same octets may do the same");
+    assert!(
+        compare(&same).unwrap().gained.is_empty(),
+        "identical bytes have identical capabilities"
+    );
     std::fs::write(&config, "{").unwrap();
     let said = format!("{:#}", compare(&same).err().unwrap());
-    assert!(said.starts_with("the configuration is no JSON"), "{said}");
+    assert!(said.starts_with("the configuration is not JSON"), "{said}");
 }
 
 #[test]
@@ -80,7 +83,11 @@ fn a_manifest_that_is_not_the_components_is_an_error() {
         format!("{:#}", compare(&arguments(folder, "retry", "telemetry")).err().unwrap())
     };
     signed(&folder, "telemetry", |text| text.replace("acme/telemetry", "nonsense"));
-    assert!(said(&folder).contains("telemetry.wasm is not this component's"), "{}", said(&folder));
+    assert!(
+        said(&folder).contains("telemetry.wasm belongs to another component"),
+        "{}",
+        said(&folder)
+    );
     let octets = std::fs::read(folder.path().join("telemetry.wasm")).unwrap();
     let claims_nothing =
         tamis_trust::build(&octets, &tamis_trust::BuildInput::new("acme/telemetry", "2.0.0"))

@@ -1,4 +1,4 @@
-//! Grants in files, and the names of their fields wherever the engine and the commands speak of them.
+//! Grants in files, and the names of their fields in messages of the engine and the commands.
 
 use super::*;
 use serde_json::Value;
@@ -25,9 +25,9 @@ fn the_grant_of_a_file_is_the_only_one_or_that_of_the_filter() {
     assert_eq!(read(one, None).map(quota), Ok(2));
     assert_eq!(read(TWO, Some("acme/a")).map(quota), Ok(2));
     for (text, filter, says) in [
-        (TWO, None, "holds Grants for acme/a, acme/b"),
-        (TWO, Some("acme/c"), "holds no Grant for acme/c; it has those for acme/a, acme/b"),
-        (one, Some("acme/c"), "holds no Grant for acme/c"),
+        (TWO, None, "contains Grants for acme/a, acme/b"),
+        (TWO, Some("acme/c"), "contains no Grant for acme/c; it has Grants for acme/a, acme/b"),
+        (one, Some("acme/c"), "contains no Grant for acme/c"),
         (
             "kind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: a }\nspec: { ports: [{ port: 80 }], endpoints: [] }\n",
             None,
@@ -48,7 +48,7 @@ fn the_grant_of_a_file_is_the_only_one_or_that_of_the_filter() {
     assert!(said.contains("cannot be read"), "{said}");
 }
 
-/// Paths of all fields of a Grant's `spec`, as `imports.quota.classes`; `*` for names people choose.
+/// Paths of all fields of a Grant's `spec`, as `imports.quota.classes`; `*` for names that people choose.
 fn fields() -> BTreeSet<String> {
     fn walk(schema: &Value, path: &str, found: &mut BTreeSet<String>) {
         let some = schema.get("anyOf").and_then(Value::as_array).into_iter().flatten();
@@ -85,7 +85,7 @@ fn every_field_in_the_table_of_names_is_one_of_a_grant() {
 
 #[test]
 fn every_setting_of_the_engine_can_be_written_in_a_grant() {
-    // What documents call otherwise, because they carry their unit in the value.
+    // Fields that documents call otherwise, because their value carries its unit.
     let named = |name: &str| match name {
         "timeoutMs" => "timeout".to_owned(),
         other => other.to_owned(),
@@ -95,7 +95,7 @@ fn every_setting_of_the_engine_can_be_written_in_a_grant() {
     for (import, settings) in imports.as_object().unwrap() {
         for setting in settings.as_object().unwrap().keys() {
             let path = format!("imports.{import}.{}", named(setting));
-            assert!(fields.contains(&path), "the engine has {path}, a Grant has not");
+            assert!(fields.contains(&path), "the engine has {path}, a Grant does not");
         }
     }
 }
@@ -123,11 +123,11 @@ fn the_grant_that_a_refusal_prints_can_be_written_as_it_stands() {
     }
 }
 
-/// Sources whose messages send people to a grant.
+/// Sources with messages that name fields of a grant.
 const SPEAKING: [&str; 4] =
     ["../../host/engine/src", "../../host/exchange/src", "../../host/node/src", "src"];
 
-/// Words in backticks that stand beside a grant in a message and are no field of it.
+/// Words in backticks that appear in messages about a grant and are not fields of it.
 const OTHERS: [&str; 10] = [
     "kind",
     "tick",
@@ -183,7 +183,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// String literals of a source, before its tests. Comments are none.
+/// String literals of a source, without its tests and comments.
 fn literals(text: &str) -> impl Iterator<Item = &str> {
     let shipped = text.split("#[cfg(test)]").next().unwrap_or_default();
     let lines = shipped.lines().filter(|line| !line.trim_start().starts_with("//"));
@@ -194,7 +194,7 @@ fn quoted(literal: &str) -> impl Iterator<Item = &str> {
     literal.split('`').skip(1).step_by(2)
 }
 
-/// A word that a reader would take for a field: no value that is filled in, no command.
+/// A word that a reader would take for a field: neither a placeholder nor a command.
 fn is_field_like(word: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || ".-:".contains(c);
     word.len() > 2

@@ -1,4 +1,4 @@
-//! What is told of the built-in filters and of what is none.
+//! The report on built-in filters, and on files that are not components.
 
 use super::*;
 use crate::builtin;
@@ -39,7 +39,8 @@ fn a_component_tells_its_hooks_imports_and_what_it_declares() {
     assert_eq!(value["artifact"], Value::Null);
     let text = text(&value, &inspection);
     assert!(
-        text.contains("\nreads      authorization") && text.contains("no manifest beside it"),
+        text.contains("\nreads      authorization")
+            && text.contains("no manifest; `tamis filter sign`"),
         "{text}"
     );
     assert!(text.lines().all(|line| line.len() < 200));
@@ -52,7 +53,7 @@ fn a_configuration_it_refuses_leaves_the_rest_to_be_told() {
     let (value, inspection) = inspect(&arguments(&path, r#"{"rutes":[]}"#)).unwrap();
     assert!(value["declared"]["error"].as_str().unwrap().contains("rutes"));
     assert_eq!(value["hooks"], json!(["router"]));
-    assert!(text(&value, &inspection).contains("say how it is configured with --config"));
+    assert!(text(&value, &inspection).contains("give its configuration with --config"));
 }
 
 #[test]
@@ -71,11 +72,11 @@ fn a_signed_component_tells_its_name_and_whether_it_is_the_one_that_was_signed()
     );
     assert!(text(&value, &inspection).contains("name       acme/retry 2.0.0"));
 
-    // Another component in its place: still a filter, but not the one.
+    // Another component in its place: a filter, but not the signed one.
     std::fs::copy(folder.path().join("telemetry.wasm"), &path).unwrap();
     let (value, inspection) = inspect(&arguments(&path, "{}")).unwrap();
     assert_eq!(value["artifact"]["matches"], json!(false));
-    assert!(text(&value, &inspection).contains("NOT the one in its manifest"));
+    assert!(text(&value, &inspection).contains("does NOT match its manifest"));
     std::fs::write(artifact::beside(&path, ".manifest.json"), "{").unwrap();
     let (value, _) = inspect(&arguments(&path, "{}")).unwrap();
     assert!(value["artifact"]["error"].is_string());
@@ -87,12 +88,12 @@ fn what_is_no_component_is_an_error_that_names_the_file() {
     let path = folder.path().join("x.wasm");
     let said = |config: &str| format!("{:#}", inspect(&arguments(&path, config)).err().unwrap());
     assert!(said("{}").contains("x.wasm cannot be read"), "{}", said("{}"));
-    // A module is WebAssembly and no component.
+    // A module is WebAssembly but not a component.
     for octets in
         [&b"hello"[..], b"", b"\0asm\x01\0\0\0", b"\0asm\x0d\0\x01\0", b"\0asm\x0d\0\x01\0\xff"]
     {
         std::fs::write(&path, octets).unwrap();
         assert!(said("{}").contains("x.wasm: not a filter"), "{}", said("{}"));
     }
-    assert!(said("{").starts_with("--config is no JSON"), "{}", said("{"));
+    assert!(said("{").starts_with("--config is not JSON"), "{}", said("{"));
 }

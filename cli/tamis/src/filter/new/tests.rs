@@ -76,7 +76,7 @@ fn a_folder_is_whole_with_every_blank_filled_and_is_made_once() {
     }
     assert!(folder.join("vendor/tamis/wit/worlds.wit").exists());
     let said = format!("{:#}", make(folder, "acme").unwrap_err());
-    assert!(said.contains("is there already"), "{said}");
+    assert!(said.contains("exists already"), "{said}");
 }
 
 #[test]

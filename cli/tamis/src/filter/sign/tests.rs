@@ -120,7 +120,7 @@ fn what_cannot_be_signed_is_named_and_nothing_is_written() {
         (with(&|one| one.version = "1".to_owned()), ["\"1\"", "MAJOR.MINOR.PATCH"]),
         (
             with(&|one| one.key = vec![here.join("release.pub")]),
-            ["release.pub", "no key to sign with"],
+            ["release.pub", "is not a private key"],
         ),
         (with(&|one| one.store = here.join("in.wasm/store")), ["in.wasm/store", "cannot be made"]),
         (
@@ -147,7 +147,7 @@ fn a_version_that_is_signed_again_with_other_bytes_is_refused_unless_it_is_to_be
     let lock = here.join("filters.lock.yaml");
     let arguments = |replace| Arguments { replace, pin: Some(lock.clone()), ..arguments(here) };
     run(&arguments(false), Output::Json).unwrap();
-    // The same bytes may be signed as often as one likes: the signature differs, the filter does not.
+    // The same bytes may be signed any number of times: the signatures differ, the filter does not.
     run(&arguments(false), Output::Json).unwrap();
     let file = here.join("store/acme-retry-1.2.3.wasm");
     let stored = || (std::fs::read(&file).unwrap(), lock::read(&lock).unwrap().filters);
@@ -157,7 +157,7 @@ fn a_version_that_is_signed_again_with_other_bytes_is_refused_unless_it_is_to_be
     std::fs::write(here.join("in.wasm"), other.unwrap().component).unwrap();
     let refused = said(&arguments(false));
     for part in [
-        "acme/retry 1.2.3 is another filter already",
+        "acme/retry 1.2.3 already names another artifact",
         "acme-retry-1.2.3.wasm",
         "raise the version",
         "--replace",

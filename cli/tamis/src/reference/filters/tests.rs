@@ -1,4 +1,4 @@
-//! The pages of the built-in filters, and that what they print can be used.
+//! The pages of the built-in filters are complete, and what they show works.
 
 use super::*;
 use crate::filter::{configured_under, grants};
@@ -45,7 +45,7 @@ fn every_grant_to_copy_lets_its_filter_start_with_the_configuration_of_its_page(
     }
 }
 
-/// Every reason that a filter's source names is in its README: what a person meets in a record can be looked up.
+/// Every reason in a filter's source is in its README, so that a reader of a record can look it up.
 #[test]
 fn every_reason_of_a_built_in_filter_is_on_its_page() {
     for builtin in builtin::all().unwrap() {

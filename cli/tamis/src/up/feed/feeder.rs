@@ -1,4 +1,4 @@
-//! One pass over a folder: what the registry does not have like that is sent.
+//! One pass over a folder: sends what the registry does not have yet.
 
 use super::Wrongs;
 use crate::change::files;
@@ -19,22 +19,22 @@ use tamis_resources::NodeName;
 use tamis_trust::{Digest, Manifest, bundle_lines};
 use tokio::runtime::Runtime;
 
-/// What of the lock was sent last, in the registry's folder.
+/// The pins of the lock as last sent, in the registry's folder.
 const SENT: &str = "lock.json";
 
-/// Which documents in force came from which file, in the registry's folder.
+/// The file of each document in force, in the registry's folder.
 const KNOWN: &str = "known.json";
 
-/// The documents that a registry has in force from its folder, each with its file.
+/// The documents of this folder that the registry has in force, each with its file.
 pub(super) fn known(registry: &Path) -> BTreeMap<String, String> {
     let text = std::fs::read(registry.join(KNOWN)).ok();
     text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
 }
 
-/// What a pass did.
+/// The result of a pass.
 #[derive(Default)]
 pub(super) struct Done {
-    /// The revision that has the documents that changed.
+    /// The revision with the changed documents.
     revision: Option<u64>,
     pushed: Vec<String>,
     pub(super) pinned: Vec<String>,
@@ -49,7 +49,7 @@ impl Done {
     }
 }
 
-/// A client that knows what it sent.
+/// A client that remembers what it sent.
 pub(super) struct Feeder {
     folder: PathBuf,
     ports: Ports,
@@ -68,7 +68,7 @@ pub(super) struct Feeder {
     known: BTreeMap<String, String>,
     /// Artifacts, with their signatures, that the registry has.
     there: HashSet<(Digest, Digest)>,
-    /// What each pin of the lock was when it was sent, by service and filter.
+    /// The digest of each pin of the lock as it was sent, by service and filter.
     pub(super) pins: BTreeMap<String, String>,
 }
 
@@ -84,11 +84,11 @@ impl Feeder {
         let path = &registry.token;
         let token = std::fs::read_to_string(path).with_context(|| {
             let (path, kept) = (path.display(), registry.folder.display());
-            format!("the token {path} cannot be read; put it back, or remove {kept} to begin anew")
+            format!("the token {path} cannot be read; restore it, or remove {kept} to start from an empty registry")
         })?;
         let options = Options { token: Some(token), ..Options::new(registry.url.parse()?) };
         let sent = registry.folder.join(SENT);
-        // One that is damaged is as good as none: the lock is sent whole.
+        // A damaged file counts as a missing one: the whole lock is sent.
         let pins = std::fs::read(&sent).ok().and_then(|text| serde_json::from_slice(&text).ok());
         Ok(Self {
             folder: folder.to_owned(),
@@ -108,23 +108,23 @@ impl Feeder {
         })
     }
 
-    /// These proxies were started, and no others.
+    /// Sets the proxies that were started.
     pub(super) fn running(mut self, members: &[Member]) -> Self {
         self.running = members.iter().map(|member| member.name.clone()).collect();
         self
     }
 
-    /// Proxies that the documents plan since the start, and those that they plan no more.
+    /// Reports proxies that the documents added since the start, and those that they no longer declare.
     fn members(&self, gathered: &Gathered, done: &mut Done) {
         let planned = nodes(&gathered.documents);
         let new = planned.iter().filter(|name| !self.running.contains(name));
         done.wrongs.extend(new.map(|name| {
-            Wrong::new(format!("{name} is planned and does not run: start `tamis up` again"))
+            Wrong::new(format!("{name} is declared but does not run: restart `tamis up`"))
         }));
-        // What cannot be read may plan it still.
+        // A file that cannot be read may still declare it.
         let gone = self.running.iter().filter(|name| !planned.contains(name));
         done.wrongs.extend(gone.filter(|_| gathered.broken.is_empty()).map(|name| {
-            Wrong::new(format!("{name} runs and is planned no more: start `tamis up` again"))
+            Wrong::new(format!("{name} runs but is no longer declared: restart `tamis up`"))
         }));
     }
 
@@ -142,7 +142,7 @@ impl Feeder {
         self.runtime.block_on(question(&self.client))
     }
 
-    /// Sends what the registry does not have like that.
+    /// Sends what the registry does not have yet.
     pub(super) fn pass(&mut self) {
         if self.stopped {
             return;
@@ -159,8 +159,9 @@ impl Feeder {
         done.wrongs.extend(gathered.wrongs.iter().cloned());
         self.members(gathered, done);
         self.push(gathered, done);
-        // Pins before documents: what a new document attaches is to be there. The first time it is the other way round,
-        // since documents say whose signatures count; and a pin that is refused may have waited for just that.
+        // Pins before documents: what a new document attaches must exist. The first time it is the other
+        // way round, since documents name the trusted keys; and a refused pin may have waited for exactly
+        // that.
         let first = self.applied.is_none();
         let mut refused = if first { Vec::new() } else { self.pin(gathered, done) };
         let changed = self.apply(gathered, done);
@@ -171,16 +172,17 @@ impl Feeder {
         self.unpin(gathered, done);
     }
 
-    /// Puts the documents in force; whether anything was sent.
+    /// Applies the documents; true when something was sent.
     fn apply(&mut self, gathered: &Gathered, done: &mut Done) -> bool {
         if gathered.documents.is_empty() {
             let folder = self.folder.display();
-            done.wrongs.push(Wrong::new(format!("{folder} has no documents; those before stay")));
+            done.wrongs
+                .push(Wrong::new(format!("{folder} has no documents; the previous ones stay")));
             return false;
         }
         let here: BTreeMap<String, String> =
             gathered.documents.iter().map(|one| (key(one), one.source.clone())).collect();
-        // What is gone may have moved into a file that cannot be read and was never known.
+        // A missing document may have moved into a file that cannot be read and was never known.
         let is_known =
             |one: &String| self.known.values().any(|file| Path::new(file).starts_with(one));
         let unknown = gathered.broken.iter().any(|one| !is_known(one));
@@ -195,7 +197,7 @@ impl Feeder {
                 return false;
             }
         };
-        // While something is broken, what is not known to have been elsewhere stays: it may be what is broken.
+        // While a file is broken, documents of unknown origin stay: they may be in that file.
         let prune = gathered.broken.is_empty();
         let sources = gathered.sources.clone();
         let request = ApplyRequest { sources, files, removed, prune, confirm: true };
@@ -223,18 +225,19 @@ impl Feeder {
         }
     }
 
-    /// Keeps which documents in force came from which file, for the next start.
+    /// Stores the file of each document in force, for the next start.
     fn keep_known(&self, done: &mut Done) {
         let kept = serde_json::to_vec(&self.known).map_err(std::io::Error::other);
         let kept = kept.and_then(|bytes| std::fs::write(self.sent.with_file_name(KNOWN), bytes));
         if let Err(error) = kept {
-            let line =
-                format!("which file has which document cannot be kept for a restart: {error}");
+            let line = format!(
+                "the list of documents and their files cannot be stored for a restart: {error}"
+            );
             done.wrongs.push(Wrong::new(line));
         }
     }
 
-    /// Looks at every artifact in the store, and pushes those that the lock pins.
+    /// Reads every artifact in the store, and pushes those that the lock pins.
     fn push(&mut self, gathered: &Gathered, done: &mut Done) {
         let pinned: BTreeSet<&str> = gathered.pins().map(|(_, pin)| pin.digest.as_str()).collect();
         let index: BTreeMap<PathBuf, String> = Store::new(vec![self.store.clone()])
@@ -244,7 +247,10 @@ impl Feeder {
             .collect();
         for (path, digest) in index {
             if let Err(why) = self.artifact(&path, pinned.contains(digest.as_str()), done) {
-                let line = format!("{}: {why}; it is not sent, what runs goes on", path.display());
+                let line = format!(
+                    "{}: {why}; it is not sent, and what runs keeps running",
+                    path.display()
+                );
                 done.wrongs.push(Wrong::new(line));
             }
         }
@@ -255,7 +261,7 @@ impl Feeder {
         let manifest = Manifest::parse(&read.manifest).map_err(|error| error.to_string())?;
         manifest
             .check(&read.component)
-            .map_err(|error| format!("it is not what its manifest says ({error})"))?;
+            .map_err(|error| format!("it does not match its manifest ({error})"))?;
         let stamp = (manifest.digest(), Digest::of(&read.bundles));
         if !pinned || self.there.contains(&stamp) {
             return Ok(());
@@ -263,7 +269,7 @@ impl Feeder {
         let bundles: Vec<Vec<u8>> =
             bundle_lines(&read.bundles).into_iter().map(<[u8]>::to_vec).collect();
         if bundles.is_empty() {
-            return Err("it is signed by nobody; `tamis filter sign` signs".to_owned());
+            return Err("it has no signature; sign it with `tamis filter sign`".to_owned());
         }
         let artifact = Artifact { manifest: read.manifest, component: read.component, bundles };
         let name = manifest.name().to_string();
@@ -294,7 +300,7 @@ impl Feeder {
     }
 }
 
-/// An error in one line.
+/// An error on one line.
 pub(super) fn said(error: &ClientError) -> String {
     one_line(&causes(error))
 }

@@ -1,4 +1,4 @@
-//! Pins: those that a lock changes are sent, those that somebody changed in the registry stay.
+//! Pins: those that the lock changes are sent, those that somebody changed in the registry stay.
 
 use super::feeder::{Done, Feeder, said};
 use crate::filter::artifact::put;
@@ -10,11 +10,11 @@ use tamis_client::ClientError;
 use tamis_node::causes;
 use tamis_resources::Pin;
 
-/// The rule that somebody else has to agree.
+/// The rule that requires another person's approval.
 const APPROVALS: &str = "guard.approvals";
 
 impl Feeder {
-    /// Pins what the lock changed, and says what was refused.
+    /// Sends the pins that the lock changed, and reports those that were refused.
     pub(super) fn pin(&mut self, gathered: &Gathered, done: &mut Done) -> Vec<Wrong> {
         let news: Vec<(&str, &Pin)> = once(gathered)
             .filter(|(_, pin)| self.pins.get(&place(pin)) != Some(&pin.digest))
@@ -44,7 +44,7 @@ impl Feeder {
                 if let Err(error) = self.question(async |client| client.pin(&request).await) {
                     let (why, then) = (said(&error), then(&error));
                     let line = format!(
-                        "{file}: {filter} {version} is not pinned for {service}: {why}; what runs goes on{then}"
+                        "{file}: {filter} {version} is not pinned for {service}: {why}; what runs keeps running{then}"
                     );
                     refused.push(Wrong::new(line));
                     continue;
@@ -57,9 +57,10 @@ impl Feeder {
         refused
     }
 
-    /// Takes out what was sent and is in no lock any more, unless somebody pinned something else meanwhile.
+    /// Removes pins that were sent and are in no lock any more, unless somebody changed them in the
+    /// registry meanwhile.
     pub(super) fn unpin(&mut self, gathered: &Gathered, done: &mut Done) {
-        // A lock may be what is broken.
+        // The broken file may be a lock.
         if !gathered.broken.is_empty() {
             return;
         }
@@ -95,7 +96,7 @@ impl Feeder {
         self.keep(&mut done.wrongs);
     }
 
-    /// Keeps what was sent: a start after this one pins nothing that somebody rolled back.
+    /// Stores what was sent, so that a later start does not repeat a pin that somebody rolled back.
     fn keep(&self, wrongs: &mut Vec<Wrong>) {
         let text = serde_json::to_vec(&self.pins).unwrap_or_default();
         if let Err(error) = put(&self.sent, &text) {
@@ -115,12 +116,11 @@ fn once(gathered: &Gathered) -> impl Iterator<Item = (&str, &Pin)> {
     gathered.pins().filter(move |(_, pin)| seen.insert(place(pin)))
 }
 
-/// What is to be done beside what the registry says.
+/// What to do in addition to the registry's hint.
 fn then(error: &ClientError) -> &'static str {
     let refusals = error.problem().map(|problem| problem.refusals.as_slice()).unwrap_or_default();
     if refusals.iter().any(|one| one.code == APPROVALS) {
-        ". Whoever agrees needs a token with the verb approve, which `tamis registry token create` makes; save the lock again \
-         then"
+        ". An approval needs a token with the verb approve, which `tamis registry token create` makes; afterwards save the lock again"
     } else {
         ""
     }

@@ -20,7 +20,7 @@ fn service(name: &str) -> String {
     )
 }
 
-/// Every change waits for the disk, which others on this machine keep busy too.
+/// Every change waits for the disk, which other tests keep busy too.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct World {
@@ -70,7 +70,7 @@ impl World {
         self.in_force().into_iter().map(|(name, _)| name).collect()
     }
 
-    /// Beside, then renamed, as editors do: a pass sees the file of before or the one of after.
+    /// Writes to another name and renames, as editors do: a pass sees either the old file or the new one.
     fn write(&self, name: &str, text: &str) {
         let (path, beside) = (self.folder.path().join(name), self.folder.path().join("beside"));
         fs::write(&beside, text).unwrap();
@@ -81,7 +81,7 @@ impl World {
         let end = Instant::now() + PATIENCE;
         while !until(self) {
             assert!(Instant::now() < end, "{what}: {:?}", self.feeding.wrongs().lines());
-            // Between two looks; whoever is looked at needs the processor too.
+            // The pause between two checks leaves the processor to the feeder.
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -148,7 +148,7 @@ fn a_component_that_was_changed_is_told_with_its_place() {
     fs::write(store.join("acme-a-1.0.0.wasm"), b"\0asm\0").unwrap();
     world.wait("it is told", |world| {
         let lines = world.feeding.wrongs().lines();
-        lines.iter().any(|line| line.contains("acme-a-1.0.0.wasm: it is not what its manifest"))
+        lines.iter().any(|line| line.contains("acme-a-1.0.0.wasm: it does not match its manifest"))
     });
 }
 

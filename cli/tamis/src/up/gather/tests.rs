@@ -1,4 +1,4 @@
-//! What is sent of folders in which something is wrong.
+//! What is sent of folders with problems.
 
 use super::*;
 use tempfile::TempDir;
@@ -29,7 +29,7 @@ fn keys(gathered: &Gathered) -> Vec<String> {
     gathered.documents.iter().map(key).collect()
 }
 
-/// What is sent parses, and gives the documents that it says.
+/// What is sent parses, and gives the documents that it claims to have.
 fn sound(gathered: &Gathered) {
     let mut sent = Vec::new();
     for SourceText { source, text } in &gathered.sources {
@@ -58,7 +58,7 @@ fn a_document_that_cannot_be_used_keeps_no_other_back_and_has_its_place() {
     sound(&all);
     assert!(all.wrongs[0].line.starts_with("a.yaml:11:3: "), "{:?}", all.wrongs);
     assert!(all.is_broken("a.yaml") && !all.is_broken("c.yaml"));
-    // Places in what is sent are those of the file.
+    // Places in what is sent are the same as in the file.
     let (documents, _) = parse("a.yaml", &all.sources[0].text);
     assert_eq!(documents[1].place("/kind", "").line, 13);
 }
@@ -78,7 +78,7 @@ fn of_documents_that_are_there_twice_the_first_is_sent() {
     sound(&all);
     assert_eq!(
         all.wrongs[0].line,
-        "b.yaml:1: Service/shop/a is there twice, the first time in a.yaml; keep one of them"
+        "b.yaml:1: Service/shop/a exists twice, first in a.yaml; keep one of them"
     );
     assert_eq!(all.pins().count(), 1, "a lock counts wherever it stands");
 }

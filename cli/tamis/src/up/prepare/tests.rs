@@ -8,7 +8,7 @@ fn run(folder: &Path, output: Output) -> Result<Prepared> {
     super::run(folder, Ports { offset: 0, apps: true }, Elsewhere::Refuse, output)
 }
 
-/// The example without anything made in it.
+/// The example as it is in the repository.
 fn shop() -> TempDir {
     let folder = TempDir::new().unwrap();
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shop");
@@ -69,7 +69,7 @@ fn a_component_that_was_altered_is_left_for_the_proxy_to_refuse_until_it_is_remo
     let folder = shop();
     let prepared = run(folder.path(), Output::Json).unwrap();
     let (name, version, file) = prepared.upgradable().unwrap();
-    // A version of somebody's own, pinned: the built-in one does not come back over it.
+    // A version of the user's own, pinned: the built-in one does not overwrite it.
     let lock = folder.path().join(".tamis/filters.lock.yaml");
     let digest = format!("sha256:{}", "a".repeat(64));
     let pin = Pin { service: "*".to_owned(), filter: name, version, digest: digest.clone() };

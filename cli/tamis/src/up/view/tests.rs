@@ -17,7 +17,7 @@ fn row(name: &str) -> Row {
     }
 }
 
-/// A row with that many responses of each class, from none to 5xx.
+/// A row with the given number of responses of each class, from those without a status to 5xx.
 fn busy(name: &str, classes: [u64; 6]) -> Row {
     let mut row = row(name);
     row.traffic.responses[0] = classes;
@@ -132,7 +132,7 @@ fn commands_to_try_are_never_cut_and_names_move_no_cursor() {
     let text = all.join("\n");
     assert!(text.contains(&command), "{text}");
     assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
-    // One there is no room for is left out, and is where the last line says.
+    // A command that does not fit is omitted; the last line names its file.
     let few = shown(&[row("a")], &around(&wrongs, &tries), 40, 10).join("\n");
     assert!(!few.contains("filter sign") && few.contains("try.txt"), "{few}");
 }
