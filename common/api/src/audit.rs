@@ -1,19 +1,19 @@
-//! What happened, and proof of it.
+//! The journal, what ran, and proofs of both.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-/// A part of the journal.
+/// A page of the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LogPage {
-    /// Entries in their order.
+    /// Entries in order of their revisions.
     pub entries: Vec<LogEntry>,
-    /// The last revision there is.
+    /// The last revision of the journal.
     pub head: u64,
-    /// The last revision that was looked at: the next page is behind it, though what lies between was not for whoever
-    /// asked.
+    /// The last revision examined: the next page starts after it, even if entries in between are not
+    /// visible to the caller.
     #[serde(default)]
     pub until: u64,
 }
@@ -36,20 +36,20 @@ pub struct LogEntry {
     pub hash: String,
 }
 
-/// What ran for a service at a moment.
+/// What ran for a service at a moment or in a range of time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WhoRan {
     /// The service.
     pub service: String,
-    /// The moment; the first one of a range.
+    /// The moment, or the start of the range.
     pub at_ms: u64,
-    /// The last moment of a range; `None`: it is about one moment.
+    /// The end of the range; `None` for a single moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_ms: Option<u64>,
     /// By proxy and slot.
     pub runs: Vec<Ran>,
-    /// That the reports this is told from are in the log.
+    /// Proof that the reports behind this answer are in the log.
     pub proof: Proof,
 }
 
@@ -69,20 +69,21 @@ pub struct Ran {
     pub version: String,
     /// From this moment on.
     pub from_ms: u64,
-    /// Until just before this moment; none: to the last report at least.
+    /// Until just before this moment; `None`: at least until the last report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until_ms: Option<u64>,
-    /// When the proxy last said so.
+    /// When the proxy last reported it.
     pub seen_ms: u64,
-    /// The journal's revision of the report that first said so.
+    /// The journal's revision of the first report of it.
     pub revision: u64,
 }
 
-/// That entries are in the log, to be checked offline with nothing but the log's public key.
+/// Proof that entries are in the log. It can be checked offline with only the log's public key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Proof {
-    /// The log's key, as a verifier line of signed-note. Whoever checks compares it with the one known from elsewhere.
+    /// The log's key, as a verifier line of signed-note. A verifier compares it with a copy obtained
+    /// elsewhere.
     pub key: String,
     /// A signed checkpoint (C2SP tlog-checkpoint).
     pub checkpoint: String,

@@ -1,4 +1,4 @@
-//! Documents, and what a change would change.
+//! Documents, and what a change changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,23 +7,24 @@ use utoipa::ToSchema;
 
 use crate::{DocumentProblem, Refusal};
 
-/// Documents to be put in force and taken out.
+/// Documents to apply and to remove.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ApplyRequest {
     /// Sources of YAML, each of any number of documents.
     #[serde(default)]
     pub sources: Vec<SourceText>,
-    /// What documents name: key sets and public keys.
+    /// Files that the documents name: key sets and public keys.
     #[serde(default)]
     pub files: Vec<FileText>,
-    /// Keys of documents to be taken out, as `Kind/namespace/name`.
+    /// Keys of documents to remove, as `Kind/namespace/name`.
     #[serde(default)]
     pub removed: Vec<String>,
-    /// Take out every document that is in force and not in `sources`.
+    /// Remove every document that is in force but not in `sources`.
     #[serde(default)]
     pub prune: bool,
-    /// Whoever asks has seen what it does and wants it: passes the guards against emptied chains and wide changes.
+    /// The caller has seen the effect and wants it: passes the guards against emptied chains and wide
+    /// changes.
     #[serde(default)]
     pub confirm: bool,
 }
@@ -32,7 +33,7 @@ pub struct ApplyRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SourceText {
-    /// What problems call it, like the name of its file.
+    /// Its name in problems, like the name of its file.
     pub source: String,
     /// YAML.
     pub text: String,
@@ -42,21 +43,21 @@ pub struct SourceText {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FileText {
-    /// As documents write it.
+    /// Its path as documents write it.
     pub path: String,
-    /// What is in it.
+    /// Its content.
     pub text: String,
 }
 
-/// What a change would do, and which rules would refuse it.
+/// What a change would do, and the rules that would refuse it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Planned {
-    /// What approvals have to name: the digest of the whole change.
+    /// The digest of the whole change, which approvals name.
     pub subject: String,
     /// What it would do.
     pub diff: Diff,
-    /// The rules that would refuse it as it is asked now.
+    /// The rules that would refuse this request.
     pub refusals: Vec<Refusal>,
 }
 
@@ -64,42 +65,42 @@ pub struct Planned {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Applied {
-    /// The journal's revision that has it; that of before when nothing changed.
+    /// The journal's revision with the change; the previous one when nothing changed.
     pub revision: u64,
     /// What it did.
     pub diff: Diff,
 }
 
-/// What a change changes in what proxies do.
+/// The effect of a change on proxies.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Diff {
     /// Slots, by service, then slot.
     pub slots: Vec<SlotDiff>,
-    /// What changes beside slots, by service, in words like `listener https` or `upstream shop/a:80`.
+    /// Changes outside slots, by service, in words like `listener https` or `upstream shop/a:80`.
     pub others: BTreeMap<String, BTreeSet<String>>,
-    /// What differs in documents that are in force and change.
+    /// The differences in documents that are in force and change.
     #[serde(default)]
     pub documents: Vec<DocumentDiff>,
-    /// Documents that come or change, as `Kind/namespace/name`.
+    /// Documents added or changed, as `Kind/namespace/name`.
     pub documents_changed: Vec<String>,
-    /// Documents that go.
+    /// Documents removed.
     pub documents_removed: Vec<String>,
-    /// Proxies that come.
+    /// Proxies added.
     pub nodes_added: Vec<String>,
-    /// Proxies that go.
+    /// Proxies removed.
     pub nodes_removed: Vec<String>,
-    /// Chains that have filters and would have none.
+    /// Chains that have filters and would lose all of them.
     pub emptied: Vec<Emptied>,
-    /// Problems that are new with the change.
+    /// Problems that the change introduces.
     pub problems: Vec<DocumentProblem>,
-    /// How many services have proxies now.
+    /// Number of services that have proxies now.
     pub services: usize,
-    /// Those of them whose proxies would do something else.
+    /// The services whose proxies would change.
     pub touched: BTreeSet<String>,
 }
 
-/// What differs in a document.
+/// The differences in one document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DocumentDiff {
@@ -109,21 +110,21 @@ pub struct DocumentDiff {
     pub fields: Vec<FieldChange>,
 }
 
-/// A field that comes, goes or changes.
+/// A field that is added, removed or changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FieldChange {
     /// Where it is: `spec.rules[0].backendRefs[payments].weight`.
     pub field: String,
-    /// Its value before, cut to 80 characters; `None`: it was not there.
+    /// Its value before, cut to 80 characters; `None`: the field is new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<String>,
-    /// Its value after; `None`: it is not there.
+    /// Its value after; `None`: the field is removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
 }
 
-/// A chain that would have no filter any more.
+/// A chain that would lose all its filters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Emptied {
@@ -145,10 +146,10 @@ pub struct SlotDiff {
     pub nodes: Vec<String>,
     /// How.
     pub change: SlotChange,
-    /// What is in it now.
+    /// Its content before the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Side>,
-    /// What is in it then.
+    /// Its content after the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Side>,
     /// What differs: `filter`, `digest`, `config`, `grant`, `placement`, `faults`, `refused`.
@@ -160,15 +161,15 @@ pub struct SlotDiff {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SlotChange {
-    /// It comes.
+    /// It is new.
     Added,
-    /// It goes.
+    /// It is removed.
     Removed,
-    /// Something else is in it.
+    /// Its content changes.
     Changed,
 }
 
-/// What a slot has.
+/// The content of a slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Side {
@@ -176,12 +177,12 @@ pub struct Side {
     pub filter: String,
     /// Version of the artifact; empty when unknown.
     pub version: String,
-    /// Digest of the manifest; none when nothing may run.
+    /// Digest of the manifest; `None` when nothing may run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
     /// Digest of the configuration.
     pub config: String,
-    /// Why nothing may run, as a code.
+    /// The code of the reason why nothing may run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
 }

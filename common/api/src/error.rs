@@ -1,28 +1,29 @@
-//! The answer no.
+//! Errors of the API.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Why a request was not done: the body of every answer of 400 and above, as `application/problem+json` (RFC 9457).
+/// Why a request failed: the body of every response with a status of 400 and above, as
+/// `application/problem+json` (RFC 9457).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
-    /// Status of the answer.
+    /// Status of the response.
     pub status: u16,
-    /// Stable name of what is wrong, like `not-found` or `refused`.
+    /// Stable name of the problem, like `not-found` or `refused`.
     pub code: String,
-    /// What is wrong, in a sentence.
+    /// The problem in a sentence.
     pub title: String,
     /// The way out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
-    /// The rules that refused; every one, not only the first.
+    /// All the rules that refused, not only the first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refusals: Vec<Refusal>,
-    /// What is wrong with documents, each with its place.
+    /// Problems of documents, each with its place.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<DocumentProblem>,
-    /// What approvals of this very change have to name.
+    /// The digest that approvals of this change must name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
 }
@@ -33,21 +34,21 @@ pub struct Problem {
 pub struct Refusal {
     /// Stable name of the rule, like `guard.blast-radius`.
     pub code: String,
-    /// What it asks for.
+    /// What the rule requires.
     pub rule: String,
-    /// Whose rule it is.
+    /// Who set the rule.
     pub set_by: String,
     /// What would satisfy it.
     pub remedy: String,
 }
 
-/// What is wrong with a document.
+/// A problem of a document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DocumentProblem {
     /// Stable name of the rule, like `field.unknown`.
     pub code: String,
-    /// What is wrong.
+    /// The problem in a sentence.
     pub message: String,
     /// What would satisfy the rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,10 +1,9 @@
-//! What the REST API of the control plane takes and answers.
+//! The requests and responses of the control plane's REST API.
 //!
-//! The server answers with these types and the command line reads them, so both speak of one thing in one way. JSON names
-//! are camelCase. Times are milliseconds since the Unix epoch. Digests are `sha256:` and 64 hexadecimal digits. A field
-//! that is not there is none.
+//! The server and the command line use the same types. JSON names are camelCase. Times are milliseconds
+//! since the Unix epoch. Digests are `sha256:` and 64 hexadecimal digits. A missing field means `None`.
 //!
-//! Requests refuse fields that they do not know; answers may gain fields.
+//! Unknown fields in requests are refused; responses may gain fields.
 
 mod audit;
 mod change;
@@ -37,7 +36,7 @@ pub use status::{
 };
 pub use token::{RotateRequest, TokenMade, TokenRequest, TokenView};
 
-/// Where each question goes, below the address of the registry.
+/// The paths of the API, below the address of the registry.
 pub mod paths {
     /// `POST` [`ApplyRequest`](crate::ApplyRequest): what it would do.
     pub const PLAN: &str = "/v1/plan";
@@ -55,23 +54,23 @@ pub mod paths {
     pub const APPROVALS: &str = "/v1/approvals";
     /// `POST` [`ReassignRequest`](crate::ReassignRequest).
     pub const REASSIGN: &str = "/v1/reassign";
-    /// `GET`: what is revoked; `POST` [`RevokeRequest`](crate::RevokeRequest).
+    /// `GET`: the revocations in force; `POST` [`RevokeRequest`](crate::RevokeRequest).
     pub const REVOCATIONS: &str = "/v1/revocations";
     /// `GET`: tokens, without their secrets; `POST` [`TokenRequest`](crate::TokenRequest); below it `/{name}` for `DELETE`,
     /// and `/{name}/rotate` for `POST` [`RotateRequest`](crate::RotateRequest).
     pub const TOKENS: &str = "/v1/tokens";
-    /// `GET` with `service` and perhaps `filter`: what happened, oldest first.
+    /// `GET` with `service` and optionally `filter`: events, oldest first.
     pub const HISTORY: &str = "/v1/history";
-    /// `GET`: all; `POST` [`RolloutRequest`](crate::RolloutRequest); below it `/{name}`, and `/{name}/move` for
-    /// `POST` [`MoveRequest`](crate::MoveRequest).
+    /// `GET`: all rollouts; `POST` [`RolloutRequest`](crate::RolloutRequest); below it `/{name}`, and
+    /// `/{name}/move` for `POST` [`MoveRequest`](crate::MoveRequest).
     pub const ROLLOUTS: &str = "/v1/rollouts";
-    /// `GET`: [`Status`](crate::Status), perhaps of one `service`.
+    /// `GET`: [`Status`](crate::Status), optionally of one `service`.
     pub const STATUS: &str = "/v1/status";
     /// `GET` with `after` and `limit`: [`LogPage`](crate::LogPage).
     pub const LOG: &str = "/v1/log";
-    /// `GET` with `service` and `atMs`, perhaps `toMs`: [`WhoRan`](crate::WhoRan).
+    /// `GET` with `service` and `atMs`, optionally `toMs`: [`WhoRan`](crate::WhoRan).
     pub const WHO_RAN: &str = "/v1/who-ran";
-    /// `GET`: the document that describes all this.
+    /// `GET`: the OpenAPI description of this API.
     pub const OPENAPI: &str = "/v1/openapi.json";
     /// `GET`: the newest checkpoint of the transparency log (C2SP tlog-tiles); tiles are below `/log/tile/`.
     pub const CHECKPOINT: &str = "/log/checkpoint";

@@ -5,11 +5,11 @@ use utoipa::ToSchema;
 
 use crate::Diff;
 
-/// A filter of a service is to run at a version or a digest; exactly one of the two.
+/// A request to pin a filter of a service to a version or a digest; exactly one of the two.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PinRequest {
-    /// `namespace/name` of a service or gateway; `*` for all that have no pin of their own.
+    /// `namespace/name` of a service or gateway; `*` means all without a pin of their own.
     pub service: String,
     /// The filter's name.
     pub filter: String,
@@ -19,18 +19,18 @@ pub struct PinRequest {
     /// Digest of a manifest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// Whoever asks knows that it is older than what is pinned.
+    /// Allows a version older than the pinned one.
     #[serde(default)]
     pub allow_older: bool,
     /// As in an apply.
     #[serde(default)]
     pub confirm: bool,
-    /// Only say what it would do; nothing is written.
+    /// Only report what it would do; nothing is written.
     #[serde(default)]
     pub dry_run: bool,
 }
 
-/// A pin that is to go.
+/// A request to remove a pin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UnpinRequest {
@@ -43,7 +43,7 @@ pub struct UnpinRequest {
     pub confirm: bool,
 }
 
-/// Back to what was pinned before.
+/// A request to restore the previous pin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RollbackRequest {
@@ -68,7 +68,7 @@ pub struct Pin {
     pub version: String,
     /// Digest of its manifest.
     pub digest: String,
-    /// The journal's revision that has it.
+    /// The journal's revision that set it.
     pub revision: u64,
     /// When.
     pub time_ms: u64,
@@ -76,26 +76,26 @@ pub struct Pin {
     pub actor: String,
 }
 
-/// What a pin, an unpin or a rollback did.
+/// The result of a pin, an unpin or a rollback.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Pinned {
-    /// The journal's revision that has it; that of before for a dry run.
+    /// The journal's revision with the change; the current one for a dry run.
     pub revision: u64,
-    /// What approvals have to name.
+    /// The digest that approvals must name.
     pub subject: String,
-    /// What holds now; none after an unpin.
+    /// The pin now in force; `None` after an unpin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pin: Option<Pin>,
-    /// What it did.
+    /// Its effect.
     pub diff: Diff,
-    /// What the new digest may do that the one before could not.
+    /// What the new digest may do and the previous one could not.
     pub grown: Vec<Grown>,
     /// Names of the keys that signed it, by the trust policy.
     pub signers: Vec<String>,
 }
 
-/// One thing that a filter may do and the one before it could not.
+/// One thing that a filter may do and its predecessor could not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Grown {
@@ -105,7 +105,7 @@ pub struct Grown {
     pub what: String,
 }
 
-/// Consent to a change of somebody else.
+/// An approval of another person's change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ApproveRequest {
@@ -113,19 +113,19 @@ pub struct ApproveRequest {
     pub subject: String,
 }
 
-/// Consent that was written.
+/// A recorded approval.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Approved {
-    /// The journal's revision that has it.
+    /// The journal's revision with the approval.
     pub revision: u64,
-    /// What was agreed to.
+    /// The approved change.
     pub subject: String,
     /// Who.
     pub actor: String,
 }
 
-/// A digest or a key is withdrawn; exactly one of the two.
+/// A request to revoke a digest or a key; exactly one of the two.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RevokeRequest {
@@ -135,23 +135,24 @@ pub struct RevokeRequest {
     /// Id or name of a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// Of a key: what the log recorded before this index still counts. None: nothing it ever signed.
+    /// For a key: signatures that the log recorded before this index stay valid. `None`: no signature of
+    /// the key stays valid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_index: Option<u64>,
-    /// In words, for those who look later.
+    /// The reason, for whoever asks later.
     pub reason: String,
-    /// What runs ends at once. Otherwise it goes on, and nothing new is pinned.
+    /// Stop what runs at once. Otherwise it keeps running, and nothing new is pinned.
     #[serde(default)]
     pub now: bool,
-    /// Whoever asks has seen what ends and wants it.
+    /// The caller has seen what stops and wants it.
     #[serde(default)]
     pub confirm: bool,
-    /// Only say what would end; nothing is written.
+    /// Only report what would stop; nothing is written.
     #[serde(default)]
     pub dry_run: bool,
 }
 
-/// A slot that a withdrawal is about.
+/// A slot that a revocation stops.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Stop {
@@ -165,61 +166,61 @@ pub struct Stop {
     pub digest: String,
 }
 
-/// A withdrawal in force.
+/// A revocation in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Revoked {
     /// Digest of a manifest, or id or name of a key.
     pub what: String,
-    /// As it was asked.
+    /// As in the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_index: Option<u64>,
-    /// In words.
+    /// The reason.
     pub reason: String,
-    /// The journal's revision that has it.
+    /// The journal's revision with the revocation.
     pub revision: u64,
     /// When.
     pub time_ms: u64,
     /// Who.
     pub actor: String,
-    /// Whether what ran had to end.
+    /// Whether what ran had to stop.
     #[serde(default)]
     pub now: bool,
-    /// The slots that have what is withdrawn, when it was asked for.
+    /// The slots that had the revoked digest or key at the time of the request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stops: Vec<Stop>,
 }
 
-/// Every slot is to be assigned again above all that proxies have seen.
+/// A request to assign every slot again, with higher versions than proxies have seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ReassignRequest {
     /// `namespace/name` of a service or gateway, or `*`.
     pub service: String,
-    /// In words, for those who look later.
+    /// The reason, for whoever asks later.
     #[serde(default)]
     pub reason: String,
 }
 
-/// What is assigned again.
+/// The result of a reassignment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Reassigned {
-    /// The journal's revision that has it.
+    /// The journal's revision with it.
     pub revision: u64,
-    /// As it was asked.
+    /// As in the request.
     pub service: String,
     /// The epoch of the assignments that follow.
     pub epoch: u64,
-    /// How many proxies it concerns.
+    /// Number of proxies that it concerns.
     pub proxies: usize,
 }
 
-/// Something that happened to a filter of a service, or to a document that speaks of it.
+/// An event of a filter of a service, or of a document that concerns the service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryItem {
-    /// The journal's revision that has it.
+    /// The journal's revision of the event.
     pub revision: u64,
     /// When.
     pub time_ms: u64,
@@ -227,11 +228,11 @@ pub struct HistoryItem {
     pub actor: String,
     /// The filter's name.
     pub filter: String,
-    /// The document, as `Kind/namespace/name`, when it happened to one; there is no filter then.
+    /// The document, as `Kind/namespace/name`, if the event is about a document; then there is no filter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<String>,
-    /// The services it is about; `*` is all.
+    /// The services concerned; `*` means all.
     pub services: Vec<String>,
-    /// What it was, in a few words: `pinned 1.4.2 sha256:…`.
+    /// The event in a few words: `pinned 1.4.2 sha256:…`.
     pub what: String,
 }

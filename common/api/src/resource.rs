@@ -9,7 +9,7 @@ use crate::{DocumentProblem, FieldChange};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ResourceList {
-    /// The journal's revision that this is of.
+    /// The journal's revision of this list.
     pub revision: u64,
     /// The documents.
     pub items: Vec<ResourceSummary>,
@@ -41,35 +41,35 @@ pub struct ResourceSummary {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Resource {
-    /// Which, and since when.
+    /// Its summary.
     #[serde(flatten)]
     pub summary: ResourceSummary,
     /// Its text.
     pub text: String,
     /// `Accepted` and `ResolvedRefs`, by the documents; `Programmed`, by what proxies do.
     pub conditions: Vec<Condition>,
-    /// Whether each proxy does what it says; proxies that it does not concern are left out.
+    /// Whether each proxy does what the document says; proxies that it does not concern are left out.
     pub programmed: Vec<Programmed>,
-    /// What is wrong with it.
+    /// Problems of the document.
     pub problems: Vec<DocumentProblem>,
 }
 
-/// A version of a document, or its end.
+/// A version of a document, or its removal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DocumentVersion {
-    /// The journal's revision that has it.
+    /// The journal's revision of it.
     pub revision: u64,
     /// When.
     pub time_ms: u64,
     /// Who.
     pub actor: String,
-    /// Digest of its text; `None`: it was taken out.
+    /// Digest of its text; `None`: the document was removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// What differs from the version before, at most 50 fields.
+    /// Differences from the previous version, at most 50 fields.
     pub fields: Vec<FieldChange>,
-    /// The first revision that had this very text: somebody went back to it.
+    /// The first revision with the same text, if somebody rolled back to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub back_to: Option<u64>,
 }
@@ -78,9 +78,9 @@ pub struct DocumentVersion {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DocumentText {
-    /// The journal's revision that has it.
+    /// The journal's revision that put it in force.
     pub revision: u64,
-    /// What its source was called.
+    /// The name of its source.
     pub source: String,
     /// Digest of its text.
     pub digest: String,
@@ -99,7 +99,7 @@ pub struct Condition {
     pub status: bool,
     /// One word.
     pub reason: String,
-    /// In words.
+    /// The explanation.
     pub message: String,
 }
 
@@ -109,11 +109,11 @@ pub struct Condition {
 pub struct Programmed {
     /// The proxy.
     pub node: String,
-    /// Whether it does.
+    /// Whether the proxy does.
     pub status: bool,
     /// One word or a code: `Programmed`, `Pending`, `Disconnected`, `trust.threshold`.
     pub reason: String,
-    /// In words; empty when it does.
+    /// The explanation; empty when the proxy does.
     #[serde(default)]
     pub message: String,
 }

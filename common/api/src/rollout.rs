@@ -3,41 +3,41 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// A digest is to take the place of another, wave by wave.
+/// A request to replace a digest by another, wave by wave.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RolloutRequest {
-    /// One line of 1 to 253 bytes; every rollout has its own.
+    /// One line of 1 to 253 bytes; each rollout needs a new one.
     pub name: String,
     /// The filter's name.
     pub filter: String,
-    /// The digest that is pinned now; looked up when none is given and the services agree on one.
+    /// The digest that is pinned now; by default looked up, if the services agree on one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// Version that takes its place; its tag is resolved once, now. This or `digest`.
+    /// Version of the new digest; its tag is resolved once, now. Either this or `digest`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Digest that takes its place. This or `version`.
+    /// The new digest. Either this or `version`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// `namespace/name` of services and gateways; `*`, alone: whatever has `from` pinned.
+    /// `namespace/name` of services and gateways; a single `*` means all that have `from` pinned.
     pub services: Vec<String>,
-    /// In their order; the last is 100 percent.
+    /// In order; the last one is 100 percent.
     pub waves: Vec<Wave>,
-    /// What stops it.
+    /// The conditions of each wave.
     #[serde(default)]
     pub gates: Gates,
-    /// Compare verdicts before any counts.
+    /// Comparison of verdicts before the first wave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<Shadow>,
-    /// What a gate that does not hold does.
+    /// What happens when a gate fails.
     #[serde(default)]
     pub on_breach: OnBreach,
-    /// How long a step may go without a judgement after its bake time, before it is paused, in milliseconds; an hour when
-    /// none, at most 30 days.
+    /// How long a step may go without a judgement after its bake time, before it is paused, in
+    /// milliseconds; by default an hour, at most 30 days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress_deadline_ms: Option<u64>,
-    /// Only say what it would do; nothing is written.
+    /// Only report what it would do; nothing is written.
     #[serde(default)]
     pub dry_run: bool,
 }
@@ -46,32 +46,32 @@ pub struct RolloutRequest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Wave {
-    /// Of all proxies, 1 to 100; more than the wave before.
+    /// Percent of all proxies, 1 to 100; more than in the wave before.
     pub percent: u8,
     /// How long gates must hold before the next, in milliseconds; at most 30 days.
     pub bake_ms: u64,
 }
 
-/// What has to hold in every wave. A gate that is none is not asked.
+/// Conditions that must hold in every wave. A gate that is `None` is not checked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Gates {
-    /// Exchanges that a rate needs before it says anything; 100 when none.
+    /// Exchanges needed before a rate is judged; by default 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_exchanges: Option<u64>,
     /// Most faults per exchange of the candidate, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_trap_rate: Option<f64>,
-    /// How much its share of 5xx may be above that of the current digest, 0 to 1.
+    /// Most by which its share of 5xx may exceed that of the current digest, 0 to 1.
     #[serde(default, rename = "max5xxDelta", skip_serializing_if = "Option::is_none")]
     pub max_5xx_delta: Option<f64>,
-    /// How far its share of denials may be from that of the current digest, up or down, 0 to 1.
+    /// Most by which its share of denials may differ from that of the current digest, up or down, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_denial_delta: Option<f64>,
-    /// How much more time it may add at the 99th percentile, in milliseconds.
+    /// Most milliseconds that it may add at the 99th percentile over the current digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_added_p99_ms: Option<f64>,
-    /// Slots that may refuse the candidate.
+    /// Most slots that may refuse the candidate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_refusals: Option<u64>,
 }
@@ -82,49 +82,49 @@ pub struct Gates {
 pub struct Shadow {
     /// Verdicts to compare, at least 1.
     pub min_samples: u64,
-    /// How many of them may differ.
+    /// Most of them that may differ.
     pub max_differences: u64,
 }
 
-/// What a breach does.
+/// The reaction to a failed gate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnBreach {
-    /// All proxies go back at once.
+    /// All proxies return at once.
     #[default]
     Return,
-    /// It stays where it is until somebody decides.
+    /// It stays in its wave until somebody decides.
     Hold,
 }
 
-/// What somebody wants of a rollout.
+/// A request to move a rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MoveRequest {
     /// The move.
     pub action: RolloutMove,
-    /// In words, for those who look later.
+    /// The reason, for whoever asks later.
     #[serde(default)]
     pub why: String,
 }
 
-/// A move that somebody may make.
+/// A move by a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RolloutMove {
-    /// Stop where it is.
+    /// Pause it where it is.
     Pause,
-    /// Go on.
+    /// Resume after a pause.
     Resume,
-    /// Take the next step, whatever the gates say.
+    /// Take the next step, whatever the gates report.
     Advance,
-    /// Give it up.
+    /// Abort it.
     Abort,
-    /// All proxies go back at once, from any step.
+    /// Return all proxies at once, from any step.
     Kill,
 }
 
-/// A rollout and how far it is.
+/// A rollout and its progress.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RolloutView {
@@ -132,7 +132,7 @@ pub struct RolloutView {
     pub name: String,
     /// The filter's name.
     pub filter: String,
-    /// The digest from before.
+    /// The digest that it replaces.
     pub from: String,
     /// The candidate.
     pub to: String,
@@ -142,27 +142,28 @@ pub struct RolloutView {
     pub services: Vec<String>,
     /// Its waves.
     pub waves: Vec<Wave>,
-    /// How far it is, in words: `in the shadow`, `in wave 2`, `paused in wave 1`, `done`, `aborted`, `returned`.
+    /// Its stage, in words: `in the shadow`, `in wave 2`, `paused in wave 1`, `done`, `aborted`,
+    /// `returned`.
     pub stage: String,
     /// Whether it is over.
     pub ended: bool,
-    /// Why it is there.
+    /// The reason of its stage.
     pub why: String,
-    /// What the gates say now; none when it is over.
+    /// The current judgement of the gates; `None` when it is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judgement: Option<String>,
-    /// How many proxies each wave has moved when it is done, in the order of the waves, of those it concerns now.
+    /// Number of proxies moved after each wave, in the order of the waves, of those that it concerns now.
     #[serde(default)]
     pub proxies: Vec<usize>,
-    /// Proxies that the steps moved so far; when it is over, those that were moved.
+    /// Proxies moved so far; when it is over, those that were moved.
     pub moved: usize,
-    /// Proxies that they left.
+    /// Proxies not moved yet.
     pub rest: usize,
-    /// What the candidate did, since the step began.
+    /// Counts of the candidate since the step began.
     pub candidate: RolloutSide,
-    /// What the current digest did, since the rollout began.
+    /// Counts of the current digest since the rollout began.
     pub current: RolloutSide,
-    /// Verdicts the shadow compared.
+    /// Verdicts that the shadow compared.
     pub samples: u64,
     /// Verdicts that differed, by cause.
     pub differences: Vec<DifferenceView>,
@@ -174,24 +175,24 @@ pub struct RolloutView {
     pub began_ms: u64,
 }
 
-/// What one digest did.
+/// Counts of one digest.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RolloutSide {
-    /// Exchanges it was asked about.
+    /// Exchanges in which it was called.
     pub exchanges: u64,
     /// Its faults.
     pub traps: u64,
-    /// Exchanges that were answered with 500 to 599.
+    /// Exchanges with a response status of 500 to 599.
     pub server_errors: u64,
     /// Exchanges that it denied.
     pub denials: u64,
-    /// Time that it added, 99th percentile in milliseconds; none without any.
+    /// Time that it added, 99th percentile in milliseconds; `None` without measurements.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub added_p99_ms: Option<f64>,
-    /// Proxies' slots that refused it.
+    /// Slots of proxies that refused it.
     pub refusals: usize,
-    /// The first of them, and why.
+    /// The first of them, with their reasons.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! Who runs what.
+//! What each proxy runs.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -9,11 +9,11 @@ use crate::Refusal;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
-    /// The journal's revision that this is of.
+    /// The journal's revision of this status.
     pub revision: u64,
     /// The server's time.
     pub now_ms: u64,
-    /// The proxies that documents speak of, by name.
+    /// The proxies that documents declare, by name.
     pub proxies: Vec<ProxyStatus>,
 }
 
@@ -27,34 +27,34 @@ pub struct ProxyStatus {
     pub service: String,
     /// Whether it is connected, to this replica or, as far as the journal says, to another one.
     pub connected: bool,
-    /// Since when it is not connected; `None` when it is, or never was.
+    /// Since when it is not connected; `None` when it is connected, or never was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disconnected_ms: Option<u64>,
-    /// When it last said something; none when it never did.
+    /// When its last message arrived; `None` when there was no message yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen_ms: Option<u64>,
     /// The release it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
-    /// Whether it has everything that is wanted of it now.
+    /// Whether it has its current plan.
     pub current: bool,
-    /// Why it does not take what it was sent.
+    /// Why it rejects the plan that it was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// What is wrong with it beside its slots, by its own words: files, certificates, sockets.
+    /// Its problems outside slots, as it reports them: files, certificates, sockets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<ProxyProblem>,
     /// Its slots, by name.
     pub slots: Vec<SlotStatus>,
 }
 
-/// Something that is wrong with a proxy, by its own words.
+/// A problem of a proxy, as it reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProxyProblem {
     /// Stable name of the rule, like `node.problem`.
     pub code: String,
-    /// What is wrong, and the way out.
+    /// The problem, and the way out.
     pub message: String,
 }
 
@@ -62,47 +62,47 @@ pub struct ProxyProblem {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SlotStatus {
-    /// Its name: that of its attachment, perhaps with a listener, perhaps with `~shadow`.
+    /// Its name: that of its attachment, with a listener if they differ, and `~shadow` for a candidate.
     pub slot: String,
     /// The filter's name.
     pub filter: String,
-    /// What it is assigned; none: nothing.
+    /// Its assignment; `None`: nothing is assigned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assigned: Option<AssignedView>,
-    /// What it runs by its own words; none: nothing.
+    /// What it runs, as the proxy reports; `None`: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running: Option<RunningView>,
-    /// How it is.
+    /// Its state.
     pub state: SlotState,
-    /// Why it is not serving what it is assigned, in a sentence.
+    /// Why it does not serve what is assigned, in a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// The refusal, whole, as it was said where it was made; `None` when nothing refused.
+    /// The whole refusal, unchanged from where it was made; `None` when nothing is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<Refusal>,
 }
 
-/// How a slot is.
+/// The state of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SlotState {
-    /// It runs what it is assigned.
+    /// It runs what is assigned.
     Serving,
-    /// It has not said yet.
+    /// Its proxy has not reported yet.
     Pending,
-    /// It refused what it is assigned and keeps its last good one.
+    /// It refused what is assigned and keeps its last good one.
     KeptLastGood,
-    /// It refused what it is assigned and runs nothing.
+    /// It refused what is assigned and runs nothing.
     Refused,
-    /// It runs something else than it is assigned, and did not say why.
+    /// It runs something other than what is assigned, and reports no reason.
     Drift,
-    /// Nothing is assigned to it, for a reason.
+    /// Nothing is assigned to it, for a known reason.
     Unassigned,
-    /// Its proxy is not connected: what it ran last is known, what it runs now is not.
+    /// Its proxy is not connected: the last report is known, what it runs now is not.
     Disconnected,
 }
 
-/// What a slot is assigned.
+/// The assignment of a slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AssignedView {
@@ -112,7 +112,7 @@ pub struct AssignedView {
     pub config: String,
     /// Version of the assignment.
     pub assignment: u64,
-    /// When it ends by itself.
+    /// When it expires.
     pub expires_ms: u64,
     /// The rollout that lifts this proxy over the pin.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,33 +1,34 @@
-//! Tokens: who may do what where.
+//! Tokens and their rights.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// A token that is to be made. Whoever asks holds all of what it may do, and `operate` there too.
+/// A request for a token. The caller's own token must have all of its rights, and `operate` for the same
+/// places.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TokenRequest {
-    /// Its name, by which the journal says who did what: lower-case letters, digits and dashes, at most 64.
+    /// Its name, which the journal records as the actor: lower-case letters, digits and dashes, at most 64.
     pub name: String,
-    /// Where it may do something: `*`, `NAMESPACE/*`, one `NAMESPACE/NAME`, or `mesh` for every proxy.
+    /// Where its rights apply: `*`, `NAMESPACE/*`, one `NAMESPACE/NAME`, or `mesh` for every proxy.
     pub repositories: Vec<String>,
-    /// What it may do there: `pull`, `push`, `delete`, `observe`, `operate`, `approve`.
+    /// Its verbs: `pull`, `push`, `delete`, `observe`, `operate`, `approve`.
     pub verbs: Vec<String>,
-    /// How many hours it opens anything; that of whoever asks when not said, and never longer.
+    /// Hours until it expires; by default the rest of the caller's token, and never longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hours: Option<u64>,
 }
 
-/// Another secret for a token.
+/// A request to replace the secret of a token.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RotateRequest {
-    /// How many hours it opens anything; that of whoever asks when not said, and never longer.
+    /// Hours until it expires; by default the rest of the caller's token, and never longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hours: Option<u64>,
 }
 
-/// A token with its secret, which is told this once.
+/// A token with its secret, which is only returned this once.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenMade {
@@ -35,7 +36,7 @@ pub struct TokenMade {
     pub name: String,
     /// Its secret.
     pub token: String,
-    /// It opens nothing from this moment on; none: it has no end.
+    /// When it expires; `None`: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_ms: Option<u64>,
 }
@@ -52,14 +53,14 @@ impl std::fmt::Debug for TokenMade {
 pub struct TokenView {
     /// Its name.
     pub name: String,
-    /// Where it may do something.
+    /// Where its rights apply.
     pub repositories: Vec<String>,
-    /// What it may do there.
+    /// Its verbs.
     pub verbs: Vec<String>,
-    /// It opens nothing from this moment on; none: it has no end.
+    /// When it expires; `None`: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_ms: Option<u64>,
-    /// Whether that moment is past.
+    /// Whether it has expired.
     pub expired: bool,
     /// When it was made.
     pub created_ms: u64,

@@ -1,6 +1,6 @@
-//! A tree against a JSON Schema: every error at once, each with its place.
+//! Checks a YAML tree against a JSON Schema, and reports all errors at once, each with its place.
 //!
-//! Knows as much of JSON Schema as the schemas of this crate's kinds use.
+//! Implements the part of JSON Schema that the schemas of this crate's kinds use.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::format;
 use crate::problem::Problem;
 use crate::tree::{Entry, Node, Span, Value};
 
-/// Where problems go.
+/// The state of a check.
 pub(crate) struct Checker<'a> {
     /// Name of the source.
     pub(crate) source: &'a str,
@@ -28,7 +28,7 @@ impl Checker<'_> {
         &mut self.problems[last]
     }
 
-    /// Checks `node`, which stands at `path` (for people: `spec.ports[0]`).
+    /// Checks `node`, which is at `path` (in notation for people: `spec.ports[0]`).
     pub(crate) fn check(&mut self, node: &Node, schema: &Json, path: &str) {
         if let Some(alternatives) = list(schema, "oneOf").or_else(|| list(schema, "anyOf")) {
             return self.alternatives(node, alternatives, path);
@@ -50,7 +50,7 @@ impl Checker<'_> {
             };
             let problem = self.problem("field.type", node.span, message);
             problem.help = match (number, format::unit(format)) {
-                // Quoted it would be as wrong as it is.
+                // With quotes it would still be wrong: the unit is missing.
                 (Some(number), Some(unit)) => {
                     Some(format!("write it with its unit, like {number}{unit}"))
                 }

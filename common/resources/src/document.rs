@@ -1,4 +1,4 @@
-//! Texts to documents.
+//! From text to documents.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,10 +22,11 @@ pub struct Document {
     pub source: String,
     /// Its name and namespace.
     pub metadata: Metadata,
-    /// What it says.
+    /// Its content.
     pub resource: Resource,
-    /// Since when it is in force, in the count of whoever keeps documents (lower is longer); [`NEW`] when it is not known
-    /// to be. Of documents that contradict each other the one longest in force stays; never the author's own date decides.
+    /// Since when it is in force, as counted by whoever stores documents (lower is longer); [`NEW`] when it
+    /// is not known to be in force. When documents contradict each other, the one longest in force stays;
+    /// an author's own date never decides.
     pub since: u64,
     pub(crate) stub: Option<Stub>,
     text: Arc<str>,
@@ -34,22 +35,22 @@ pub struct Document {
     lines_before: usize,
 }
 
-/// [`Document::since`] of a document that nobody knows to be in force.
+/// [`Document::since`] of a document that is not known to be in force.
 pub const NEW: u64 = u64::MAX;
 
-/// What stands in for a document that cannot be used as it is written, so that what it was to guard stays closed.
+/// Replaces a document that cannot be used, so that what it should guard stays closed.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Stub {
-    /// Why it cannot be used, in words.
+    /// Why the document cannot be used, in words.
     pub(crate) why: String,
-    /// How far it reaches beyond the targets that can be read.
+    /// What it affects beyond the targets that can be read.
     pub(crate) reach: Reach,
 }
 
-/// How far a document reaches whose targets cannot all be read.
+/// The scope of a document whose targets cannot all be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// No further than the targets in it.
+    /// Only the targets in it.
     Targets,
     /// Everything in its namespace.
     Namespace,
@@ -57,19 +58,19 @@ pub(crate) enum Reach {
     Everything,
 }
 
-/// What was read from a text.
+/// The result of reading a text.
 #[derive(Debug, Clone, Default)]
 pub struct Parsed {
     /// Documents that can be used.
     pub documents: Vec<Document>,
-    /// What is wrong with the others.
+    /// The problems of all other documents.
     pub problems: Vec<Problem>,
-    /// What stands in for documents that cannot be used and would leave something open if they were left out: filters
-    /// attached, and routes. [`fold`](crate::fold()) refuses what they were to guard and answers 500 for what they were
-    /// to route. Use one only where no good form of the document is known.
+    /// Replacements for documents that cannot be used and would leave something open if they were ignored:
+    /// attachments and routes. [`fold`](crate::fold()) refuses what they should guard and responds 500 for
+    /// what they should route. Use one only where no valid version of the document is known.
     pub stubs: Vec<Document>,
-    /// A part could not be read at all, so that nobody knows what was in it: an error of YAML itself, or a trust policy
-    /// that cannot be used, in whose place a wider one would count.
+    /// A part could not be read at all, so its content is unknown: a YAML syntax error, or an invalid trust
+    /// policy, which a wider one would otherwise replace.
     pub lost: bool,
 }
 
@@ -80,7 +81,7 @@ pub struct Metadata {
     /// Unique within kind and namespace.
     #[schemars(extend("format" = "resource-name"))]
     pub name: String,
-    /// `default` when not said.
+    /// Default: `default`.
     #[serde(default = "default_namespace")]
     #[schemars(extend("format" = "resource-name"))]
     pub namespace: String,
@@ -90,8 +91,8 @@ pub struct Metadata {
     /// For people and tools.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
-    /// RFC 3339 in UTC; of the routes of one namespace the older wins a tie, one without comes last. Between namespaces it
-    /// decides nothing.
+    /// RFC 3339 in UTC; among the routes of one namespace the older wins a tie, and one without a date
+    /// comes last. It decides nothing between namespaces.
     pub creation_timestamp: Option<String>,
 }
 
@@ -112,31 +113,31 @@ impl Document {
         format!("{}/{}", self.metadata.namespace, self.metadata.name)
     }
 
-    /// The document as a part of a longer source that has so many lines before it: places count from the first line of the
-    /// source.
+    /// The document as part of a longer source with that many lines before it: places count from the first
+    /// line of the source.
     #[must_use]
     pub fn after_lines(self, lines_before: usize) -> Self {
         Self { lines_before, ..self }
     }
 
-    /// Its own text, without what stands before and after it in its source.
+    /// Its own text, without what comes before and after it in its source.
     #[must_use]
     pub fn text(&self) -> &str {
         let Span { start, end } = self.tree.span;
         let before = self.text.get(..start).unwrap_or_default();
         let line = before.rfind('\n').map_or(0, |at| at + 1);
-        // What is indented keeps its first indentation, or it would be read otherwise.
+        // An indented document keeps its first indentation, which is part of its meaning.
         let blank = before.get(line..).is_some_and(|text| text.chars().all(char::is_whitespace));
         self.text.get(if blank { line } else { start }..end).unwrap_or_default()
     }
 
-    /// Line of its source that the document begins with, from 1.
+    /// Line of its source at which the document begins, from 1.
     #[must_use]
     pub fn line(&self) -> usize {
         self.place("", "").line
     }
 
-    /// Whether both say the same, wherever they are written.
+    /// Whether both have the same content, wherever they are written.
     #[must_use]
     pub fn says_the_same(&self, other: &Self) -> bool {
         self.kind() == other.kind()
@@ -144,20 +145,20 @@ impl Document {
             && self.resource == other.resource
     }
 
-    /// Whether it stands in for a document that cannot be used.
+    /// Whether it replaces a document that cannot be used.
     #[must_use]
     pub fn is_stub(&self) -> bool {
         self.stub.is_some()
     }
 
-    /// The place of the deepest part of `pointer` that is written.
+    /// The place of the deepest existing part of `pointer`.
     #[must_use]
     pub fn place(&self, pointer: &str, label: &str) -> Place {
         let place = Place::new(&self.source, &self.text, self.tree.place(pointer), label);
         Place { line: place.line.saturating_add(self.lines_before), ..place }
     }
 
-    /// The document as it is written, without places.
+    /// The document's content, without places.
     pub(crate) fn json(&self) -> serde_json::Value {
         self.tree.to_json()
     }
@@ -172,17 +173,17 @@ impl Document {
     }
 }
 
-/// Reads all documents of a text. `source_name` is what problems call it.
+/// Reads all documents of a text. `source_name` is its name in problems.
 ///
-/// At most 4 MiB, 10,000 documents and 64 levels. A document with a problem is left out, the others stay; after an
-/// error of YAML itself the rest of the text is lost.
+/// At most 4 MiB, 10,000 documents and 64 levels. A document with a problem is left out, the others are
+/// kept; after a YAML syntax error the rest of the text is lost.
 #[must_use]
 pub fn parse(source_name: &str, text: &str) -> (Vec<Document>, Vec<Problem>) {
     let Parsed { documents, problems, .. } = read(source_name, text);
     (documents, problems)
 }
 
-/// As [`parse`], with what stands in for documents that cannot be used.
+/// As [`parse`], also with replacements for documents that cannot be used.
 #[must_use]
 pub fn read(source_name: &str, text: &str) -> Parsed {
     if text.len() > MAX_BYTES {
@@ -195,12 +196,12 @@ pub fn read(source_name: &str, text: &str) -> Parsed {
     if let Some(at) = text.find('\0') {
         // YAML has no such character (1.2.2 §5.1): a parser may take it for the end.
         let span = Span { start: at, end: at + 1 };
-        let message = format!("{source_name} is no text: it has a character NUL");
+        let message = format!("{source_name} is not text: it contains a NUL character");
         let problems = vec![Problem::new("yaml.character", source_name, &text, span, message)];
         return Parsed { problems, lost: true, ..Parsed::default() };
     }
     let (trees, problems) = tree::read(source_name, &text);
-    // Whatever YAML itself refuses takes a document with it of which nothing is known.
+    // A YAML syntax error loses a document of which nothing is known.
     let mut parsed = Parsed { lost: !problems.is_empty(), ..Parsed::default() };
     let mut checker = Checker { source: source_name, text: &text, problems };
     for tree in trees {
@@ -270,12 +271,11 @@ fn document(checker: &mut Checker<'_>, tree: &Arc<Node>) -> Option<Document> {
     }
 }
 
-/// Notes what is wrong with a document beyond its schema; whether there was anything.
+/// Reports what is wrong with a document beyond its schema; returns whether there was anything.
 fn wrong(checker: &mut Checker<'_>, tree: &Node, resource: &Resource) -> bool {
     let before = checker.problems.len();
     for (pointer, secret) in secrets::written(tree) {
-        let message =
-            format!("{} is written in a document, where everybody reads it", secret.name());
+        let message = format!("a document, which many can read, contains {}", secret.name());
         let problem = checker.problem("document.secret", tree.place(&pointer), message);
         problem.help = Some(secret.way_out().to_owned());
     }
@@ -289,7 +289,7 @@ fn wrong(checker: &mut Checker<'_>, tree: &Node, resource: &Resource) -> bool {
     hidden || !wrong.is_empty()
 }
 
-/// The kind a document says it is of; problems otherwise.
+/// The kind that a document names; reports problems if there is none.
 fn kind_of(checker: &mut Checker<'_>, tree: &Node) -> Option<&'static KindSchema> {
     let Some(name) = tree.text("kind") else {
         checker.problem("document.kind", tree.span, "the document lacks `kind`".to_owned());

@@ -1,4 +1,4 @@
-//! Documents to the plan of one proxy. A bad document becomes a problem, the others are folded.
+//! Computes the plan of one proxy from documents. A bad document becomes a problem; the others are used.
 
 mod attachments;
 mod grants;
@@ -26,18 +26,18 @@ use crate::problem::Problem;
 /// Reads a file that a document names.
 pub(crate) type Files<'a> = &'a dyn Fn(&str) -> Result<Vec<u8>, String>;
 
-/// What became of the documents.
+/// The result of a fold.
 #[derive(Debug, Clone)]
 pub struct Folded {
-    /// The plan; none when the proxy itself cannot be told from the documents.
+    /// The plan; `None` when the documents do not declare the proxy.
     pub plan: Option<NodePlan>,
-    /// Everything wrong, also of documents that do not concern this proxy.
+    /// All problems, including those of documents that do not concern this proxy.
     pub problems: Vec<Problem>,
     /// One for each document.
     pub statuses: Vec<ResourceStatus>,
 }
 
-/// What became of one document.
+/// The result for one document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ResourceStatus {
     /// Its kind.
@@ -60,11 +60,11 @@ pub struct Condition {
     pub status: bool,
     /// One word.
     pub reason: String,
-    /// In words.
+    /// The explanation.
     pub message: String,
 }
 
-/// The proxy that is planned for.
+/// The proxy that the plan is for.
 pub(crate) enum Place<'a> {
     Gateway(&'a Document, &'a GatewaySpec),
     Sidecar(&'a Document, &'a ServiceSpec, usize),
@@ -73,7 +73,7 @@ pub(crate) enum Place<'a> {
 pub(crate) const ACCEPTED: &str = "Accepted";
 pub(crate) const RESOLVED: &str = "ResolvedRefs";
 
-/// Documents by kind and key, and what was found wrong with them.
+/// Documents by kind and key, and their problems.
 pub(crate) struct Fold<'a> {
     pub(crate) node: &'a NodeName,
     pub(crate) files: Files<'a>,
@@ -84,7 +84,8 @@ pub(crate) struct Fold<'a> {
     statuses: BTreeMap<(&'static str, String), Vec<Condition>>,
 }
 
-/// Folds documents to the plan of `node`. `files` reads what documents name: key sets and public keys.
+/// Computes the plan of `node` from documents. `files` reads the files that documents name: key sets and
+/// public keys.
 ///
 /// Deterministic: the same documents in any order give the same plan.
 pub fn fold(
@@ -110,7 +111,8 @@ pub fn fold(
     Folded { plan, problems: fold.problems, statuses: statuses.collect() }
 }
 
-/// The trust policies among the documents, as the trust crate reads them; whichever proxy asks, they are the same.
+/// The trust policies among the documents, in the form of the trust crate; they are the same for every
+/// proxy.
 #[must_use]
 pub fn trust_policies(
     documents: &[Document],
@@ -130,7 +132,8 @@ pub fn trust_policies(
 }
 
 impl<'a> Fold<'a> {
-    /// Of documents with one kind, namespace and name the one longest in force stays; when none is, none of them counts.
+    /// Of documents with one kind, namespace and name, the one longest in force stays; if none is in force,
+    /// none takes effect.
     fn index(&mut self, documents: &'a [Document]) {
         let mut groups: BTreeMap<(&'static str, String), Vec<&'a Document>> = BTreeMap::new();
         for document in documents {
@@ -165,12 +168,12 @@ impl<'a> Fold<'a> {
                     || "neither counts".to_owned(),
                     |one| format!("the one of {} stays in force", one.source),
                 );
-                let message = format!("{} {} is there twice; {then}", id.0, id.1);
+                let message = format!("{} {} exists twice; {then}", id.0, id.1);
                 let mut problem = document.problem("document.duplicate", "/metadata/name", message);
                 for other in all.iter().filter(|one| !std::ptr::eq(**one, *document)) {
                     problem = problem.also(other.place("/metadata/name", "the other"));
                 }
-                let problem = problem.help("keep one of them, or give one another name");
+                let problem = problem.help("keep one of them, or rename one");
                 if stays.is_none() {
                     self.fail(document, ACCEPTED, "Conflicted", problem);
                 } else {
@@ -180,8 +183,8 @@ impl<'a> Fold<'a> {
         }
     }
 
-    /// Of claims to one thing that several documents (or places of one) make, the one longest in force stays; the others,
-    /// or all of them, are refused with every place. Answers which claims lost.
+    /// When several documents (or places in one) claim the same thing, the claim longest in force stays;
+    /// the others, or all of them, are refused with every place. Returns the claims that lost.
     pub(crate) fn contradictions<K: Ord>(
         &mut self,
         claims: &[(K, Claim<'a>)],
@@ -198,9 +201,9 @@ impl<'a> Fold<'a> {
                 members.iter().filter_map(|at| claims.get(*at)).map(|(_, claim)| claim).collect();
             let stays = longest(all.iter().map(|one| one.document.since));
             let then = if stays.is_some() {
-                "what is longer in force stays"
+                "the one longer in force stays"
             } else {
-                "none of them counts"
+                "none of them takes effect"
             };
             for (at, claim) in all.iter().enumerate().filter(|(at, _)| Some(*at) != stays) {
                 let message = format!("{}; {then}", said(key));
@@ -231,7 +234,7 @@ impl<'a> Fold<'a> {
         all.filter_map(|(_, document)| Some((*document, T::of(&document.resource)?))).collect()
     }
 
-    /// Notes a problem and the condition that does not hold because of it.
+    /// Reports a problem and the condition that fails because of it.
     pub(crate) fn fail(
         &mut self,
         document: &Document,
@@ -273,13 +276,14 @@ impl<'a> Fold<'a> {
         Some(NodePlan { node, identity, listeners, services, filters, admin, trust })
     }
 
-    /// What is folded is followed at once, so a rollout among it would be a promise that nobody keeps.
+    /// Documents of a folder take effect at once, so a rollout among them would have no effect.
     fn check_rollouts(&mut self) {
         for (document, _) in self.all::<RolloutSpec>() {
-            let message = "a rollout among documents that are followed at once does nothing";
+            let message =
+                "a rollout has no effect in a folder of documents, which take effect at once";
             let problem = document
                 .problem("rollout.misplaced", "/kind", message)
-                .help("begin it at a registry, with `tamis rollout start --file`");
+                .help("start it at a registry with `tamis rollout start --file`");
             self.fail(document, ACCEPTED, "UnsupportedValue", problem);
         }
     }
@@ -306,14 +310,14 @@ impl<'a> Fold<'a> {
     }
 }
 
-/// What a document says that only one may say.
+/// A claim that only one document may make.
 #[derive(Clone)]
 pub(crate) struct Claim<'a> {
     pub(crate) document: &'a Document,
     pub(crate) pointer: String,
 }
 
-/// Which of these is in force for longer than all others; `None` when none is known to be.
+/// The claim in force for longer than all others; `None` when no claim is known to be in force.
 pub(crate) fn longest(since: impl Iterator<Item = u64>) -> Option<usize> {
     let mut first: Option<(usize, u64)> = None;
     let mut tie = false;
@@ -328,7 +332,7 @@ pub(crate) fn longest(since: impl Iterator<Item = u64>) -> Option<usize> {
 }
 
 impl<'a> Place<'a> {
-    /// What this proxy proves its identity with.
+    /// The files with which this proxy proves its identity.
     pub(crate) fn identity_files(&self) -> Option<&'a IdentityFiles> {
         match self {
             Self::Gateway(_, spec) => spec.tls.as_ref(),
@@ -337,7 +341,7 @@ impl<'a> Place<'a> {
     }
 }
 
-/// An endpoint's address in its form.
+/// An endpoint's address in its typed form.
 pub(crate) fn address(text: &str) -> AddressPlan {
     match text.strip_prefix("unix:") {
         Some(path) => AddressPlan::Unix(path.to_owned()),

@@ -10,11 +10,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Millis(pub u64);
 
-/// An amount of memory, like `8MiB` or a number of bytes.
+/// A size in memory, like `8MiB` or a number of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(pub u64);
 
-/// So many in a time, like `100/m`, or a number for each second; in a second.
+/// A rate, like `100/m`, or a number per second; stored per second.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rate(pub f64);
 
@@ -44,7 +44,7 @@ impl Millis {
     }
 }
 
-/// The shortest way to write it; at most 99,999 hours can be written.
+/// The shortest notation; at most 99,999 hours can be written.
 impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (seconds, ms) = (self.0 / 1000, self.0 % 1000);
@@ -58,7 +58,7 @@ impl fmt::Display for Millis {
 }
 
 impl Bytes {
-    /// Reads `NUMBER` with `KiB`, `MiB`, `GiB` or nothing.
+    /// Reads `NUMBER` with `KiB`, `MiB`, `GiB` or no unit.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1u64 << 30)];
@@ -135,26 +135,26 @@ written!(
 /// The rule of a format in words.
 pub(crate) fn rule(format: &str) -> &'static str {
     match format {
-        "gateway-duration" => "a duration is like 250ms, 10s or 1h30m",
-        "bytes" => "a size is like 512KiB, 8MiB or a number of bytes",
-        "rate" => "a rate is like 10/s, 100/m, 5000/h, or a number for each second",
+        "gateway-duration" => "write a duration such as 250ms, 10s or 1h30m",
+        "bytes" => "write a size such as 512KiB, 8MiB or a number of bytes",
+        "rate" => "write a rate such as 10/s, 100/m, 5000/h, or a number per second",
         "resource-name" => "a name has lower-case letters, digits, `-` and `.`, at most 253",
-        "spiffe-id" => "an identity is like spiffe://trust.domain/path",
-        "host-port" => "an address is like 127.0.0.1:8080",
-        "endpoint" => "an endpoint is like 127.0.0.1:9001, host.name:9001 or unix:/path",
-        "filter-name" => "a filter is named namespace/name",
+        "spiffe-id" => "write an identity such as spiffe://trust.domain/path",
+        "host-port" => "write an address such as 127.0.0.1:8080",
+        "endpoint" => "write an endpoint such as 127.0.0.1:9001, host.name:9001 or unix:/path",
+        "filter-name" => "write the filter as namespace/name",
         "digest" => "a digest is sha256: and 64 lower-case hex digits",
-        "hostname" => "a hostname is like shop.example or *.shop.example, without port",
+        "hostname" => "write a hostname such as shop.example or *.shop.example, without port",
         _ => "see the schema",
     }
 }
 
-/// The unit that somebody most likely meant who left it out of a text of that format.
+/// The unit that was most likely left out of a text of that format.
 pub(crate) fn unit(format: &str) -> Option<&'static str> {
     (format == "gateway-duration").then_some("ms")
 }
 
-/// Whether `text` is of that format; unknown formats accept all.
+/// Whether `text` has that format; unknown formats accept every text.
 pub(crate) fn accepts(format: &str, text: &str) -> bool {
     match format {
         "gateway-duration" => Millis::parse(text).is_some(),

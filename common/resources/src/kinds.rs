@@ -1,6 +1,6 @@
 //! The kinds of documents, one file each, and their schemas.
 //!
-//! The Rust types are the one home of a shape: schemas, checks and decoding come from them.
+//! The Rust types are the only definition of a kind: schemas, checks and decoding are derived from them.
 
 use std::sync::OnceLock;
 
@@ -48,12 +48,12 @@ pub use upstream_policy::*;
 
 /// `apiVersion` of the kinds of the Gateway API.
 pub const GATEWAY_API: &str = "gateway.networking.k8s.io/v1";
-/// `apiVersion` of `ReferenceGrant`, which the Gateway API has in its standard channel as a beta.
+/// `apiVersion` of `ReferenceGrant`, which is a beta in the Gateway API's standard channel.
 pub const REFERENCE_API: &str = "gateway.networking.k8s.io/v1beta1";
 /// `apiVersion` of this project's kinds.
 pub const TAMIS_API: &str = "tamis.dev/v1alpha1";
 
-/// A `spec` that a kind of document has.
+/// The `spec` of a kind of document.
 pub(crate) trait Spec {
     /// Name of the kind.
     const KIND: &'static str;

@@ -1,11 +1,11 @@
-//! Documents to checked values, then to the plan of one proxy. No I/O.
+//! From documents to checked values, and from these to the plan of one proxy. No I/O.
 //!
-//! [`parse`] reads YAML and answers with every error of a document at once, each with its place.
-//! [`fold`] turns documents into the [`plan::NodePlan`] of one proxy. What a document names (key
-//! sets, public keys) is read through a function of the caller.
+//! [`parse`] reads YAML and returns every error of a document at once, each with its place. [`fold`]
+//! computes the [`plan::NodePlan`] of one proxy from documents. A function of the caller reads the files
+//! that documents name (key sets, public keys).
 //!
-//! A bad document never blocks another: it becomes a [`Problem`], the others are folded. An
-//! attachment that has to fail closed and cannot be placed stays in the plan as refused.
+//! A bad document never blocks another: it becomes a [`Problem`], and the others are used. An attachment
+//! that must fail closed and cannot be placed stays in the plan as refused.
 //!
 //! ```
 //! let text = "kind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: a }\nspec: { prots: [] }\n";

@@ -1,4 +1,4 @@
-//! Which proxy a plan is for.
+//! The name of a proxy.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,7 +13,8 @@ pub enum NodeName {
         /// `namespace/name` of the gateway.
         key: String,
     },
-    /// `sidecar:NAMESPACE/SERVICE` or `sidecar:NAMESPACE/SERVICE/INDEX`: beside an endpoint of a `Service`.
+    /// `sidecar:NAMESPACE/SERVICE` or `sidecar:NAMESPACE/SERVICE/INDEX`: the sidecar of an endpoint of a
+    /// `Service`.
     Sidecar {
         /// `namespace/name` of the service.
         key: String,
@@ -22,13 +23,15 @@ pub enum NodeName {
     },
 }
 
-/// Not the name of a proxy.
+/// A text that is not the name of a proxy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` names no proxy; write gateway:namespace/name or sidecar:namespace/service[/index]")]
+#[error(
+    "`{0}` is not the name of a proxy; write gateway:namespace/name or sidecar:namespace/service[/index]"
+)]
 pub struct BadNodeName(String);
 
 impl NodeName {
-    /// `namespace/name` of the gateway or service, which pins are looked up by.
+    /// `namespace/name` of the gateway or service, by which pins are found.
     #[must_use]
     pub fn key(&self) -> &str {
         match self {

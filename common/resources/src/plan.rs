@@ -1,4 +1,4 @@
-//! The plan of one proxy: plain numbers and names, nothing left to resolve.
+//! The plan of one proxy: plain numbers and names, with all references resolved.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,21 +20,21 @@ macro_rules! plans {
 }
 
 plans! {
-    /// All one proxy has to know.
+    /// Everything a proxy needs to know.
     pub struct NodePlan {
-        /// Whose plan it is, like `sidecar:shop/a/0`.
+        /// The name of the proxy, like `sidecar:shop/a/0`.
         pub node: String,
         /// SPIFFE id of the proxy.
         pub identity: Option<String>,
         /// Sockets.
         pub listeners: Vec<ListenerPlan>,
-        /// What routers may choose. Plans of many proxies may share them.
+        /// Services that routers may choose. Plans of several proxies may share them.
         pub services: Vec<Arc<ServicePlan>>,
-        /// Filters of all chains, each configuration once. Plans of many proxies may share them.
+        /// Filters of all chains, each configuration once. Plans of several proxies may share them.
         pub filters: Vec<Arc<FilterPlan>>,
         /// Address of the admin listener.
         pub admin: Option<String>,
-        /// Trust policies, as the trust crate reads them.
+        /// Trust policies, in the form of the trust crate.
         pub trust: Vec<Json>,
     }
     /// A socket address in one of its forms.
@@ -44,10 +44,10 @@ plans! {
         Tcp(String),
         /// Path of a Unix socket.
         Unix(String),
-        /// `host.name:PORT`, resolved by the proxy. Never of a listener.
+        /// `host.name:PORT`, resolved by the proxy. Never the address of a listener.
         Dns(String),
     }
-    /// Which way traffic flows through a listener.
+    /// Direction of traffic through a listener.
     #[derive(Copy, Eq)]
     pub enum DirectionPlan {
         /// From outside the mesh.
@@ -61,25 +61,25 @@ plans! {
     pub struct ListenerPlan {
         /// Unique within the plan.
         pub name: String,
-        /// Where.
+        /// Its address.
         pub address: AddressPlan,
-        /// TLS; none is clear text.
+        /// TLS; `None`: clear text.
         pub tls: Option<TlsPlan>,
-        /// Which way traffic flows.
+        /// Direction of traffic.
         pub direction: DirectionPlan,
-        /// What happens to exchanges.
+        /// The filters for its exchanges.
         pub chain: ChainPlan,
         /// How it reads requests.
         #[serde(default)]
         pub rules: ListenerRulesPlan,
     }
-    /// How a listener reads requests and what it says of refusals.
+    /// How a listener reads requests and how it reports refusals.
     #[derive(Eq)]
     #[serde(default)]
     pub struct ListenerRulesPlan {
-        /// Protocols that requests may change to.
+        /// Protocols to which requests may be upgraded.
         pub upgrades: Vec<String>,
-        /// Whether clients read why they were refused.
+        /// Whether clients see the code of a refusal.
         pub reasons: ListenerReasons,
         /// `//` in paths.
         pub empty_segments: EmptySegments,
@@ -90,7 +90,7 @@ plans! {
         /// Which escapes of paths are decoded.
         pub escapes: PathEscapes,
     }
-    /// What a listener shows; paths of PEM files.
+    /// The certificate of a listener; paths of PEM files.
     pub struct TlsPlan {
         /// The chain, leaf first.
         pub certificate: String,
@@ -110,31 +110,32 @@ plans! {
         pub attachment: String,
         /// `namespace/name` of the filter.
         pub filter: String,
-        /// Pinned version; empty when refused before it was known.
+        /// Pinned version; empty if the attachment was refused before it was known.
         pub version: String,
-        /// Pinned digest of the manifest; empty when refused before it was known.
+        /// Pinned digest of the manifest; empty if the attachment was refused before it was known.
         pub digest: String,
-        /// Where in the chain.
+        /// Position in the chain.
         pub phase: Phase,
         /// Lower first within the phase.
         pub order: i32,
-        /// Given to the filter.
+        /// Passed to the filter.
         pub config: Arc<Json>,
-        /// What its faults do.
+        /// Effect of its faults.
         pub on_failure: OnFailure,
         /// How long instances live.
         pub isolation: Isolation,
-        /// The contract its catalogue entry says it fulfils; the component must. None: the entry is not known.
+        /// The world named by its Filter document, which the component must implement. `None`: there is no
+        /// Filter document.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub world: Option<World>,
-        /// Rules it applies to: `ns/route/` (all of a route) or `ns/route/rule`; none is all.
+        /// Rules to which it applies: `ns/route/` (all of a route) or `ns/route/rule`; `None`: all.
         pub scope: Option<Vec<String>>,
-        /// Who must have signed, beyond the trust policy.
+        /// Keys that must have signed, in addition to the trust policy.
         pub signed_by: Option<SignedByPlan>,
-        /// What it may do.
+        /// Its rights.
         pub grant: GrantPlan,
-        /// Set when documents do not allow it to run though it fails closed: the proxy must refuse
-        /// every exchange in its scope, with this code.
+        /// Set when documents do not allow it to run although it fails closed: the proxy must refuse every
+        /// exchange in its scope, with this code.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub refused: Option<RefusedPlan>,
     }
@@ -142,7 +143,7 @@ plans! {
     pub struct RefusedPlan {
         /// Stable name of the rule, like `pin.missing`.
         pub code: String,
-        /// In words.
+        /// The explanation.
         pub reason: String,
         /// Who set the rule; empty when unknown.
         #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -151,14 +152,14 @@ plans! {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         pub remedy: String,
     }
-    /// Who must have signed.
+    /// Keys that must have signed.
     pub struct SignedByPlan {
         /// Names of keys.
         pub keys: Vec<String>,
         /// How many.
         pub threshold: u32,
     }
-    /// What a filter may do; as JSON it is what the engine reads as its grant.
+    /// The rights of a filter; its JSON is what the engine reads as its grant.
     #[derive(Default)]
     pub struct GrantPlan {
         /// Settings by capability.
@@ -167,27 +168,27 @@ plans! {
         pub reads: Vec<String>,
         /// Header names, `:path`, `:authority`, `@attributes`, `*`, `@*`.
         pub writes: Vec<String>,
-        /// It may see and replace request bodies.
+        /// Whether it may read and replace request bodies.
         pub request_body: bool,
-        /// It may see and replace response bodies.
+        /// Whether it may read and replace response bodies.
         pub response_body: bool,
-        /// What it may spend.
+        /// Its resource limits.
         pub limits: LimitsPlan,
     }
-    /// What a filter may spend.
+    /// Resource limits of a filter.
     #[derive(Copy, Eq)]
     pub struct LimitsPlan {
-        /// CPU time of a hook.
+        /// Processor time of a hook.
         pub time_us: u64,
-        /// CPU time of configuring.
+        /// Processor time of `configure`.
         pub configure_us: u64,
         /// Memory of an instance.
         pub memory_bytes: u64,
-        /// Longest body it may judge whole or write; the engine's default when none.
+        /// Largest body that it may get whole or write; `None`: the engine's default.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub body_bytes: Option<u64>,
     }
-    /// What a service is sent with.
+    /// Protocol for requests to a service.
     #[derive(Copy, Eq, Hash)]
     pub enum ProtocolPlan {
         /// HTTP/1.1.
@@ -200,24 +201,24 @@ plans! {
     pub struct ServicePlan {
         /// `namespace/name:port`, or `local/namespace/name:port` for the application beside a sidecar.
         pub name: String,
-        /// What it is sent.
+        /// Protocol for its requests.
         pub protocol: ProtocolPlan,
-        /// Where it runs.
+        /// Its endpoints.
         pub endpoints: Vec<EndpointPlan>,
         /// How it is reached.
         pub policy: PolicyPlan,
     }
-    /// A place where a service runs.
+    /// An endpoint of a service.
     #[derive(Eq, Hash)]
     pub struct EndpointPlan {
-        /// Where.
+        /// Its address.
         pub address: AddressPlan,
         /// Share of traffic.
         pub weight: u32,
-        /// mTLS; none is clear text.
+        /// mTLS; `None`: clear text.
         pub tls: Option<UpstreamTlsPlan>,
     }
-    /// What this proxy shows and expects; paths of PEM files.
+    /// The certificate that this proxy shows and the identity that it expects; paths of PEM files.
     #[derive(Eq, Hash)]
     pub struct UpstreamTlsPlan {
         /// Own chain, leaf first.
@@ -236,10 +237,10 @@ plans! {
     pub struct PolicyPlan {
         /// How an endpoint is picked.
         pub algorithm: Algorithm,
-        /// Field whose value keeps requests together, in lower case; none is none.
+        /// Header whose value keeps requests together, in lower case; `None`: no such header.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub hash_header: Option<String>,
-        /// Until a connection stands.
+        /// Time limit for connecting.
         pub connect_timeout_ms: u64,
         /// How long an unused connection is kept.
         pub idle_timeout_ms: u64,
@@ -247,28 +248,28 @@ plans! {
         pub max_connections: u32,
         /// Requests that wait for a connection.
         pub max_pending: u32,
-        /// Requests under way; none is no limit.
+        /// Requests in progress; `None`: no limit.
         pub max_requests: Option<u32>,
-        /// From here on an answer is slow.
+        /// Time from which a response counts as slow.
         pub slow_call_ms: u64,
-        /// How far back outcomes count.
+        /// Time window of the statistics.
         pub stats_window_ms: u64,
-        /// Retries of the requests, in percent.
+        /// Retries in percent of the requests.
         pub retry_percent: u32,
-        /// Retries always allowed in a second.
+        /// Retries per second that are always allowed.
         pub retry_min_per_second: u32,
-        /// Between two probes of a silent connection; none is none.
+        /// Interval between probes of a silent connection; `None`: no probes.
         pub keep_alive_ms: Option<u64>,
-        /// The most fields in the head of a response.
+        /// Most fields in the head of a response.
         #[serde(default = "response_fields", skip_serializing_if = "is_response_fields")]
         pub max_response_fields: u32,
-        /// The longest head of a response.
+        /// Longest head of a response.
         #[serde(default = "response_head", skip_serializing_if = "is_response_head")]
         pub max_response_head_bytes: u32,
-        /// Of the endpoints, the share whose circuits may be open at once.
+        /// Largest share of the endpoints whose circuits may be open at once.
         #[serde(default = "half", skip_serializing_if = "is_half")]
         pub max_ejected_percent: u32,
-        /// With a smaller share of closed circuits they are not looked at.
+        /// With a smaller share of closed circuits, circuits are ignored.
         #[serde(default = "half", skip_serializing_if = "is_half")]
         pub panic_percent: u32,
     }
@@ -316,7 +317,7 @@ impl Default for PolicyPlan {
     }
 }
 
-// What was not there before is left out of a plan at its default: a plan that says nothing new stays the same octets.
+// Fields added in later releases are omitted at their default: a plan without them stays the same bytes.
 
 fn response_fields() -> u32 {
     100

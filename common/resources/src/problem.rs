@@ -1,4 +1,4 @@
-//! What is wrong with a document: where, by which rule, and the way out.
+//! A problem of a document: where it is, which rule it breaks, and the way out.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -8,19 +8,19 @@ use serde::Serialize;
 
 use crate::tree::Span;
 
-/// One thing wrong with one document.
+/// One problem of one document.
 #[derive(Debug, Clone, Serialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Problem {
     /// Stable name of the rule, like `field.unknown`.
     pub code: String,
-    /// What is wrong.
+    /// The problem in a sentence.
     pub message: String,
-    /// What would satisfy the rule.
+    /// The way out.
     pub help: Option<String>,
-    /// Where.
+    /// Its place.
     pub place: Place,
-    /// Other places that take part, possibly in other sources.
+    /// Further places involved, possibly in other sources.
     pub also: Vec<Place>,
     /// The text of `place`, for rendering.
     #[serde(skip)]
@@ -40,7 +40,7 @@ pub struct Place {
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
-    /// What is there.
+    /// The label of the place.
     pub label: String,
 }
 
@@ -95,14 +95,14 @@ impl Problem {
         }
     }
 
-    /// Says the way out.
+    /// Adds the way out.
     #[must_use]
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    /// Names another place that takes part.
+    /// Adds another place that is involved.
     #[must_use]
     pub(crate) fn also(mut self, place: Place) -> Self {
         self.also.push(place);

@@ -1,6 +1,8 @@
-//! What stands in for a document that cannot be used: left out, it would leave open what it was to guard.
+//! Replacements for documents that cannot be used: without them, what these documents should guard would be
+//! open.
 //!
-//! Reads as much of a document as can be read, a misspelt key included, and assumes the widest reach of what cannot.
+//! Reads as much of a document as possible, including misspelt keys, and assumes the widest scope for the
+//! rest.
 
 use std::collections::BTreeMap;
 
@@ -12,13 +14,13 @@ use crate::format;
 use crate::kinds::{AttachmentDirection, OnFailure, Phase, Resource, TargetKind};
 use crate::tree::{Node, Value};
 
-/// What became of a document that cannot be used.
+/// The result for a document that cannot be used.
 pub(crate) enum Recovered {
-    /// Left out it harms nobody but its owner.
+    /// Ignoring it harms only its owner.
     Nothing,
-    /// Left out it would harm, and nothing can stand in for it.
+    /// Ignoring it would do harm, and there is no replacement.
     Lost,
-    /// This stands in for it.
+    /// The replacement.
     Stub(Box<Metadata>, Box<Resource>, Stub),
 }
 
@@ -43,10 +45,10 @@ const KINDS: [&str; 12] = [
     "Rollout",
     "FiltersLock",
 ];
-/// A name that no filter has: it has no slash that a name could stand before.
+/// A name that no filter has.
 const NO_FILTER: &str = "unreadable/unreadable";
 
-/// What stands in for the document of that tree.
+/// The replacement for the document of that tree.
 pub(crate) fn stub(tree: &Node, why: &str) -> Recovered {
     let kind = near(tree, "kind", &TOP).and_then(text);
     let known = kind.map(|kind| KINDS.into_iter().find(|one| is_like(kind, one, &KINDS)));
@@ -55,7 +57,7 @@ pub(crate) fn stub(tree: &Node, why: &str) -> Recovered {
         Some(Some("FilterAttachment")) => attachment(tree, why),
         Some(Some(kind @ ("HTTPRoute" | "GRPCRoute"))) => route(tree, kind, why),
         Some(Some(_)) => Recovered::Nothing,
-        // Of no kind that there is: it may have been meant to attach a filter.
+        // Of no known kind: it may have been meant to attach a filter.
         Some(None) | None if attaches(tree) => attachment(tree, why),
         Some(None) | None => Recovered::Nothing,
     }
@@ -68,14 +70,14 @@ fn attaches(tree: &Node) -> bool {
     [has("targetRefs"), has("filter"), has("phase")].into_iter().filter(|there| *there).count() >= 2
 }
 
-/// Whether `word` is `wanted`, or is misspelt and `wanted` is the nearest.
+/// Whether `word` is `wanted`, or a misspelling whose nearest word is `wanted`.
 fn is_like(word: &str, wanted: &str, all: &[&str]) -> bool {
     word == wanted
         || (!all.contains(&word)
             && suggestion(word, all).is_some_and(|help| help.contains(&format!("`{wanted}`"))))
 }
 
-/// The value under a key, or under one that is misspelt and meant to be it.
+/// The value under a key, or under a misspelling of it.
 fn near<'a>(node: &'a Node, key: &str, all: &[&str]) -> Option<&'a Node> {
     let Value::Map(entries) = &node.value else { return None };
     let exact = entries.iter().find(|entry| entry.key == key);
@@ -164,7 +166,7 @@ fn stands_in(metadata: Metadata, kind: &str, spec: Json, stub: Stub) -> Recovere
     }
 }
 
-/// The targets that can be read; whether they are all there are.
+/// The targets that can be read; whether these are all targets.
 fn targets(node: Option<&Node>) -> (Vec<Json>, bool) {
     let Some(Value::List(items)) = node.map(|node| &node.value) else { return (Vec::new(), false) };
     let read: Vec<Option<Json>> = items.iter().map(target).collect();
@@ -179,7 +181,7 @@ fn target(node: &Node) -> Option<Json> {
         return Some(json!({ "kind": kind }));
     }
     let name = field("name").and_then(name)?;
-    // A section that cannot be read may be any.
+    // An unreadable section may be any section.
     let section = field("sectionName").and_then(text);
     Some(json!({ "kind": kind, "name": name, "sectionName": section }))
 }
@@ -189,7 +191,7 @@ fn word<T: serde::de::DeserializeOwned>(text: &str) -> Option<T> {
     serde_json::from_value(Json::String(text.to_owned())).ok()
 }
 
-/// A route that takes what the document was to take, as far as that can be read, and has no backend.
+/// A route that claims what the document should route, as far as that can be read, and has no backend.
 fn route(tree: &Node, kind: &str, why: &str) -> Recovered {
     let (metadata, known) = metadata(tree);
     if !known {
@@ -206,7 +208,7 @@ fn route(tree: &Node, kind: &str, why: &str) -> Recovered {
         .collect();
     let parents: Vec<Json> = list("parentRefs").iter().filter_map(parent).collect();
     let meshed = parents.iter().any(|parent| parent["kind"] == "Service");
-    // A route of a gateway for no host that can be read would take what others route.
+    // For a route of a gateway without a readable host, a replacement would claim requests of other routes.
     let Some(hostnames) = hostnames.filter(|all| meshed || !all.is_empty()) else {
         return Recovered::Nothing;
     };

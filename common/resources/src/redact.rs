@@ -1,14 +1,14 @@
-//! Takes secrets out of what is shown to people and programs.
+//! Removes secrets from what is shown to people and programs.
 //!
-//! A configuration is whatever a filter's author made it, so no list of names knows all secrets. What is hidden is found by
-//! what it is: private members of keys (RFC 7517), private keys and tokens by their form, whatever stands in a place that is
-//! called a secret however the name is written, credentials in addresses, and text that looks like nothing but randomness.
-//! What is shown then says how long the hidden text was, so that one can tell an empty one from a wrong one.
+//! The author of a filter defines its configuration, so no list of names covers all secrets. Secrets are
+//! recognised by their nature: private members of keys (RFC 7517), private keys and tokens by their form,
+//! values of fields named as secrets in any notation, credentials in addresses, and text that looks random.
+//! The replacement states the length of the hidden text, so that an empty one can be told from a wrong one.
 
 use serde_json::{Map, Value};
 
-/// Takes the secrets out of a value, and returns them: whoever shows text that may quote one takes it out with
-/// [`without`].
+/// Removes the secrets from a value, and returns them: a caller that shows text which may quote one removes
+/// it with [`without`].
 pub fn redact(value: &mut Value) -> Vec<String> {
     let mut taken = Vec::new();
     walk(value, &mut taken);
@@ -17,7 +17,7 @@ pub fn redact(value: &mut Value) -> Vec<String> {
     taken
 }
 
-/// A text without any of these secrets. Short ones stay: they stand in every other word.
+/// A text without any of these secrets. Short ones stay: they would match parts of ordinary words.
 #[must_use]
 pub fn without(text: &str, secrets: &[String]) -> String {
     let mut text = text.to_owned();
@@ -29,7 +29,7 @@ pub fn without(text: &str, secrets: &[String]) -> String {
     text
 }
 
-/// Shorter secrets are not looked for in text.
+/// Shorter secrets are not searched for in text.
 const QUOTED_MIN: usize = 6;
 /// Words that name a secret, alone or among others: `clientSecret`, `x-api-token`, `db_password`.
 const SECRET_WORDS: [&str; 14] = [
@@ -48,7 +48,7 @@ const SECRET_WORDS: [&str; 14] = [
     "cookie",
     "bearer",
 ];
-/// Pairs of words that do.
+/// Pairs of words that name a secret.
 const SECRET_PAIRS: [(&str, &str); 8] = [
     ("api", "key"),
     ("private", "key"),
@@ -59,12 +59,12 @@ const SECRET_PAIRS: [(&str, &str); 8] = [
     ("encryption", "key"),
     ("hmac", "key"),
 ];
-/// Members of a key (RFC 7517, 7518, 8037) that everybody may see; all others of a key are private.
+/// Public members of a key (RFC 7517, 7518, 8037); all others of a key are private.
 const PUBLIC: [&str; 15] = [
     "kty", "use", "key_ops", "alg", "kid", "n", "e", "crv", "x", "y", "x5u", "x5c", "x5t",
     "x5t#S256", "name",
 ];
-/// Names under which settings say where something is, or how it is to be treated, though a secret's name is part of them.
+/// Last words of names that describe where a secret is or how it is used, not the secret itself.
 const ABOUT: [&str; 12] = [
     "file",
     "name",
@@ -91,7 +91,7 @@ fn walk(value: &mut Value, taken: &mut Vec<String>) {
 
 fn object(members: &mut Map<String, Value>, taken: &mut Vec<String>) {
     let is_key = members.get("kty").is_some_and(Value::is_string);
-    // `{ name: authorization, value: … }`: what one member says is secret, another holds.
+    // `{ name: authorization, value: … }`: one member names the secret, another contains it.
     let named = ["name", "header", "key", "field"]
         .iter()
         .any(|member| members.get(*member).and_then(Value::as_str).is_some_and(is_secret_name));
@@ -110,7 +110,7 @@ fn object(members: &mut Map<String, Value>, taken: &mut Vec<String>) {
     }
 }
 
-/// Everything in a secret place is one. Numbers are codes, booleans are settings.
+/// Hides everything in the place of a secret. Numbers are codes and booleans are settings, so they stay.
 fn hide(value: &mut Value, taken: &mut Vec<String>) {
     match value {
         Value::String(text) => take(text, taken),
@@ -138,7 +138,7 @@ fn take(text: &mut String, taken: &mut Vec<String>) {
 }
 
 fn string(text: &mut String, taken: &mut Vec<String>) {
-    // A document in a document: a key set as text, say.
+    // A document inside a document, such as a key set as text.
     if text.trim_start().starts_with(['{', '['])
         && let Ok(mut inner) = serde_json::from_str::<Value>(text)
     {
@@ -163,7 +163,8 @@ fn is_private_pem(text: &str) -> bool {
     })
 }
 
-/// A JSON web token: three parts or five of base64url, the first of which is an object (RFC 7515 §3.1, 7516 §3.1).
+/// A JSON web token: three or five parts in base64url, the first of which is an object (RFC 7515 §3.1, 7516
+/// §3.1).
 fn is_token(text: &str) -> bool {
     let parts: Vec<&str> = text.split('.').collect();
     let code =
@@ -180,8 +181,8 @@ fn has_credential(text: &str) -> bool {
         && !rest.trim().contains(' ')
 }
 
-/// Long text without words: upper case, lower case and digits mixed, or long hexadecimal. Digests are named, and told
-/// apart by the name.
+/// Long text without words: upper case, lower case and digits mixed, or long hexadecimal. Digests have a
+/// prefix, by which they are recognised.
 fn is_random(text: &str) -> bool {
     let (mut seen, mut before, mut turns) = ([0_usize; 3], None, 0_usize);
     for b in text.bytes() {
@@ -198,7 +199,8 @@ fn is_random(text: &str) -> bool {
         }
     }
     let hexadecimal = text.len() >= 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    // Words are runs of one kind; in randomness two characters of three are of another kind than the one before.
+    // Words are runs of one kind of character; in random text two of three characters differ in kind from
+    // the previous one.
     let mixed = text.len() >= 20 && seen.iter().all(|count| *count > 0) && turns * 3 >= text.len();
     hexadecimal || mixed
 }
@@ -233,10 +235,10 @@ fn address(text: &mut String, taken: &mut Vec<String>) {
     *text = shown;
 }
 
-/// Whether a name says that what it names is secret.
+/// Whether a name marks a secret.
 fn is_secret_name(name: &str) -> bool {
     let words = words(name);
-    // `tokenUrl`, `secretName`, `password_file`: where it is, not what it is.
+    // `tokenUrl`, `secretName`, `password_file`: the place of a secret, not the secret.
     if words.len() > 1 && words.last().is_some_and(|last| ABOUT.contains(&last.as_str())) {
         return false;
     }

@@ -1,7 +1,8 @@
-//! Rules of routes that take more than one field to judge; the schema judges fields one at a time.
+//! Rules of routes across several fields; the schema checks fields one at a time.
 //!
-//! They are those of the Gateway API (the validation of its `HTTPRoute` and `GRPCRoute`), and those of HTTP about what may
-//! be written to a message. A rule that breaks one is refused alone: it answers 500, its neighbours serve.
+//! They are the rules of the Gateway API (the validation of its `HTTPRoute` and `GRPCRoute`) and those of
+//! HTTP about what may be written to a message. Only the rule that breaks one is refused: it responds 500,
+//! the other rules serve.
 
 use std::collections::BTreeSet;
 
@@ -11,18 +12,18 @@ use crate::kinds::{
     ValueMatch, ValueMatchType,
 };
 
-/// What is wrong with a rule of a route.
+/// A fault in a rule of a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BrokenRule {
     /// Its index.
     pub(crate) rule: usize,
     /// The place in the document.
     pub(crate) pointer: String,
-    /// What is wrong.
+    /// The fault.
     pub(crate) message: String,
-    /// What would satisfy the rule.
+    /// The way out.
     pub(crate) help: &'static str,
-    /// It is not known what the rule matches.
+    /// Whether the rule's matches are unknown because of it.
     pub(crate) matches: bool,
 }
 
@@ -30,7 +31,8 @@ pub(crate) struct BrokenRule {
 const MAX_PATH_BYTES: usize = 1024;
 /// Largest weight of a backend (Gateway API, `BackendRef.weight`).
 const MAX_WEIGHT: u32 = 1_000_000;
-/// Headers that frame a message or belong to one connection; the proxy alone writes them (RFC 9110 §7.6.1, RFC 9112 §6).
+/// Headers that frame a message or belong to one connection; only the proxy writes them (RFC 9110 §7.6.1,
+/// RFC 9112 §6).
 const FRAMING: [&str; 10] = [
     "connection",
     "content-length",
@@ -61,7 +63,7 @@ impl Found {
     }
 }
 
-/// What is wrong with the rules of an `HTTPRoute`.
+/// Faults in the rules of an `HTTPRoute`.
 pub(crate) fn http(spec: &HttpRouteSpec) -> Vec<BrokenRule> {
     let mut found = Found { rule: 0, broken: Vec::new() };
     for (at, rule) in spec.rules.iter().enumerate() {
@@ -81,8 +83,8 @@ pub(crate) fn http(spec: &HttpRouteSpec) -> Vec<BrokenRule> {
         if redirects && !rule.backend_refs.is_empty() {
             found.add(
                 format!("{base}/backendRefs"),
-                "a rule that redirects has no backend",
-                "leave backendRefs or the RequestRedirect out",
+                "a rule with a redirect must not have backends",
+                "remove backendRefs or the RequestRedirect",
             );
         }
         for (index, backend) in rule.backend_refs.iter().enumerate() {
@@ -95,7 +97,7 @@ pub(crate) fn http(spec: &HttpRouteSpec) -> Vec<BrokenRule> {
             found.add(
                 pointer,
                 "ReplacePrefixMatch needs a match by PathPrefix, and a match of this rule is of another type",
-                "match by PathPrefix alone, or replace the full path",
+                "match only by PathPrefix, or replace the full path",
             );
         }
         if let Some(timeouts) = &rule.timeouts {
@@ -105,7 +107,7 @@ pub(crate) fn http(spec: &HttpRouteSpec) -> Vec<BrokenRule> {
     found.broken
 }
 
-/// What is wrong with the rules of a `GRPCRoute`.
+/// Faults in the rules of a `GRPCRoute`.
 pub(crate) fn grpc(spec: &GrpcRouteSpec) -> Vec<BrokenRule> {
     let mut found = Found { rule: 0, broken: Vec::new() };
     for (at, rule) in spec.rules.iter().enumerate() {
@@ -117,7 +119,7 @@ pub(crate) fn grpc(spec: &GrpcRouteSpec) -> Vec<BrokenRule> {
             let Some(method) = &one.method else { continue };
             let pointer = format!("{pointer}/method");
             if method.service.is_none() && method.method.is_none() {
-                let help = "write one of them, or leave `method` out to match every call";
+                let help = "write one of them, or remove `method` to match every call";
                 found.unmatched(pointer.clone(), "neither service nor method is named", help);
             }
             let exact = method.kind != Some(ValueMatchType::RegularExpression);
@@ -125,7 +127,7 @@ pub(crate) fn grpc(spec: &GrpcRouteSpec) -> Vec<BrokenRule> {
                 let fits =
                     |text: &String| !text.is_empty() && !text.contains(['/', ' ', '?', '#', '%']);
                 if exact && value.as_ref().is_some_and(|text| !fits(text)) {
-                    let message = format!("no call has that {name}");
+                    let message = format!("no call can have that {name}");
                     let help = "write a name like shop.Cart or Add";
                     found.unmatched(format!("{pointer}/{name}"), message, help);
                 }
@@ -141,7 +143,7 @@ pub(crate) fn grpc(spec: &GrpcRouteSpec) -> Vec<BrokenRule> {
     found.broken
 }
 
-/// Where filters stand.
+/// Where a list of filters is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     Rule,
@@ -164,16 +166,16 @@ fn http_match(found: &mut Found, one: &HttpMatch, pointer: &str) {
     }
     if let Some(rule) = never_a_path(value) {
         let help = "write the path as it is matched: absolute, decoded, without dot segments";
-        found.unmatched(pointer, format!("no request has the path `{value}`: {rule}"), help);
+        found.unmatched(pointer, format!("no request can have the path `{value}`: {rule}"), help);
     }
 }
 
-/// Why no request has such a path when it is matched (RFC 3986 §6.2.2: one form), if that is so.
+/// Why no normalised request can have such a path (RFC 3986 §6.2.2); `None` if one can.
 fn never_a_path(path: &str) -> Option<&'static str> {
     let lower = path.to_ascii_lowercase();
     let dots = path.split('/').any(|part| part == "." || part == "..");
     let rows = [
-        (!path.starts_with('/'), "a path begins with `/`"),
+        (!path.starts_with('/'), "a path must begin with `/`"),
         (path.contains("//"), "it has `//`"),
         (dots, "it has `.` or `..` as a segment"),
         (lower.contains("%2f"), "it has an encoded slash"),
@@ -187,15 +189,16 @@ fn never_a_path(path: &str) -> Option<&'static str> {
     rows.into_iter().find(|(broken, _)| *broken).map(|(_, rule)| rule)
 }
 
-/// Conditions on headers or query parameters: each name once (Gateway API: of equal names only the first would count).
+/// Conditions on headers or query parameters: each name once (Gateway API: of equal names only the first
+/// would count).
 fn values(found: &mut Found, all: &[ValueMatch], pointer: &str, headers: bool) {
     let mut seen = BTreeSet::new();
     for (at, one) in all.iter().enumerate() {
         let name = if headers { one.name.to_ascii_lowercase() } else { one.name.clone() };
         let pointer = format!("{pointer}/{at}/name");
         if headers && !is_token(&name) {
-            let message = format!("no header is called `{}`", one.name);
-            found.unmatched(pointer.clone(), message, "a name is a token (RFC 9110 §5.1)");
+            let message = format!("`{}` is not the name of a header", one.name);
+            found.unmatched(pointer.clone(), message, "a name must be a token (RFC 9110 §5.1)");
         }
         if !seen.insert(name) {
             let message = format!("`{}` has a condition already in this match", one.name);
@@ -213,12 +216,12 @@ fn weight(found: &mut Found, weight: Option<u32>, pointer: &str) {
 
 fn patience(found: &mut Found, timeouts: &RouteTimeouts, pointer: &str) {
     let (Some(whole), Some(attempt)) = (timeouts.request, timeouts.backend_request) else { return };
-    // Zero is no limit.
+    // Zero means no limit.
     if whole.0 > 0 && attempt.0 > whole.0 {
         found.add(
             format!("{pointer}/backendRequest"),
             format!("an attempt may take {attempt}, the whole request {whole}"),
-            "let backendRequest be at most request",
+            "set backendRequest to at most request",
         );
     }
 }
@@ -252,8 +255,8 @@ fn filters(found: &mut Found, filters: &[RouteFilter], base: &str, place: Place)
         let pointer = format!("{base}/filters/{at}");
         // A request may be copied to several services.
         if seen.contains(&filter.kind) && filter.kind != RequestMirror {
-            let message = format!("a rule has one {:?}, and one is there already", filter.kind);
-            found.add(format!("{pointer}/type"), message, "write both into one");
+            let message = format!("a rule may have only one {:?}", filter.kind);
+            found.add(format!("{pointer}/type"), message, "combine them into one");
         }
         let both = |one, other| filter.kind == one && seen.contains(&other);
         if both(RequestRedirect, URLRewrite) || both(URLRewrite, RequestRedirect) {
@@ -261,9 +264,9 @@ fn filters(found: &mut Found, filters: &[RouteFilter], base: &str, place: Place)
             found.add(format!("{pointer}/type"), message, "keep one of them");
         }
         let misplaced = match (filter.kind, place) {
-            (RequestRedirect, Place::Backend) => Some("a redirect has no backend"),
+            (RequestRedirect, Place::Backend) => Some("a redirect must not have a backend"),
             (RequestRedirect | URLRewrite, Place::Grpc) => {
-                Some("a GRPCRoute neither redirects nor rewrites")
+                Some("a GRPCRoute cannot redirect or rewrite")
             }
             _ => None,
         };
@@ -275,7 +278,7 @@ fn filters(found: &mut Found, filters: &[RouteFilter], base: &str, place: Place)
     }
 }
 
-/// The field that is named like the type is there, and no other is.
+/// Checks that exactly the field named after the type is present.
 fn one_filter(found: &mut Found, filter: &RouteFilter, pointer: &str) {
     use RouteFilterType as Type;
     let fields = [
@@ -296,11 +299,11 @@ fn one_filter(found: &mut Found, filter: &RouteFilter, pointer: &str) {
     for (kind, name, there) in fields {
         if kind == filter.kind && !there {
             let message = format!("a filter of this type needs the field `{name}`");
-            found.add(pointer.to_owned(), message, "write what it is to do");
+            found.add(pointer.to_owned(), message, "write the field");
         }
         if kind != filter.kind && there {
             let message = format!("a filter of type {:?} has no field `{name}`", filter.kind);
-            found.add(format!("{pointer}/{name}"), message, "leave it out, or change the type");
+            found.add(format!("{pointer}/{name}"), message, "remove it, or change the type");
         }
     }
     for (name, modifier) in [
@@ -337,22 +340,23 @@ fn headers(found: &mut Found, modifier: &HeaderModifier, pointer: &str) {
     let mut one = |place: String, name: &str, value: Option<&str>| {
         let lower = name.to_ascii_lowercase();
         if !is_token(name) {
-            let message = format!("no header is called `{name}`");
-            found.add(place.clone(), message, "a name is a token (RFC 9110 §5.1)");
+            let message = format!("`{name}` is not the name of a header");
+            found.add(place.clone(), message, "a name must be a token (RFC 9110 §5.1)");
         } else if FRAMING.contains(&lower.as_str()) {
             let message = format!("`{name}` frames the message or belongs to one connection");
             let help =
-                "leave it out: the proxy alone writes it; a host is changed by urlRewrite.hostname";
+                "remove it: only the proxy writes it; to change the host, use urlRewrite.hostname";
             found.add(place.clone(), message, help);
         }
         if value.is_some_and(|value| !is_field_value(value)) {
             let message = format!("the value of `{name}` has a control character");
-            let help = "a value holds no CR, LF, NUL or other control character (RFC 9110 §5.5)";
+            let help =
+                "a value must not contain CR, LF, NUL or other control characters (RFC 9110 §5.5)";
             found.add(place.clone(), message, help);
         }
         if !seen.insert(lower) {
-            let message = format!("`{name}` is set, added or removed already by this filter");
-            found.add(place, message, "name each header once");
+            let message = format!("this filter already sets, adds or removes `{name}`");
+            found.add(place, message, "list each header once");
         }
     };
     for (list, name) in [(&modifier.set, "set"), (&modifier.add, "add")] {
@@ -367,24 +371,28 @@ fn headers(found: &mut Found, modifier: &HeaderModifier, pointer: &str) {
 
 fn redirected(found: &mut Found, redirect: &RequestRedirect, pointer: &str) {
     if !matches!(redirect.scheme.as_deref(), None | Some("http" | "https")) {
-        found.add(format!("{pointer}/scheme"), "a scheme is http or https", "write one of them");
+        found.add(
+            format!("{pointer}/scheme"),
+            "the scheme must be http or https",
+            "write one of them",
+        );
     }
     if !matches!(redirect.status_code, None | Some(301 | 302 | 303 | 307 | 308)) {
-        let message = "a redirect is 301, 302, 303, 307 or 308";
+        let message = "the status of a redirect must be 301, 302, 303, 307 or 308";
         found.add(format!("{pointer}/statusCode"), message, "write one of them");
     }
     if redirect.port == Some(0) {
-        found.add(format!("{pointer}/port"), "a port is at least 1", "leave it out, or name one");
+        found.add(format!("{pointer}/port"), "a port is at least 1", "remove it, or write one");
     }
     hostname(found, redirect.hostname.as_deref(), pointer);
     new_path(found, redirect.path.as_ref(), &format!("{pointer}/path"));
 }
 
-/// A host of a redirect or rewrite: a name in full, no wildcard and no port (Gateway API, `PreciseHostname`).
+/// A host of a redirect or rewrite: a full name without wildcard and port (Gateway API, `PreciseHostname`).
 fn hostname(found: &mut Found, hostname: Option<&str>, pointer: &str) {
     let fits = |host: &str| !host.starts_with("*.") && crate::format::accepts("hostname", host);
     if let Some(host) = hostname.filter(|host| !fits(host)) {
-        let message = format!("`{host}` is no hostname");
+        let message = format!("`{host}` is not a hostname");
         found.add(
             format!("{pointer}/hostname"),
             message,
@@ -408,7 +416,7 @@ fn new_path(found: &mut Found, path: Option<&PathModifier>, pointer: &str) {
             }
             Some(_) if kind != path.kind => {
                 let message = format!("a path of type {:?} has no field `{name}`", path.kind);
-                found.add(place, message, "leave it out, or change the type");
+                found.add(place, message, "remove it, or change the type");
             }
             Some(value) => {
                 let slash = kind == PathModifierType::ReplaceFullPath && !value.starts_with('/');
@@ -419,7 +427,7 @@ fn new_path(found: &mut Found, path: Option<&PathModifier>, pointer: &str) {
                     || value.contains(['#', '?']);
                 if broken {
                     let help = "begin with `/`; visible ASCII, no dot segments, no `?` and no `#`";
-                    found.add(place, format!("`{value}` is no path"), help);
+                    found.add(place, format!("`{value}` is not a path"), help);
                 }
             }
             None => {}
@@ -430,23 +438,23 @@ fn new_path(found: &mut Found, path: Option<&PathModifier>, pointer: &str) {
 fn mirrored(found: &mut Found, mirror: &RequestMirror, pointer: &str) {
     if mirror.percent.is_some() && mirror.fraction.is_some() {
         let help = "keep one of them";
-        found.add(format!("{pointer}/percent"), "percent and fraction are both there", help);
+        found.add(format!("{pointer}/percent"), "percent and fraction are both present", help);
     }
     if let Some(fraction) = &mirror.fraction
         && fraction.numerator > fraction.denominator.unwrap_or(100)
     {
-        let help = "let the numerator be at most the denominator";
-        found.add(format!("{pointer}/fraction"), "a share is at most all requests", help);
+        let help = "make the numerator at most the denominator";
+        found.add(format!("{pointer}/fraction"), "a share must not exceed all requests", help);
     }
 }
 
-/// Whether `name` may name a field (RFC 9110 §5.1).
+/// Whether `name` is a valid field name (RFC 9110 §5.1).
 fn is_token(name: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !name.is_empty() && name.len() <= 256 && name.bytes().all(inner)
 }
 
-/// Whether `value` may be that of a field (RFC 9110 §5.5).
+/// Whether `value` is a valid field value (RFC 9110 §5.5).
 fn is_field_value(value: &str) -> bool {
     value.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
 }

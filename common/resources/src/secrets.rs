@@ -1,7 +1,7 @@
-//! Secrets that are written out where everybody reads them.
+//! Secrets written in documents.
 //!
-//! A document is shown by the API, kept in the journal for ever and handed to every proxy that it concerns. So what it
-//! needs of a secret is a reference: the name of a file, or of a secret that the host holds.
+//! The API shows documents, the journal stores them for ever, and proxies receive them. So a document may
+//! only refer to a secret: by the name of a file, or of a secret that the host holds.
 
 use crate::tree::{Node, Value};
 
@@ -20,14 +20,14 @@ const FIELDS: [&str; 11] = [
     "bearertoken",
 ];
 
-/// What kind of secret is written out.
+/// Kind of a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Secret {
     /// A private key: PEM (RFC 7468 §10, §11, §13) or a JWK with `d` (RFC 7518 §6.2.2, §6.3.2).
     PrivateKey,
     /// A key that signs and verifies: a JWK of type `oct` (RFC 7518 §6.4).
     SymmetricKey,
-    /// A password or the like, by the name of its field.
+    /// A password or similar, recognised by the name of its field.
     Word,
 }
 
@@ -42,15 +42,14 @@ impl Secret {
         }
     }
 
-    /// How to do without it.
+    /// The alternative to writing it in the document.
     pub(crate) fn way_out(self) -> &'static str {
         match self {
             Self::PrivateKey => {
-                "whoever verifies needs the public key alone; keep this one where it signs"
+                "a verifier needs only the public key; keep this one where it signs"
             }
             Self::SymmetricKey => {
-                "put the key set into a file and name it: `jwks: {file: PATH}`; or sign with ES256 or EdDSA, whose \
-                 verifiers hold no secret"
+                "put the key set into a file and name it: `jwks: {file: PATH}`; or sign with ES256 or EdDSA, whose verifiers need no secret"
             }
             Self::Word => {
                 "put it into a file and write `{file: PATH}`, or the name of a secret that the host holds"
@@ -59,7 +58,7 @@ impl Secret {
     }
 }
 
-/// The secret that a text holds, like the content of a file; `None` when there is none to be seen.
+/// The secret in a text, such as the content of a file; `None` when no secret is recognised.
 #[must_use]
 pub fn secret_of(text: &str) -> Option<Secret> {
     if text.contains("PRIVATE KEY-----") {
@@ -92,7 +91,7 @@ fn key(kind: Option<&str>, symmetric: Option<&str>, private: Option<&str>) -> Op
     }
 }
 
-/// The secrets that a document writes out, each with its place.
+/// The secrets in a document, each with its place.
 pub(crate) fn written(tree: &Node) -> Vec<(String, Secret)> {
     let mut found = Vec::new();
     walk(tree, String::new(), "", &mut found);

@@ -1,31 +1,32 @@
-//! One router's configuration is made of many owners' routes. Which of them it takes.
+//! Finds the routes that a router accepts: its configuration combines the routes of many owners.
 //!
-//! The filter itself says what it takes; no rule of it is repeated here. A route that it does not take is left out: what
-//! it was to route is answered with 500, and all others serve.
+//! The filter itself decides; none of its rules is repeated here. A refused route is left out: its requests
+//! get 500, and all other routes serve.
 
 use serde_json::{Value as Json, json};
 
-/// What a filter says of a configuration: JSON pointer and message of everything that is wrong; nothing when it takes it.
+/// The result of a filter's `validate`: JSON pointer and message of every fault; empty when it accepts the
+/// configuration.
 pub type Verdict = Vec<(String, String)>;
 
-/// A route that a router does not take.
+/// A route that a router refuses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftOut {
     /// Its kind.
     pub kind: String,
     /// Its `namespace/name`.
     pub route: String,
-    /// Where in its document the router finds a fault, as far as it says.
+    /// The place of the fault in its document, as far as the router reports it.
     pub pointer: String,
-    /// What the router says.
+    /// The router's message.
     pub message: String,
-    /// Nothing of it is routed any more: what its rules match is not known, so all of its hosts are answered with 500.
+    /// The whole route is left out: the matches of its rules are unknown, so all of its hosts get 500.
     pub whole: bool,
 }
 
-/// What a router takes of a configuration that it does not take as a whole, and what was left out.
+/// The part of a configuration that a router accepts, and what was left out.
 ///
-/// Asks about halves until it knows which routes are at fault: a few questions a faulty route, however many are sound.
+/// Tries halves until the faulty routes are known: a few calls per faulty route, however many are sound.
 pub fn sound_routes(
     config: &Json,
     validate: &mut dyn FnMut(&Json) -> Verdict,
@@ -48,9 +49,9 @@ pub fn sound_routes(
             left_out.push(LeftOut { kind, route, pointer, message: message.clone(), whole });
         }
         match kept {
-            // It knows what it matches, so it keeps its place.
+            // Its matches are known, so it keeps its place.
             Some((route, false)) => routes.push(route),
-            // It takes whole hosts, so whoever knows better comes first.
+            // It claims whole hosts, so routes with known matches come first.
             Some((route, true)) => last.push(route),
             None => {}
         }
@@ -85,8 +86,8 @@ fn seek(
     seek(second, from + first.len(), validate, faulty);
 }
 
-/// What stands in for a route: its faulty rules without what they do, or else every rule without what it matches. The
-/// second value: whether it is the latter. `None` when the router takes neither.
+/// The replacement for a route: its faulty rules without their actions, or else every rule without its
+/// matches. The second value: whether it is the latter. `None` when the router accepts neither.
 fn reduced(
     route: &Json,
     said: &Verdict,
@@ -110,7 +111,7 @@ fn reduced(
     takes(&whole).then_some((whole, true))
 }
 
-/// The rule that a pointer is about, when it is about what the rule does and not about what it matches.
+/// The rule that a pointer names, if the pointer is in its actions and not in its matches.
 fn rule_of(pointer: &str) -> Option<usize> {
     let mut steps = pointer.strip_prefix("/routes/0/rules/")?.split('/');
     let rule = steps.next()?.parse().ok()?;
@@ -127,7 +128,8 @@ fn with_rules(route: &Json, rule: impl Fn(usize, &Json) -> Json) -> Json {
     route
 }
 
-/// A rule without filters and backends, and so one that answers 500. Rules keep their names: filters are attached by them.
+/// A rule without filters and backends, which responds 500. Rules keep their names: filters are attached by
+/// them.
 fn closed(rule: &Json, matches: bool) -> Json {
     let mut closed = serde_json::Map::new();
     let kept = if matches { &["name", "matches"][..] } else { &["name"] };
@@ -139,7 +141,7 @@ fn closed(rule: &Json, matches: bool) -> Json {
     Json::Object(closed)
 }
 
-/// The place in a route's document for one in the configuration that has that route alone.
+/// Converts a place in a configuration with only this route to a place in the route's document.
 fn in_document(pointer: &str) -> String {
     match pointer.strip_prefix("/routes/0/") {
         Some(rest) if rest.starts_with("rules") || rest.starts_with("hostnames") => {
@@ -157,7 +159,7 @@ mod tests {
         json!({ "name": name, "kind": "HTTPRoute", "hostnames": [format!("{}.example", &name[2..])], "rules": rules })
     }
 
-    /// A router that takes no value `bad`, wherever it stands.
+    /// A router that refuses the value `bad`, wherever it is.
     fn validate(config: &Json) -> Verdict {
         fn seek(json: &Json, place: &str, found: &mut Verdict) {
             match json {

@@ -1,17 +1,18 @@
-//! The documents of a text, each with its own text.
+//! Splits a text into its documents, each with its own text.
 
 use crate::document::{Document, parse};
 
-/// The parts of a text that hold a document each, and how many lines are before each.
+/// The parts of a text that contain a document each, and the number of lines before each.
 ///
-/// A line that begins with `---` or `...` always ends a document (YAML 1.2.2 §9.1.2), whatever it stands in.
+/// A line that begins with `---` or `...` always ends a document (YAML 1.2.2 §9.1.2), whatever it is inside
+/// of.
 #[must_use]
 pub fn parts(text: &str) -> Vec<(usize, String)> {
     let mut parts = vec![(0, String::new())];
     for (at, line) in text.split_inclusive('\n').enumerate() {
         let rest = line.strip_prefix("---").or_else(|| line.strip_prefix("..."));
         if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n'])) {
-            // What stands behind the dashes belongs to the next document.
+            // What follows the dashes belongs to the next document.
             let rest = rest.unwrap_or_default().trim();
             let empty = rest.is_empty() || rest.starts_with('#');
             parts.push((if empty { at + 1 } else { at }, String::new()));
@@ -26,7 +27,7 @@ pub fn parts(text: &str) -> Vec<(usize, String)> {
     parts
 }
 
-/// The documents of a text, each with its own text and its place in the whole; parts that are no document are left out.
+/// The documents of a text, each with its own text and its place in the whole; invalid parts are left out.
 #[must_use]
 pub fn texts(source: &str, text: &str) -> Vec<(Document, String)> {
     let document = |(lines_before, part): (usize, String)| {

@@ -1,4 +1,4 @@
-//! What people read when a document is wrong, and that no text makes the reader panic.
+//! The messages for wrong documents; no text makes the reader panic.
 
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use proptest::prelude::*;
@@ -203,7 +203,7 @@ fn a_rollout_that_makes_no_sense_is_refused_at_its_place() {
         ("percent: 100", "percent: 101", "at most 100", 8),
         ("bake: 10m", "bake: 721h", "at most 720h", 8),
         ("bake: 10m", "bake: soon", "cannot be `soon`", 8),
-        ("{ percent: 5, bake: 10m }, { percent: 50 }, ", "", "nothing is left to compare", 8),
+        ("{ percent: 5, bake: 10m }, { percent: 50 }, ", "", "nothing left to compare", 8),
         ("maxTrapRate: 0.001", "maxTrapRate: 1.5", "at most 1", 9),
         ("maxTrapRate: 0.001", "maxTrapRate: -0.1", "at least 0", 9),
         ("maxTrapRate", "maxTraps", "has no field `maxTraps`", 9),

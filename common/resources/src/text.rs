@@ -1,4 +1,5 @@
-//! A YAML text that is no document of a kind, such as a table of cases: read and checked as documents are.
+//! A YAML text that is not a document of a kind, such as a table of cases, read and checked in the same
+//! way.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use crate::tree::{self, Node, Span};
 
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 
-/// A text with one value, checked against a schema, that knows the place of every part.
+/// A text with one value, checked against a schema; every part knows its place.
 #[derive(Debug, Clone)]
 pub struct CheckedText {
     source: String,
@@ -19,11 +20,11 @@ pub struct CheckedText {
 }
 
 impl CheckedText {
-    /// Reads `text` and checks it against a JSON Schema, as far as [`schemas`](crate::schemas) use JSON Schema.
-    /// `source_name` is what problems call it. At most 4 MiB and 64 levels; no anchors, aliases and tags.
+    /// Reads `text` and checks it against a JSON Schema (the subset that [`schemas`](crate::schemas) use).
+    /// `source_name` is its name in problems. At most 4 MiB and 64 levels; no anchors, aliases and tags.
     ///
     /// # Errors
-    /// Everything that is wrong with it, each with its place.
+    /// All its problems, each with its place.
     pub fn read(source_name: &str, text: &str, schema: &Json) -> Result<Self, Vec<Problem>> {
         let whole: Arc<str> = Arc::from(if text.len() > MAX_BYTES { "" } else { text });
         let alone = |code: &str, message: String| {
@@ -41,7 +42,8 @@ impl CheckedText {
             (Some(tree), 0) => tree,
             (None, _) => return Err(alone("yaml.empty", format!("{source_name} is empty"))),
             (Some(_), _) => {
-                let message = format!("{source_name} holds several documents; write one a file");
+                let message =
+                    format!("{source_name} contains several documents; write one per file");
                 return Err(alone("yaml.documents", message));
             }
         };
@@ -59,7 +61,7 @@ impl CheckedText {
         self.tree.to_json()
     }
 
-    /// A problem at the deepest part of `pointer` (`/cases/0/expect`) that is written, and the way out.
+    /// A problem at the deepest existing part of `pointer` (`/cases/0/expect`), with the way out.
     #[must_use]
     pub fn problem(
         &self,
@@ -73,7 +75,7 @@ impl CheckedText {
     }
 }
 
-/// `did you mean …?`, or what there is to choose from.
+/// `did you mean …?`, or the list of choices.
 #[must_use]
 pub fn suggest(word: &str, known: &[&str]) -> String {
     suggestion(word, known).unwrap_or_else(|| format!("known are {}", known.join(", ")))

@@ -1,8 +1,9 @@
-//! What a document speaks of: everything that somebody must hold a right to before the document may be written.
+//! What a document touches: everything to which the author needs a right before the document may be
+//! written.
 //!
-//! Every field of every kind has a rule here that says what the field names. The rules are data: [`Document::touches`]
-//! follows them, and a test walks the schemas of all kinds and fails for a field without a rule, so that a field that is
-//! added later cannot name what belongs to somebody else unnoticed.
+//! Every field of every kind has a rule here that states what the field names. The rules are data:
+//! [`Document::touches`] follows them, and a test walks the schemas of all kinds and fails for a field
+//! without a rule. So a field that is added later cannot silently name what belongs to others.
 
 use serde_json::Value as Json;
 
@@ -12,29 +13,29 @@ use crate::kinds::Resource;
 /// What a field names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Names {
-    /// Nothing that belongs to anybody: numbers, words, what traffic is matched by.
+    /// Nothing that belongs to anybody: numbers, words, conditions on traffic.
     Nothing,
-    /// The document itself, or a part of the document or of what its references name.
+    /// The document itself, or a part of it or of what its references name.
     Itself,
-    /// What everybody may use: a filter of the catalogue, a key of a trust policy, a file or socket of the machine that
-    /// the document's own proxy runs on.
+    /// What everybody may use: a filter of the catalogue, a key of a trust policy, a file or socket on the
+    /// machine of the document's own proxy.
     Common,
-    /// A document by its name. Of this kind, or of the kind that `kind` beside the field says; in the document's own
-    /// namespace, or in the one that `namespace` beside the field says.
+    /// A document by its name. Of this kind, or of the kind in the neighbouring field `kind`; in the
+    /// document's own namespace, or in the one in the neighbouring field `namespace`.
     Reference(&'static str),
-    /// A part of a [`Names::Reference`] that stands beside the field.
+    /// A part of a neighbouring [`Names::Reference`].
     OfReference,
-    /// The kind of a target. `Mesh` is every proxy of everybody.
+    /// The kind of a target. `Mesh` means every proxy of every owner.
     Target,
-    /// A service or gateway as `namespace/name`, or `*` for those of everybody.
+    /// A service or gateway as `namespace/name`, or `*` for those of every owner.
     Service,
-    /// Filters by a pattern or a name: what is decided about them holds wherever they run.
+    /// Filters by a pattern or a name: what is decided about them applies wherever they run.
     Filters,
     /// A file that is applied with the documents, by its path.
     File,
     /// A free form in which `jwks: {file: PATH}` names such files.
     Configuration,
-    /// The SPIFFE id that a proxy proves and its peers demand.
+    /// The SPIFFE id that a proxy proves and its peers require.
     Identity,
     /// A socket that requests are sent to.
     Socket,
@@ -44,16 +45,16 @@ pub enum Names {
     Repository,
 }
 
-/// Something that a document speaks of.
+/// Something that a document touches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Touch {
-    /// Where the document says it.
+    /// The place in the document.
     pub pointer: String,
     /// What it is.
     pub what: Touched,
 }
 
-/// What a document speaks of.
+/// What a document touches.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Touched {
     /// A document, service or repository.
@@ -63,17 +64,17 @@ pub enum Touched {
         /// Its `namespace/name`.
         key: String,
     },
-    /// Every proxy of everybody.
+    /// Every proxy of every owner.
     Mesh,
-    /// What filters of this pattern or name may do, or whose signature counts for them.
+    /// The rights or trusted keys of filters with this pattern or name.
     Filters(String),
     /// The content of a file, by its path.
     File(String),
-    /// Who is believed to be who.
+    /// A SPIFFE id that a proxy may prove.
     Identity(String),
-    /// Where requests are sent.
+    /// An address to which requests are sent.
     Socket(String),
-    /// Whose requests a route takes.
+    /// A host whose requests a route claims.
     Host(String),
 }
 
@@ -86,7 +87,7 @@ const METADATA: &[(&str, Names)] = &[
     ("/creationTimestamp", Names::Nothing),
 ];
 
-/// Fields of a reference to a document, in which `name` is first.
+/// Fields of a reference to a document, in which `name` comes first.
 const fn reference(kind: &'static str) -> [(&'static str, Names); 4] {
     [
         ("/name", Names::Reference(kind)),
@@ -115,7 +116,7 @@ const GATEWAY: &[(&str, Names)] = &[
     ("/listeners/*/tls/certificate", Names::Common),
     ("/listeners/*/tls/key", Names::Common),
     ("/listeners/*/tls/clientCa", Names::Common),
-    // Opens what is its own to others.
+    // Opens the author's own listener to others.
     ("/listeners/*/allowedRoutes/namespaces/from", Names::Nothing),
     ("/addresses/*/type", Names::Nothing),
     ("/addresses/*/value", Names::Common),
@@ -179,7 +180,7 @@ const ROUTE_FILTER: &[(&str, Names)] = &[
     ("/requestMirror/percent", Names::Nothing),
     ("/requestMirror/fraction/numerator", Names::Nothing),
     ("/requestMirror/fraction/denominator", Names::Nothing),
-    // Where the client is sent; the mesh goes nowhere.
+    // Where the client is redirected; the mesh sends nothing there.
     ("/requestRedirect/scheme", Names::Nothing),
     ("/requestRedirect/hostname", Names::Nothing),
     ("/requestRedirect/path/type", Names::Nothing),
@@ -187,7 +188,7 @@ const ROUTE_FILTER: &[(&str, Names)] = &[
     ("/requestRedirect/path/replacePrefixMatch", Names::Nothing),
     ("/requestRedirect/port", Names::Nothing),
     ("/requestRedirect/statusCode", Names::Nothing),
-    // What the backend is told, which is named beside.
+    // Sent to the backend, which another field names.
     ("/urlRewrite/hostname", Names::Nothing),
     ("/urlRewrite/path/type", Names::Nothing),
     ("/urlRewrite/path/replaceFullPath", Names::Nothing),
@@ -206,7 +207,7 @@ const ATTACHMENT: &[(&str, Names)] = &[
     ("/targetRefs/*/kind", Names::Target),
     ("/targetRefs/*/name", Names::Reference("Gateway")),
     ("/targetRefs/*/sectionName", Names::Itself),
-    // What a filter may do is said by its Grant, not by who attaches it.
+    // What a filter may do is set by its Grant, not by who attaches it.
     ("/filter", Names::Common),
     ("/phase", Names::Nothing),
     ("/order", Names::Nothing),
@@ -306,7 +307,7 @@ const UPSTREAM_POLICY: &[(&str, Names)] = &[
 ];
 
 const REFERENCE_GRANT: &[(&str, Names)] = &[
-    // Opens what is its own to others.
+    // Opens the author's own documents to others.
     ("/from/*/group", Names::Nothing),
     ("/from/*/kind", Names::Nothing),
     ("/from/*/namespace", Names::Nothing),
@@ -342,8 +343,8 @@ const LOCK: &[(&str, Names)] = &[
     ("/digest", Names::Nothing),
 ];
 
-/// The fields of a kind and what each names, as pointers in which `*` is an item of a list and `{}` an entry of a map.
-/// `None` for a kind that there is not.
+/// The fields of a kind and what each names, as pointers in which `*` is an item of a list and `{}` an
+/// entry of a map. `None` for an unknown kind.
 #[must_use]
 pub fn names(kind: &str) -> Option<Vec<(String, Names)>> {
     let mut all = Vec::new();
@@ -397,7 +398,7 @@ fn nest(all: &mut Vec<(String, Names)>, base: &str, fields: &[(&str, Names)]) {
 }
 
 impl Document {
-    /// Everything that the document speaks of beyond itself, in the order of its fields.
+    /// Everything that the document touches beyond itself, in the order of its fields.
     #[must_use]
     pub fn touches(&self) -> Vec<Touch> {
         let json = self.json();
@@ -433,7 +434,7 @@ impl Document {
     }
 }
 
-/// What one rule finds in a document.
+/// The result of one rule in a document.
 struct Found<'a> {
     document: &'a Document,
     names: Names,
@@ -441,7 +442,8 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
-    /// Follows a pattern; `beside` is the map that the value stands in, `key` the last key of a map on the way.
+    /// Follows a pattern; `beside` is the map that contains the value, `key` the last key of a map on the
+    /// way.
     fn walk(
         &mut self,
         value: &Json,
@@ -482,7 +484,7 @@ impl Found<'_> {
             });
             return;
         }
-        // The entries of a map that filters are the keys of.
+        // The entries of a map whose keys are filters.
         let text = if key.is_empty() { value.as_str() } else { Some(key) };
         if let Some(what) = text.and_then(|text| self.named(text, beside)) {
             self.touches.push(Touch { pointer, what });
@@ -516,7 +518,7 @@ impl Found<'_> {
     }
 }
 
-/// Finds the files that stand for key sets in a configuration: `jwks: {file: PATH}`, however deep.
+/// Finds the files that contain key sets in a configuration: `jwks: {file: PATH}`, at any depth.
 fn key_sets(config: &Json, pointer: &str, found: &mut dyn FnMut(&str, &str)) {
     match config {
         Json::Array(items) => {

@@ -1,6 +1,6 @@
-//! YAML to a tree in which every value knows its place.
+//! Parses YAML to a tree in which every value knows its place.
 //!
-//! Anchors, aliases, tags and duplicate keys are refused; so is nesting past 64.
+//! Anchors, aliases, tags and duplicate keys are refused, and nesting beyond 64 levels.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::problem::Problem;
 
 const MAX_DEPTH: usize = 64;
 const MAX_DOCUMENTS: usize = 10_000;
-/// Problems past this are not worth reading, and cost memory.
+/// Further problems are not worth reading, and cost memory.
 const MAX_PROBLEMS: usize = 1_000;
 
 /// Bytes of a source.
@@ -28,11 +28,11 @@ pub struct Span {
 pub struct Node {
     /// Where it is written.
     pub span: Span,
-    /// What is written.
+    /// The value.
     pub value: Value,
 }
 
-/// What YAML can say (core schema).
+/// A YAML value (core schema).
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// Nothing.
@@ -63,7 +63,7 @@ pub struct Entry {
 }
 
 impl Node {
-    /// The entry of that key; `None` too when this is no map.
+    /// The entry of that key; `None` also when this is not a map.
     #[must_use]
     pub fn entry(&self, key: &str) -> Option<&Entry> {
         match &self.value {
@@ -81,7 +81,7 @@ impl Node {
         }
     }
 
-    /// The span of the deepest part of `pointer` (`/spec/rules/0`, no escapes) that is there.
+    /// The span of the deepest existing part of `pointer` (`/spec/rules/0`, no escapes).
     #[must_use]
     pub fn place(&self, pointer: &str) -> Span {
         let mut node = self;
@@ -152,7 +152,7 @@ pub(crate) fn read(source: &str, text: &Arc<str>) -> (Vec<Node>, Vec<Problem>) {
     (reader.documents, reader.problems)
 }
 
-/// A collection whose end has not come.
+/// A collection whose end has not been read yet.
 enum Open {
     List { start: usize, items: Vec<Node> },
     Map { start: usize, entries: Vec<Entry>, keys: HashSet<String>, key: Option<(String, Span)> },
@@ -161,13 +161,13 @@ enum Open {
 struct Reader<'a> {
     source: &'a str,
     text: &'a Arc<str>,
-    /// Byte of each character; none when they are the same.
+    /// Byte offset of each character; `None` when all characters are single bytes.
     offsets: Option<Vec<usize>>,
     open: Vec<Open>,
     root: Option<Node>,
     documents: Vec<Node>,
     problems: Vec<Problem>,
-    /// Whether the document that is being read has no problem so far.
+    /// Whether the current document has no problem so far.
     sound: bool,
 }
 
@@ -187,7 +187,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Takes one event; `false` when reading cannot go on.
+    /// Processes one event; `false` when reading cannot continue.
     fn take(&mut self, event: Event<'_>, span: Span) -> bool {
         match event {
             Event::DocumentStart(_) => {
@@ -261,12 +261,12 @@ impl Reader<'_> {
             _ => true,
         };
         if !fresh {
-            self.problem("yaml.duplicate-key", span, "this key is there already; keep one");
+            self.problem("yaml.duplicate-key", span, "this key exists already; keep one");
         }
         true
     }
 
-    /// Puts a finished value where it belongs.
+    /// Puts a finished value in its place.
     fn finish(&mut self, node: Node) {
         let mut bad_key = None;
         match self.open.last_mut() {
@@ -281,7 +281,7 @@ impl Reader<'_> {
             },
         }
         if let Some(span) = bad_key {
-            self.problem("yaml.key", span, "a key is plain text");
+            self.problem("yaml.key", span, "a key must be plain text");
         }
     }
 

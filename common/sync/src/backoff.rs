@@ -1,9 +1,9 @@
-//! How long to wait before the next try.
+//! Waits between attempts.
 
 use std::time::Duration;
 
-/// Waits that double up to a cap, each drawn evenly from nothing to the whole ("full jitter"), so that many who lost one
-/// server do not come back at once.
+/// Waits that double up to a limit, each drawn evenly between zero and the current value ("full jitter"),
+/// so that many clients that lost one server do not return at once.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     first: Duration,
@@ -25,8 +25,8 @@ impl Backoff {
         Self { first, cap, tries: 0 }
     }
 
-    /// How long to wait before the next try. `random` is drawn evenly from all numbers. `retry_after` is what the server asked
-    /// for: the wait is at least that, and at most twice that more than it would be.
+    /// The next wait. `random` is drawn evenly from all numbers. `retry_after` is the wait that the server
+    /// requested: the result is at least that.
     pub fn next(&mut self, random: u64, retry_after: Option<Duration>) -> Duration {
         let whole = self.first.saturating_mul(1 << self.tries.min(16)).min(self.cap);
         self.tries = self.tries.saturating_add(1);
@@ -40,7 +40,7 @@ impl Backoff {
         }
     }
 
-    /// A try went well: the next wait is short again.
+    /// Resets the wait after a success.
     pub fn reset(&mut self) {
         self.tries = 0;
     }

@@ -1,10 +1,11 @@
-//! What the director and proxies say to each other.
+//! The messages between the director and proxies.
 //!
-//! A plan travels in parts. Each has a name and a version, which is the digest of what is in it, so that
-//! only what differs is sent, after a cut as well. What a proxy runs and counts comes back as a report.
+//! A plan is sent in parts. Each part has a name and a version, the digest of its content, so that only
+//! differences are sent, also after a lost connection. A proxy sends back reports of what it runs and
+//! counts.
 //!
-//! Nothing here opens a socket or looks at a clock: [`Session`] is the director's half of a stream, [`Replica`] the
-//! proxy's. The lines between them are [`ToNode`] and [`FromNode`].
+//! Nothing here opens a socket or reads a clock: [`Session`] is the director's half of a stream,
+//! [`Replica`] the proxy's. The lines between them are [`ToNode`] and [`FromNode`].
 
 mod backoff;
 mod part;

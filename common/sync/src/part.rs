@@ -1,4 +1,4 @@
-//! A plan in parts: what is sent, piece by piece.
+//! A plan in parts, as it is sent.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ pub(crate) const UPSTREAM: &str = "upstream/";
 pub(crate) const SLOT: &str = "slot/";
 pub(crate) const TRUST: &str = "trust/";
 
-/// A named, versioned piece of what a proxy is to do.
+/// A named, versioned part of a proxy's plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Part {
@@ -29,18 +29,18 @@ pub struct Part {
     pub name: String,
     /// [`config_digest`] of `body`.
     pub version: Digest,
-    /// What is in it.
+    /// Its content.
     pub body: Value,
 }
 
 impl Part {
-    /// A part with the version that its body has.
+    /// A part with the version of its body.
     #[must_use]
     pub fn new(name: String, body: Value) -> Self {
         Self { name, version: config_digest(&body), body }
     }
 
-    /// Whether its version is that of its body.
+    /// Whether its version matches its body.
     #[must_use]
     pub fn holds(&self) -> bool {
         self.version == config_digest(&self.body)
@@ -52,7 +52,7 @@ impl Part {
 pub struct Parts(Arc<BTreeMap<Arc<str>, Arc<Part>>>);
 
 impl Parts {
-    /// Takes a part in; one of its name is replaced.
+    /// Adds a part, replacing one of the same name.
     pub fn insert(&mut self, part: impl Into<Arc<Part>>) {
         let part = part.into();
         let all = Arc::make_mut(&mut self.0);
@@ -62,42 +62,42 @@ impl Parts {
         }
     }
 
-    /// Takes a part out.
+    /// Removes a part.
     pub fn remove(&mut self, name: &str) {
         Arc::make_mut(&mut self.0).remove(name);
     }
 
-    /// The part of a name.
+    /// The part with a name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<Part>> {
         self.0.get(name)
     }
 
-    /// All, by name.
+    /// All parts, ordered by name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Part>> {
         self.0.values()
     }
 
-    /// How many there are.
+    /// Their number.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no parts.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The version of each.
+    /// The version of each part.
     #[must_use]
     pub fn versions(&self) -> BTreeMap<String, Digest> {
         self.iter().map(|part| (part.name.clone(), part.version)).collect()
     }
 
-    /// What comes or is otherwise than in `before`, and the names of what goes. What is the same in memory is not looked
-    /// at.
+    /// The parts that are new or changed since `before`, and the names of those removed. Parts shared in
+    /// memory are not compared.
     pub(crate) fn since(&self, before: &Self) -> (Vec<Arc<Part>>, Vec<String>) {
         let (mut upserts, mut removes) = (Vec::new(), Vec::new());
         if Arc::ptr_eq(&self.0, &before.0) {
@@ -132,27 +132,27 @@ impl<T: Into<Arc<Part>>> FromIterator<T> for Parts {
     }
 }
 
-/// What configures and proves one slot, all but the component itself.
+/// Everything that configures and proves one slot, except the component itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Activation {
-    /// What runs in it and how; its digest is the one assigned.
+    /// The filter and its configuration; its digest is the assigned one.
     pub filter: Arc<FilterPlan>,
-    /// The manifest, byte for byte; none when nothing may run or nobody has it.
+    /// The manifest, byte for byte; `None` when nothing may run or the manifest is not available.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<String>,
-    /// Authors' signatures, a Sigstore bundle each, on one line.
+    /// Signatures of authors, each a Sigstore bundle on one line.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bundles: Vec<String>,
     /// The director's signatures over the assignment.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub envelopes: Vec<String>,
-    /// Where the log recorded each bundle, by the director's word.
+    /// Where the log recorded each bundle, according to the director.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logged: Vec<Option<u64>>,
 }
 
-/// What a proxy is beside its listeners, upstreams and slots.
+/// The plan of a proxy without its listeners, upstreams and slots.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct NodePart {
@@ -161,7 +161,7 @@ pub(crate) struct NodePart {
     pub(crate) admin: Option<String>,
 }
 
-/// A listener whose chain is named by slots: their order is part of it.
+/// A listener whose chain is a list of slots in order.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ListenerPart {
@@ -170,7 +170,7 @@ pub(crate) struct ListenerPart {
     pub(crate) tls: Option<TlsPlan>,
     pub(crate) direction: DirectionPlan,
     pub(crate) chain: Vec<String>,
-    /// Left out when nothing was said, so that an older proxy reads the part.
+    /// Omitted at its default, so that an older proxy can read the part.
     #[serde(default, skip_serializing_if = "says_nothing")]
     pub(crate) rules: ListenerRulesPlan,
 }
@@ -179,36 +179,36 @@ fn says_nothing(rules: &ListenerRulesPlan) -> bool {
     *rules == ListenerRulesPlan::default()
 }
 
-/// A plan put together again.
+/// A plan assembled from its parts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Assembled {
-    /// The plan; each of its filters is one slot's.
+    /// The plan; each of its filters belongs to one slot.
     pub plan: NodePlan,
     /// The slot of each filter of the plan, in the same order.
     pub slot_of_filter: Vec<String>,
-    /// What proves each slot, by slot; that of shadows is in `shadows`.
+    /// The activation of each slot, by slot; those of shadows are in `shadows`.
     pub slots: BTreeMap<String, Activation>,
-    /// The candidates that run beside slots, by their own slots, which end with [`SHADOW`].
+    /// The candidates in shadows, by their own slots, whose names end with [`SHADOW`].
     pub shadows: BTreeMap<String, Activation>,
 }
 
-/// Parts that make no plan.
+/// Parts that do not form a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum BadParts {
-    /// One is missing that another names, or without which there is no plan.
-    #[error("part {0} is missing; connect again, and everything is sent")]
+    /// A part is missing that another names, or that every plan needs.
+    #[error("part {0} is missing; reconnect, and everything is sent again")]
     Missing(String),
-    /// One has another form than its name says.
+    /// A part does not have the form that its name requires.
     #[error("part {name} cannot be read: {why}")]
     Malformed {
         /// Its name.
         name: String,
-        /// What is wrong, cut to 300 characters.
+        /// The fault, cut to 300 characters.
         why: String,
     },
 }
 
-/// Puts a plan together again. Parts of other names are left to the caller.
+/// Assembles a plan. Parts with other names are left to the caller.
 ///
 /// # Errors
 /// [`BadParts`].

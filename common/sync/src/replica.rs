@@ -1,4 +1,4 @@
-//! A proxy's half of a stream: the parts it has, changed as a whole or not at all.
+//! A proxy's half of a stream: its parts, which change as a whole or not at all.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 use crate::part::{Part, Parts};
 use crate::wire::{Hello, PROTOCOL, ProtocolError, Push};
 
-/// The most parts of a proxy.
+/// Most parts of a proxy.
 pub const MAX_PARTS: usize = 200_000;
 
-/// The parts that a proxy has, and those of a change that is not whole yet.
+/// The parts of a proxy, and those of an incomplete change.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Replica {
     revision: u64,
     parts: Parts,
-    /// A change under way, on top of `parts`.
+    /// A change in progress, on top of `parts`.
     coming: Option<Coming>,
 }
 
@@ -27,18 +27,18 @@ struct Coming {
     removes: Vec<String>,
 }
 
-/// A change that is whole: what the proxy would have with it. It has it once it says so with [`Replica::keep`].
+/// A complete change: all parts as they will be. It takes effect when the proxy calls [`Replica::keep`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
-    /// To be named in the outcome.
+    /// Named in the outcome.
     pub nonce: u64,
-    /// The journal's revision that it follows from.
+    /// The journal's revision behind it.
     pub revision: u64,
-    /// All parts with it.
+    /// All parts after the change.
     pub parts: Parts,
 }
 
-/// The file a replica is kept in.
+/// The file that stores a replica.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -47,25 +47,25 @@ struct File {
 }
 
 impl Replica {
-    /// One that has nothing.
+    /// A replica without parts.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The parts it has.
+    /// The current parts.
     #[must_use]
     pub fn parts(&self) -> &Parts {
         &self.parts
     }
 
-    /// The journal's revision that they follow from.
+    /// The journal's revision behind them.
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.revision
     }
 
-    /// What a proxy says first. A change that was not whole before is forgotten.
+    /// The first line of a proxy. Drops an incomplete change.
     pub fn hello(&mut self, node: &str, release: &str) -> Hello {
         self.coming = None;
         Hello {
@@ -78,10 +78,10 @@ impl Replica {
         }
     }
 
-    /// Takes in a frame; the change, when it is whole with it.
+    /// Processes a frame; returns the change when this frame completes it.
     ///
     /// # Errors
-    /// [`ProtocolError`]; the stream is to be ended then, and what it has stays.
+    /// [`ProtocolError`]; the caller must end the stream, and the current parts stay.
     pub fn take(&mut self, push: Push) -> Result<Option<Change>, ProtocolError> {
         let Push { nonce, revision, upserts, removes, last } = push;
         let coming = self.coming.get_or_insert_with(|| Coming {
@@ -112,26 +112,26 @@ impl Replica {
         Ok(Some(Change { nonce, revision, parts }))
     }
 
-    /// Has a change from now on.
+    /// Adopts a change.
     pub fn keep(&mut self, change: Change) {
         self.revision = change.revision;
         self.parts = change.parts;
     }
 
-    /// What it has, for a file.
+    /// The current parts, for a file.
     ///
     /// # Errors
-    /// When it cannot be written as JSON, which parts always can.
+    /// They cannot be written as JSON, which does not happen for valid parts.
     pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
         let parts = self.parts.iter().map(|part| Part::clone(part)).collect();
         serde_json::to_vec(&File { revision: self.revision, parts })
     }
 
-    /// Reads the file again. Every part is hashed again; names of those that are not what their version says are answered
-    /// beside, and they are left out.
+    /// Reads the file. Every part is hashed again; parts that do not match their version are dropped, and
+    /// their names returned.
     ///
     /// # Errors
-    /// When it is no such file.
+    /// It is not such a file.
     pub fn from_json(bytes: &[u8]) -> Result<(Self, Vec<String>), serde_json::Error> {
         let File { revision, parts } = serde_json::from_slice(bytes)?;
         let (good, bad): (Vec<Part>, Vec<Part>) = parts.into_iter().partition(Part::holds);

@@ -1,44 +1,44 @@
-//! What a proxy says of itself.
+//! Reports of proxies.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use tamis_trust::{Digest, Name, Version};
 
-/// What a proxy runs, and what it counted since its report before.
+/// What a proxy runs, and its counts since the previous report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeReported {
     /// Its name, like `sidecar:shop/a/0`.
     pub node: String,
-    /// All its slots; one that is missing is not there any more.
+    /// All its slots; a missing one no longer exists.
     #[serde(default)]
     pub slots: Vec<SlotReport>,
-    /// What it counted.
+    /// Its counts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub statistics: Vec<Statistics>,
-    /// How shadows compared.
+    /// The comparisons of shadows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shadows: Vec<ShadowReport>,
-    /// What is wrong with it beside its slots: files, certificates, sockets, documents; at most [`MAX_PROBLEMS`].
+    /// Its problems outside slots: files, certificates, sockets, documents; at most [`MAX_PROBLEMS`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<ProblemReport>,
 }
 
-/// The most problems of a report.
+/// Most problems of a report.
 pub const MAX_PROBLEMS: usize = 20;
-/// The most characters of one text of a report.
+/// Most characters of one text in a report.
 const MAX_WORDS: usize = 1_000;
 
-/// Something that is wrong with a proxy, in words for people.
+/// A problem of a proxy, in words for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProblemReport {
     /// Stable name of the rule, like `node` or `pin.missing`.
     pub code: String,
-    /// What is wrong, and the way out.
+    /// The problem, and the way out.
     pub message: String,
 }
 
-/// Why something does not run, as it was said where it was refused.
+/// Why something does not run, unchanged from where it was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// Stable name of the rule, like `trust.threshold`.
@@ -69,7 +69,7 @@ impl Refusal {
     }
 }
 
-/// Leaves at most so many characters of a text, none of which a terminal acts on.
+/// Shortens a text to at most this many characters, without characters that terminals act on.
 fn cut(text: &mut String, most: usize) {
     if text.chars().count() > most || text.chars().any(char::is_control) {
         let plain = |one: char| if one.is_control() { ' ' } else { one };
@@ -79,16 +79,16 @@ fn cut(text: &mut String, most: usize) {
 }
 
 impl NodeReported {
-    /// The report with texts of at most a thousand characters and at most [`MAX_PROBLEMS`] problems: it goes into a journal
-    /// that keeps it for ever.
+    /// The report with texts of at most a thousand characters and at most [`MAX_PROBLEMS`] problems: the
+    /// journal stores it for ever.
     #[must_use]
     pub fn bounded(mut self) -> Self {
         self.cut(MAX_WORDS, MAX_PROBLEMS);
         self
     }
 
-    /// The report in at most so many bytes of JSON: first its words are cut, then its problems and the examples of shadows
-    /// go. `None` when its slots alone are more.
+    /// The report in at most this many bytes of JSON: first its texts are cut, then its problems and the
+    /// examples of shadows are dropped. `None` when its slots alone are larger.
     #[must_use]
     pub fn within(mut self, bytes: usize) -> Option<Self> {
         let fits =
@@ -122,18 +122,19 @@ impl NodeReported {
     }
 }
 
-/// One slot. Running and not refused: it serves what it was assigned. Both: it keeps its last good one.
-/// Refused only: it refuses exchanges, or lets them pass, as its attachment says. Neither: it prepares.
+/// One slot. With `running` only: it serves what is assigned. With both: it keeps its last good filter.
+/// With `refused` only: it refuses exchanges, or lets them pass, as its attachment states. With neither: it
+/// is being prepared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotReport {
     /// Its name, as in assignments.
     pub slot: String,
     /// The filter's name.
     pub filter: Name,
-    /// What runs in it; none: nothing.
+    /// What runs in it; `None`: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running: Option<Running>,
-    /// What it was assigned and refused; none: nothing.
+    /// The refused assignment; `None`: nothing was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<RefusedReport>,
 }
@@ -149,11 +150,11 @@ pub struct Running {
     pub version: Version,
     /// Version of its assignment.
     pub assignment: u64,
-    /// Since when, by the node's clock; milliseconds since the Unix epoch.
+    /// Since when, by the node's clock, in milliseconds since the Unix epoch.
     pub since_ms: u64,
 }
 
-/// What a slot refused.
+/// A refused assignment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedReport {
     /// Digest of the manifest.
@@ -163,16 +164,16 @@ pub struct RefusedReport {
     pub why: Refusal,
 }
 
-/// What one digest did in one slot since the report before.
+/// Counts of one digest in one slot since the previous report.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Exchanges it was asked about.
+    /// Exchanges in which it was called.
     #[serde(default)]
     pub exchanges: u64,
-    /// Faults of it: traps, limits, answers the contract does not allow.
+    /// Its faults: traps, exceeded limits, verdicts that the contract does not allow.
     #[serde(default)]
     pub traps: u64,
-    /// Exchanges that were answered with a status of 500 to 599.
+    /// Exchanges with a response status of 500 to 599.
     #[serde(default)]
     pub server_errors: u64,
     /// Exchanges that it denied.
@@ -183,28 +184,28 @@ pub struct Counts {
     pub added: Histogram,
 }
 
-/// [`Counts`] and what they are about.
+/// [`Counts`] with their slot and digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Statistics {
     /// The slot.
     pub slot: String,
     /// The digest.
     pub digest: Digest,
-    /// What it did.
+    /// Its counts.
     #[serde(flatten)]
     pub counts: Counts,
 }
 
-/// How the verdicts of a shadow compared with those that counted, since the report before.
+/// Comparison of a shadow's verdicts with the effective ones, since the previous report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShadowReport {
-    /// The slot that it is the shadow of.
+    /// The slot of the effective filter.
     pub slot: String,
     /// The digest in the shadow.
     pub digest: Digest,
     /// Verdicts compared.
     pub samples: u64,
-    /// Those that differed, by cause.
+    /// Differing verdicts, by cause.
     #[serde(default)]
     pub differences: BTreeMap<String, DifferenceReport>,
 }
@@ -219,8 +220,8 @@ pub struct DifferenceReport {
     pub examples: Vec<String>,
 }
 
-/// Durations in buckets that can be added up. Bucket `n` counts those of up to 2^n µs that are in no
-/// bucket before; 0 to 32 (a little over an hour), larger numbers count as 32.
+/// Durations in buckets that can be added. Bucket `n` counts durations up to 2^n µs that are in no lower
+/// bucket; `n` is 0 to 32 (a little over an hour), larger numbers count as 32.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "BTreeMap<String, u64>")]
 pub struct Histogram(BTreeMap<u8, u64>);
@@ -228,7 +229,7 @@ pub struct Histogram(BTreeMap<u8, u64>);
 impl TryFrom<BTreeMap<String, u64>> for Histogram {
     type Error = std::num::ParseIntError;
 
-    /// Names of members are text, and stay it where one struct is flattened into another.
+    /// Keys are text because a flattened struct keeps them as text.
     fn try_from(buckets: BTreeMap<String, u64>) -> Result<Self, Self::Error> {
         let read = |(bucket, count): (String, u64)| Ok((bucket.parse()?, count));
         buckets.into_iter().map(read).collect::<Result<_, _>>().map(Self)
@@ -245,7 +246,7 @@ impl Histogram {
         *count = count.saturating_add(1);
     }
 
-    /// One of buckets and how many each counted; buckets of nothing are left out.
+    /// A histogram with the given counts per bucket; empty buckets are left out.
     pub fn of(buckets: impl IntoIterator<Item = (u8, u64)>) -> Self {
         Self(buckets.into_iter().filter(|(_, count)| *count > 0).collect())
     }
@@ -258,14 +259,14 @@ impl Histogram {
         }
     }
 
-    /// How many there are.
+    /// The number of durations.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.0.values().fold(0, |sum, more| sum.saturating_add(*more))
     }
 
-    /// What 99 of 100 stay below, in milliseconds; none without any. Within a bucket durations are taken
-    /// to lie evenly.
+    /// The 99th percentile in milliseconds; `None` without durations. Within a bucket durations are assumed
+    /// to be evenly spread.
     #[must_use]
     pub fn p99_ms(&self) -> Option<f64> {
         let total = self.total();
@@ -292,7 +293,7 @@ fn power(bucket: u8) -> f64 {
     f64::from(bucket).exp2()
 }
 
-/// `part / whole`; 0 when there is no whole.
+/// `part / whole`; 0 when `whole` is 0.
 fn ratio(part: u64, whole: u64) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a share needs no more than 52 bits")]
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }

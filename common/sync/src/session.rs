@@ -1,4 +1,4 @@
-//! The director's half of a stream: what one proxy has, and what it lacks.
+//! The director's half of a stream: what one proxy has, and what it still needs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,31 +8,32 @@ use tamis_trust::Digest;
 use crate::part::{Part, Parts};
 use crate::wire::{Hello, Outcome, ProtocolError, Push};
 
-/// How many bytes of parts go into one frame, about; a part of more has a frame of its own.
+/// Approximate bytes of parts per frame; a larger part gets a frame of its own.
 const FRAME_BYTES: usize = 1 << 20;
 
-/// What one proxy has and was sent. One change is under way at a time: what comes meanwhile is in the next.
+/// What one proxy has and was sent. Only one change is in progress at a time: what arises meanwhile is part
+/// of the next.
 #[derive(Debug)]
 pub struct Session {
     has: Has,
     nonce: u64,
-    /// What it is being sent, until it answers.
+    /// The parts being sent, until the proxy answers.
     sent: Option<Parts>,
-    /// What it refused as a whole; it is sent again when it is something else.
+    /// The parts that it refused as a whole; they are not sent again unchanged.
     refused: Option<Parts>,
 }
 
 /// What a proxy has.
 #[derive(Debug)]
 enum Has {
-    /// By its own word.
+    /// As it reported.
     Told(BTreeMap<String, Digest>),
-    /// What it was sent and took.
+    /// What it was sent and accepted.
     Taken(Parts),
 }
 
 impl Has {
-    /// What it lacks of `wanted`, and the names of what it has too much.
+    /// The parts to send, and the names of parts to remove.
     fn lacks(&self, wanted: &Parts) -> (Vec<Arc<Part>>, Vec<String>) {
         match self {
             Self::Taken(parts) => wanted.since(parts),
@@ -44,7 +45,7 @@ impl Has {
         }
     }
 
-    /// Whether it has exactly that.
+    /// Whether it has exactly these parts.
     fn is(&self, wanted: &Parts) -> bool {
         let (lacks, gone) = self.lacks(wanted);
         lacks.is_empty() && gone.is_empty()
@@ -52,14 +53,14 @@ impl Has {
 }
 
 impl Session {
-    /// The session of a proxy that says hello.
+    /// The session of a proxy, from its first line.
     #[must_use]
     pub fn new(hello: &Hello) -> Self {
         Self { has: Has::Told(hello.parts.clone()), nonce: 0, sent: None, refused: None }
     }
 
-    /// The frames that lead from what the proxy has to `wanted`; none when it has that, refused that, or has not answered
-    /// yet.
+    /// The frames that change the proxy's parts to `wanted`; `None` when it has them, refused them, or has
+    /// not answered yet.
     pub fn push(&mut self, wanted: &Parts, revision: u64) -> Option<Vec<Push>> {
         if self.sent.is_some() {
             return None;
@@ -67,7 +68,8 @@ impl Session {
         let (upserts, removes) = self.has.lacks(wanted);
         let refused = self.refused.clone().map(Has::Taken);
         if upserts.is_empty() && removes.is_empty() {
-            // What it told is what is wanted: from now on nothing has to be compared that is the same in memory.
+            // The reported parts equal the wanted ones: from now on, parts shared in memory need no
+            // comparison.
             self.has = Has::Taken(wanted.clone());
             return None;
         }
@@ -102,10 +104,10 @@ impl Session {
         Some(frames)
     }
 
-    /// Takes in what became of the change under way.
+    /// Processes the outcome of the change in progress.
     ///
     /// # Errors
-    /// [`ProtocolError::Nonce`] when another one is answered.
+    /// [`ProtocolError::Nonce`] when it names another change.
     pub fn answered(&mut self, outcome: &Outcome) -> Result<(), ProtocolError> {
         if outcome.nonce != self.nonce {
             return Err(ProtocolError::Nonce(outcome.nonce));
@@ -120,13 +122,13 @@ impl Session {
         Ok(())
     }
 
-    /// Whether a change is under way.
+    /// Whether a change is in progress.
     #[must_use]
     pub fn outstanding(&self) -> bool {
         self.sent.is_some()
     }
 
-    /// Whether the proxy has exactly that.
+    /// Whether the proxy has exactly these parts.
     #[must_use]
     pub fn is_current(&self, wanted: &Parts) -> bool {
         self.sent.is_none() && self.has.is(wanted)

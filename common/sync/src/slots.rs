@@ -1,17 +1,17 @@
-//! The slots of a plan: what is assigned, piece by piece.
+//! The slots of a plan.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tamis_resources::plan::{FilterPlan, NodePlan};
 
-/// Ends the name of the slot of a shadow. No attachment and no listener has a name with it.
+/// The ending of the slot name of a shadow. No name of an attachment or listener contains it.
 pub const SHADOW: &str = "~shadow";
 
 /// The filter in each slot of a proxy, by the name of the slot.
 ///
-/// A slot has the name of its attachment, `namespace/name`. Where an attachment is otherwise in each
-/// listener, as a router is for inbound and outbound traffic, every listener has a slot of its own:
+/// A slot is named after its attachment, `namespace/name`. Where an attachment differs between listeners,
+/// as a router does for inbound and outbound traffic, every listener has a slot of its own:
 /// `namespace/name/listener`. So a slot has one configuration, and its assignment one digest of it.
 #[must_use]
 pub fn placed(plan: &NodePlan) -> BTreeMap<String, &Arc<FilterPlan>> {

@@ -1,4 +1,4 @@
-//! Cutting a plan into parts, and cutting the next one without making again what stays.
+//! Splits a plan into parts, and the next plan without building unchanged parts again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -12,15 +12,15 @@ use crate::part::{
 };
 use crate::slots::{named, placed};
 
-/// Fewer remembered upstreams than this are not worth tidying up.
+/// With fewer cached upstreams than this, a cleanup is not worthwhile.
 const FEW: usize = 1_000;
 
-/// Parts of upstreams, each made once for all plans that share the upstream in memory.
+/// Parts of upstreams, each built once for all plans that share the upstream in memory.
 #[derive(Debug, Default)]
 pub struct Upstreams {
-    /// By the place in memory, which stays taken for as long as the upstream is held here.
+    /// By address in memory, which is not reused while the upstream is held here.
     made: HashMap<usize, (Arc<ServicePlan>, Arc<Part>)>,
-    /// How many there may be before those are forgotten that no plan has any more.
+    /// Number of entries at which those that no plan uses any more are dropped.
     most: usize,
 }
 
@@ -40,7 +40,7 @@ impl Upstreams {
     }
 }
 
-/// Cuts a plan into parts. A slot without an activation has its filter and nothing that proves it.
+/// Splits a plan into parts. A slot without an activation contains its filter and no proof.
 #[must_use]
 pub fn split(plan: &NodePlan, activations: &BTreeMap<String, Activation>) -> Parts {
     let bare = |filter: &Arc<_>| Activation {
@@ -64,7 +64,8 @@ pub fn slot_part(slot: &str, activation: &Activation) -> Option<Part> {
     part(format!("{SLOT}{slot}"), activation)
 }
 
-/// Cuts a plan whose slots are cut already. What is the same as `before`, or in `upstreams`, is the same part in memory.
+/// Splits a plan whose slots are split already. Parts equal to those in `before`, or in `upstreams`, are
+/// shared in memory.
 #[must_use]
 pub fn split_again(
     before: Option<(&NodePlan, &Parts)>,
@@ -98,7 +99,7 @@ pub fn split_again(
     parts
 }
 
-/// What a plan has beside upstreams and slots.
+/// The parts of a plan other than upstreams and slots.
 fn own(plan: &NodePlan) -> Vec<Part> {
     let mut parts = Vec::new();
     let node = NodePart {
@@ -129,12 +130,13 @@ fn own(plan: &NodePlan) -> Vec<Part> {
     parts
 }
 
-/// A part; none only of what is no JSON, and plans are made of strings, numbers and maps with string keys.
+/// A part; `None` only for values that cannot be JSON, and plans consist of strings, numbers and maps with
+/// string keys.
 fn part(name: String, of: &impl Serialize) -> Option<Part> {
     Some(Part::new(name, serde_json::to_value(of).ok()?))
 }
 
-/// Whether two lists are the same in memory, piece by piece.
+/// Whether two lists share all their items in memory.
 fn share<T>(one: &[Arc<T>], other: &[Arc<T>]) -> bool {
     one.len() == other.len() && one.iter().zip(other).all(|(one, other)| Arc::ptr_eq(one, other))
 }

@@ -166,10 +166,10 @@ fn waits_double_are_spread_and_honour_what_was_asked() {
     assert!(backoff.next(249, None) == Duration::from_millis(249));
 }
 
-/// What may happen between the two.
+/// Events between the two sides.
 #[derive(Debug, Clone)]
 enum Event {
-    /// Something else is wanted.
+    /// Another plan is wanted.
     Want(u8, Option<u8>),
     /// The director sends what there is to send.
     Push,
@@ -179,9 +179,9 @@ enum Event {
     Twice,
     /// The proxy's answer arrives.
     Answer,
-    /// The stream is cut and made anew.
+    /// The stream breaks and is opened again.
     Cut,
-    /// The proxy starts again from its file.
+    /// The proxy restarts from its file.
     Restart,
 }
 
@@ -202,7 +202,7 @@ struct World {
     ever: Vec<Parts>,
     replica: Replica,
     session: Session,
-    /// Frames and answers on their way.
+    /// Frames and answers in transit.
     down: std::collections::VecDeque<Push>,
     up: std::collections::VecDeque<Outcome>,
 }
@@ -227,7 +227,7 @@ impl World {
         self.session = Session::new(&hello(&mut self.replica));
     }
 
-    /// Any breach of the protocol ends the stream, as in the real thing.
+    /// Any breach of the protocol ends the stream, as in production.
     fn deliver(&mut self, frame: Push) {
         let nonce = frame.nonce;
         match self.replica.take(frame) {

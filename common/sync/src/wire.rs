@@ -10,22 +10,22 @@ use thiserror::Error;
 use crate::part::Part;
 use crate::report::NodeReported;
 
-/// The protocol that this release speaks.
+/// The protocol of this release.
 pub const PROTOCOL: u32 = 1;
 
-/// What a proxy says.
+/// A line from a proxy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FromNode {
-    /// Who it is and what it has; its first line and no other.
+    /// Its name and what it has; only as the first line.
     Hello(Hello),
-    /// What became of a push.
+    /// The outcome of a push.
     Outcome(Outcome),
-    /// What it runs and counted.
+    /// What it runs and its counts.
     Report(NodeReported),
 }
 
-/// Who a proxy is, and what it has.
+/// The name of a proxy, and what it has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Hello {
@@ -35,21 +35,22 @@ pub struct Hello {
     pub node: String,
     /// Its release.
     pub release: String,
-    /// The revision that it took last; 0 when none.
+    /// The revision that it accepted last; 0 when there was none yet.
     pub revision: u64,
-    /// The version of every part it has: only what differs is sent.
+    /// The version of every part it has: only differences are sent.
     pub parts: BTreeMap<String, Digest>,
-    /// The log's checkpoint that it saw last.
+    /// The checkpoint of the log that it saw last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<String>,
 }
 
-/// What became of a push.
+/// The outcome of a push.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// Of which push.
+    /// The push.
     pub nonce: u64,
-    /// Whether its parts make a plan, which is in use now. Slots may have refused what is in them all the same.
+    /// Whether its parts form a plan, which is now in use. Individual slots may still have refused their
+    /// content.
     pub taken: bool,
     /// Why not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,62 +59,63 @@ pub struct Outcome {
     pub report: NodeReported,
 }
 
-/// What a proxy is told.
+/// A line to a proxy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ToNode {
-    /// What changes for it.
+    /// A change of its plan.
     Push(Push),
-    /// It is not served, and the stream ends.
+    /// The proxy is not served, and the stream ends.
     Refused {
         /// Stable name of the rule.
         code: String,
-        /// What it asks for.
+        /// What the rule requires.
         rule: String,
         /// What would satisfy it.
         remedy: String,
-        /// Not before this many milliseconds.
+        /// Do not reconnect before this many milliseconds.
         retry_after_ms: u64,
     },
-    /// The stream is alive.
+    /// A sign of life.
     Ping,
 }
 
-/// A part of a change. Frames of one nonce are one change, taken when the last is there, or not at all.
+/// A part of a change. Frames with one nonce form one change, which is accepted when the last frame has
+/// arrived, or not at all.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Push {
-    /// Which change; it rises within a stream.
+    /// The number of the change; it rises within a stream.
     pub nonce: u64,
-    /// The journal's revision that it follows from.
+    /// The journal's revision behind it.
     pub revision: u64,
-    /// Parts that come, or come in the place of others.
+    /// Parts to add or replace.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub upserts: Vec<Arc<Part>>,
-    /// Names of parts that go.
+    /// Names of parts to remove.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removes: Vec<String>,
-    /// Whether the change is whole with this frame.
+    /// Whether this frame completes the change.
     pub last: bool,
 }
 
-/// The other end does not keep to the protocol; the stream ends.
+/// The other side violates the protocol; the stream ends.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ProtocolError {
-    /// An answer to what was not asked.
+    /// An answer to a change that is not in progress.
     #[error("push {0} is answered, which is not the one under way")]
     Nonce(u64),
-    /// A frame of another change in the middle of one.
+    /// A frame of another change inside a change.
     #[error("push {got} comes in the middle of push {within}")]
     Interleaved {
-        /// The change that is not whole.
+        /// The incomplete change.
         within: u64,
-        /// The one that came.
+        /// The one received.
         got: u64,
     },
-    /// A part has another digest than its version says.
-    #[error("part {0} is not what its version says; it was altered on the way")]
+    /// A part does not match its version.
+    #[error("part {0} does not match its version; it was altered on the way")]
     Altered(String),
-    /// A change has more than a proxy can hold.
+    /// A change has more parts than a proxy accepts.
     #[error("a push has more than {0} parts")]
     TooLarge(usize),
 }

@@ -1,4 +1,4 @@
-//! Where a socket listens or connects to.
+//! The address of a socket.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -16,10 +16,10 @@ pub enum Address {
     Unix(PathBuf),
 }
 
-/// A text that is no address.
+/// A text that is not an address.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error(
-    "`{text}` is no address: write `127.0.0.1:80`, `[::1]:80` or `unix:/absolute/path` (names are resolved elsewhere)"
+    "`{text}` is not an address: write `127.0.0.1:80`, `[::1]:80` or `unix:/absolute/path` (names are resolved elsewhere)"
 )]
 pub struct AddressError {
     text: String,

@@ -26,12 +26,12 @@ pub enum Plain {
 pub enum Stream {
     /// Without TLS.
     Plain(Plain),
-    /// With TLS, and who the peer proved to be.
+    /// With TLS, and the identity that the peer proved.
     Tls(Box<tokio_rustls::client::TlsStream<Plain>>, PeerIdentity),
 }
 
-/// Why no connection came about. All of them happened before a byte of a request was sent, so an
-/// attempt elsewhere is always safe.
+/// Why a connection failed. No byte of a request had been sent, so an attempt at another endpoint is always
+/// safe.
 #[derive(Debug, Error)]
 pub enum ConnectError {
     /// The endpoint refused, or cannot be reached.
@@ -39,7 +39,7 @@ pub enum ConnectError {
     Connect {
         /// The endpoint.
         address: Address,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
     /// Connecting, handshake included, took longer than allowed.
@@ -60,9 +60,9 @@ pub enum ConnectError {
     },
 }
 
-/// Connects, and shakes hands when `tls` is given, within `timeout` altogether.
+/// Connects, and does the TLS handshake if `tls` is given, within `timeout` altogether.
 ///
-/// Cancel-safe: dropping the future closes what was open.
+/// Cancel-safe: dropping the future closes the socket.
 ///
 /// # Errors
 /// [`ConnectError`] names the endpoint.
@@ -101,7 +101,7 @@ async fn dial(address: &Address) -> io::Result<Plain> {
 }
 
 impl Stream {
-    /// Who the peer proved to be; none without TLS.
+    /// The identity that the peer proved; `None` without TLS.
     #[must_use]
     pub fn identity(&self) -> Option<&PeerIdentity> {
         match self {
@@ -110,11 +110,11 @@ impl Stream {
         }
     }
 
-    /// Has the operating system probe the connection after so long without traffic, and then as often; unix sockets
-    /// need none.
+    /// Makes the operating system probe the connection after this long without traffic, and then at this
+    /// interval; has no effect on unix sockets.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The operating system's error.
     pub fn probe_every(&self, interval: Duration) -> io::Result<()> {
         let plain = match self {
             Self::Plain(plain) => plain,

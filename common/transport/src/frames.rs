@@ -1,7 +1,9 @@
-//! Counts the frames of an HTTP/2 connection that cost us work and the peer next to nothing, and lets others have their turn.
+//! Counts the frames of an HTTP/2 connection that cost us work and the peer almost nothing, and lets a busy
+//! connection yield to others.
 //!
-//! It stands between the socket and the HTTP/2 stack, reads frame headers alone (RFC 9113 §4.1) and passes every byte on
-//! as it is. A peer that uses up its budget gets GOAWAY with ENHANCE_YOUR_CALM (§7), and the connection ends.
+//! It sits between the socket and the HTTP/2 stack, reads only frame headers (RFC 9113 §4.1) and passes
+//! every byte on unchanged. A peer that uses up its budget gets GOAWAY with ENHANCE_YOUR_CALM (§7), and the
+//! connection ends.
 
 use std::io;
 use std::pin::Pin;
@@ -13,12 +15,12 @@ use tokio::time::Instant;
 
 use crate::serve::linger;
 
-/// What a useful frame adds to the budget: the head of a message, or a DATA frame of ours, for which peers send
-/// WINDOW_UPDATE for the stream and for the connection, and some a PING.
+/// What a useful frame adds to the budget: the head of a message, or a DATA frame that we send, which peers
+/// answer with WINDOW_UPDATE for the stream and for the connection, and some with a PING.
 const EARNED: u32 = 4;
-/// Frames that time alone adds in a second, for pings of connections that have nothing to do.
+/// Frames that each second adds, for pings on idle connections.
 const EARNED_A_SECOND: u64 = 50;
-/// After so many frames or octets the connection waits until others had their turn.
+/// After this many frames or bytes the connection yields to others.
 const TURN_FRAMES: u32 = 64;
 const TURN_OCTETS: usize = 64 * 1024;
 
@@ -35,17 +37,17 @@ const CONTINUATION: u8 = 9;
 /// Flag of PING and SETTINGS (RFC 9113 §6.5, §6.7).
 const ACK: u8 = 0x1;
 
-/// The octets before the first frame of a client (RFC 9113 §3.4).
+/// The bytes before the first frame of a client (RFC 9113 §3.4).
 const PREFACE_OCTETS: usize = 24;
-/// Frames without use that a peer may have sent beyond what messages call for.
+/// Unnecessary frames that a peer may send beyond what messages need.
 pub const IDLE_FRAMES_MAX: u32 = 1_000;
 
-/// Who sends the frames that are counted.
+/// The sender of the counted frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Peer {
-    /// Its requests are of use.
+    /// Its requests are useful.
     Client,
-    /// Its answers are, each once: an interim head (1xx) is not.
+    /// Its responses are useful, each once: an interim head (1xx) is not.
     Server,
 }
 
@@ -53,7 +55,7 @@ enum Peer {
 #[derive(Debug)]
 pub struct Metered<IO> {
     peer: Peer,
-    /// None once the peer was sent away.
+    /// `None` once the peer was sent away.
     io: Option<IO>,
     received: Frames,
     sent: Frames,
@@ -63,13 +65,14 @@ pub struct Metered<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Metered<IO> {
-    /// Of a connection that a client opened, which may send `most` frames without use beyond what is called for.
+    /// For a connection that a client opened, which may send `most` unnecessary frames.
     pub fn from_client(io: IO, most: u32) -> Self {
         Self::new(Peer::Client, io, most)
     }
 
-    /// Of a connection to a server. Past the budget reading fails with an error of the kind
-    /// [`io::ErrorKind::InvalidData`]: the server broke the protocol, and the connection did not just break.
+    /// For a connection to a server. When the budget is used up, reading fails with the kind
+    /// [`io::ErrorKind::InvalidData`]: the server broke the protocol, which is not a mere connection
+    /// failure.
     pub fn to_server(io: IO, most: u32) -> Self {
         Self::new(Peer::Server, io, most)
     }
@@ -91,7 +94,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Metered<IO> {
         }
     }
 
-    /// Whether the connection had its turn and others are next.
+    /// Whether the connection has used its turn and must yield.
     fn had_its_turn(&mut self) -> bool {
         let over = self.turn_frames >= TURN_FRAMES || self.turn_octets >= TURN_OCTETS;
         if over {
@@ -100,7 +103,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Metered<IO> {
         over
     }
 
-    /// Counts what was read; false when the budget is used up.
+    /// Counts the frames that were read; false when the budget is used up.
     fn count(&mut self, octets: &[u8]) -> bool {
         self.turn_octets = self.turn_octets.saturating_add(octets.len());
         let Self { peer, received, budget, turn_frames, .. } = self;
@@ -109,7 +112,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Metered<IO> {
             *turn_frames = turn_frames.saturating_add(1);
             match frame.kind {
                 HEADERS if *peer == Peer::Client => budget.earn(EARNED),
-                // A whole answer, or trailers; of other heads a request of ours has paid for one.
+                // A complete response, or trailers; other heads are paid for by our requests.
                 HEADERS if frame.is_end() => {}
                 DATA | CONTINUATION if frame.length > 0 || frame.is_end() => {}
                 _ => within &= budget.spend(),
@@ -118,7 +121,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Metered<IO> {
         within
     }
 
-    /// Says why, where no frame of ours is half sent, and ends the connection in the background.
+    /// Sends GOAWAY, unless a frame of ours is half sent, and ends the connection in the background.
     fn send_away(&mut self) -> io::Error {
         if let Some(io) = self.io.take() {
             let mut goaway = Vec::new();
@@ -127,23 +130,23 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Metered<IO> {
                 goaway.extend_from_slice(&self.received.last_stream.to_be_bytes());
                 goaway.extend_from_slice(&ENHANCE_YOUR_CALM);
             }
-            tracing::debug!("a connection of frames without use is closed");
+            tracing::debug!("closing a connection with too many unnecessary frames");
             drop(tokio::task::spawn_local(async move { linger::close(io, &goaway).await }));
         }
         let kind = match self.peer {
             Peer::Client => io::ErrorKind::Other,
             Peer::Server => io::ErrorKind::InvalidData,
         };
-        io::Error::new(kind, "the peer sends more frames without use than it may")
+        io::Error::new(kind, "the peer sends more unnecessary frames than allowed")
     }
 }
 
-/// How many frames without use a peer may still send.
+/// How many unnecessary frames a peer may still send.
 #[derive(Debug)]
 struct Budget {
     left: u32,
     most: u32,
-    /// When it was first used up, and since then when time last added to it.
+    /// When it was first used up, and then when time last added to it.
     since: Option<Instant>,
 }
 
@@ -165,10 +168,11 @@ impl Budget {
         }
     }
 
-    /// The clock is read only when nothing is left.
+    /// Reads the clock only when the budget is used up.
     fn refill(&mut self) {
         let now = Instant::now();
-        // The first time nobody knows how long the connection stood idle before: all is forgiven once.
+        // The first time it is unknown how long the connection was idle before: the budget is refilled
+        // once.
         let passed = match self.since.replace(now) {
             Some(since) => now.saturating_duration_since(since),
             None => return self.earn(self.most),
@@ -183,10 +187,10 @@ fn earned_in(passed: Duration) -> u32 {
     earned.and_then(|earned| u32::try_from(earned).ok()).unwrap_or(u32::MAX)
 }
 
-/// Where in a stream of frames the next octet is.
+/// The position of the next byte in a stream of frames.
 #[derive(Debug)]
 struct Frames {
-    /// Octets that are no frame header: of the preface, or of a payload.
+    /// Bytes that are not frame headers: of the preface, or of a payload.
     skip: usize,
     head: [u8; 9],
     filled: usize,
@@ -203,7 +207,8 @@ struct Frame {
 }
 
 impl Frame {
-    /// END_STREAM of DATA and HEADERS, END_HEADERS of CONTINUATION: without octets it ends something all the same.
+    /// END_STREAM of DATA and HEADERS, END_HEADERS of CONTINUATION: such a frame ends something even
+    /// without payload.
     fn is_end(self) -> bool {
         match self.kind {
             DATA | HEADERS => self.flags & 0x1 != 0,
@@ -218,7 +223,7 @@ impl Frames {
         Self { skip, head: [0; 9], filled: 0, last_stream: 0 }
     }
 
-    /// Whether the next octet begins a frame.
+    /// Whether the next byte begins a frame.
     fn is_between(&self) -> bool {
         self.skip == 0 && self.filled == 0
     }
@@ -270,7 +275,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> AsyncRead for Metered<IO> {
         if this.count(read) {
             return Poll::Ready(Ok(()));
         }
-        // Nothing of it is shown: its last frames may be thousands.
+        // These bytes are not passed on: the rest may be thousands of frames.
         out.set_filled(before);
         Poll::Ready(Err(this.send_away()))
     }
@@ -331,7 +336,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Metered<IO> {
         sent.walk(octets, |frame| match frame.kind {
             DATA => budget.earn(EARNED),
             HEADERS if *peer == Peer::Server => budget.earn(EARNED),
-            // Its answer is one frame; an answer of ours calls for none, or a flood of PING would pay for itself.
+            // A PING calls for one frame in answer; our own answers call for none, or a flood of PING would
+            // pay for itself.
             PING if frame.flags & ACK == 0 => budget.earn(1),
             _ => {}
         });
@@ -363,7 +369,7 @@ mod tests {
         octets
     }
 
-    /// Sends frames after a preface; gives whether all were let through, and what the peer was sent.
+    /// Sends frames after a preface; returns whether all were passed on, and what the peer received.
     async fn through(frames: Vec<u8>, most: u32) -> (bool, Vec<u8>) {
         LocalSet::new()
             .run_until(async move {
@@ -512,7 +518,7 @@ mod tests {
                 for _ in 0..100 {
                     metered.read_exact(&mut octets).await.unwrap();
                 }
-                // 100,000 octets hold 5,882 frames of 17.
+                // 100,000 bytes are 5,882 frames of 17.
                 assert!(turns.get() > 40, "{}", turns.get());
             })
             .await;

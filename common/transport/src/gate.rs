@@ -1,13 +1,12 @@
-//! The gate: what stands between a socket and hyper's HTTP/1 server.
+//! The gate between a socket and hyper's HTTP/1 server.
 //!
-//! It finds the ends of heads and bodies itself, by the strict reading of RFC 9112, and shows hyper
-//! only bytes it has judged. A request that two servers could read in two ways is never shown:
-//! hyper sees the end of the stream, finishes the exchanges before it, and the caller sends
-//! [`GateRefusal::reply`].
+//! It finds the ends of heads and bodies itself, by the strict reading of RFC 9112, and passes to hyper
+//! only bytes it has checked. Hyper never gets a request that two servers could read in two ways: it sees
+//! the end of the stream and finishes the exchanges before it, and the caller sends [`GateRefusal::reply`].
 //!
-//! Bytes after an `upgrade` request wait until [`GateControl::pass_through`] (the protocol changed)
-//! or [`GateControl::continue_parsing`] (it did not), so that nobody smuggles a request into a
-//! tunnel that never opened.
+//! Bytes after an `upgrade` request wait until [`GateControl::pass_through`] (the protocol changed) or
+//! [`GateControl::continue_parsing`] (it did not), so that a request cannot be smuggled into a tunnel that
+//! never opened.
 
 mod body;
 mod framer;
@@ -34,43 +33,43 @@ pub use self::refusal::GateRefusal;
 
 const READ_CHUNK: usize = 8 * 1024;
 
-/// What one connection may ask of the gate.
+/// The limits of a connection at the gate.
 #[derive(Debug, Clone)]
 pub struct GateLimits {
-    /// The longest head; 64 KiB.
+    /// Longest head in bytes; 64 KiB.
     pub max_head_bytes: usize,
-    /// The most fields in a head; 100.
+    /// Most fields in a head; 100.
     pub max_fields: usize,
     /// From the first byte of a head to its last; 10 s.
     pub head_timeout: Duration,
     /// Between two requests, and before the first; 75 s.
     pub idle_timeout: Duration,
-    /// Between two pieces of a body somebody waits for; 60 s.
+    /// Between two pieces of a body that is being read; 60 s.
     pub body_timeout: Duration,
-    /// How long a response may take to begin once its client has ended its side; 1 s. Whether it left or only has
-    /// nothing more to say cannot be told apart without writing to it.
+    /// Time until a response begins after its client has ended its side; 1 s. Only writing could show
+    /// whether the client left or has just finished sending.
     pub left_timeout: Duration,
-    /// Whether `CONNECT` opens tunnels here; it does not.
+    /// Whether `CONNECT` opens tunnels here; by default it does not.
     pub connect: ConnectMethod,
-    /// Whether refused clients read why; they do.
+    /// Whether refused clients see the code; by default they do.
     pub reasons: GateReasons,
 }
 
-/// Whether a refusal of the gate says to the client which rule it broke (`x-tamis-reason`).
+/// Whether a refusal of the gate names the broken rule to the client (`x-tamis-reason`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GateReasons {
     /// It does.
     Show,
-    /// The status alone is sent.
+    /// Only the status is sent.
     Hide,
 }
 
-/// What a listener does with `CONNECT`.
+/// Handling of `CONNECT` by a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectMethod {
     /// Refuse it with 501.
     Refuse,
-    /// Show it to the handler.
+    /// Pass it to the handler.
     Allow,
 }
 
@@ -89,7 +88,7 @@ impl Default for GateLimits {
     }
 }
 
-/// Tells a gate what became of an upgrade, and tells others what the gate knows.
+/// Reports the result of an upgrade to the gate, and exposes the gate's state.
 #[derive(Debug, Clone, Default)]
 pub struct GateControl(Arc<Shared>);
 
@@ -101,7 +100,7 @@ struct Shared {
     reader: AtomicWaker,
 }
 
-/// The gate's state as others see it.
+/// The state of the gate, for others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Phase {
@@ -126,7 +125,7 @@ impl GateControl {
         self.release(Phase::Whole);
     }
 
-    /// Whether bytes are held back until one of the two above is called.
+    /// Whether bytes are held back until one of the two functions above is called.
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.is(Phase::Held)
@@ -160,20 +159,20 @@ impl GateControl {
     }
 }
 
-/// Which wait is running; each has its own limit.
+/// The kind of the current wait; each has its own limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wait {
     Idle,
     Head,
     Body,
-    /// For the response of a client that ended its side.
+    /// For the response to a client that ended its side.
     Left,
 }
 
-/// A stream whose reader sees unambiguous HTTP/1 requests only. Writes pass untouched.
+/// A stream that only lets unambiguous HTTP/1 requests through. Writes pass unchanged.
 ///
-/// Invariants: the first `cleared` bytes of `buffer` are judged and not yet shown; nothing after a
-/// message's end is judged before its last byte is shown; after `ended` nothing is judged.
+/// Invariants: the first `cleared` bytes of `buffer` are checked and not yet passed on; nothing after a
+/// message's end is checked before its last byte is passed on; after `ended` nothing is checked.
 #[derive(Debug)]
 pub struct Gate<IO> {
     io: IO,
@@ -186,13 +185,13 @@ pub struct Gate<IO> {
     waiting: Option<Wait>,
     ended: bool,
     peer_ended: bool,
-    /// A head was shown.
+    /// A head was passed on.
     asked: bool,
     replied: bool,
 }
 
 impl<IO> Gate<IO> {
-    /// Puts a gate before `io`; `seen` are bytes read from it already.
+    /// Puts a gate before `io`; `seen` are bytes that were read from it already.
     pub fn new(io: IO, seen: BytesMut, limits: GateLimits) -> Self {
         Self {
             io,
@@ -216,7 +215,7 @@ impl<IO> Gate<IO> {
         self.control.clone()
     }
 
-    /// Whether refused clients read why.
+    /// Whether refused clients see the code.
     #[must_use]
     pub fn reasons(&self) -> GateReasons {
         self.limits.reasons
@@ -228,13 +227,13 @@ impl<IO> Gate<IO> {
         self.peer_ended
     }
 
-    /// Whether a final response to the last request shown has begun.
+    /// Whether a final response to the last request has begun.
     #[must_use]
     pub fn replied(&self) -> bool {
         self.replied
     }
 
-    /// The stream without the gate; bytes not shown are gone.
+    /// The stream without the gate; bytes not passed on are lost.
     pub fn into_inner(self) -> IO {
         self.io
     }
@@ -244,11 +243,11 @@ impl<IO> Gate<IO> {
         if !self.framer.in_body() {
             self.replied = false;
         }
-        // Only the first refusal counts, and there is one only: `ended` stops the judging.
+        // Only the first refusal counts, and there is only one: `ended` stops the checks.
         let _first = self.control.0.refused.set(refusal);
     }
 
-    /// Judges what is buffered, up to the end of the current message.
+    /// Checks the buffer, up to the end of the current message.
     fn judge(&mut self) {
         loop {
             let pending = self.buffer.get(self.cleared..).unwrap_or_default();
@@ -293,7 +292,7 @@ impl<IO> Gate<IO> {
         }
     }
 
-    /// Ready when the peer kept us waiting for too long.
+    /// Ready when the peer has exceeded a time limit.
     fn poll_deadline(&mut self, cx: &mut Context<'_>, (wait, limit): (Wait, Duration)) -> Poll<()> {
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         if self.waiting != Some(wait) {
@@ -311,7 +310,7 @@ impl<IO> Gate<IO> {
         Poll::Ready(())
     }
 
-    /// Ready when the bytes after an upgrade need wait no longer.
+    /// Ready when the bytes after an upgrade no longer have to wait.
     fn poll_release(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.control.0.reader.register(cx.waker());
         if self.control.is_held() {
@@ -340,7 +339,7 @@ impl<IO> Gate<IO> {
 }
 
 impl<IO: AsyncRead + Unpin> Gate<IO> {
-    /// Reads once, and remembers the end.
+    /// Reads once, and records the end of the stream.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.peer_ended {
             return Poll::Ready(Ok(0));
@@ -351,15 +350,15 @@ impl<IO: AsyncRead + Unpin> Gate<IO> {
         Poll::Ready(Ok(read))
     }
 
-    /// Whether a whole request was shown and nothing has been said to it yet.
+    /// Whether a whole request was passed on and no response has begun.
     fn is_owing(&self) -> bool {
         let shown = self.asked && self.cleared == 0 && !self.framer.in_body();
         shown && !self.replied && !self.ended && !self.framer.is_passing()
     }
 
-    /// Fails once the peer that waits for its response is taken to be gone: its connection broke, or it ended its side
-    /// and nothing was said to it for too long. Once a response has begun, writing tells. What comes meanwhile is kept
-    /// and judged later.
+    /// Fails once the peer that waits for its response counts as gone: its connection broke, or it ended
+    /// its side and no response began for too long. Once a response has begun, writing shows it. Bytes
+    /// received meanwhile are kept and checked later.
     fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         if !self.buffer.is_empty() {
             return Poll::Pending;
@@ -370,11 +369,11 @@ impl<IO: AsyncRead + Unpin> Gate<IO> {
             Ok(_) => return Poll::Pending,
         }
         ready!(self.poll_deadline(cx, (Wait::Left, self.limits.left_timeout)));
-        let left = "the peer ended its side and waits no longer";
+        let left = "the peer ended its side and no response began in time";
         Poll::Ready(io::Error::new(io::ErrorKind::ConnectionAborted, left))
     }
 
-    /// Reads once; ready when there is something new to judge or nothing will come.
+    /// Reads once; ready when there is something new to check or nothing more will come.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.poll_more(cx) {
             Poll::Pending => {
@@ -460,8 +459,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gate<IO> {
         self.io.is_write_vectored()
     }
 
-    /// Also watches the peer: hyper calls this whenever the connection's task runs, and reads nothing while an exchange
-    /// is under way.
+    /// Also watches the peer: hyper calls this whenever the connection's task runs, and does not read while
+    /// an exchange is in progress.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.is_owing()
@@ -472,8 +471,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gate<IO> {
         Pin::new(&mut this.io).poll_flush(cx)
     }
 
-    /// Only flushes unless the protocol changed: whoever serves the connection still has a refusal
-    /// to send, and ends the stream itself.
+    /// Only flushes unless the protocol changed: the caller may still have a refusal to send, and ends the
+    /// stream itself.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.framer.is_passing() || this.control.is(Phase::Passing) {

@@ -1,11 +1,12 @@
-//! Listening sockets go from one process to its successor, so that no connection is refused in between.
+//! Hands listening sockets from one process to its successor, so that no connection is refused in between.
 //!
-//! Both processes have the same sockets for a while: what waits in their queues is accepted by the one or the other. The
-//! successor says when it serves, and then the one before closes its copies.
+//! For a while both processes share the sockets: either of them accepts the connections in their queues.
+//! The successor reports when it serves, and then the old process closes its copies.
 //!
-//! Messages go over a unix socket that keeps them apart (`SOCK_SEQPACKET`): `take` asks, each answer is a socket with its
-//! listener's name and address, `end` ends them, `serving` says that the other may leave. Whoever may open the socket's
-//! file may ask: it is to be in a folder of its user's own.
+//! Messages go over a unix socket that preserves their boundaries (`SOCK_SEQPACKET`): `take` is the
+//! request, each answer is a socket with its listener's name and address, `end` ends the list, `serving`
+//! reports that the old process may leave. Whoever can open the socket's file may ask, so it must be in a
+//! private folder of its user.
 
 mod descriptor;
 #[cfg(test)]
@@ -20,13 +21,13 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use crate::address::Address;
 use crate::listen::BoundListener;
 
-/// How long the other side may think.
+/// Time limit for the other side.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a successor may take until it serves: filters are compiled and tested before.
+/// Time limit for a successor to serve: it first compiles and tests its filters.
 const START: Duration = Duration::from_secs(600);
 /// The longest message in bytes.
 const MESSAGE_MAX: usize = 4_096;
-/// The most sockets that are taken: far more than listeners times workers.
+/// Most sockets accepted: far more than listeners times workers.
 const SOCKETS_MAX: usize = 16_384;
 const BACKLOG: i32 = 8;
 
@@ -34,28 +35,28 @@ const TAKE: &[u8] = b"take";
 const END: &[u8] = b"end";
 const SERVING: &[u8] = b"serving";
 
-/// A listening socket, and what it is for.
+/// A listening socket with its listener's name.
 #[derive(Debug)]
 pub struct Handed {
     /// The listener's name; without a line break.
     pub name: String,
-    /// The address that was asked for, so with port 0 not the one it has.
+    /// The configured address; with port 0 it differs from the bound one.
     pub address: Address,
     /// The socket.
     pub socket: BoundListener,
 }
 
-/// Where successors ask.
+/// The socket at which successors ask.
 #[derive(Debug)]
 pub struct Giver(Socket);
 
 impl Giver {
-    /// Listens at `path`. A socket that a process left there when it was killed is replaced: a number of a process is
-    /// given again, and in a container it is the same after each start.
+    /// Listens at `path`. A socket that a killed process left there is replaced: process ids are reused, and in a
+    /// container the id is the same after each start.
     ///
     /// # Errors
-    /// `AddrInUse` when a process listens there or when there is something other than a socket; else what the operating
-    /// system reports.
+    /// `AddrInUse` when a process listens there or when there is something other than a socket; otherwise the
+    /// operating system's error.
     pub fn bind(path: &Path) -> io::Result<Self> {
         let address = SockAddr::unix(path)?;
         let socket = Socket::new(Domain::UNIX, Type::SEQPACKET, None)?;
@@ -70,10 +71,10 @@ impl Giver {
         Ok(Self(socket))
     }
 
-    /// Waits for a successor and gives it what `sockets` says; comes back when it serves. Blocks.
+    /// Waits for a successor and sends it the result of `sockets`; returns when it serves. Blocks.
     ///
     /// # Errors
-    /// When it does not come to serve: nothing has to change then.
+    /// The successor failed before it served: the caller continues as before.
     pub fn give(&self, sockets: impl FnOnce() -> io::Result<Vec<Handed>>) -> io::Result<()> {
         let (stream, _) = self.0.accept()?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -89,7 +90,7 @@ impl Giver {
     }
 }
 
-/// A process that listens, and waits to be told that its successor serves.
+/// The old process, which waits for the report that its successor serves.
 #[derive(Debug)]
 pub struct Predecessor(Socket);
 
@@ -97,7 +98,7 @@ impl Predecessor {
     /// Asks the process at `path` for its sockets.
     ///
     /// # Errors
-    /// When nobody is there, or what it sends is no list of sockets.
+    /// No process listens there, or it does not send a list of sockets.
     pub fn ask(path: &Path) -> io::Result<(Self, Vec<Handed>)> {
         let stream = Socket::new(Domain::UNIX, Type::SEQPACKET, None)?;
         stream.connect(&SockAddr::unix(path)?)?;
@@ -115,10 +116,10 @@ impl Predecessor {
         }
     }
 
-    /// Tells it that this process serves.
+    /// Reports that this process serves.
     ///
     /// # Errors
-    /// When it is gone already, which is as good.
+    /// The old process is already gone, which is fine.
     pub fn serving(self) -> io::Result<()> {
         self.0.send(SERVING).map(drop)
     }
@@ -150,5 +151,5 @@ fn expect(stream: &Socket, message: &[u8]) -> io::Result<()> {
 }
 
 fn unexpected() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "the other process does not hand sockets over")
+    io::Error::new(io::ErrorKind::InvalidData, "the other process does not hand over sockets")
 }

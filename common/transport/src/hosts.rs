@@ -1,7 +1,8 @@
-//! Whether a request names the server by a name that is its own.
+//! Whether a request names the server by one of its own names.
 //!
-//! A page that is open in a browser can have its own name lead to any address of the machine ("DNS rebinding"), and is then
-//! of the same origin as what listens there. It sends that name, so a server that knows its names is not fooled.
+//! A web page can make its own name resolve to any address of the user's machine ("DNS rebinding"), and is
+//! then of the same origin as the server there. Its requests carry that name, so a server that checks names
+//! is safe.
 
 use std::net::IpAddr;
 
@@ -10,19 +11,19 @@ use http::{Request, Version, header, uri::Authority};
 /// Why a request is not for this server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
-    /// It names another.
-    #[error("this server is not asked by that name")]
+    /// It names another host.
+    #[error("this server does not have that name")]
     Other,
-    /// It names none, though HTTP/1.1 needs one (RFC 9112 §3.2).
+    /// It names no host, although HTTP/1.1 requires one (RFC 9112 §3.2).
     #[error("the request names no host")]
     Missing,
 }
 
-/// Whether every host that the request names is `localhost`, a loopback address, `local` or one of `names`; ports do not
-/// matter.
+/// Checks that every host in the request is `localhost`, a loopback address, `local` or one of `names`;
+/// ports are ignored.
 ///
 /// # Errors
-/// [`HostError`]. A request before HTTP/1.1 may name no host: no browser sends such.
+/// [`HostError`]. A request before HTTP/1.1 may name no host: browsers do not send such requests.
 pub fn check<B>(request: &Request<B>, local: IpAddr, names: &[String]) -> Result<(), HostError> {
     let mut named = false;
     let hosts = request.headers().get_all(header::HOST).iter();
@@ -36,7 +37,7 @@ pub fn check<B>(request: &Request<B>, local: IpAddr, names: &[String]) -> Result
     if named || request.version() < Version::HTTP_11 { Ok(()) } else { Err(HostError::Missing) }
 }
 
-/// Whether that is a host without scheme, user and port.
+/// Whether the text is a host without scheme, user and port.
 #[must_use]
 pub fn is_host(host: &str) -> bool {
     without_port(host) == Some(host)
@@ -56,14 +57,14 @@ fn is_own(host: &str, local: IpAddr, names: &[String]) -> bool {
     }
 }
 
-/// A host without its port; none when it is no host, such as one with a user before it.
+/// A host without its port; `None` when it is not a host, for example with a user before it.
 fn without_port(host: &str) -> Option<&str> {
     let authority: Authority = host.parse().ok()?;
     let name = authority.host().len();
     if host.contains('@') {
         return None;
     }
-    // Sliced from what was given: the parsed one lives too short.
+    // Sliced from the input: the parsed host does not live long enough.
     match host.get(name..)? {
         "" => {}
         port => {

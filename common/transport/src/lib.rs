@@ -1,12 +1,13 @@
-//! Socket to connection: listen, accept, handshake, the HTTP/1 gate. Alone names rustls.
+//! From socket to connection: listen, accept, TLS handshake, the HTTP/1 gate. The only crate that uses
+//! rustls.
 //!
-//! The crate turns bytes from strangers into requests that can be read in one way only, and lends
-//! connections to upstreams. It knows nothing of routes, filters or generations.
+//! The crate turns bytes of untrusted peers into requests that have exactly one reading, and connects to
+//! upstreams. It knows nothing about routes, filters or generations.
 //!
-//! The way of a connection: [`listen::bind`] → [`listen::Listener::accept`] →
-//! [`tls::ServerTls::accept`] (when the listener has certificates) → [`serve::serve_connection`],
-//! which puts the [`gate::Gate`] between the socket and hyper's HTTP/1 server. The way out is
-//! [`connect::connect`], with the [`response::ResponseGate`] between an upstream's socket and hyper's HTTP/1 client.
+//! The way of a connection: [`listen::bind`] → [`listen::Listener::accept`] → [`tls::ServerTls::accept`]
+//! (when the listener has certificates) → [`serve::serve_connection`], which puts the [`gate::Gate`]
+//! between the socket and hyper's HTTP/1 server. The way out is [`connect::connect`], with the
+//! [`response::ResponseGate`] between an upstream's socket and hyper's HTTP/1 client.
 //!
 //! ```
 //! use tamis_transport::address::Address;

@@ -1,4 +1,4 @@
-//! Listening sockets, one per worker, and an accept that survives pressure.
+//! Listening sockets, one per worker, and an accept loop that survives a lack of resources.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,8 +14,8 @@ use crate::address::Address;
 use crate::connect::Plain;
 
 const BACKLOG: i32 = 4096;
-/// Waits after a failed accept: doubles up to the second value, so that a flood without free
-/// descriptors costs no processor and the worker recovers well within a second.
+/// Waits after a failed accept: they double up to the second value, so that a lack of descriptors does not
+/// cost processor time and the worker recovers well within a second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
 
 /// A bound, listening, non-blocking socket that may still move to its worker's thread.
@@ -36,49 +36,49 @@ pub enum Listener {
     Unix(tokio::net::UnixListener),
 }
 
-/// Why an address cannot be listened on.
+/// Why listening on an address failed.
 #[derive(Debug, Error)]
 pub enum ListenError {
-    /// Another process (or another listener of this one) has the address.
+    /// Another process (or another listener of this one) uses the address.
     #[error(
         "{address} is already in use: stop the other process (`ss -lptn` names it), take over from it (`--take-over`, for a \
          proxy), or choose another address"
     )]
     InUse {
-        /// The address asked for.
+        /// The requested address.
         address: Address,
     },
-    /// The operating system refuses the address to this user.
+    /// The operating system does not allow this user to use the address.
     #[error(
         "{address} needs more rights: choose a port from 1024 up, or grant CAP_NET_BIND_SERVICE"
     )]
     Denied {
-        /// The address asked for.
+        /// The requested address.
         address: Address,
     },
-    /// The path of a unix socket is taken by something that is no socket.
-    #[error("{} exists and is no socket: remove it or choose another path", path.display())]
+    /// The path of a unix socket exists and is not a socket.
+    #[error("{} exists and is not a socket: remove it or choose another path", path.display())]
     NotASocket {
-        /// The path asked for.
+        /// The requested path.
         path: PathBuf,
     },
-    /// Anything else; the address is usually not one of this machine's.
+    /// Any other error; usually the address does not belong to this machine.
     #[error("cannot listen on {address}: check that the address belongs to this machine")]
     Bind {
-        /// The address asked for.
+        /// The requested address.
         address: Address,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
 }
 
 /// Binds one listening socket per worker on the same address.
 ///
-/// TCP sockets of several workers share the port with `SO_REUSEPORT`; a probe without it comes first,
-/// so that a port held by another process is an error rather than a silent share (unless that process,
-/// of the same user, probes at the same moment). The socket of one worker is shared with nobody. With
-/// port 0 all workers get the port the system chose for the first. The path of a unix socket nobody
-/// answers on is reused.
+/// TCP sockets of several workers share the port with `SO_REUSEPORT`; a test without it comes first, so
+/// that a port held by another process is an error rather than silently shared (unless that process, of the
+/// same user, tests at the same moment). A single worker's socket is not shared. With port 0 all workers
+/// get the port that the system chose for the first. The path of a unix socket without a listening process
+/// is reused.
 ///
 /// # Errors
 /// [`ListenError`] names the address and the way out.
@@ -94,13 +94,14 @@ pub fn bind(address: &Address, workers: NonZeroUsize) -> Result<Vec<BoundListene
     }
 }
 
-/// Gives each of `workers` at least one of `sockets`, and leaves out none: connections wait in the queue of each.
+/// Gives each of `workers` at least one of `sockets`, and uses all of them: connections wait in the queue
+/// of each.
 ///
-/// Sockets of another process may be more or fewer than there are workers here. Where there are fewer, workers accept from
-/// the same one.
+/// Another process may hand over more or fewer sockets than there are workers here. With fewer sockets,
+/// several workers accept from the same one.
 ///
 /// # Errors
-/// When the system has no descriptor left.
+/// The system has no descriptor left.
 pub fn spread(
     sockets: Vec<BoundListener>,
     workers: NonZeroUsize,
@@ -109,7 +110,7 @@ pub fn spread(
     let there = sockets.len();
     let mut more = Vec::new();
     for index in there..workers.get() {
-        // `there` is not 0 wherever this gives one: nothing is spread otherwise.
+        // `there` is not 0 wherever this yields a socket: otherwise there is nothing to distribute.
         if let Some(socket) = index.checked_rem(there).and_then(|index| sockets.get(index)) {
             more.push(socket.try_clone()?);
         }
@@ -125,10 +126,10 @@ pub fn spread(
 }
 
 impl BoundListener {
-    /// The same socket once more: it stays open until both are gone.
+    /// A duplicate of the socket: it stays open until both are closed.
     ///
     /// # Errors
-    /// When the system has no descriptor left.
+    /// The system has no descriptor left.
     pub fn try_clone(&self) -> io::Result<Self> {
         match self {
             Self::Tcp(listener) => listener.try_clone().map(Self::Tcp),
@@ -136,10 +137,10 @@ impl BoundListener {
         }
     }
 
-    /// The address bound, with the port the system chose for port 0.
+    /// The bound address, with the port that the system chose for port 0.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The operating system's error.
     pub fn local_address(&self) -> io::Result<Address> {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(Address::Tcp),
@@ -152,7 +153,7 @@ impl BoundListener {
     /// Registers the socket with the current tokio runtime.
     ///
     /// # Errors
-    /// When the runtime cannot watch the socket.
+    /// The runtime cannot watch the socket.
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O enabled.
@@ -169,8 +170,8 @@ impl BoundListener {
 impl Listener {
     /// The next connection and, over TCP, its peer; never fails.
     ///
-    /// A connection that died in the queue is skipped. Without free descriptors or memory the
-    /// accept is tried again after a short, growing wait. Cancel-safe.
+    /// A connection that died in the queue is skipped. When descriptors or memory run out, it tries again
+    /// after a short, growing wait. Cancel-safe.
     pub async fn accept(&self) -> (Plain, Option<SocketAddr>) {
         let (mut wait, longest) = BACKOFF;
         loop {
@@ -190,7 +191,7 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                // Fails only when the peer is gone already, which the first read will tell.
+                // Fails only when the peer has already left, which the first read will show.
                 let _gone = stream.set_nodelay(true);
                 Ok((Plain::Tcp(stream), Some(peer)))
             }
@@ -215,7 +216,8 @@ fn bind_tcp(wanted: SocketAddr, workers: NonZeroUsize) -> io::Result<Vec<BoundLi
     // Without SO_REUSEPORT this fails when anybody listens there, even with SO_REUSEPORT.
     let alone = tcp_socket(wanted, Sharing::Alone)?;
     if workers == NonZeroUsize::MIN {
-        // Nobody can join it later either, not even a process of the same user that looked at the same moment.
+        // No process can join it later either, not even one of the same user that tested at the same
+        // moment.
         alone.listen(BACKLOG)?;
         return Ok(vec![BoundListener::Tcp(alone.into())]);
     }
@@ -318,11 +320,11 @@ mod tests {
                     bind(&address, NonZeroUsize::MIN).ok()
                 };
                 let all: Vec<_> = (0..MANY).map(|_| scope.spawn(try_it)).collect();
-                // All of them hold what they got until everybody tried.
+                // All of them hold their socket until everybody has tried.
                 let all: Vec<_> = all.into_iter().map(|one| one.join().unwrap()).collect();
                 all.iter().flatten().count()
             });
-            // Somebody else on this machine may have been faster than all of them.
+            // Another process on this machine may have been faster than all of them.
             assert!(got <= 1, "{got} listen on {address}");
         }
     }

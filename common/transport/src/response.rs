@@ -1,14 +1,15 @@
-//! The gate on the way back: what stands between an upstream's socket and hyper's HTTP/1 client.
+//! The gate between an upstream's socket and hyper's HTTP/1 client.
 //!
-//! It finds the ends of heads and bodies itself and shows hyper only bytes it has judged: a response that two readers
-//! could frame in two ways, that nobody asked for, or that carries more beside its content than a budget allows, ends
-//! in an error of the kind [`io::ErrorKind::InvalidData`]. Bytes are judged where hyper reads them to and copied only
-//! when a line came in pieces.
+//! It finds the ends of heads and bodies itself and passes to hyper only bytes it has checked: a response
+//! that two readers could frame in two ways, that belongs to no request, or that carries more in addition
+//! to its content than a budget allows, ends in an error of the kind [`io::ErrorKind::InvalidData`]. Bytes
+//! are checked in the buffer that hyper reads into, and are copied only when a line arrived in pieces.
 //!
-//! After [`TURN_BYTES`] without a pause it yields, so that the other exchanges of its worker get their turn.
+//! After [`TURN_BYTES`] without a pause it yields, so that the other exchanges of its worker get their
+//! turn.
 //!
-//! It also keeps an answer that is there already from being lost when writing the rest of the request fails: the
-//! failure is reported once the answer was read.
+//! It also makes sure that a response that has already arrived is not lost when writing the rest of the
+//! request fails: the failure is reported once the response was read.
 
 mod head;
 mod refusal;
@@ -28,17 +29,17 @@ use self::head::{End, Framing};
 pub use self::refusal::ResponseRefusal;
 use crate::gate::{Body, GateRefusal};
 
-/// What a connection passes on before others get their turn, in bytes.
+/// Bytes that a connection passes on before it yields to others.
 pub const TURN_BYTES: usize = 256 * 1024;
 
-/// What a response may cost beside its content.
+/// The budget of a response in addition to its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResponseLimits {
-    /// The longest head, and all interim heads of a response together; 64 KiB.
+    /// Longest head, including all interim heads of a response; 64 KiB.
     pub max_head_bytes: usize,
-    /// The most fields in a head; 100.
+    /// Most fields in a head; 100.
     pub max_fields: usize,
-    /// The most interim responses (1xx) before the final one; 32.
+    /// Most interim responses (1xx) before the final one; 32.
     pub max_interim: u32,
 }
 
@@ -48,13 +49,13 @@ impl Default for ResponseLimits {
     }
 }
 
-/// What of a request decides how its response is framed (RFC 9112 §6.3).
+/// The property of a request that decides how its response is framed (RFC 9112 §6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Expectation {
     /// A response with content.
     Content = 1,
-    /// To `HEAD`: none has content.
+    /// To `HEAD`: it has no content.
     Head = 2,
     /// To `CONNECT`: a 2xx opens a tunnel.
     Connect = 3,
@@ -75,7 +76,8 @@ impl Expectation {
 pub struct ResponseControl(Arc<AtomicU8>);
 
 impl ResponseControl {
-    /// The next request written is of this kind. Call it before each request; what comes unannounced is refused.
+    /// Announces the kind of the next request. Call it before each request; an unannounced response is
+    /// refused.
     pub fn expect(&self, expectation: Expectation) {
         self.0.store(expectation as u8, Ordering::Release);
     }
@@ -85,12 +87,12 @@ impl ResponseControl {
     }
 }
 
-/// Where in the responses the next byte is.
+/// The position of the next byte in the responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Between two: nothing was asked.
+    /// Between two responses: no request is waiting.
     Idle,
-    /// In a head; so many bytes are known not to end it.
+    /// In a head; this many bytes are known not to end it.
     Head(usize),
     Body(Body),
     UntilClose,
@@ -98,10 +100,10 @@ enum State {
     Passing,
 }
 
-/// A stream whose reader sees unambiguous HTTP/1 responses only.
+/// A stream that only lets unambiguous HTTP/1 responses through.
 ///
-/// Invariants: `pending` holds bytes read and not shown, of which the first `cleared` are judged; while it is not empty
-/// nothing is read past it. After `refused` nothing is shown.
+/// Invariants: `pending` holds bytes that were read and not passed on, of which the first `cleared` are
+/// checked; while it is not empty nothing further is read. After `refused` nothing is passed on.
 #[derive(Debug)]
 pub struct ResponseGate<IO> {
     io: IO,
@@ -115,9 +117,9 @@ pub struct ResponseGate<IO> {
     cleared: usize,
     refused: Option<ResponseRefusal>,
     ended: bool,
-    /// Bytes passed on since the peer last made us wait.
+    /// Bytes passed on since we last had to wait for the peer.
     turn: usize,
-    /// How writing failed, and who waits to be told.
+    /// How writing failed, and the task to notify.
     broken: Option<(io::ErrorKind, Option<Waker>)>,
 }
 
@@ -147,11 +149,11 @@ impl<IO> ResponseGate<IO> {
         self.control.clone()
     }
 
-    /// Judges `bytes`, which begin where the last judged piece ended: how many of them may be shown. What is left
-    /// needs more bytes to be judged.
+    /// Checks `bytes`, which begin where the last checked piece ended, and returns how many of them may be
+    /// passed on. The rest needs more bytes.
     ///
-    /// A refusal that comes with a head in one piece takes the head with it, so that the caller can still answer
-    /// something else.
+    /// If a refused response comes with its head in one piece, the head is not passed on either, so that
+    /// the caller can still send another response.
     fn judge(&mut self, bytes: &[u8]) -> Result<usize, ResponseRefusal> {
         let mut done = 0_usize;
         loop {
@@ -160,7 +162,8 @@ impl<IO> ResponseGate<IO> {
                 return Ok(done);
             }
             if self.state == State::Idle && done > 0 {
-                // Content to `HEAD`, or more than was announced: the response is whole, its connection is of no use.
+                // Content after `HEAD`, or more than was announced: the response is complete, but its
+                // connection is unusable.
                 self.refused = Some(ResponseRefusal::Unasked);
                 return Ok(done);
             }
@@ -169,7 +172,7 @@ impl<IO> ResponseGate<IO> {
         }
     }
 
-    /// One head or piece of a body at the beginning of `bytes`; none when more are needed.
+    /// One head or piece of a body at the beginning of `bytes`; `None` when more bytes are needed.
     fn step(&mut self, bytes: &[u8]) -> Result<Option<usize>, ResponseRefusal> {
         match self.state {
             State::Idle => Err(ResponseRefusal::Unasked),
@@ -221,13 +224,13 @@ impl<IO> ResponseGate<IO> {
         Ok(Some(end))
     }
 
-    /// Whether no more of the current response will come.
+    /// Whether the current response is complete.
     fn is_answered(&self) -> bool {
         let whole = self.cleared == 0 && matches!(self.state, State::Idle | State::Passing);
         whole || self.ended || self.refused.is_some()
     }
 
-    /// Reports a failed write as soon as nothing more can come.
+    /// Reports a failed write as soon as the response is complete.
     fn wake_writer(&mut self) {
         if self.is_answered()
             && let Some((_, waker)) = self.broken.as_mut()
@@ -237,7 +240,7 @@ impl<IO> ResponseGate<IO> {
         }
     }
 
-    /// The first bytes of a request begin the wait for its response.
+    /// The first bytes of a request start the wait for its response.
     fn note_request(&mut self, bytes: usize) {
         if bytes > 0
             && self.state == State::Idle
@@ -248,7 +251,7 @@ impl<IO> ResponseGate<IO> {
         }
     }
 
-    /// A write that failed waits until the answer was read: the peer may have sent one and closed at once.
+    /// A failed write waits until the response was read: the peer may have sent one and closed at once.
     fn hold_failure(
         &mut self,
         cx: &Context<'_>,
@@ -263,7 +266,7 @@ impl<IO> ResponseGate<IO> {
         }
     }
 
-    /// What a writer gets after a failed write.
+    /// The result for a writer after a failed write.
     fn after_failure(&mut self, cx: &Context<'_>) -> Option<Poll<io::Result<usize>>> {
         let answered = self.is_answered();
         let (kind, waker) = self.broken.as_mut()?;
@@ -280,7 +283,7 @@ impl<IO> ResponseGate<IO> {
         self.pending.advance(count);
         self.cleared = self.cleared.saturating_sub(count);
         if self.pending.is_empty() {
-            // A connection that waits for its next request keeps no room for bytes.
+            // An idle connection keeps no buffer.
             self.pending = BytesMut::new();
         }
     }
@@ -294,7 +297,8 @@ impl<IO> ResponseGate<IO> {
 }
 
 impl<IO: AsyncRead + Unpin> ResponseGate<IO> {
-    /// Reads once into `out`, and judges what came; ready when something is shown or nothing will come.
+    /// Reads once into `out`, and checks the bytes; ready when something is passed on or nothing more will
+    /// come.
     fn poll_judged(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = out.filled().len();
         match Pin::new(&mut self.io).poll_read(cx, out) {

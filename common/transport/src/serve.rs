@@ -1,4 +1,4 @@
-//! Serves one connection: which HTTP it speaks, its requests, its end.
+//! Serves one connection: detects its HTTP version, handles its requests, ends it.
 
 pub(crate) mod linger;
 mod rewound;
@@ -32,14 +32,14 @@ use crate::tls::PeerIdentity;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// What is known of a connection before its first request.
+/// Facts about a connection before its first request.
 #[derive(Debug, Clone)]
 pub struct ConnInfo {
-    /// The peer's address; none on a unix socket.
+    /// The peer's address; `None` on a unix socket.
     pub peer: Option<SocketAddr>,
     /// The address it connected to.
     pub local: Address,
-    /// Who the peer proved to be and what TLS agreed on; none without TLS.
+    /// The identity that the peer proved and the result of the TLS handshake; `None` without TLS.
     pub identity: Option<PeerIdentity>,
 }
 
@@ -48,17 +48,18 @@ pub struct ConnInfo {
 pub struct ServeLimits {
     /// Bounds on HTTP/1.
     pub gate: GateLimits,
-    /// Requests at once on an HTTP/2 connection; 128.
+    /// Concurrent requests on an HTTP/2 connection; 128.
     pub max_streams: u32,
-    /// The longest header list after expansion; 64 KiB.
+    /// Longest header list after expansion in bytes; 64 KiB.
     pub max_header_list_bytes: u32,
     /// Between two pings on a silent HTTP/2 connection; 30 s.
     pub ping_interval: Duration,
-    /// How long an answer to a ping may take; 20 s.
+    /// Time limit for the answer to a ping; 20 s.
     pub ping_timeout: Duration,
-    /// HTTP/2 frames that carry nothing (PING, SETTINGS, PRIORITY, WINDOW_UPDATE, RST_STREAM, empty DATA and
-    /// CONTINUATION, frames of unknown types) which a peer may have sent beyond what its requests and our responses call
-    /// for; 1,000. Each request and each DATA frame we send adds to it up to that, and so does time, 50 a second.
+    /// Unnecessary HTTP/2 frames (PING, SETTINGS, PRIORITY, WINDOW_UPDATE, RST_STREAM, empty DATA and
+    /// CONTINUATION, unknown types) that a peer may send beyond what its requests and our responses need;
+    /// 1,000. Each request and each DATA frame that we send adds to the budget up to that, and so does
+    /// time, 50 per second.
     pub max_idle_frames: u32,
 }
 
@@ -75,29 +76,30 @@ impl Default for ServeLimits {
     }
 }
 
-/// How near its end a listener is, and with it the connections it accepted.
+/// The stage of a listener's end, which its connections follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Stage {
     /// It serves.
     #[default]
     Serve,
-    /// Everything is still served, and whoever asks is sent elsewhere: HTTP/1 responses say `Connection: close`
-    /// (RFC 9112 §9.6), HTTP/2 connections get a GOAWAY (RFC 9113 §6.8). It may serve again after that.
+    /// Everything is still served, and clients are made to go elsewhere: HTTP/1 responses carry
+    /// `Connection: close` (RFC 9112 §9.6), HTTP/2 connections get a GOAWAY (RFC 9113 §6.8). The listener
+    /// may return to serving.
     Leave,
-    /// The current exchanges are finished and no more are taken.
+    /// Exchanges in progress are finished and no more are accepted.
     End,
 }
 
-/// Says how near its end a listener is.
+/// The current stage of a listener's end.
 pub type Shutdown = watch::Receiver<Stage>;
 
-/// How a connection failed; of interest to records only, its exchanges have their own outcome.
+/// How a connection failed; only records use it, since its exchanges have their own outcome.
 #[derive(Debug, ThisError)]
 pub enum ServeError {
-    /// The socket failed before it was known which HTTP it speaks.
+    /// The socket failed before the HTTP version was known.
     #[error("the connection broke before its first request")]
     Sniff(#[source] std::io::Error),
-    /// The connection began an HTTP/2 preface and sent something else.
+    /// The connection began an HTTP/2 preface and continued differently.
     #[error("the connection preface is not that of HTTP/2")]
     Preface,
     /// The peer left, broke the protocol, or a body failed.
@@ -105,23 +107,22 @@ pub enum ServeError {
     Http(#[source] hyper::Error),
 }
 
-/// Serves a connection to its end, or until `shutdown` says [`Stage::End`] and its exchanges are done.
+/// Serves a connection to its end, or until `shutdown` reaches [`Stage::End`] and its exchanges are done.
 ///
-/// With ALPN the negotiated protocol is spoken; without, HTTP/2 by prior knowledge is recognised
-/// by its preface. HTTP/1 goes through the [`Gate`]. The handler runs on the current thread and
-/// need not be `Send`; it is dropped when its peer resets the stream. On HTTP/1 a peer may end its
-/// side after the last request and still gets its reply if that begins soon
-/// ([`GateLimits::left_timeout`]); after that it counts as gone, and the handler is dropped too.
+/// With ALPN the negotiated protocol is used; without, HTTP/2 by prior knowledge is recognised by its
+/// preface. HTTP/1 goes through the [`Gate`]. The handler runs on the current thread and need not be
+/// `Send`; it is dropped when its peer resets the stream. On HTTP/1 a peer may end its side after the last
+/// request and still gets its response if that begins soon ([`GateLimits::left_timeout`]); after that it
+/// counts as gone, and the handler is dropped too.
 ///
-/// Interim responses (1xx) of a handler cannot be sent: hyper's server (1.12) takes one response for
-/// a request and has no door for others; it sends 100 by itself when a handler reads a body that
-/// waits for it.
+/// A handler cannot send interim responses (1xx): hyper's server (1.12) takes one response per request; it
+/// sends 100 by itself when a handler reads a body that waits for it.
 ///
-/// Must run inside a `LocalSet`. What a connection does once, or only some do, is boxed: an idle connection keeps the
-/// room of the largest state it may ever be in.
+/// Must run inside a `LocalSet`. Rare states are boxed: an idle connection otherwise occupies the size of
+/// its largest state.
 ///
 /// # Errors
-/// [`ServeError`] when the connection did not end in order. A refusal by the gate is in order.
+/// [`ServeError`] when the connection did not end normally. A refusal by the gate is normal.
 pub async fn serve_connection<IO, H, B>(
     mut io: IO,
     info: Rc<ConnInfo>,
@@ -238,7 +239,7 @@ where
         }
     });
     let mut connection = http1::Builder::new()
-        // How long a peer that ended its side is waited for is the gate's to say.
+        // The gate limits the wait for a peer that ended its side.
         .half_close(true)
         .header_read_timeout(None)
         .timer(TokioTimer::new())
@@ -252,7 +253,7 @@ where
             (&mut connection).await
         }
     };
-    // None when the protocol changed: then the socket belongs to the tunnel.
+    // `None` when the protocol changed: then the socket belongs to the tunnel.
     if let Some(parts) = connection.into_parts() {
         Box::pin(finish_http1(parts.io.into_inner())).await;
     }
@@ -262,14 +263,14 @@ where
     }
 }
 
-/// Tells the gate what the response means for the bytes that follow the request.
+/// Reports to the gate what the response means for the bytes that follow the request.
 fn settle<B>(control: &GateControl, connect: bool, leaves: bool, response: &mut Response<B>) {
     let status = response.status();
     if status == StatusCode::SWITCHING_PROTOCOLS || (connect && status.is_success()) {
         control.pass_through();
     } else {
         control.continue_parsing();
-        // The rest of the request may never be read, so nothing can be promised about the next.
+        // The rest of the request may never be read, so the next one cannot be promised.
         let close = leaves || control.is_message_open();
         if close && response.version() != Version::HTTP_2 {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -277,7 +278,7 @@ fn settle<B>(control: &GateControl, connect: bool, leaves: bool, response: &mut 
     }
 }
 
-/// Whether a response to HTTP/1.0, which knows no chunks, has no other end than that of the connection.
+/// Whether a response to HTTP/1.0, which has no chunks, ends only with the connection.
 fn ends_with_the_connection<B: Body>(response: &Response<B>) -> bool {
     !response.headers().contains_key(CONTENT_LENGTH)
         && response.body().size_hint().exact().is_none()
@@ -327,8 +328,8 @@ where
     let outcome = tokio::select! {
         biased;
         outcome = connection.as_mut() => outcome,
-        // A GOAWAY that names the highest stream, and the true last one a round trip later: requests on their way are
-        // answered (RFC 9113 §6.8).
+        // A GOAWAY with the highest stream id, and the true last one a round trip later: requests in
+        // transit are answered (RFC 9113 §6.8).
         () = reached(&mut shutdown, Stage::Leave) => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -337,7 +338,7 @@ where
     outcome.map_err(ServeError::Http)
 }
 
-/// Ready once that stage is reached; never when nobody can say so any more.
+/// Ready once that stage is reached; never when the sender is gone.
 async fn reached(shutdown: &mut Shutdown, stage: Stage) {
     if shutdown.wait_for(|now| *now >= stage).await.is_err() {
         std::future::pending::<()>().await;
@@ -350,7 +351,7 @@ struct LocalExecutor;
 
 impl<F: Future + 'static> Executor<F> for LocalExecutor {
     fn execute(&self, task: F) {
-        // The connection's own end is what stops its streams, so nobody waits for the handle.
+        // The connection's own end stops its streams, so nobody waits for the handle.
         drop(tokio::task::spawn_local(async move {
             task.await;
         }));

@@ -1,7 +1,7 @@
 //! TLS on both sides, with SPIFFE identities.
 //!
-//! A value of [`ServerTls`] or [`ClientTls`] never changes: new files make a new value, which goes
-//! with a new generation, and connections keep the one they began with.
+//! A [`ServerTls`] or [`ClientTls`] never changes: new files make a new value, which belongs to a new
+//! generation, and connections keep the one they began with.
 
 mod facts;
 mod files;
@@ -29,10 +29,10 @@ const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 /// The stream of an accepted connection.
 pub type ServerStream<IO> = tokio_rustls::server::TlsStream<IO>;
 
-/// Who a peer proved to be, and what the handshake agreed on.
+/// The identity that a peer proved, and the result of the handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerIdentity {
-    /// The SPIFFE id of the peer's verified certificate; none when it showed none.
+    /// The SPIFFE id of the peer's verified certificate; `None` when it showed none.
     pub spiffe_id: Option<SpiffeId>,
     /// The server name the client asked for.
     pub sni: Option<String>,
@@ -64,7 +64,7 @@ impl PeerIdentity {
     }
 }
 
-/// Why TLS cannot be set up or agreed on.
+/// Why TLS cannot be set up, or why a handshake failed.
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// A file cannot be read.
@@ -72,36 +72,36 @@ pub enum TlsError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// A file does not have what it should have.
-    #[error("{} holds no {wanted}: it must be PEM, beginning with `-----BEGIN`", path.display())]
+    /// A file does not contain what it should.
+    #[error("{} contains no {wanted}: it must be PEM, beginning with `-----BEGIN`", path.display())]
     Pem {
         /// The file.
         path: PathBuf,
         /// `certificate` or `private key`.
         wanted: &'static str,
     },
-    /// The key is not that of the certificate, or either is unusable.
+    /// The key does not belong to the certificate, or one of them is unusable.
     #[error("{} and {} cannot be used together: give the key the first certificate was made for", certificate.display(), key.display())]
     Pair {
         /// The certificate's file.
         certificate: PathBuf,
         /// The key's file.
         key: PathBuf,
-        /// What the TLS library said.
+        /// The TLS library's error.
         source: rustls::Error,
     },
     /// The authorities cannot be used.
-    #[error("{} holds a certificate that cannot be an authority: {rule}", path.display())]
+    #[error("{} contains a certificate that cannot be an authority: {rule}", path.display())]
     Authority {
         /// The authorities' file.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault.
         rule: String,
     },
-    /// It counts no more.
+    /// The certificate has expired.
     #[error("{} expired at {at}: renew it (`tamis keys certificate --renew`, for an authority of your own)", path.display())]
     Expired {
         /// The certificate's file.
@@ -109,36 +109,36 @@ pub enum TlsError {
         /// When; RFC 3339.
         at: String,
     },
-    /// It does not count yet.
-    #[error("{} does not count before {from}: check the clocks of this machine and of whoever made it", path.display())]
+    /// The certificate is not valid yet.
+    #[error("{} is not valid before {from}: check the clock of this machine and of the machine that made it", path.display())]
     NotYet {
         /// The certificate's file.
         path: PathBuf,
-        /// From when on; RFC 3339.
+        /// Start of its validity; RFC 3339.
         from: String,
     },
-    /// It is somebody else's.
-    #[error("{} is for {names}, and has to be for {wanted}: put the right certificate there", path.display())]
+    /// The certificate is for another name.
+    #[error("{} is for {names}, but must be for {wanted}: put the right certificate there", path.display())]
     OtherName {
         /// The certificate's file.
         path: PathBuf,
-        /// Whom it stands for.
+        /// The names it is for.
         names: String,
-        /// Whom it should.
+        /// The name it should be for.
         wanted: String,
     },
-    /// Peers will not believe it.
-    #[error("{} is not signed by an authority of {}: have that authority sign it, or add the new one there first", path.display(), authority.display())]
+    /// Peers will not trust it.
+    #[error("{} is not signed by an authority in {}: let that authority sign it, or add the new authority there first", path.display(), authority.display())]
     Issuer {
         /// The certificate's file.
         path: PathBuf,
         /// The authorities' file.
         authority: PathBuf,
-        /// What is wrong.
+        /// The TLS library's error.
         source: rustls::Error,
     },
-    /// The server name is no name.
-    #[error("`{name}` is no server name: write a DNS name or an IP address")]
+    /// The server name is invalid.
+    #[error("`{name}` is not a server name: write a DNS name or an IP address")]
     ServerName {
         /// What was given.
         name: String,
@@ -146,7 +146,7 @@ pub enum TlsError {
     /// The TLS library refuses the settings.
     #[error("TLS cannot be set up with the installed cryptography")]
     Setup(#[source] rustls::Error),
-    /// The handshake failed: the peer left, speaks no TLS, or is not who it should be.
+    /// The handshake failed: the peer left, does not use TLS, or does not have the expected identity.
     #[error("the TLS handshake failed")]
     Handshake(#[source] io::Error),
     /// The handshake took too long.
@@ -154,14 +154,14 @@ pub enum TlsError {
     Timeout,
 }
 
-/// How a listener speaks TLS. Cheap to clone, shared by workers.
+/// The TLS configuration of a listener. Cheap to clone, shared by workers.
 #[derive(Debug, Clone)]
 pub struct ServerTls {
     config: Arc<ServerConfig>,
     shown: Shown,
 }
 
-/// A chain that is shown, and what it says.
+/// A certificate chain that is shown, and its facts.
 #[derive(Debug, Clone)]
 struct Shown {
     chain: Arc<Vec<CertificateDer<'static>>>,
@@ -180,8 +180,8 @@ impl Shown {
 impl ServerTls {
     /// Reads PEM files: the chain (leaf first), its key, and the authorities of clients.
     ///
-    /// With `client_ca` every client must show a certificate of one of these authorities with
-    /// exactly one SPIFFE id; without, clients show none. Verifies nothing about the peer yet.
+    /// With `client_ca` every client must show a certificate of one of these authorities with exactly one
+    /// SPIFFE id; without, no client certificate is requested.
     ///
     /// # Errors
     /// [`TlsError`] names the file and the way out.
@@ -207,16 +207,16 @@ impl ServerTls {
         Ok(Self { config: Arc::new(config), shown })
     }
 
-    /// What its certificate says.
+    /// The facts of its certificate.
     #[must_use]
     pub fn facts(&self) -> &CertificateFacts {
         &self.shown.facts
     }
 
-    /// Whether its certificate, of that file, works where it is to be used.
+    /// Checks that its certificate, from that file, works where it will be used.
     ///
     /// # Errors
-    /// [`TlsError`] names the file, what is wrong with it, and the way out.
+    /// [`TlsError`] names the file, the fault, and the way out.
     pub fn check(&self, certificate: &Path, needs: &CertificateNeeds<'_>) -> Result<(), TlsError> {
         self.shown.facts.check(certificate, needs)?;
         match (needs.authority, needs.now) {
@@ -225,10 +225,10 @@ impl ServerTls {
         }
     }
 
-    /// Shakes hands with a client, within 10 s.
+    /// Does the handshake with a client, within 10 s.
     ///
     /// # Errors
-    /// [`TlsError::Handshake`] or [`TlsError::Timeout`]; the connection is of no further use.
+    /// [`TlsError::Handshake`] or [`TlsError::Timeout`]; the connection is unusable.
     pub async fn accept<IO: AsyncRead + AsyncWrite + Unpin>(
         &self,
         io: IO,
@@ -241,7 +241,7 @@ impl ServerTls {
     }
 }
 
-/// How to speak TLS with an upstream. Cheap to clone, shared by workers.
+/// The TLS configuration for an upstream. Cheap to clone, shared by workers.
 #[derive(Debug, Clone)]
 pub struct ClientTls {
     config: Arc<ClientConfig>,
@@ -294,16 +294,17 @@ impl ClientTls {
         Ok(Self { config: Arc::new(config), server_name, shown })
     }
 
-    /// What its own certificate says; none: it shows none.
+    /// The facts of its own certificate; `None` when it shows none.
     #[must_use]
     pub fn facts(&self) -> Option<&CertificateFacts> {
         self.shown.as_ref().map(|shown| &*shown.facts)
     }
 
-    /// Whether its own certificate, of that file, works where it is to be used; one that is not there does.
+    /// Checks that its own certificate, from that file, works where it will be used; without a certificate
+    /// the check succeeds.
     ///
     /// # Errors
-    /// [`TlsError`] names the file, what is wrong with it, and the way out.
+    /// [`TlsError`] names the file, the fault, and the way out.
     pub fn check(&self, certificate: &Path, needs: &CertificateNeeds<'_>) -> Result<(), TlsError> {
         let Some(shown) = &self.shown else { return Ok(()) };
         shown.facts.check(certificate, needs)?;

@@ -1,9 +1,9 @@
-//! The second signature: what the director lets run where, with which configuration, until when.
+//! The second signature: what the director allows to run where, with which configuration, until when.
 //!
-//! An author says "these bytes are my filter"; the director says "this slot of this service runs it". Both are
-//! statements of in-toto in an envelope of DSSE, told apart by their predicate type, so that neither
-//! ever counts as the other, whoever's key signed it. An assignment is written in one way only, byte for
-//! byte: nobody but the director writes them, and what has one spelling cannot be altered unnoticed.
+//! An author states "these bytes are my filter"; the director states "this slot of this service runs it".
+//! Both are in-toto statements in a DSSE envelope with different predicate types, so one is never accepted
+//! as the other, whichever key signed it. An assignment has exactly one encoding, byte for byte: only the
+//! director writes assignments, and with a single encoding no alteration goes unnoticed.
 
 use std::fmt;
 
@@ -23,28 +23,28 @@ pub use seen::Seen;
 pub use verify::{Assigned, CLOCK_SKEW_SECONDS, verify_assignment};
 
 const ASSIGNMENT_TYPE: &str = "https://tamis.dev/assignment/v1";
-/// The most bytes the name of a service or slot may have.
+/// Longest name of a service or slot in bytes.
 pub const PLACE_BYTES: usize = 511;
 
-/// The bits of a version that count within an epoch; those above are the epoch.
+/// The lower bits of a version, which count within an epoch; the upper bits are the epoch.
 const EPOCH_BITS: u32 = 40;
-/// The highest epoch: with it versions stay below 2^53, which every reader of JSON holds exactly.
+/// The highest epoch: with it versions stay below 2^53, which every JSON reader represents exactly.
 pub const MAX_EPOCH: u64 = (1 << (53 - EPOCH_BITS)) - 1;
 
-/// The epoch of a version: how often an operator agreed that the registry's journal is the one that counts, though
-/// proxies had seen higher versions. 0 at the beginning.
+/// The epoch of a version: how often an operator decided to follow this registry's journal although proxies
+/// had seen higher versions. Starts at 0.
 #[must_use]
 pub fn epoch(version: u64) -> u64 {
     version >> EPOCH_BITS
 }
 
-/// What every version of an epoch is above.
+/// The number below all versions of an epoch.
 #[must_use]
 pub fn first_version(epoch: u64) -> u64 {
     epoch.min(MAX_EPOCH) << EPOCH_BITS
 }
 
-/// A version as people read it: `43`, or `43 of epoch 1`.
+/// A version for people: `43`, or `43 of epoch 1`.
 #[must_use]
 pub fn version_words(version: u64) -> String {
     match (epoch(version), version & ((1 << EPOCH_BITS) - 1)) {
@@ -53,37 +53,37 @@ pub fn version_words(version: u64) -> String {
     }
 }
 
-/// What the director lets run in a slot of a service.
+/// What the director allows to run in a slot of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignment {
-    /// The service it runs for, as the node calls it: `shop/checkout`.
+    /// The service it runs for, in the node's notation: `shop/checkout`.
     pub service: String,
     /// The slot, which is the attachment's name: `shop/retries`.
     pub slot: String,
-    /// The filter's name. Ask the author's verifier for this name: the director does not vouch for it.
+    /// The filter's name. Verify the author's signature for this name: the director does not vouch for it.
     pub filter: Name,
     /// The digest of the filter's manifest.
     pub manifest: Digest,
     /// The digest of the configuration, by [`config_digest`](crate::config_digest).
     pub config: Digest,
-    /// Counts from 1 and only ever rises for a service and slot. A rollback is a higher version that
-    /// names an older manifest. Its upper bits are the [`epoch`].
+    /// Counts from 1 and only rises for a service and slot. A rollback is a higher version that names an
+    /// older manifest. Its upper bits are the [`epoch`].
     pub version: u64,
     /// When it was made; seconds since the Unix epoch.
     pub issued: u64,
-    /// Holds before this moment only; seconds since the Unix epoch, later than `issued`.
+    /// Valid only before this moment; seconds since the Unix epoch, later than `issued`.
     pub expires: u64,
-    /// Whether its verdicts count.
+    /// Whether its verdicts take effect.
     pub mode: Mode,
 }
 
-/// Whether the verdicts of an assigned filter count.
+/// Whether the verdicts of an assigned filter take effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// They do.
     Serve,
-    /// It is asked beside the one that serves and its verdicts are only compared.
+    /// It is called for the same exchanges as the filter that serves, and its verdicts are only compared.
     Shadow,
 }
 
@@ -96,7 +96,7 @@ impl fmt::Display for Mode {
     }
 }
 
-/// The predicate: all of an assignment but its subject.
+/// The predicate: everything in an assignment except its subject.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Predicate {
@@ -114,9 +114,8 @@ struct Predicate {
 /// assignment; the signature is randomised.
 ///
 /// # Errors
-/// When the assignment is one no verifier would accept (a service or slot that is empty, longer than
-/// [`PLACE_BYTES`] or not one line; version 0; an end before its beginning), or the cryptographic
-/// library fails.
+/// No verifier would accept the assignment (a service or slot that is empty, longer than [`PLACE_BYTES`] or
+/// not one line; version 0; an end before its beginning), or the cryptographic library fails.
 pub fn sign_assignment(key: &PrivateKey, assignment: &Assignment) -> Result<String, Error> {
     assignment.check()?;
     bundle(key, PAYLOAD_TYPE, &to_json(&assignment.statement()?)?)
@@ -151,7 +150,7 @@ impl Assignment {
             mode: self.mode,
         };
         let Ok(Value::Object(predicate)) = serde_json::to_value(predicate) else {
-            return Err(Error::Assignment("the predicate is no JSON object".to_owned()));
+            return Err(Error::Assignment("the predicate is not a JSON object".to_owned()));
         };
         Ok(Statement {
             statement_type: STATEMENT_TYPE.to_owned(),
@@ -165,7 +164,7 @@ impl Assignment {
         })
     }
 
-    /// Reads what a statement says; whoever calls has checked its signature.
+    /// Reads a statement whose signature the caller has checked.
     fn of(statement: Statement) -> Result<Self, Error> {
         let broken = |reason: &str| Error::Assignment(reason.to_owned());
         if statement.statement_type != STATEMENT_TYPE {

@@ -7,10 +7,10 @@ use serde_json::{Map, Value};
 
 use crate::{Digest, Error, KeyId, Policy, json};
 
-/// Bundles that are tried with every trusted key; more are looked at only if they name one. Whoever fetches some of many
-/// fetches so many.
+/// Most bundles that are tried with every trusted key; further ones are only checked if they name one. A
+/// client that fetches some of many bundles fetches this many.
 pub const MAX_BUNDLES: usize = 32;
-/// A larger bundle is refused unread.
+/// A larger bundle is refused without being read.
 pub const MAX_BUNDLE_BYTES: usize = 256 * 1024;
 
 pub(crate) const BUNDLE_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
@@ -18,7 +18,7 @@ pub(crate) const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 pub(crate) const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 pub(crate) const PREDICATE_TYPE: &str = "https://sigstore.dev/cosign/sign/v1";
 
-/// The bundles of a `.sigstore.json` file: one a line, empty lines skipped.
+/// The bundles of a `.sigstore.json` file: one per line, empty lines skipped.
 #[must_use]
 pub fn bundle_lines(file: &[u8]) -> Vec<&[u8]> {
     file.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).collect()
@@ -32,8 +32,8 @@ pub(crate) struct BundleDocument {
     pub(crate) dsse_envelope: EnvelopeDocument,
 }
 
-/// Only a public key is accepted: a certificate or chain is an unknown member here, hence an error.
-/// Log entries and timestamps may be present and prove nothing to us.
+/// Only a public key is accepted: a certificate or chain is an unknown member here, hence an error. Log
+/// entries and timestamps may be present but prove nothing here.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Material {
@@ -70,22 +70,24 @@ pub(crate) struct SignatureDocument {
     keyid: String,
 }
 
-/// A bundle whose envelope is well formed and whose signature nobody has checked yet. The payload stays
-/// raw bytes: it is parsed by [`Envelope::statement`], after the signature.
+/// A bundle with a well-formed envelope whose signature has not been checked yet. The payload stays raw
+/// bytes: it is parsed by [`Envelope::statement`], after the signature is checked.
 pub(crate) struct Envelope {
-    /// Orders the candidate keys, proves nothing.
+    /// Orders the candidate keys; proves nothing.
     pub(crate) hint: Option<KeyId>,
     pub(crate) payload: Vec<u8>,
     pub(crate) signature: Vec<u8>,
 }
 
-/// The key that a bundle says it is of, which proves nothing; none when it says none, or is no bundle.
+/// The key that a bundle claims to be signed by, which proves nothing; `None` when it names no key or is
+/// not a bundle.
 pub(crate) fn hint(bundle: &[u8]) -> Option<KeyId> {
     let document: BundleDocument = json::read("bundle", bundle, MAX_BUNDLE_BYTES).ok()?;
     document.verification_material.public_key.hint.parse().ok()
 }
 
-/// Whether a bundle is signed by the key that it says it is of, if a policy has that key. It may be about anything.
+/// Whether a bundle is signed by the key that it names, if a policy has that key. Its content does not
+/// matter.
 #[must_use]
 pub fn is_by(bundle: &[u8], policies: &[Policy]) -> bool {
     let Ok(envelope) = Envelope::parse(bundle) else { return false };
@@ -121,7 +123,7 @@ impl Envelope {
         pre_authentication_encoding(PAYLOAD_TYPE, &self.payload)
     }
 
-    /// Reads the payload. Only to be called once the signature holds.
+    /// Reads the payload. Only call it after the signature was checked.
     pub(crate) fn statement(&self) -> Result<Statement, Error> {
         json::read("signed statement", &self.payload, MAX_BUNDLE_BYTES)
     }
@@ -135,13 +137,13 @@ fn require(holds: bool, rule: &str) -> Result<(), Error> {
     if holds { Ok(()) } else { Err(Error::Bundle(rule.to_owned())) }
 }
 
-/// DSSE's PAE: type and body with their lengths, so that no two pairs encode alike.
+/// DSSE's PAE: type and body with their lengths, so that no two pairs have the same encoding.
 pub(crate) fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     let head = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len());
     [head.as_bytes(), payload].concat()
 }
 
-/// An in-toto statement v1. The predicate is free by its type and says nothing we act on.
+/// An in-toto statement v1. The predicate depends on its type, and we do not use its content.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Statement {
@@ -159,7 +161,7 @@ pub(crate) struct Subject {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) name: String,
     pub(crate) digest: SubjectDigest,
-    /// `cosign sign -a KEY=VALUE` writes here.
+    /// `cosign sign -a KEY=VALUE` writes these.
     #[serde(default)]
     pub(crate) annotations: Map<String, Value>,
 }

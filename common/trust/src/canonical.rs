@@ -1,4 +1,4 @@
-//! One spelling for a JSON value, so that equal configurations have equal digests.
+//! One encoding for each JSON value, so that equal configurations have equal digests.
 
 use serde_json::{Number, Value};
 
@@ -6,9 +6,9 @@ use crate::Digest;
 
 /// The digest of a configuration: SHA-256 of its canonical JSON.
 ///
-/// Canonical is RFC 8785: no white space, members in the order of their UTF-16 code units, numbers as
-/// ECMAScript writes them. One departure: an integer keeps all its digits (RFC 8785 §3.2.2.3 would
-/// round beyond 2^53), for two configurations that differ must never digest alike.
+/// Canonical means RFC 8785: no white space, members in the order of their UTF-16 code units, numbers as
+/// ECMAScript writes them. With one difference: an integer keeps all its digits (RFC 8785 §3.2.2.3 would
+/// round beyond 2^53), since two different configurations must never have the same digest.
 ///
 /// ```
 /// use serde_json::json;
@@ -30,7 +30,7 @@ fn canonical(value: &Value) -> String {
 
 fn write(value: &Value, out: &mut String) {
     match value {
-        // `Display` of a string escapes what must be escaped and nothing else, as RFC 8785 §3.2.2.2.
+        // `Display` of a string escapes exactly what RFC 8785 §3.2.2.2 requires.
         Value::Null | Value::Bool(_) | Value::String(_) => out.push_str(&value.to_string()),
         Value::Number(number) => out.push_str(&written(number)),
         Value::Array(items) => {

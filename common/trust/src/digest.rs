@@ -10,7 +10,7 @@ use crate::Error;
 
 const PREFIX: &str = "sha256:";
 
-/// A SHA-256 digest, written `sha256:HEX`. Only one spelling is accepted, so equal text means equal bytes.
+/// A SHA-256 digest, written `sha256:HEX`. Only this notation is accepted, so equal text means equal bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest([u8; 32]);
 
@@ -21,7 +21,7 @@ impl Digest {
         Self(sha256(bytes))
     }
 
-    /// The 64 hex digits without the prefix, as in-toto statements want them.
+    /// The 64 hex digits without the prefix, as in-toto statements use them.
     #[must_use]
     pub fn hex(&self) -> String {
         const DIGITS: [char; 16] =

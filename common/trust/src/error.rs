@@ -1,8 +1,8 @@
-//! What can go wrong before a question of trust is even asked: malformed input of any kind.
+//! Malformed input of any kind, found before any question of trust.
 
 use thiserror::Error;
 
-/// Input that is not what it claims to be. Each message names the place, the rule and the way out.
+/// Input that does not have the form it should. Each message names the place, the rule and the way out.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -30,7 +30,7 @@ pub enum Error {
     /// A public or private key cannot be used.
     #[error("key: {0}")]
     Key(&'static str),
-    /// Text is not one PEM block of the wanted label.
+    /// A text is not exactly one PEM block of the expected label.
     #[error("PEM: expected one block labelled {0:?} and nothing else")]
     Pem(&'static str),
     /// A document is not JSON as we accept it.
@@ -54,14 +54,14 @@ pub enum Error {
     /// A manifest or its config breaks a rule of the layout.
     #[error("manifest: {0}")]
     Manifest(String),
-    /// A component is not the one the manifest describes.
+    /// A component is not the one that the manifest describes.
     #[error("component: {what} is {actual}, the manifest says {expected}")]
     Component {
         /// `size` or `digest`.
         what: &'static str,
-        /// What the bytes are.
+        /// The value found in the bytes.
         actual: String,
-        /// What the manifest says.
+        /// The value in the manifest.
         expected: String,
     },
     /// A bundle breaks a rule of the format.

@@ -1,7 +1,7 @@
-//! JSON from strangers: one value, no duplicate members, limited depth and size, no trailing bytes.
+//! JSON from untrusted sources: one value, no duplicate members, limited depth and size, no trailing bytes.
 //!
-//! Two readers that disagree on which of two equal members counts can be made to check one statement
-//! and act on another; so a second member of the same name is an error, however it is escaped.
+//! Two readers that choose differently between two equal members can be made to check one statement and act
+//! on another; so a second member of the same name is an error, however it is escaped.
 
 use std::fmt;
 
@@ -28,7 +28,7 @@ pub(crate) fn read<T: DeserializeOwned>(
 }
 
 fn broken(place: &'static str, error: &serde_json::Error) -> Error {
-    // Messages quote foreign text; keep them to a line.
+    // Messages quote foreign text; keep them on one line.
     let message = error.to_string();
     let reason = message.chars().map(|c| if c.is_control() { ' ' } else { c });
     Error::Json { place, reason: reason.take(200).collect() }

@@ -18,22 +18,22 @@ use crate::{Error, pem};
 const PUBLIC: &str = "PUBLIC KEY";
 const PRIVATE: &str = "PRIVATE KEY";
 
-/// What every SPKI of an uncompressed P-256 point begins with (RFC 5480). Only this form is accepted,
-/// for a second encoding of the same key would have a second key id and count twice.
+/// The first bytes of every SPKI of an uncompressed P-256 point (RFC 5480). Only this form is accepted: a
+/// second encoding of the same key would have a second key id and count twice.
 const P256_SPKI_PREFIX: [u8; 27] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
     0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
 ];
 const P256_SPKI_BYTES: usize = 91;
 
-/// A P-256 signing key. Never printed by `Debug`; its PEM is unencrypted, guard it by file mode.
+/// A P-256 signing key. `Debug` does not print it; its PEM is unencrypted, so protect it by file mode.
 pub struct PrivateKey(EcdsaKeyPair);
 
 impl PrivateKey {
-    /// A fresh key from the system's randomness.
+    /// Makes a key from the system's randomness.
     ///
     /// # Errors
-    /// When the system gives no randomness.
+    /// The system provides no randomness.
     pub fn generate() -> Result<Self, Error> {
         EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)
             .map(Self)
@@ -43,7 +43,7 @@ impl PrivateKey {
     /// Reads unencrypted PKCS#8 PEM (`BEGIN PRIVATE KEY`), as `openssl genpkey` writes it.
     ///
     /// # Errors
-    /// When the text is not such a block or the key is not on P-256.
+    /// The text is not such a block, or the key is not on P-256.
     pub fn from_pem(text: &str) -> Result<Self, Error> {
         let der = pem::decode(PRIVATE, text)?;
         EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &der)
@@ -54,7 +54,7 @@ impl PrivateKey {
     /// Writes unencrypted PKCS#8 PEM.
     ///
     /// # Errors
-    /// When the cryptographic library is out of memory.
+    /// The cryptographic library is out of memory.
     pub fn to_pem(&self) -> Result<String, Error> {
         let der = self.0.to_pkcs8v1().map_err(|_| Error::Crypto("key encoding"))?;
         Ok(pem::encode(PRIVATE, der.as_ref()))
@@ -66,7 +66,8 @@ impl PrivateKey {
         let point = self.0.public_key();
         let der: Vec<u8> = match AsDer::<PublicKeyX509Der<'_>>::as_der(point) {
             Ok(der) => der.as_ref().to_vec(),
-            // The library only fails to allocate here; the encoding is the fixed prefix and the point.
+            // The library only fails when it cannot allocate; the encoding is the fixed prefix and the
+            // point.
             Err(_) => {
                 let coordinates = point.as_ref().iter().skip(1);
                 P256_SPKI_PREFIX.iter().chain(coordinates).copied().collect()
@@ -77,11 +78,11 @@ impl PrivateKey {
 
     /// Signs these bytes: SHA-256, ECDSA, ASN.1 DER.
     ///
-    /// The signature says nothing of what the bytes are for: sign only bytes that say it themselves, as
+    /// The signature does not bind the purpose of the bytes: only sign bytes that contain it themselves, as
     /// the DSSE encoding and the `_type` of TUF metadata do.
     ///
     /// # Errors
-    /// When the system gives no randomness.
+    /// The system provides no randomness.
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         let signature =
             self.0.sign(&SystemRandom::new(), message).map_err(|_| Error::Crypto("signing"))?;
@@ -95,7 +96,7 @@ impl fmt::Debug for PrivateKey {
     }
 }
 
-/// A P-256 verifying key; the PEM is what `cosign` writes as `cosign.pub`.
+/// A P-256 verifying key; its PEM has the form of a `cosign.pub`.
 ///
 /// Invariant: `spki` is the one canonical encoding of a point on the curve.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -107,7 +108,7 @@ impl PublicKey {
     /// Reads SPKI PEM (`BEGIN PUBLIC KEY`).
     ///
     /// # Errors
-    /// When the text is not such a block or the key is not an uncompressed P-256 point.
+    /// The text is not such a block, or the key is not an uncompressed P-256 point.
     pub fn from_pem(text: &str) -> Result<Self, Error> {
         Self::from_der(&pem::decode(PUBLIC, text)?)
     }
@@ -115,7 +116,7 @@ impl PublicKey {
     /// Reads SPKI DER.
     ///
     /// # Errors
-    /// When the bytes are not the SPKI of an uncompressed P-256 point on the curve.
+    /// The bytes are not the SPKI of an uncompressed P-256 point on the curve.
     pub fn from_der(der: &[u8]) -> Result<Self, Error> {
         const REASON: &str = "not the SPKI of an uncompressed P-256 point; \
                               cosign generate-key-pair makes one";
@@ -140,13 +141,13 @@ impl PublicKey {
         pem::encode(PUBLIC, &self.spki)
     }
 
-    /// What identifies the key: the hash of its SPKI.
+    /// The key's identity: the hash of its SPKI.
     #[must_use]
     pub fn id(&self) -> KeyId {
         KeyId(sha256(&self.spki))
     }
 
-    /// Whether the signature (ASN.1 DER) was made over these bytes by this key.
+    /// Whether this key made the signature (ASN.1 DER) over these bytes.
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &self.spki)

@@ -1,16 +1,16 @@
-//! May it run: keys, signing, verification and policy for filters.
+//! Whether a filter may run: keys, signing, verification and policies.
 //!
-//! An author signs the digest of a manifest; whoever is about to run the filter asks [`verify`] with
-//! the pinned digest, the bytes at hand and the policies in force. The answer is [`Verified`] or a
-//! [`Refused`] that names the rule, who set it and what would satisfy it. There is no third answer:
-//! no fallback to another format, no "allow when no policy exists".
+//! An author signs the digest of a manifest. Whoever is about to run the filter calls [`verify`] with the
+//! pinned digest, the bytes and the policies in force. The result is [`Verified`], or a [`Refused`] that
+//! names the rule, who set it and what would satisfy it. There is no third result: no fallback to another
+//! format, and nothing is allowed when no policy exists.
 //!
-//! That says *what* may run. *Where* it runs, with which configuration and until when, is the
-//! director's word: a signed [`Assignment`], checked by [`verify_assignment`] with keys of their own. A
-//! node that is told what to run asks both.
+//! This decides *what* may run. *Where* it runs, with which configuration and until when, is decided by the
+//! director in a signed [`Assignment`], which [`verify_assignment`] checks with other keys. A node that
+//! follows a director checks both.
 //!
-//! This crate opens no file and no socket and has no clock: bytes and the time (`now`, seconds since
-//! the Unix epoch) are arguments, so that the CLI, the registry and the proxy decide alike.
+//! This crate opens no file and no socket and has no clock: bytes and the time (`now`, seconds since the
+//! Unix epoch) are arguments, so the CLI, the registry and the proxy decide alike.
 //!
 //! ```
 //! use tamis_trust::{build, sign, verify, BuildInput, Digest, Policy, PrivateKey, Request};

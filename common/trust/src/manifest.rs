@@ -1,8 +1,9 @@
-//! The manifest of a filter: what it is called, which bytes it is. Its digest is *the* digest of the filter.
+//! The manifest of a filter: its name, its version and the digest of its component. The manifest's digest
+//! is *the* digest of the filter.
 //!
 //! The layout is the CNCF's for Wasm in OCI registries: a config of type
-//! `application/vnd.wasm.config.v0+json` and one layer of type `application/wasm`. The config travels
-//! in the manifest (the descriptor's `data`), so that the manifest says everything by itself.
+//! `application/vnd.wasm.config.v0+json` and one layer of type `application/wasm`. The config is embedded
+//! in the manifest (the descriptor's `data`), so that the manifest is complete by itself.
 
 use std::collections::BTreeMap;
 
@@ -14,9 +15,9 @@ use crate::{Digest, Error, Name, Timestamp, Version, json};
 
 /// The annotation that names the filter.
 pub const TITLE: &str = "org.opencontainers.image.title";
-/// The annotation that says which release of the filter it is.
+/// The annotation with the version of the filter.
 pub const VERSION: &str = "org.opencontainers.image.version";
-/// No manifest is larger.
+/// Largest manifest in bytes.
 pub const MAX_MANIFEST_BYTES: usize = 1024 * 1024;
 
 const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -68,14 +69,14 @@ struct ComponentConfig {
     target: Option<String>,
 }
 
-/// What a manifest says beyond the bytes themselves.
+/// The content of a manifest, without the component's bytes.
 #[derive(Debug, Clone, Default)]
 pub struct BuildInput {
     /// `NAMESPACE/NAME`.
     pub name: String,
     /// The release, a semantic version.
     pub version: String,
-    /// When it was made; for reproducible builds take it from the source, not the wall.
+    /// When it was made; for reproducible builds take it from the source, not from the clock.
     pub created: Option<Timestamp>,
     /// What the component imports, as derived from its bytes by the caller.
     pub imports: Vec<String>,
@@ -88,7 +89,7 @@ pub struct BuildInput {
 }
 
 impl BuildInput {
-    /// A name and a version, nothing else said yet.
+    /// A name and a version, with everything else empty.
     #[must_use]
     pub fn new(name: &str, version: &str) -> Self {
         Self { name: name.to_owned(), version: version.to_owned(), ..Self::default() }
@@ -98,7 +99,7 @@ impl BuildInput {
 /// Builds the canonical manifest for these component bytes. Equal input gives equal bytes.
 ///
 /// # Errors
-/// When the name or the version is malformed, or the result would break a rule of [`Manifest::parse`].
+/// The name or the version is malformed, or the result would break a rule of [`Manifest::parse`].
 pub fn build(component: &[u8], input: &BuildInput) -> Result<Vec<u8>, Error> {
     let name: Name = input.name.parse()?;
     let version: Version = input.version.parse()?;
@@ -149,7 +150,7 @@ fn descriptor(media_type: &str, bytes: &[u8]) -> Descriptor {
     }
 }
 
-/// A manifest that was parsed and whose parts agree with each other.
+/// A parsed manifest whose parts agree with each other.
 #[derive(Debug, Clone)]
 pub struct Manifest {
     digest: Digest,
@@ -166,7 +167,8 @@ impl Manifest {
     /// Parses manifest bytes and the config embedded in them.
     ///
     /// # Errors
-    /// When they are not strict JSON, not this layout, or the config is not the one its descriptor names.
+    /// They are not strict JSON, do not have this layout, or the config is not the one that its descriptor
+    /// names.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         let document: Document = json::read("manifest", bytes, MAX_MANIFEST_BYTES)?;
         require(document.schema_version == 2, "schemaVersion must be 2")?;
@@ -232,13 +234,13 @@ impl Manifest {
         self.digest
     }
 
-    /// What the filter is called.
+    /// The filter's name.
     #[must_use]
     pub fn name(&self) -> &Name {
         &self.name
     }
 
-    /// Which release it is.
+    /// The filter's version.
     #[must_use]
     pub fn version(&self) -> &Version {
         &self.version
@@ -256,19 +258,19 @@ impl Manifest {
         self.size
     }
 
-    /// What the config claims the component imports. A claim: derive it from the bytes and compare.
+    /// The component's imports according to the config. A claim: derive them from the bytes and compare.
     #[must_use]
     pub fn imports(&self) -> &[String] {
         &self.imports
     }
 
-    /// What the config claims the component exports. A claim: derive it from the bytes and compare.
+    /// The component's exports according to the config. A claim: derive them from the bytes and compare.
     #[must_use]
     pub fn exports(&self) -> &[String] {
         &self.exports
     }
 
-    /// All annotations, the name and the version among them.
+    /// All annotations, including the name and the version.
     #[must_use]
     pub fn annotations(&self) -> &BTreeMap<String, String> {
         &self.annotations

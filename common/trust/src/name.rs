@@ -1,4 +1,4 @@
-//! What a filter is called and which release it is.
+//! Names and versions of filters.
 
 use std::cmp::Ordering;
 use std::fmt;

@@ -1,11 +1,11 @@
-//! One PEM block (RFC 7468), strictly: the label wanted, base64, nothing around it but white space.
+//! One PEM block (RFC 7468), strictly: the expected label, base64, and nothing around it but white space.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::Error;
 
-/// No key of ours comes near this.
+/// Largest PEM block in bytes; keys are far smaller.
 const MAX_PEM_BYTES: usize = 4096;
 
 pub(crate) fn encode(label: &str, der: &[u8]) -> String {

@@ -1,4 +1,4 @@
-//! Whom to believe about which filters: the checked form of a `TrustPolicy`.
+//! Which keys are trusted for which filters: the checked form of a `TrustPolicy`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
@@ -12,12 +12,12 @@ use crate::time::Span;
 use crate::{Digest, Error, KeyId, Name, PublicKey, Timestamp, Version, json};
 
 pub(crate) const MAX_POLICY_BYTES: usize = 1024 * 1024;
-/// Bounds the work of a refusal: keys × bundles signature checks.
+/// Most keys of a policy. Bounds the work of a refusal: keys × bundles signature checks.
 pub(crate) const MAX_KEYS: usize = 64;
 
 /// A checked trust policy.
 ///
-/// Invariants: at least one pattern and one key; names and keys are each distinct, so the threshold
+/// Invariants: at least one pattern and one key; names and keys are each distinct, so that the threshold
 /// counts people; 1 ≤ threshold ≤ number of keys.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "Document")]
@@ -35,19 +35,19 @@ pub struct Policy {
 /// A key a policy trusts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustedKey {
-    /// What the policy calls it.
+    /// Its name in the policy.
     pub name: String,
     /// The key.
     pub key: PublicKey,
     /// Its id.
     pub id: KeyId,
-    /// Not believed before this moment; none: believed from ever.
+    /// Not trusted before this moment; `None`: no such limit.
     pub not_before: Option<Timestamp>,
-    /// Not believed from this moment on; none: believed for ever.
+    /// Not trusted from this moment on; `None`: no such limit.
     pub expires: Option<Timestamp>,
 }
 
-/// The document as people write it. Keys are revoked by their name in this policy or by their id.
+/// The document as people write it. A key is revoked by its name in this policy or by its id.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Document {
@@ -88,7 +88,7 @@ impl TryFrom<Document> for Policy {
             return Err(broken("name must be one line of 1 to 253 bytes".to_owned()));
         }
         if document.namespaces.is_empty() {
-            return Err(broken("namespaces is empty; say \"*\" to mean all".to_owned()));
+            return Err(broken("namespaces is empty; write \"*\" to mean all".to_owned()));
         }
         if document.keys.len() > MAX_KEYS {
             return Err(broken(format!("more than {MAX_KEYS} keys; split the policy")));
@@ -104,7 +104,7 @@ impl TryFrom<Document> for Policy {
         let revoked_keys = revoked_keys(&document.revoked_keys, &keys).map_err(broken)?;
         if document.staleness_bound == Some(Span(Duration::ZERO)) {
             return Err(broken(
-                "stalenessBound must be more than 0s; leave it out to have none".to_owned(),
+                "stalenessBound must be more than 0s; omit it for no bound".to_owned(),
             ));
         }
         Ok(Self {
@@ -121,8 +121,8 @@ impl TryFrom<Document> for Policy {
 }
 
 impl Policy {
-    /// A policy that trusts nobody about these filters. It takes the place of one that is wrong: left out, a wider policy
-    /// would count. A pattern that is none means every filter.
+    /// A policy that trusts no key for these filters. It replaces an invalid policy: if that were simply
+    /// ignored, a wider policy would decide. An invalid pattern stands for every filter.
     #[must_use]
     pub fn trusting_nobody(name: &str, namespaces: &[String]) -> Self {
         let all = || Pattern("*".to_owned());
@@ -144,7 +144,7 @@ impl Policy {
     }
 }
 
-/// Of two entries for one key the one that takes away more holds.
+/// Of two entries for one key the stricter one applies.
 fn revoked_keys(
     documents: &[RevokedKey],
     keys: &[TrustedKey],
@@ -164,7 +164,7 @@ fn revoked_keys(
 }
 
 impl TrustedKey {
-    /// Whether the key is within its time; if not, why.
+    /// Whether the key is within its period of validity; if not, why.
     pub(crate) fn in_time(&self, now: u64) -> Result<(), String> {
         if let Some(expires) = self.expires.filter(|expires| Timestamp(now) >= *expires) {
             return Err(format!("key {:?} expired at {expires}", self.name));
@@ -202,24 +202,24 @@ impl Policy {
     /// Reads a policy from strict JSON.
     ///
     /// # Errors
-    /// When it is malformed, has an unknown or duplicate member, or contradicts itself.
+    /// It is malformed, has an unknown or duplicate member, or contradicts itself.
     pub fn from_json(bytes: &[u8]) -> Result<Self, Error> {
         json::read("trust policy", bytes, MAX_POLICY_BYTES)
     }
 
-    /// What the policy is called.
+    /// The policy's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Which filters it speaks of, in the order written.
+    /// The filters it covers, in the order written.
     #[must_use]
     pub fn namespaces(&self) -> &[Pattern] {
         &self.namespaces
     }
 
-    /// The keys it trusts, in the order written; revoked and expired ones included.
+    /// The keys it trusts, in the order written, including revoked and expired ones.
     #[must_use]
     pub fn keys(&self) -> &[TrustedKey] {
         &self.keys
@@ -231,7 +231,7 @@ impl Policy {
         self.threshold
     }
 
-    /// How closely the policy speaks of this filter; `None` when it does not. Greater is closer.
+    /// How specifically the policy covers this filter; `None` when it does not. Greater is more specific.
     #[must_use]
     pub fn covers(&self, name: &Name) -> Option<usize> {
         self.namespaces.iter().filter_map(|pattern| pattern.matches(name)).max()
@@ -248,36 +248,36 @@ impl Policy {
         self.floor_versions.iter()
     }
 
-    /// The manifest digests that were withdrawn.
+    /// The revoked manifest digests.
     pub fn revoked_digests(&self) -> impl Iterator<Item = &Digest> {
         self.revoked_digests.iter()
     }
 
-    /// The keys that are withdrawn, and since when.
+    /// The revoked keys, and from when each is revoked.
     pub fn revocations(&self) -> impl Iterator<Item = (&KeyId, Revocation)> {
         self.revoked_keys.iter().map(|(key, since)| (key, *since))
     }
 
-    /// Whether this manifest digest was withdrawn.
+    /// Whether this manifest digest is revoked.
     #[must_use]
     pub fn revokes_digest(&self, digest: &Digest) -> bool {
         self.revoked_digests.contains(digest)
     }
 
-    /// Since when this key is withdrawn; none when it is not.
+    /// From when this key is revoked; `None` when it is not.
     #[must_use]
     pub fn revocation(&self, id: &KeyId) -> Option<Revocation> {
         self.revoked_keys.get(id).copied()
     }
 
-    /// How old the policies at hand may be for something new to be activated; none: however old.
+    /// Greatest age of the policies at which something new may be activated; `None`: any age.
     #[must_use]
     pub fn staleness_bound(&self) -> Option<Duration> {
         self.staleness_bound
     }
 }
 
-/// Which filters a policy speaks of: `*` (all), `NAMESPACE/*` (all below), `NAMESPACE/NAME` (one).
+/// Which filters a policy covers: `*` (all), `NAMESPACE/*` (all below), `NAMESPACE/NAME` (one).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Pattern(String);
 
@@ -288,7 +288,7 @@ impl Pattern {
         &self.0
     }
 
-    /// The length of what matched literally (an exact name counts one more than any prefix), or `None`.
+    /// The length of the literal match (an exact name counts one more than any prefix), or `None`.
     fn matches(&self, name: &Name) -> Option<usize> {
         match self.0.strip_suffix('*') {
             Some(prefix) => name.as_str().starts_with(prefix).then_some(prefix.len()),

@@ -1,4 +1,4 @@
-//! The answer no: a stable code, the rule, who set it and the way out.
+//! A refusal: a stable code, the rule, who set it and the way out.
 
 use thiserror::Error;
 
@@ -16,39 +16,39 @@ pub struct Refused {
     pub remedy: String,
 }
 
-/// The codes a refusal may carry: `trust.*` about the artifact, `assign.*` about its assignment.
-/// Stable: status, metrics and documentation name them.
+/// The codes of refusals: `trust.*` about the artifact, `assign.*` about its assignment. Stable: status,
+/// metrics and documentation use them.
 pub mod code {
-    /// No signature at all.
+    /// There is no signature.
     pub const UNSIGNED: &str = "trust.unsigned";
-    /// Good signatures, but by too few distinct keys.
+    /// Valid signatures, but of too few distinct keys.
     pub const THRESHOLD: &str = "trust.threshold";
-    /// Signed by a key the policy does not know, or no policy speaks of the filter.
+    /// Signed by a key that the policy does not know, or no policy covers the filter.
     pub const UNKNOWN_KEY: &str = "trust.unknown-key";
-    /// Claims a trusted key, but the signature does not hold.
+    /// A signature names a trusted key but does not verify.
     pub const BAD_SIGNATURE: &str = "trust.bad-signature";
-    /// A good signature about something else.
+    /// A valid signature of something else.
     pub const WRONG_SUBJECT: &str = "trust.wrong-subject";
-    /// The name or version signed or pinned is not the manifest's.
+    /// The signed or pinned name or version differs from that in the manifest.
     pub const WRONG_NAME: &str = "trust.wrong-name";
-    /// The bytes are not the pinned ones.
+    /// The bytes do not match the pin.
     pub const ALTERED: &str = "trust.altered";
-    /// The digest was withdrawn, or its version lies below the floor.
+    /// The digest is revoked, or its version is below the floor.
     pub const REVOKED_DIGEST: &str = "trust.revoked-digest";
-    /// Signed by a key that was withdrawn.
+    /// Signed by a revoked key.
     pub const REVOKED_KEY: &str = "trust.revoked-key";
-    /// Signed by a key outside its time.
+    /// Signed by a key outside its period of validity.
     pub const EXPIRED: &str = "trust.expired";
-    /// The policies at hand are older than one of them lets them be.
+    /// The available policies are older than one of them allows.
     pub const STALE: &str = "trust.stale";
     /// The manifest claims other imports or exports than the component has.
     pub const CLAIMS: &str = "trust.claims";
-    /// Not the format, or beyond its limits.
+    /// It does not have the format, or exceeds its limits.
     pub const FORMAT: &str = "trust.format";
 
-    /// No director's signature at all.
+    /// There is no signature of a director.
     pub const ASSIGN_MISSING: &str = "assign.missing";
-    /// No envelope at hand is an assignment signed by a key of the director.
+    /// No available envelope is an assignment signed by a key of the director.
     pub const ASSIGN_SIGNATURE: &str = "assign.signature";
     /// Assigned by too few distinct keys of the director.
     pub const ASSIGN_THRESHOLD: &str = "assign.threshold";
@@ -62,6 +62,6 @@ pub mod code {
     pub const ASSIGN_OTHER_CONFIG: &str = "assign.other-config";
     /// A higher version was seen before.
     pub const ASSIGN_ROLLBACK: &str = "assign.rollback";
-    /// The assignment holds no more, or not yet.
+    /// The assignment has expired, or is not valid yet.
     pub const ASSIGN_EXPIRED: &str = "assign.expired";
 }

@@ -1,21 +1,20 @@
-//! Keys that are believed no more: from ever, or from an index of the log on.
+//! Revoked keys: revoked entirely, or from an index of the log on.
 
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
-/// Since when a key is revoked. The order is how much it takes away: `Ever` before `From(0)` before
-/// `From(1)`.
+/// From when a key is revoked. Ordered by strictness: `Ever` before `From(0)` before `From(1)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Revocation {
-    /// From ever: nothing it signed counts.
+    /// Entirely: none of its signatures counts.
     Ever,
-    /// What the log recorded before this index still counts; the rest, and what the log never
-    /// recorded, does not: nobody can say that it was signed before the key was lost.
+    /// Only signatures that the log recorded before this index count. Signatures that the log never
+    /// recorded do not: it is unknown whether they were made before the key was lost.
     From(u64),
 }
 
 impl Revocation {
-    /// Why a signature recorded at `logged` (none: not recorded) does not count; none when it does.
+    /// Why a signature recorded at `logged` (`None`: not recorded) does not count; `None` when it does.
     pub(crate) fn refuses(self, logged: Option<u64>) -> Option<String> {
         match (self, logged) {
             (Self::Ever, _) => Some("is revoked".to_owned()),
@@ -30,7 +29,7 @@ impl Revocation {
     }
 }
 
-/// An entry of `revokedKeys`: a key's name or id (from ever), or `{ key, fromIndex }`.
+/// An entry of `revokedKeys`: a key's name or id (revoked entirely), or `{ key, fromIndex }`.
 pub(crate) struct RevokedKey {
     pub(crate) key: String,
     pub(crate) since: Revocation,

@@ -11,11 +11,11 @@ use crate::bundle::{
 };
 use crate::{Error, KeyId, Manifest, PrivateKey, TITLE, VERSION};
 
-/// Signs a manifest: its digest, and the name and version it carries. The result is one line of JSON
-/// without a line end. The payload is a pure function of the manifest; the signature is randomised.
+/// Signs a manifest: its digest, and the name and version in it. The result is one line of JSON without a
+/// line end. The payload is a pure function of the manifest; the signature is randomised.
 ///
 /// # Errors
-/// When the manifest is not one a verifier would accept, or the cryptographic library fails.
+/// A verifier would not accept the manifest, or the cryptographic library fails.
 pub fn sign(key: &PrivateKey, manifest: &[u8]) -> Result<String, Error> {
     let statement = statement(&Manifest::parse(manifest)?);
     bundle(key, PAYLOAD_TYPE, &to_json(&statement)?)
@@ -47,7 +47,7 @@ pub(crate) fn bundle(
     Ok(written(&key.public_key().id(), payload_type, payload, &signature))
 }
 
-/// The one way we write a bundle.
+/// The only encoding of a bundle that we write.
 pub(crate) fn written(
     hint: &KeyId,
     payload_type: &str,

@@ -1,4 +1,4 @@
-//! A moment: RFC 3339 in UTC outside, seconds since the Unix epoch inside.
+//! A moment: RFC 3339 in UTC in text, seconds since the Unix epoch in memory.
 
 use std::fmt;
 use std::str::FromStr;
@@ -60,7 +60,7 @@ fn days_in(year: u64, month: u64) -> u64 {
 }
 
 impl fmt::Display for Timestamp {
-    /// Years beyond 9999 are written as plain seconds.
+    /// Moments after the year 9999 are written as plain seconds.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (mut days, time) = (self.0 / DAY, self.0 % DAY);
         if days > 2_932_896 {
@@ -93,8 +93,8 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// A length of time as the Gateway API writes it (GEP-2257): one to four of `NUMBER(h|m|s|ms)`, up to
-/// five digits each, such as `24h` or `1h30m`.
+/// A duration as the Gateway API writes it (GEP-2257): one to four of `NUMBER(h|m|s|ms)`, up to five digits
+/// each, such as `24h` or `1h30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span(pub(crate) Duration);
 
@@ -123,7 +123,7 @@ fn span(text: &str) -> Option<Span> {
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        span(&text).ok_or_else(|| de::Error::custom("a duration is like 250ms, 10s or 1h30m"))
+        span(&text).ok_or_else(|| de::Error::custom("write a duration such as 250ms, 10s or 1h30m"))
     }
 }
 

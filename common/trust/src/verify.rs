@@ -1,9 +1,9 @@
 //! The verifier: may these bytes run under that digest?
 //!
-//! Order matters. The pin is checked first; the policy for the filter's name gives the candidate keys;
-//! each bundle's signature is checked over the raw payload *before* the payload is parsed; distinct
-//! keys are counted. A bundle that fails is set aside and remembered, never fatal by itself: anybody
-//! may attach bundles to a filter, and one piece of rubbish must not take it out of service.
+//! The order matters. The pin is checked first; the policy for the filter's name gives the candidate keys;
+//! each bundle's signature is checked over the raw payload *before* the payload is parsed; distinct keys
+//! are counted. A bundle that fails is set aside and remembered, never fatal by itself: anybody may attach
+//! bundles to a filter, and a useless one must not stop it from running.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,46 +15,46 @@ use crate::refused::{Refused, code};
 use crate::verify::withdrawn::{Revocations, fresh, withdrawn};
 use crate::{Digest, Error, Manifest, Name, Policy, TITLE, VERSION, Version};
 
-/// What is to be verified, by whose rules, and when.
+/// What to verify, by which policies, and when.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
-    /// The manifest digest somebody decided on.
+    /// The digest of the manifest that somebody pinned.
     pub pinned: &'a Digest,
-    /// The name they decided on; none: whatever the manifest says, under the policy for that name.
+    /// The name that was pinned; `None`: the manifest's own name, under the policy for that name.
     pub name: Option<&'a str>,
-    /// The manifest's bytes, from anywhere.
+    /// The manifest's bytes, from any source.
     pub manifest: &'a [u8],
-    /// The bundles at hand, one each, from anywhere.
+    /// The available bundles, one per item, from any source.
     pub bundles: &'a [&'a [u8]],
     /// Where the log recorded each bundle: the index of its `sign-seen` record, in the order of `bundles`.
-    /// None, or an entry that lacks: not recorded, as far as the caller can prove. It is only asked about
-    /// keys that are revoked from an index on.
+    /// `None` or a missing entry: not recorded, as far as the caller can prove. Only used for keys that are
+    /// revoked from an index on.
     pub logged: &'a [Option<u64>],
-    /// The policies in force. The one that speaks of the name most closely decides; the revocations and
-    /// floors of all that speak of it hold.
+    /// The policies in force. The most specific one for the name decides; revocations and floors apply from
+    /// all that cover it.
     pub policies: &'a [Policy],
-    /// How long ago the policies were last known to be the ones in force. Zero for who just read them at
-    /// their source, and for the question whether what runs already may go on: staleness keeps new
-    /// things out and stops nothing.
+    /// How long ago the policies were last known to be in force. Zero for a caller that just read them at
+    /// their source, and for the question whether what runs may keep running: staleness stops new
+    /// activations only.
     pub policy_age: Duration,
     /// Seconds since the Unix epoch.
     pub now: u64,
 }
 
-/// What holds about a filter that may run.
+/// The verified facts about a filter that may run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
     /// The manifest's digest.
     pub digest: Digest,
-    /// What the filter is called.
+    /// The filter's name.
     pub name: Name,
-    /// Which release it is.
+    /// The filter's version.
     pub version: Version,
     /// The distinct keys that signed, by their names in the policy, sorted.
     pub signers: Vec<SignerName>,
 }
 
-/// What the policy calls a key that signed.
+/// The policy's name for a key that signed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SignerName(pub String);
 
@@ -66,7 +66,7 @@ impl fmt::Display for SignerName {
 
 mod withdrawn;
 
-/// Bundles that are looked at at all: past them nobody says in good faith that an artifact is signed.
+/// Most bundles examined; a legitimate artifact never has more.
 const MAX_LOOKED: usize = 4_096;
 const FORMAT_SETTER: &str = "the artifact format";
 
@@ -86,8 +86,8 @@ pub fn verify(request: &Request<'_>, component: &[u8]) -> Result<Verified, Refus
     Ok(verified)
 }
 
-/// Verifies all but the component's bytes, for those who decide before they fetch it. Before it is
-/// compiled, [`Manifest::check`] must still hold.
+/// Verifies everything except the component's bytes, for callers that decide before they fetch it.
+/// [`Manifest::check`] must still succeed before it is compiled.
 ///
 /// # Errors
 /// [`Refused`], always with the rule, who set it and the way out.
@@ -153,14 +153,14 @@ fn policy_for<'a>(manifest: &Manifest, policies: &'a [Policy]) -> Result<&'a Pol
         (Some(one), Some(other)) => Err(Refused {
             code: code::UNKNOWN_KEY,
             rule: format!(
-                "one trust policy must decide on {name}, two speak of it equally closely"
+                "one trust policy must decide on {name}, but two cover it with equally specific patterns"
             ),
             set_by: format!("trust policies {:?} and {:?}", one.name(), other.name()),
-            remedy: "merge them, or make the pattern of one closer".to_owned(),
+            remedy: "merge them, or make the pattern of one more specific".to_owned(),
         }),
         (None, _) => Err(Refused {
             code: code::UNKNOWN_KEY,
-            rule: format!("a trust policy must speak of {name}, none does"),
+            rule: format!("a trust policy must cover {name}, but there is none"),
             set_by: "default deny".to_owned(),
             remedy: format!("add a trust policy whose namespaces include {name}"),
         }),
@@ -195,7 +195,7 @@ fn signers(
         return Err(Refused {
             code: code::UNSIGNED,
             rule: format!(
-                "{} must be signed by {}, no signature is there",
+                "{} must be signed by {}, but has no signature",
                 manifest.name(),
                 distinct_keys(policy.threshold())
             ),
@@ -224,11 +224,11 @@ fn signers(
     Err(too_few(policy, &signers, &misses, remedy()))
 }
 
-/// The bundles to look at: those that name a trusted key, and at most [`MAX_BUNDLES`] of the others.
+/// The bundles to examine: those that name a trusted key, and at most [`MAX_BUNDLES`] of the others.
 ///
-/// Anybody may put bundles beside an artifact. Those that name a trusted key cost one check of a signature each, so that
-/// rubbish takes no artifact out of service, however much of it there is; past [`MAX_BUNDLES`] of them no other key is
-/// tried.
+/// Anybody may attach bundles to an artifact. One that names a trusted key costs one check of a signature,
+/// so that useless bundles, however many, do not stop an artifact from running; beyond [`MAX_BUNDLES`] of
+/// them no other key is tried.
 fn in_turn(bundles: &[&[u8]], policy: &Policy) -> Vec<(usize, Tried)> {
     let (mut turn, mut claimed, mut rest) = (Vec::new(), 0, 0);
     for (at, bundle) in bundles.iter().enumerate().take(MAX_LOOKED) {
@@ -248,13 +248,13 @@ fn in_turn(bundles: &[&[u8]], policy: &Policy) -> Vec<(usize, Tried)> {
 /// Which keys are tried for a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tried {
-    /// The one that it names, then all others.
+    /// The key that it names, then all others.
     All,
-    /// The one that it names.
+    /// Only the key that it names.
     Named,
 }
 
-/// What would make the count, naming only keys that count at this moment.
+/// What would satisfy the count; names only keys that count at this moment.
 fn who_may_sign(policy: &Policy, revoked: &Revocations<'_>, now: u64) -> String {
     // A signature made now is recorded late, if at all.
     let counts = |key: &&TrustedKey| usable(key, None, revoked, now).is_ok();
@@ -262,19 +262,19 @@ fn who_may_sign(policy: &Policy, revoked: &Revocations<'_>, now: u64) -> String 
     let names: Vec<&str> = usable.map(|key| key.name.as_str()).collect();
     let wanted = policy.threshold();
     if names.len() < wanted {
-        return format!("add keys to the policy: it wants {wanted}, {} can count now", names.len());
+        return format!(
+            "add keys to the policy: it requires {wanted}, {} can count now",
+            names.len()
+        );
     }
-    format!(
-        "have the manifest signed by {wanted} of the keys {}, one bundle each",
-        names.join(", ")
-    )
+    format!("let {wanted} of the keys {} sign the manifest, one bundle each", names.join(", "))
 }
 
 fn distinct_keys(count: usize) -> String {
     if count == 1 { "1 key".to_owned() } else { format!("{count} distinct keys") }
 }
 
-/// With some good signature the count is at fault, with none the most telling of the misses.
+/// If there is a valid signature, the count is at fault; otherwise the most informative failure.
 fn too_few(
     policy: &Policy,
     good: &BTreeSet<SignerName>,
@@ -329,7 +329,7 @@ fn format_miss(error: &Error) -> Miss {
     Miss::new(code::FORMAT, error.to_string())
 }
 
-/// The policy's key under which the signature holds; the hint only says which to try first.
+/// The policy's key that verifies the signature; the hint only determines which is tried first.
 fn key_of<'a>(
     envelope: &Envelope,
     tried: Tried,
@@ -344,7 +344,7 @@ fn key_of<'a>(
     let found = first.chain(rest).find(|key| key.key.verifies(&signed, &envelope.signature));
     found.ok_or_else(|| {
         let Some(hint) = &envelope.hint else {
-            return Miss::new(code::UNKNOWN_KEY, "a signature is by no trusted key");
+            return Miss::new(code::UNKNOWN_KEY, "a signature was not made by a trusted key");
         };
         if let Some(why) = revoked.refuse(hint, logged) {
             return Miss::new(code::REVOKED_KEY, format!("the key {hint} {why}"));
@@ -352,7 +352,7 @@ fn key_of<'a>(
         match policy.keys().iter().find(|key| key.id == *hint) {
             Some(key) => Miss::new(
                 code::BAD_SIGNATURE,
-                format!("the signature that claims key {:?} does not hold", key.name),
+                format!("the signature that names key {:?} does not verify", key.name),
             ),
             None => Miss::new(code::UNKNOWN_KEY, format!("the key {hint} is not trusted")),
         }
@@ -382,8 +382,8 @@ fn about(statement: &Statement, manifest: &Manifest) -> Result<(), Miss> {
     if !subject.name.is_empty() && subject.name != name {
         return Err(Miss::new(code::WRONG_NAME, "the subject signed has another name"));
     }
-    // Whoever signs a manifest signs what it says, name and version among it. A statement that repeats them must repeat
-    // them rightly; cosign v2 writes no annotations into bundles, so one that says neither says nothing else either.
+    // Signing a manifest signs its content, including name and version. A statement that repeats them must
+    // match; cosign v2 writes no annotations into bundles, so a statement with neither contradicts neither.
     if [TITLE, VERSION].iter().all(|annotation| !subject.annotations.contains_key(*annotation)) {
         return Ok(());
     }

@@ -1,10 +1,11 @@
-//! What other tools wrote, kept as they wrote it.
+//! Files of other tools, unchanged.
 //!
-//! `golden/` holds a manifest that `tamis filter sign` made and the bundle that cosign v3.1.2 made for it with a key of
-//! its own: `cosign sign --key … --use-signing-config=false --tlog-upload=false -a org.opencontainers.image.title=acme/retry
-//! -a org.opencontainers.image.version=1.0.0 REGISTRY/acme/retry@DIGEST`. Only the public half of that key was kept. The
-//! files of v2 are the same with cosign v2.6.4, a key of its own and `--new-bundle-format --tlog-upload=false`: it leaves the
-//! annotations out of the statement, so name and version are those of the manifest that was signed.
+//! `golden/` holds a manifest that `tamis filter sign` made and the bundle that cosign v3.1.2 made for it
+//! with a key of its own: `cosign sign --key … --use-signing-config=false --tlog-upload=false -a
+//! org.opencontainers.image.title=acme/retry -a org.opencontainers.image.version=1.0.0
+//! REGISTRY/acme/retry@DIGEST`. Only the public half of that key is here. The files of v2 are the same with
+//! cosign v2.6.4, a key of its own and `--new-bundle-format --tlog-upload=false`: it omits the annotations
+//! from the statement, so name and version are those of the signed manifest.
 
 use tamis_trust::{Digest, Policy, Refused, Request, code, verify_manifest};
 
@@ -14,7 +15,7 @@ const KEY: &str = include_str!("golden/test-key.pub");
 const BUNDLE_V2: &[u8] = include_bytes!("golden/cosign-v2.6.4.bundle.json");
 const KEY_V2: &str = include_str!("golden/test-key-v2.pub");
 
-/// The name and version that are believed, or why not.
+/// The verified name and version, or why verification fails.
 fn verified(manifest: &[u8], bundle: &[u8]) -> Result<String, Refused> {
     let policy = serde_json::json!({
         "name": "golden", "namespaces": ["acme/*"], "threshold": 1,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// Metadata that is not believed, or a repository that cannot do what it was asked.
+/// Metadata that is not trusted, or a repository that cannot do what was requested.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -14,13 +14,12 @@ pub enum Error {
          components separated by '/', at most 200 bytes"
     )]
     Namespace(String),
-    /// A target among the documents of policy is named like none.
+    /// A target among the policy documents has an invalid name.
     #[error(
-        "target {0:?}: a document of policy lies at policy/NAMESPACE.json with ~ for /, or at \
-         policy/_all.json"
+        "target {0:?}: a policy document is named policy/NAMESPACE.json with ~ for /, or policy/_all.json"
     )]
     Path(String),
-    /// A file that the others name is not there.
+    /// A file that others name is missing.
     #[error("{file} is missing: {by} names it; send all files of one state together")]
     Missing {
         /// The file.
@@ -38,30 +37,29 @@ pub enum Error {
         /// What was found.
         reason: String,
     },
-    /// A document of policy is none, or speaks of what is not its own.
+    /// A policy document is invalid, or covers filters outside its namespace.
     #[error("{file}: {reason}")]
     Document {
         /// Its path among the targets.
         file: String,
-        /// What is wrong with it and the way out.
+        /// The problem and the way out.
         reason: String,
     },
-    /// A file is larger than any of its kind may be, or there are too many.
+    /// A file is too large, or there are too many.
     #[error("{file}: {actual} is more than the limit of {limit} {unit}")]
     Limit {
         /// The file.
         file: String,
-        /// What there is.
+        /// The actual number.
         actual: usize,
-        /// How much there may be.
+        /// The limit.
         limit: usize,
-        /// Of what.
+        /// The unit of both numbers.
         unit: &'static str,
     },
-    /// What was kept does not follow from the pinned root, or was altered.
+    /// The stored state does not follow from the pinned root, or was altered.
     #[error(
-        "{}: what was kept there is not believed ({reason}); remove the file to begin again from the \
-         pinned root, which forgets the highest versions seen", path.display()
+        "{}: the state stored there is not trusted ({reason}); remove the file to start again from the pinned root, which forgets the highest versions seen", path.display()
     )]
     Kept {
         /// The file.
@@ -74,9 +72,9 @@ pub enum Error {
     File {
         /// The file.
         path: PathBuf,
-        /// What was tried.
+        /// The operation that failed.
         act: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A change to a repository that makes no sense.
@@ -87,18 +85,18 @@ pub enum Error {
     Trust(#[from] tamis_trust::Error),
 }
 
-/// The rules of TUF a file can break.
+/// The rules of TUF that a file can break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
-    /// It is no metadata of its role, or uses what is not accepted here.
+    /// It is not metadata of its role, or uses features that are not accepted here.
     Format,
     /// Too few distinct keys signed.
     Threshold,
-    /// Its version, or one it names, fell; or a root was left out.
+    /// Its version, or one that it names, is lower than before; or a root is missing.
     Rollback,
-    /// Its time is over.
+    /// It has expired.
     Expired,
-    /// It is not the file that the others name: of another state, or altered.
+    /// It is not the file that the others name: it belongs to another state, or was altered.
     Mixed,
 }
 
@@ -106,16 +104,16 @@ impl Rule {
     const fn way_out(self) -> &'static str {
         match self {
             Self::Format => "",
-            Self::Threshold => "; have it signed by enough of the role's keys",
+            Self::Threshold => "; let enough of the role's keys sign it",
             Self::Rollback => "; versions never fall: publish a higher one",
-            Self::Expired => "; publish it anew with a later expiry",
+            Self::Expired => "; publish it again with a later expiry",
             Self::Mixed => "; send all files of one state, unaltered",
         }
     }
 }
 
 impl Error {
-    /// What the state machine of TUF said about a file.
+    /// The error for a file that the TUF state machine rejected.
     pub(crate) fn tuf(file: &str, error: &sigstore_tuf::Error) -> Self {
         use sigstore_tuf::Error as Tuf;
         let rule = match error {
@@ -134,7 +132,7 @@ impl Error {
         Self::Metadata { file: file.to_owned(), rule: Rule::Format, reason: reason.into() }
     }
 
-    /// The rule of TUF that was broken; none when it was none of them.
+    /// The TUF rule that was broken; `None` for errors that are not about TUF rules.
     #[must_use]
     pub fn rule(&self) -> Option<Rule> {
         match self {
@@ -144,7 +142,7 @@ impl Error {
     }
 }
 
-/// An error and its causes; foreign text is kept to a line.
+/// An error and its causes; foreign text is kept on one line.
 fn one_line(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,4 +1,4 @@
-//! The file in which what was believed is kept: one file, so that it changes as a whole.
+//! The file that stores the trusted state: one file, so that it changes as a whole.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -9,20 +9,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// The only form so far.
+/// The only format so far.
 const FORMAT: u32 = 1;
-/// Far more than any state that was taken.
+/// Largest state file in bytes; far more than any accepted state.
 const MAX_BYTES: u64 = 1024 * 1024 * 1024;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Kept {
     format: u32,
-    /// By name. Metadata and documents are JSON, hence text.
+    /// Content by name. Metadata and documents are JSON, hence text.
     files: BTreeMap<String, String>,
 }
 
-/// The files that were kept; none when there is no file yet.
+/// The stored files; `None` when there is no state file yet.
 pub(crate) fn read(path: &Path) -> Result<Option<BTreeMap<String, Vec<u8>>>, Error> {
     let failed = |source| Error::File { path: path.to_owned(), act: "cannot be read", source };
     let broken = |reason: String| Error::Kept { path: path.to_owned(), reason };
@@ -42,7 +42,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<BTreeMap<String, Vec<u8>>>, Err
     Ok(Some(kept.files.into_iter().map(|(name, text)| (name, text.into_bytes())).collect()))
 }
 
-/// Keeps these files instead of all that were kept. After a power cut it is these or those.
+/// Replaces the stored files. After a power failure the file has either the old or the new content.
 pub(crate) fn write(path: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<(), Error> {
     let mut texts = BTreeMap::new();
     for (name, bytes) in files {
@@ -54,7 +54,7 @@ pub(crate) fn write(path: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<()
     replace(path, &bytes)
 }
 
-/// Puts bytes where a file was or was not, whole and lasting.
+/// Writes a file atomically and durably, whether or not it existed.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let failed = |source| Error::File { path: path.to_owned(), act: "cannot be written", source };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());

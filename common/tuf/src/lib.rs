@@ -1,14 +1,15 @@
-//! Trust policy as TUF metadata: who may say whose signatures are believed, and until when.
+//! Trust policies as TUF metadata: who may decide which keys are trusted, and until when.
 //!
-//! The documents are those [`tamis_trust::Policy`] reads, one a namespace. Around them lies metadata in the
-//! format of [The Update Framework](https://theupdateframework.github.io/specification/latest/), so that its
-//! clients can check what is written here. A *root*, signed by m of n keys kept offline, names the keys of all
-//! other roles; *targets* and the roles it delegates namespaces to vouch for the documents; *snapshot* lists
-//! the versions of all of them; *timestamp* says which snapshot is the newest, and when that was said.
+//! The documents are those that [`tamis_trust::Policy`] reads, one per namespace. The metadata around them
+//! has the format of [The Update Framework](https://theupdateframework.github.io/specification/latest/), so
+//! that its clients can check what this crate writes. A *root*, signed by m of n offline keys, names the
+//! keys of all other roles; *targets*, and the roles to which it delegates namespaces, vouch for the
+//! documents; *snapshot* lists the versions of all of them; *timestamp* states which snapshot is the
+//! newest, and when.
 //!
-//! [`Trusted`] is the reader: from a root that an operator pinned it follows what it is sent by anybody, and
-//! refuses what is forged, older, mixed or expired. [`Repository`] is the writer: a folder of files in which
-//! changes wait until enough keys have signed them.
+//! [`Trusted`] is the reader: starting from a root that an operator pinned, it accepts metadata from any
+//! source, and refuses what is forged, older, mixed or expired. [`Repository`] is the writer: a folder of
+//! files in which changes wait until enough keys have signed them.
 //!
 //! The crate has no clock (`now` is an argument, in seconds since the Unix epoch) and no network.
 //!

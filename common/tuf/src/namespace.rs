@@ -1,4 +1,4 @@
-//! Whom a document of policy speaks of, and how that is written as a path, a role and a file.
+//! The namespace of a policy document, and its notation as a path, a role and a file.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,21 +7,21 @@ use tamis_trust::{Name, Pattern};
 
 use crate::Error;
 
-/// Where documents of policy lie among the targets.
+/// Folder of policy documents among the targets.
 const FOLDER: &str = "policy/";
-/// What the file of the document about everything is called. `_` begins no namespace.
+/// File name of the document that covers everything. No namespace begins with `_`.
 const ALL: &str = "_all";
-/// Stands for `/` in names of files and roles, for a path pattern of TUF never crosses a `/`. No
-/// component of a namespace has one.
+/// Stands for `/` in names of files and roles, since a path pattern of TUF never crosses a `/`. No
+/// component of a namespace contains it.
 const SLASH: char = '~';
-/// What the role of a namespace begins with, so that a namespace `root` is no role `root`.
+/// Prefix of the role of a namespace, so that a namespace `root` is not the role `root`.
 const ROLE: &str = "ns.";
 
 /// A namespace of filters, such as `acme` or `acme/team`, or everything (`*`).
 ///
-/// The document of a namespace lies at one path, `policy/acme~team.json` (`policy/_all.json` for
-/// everything), and may speak of that namespace only. So who may sign for a path decides, by the rules of
-/// TUF, who may speak of the filters below it.
+/// The document of a namespace is at one path, `policy/acme~team.json` (`policy/_all.json` for everything),
+/// and may cover only that namespace. So by the rules of TUF, whoever may sign for a path decides about the
+/// filters below it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Namespace(Option<String>);
 
@@ -35,14 +35,14 @@ impl Namespace {
         format!("{FOLDER}{}.json", self.flat())
     }
 
-    /// The name of the delegated role that signs for it; none for everything, which the role `targets`
-    /// keeps.
+    /// The name of the delegated role that signs for it; `None` for everything, which belongs to the role
+    /// `targets`.
     #[must_use]
     pub fn role(&self) -> Option<String> {
         self.0.as_ref().map(|_| format!("{ROLE}{}", self.flat()))
     }
 
-    /// The path patterns a delegation of it has: its own document and those of all namespaces below.
+    /// The path patterns of its delegation: its own document and those of all namespaces below.
     #[must_use]
     pub fn patterns(&self) -> Vec<String> {
         match &self.0 {
@@ -54,10 +54,10 @@ impl Namespace {
         }
     }
 
-    /// The namespace whose document lies at this path; none when the path is of something else.
+    /// The namespace whose document is at this path; `None` when the path is not a policy document.
     ///
     /// # Errors
-    /// When it lies among the documents of policy and is named like none.
+    /// It is in the folder of policy documents but does not have a valid name.
     pub(crate) fn of_path(path: &str) -> Result<Option<Self>, Error> {
         let Some(file) = path.strip_prefix(FOLDER) else { return Ok(None) };
         let broken = || Error::Path(path.chars().take(80).collect());
@@ -66,28 +66,28 @@ impl Namespace {
             return Ok(Some(Self::ALL));
         }
         let namespace: Self = flat.replace(SLASH, "/").parse().map_err(|_| broken())?;
-        // One spelling only, and `*` is spelt otherwise.
+        // Only one notation is accepted, and `*` has its own.
         if namespace.path() == path { Ok(Some(namespace)) } else { Err(broken()) }
     }
 
-    /// The namespace a role of ours signs for.
+    /// The namespace for which one of our roles signs.
     pub(crate) fn of_role(role: &str) -> Option<Self> {
         let namespace: Self = role.strip_prefix(ROLE)?.replace(SLASH, "/").parse().ok()?;
         (namespace.role().as_deref() == Some(role)).then_some(namespace)
     }
 
-    /// Whether all that the pattern matches lies in this namespace.
+    /// Whether everything that the pattern matches is in this namespace.
     pub(crate) fn holds(&self, pattern: &Pattern) -> bool {
         self.contains(pattern.as_str())
     }
 
-    /// Whether the filter lies in this namespace.
+    /// Whether the filter is in this namespace.
     #[must_use]
     pub fn covers(&self, name: &Name) -> bool {
         self.contains(name.as_str())
     }
 
-    /// Whether the other lies in this one, or is this one.
+    /// Whether the other namespace is within this one, or equal to it.
     #[must_use]
     pub fn includes(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
@@ -122,7 +122,7 @@ impl FromStr for Namespace {
             return Ok(Self::ALL);
         }
         let broken = || Error::Namespace(text.chars().take(80).collect());
-        // What may stand before `/*` in a pattern is what a namespace is.
+        // What may stand before `/*` in a pattern has the form of a namespace.
         let fits = text.len() <= 200 && !text.contains('*');
         let pattern: Result<Pattern, _> = format!("{text}/*").parse();
         if fits && pattern.is_ok() { Ok(Self(Some(text.to_owned()))) } else { Err(broken()) }

@@ -6,8 +6,9 @@
 //! staged/     what waits for signatures, in the same names
 //! ```
 //!
-//! Keys stay with their owners: [`Repository::sign`] adds one signature to all that waits for it, on
-//! whatever machine the folder was carried to. [`Repository::refresh`] publishes what has enough.
+//! Keys stay with their owners: [`Repository::sign`] adds one signature to everything that waits for it, on
+//! whatever machine the folder was copied to. [`Repository::refresh`] publishes everything with enough
+//! signatures.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -39,14 +40,14 @@ const DOCUMENTS: &str = "targets";
 const STAGED: &str = "staged";
 pub(crate) const TARGETS_FILE: &str = "targets.json";
 
-/// A folder of metadata. See the module for what lies where.
+/// A folder of metadata. The module's documentation describes its layout.
 #[derive(Debug, Clone)]
 pub struct Repository {
     folder: PathBuf,
     lifetimes: Lifetimes,
 }
 
-/// How long what is written is good for.
+/// How long written files are valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetimes {
     /// A root; 365 days by default.
@@ -55,7 +56,7 @@ pub struct Lifetimes {
     pub targets: Duration,
     /// A snapshot; 7 days by default.
     pub snapshot: Duration,
-    /// A timestamp: how long nodes can be kept from news before they notice; one day by default.
+    /// A timestamp; one day by default. Updates withheld from nodes go unnoticed for that long.
     pub timestamp: Duration,
 }
 
@@ -80,8 +81,8 @@ impl Repository {
     /// Begins a repository: stages a first root and empty targets, to be signed by their keys.
     ///
     /// # Errors
-    /// When the folder holds a repository already, a threshold does not fit its keys (of the online keys one
-    /// signs), a key is there twice, or files cannot be written.
+    /// The folder contains a repository already, a threshold does not fit its keys (of the online keys
+    /// exactly one signs), a key is listed twice, or files cannot be written.
     pub fn init(
         folder: &Path,
         root: &Signers,
@@ -92,7 +93,7 @@ impl Repository {
         let repository = Self::at(folder);
         if repository.folder.join(METADATA).exists() || repository.folder.join(STAGED).exists() {
             return Err(Error::Change(format!(
-                "{} holds policy metadata already; choose another folder",
+                "{} contains policy metadata already; choose another folder",
                 folder.display()
             )));
         }
@@ -123,29 +124,29 @@ impl Repository {
     /// Opens the repository of a folder.
     ///
     /// # Errors
-    /// When there is none.
+    /// There is no repository.
     pub fn open(folder: &Path) -> Result<Self, Error> {
         let repository = Self::at(folder);
         if repository.root_file()?.is_none() {
             return Err(Error::Change(format!(
-                "{} holds no policy metadata; `tamis policy init` begins it",
+                "{} contains no policy metadata; create it with `tamis policy init`",
                 folder.display()
             )));
         }
         Ok(repository)
     }
 
-    /// The same repository, whose further writing is good for other times.
+    /// The same repository with other lifetimes for files that it writes from now on.
     #[must_use]
     pub fn with_lifetimes(mut self, lifetimes: Lifetimes) -> Self {
         self.lifetimes = lifetimes;
         self
     }
 
-    /// The published files, as [`Trusted::take`] takes them.
+    /// The published files, as [`Trusted::take`] expects them.
     ///
     /// # Errors
-    /// When one cannot be read.
+    /// A file cannot be read.
     pub fn files(&self) -> Result<BTreeMap<String, Vec<u8>>, Error> {
         let mut files = BTreeMap::new();
         for (folder, prefix) in [(METADATA, ""), ("targets/policy", "policy/")] {
@@ -158,10 +159,10 @@ impl Repository {
         Ok(files)
     }
 
-    /// Reads what is published as a reader who pinned this root does.
+    /// Reads the published files as a reader who pinned this root does.
     ///
     /// # Errors
-    /// When that reader refuses it.
+    /// That reader refuses them.
     pub fn verify(&self, pinned_root: &[u8], now: u64) -> Result<Trusted, Error> {
         let mut trusted = Trusted::new(pinned_root)?;
         let _: Taken = trusted.take(&self.files()?, now)?;
@@ -171,11 +172,11 @@ impl Repository {
     /// The first root, which operators pin.
     ///
     /// # Errors
-    /// When it was not published yet or cannot be read.
+    /// It is not published yet or cannot be read.
     pub fn first_root(&self) -> Result<Vec<u8>, Error> {
         self.read(METADATA, "1.root.json")?.ok_or_else(|| {
             Error::Change(
-                "1.root.json is not published yet; `tamis policy sign` and `refresh` do it"
+                "1.root.json is not published yet; publish it with `tamis policy sign` and `tamis policy refresh`"
                     .to_owned(),
             )
         })
@@ -202,12 +203,13 @@ impl Repository {
 
     /// The newest root, staged or published.
     fn root(&self) -> Result<Envelope<Root>, Error> {
-        let none = || Error::Change("there is no root; `tamis policy init` begins one".to_owned());
+        let none =
+            || Error::Change("there is no root; create one with `tamis policy init`".to_owned());
         let (file, _) = self.root_file()?.ok_or_else(none)?;
         self.current(&file)?.ok_or_else(none)
     }
 
-    /// A file as it will be: the staged one, or else the published one.
+    /// A file after publication: the staged one, or else the published one.
     fn current<T: Headed>(&self, file: &str) -> Result<Option<Envelope<T>>, Error> {
         let bytes = match self.read(STAGED, file)? {
             Some(bytes) => Some(bytes),
@@ -216,17 +218,15 @@ impl Repository {
         bytes.map(|bytes| Envelope::parse(file, &bytes)).transpose()
     }
 
-    /// A role of documents as it will be.
+    /// A role with documents after publication.
     fn targets(&self, file: &str) -> Result<Envelope<Targets>, Error> {
         self.current(file)?.ok_or_else(|| {
-            Error::Change(format!(
-                "{file} is not there; restore it from another copy of the folder"
-            ))
+            Error::Change(format!("{file} is missing; restore it from another copy of the folder"))
         })
     }
 
-    /// Changes a role of documents: as a new version, or in the one that is staged already, whose
-    /// signatures are void then.
+    /// Changes a role with documents: as a new version, or within the staged version, whose signatures then
+    /// become void.
     fn change_targets(
         &self,
         file: &str,
@@ -252,7 +252,7 @@ impl Repository {
         Ok(file)
     }
 
-    /// Stages what is said next, one version above the published file `before`.
+    /// Stages new content, one version above the published file `before`.
     fn stage<T: Headed>(
         &self,
         before: &str,
@@ -273,7 +273,7 @@ impl Repository {
         kept::replace(&self.folder.join(STAGED).join(file), &envelope.to_bytes()?)
     }
 
-    /// Lets a change go.
+    /// Drops a staged change.
     fn unstage(&self, file: &str) -> Result<(), Error> {
         let path = self.folder.join(STAGED).join(file);
         match fs::remove_file(&path) {
@@ -284,7 +284,7 @@ impl Repository {
         }
     }
 
-    /// A file of a folder; none when it is not there.
+    /// A file of a folder; `None` when it does not exist.
     fn read(&self, folder: &str, file: &str) -> Result<Option<Vec<u8>>, Error> {
         let path = self.folder.join(folder).join(file);
         match fs::read(&path) {
@@ -294,7 +294,7 @@ impl Repository {
         }
     }
 
-    /// The names of the JSON files of a folder, sorted; none when it is not there.
+    /// The names of the JSON files of a folder, sorted; empty when the folder does not exist.
     fn names(&self, folder: &str) -> Result<Vec<String>, Error> {
         let path = self.folder.join(folder);
         let failed = |source| Error::File { path: path.clone(), act: "cannot be listed", source };

@@ -17,7 +17,7 @@ pub(crate) struct World {
     pub(crate) root: Vec<PrivateKey>,
     pub(crate) security: Vec<PrivateKey>,
     pub(crate) online: PrivateKey,
-    /// An author's key, the one all documents trust.
+    /// An author's key, which all documents trust.
     pub(crate) author: PrivateKey,
 }
 
@@ -83,7 +83,7 @@ impl World {
         self.repository.refresh(&self.online, now).unwrap()
     }
 
-    /// Stages a document, has it signed by the security team and publishes it.
+    /// Stages a document, signs it as the security team and publishes it.
     pub(crate) fn set(&self, name: &str, patterns: &[&str], now: u64) {
         self.repository.set(&namespace(name), &self.document(patterns), now).unwrap();
         self.sign(&self.security);
@@ -109,7 +109,7 @@ impl World {
         self.repository.first_root().unwrap()
     }
 
-    /// A node that has what is published.
+    /// A node that has the published state.
     pub(crate) fn node(&self) -> Trusted {
         let mut node = Trusted::new(&self.first_root()).unwrap();
         node.take(&self.files(), NOW).unwrap();

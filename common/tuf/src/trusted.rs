@@ -1,4 +1,4 @@
-//! The policies in force, as far as the holder of a pinned root can tell.
+//! The policies in force, as a reader with a pinned root sees them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,25 +17,26 @@ mod walk;
 pub(crate) use keys::{KEY_TYPE, SCHEME};
 use lower::Lower;
 
-/// No file of metadata or policy may be larger.
+/// Largest file of metadata or policy in bytes.
 pub const MAX_FILE_BYTES: usize = 1024 * 1024;
-/// How large all files of a state may be together.
+/// Largest total size of the files of a state in bytes.
 const MAX_STATE_BYTES: usize = 64 * 1024 * 1024;
-/// How many new roots one call takes; a node that missed more takes the rest with the next.
+/// Most new roots accepted in one call; a node that missed more accepts the rest in the next call.
 const MAX_ROOTS: usize = 1024;
 
-/// The policies in force: what a pinned root, by the rules of TUF, lets one believe.
+/// The policies in force: what follows from a pinned root by the rules of TUF.
 ///
 /// Invariants
-/// * Nothing is held that does not follow from the pinned root by signatures of enough distinct keys.
-/// * Versions never fall, across restarts too when there is a file to keep them in.
-/// * A set of files is taken as a whole or not at all; what was held stays. Only new roots stay even where
-///   the rest is refused, for whoever withholds the rest must not keep withdrawn keys alive.
+/// * Everything held follows from the pinned root by signatures of enough distinct keys.
+/// * Versions never fall; with a state file, not across restarts either.
+/// * A set of files is accepted as a whole or not at all, and then the old state stays. New roots are the
+///   exception: they are accepted even if the rest is refused, so that withholding the rest cannot keep
+///   revoked keys alive.
 #[derive(Debug)]
 pub struct Trusted {
     /// The version of the pinned root, and its bytes.
     pinned: (u64, Vec<u8>),
-    /// The newest root, and nothing below it.
+    /// The newest root, without the files below it.
     root: TrustedMetadataSet,
     /// The roots after the pinned one, in order.
     roots: Vec<(u64, Vec<u8>)>,
@@ -43,31 +44,31 @@ pub struct Trusted {
     path: Option<PathBuf>,
 }
 
-/// What became of a set of files.
+/// The result of taking a set of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
-    /// It is newer than what was held and is held now.
+    /// It is newer than the old state and replaces it.
     New,
-    /// It is what is held.
+    /// It equals the current state.
     Unchanged,
 }
 
-/// One role of the metadata held.
+/// One role of the current state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     /// `root`, `timestamp`, `snapshot`, `targets`, or the name of a delegated role.
     pub role: String,
     /// Its version.
     pub version: u64,
-    /// When it ends.
+    /// When it expires.
     pub expires: Timestamp,
 }
 
 impl Trusted {
-    /// Begins with a pinned root and nothing below it, and remembers nothing.
+    /// Starts with a pinned root and no state.
     ///
     /// # Errors
-    /// When the bytes are no root signed by enough of its own keys.
+    /// The bytes are not a root signed by enough of its own keys.
     pub fn new(pinned_root: &[u8]) -> Result<Self, Error> {
         let file = "the pinned root";
         limited(file, pinned_root)?;
@@ -78,11 +79,11 @@ impl Trusted {
         Ok(Self { pinned, root, roots: Vec::new(), lower: None, path: None })
     }
 
-    /// Begins with a pinned root and what the file at `path` kept, all of it verified again; the file
-    /// need not be there yet. What is expired is held too: what runs goes on.
+    /// Starts with a pinned root and the state in the file at `path`, all of it verified again; the file
+    /// need not exist yet. Expired files are accepted too: what runs keeps running.
     ///
     /// # Errors
-    /// As [`Trusted::new`]; when the file cannot be read or what it kept does not follow from the root.
+    /// As [`Trusted::new`]; also if the file cannot be read or its content does not follow from the root.
     pub fn open(pinned_root: &[u8], path: &Path) -> Result<Self, Error> {
         let mut trusted = Self::new(pinned_root)?;
         trusted.path = Some(path.to_owned());
@@ -97,8 +98,8 @@ impl Trusted {
         if !files.contains_key(lower::TIMESTAMP) {
             return Ok(trusted);
         }
-        // The newest root may have withdrawn keys under which the rest was signed; it was believed under
-        // an older one and goes on being what runs by.
+        // The newest root may have revoked keys that signed the rest; the rest was trusted under an older
+        // root and stays the basis of what runs.
         let mut reason = String::new();
         for set in sets.into_iter().rev() {
             match Lower::read(set, &files, Moment::MIN) {
@@ -112,13 +113,13 @@ impl Trusted {
         Err(broken(reason))
     }
 
-    /// Takes a set of files by name: `N.root.json` for every root since the one held, `timestamp.json`,
+    /// Takes a set of files by name: `N.root.json` for every root after the current one, `timestamp.json`,
     /// `snapshot.json`, `targets.json`, one for each delegated role, and the documents by their paths.
-    /// Files that nothing names are not looked at. `now`: seconds since the Unix epoch.
+    /// Other files are ignored. `now`: seconds since the Unix epoch.
     ///
     /// # Errors
-    /// When a rule is broken, something is missing or expired, or nothing can be kept. What was held is
-    /// held still, newer roots are taken even so.
+    /// A rule is broken, something is missing or expired, or the state cannot be stored. The old state then
+    /// stays, except that newer roots are accepted.
     pub fn take(&mut self, files: &BTreeMap<String, Vec<u8>>, now: u64) -> Result<Taken, Error> {
         let moved = self.take_roots(files)?;
         let at = moment(now);
@@ -147,36 +148,36 @@ impl Trusted {
         Ok(Taken::New)
     }
 
-    /// The policies held, whether or not they are expired, in the order of their paths. Empty: nothing was
-    /// taken yet, and nothing may run.
+    /// The current policies, expired or not, in the order of their paths. Empty before the first state:
+    /// then nothing may run.
     #[must_use]
     pub fn policies(&self) -> Vec<Policy> {
         let documents = self.lower.iter().flat_map(|lower| &lower.documents);
         documents.map(|document| document.policy.clone()).collect()
     }
 
-    /// How long ago the repository last said that these are the policies in force: the moment signed into
-    /// the timestamp, so that sending an old one again makes nothing younger. The longest time there is
-    /// when nothing was taken yet.
+    /// Time since the repository last confirmed that these policies are in force. It counts from the moment
+    /// signed into the timestamp, so that replaying an old one makes nothing younger. The longest possible
+    /// time before the first state.
     #[must_use]
     pub fn age(&self, now: u64) -> Duration {
         let age = self.lower.as_ref().map(|lower| now.saturating_sub(lower.issued));
         age.map_or(Duration::MAX, Duration::from_secs)
     }
 
-    /// Whether this filter may be activated anew by these policies; those that already run go on whatever
-    /// this says. The policies themselves are the caller's to ask.
+    /// Whether these policies allow a new activation of this filter; filters that run keep running whatever
+    /// the result. The caller still has to check the policies themselves.
     ///
     /// # Errors
-    /// When nothing was taken yet, a role that speaks of the filter is expired, or the newest root
-    /// withdrew the keys.
+    /// There is no state yet, a role that covers the filter has expired, or the newest root revoked the
+    /// keys.
     pub fn fresh(&self, name: &Name, now: u64) -> Result<(), Refused> {
         let version = self.root.root().version;
         let refused = |rule: String, remedy: &str| Refused {
             code: code::STALE,
             rule: format!("{rule}: nothing new is activated"),
             set_by: format!("the policy metadata, root version {version}"),
-            remedy: format!("{remedy}; what runs goes on"),
+            remedy: format!("{remedy}; what runs keeps running"),
         };
         let Some(lower) = &self.lower else {
             return Err(refused(
@@ -195,13 +196,13 @@ impl Trusted {
         match speaking.min_by_key(|standing| standing.expires) {
             Some(standing) if ended(&standing) => Err(refused(
                 format!("{} of the policy metadata expired at {}", standing.role, standing.expires),
-                "publish it anew with a later expiry",
+                "publish it again with a later expiry",
             )),
             Some(_) | None => Ok(()),
         }
     }
 
-    /// Every role held: its version and when it ends.
+    /// Every role of the current state: its version and expiry.
     #[must_use]
     pub fn expires(&self) -> Vec<Standing> {
         let root = self.root.root();
@@ -210,15 +211,15 @@ impl Trusted {
         std::iter::once(root).chain(lower).collect()
     }
 
-    /// The namespaces that have a document, with the role whose word it is.
+    /// The namespaces that have a document, with the role that signs it.
     pub fn namespaces(&self) -> impl Iterator<Item = (&Namespace, &str)> {
         self.lower.iter().flat_map(|lower| &lower.documents).filter_map(|document| {
             Some((&document.namespace, document.roles.last().map(String::as_str)?))
         })
     }
 
-    /// The files that are held, for handing them on: every root from the pinned one on and all below. Whoever
-    /// pinned an older root than this one did lacks those between.
+    /// The files of the current state, for other readers: every root from the pinned one on, and all files
+    /// below. A reader who pinned an older root lacks the roots in between.
     #[must_use]
     pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let (version, bytes) = &self.pinned;
@@ -227,7 +228,7 @@ impl Trusted {
         files
     }
 
-    /// Why what is held does not hold under the newest root; none when it does.
+    /// Why the current state does not follow from the newest root; `None` when it does.
     fn lapsed(&self) -> Option<String> {
         let (newest, lower) = (self.root.root().version, self.lower.as_ref()?);
         let under = lower.set.root().version;
@@ -238,9 +239,9 @@ impl Trusted {
         })
     }
 
-    /// The newest root with the versions below it that may not fall. None of them where the new root
-    /// changed the keys of timestamp or snapshot (TUF §5.3.11): that is how one recovers from a version
-    /// somebody set too high.
+    /// The newest root with the versions that must not fall. Without versions where the new root changed
+    /// the keys of timestamp or snapshot (TUF §5.3.11): this allows a recovery from a version that somebody
+    /// set too high.
     fn floors(&self) -> TrustedMetadataSet {
         let mut set = self.root.clone();
         let Some(lower) = &self.lower else { return set };
@@ -251,7 +252,7 @@ impl Trusted {
         if seeded(&mut set).is_some() { set } else { self.root.clone() }
     }
 
-    /// Takes the roots among the files that follow; says whether there was one.
+    /// Accepts following roots among the files; returns whether there was one.
     fn take_roots(&mut self, files: &BTreeMap<String, Vec<u8>>) -> Result<bool, Error> {
         let before = (self.root.clone(), self.roots.len());
         let mut outcome = Ok(true);
@@ -277,7 +278,7 @@ impl Trusted {
         outcome
     }
 
-    /// Holds what is held under the newest root, where its keys allow that.
+    /// Verifies the current state under the newest root, where its keys allow that.
     fn renew(&mut self) {
         let Some(lower) = &self.lower else { return };
         if let Ok(renewed) = Lower::read(self.root.clone(), &lower.files, Moment::MIN) {
@@ -285,7 +286,7 @@ impl Trusted {
         }
     }
 
-    /// Takes the root after the newest, if it is among the files.
+    /// Accepts the next root, if it is among the files.
     fn next_root(
         &mut self,
         files: &BTreeMap<String, Vec<u8>>,

@@ -101,7 +101,7 @@ fn what_goes_wrong_is_said_in_one_line() {
     desk.run(init).unwrap();
     desk.write("none.json", &json!({}));
     for (line, part) in [
-        (init, "holds policy metadata already"),
+        (init, "contains policy metadata already"),
         ("verify", "not published yet"),
         ("refresh --key @/online.key", "no root has enough signatures"),
         ("sign --key @/online.key", "waits for the key"),
@@ -113,7 +113,7 @@ fn what_goes_wrong_is_said_in_one_line() {
         ("delegate Acme --key @/ann.pub", "namespace"),
         ("renew online", "refresh"),
         ("unset acme", "no document"),
-        ("remove-key root @/sec.pub", "none of root"),
+        ("remove-key root @/sec.pub", "not assigned to root"),
     ] {
         let error = desk.run(line).unwrap_err();
         let error = tamis_node::causes(error.as_ref());

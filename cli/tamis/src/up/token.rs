@@ -32,7 +32,7 @@ impl Key {
     /// A key that was stored.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let pkcs8 = std::fs::read(path).with_context(|| format!("{}", path.display()))?;
-        Self::of(pkcs8).with_context(|| format!("{} is no key", path.display()))
+        Self::of(pkcs8).with_context(|| format!("{} is not a private key", path.display()))
     }
 
     fn of(pkcs8: Vec<u8>) -> Result<Self> {

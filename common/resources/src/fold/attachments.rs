@@ -19,7 +19,7 @@ use crate::node_name::NodeName;
 use crate::plan::{DirectionPlan, FilterPlan, GrantPlan, ListenerPlan, RefusedPlan};
 use crate::problem::Problem;
 
-/// One too many of a world in a chain.
+/// The code for a second filter of a world that a chain has only once.
 const SECOND: &str = "attachment.second";
 
 /// An attachment that is in the plan wherever it applies.
@@ -31,11 +31,11 @@ pub(super) struct Attachment<'a> {
     plan: FilterPlan,
 }
 
-/// A target that is there.
+/// An existing target.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Target {
     kind: TargetKind,
-    /// `namespace/name`; a namespace when it is `all` of that kind in it.
+    /// `namespace/name`; a namespace when `all` of that kind in it are meant.
     key: String,
     section: Option<String>,
     all: bool,
@@ -44,14 +44,14 @@ struct Target {
 /// Why an attachment cannot run: condition, reason of the condition, problem.
 type Refusal = (&'static str, &'static str, Problem);
 
-/// Where two attachments may not share an order.
+/// A place in which two attachments may not have the same order.
 type Slot = (Target, Phase, i32);
 
-/// What an attachment is put in force on, and what is wrong with it.
+/// The targets of an attachment, and their problems.
 #[derive(Default)]
 struct Targets {
     found: Vec<Target>,
-    /// A guard of which a part is unknown or not enforced; it is refused as a whole.
+    /// The problem of a guard of which a part is unknown or not enforced; it is refused as a whole.
     unguarded: Option<Problem>,
 }
 
@@ -96,7 +96,7 @@ impl<'a> Fold<'a> {
             for (condition, reason, problem) in refusals {
                 self.fail(document, condition, reason, problem);
             }
-            // What fails closed stays, refused: left out, traffic would pass unchecked.
+            // What fails closed stays in the chain, refused: without it, traffic would pass unchecked.
             if plan.refused.is_none() || plan.on_failure == OnFailure::Closed {
                 out.push(Attachment { document, spec, world, targets, plan });
             }
@@ -106,8 +106,8 @@ impl<'a> Fold<'a> {
         out
     }
 
-    /// What attachments were to do that share their name with others and are not in force: refused, each under a name of
-    /// its own, unless its faults leave exchanges alone.
+    /// Attachments that share their name with others and are not in force: refused, each under a name of
+    /// its own, unless their faults leave exchanges alone.
     fn doubled(&mut self, routes: &[Route<'_>]) -> Vec<Attachment<'a>> {
         let mut out = Vec::new();
         for (at, document) in self.doubles.clone().into_iter().enumerate() {
@@ -118,15 +118,15 @@ impl<'a> Fold<'a> {
                 continue;
             }
             plan.attachment = format!("{}~{at}", plan.attachment);
-            let reason = format!("FilterAttachment {} is there twice", document.key());
+            let reason = format!("FilterAttachment {} exists twice", document.key());
             plan.refused = Some(refused("document.duplicate", reason));
             out.push(Attachment { document, spec, world: World::Authorizer, targets, plan });
         }
         out
     }
 
-    /// Orders that several attachments have in one phase of one target: the one longest in force stays, the others, or
-    /// all, are refused.
+    /// Orders that several attachments have in one phase of one target: the one longest in force stays; the
+    /// others, or all, are refused.
     fn ties(
         &mut self,
         all: &[(&'a Document, &'a FilterAttachmentSpec, Targets)],
@@ -157,8 +157,9 @@ impl<'a> Fold<'a> {
         ties
     }
 
-    /// The targets that are there. A guard (`authn`, `authz`) of something that is not there guards, refused, everything
-    /// it may have been meant for: a misspelt rule the whole route, a misspelt route all routes of the namespace.
+    /// The existing targets. A guard (`authn`, `authz`) whose target does not exist is refused for
+    /// everything that it may have been meant for: with a misspelt rule the whole route, with a misspelt
+    /// route all routes of the namespace.
     fn targets(
         &mut self,
         document: &Document,
@@ -214,10 +215,11 @@ impl<'a> Fold<'a> {
                             missing(format!("{kind} {key} cannot be used as it is written"), all)
                         }
                         Some(route) if closed && route.hangs_on_a_service() => {
-                            // Only the caller's proxy routes, so only a caller that has one would be asked.
+                            // Only the caller's proxy applies this route, so the filter would run only for
+                            // callers that have a proxy.
                             targets.found.extend(route.callees().map(Target::service));
                             let what = format!(
-                                "{kind} {key} routes calls of services, which only the caller's own proxy does: whoever calls without one is not asked"
+                                "{kind} {key} routes calls between services, which only the caller's proxy applies: a caller without a proxy would bypass this filter"
                             );
                             missing(what, whole)
                         }
@@ -232,8 +234,7 @@ impl<'a> Fold<'a> {
                 let problem = document.problem("attachment.target", &pointer, message);
                 if closed {
                     targets.found.push(wider);
-                    let help = "until that is mended, everything it may have been meant for is refused; \
-                                guard a service's calls by attaching to the Service";
+                    let help = "until this is corrected, everything it may have been meant for is refused; to guard calls to a service, attach to the Service";
                     targets.unguarded.get_or_insert(problem.help(help));
                     continue;
                 }
@@ -257,8 +258,8 @@ impl<'a> Fold<'a> {
         (RESOLVED, "FilterNotFound", problem)
     }
 
-    /// Pin, grant and configuration. A pin that is missing is none of a proxy's business whose chains the
-    /// attachment is not `here` to be in: filters are pinned for each service on its own.
+    /// Pin, grant and configuration. A missing pin is not a problem for a proxy whose chains do not contain
+    /// the attachment (`here`): filters are pinned for each service separately.
     fn resolve(
         &mut self,
         document: &Document,
@@ -286,7 +287,7 @@ impl<'a> Fold<'a> {
             plan.grant = grant.clone();
             plan.signed_by.clone_from(signed_by);
         } else {
-            let message = format!("no Grant allows {} to run", spec.filter);
+            let message = format!("no Grant exists for {}", spec.filter);
             let problem = document.problem("grant.missing", "/spec/filter", message);
             let problem = problem.help(format!("write a Grant with `filter: {}`", spec.filter));
             refusals.push((RESOLVED, "GrantMissing", problem));
@@ -298,7 +299,7 @@ impl<'a> Fold<'a> {
         refusals
     }
 
-    /// Pins that contradict each other do not count; those that say the same twice do.
+    /// Pins that contradict each other do not count; equal ones do.
     fn check_locks(&mut self) {
         let mut claims = Vec::new();
         for (document, lock) in self.all::<FiltersLockSpec>() {
@@ -313,7 +314,8 @@ impl<'a> Fold<'a> {
         });
     }
 
-    /// The pin of this proxy's service, else the one of all. `None` too when two pins contradict each other.
+    /// The pin of this proxy's service, else that of all services. `None` also when two pins contradict
+    /// each other.
     fn pin(&self, filter: &str, service: &str) -> Option<&'a Pin> {
         let locks = self.all::<FiltersLockSpec>();
         let find = |service: &str| {
@@ -350,8 +352,8 @@ impl<'a> Fold<'a> {
                 .filter_map(|one| Some((one, one.scope(place, &socket, routes)?)))
                 .collect();
             let lost = self.seconds(&here);
-            // Who is one too many, or may not run, takes no place from one that may: it is left out, not refused, unless
-            // it guards or nobody else is there.
+            // A surplus attachment, or one that may not run, does not displace one that may run: it is left
+            // out, not refused, unless it guards something or is the only one.
             let served: BTreeSet<World> = here
                 .iter()
                 .zip(&lost)
@@ -385,8 +387,8 @@ impl<'a> Fold<'a> {
         (listeners, filters)
     }
 
-    /// Which members of a chain are one too many of their world, and why. One that documents do not let run anyway takes
-    /// no place from one that they do.
+    /// The members of a chain that are surplus in their world, and why. One that documents do not allow to
+    /// run does not displace one that they do.
     fn seconds(&mut self, here: &[(&Attachment<'a>, Option<Vec<String>>)]) -> Vec<Option<String>> {
         let mut lost = vec![None; here.len()];
         let worlds: BTreeSet<World> =
@@ -412,7 +414,7 @@ impl<'a> Fold<'a> {
                 let then =
                     if stays.is_some() { "the one in force stays" } else { "none of them counts" };
                 let message = format!(
-                    "a chain has one {world:?}, and there is more than one: also {}; {then}",
+                    "a chain has only one {world:?}, but there is another: {}; {then}",
                     names.join(", ")
                 );
                 if let Some(lost) = lost.get_mut(*at) {
@@ -452,12 +454,13 @@ impl Target {
         kinds.into_iter().map(move |kind| Self::all(kind, namespace))
     }
 
-    /// Whether it is that document, or one of several.
+    /// Whether it names that document, alone or with others.
     fn is(&self, document: &Document) -> bool {
         if self.all { document.metadata.namespace == self.key } else { document.key() == self.key }
     }
 
-    /// Whether a chain of that proxy may have what is attached here. Of routes only their sockets know.
+    /// Whether a chain of that proxy may contain what is attached here. For routes only their sockets
+    /// decide.
     fn may_concern(&self, node: &NodeName) -> bool {
         match (self.kind, node) {
             (TargetKind::Mesh | TargetKind::HTTPRoute | TargetKind::GRPCRoute, _) => true,
@@ -471,7 +474,7 @@ impl Target {
 }
 
 impl Attachment<'_> {
-    /// The rules it applies to on this socket (`Some(None)`: all), or `None` when it does not apply.
+    /// The rules to which it applies on this socket (`Some(None)`: all), or `None` when it does not apply.
     fn scope(
         &self,
         place: &Place<'_>,
@@ -490,7 +493,7 @@ impl Attachment<'_> {
                     target.is(service) && self.flows(socket.plan.direction)
                 }
                 (TargetKind::HTTPRoute | TargetKind::GRPCRoute, _) => {
-                    // Rules of routes of both kinds have one namespace of names, so both are meant.
+                    // Rules of both kinds of routes share one set of names, so both are meant.
                     let mine = routes.iter().filter(|route| target.is(route.document));
                     for route in mine.filter(|route| hangs_here(route, place, socket)) {
                         let rule = target.section.as_deref().unwrap_or_default();
@@ -530,19 +533,19 @@ fn hangs_here(route: &Route<'_>, place: &Place<'_>, socket: &Socket<'_>) -> bool
     }
 }
 
-/// What documents do not let run.
+/// The refusal of something that documents do not allow to run.
 fn refused(code: &str, reason: String) -> RefusedPlan {
     let set_by = "the documents in force".to_owned();
-    let remedy = "mend the document; `tamis check` says where".to_owned();
+    let remedy = "correct the document; `tamis check` shows where".to_owned();
     RefusedPlan { code: code.to_owned(), reason, set_by, remedy }
 }
 
-/// Whether it may take the one place of its world in a chain.
+/// Whether it may take the only place of its world in a chain.
 fn is_able(one: &Attachment<'_>) -> bool {
     alone(one.world) && one.plan.refused.is_none()
 }
 
-/// Worlds of which a chain has at most one.
+/// Worlds that a chain has at most once.
 fn alone(world: World) -> bool {
     use World::{BalancePolicy, BreakerPolicy, HedgePolicy, RetryPolicy, RoutePolicy};
     matches!(world, RoutePolicy | RetryPolicy | HedgePolicy | BreakerPolicy | BalancePolicy)
@@ -553,7 +556,7 @@ fn guards(phase: Phase) -> bool {
     matches!(phase, Phase::Authn | Phase::Authz)
 }
 
-/// What the fields of an attachment do not allow together.
+/// Combinations of fields that an attachment must not have.
 fn misuse(document: &Document, spec: &FilterAttachmentSpec, world: World) -> Vec<Refusal> {
     let mut refusals = Vec::new();
     let mut refuse = |code: &str, pointer: &str, message: &str| {
@@ -564,13 +567,12 @@ fn misuse(document: &Document, spec: &FilterAttachmentSpec, world: World) -> Vec
         refuse(
             "attachment.on-failure",
             "/spec/onFailure",
-            "authn and authz fail closed; leave onFailure out",
+            "authn and authz always fail closed; remove onFailure",
         );
     }
     let scoped = |kind| matches!(kind, TargetKind::HTTPRoute | TargetKind::GRPCRoute);
     if alone(world) && spec.target_refs.iter().any(|target| scoped(target.kind)) {
-        let message =
-            "this policy is for whole chains; attach it to a Gateway, a Service or the Mesh";
+        let message = "this kind of filter works on whole chains; attach it to a Gateway, a Service or the Mesh";
         refuse("attachment.scope", "/spec/targetRefs", message);
     }
     let empty =
@@ -579,7 +581,7 @@ fn misuse(document: &Document, spec: &FilterAttachmentSpec, world: World) -> Vec
         refuse(
             "attachment.config",
             "/spec/config",
-            "routers are configured by routes; leave config out",
+            "routers are configured by routes; remove config",
         );
     }
     refusals
@@ -610,7 +612,7 @@ fn blank(document: &Document, spec: &FilterAttachmentSpec) -> FilterPlan {
     }
 }
 
-/// Puts key sets in the place of their files: `jwks: {file: PATH}` becomes `jwks: {inline: …}`.
+/// Replaces key set files by their content: `jwks: {file: PATH}` becomes `jwks: {inline: …}`.
 fn inline(config: &mut Json, files: super::Files<'_>) -> Result<(), String> {
     match config {
         Json::Array(items) => items.iter_mut().try_for_each(|item| inline(item, files)),

@@ -1,4 +1,4 @@
-//! Grants as the engine reads them.
+//! Grants in the engine's form.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::{ACCEPTED, Claim, Fold};
 use crate::kinds::{BodyAccess, GrantSpec, GrantedImports, GrantedView};
 use crate::plan::{GrantPlan, LimitsPlan, SignedByPlan};
 
-/// A grant and who must have signed.
+/// A grant and the keys that must have signed.
 pub(super) type Granted = (GrantPlan, Option<SignedByPlan>);
 
 impl<'a> Fold<'a> {
@@ -45,7 +45,7 @@ impl<'a> Fold<'a> {
     }
 }
 
-/// What the `spec` of a Grant allows, in the shape of the engine.
+/// The `spec` of a Grant in the engine's form.
 #[must_use]
 pub fn grant_plan(spec: &GrantSpec) -> GrantPlan {
     let views = || spec.request.iter().chain(&spec.response);
@@ -87,7 +87,7 @@ fn fields<'a>(all: impl Iterator<Item = (&'a Vec<String>, &'a Vec<String>)>) -> 
     fields
 }
 
-/// Settings that were said, in plain numbers; the engine has the defaults.
+/// The settings that are present, as plain numbers; the engine has the defaults.
 fn imports(spec: &GrantedImports) -> BTreeMap<String, Json> {
     let mut imports = BTreeMap::new();
     let mut put = |name: &str, settings: Option<Json>| {

@@ -1,4 +1,4 @@
-//! Sockets of the proxy, before their chains are known.
+//! Sockets of the proxy, without their chains.
 
 use super::{ACCEPTED, Fold, Place};
 use crate::document::Document;
@@ -7,7 +7,7 @@ use crate::plan::{
     AddressPlan, ChainPlan, DirectionPlan, ListenerPlan, ListenerRulesPlan, TlsPlan,
 };
 
-/// A socket, and for a gateway the listener it comes from.
+/// A socket, and for a gateway the listener it belongs to.
 pub(super) struct Socket<'a> {
     pub(super) plan: ListenerPlan,
     pub(super) listener: Option<&'a Listener>,
@@ -19,7 +19,7 @@ impl<'a> Fold<'a> {
             Place::Gateway(document, spec) => self.gateway(document, spec),
             Place::Sidecar(_, spec, index) => {
                 let endpoint = spec.endpoints.get(*index);
-                // Without TLS there is no inbound socket: the mesh never takes clear text.
+                // Without TLS there is no inbound socket: the mesh never accepts clear text.
                 let inbound = endpoint.and_then(|one| one.sidecar.clone()).zip(spec.tls.as_ref());
                 let inbound = inbound.map(|(address, files)| {
                     let tls = TlsPlan {
@@ -40,7 +40,7 @@ impl<'a> Fold<'a> {
     fn gateway(&mut self, document: &'a Document, spec: &'a GatewaySpec) -> Vec<Socket<'a>> {
         let host = spec.addresses.first().map_or("127.0.0.1", |one| one.value.as_str());
         let Ok(ip) = host.parse::<std::net::IpAddr>() else {
-            let message = format!("`{host}` is no IP address");
+            let message = format!("`{host}` is not an IP address");
             let problem = document.problem("gateway.address", "/spec/addresses/0/value", message);
             self.fail(document, ACCEPTED, "UnsupportedAddress", problem);
             return Vec::new();
@@ -50,7 +50,7 @@ impl<'a> Fold<'a> {
             let wrong = match (listener.protocol, &listener.tls) {
                 (ListenerProtocol::HTTPS, None) => Some("an HTTPS listener needs `tls`"),
                 (ListenerProtocol::HTTP, Some(_)) => {
-                    Some("an HTTP listener has no `tls`; say HTTPS")
+                    Some("an HTTP listener has no `tls`; write HTTPS")
                 }
                 _ => None,
             };
@@ -59,7 +59,7 @@ impl<'a> Fold<'a> {
                 .iter()
                 .take(at)
                 .position(|other| other.port == listener.port || other.name == listener.name);
-            let once = "name and port of listeners are each used once";
+            let once = "each name and each port of a listener must be unique";
             let wrong = wrong.or(taken.is_some().then_some(once));
             if let Some(message) = wrong {
                 let pointer = format!("/spec/listeners/{at}");
@@ -80,7 +80,7 @@ impl<'a> Fold<'a> {
                 if !may_be_upgraded_to(name) {
                     let pointer = format!("/spec/listeners/{at}/upgrades/{nth}");
                     let message = format!(
-                        "`{name}` is no protocol that a listener may carry: a tunnel of HTTP or TLS passes every filter"
+                        "a listener must not tunnel `{name}`: HTTP or TLS in a tunnel would bypass the filters"
                     );
                     let problem = document.problem("gateway.upgrade", &pointer, message);
                     self.fail(document, ACCEPTED, "ListenersNotValid", problem);
@@ -113,10 +113,10 @@ fn socket<'a>(
     Socket { plan: ListenerPlan { name, address, tls, direction, chain, rules }, listener }
 }
 
-/// What the listener says, and where it says nothing the default of the reference.
+/// The listener's rules, with the documented defaults.
 fn rules(listener: &Listener, ip: std::net::IpAddr) -> ListenerRulesPlan {
     let known = ListenerRulesPlan::default();
-    // Who can reach a loopback address is on this machine already.
+    // Whoever can reach a loopback address is on this machine already.
     let reasons = if ip.is_loopback() { ListenerReasons::Show } else { ListenerReasons::Hide };
     let paths = listener.paths.as_ref();
     let upgrades = listener
@@ -133,8 +133,8 @@ fn rules(listener: &Listener, ip: std::net::IpAddr) -> ListenerRulesPlan {
     }
 }
 
-/// Whether a listener may carry a protocol: a name, with a version or without, that is not HTTP, TLS or a proxy's own way
-/// of connecting. The proxy has the same list and the last word.
+/// Whether a listener may tunnel a protocol: a name, with or without a version, that is not HTTP, TLS or a
+/// proxy protocol. The proxy has the same list and decides in the end.
 fn may_be_upgraded_to(name: &str) -> bool {
     const NEVER: [&str; 11] =
         ["http", "shttp", "s-http", "h2", "h3", "hq", "spdy", "tls", "ssl", "quic", "connect"];

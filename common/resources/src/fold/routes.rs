@@ -21,22 +21,22 @@ pub(super) struct Route<'a> {
     pub(super) document: &'a Document,
     pub(super) hostnames: &'a [String],
     pub(super) rules: Vec<Json>,
-    /// Names of rules, which section names refer to.
+    /// Names of rules, to which section names refer.
     pub(super) names: Vec<Option<&'a str>>,
     pub(super) parents: Vec<Parent<'a>>,
-    /// It is not known what its rules match, so it takes all of its hosts and answers 500. What guarded a part of it does
-    /// not know its part any more either.
+    /// The matches of its rules are unknown, so it claims all of its hosts and responds 500. A guard of a
+    /// part of it no longer knows its part either.
     pub(super) left_out: bool,
 }
 
-/// A gateway or service a route hangs on.
+/// A gateway or service that a route is attached to.
 pub(super) struct Parent<'a> {
     pub(super) key: String,
     pub(super) kind: ParentKind,
     reference: &'a ParentRef,
 }
 
-/// A rule in parts: its JSON without backends, and what it refers to.
+/// A rule in parts: its JSON without backends, and its references.
 struct Parts<'a> {
     name: Option<&'a str>,
     json: Json,
@@ -48,8 +48,9 @@ struct Parts<'a> {
 type Reference<'a> = (&'a str, &'a Option<String>, Option<u16>);
 
 impl<'a> Fold<'a> {
-    /// All routes. Within a namespace the oldest comes first, as its authors date them, then by name. Namespaces come in
-    /// the order in which their routes came in force: a date that somebody writes decides nothing about others.
+    /// All routes. Within a namespace the oldest comes first, by its author's date, then by name.
+    /// Namespaces are in the order in which their routes came into force: a date that somebody writes
+    /// decides nothing about others.
     pub(super) fn routes(&mut self) -> Vec<Route<'a>> {
         let mut routes = Vec::new();
         for (document, spec) in self.all::<HttpRouteSpec>() {
@@ -108,7 +109,7 @@ impl<'a> Fold<'a> {
                 let problem = document.problem(
                     "route.rule-name",
                     &pointer,
-                    "names of rules are each used once",
+                    "each name of a rule must be unique",
                 );
                 self.fail(document, ACCEPTED, "UnsupportedValue", problem);
             }
@@ -168,7 +169,7 @@ impl<'a> Fold<'a> {
         let wrong = match fits {
             Some(true) => return Some(Parent { key, kind: reference.kind, reference }),
             Some(false) => format!(
-                "{:?} {key} takes no route by this section, port and namespace",
+                "{:?} {key} accepts no route with this section, port and namespace",
                 reference.kind
             ),
             None => format!("there is no {:?} {key}", reference.kind),
@@ -179,9 +180,9 @@ impl<'a> Fold<'a> {
         None
     }
 
-    /// A rule with its backends as `namespace/name:port`. Backends that are not there get their share of requests
-    /// answered with 500, as the Gateway API wants: a rule without any has none, the others keep a name that no
-    /// service has.
+    /// A rule with its backends as `namespace/name:port`. The share of missing backends is answered with
+    /// 500, as the Gateway API requires: a rule in which all are missing has no backends, otherwise missing
+    /// ones keep a name that no service has.
     fn rule(&mut self, document: &Document, at: usize, part: Parts<'_>) -> Json {
         let mut rule = part.json;
         let base = format!("/spec/rules/{at}");
@@ -218,7 +219,7 @@ impl<'a> Fold<'a> {
             if let Some(mirror) = &filter.request_mirror {
                 let to = &mirror.backend_ref;
                 let pointer = format!("{base}/filters/{at}/requestMirror/backendRef");
-                // A mirror that is not there is left out; requests go on.
+                // A mirror to a missing service is left out; requests are still served.
                 let Some(service) =
                     self.backend(document, &pointer, (&to.name, &to.namespace, to.port))
                 else {
@@ -262,12 +263,12 @@ impl<'a> Fold<'a> {
             ("RefNotPermitted", message)
         };
         let problem = document.problem("route.backend", &format!("{pointer}/name"), message);
-        let problem = problem.help("until it is there, requests for it are answered with 500");
+        let problem = problem.help("until it exists, requests for it get 500");
         self.fail(document, RESOLVED, reason, problem);
         None
     }
 
-    /// Whether a ReferenceGrant of the service's namespace lets the route refer to it.
+    /// Whether a ReferenceGrant in the service's namespace allows the route to refer to it.
     fn permitted(&self, route: &Document, namespace: &str, name: &str) -> bool {
         let from = (route.kind(), route.metadata.namespace.as_str());
         let grants = self.all::<ReferenceGrantSpec>();
@@ -303,8 +304,8 @@ impl<'a> Fold<'a> {
         object([("routes", Json::Array(routes))])
     }
 
-    /// Mesh routes, then the default of each service that has none (with routes, what they do not match is 404, as
-    /// GAMMA wants).
+    /// Mesh routes, then the default route of each service without any (for a service with routes,
+    /// unmatched requests get 404, as GAMMA requires).
     fn outbound(&self, caller: &Document, routes: &[Route<'_>]) -> Vec<Json> {
         let services = |parents: &[Parent<'_>]| -> Vec<String> {
             let meshed = parents.iter().filter(|parent| parent.kind == ParentKind::Service);
@@ -344,7 +345,7 @@ impl Route<'_> {
         ])
     }
 
-    /// Whether it takes traffic of that socket of a gateway.
+    /// Whether it applies to that socket of a gateway.
     pub(super) fn hangs_on_listener(&self, gateway: &str, socket: &Socket<'_>) -> bool {
         let Some(listener) = socket.listener else { return false };
         let from = listener
@@ -374,8 +375,8 @@ impl Route<'_> {
     }
 }
 
-/// What is left of a rule that is refused: its name and, unless nobody knows them, its matches. Without a backend it is
-/// answered with 500.
+/// What remains of a refused rule: its name and, if they are known, its matches. Without a backend it
+/// responds 500.
 fn closed_rule(rule: &Json, left_out: bool) -> Json {
     let mut closed =
         object([("filters", Json::Array(Vec::new())), ("backendRefs", Json::Array(Vec::new()))]);
@@ -409,13 +410,14 @@ fn default_route(service: String, hostnames: Vec<String>) -> Json {
     ])
 }
 
-/// A map of what is there already. The macro would write each value out and read it in again, and every proxy
-/// has a route to every service.
+/// A map of existing values. The macro would serialise and parse each value again, and every proxy has a
+/// route to every service.
 pub(super) fn object<const N: usize>(fields: [(&str, Json); N]) -> Json {
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// How a caller may call a service, with or without its port: by its name alone within one namespace.
+/// The hosts under which a caller may call a service, with or without port: by its bare name within one
+/// namespace.
 fn hostnames(service: &Document, caller: &Document) -> Vec<String> {
     let (name, namespace) = (&service.metadata.name, &service.metadata.namespace);
     let near = (*namespace == caller.metadata.namespace).then(|| name.clone());
@@ -423,8 +425,8 @@ fn hostnames(service: &Document, caller: &Document) -> Vec<String> {
     near.into_iter().chain(far).collect()
 }
 
-/// Gives redirects that name neither scheme nor port that of their listener (Gateway API, `HTTPRequestRedirectFilter.port`).
-/// What a client writes into `host` says nothing of it.
+/// Gives redirects that name neither scheme nor port the port of their listener (Gateway API,
+/// `HTTPRequestRedirectFilter.port`), whatever the client writes into `host`.
 fn redirect_to(route: &mut Json, port: u16) {
     let rules = route.get_mut("rules").and_then(Json::as_array_mut).into_iter().flatten();
     let filters =
@@ -440,7 +442,7 @@ fn redirect_to(route: &mut Json, port: u16) {
     }
 }
 
-/// Hostnames of a route that a listener takes; `None` when there are none.
+/// Hostnames of a route that a listener accepts; `None` when there are none.
 fn intersect(listener: Option<&str>, route: &[String]) -> Option<Vec<String>> {
     let Some(listener) = listener else { return Some(route.to_vec()) };
     if route.is_empty() {
@@ -462,7 +464,7 @@ fn intersect(listener: Option<&str>, route: &[String]) -> Option<Vec<String>> {
     (!both.is_empty()).then_some(both)
 }
 
-/// The JSON of a part without what was not said.
+/// The JSON of a part without absent fields.
 pub(super) fn bare<T: Serialize>(part: &T) -> Json {
     fn strip(json: &mut Json) {
         match json {

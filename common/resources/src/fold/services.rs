@@ -10,13 +10,13 @@ use crate::plan::{
 };
 
 impl<'a> Fold<'a> {
-    /// What a schema cannot say about services.
+    /// Checks what a schema cannot express about services.
     pub(super) fn check_services(&mut self) {
         for (document, spec) in self.all::<ServiceSpec>() {
             let mut seen = Vec::new();
             for (at, port) in spec.ports.iter().enumerate() {
                 if seen.contains(&port.port) {
-                    let message = format!("port {} is there twice; keep one", port.port);
+                    let message = format!("port {} is listed twice; keep one", port.port);
                     let problem = document.problem(
                         "service.ports",
                         &format!("/spec/ports/{at}/port"),
@@ -38,7 +38,7 @@ impl<'a> Fold<'a> {
             }
             if spec.identity.is_none() || spec.tls.is_none() {
                 let message =
-                    "a service with sidecars needs `identity` and `tls`: the mesh speaks mTLS only";
+                    "a service with sidecars needs `identity` and `tls`: the mesh uses only mTLS";
                 let problem = document.problem("service.identity", "/spec", message);
                 self.fail(document, ACCEPTED, "Invalid", problem);
             }
@@ -70,7 +70,7 @@ impl<'a> Fold<'a> {
                 match reach(place, document, spec, endpoint) {
                     Ok(plan) => endpoints.push(plan),
                     Err(NoIdentity::Ours) => unreachable = Some(key.clone()),
-                    // Already a problem of the service.
+                    // Already reported as a problem of the service.
                     Err(NoIdentity::Theirs) => {}
                 }
             }
@@ -86,7 +86,7 @@ impl<'a> Fold<'a> {
         }
         if let (Some(service), Place::Gateway(document, _)) = (unreachable, place) {
             let message = format!(
-                "the gateway has no `tls` to prove itself with, so it cannot reach {service}"
+                "the gateway has no `tls` with which to prove its identity, so it cannot reach {service}"
             );
             let problem = document
                 .problem("node.identity", "/spec", message)
@@ -149,14 +149,14 @@ fn reach(
     Ok(EndpointPlan { address: AddressPlan::Tcp(sidecar.clone()), weight, tls: Some(tls) })
 }
 
-/// The ports callers may name: with sidecars just the first.
+/// The ports that callers may name: with sidecars only the first.
 pub(super) fn ports(spec: &ServiceSpec) -> &[ServicePort] {
     let meshed = spec.endpoints.iter().any(|endpoint| endpoint.sidecar.is_some());
     let most = if meshed { 1 } else { spec.ports.len() };
     spec.ports.get(..most).unwrap_or_default()
 }
 
-/// The name of the application beside a sidecar.
+/// The name of the application behind a sidecar.
 pub(super) fn local_name(key: &str, port: u16) -> String {
     format!("local/{key}:{port}")
 }

@@ -1,4 +1,4 @@
-//! Routes of several namespaces on one listener: which of them has what both ask for.
+//! Routes of several namespaces on one listener: decides which of them gets what both claim.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,9 +14,9 @@ type At = (usize, usize, usize);
 impl Fold<'_> {
     /// The routes of a listener, as its router reads them.
     ///
-    /// Two namespaces that ask for the same requests contradict each other. Who is longest in force stays, else the
-    /// namespace of the gateway; when neither is, nobody has them and they are answered with 500. No name and no date that
-    /// an author writes decides.
+    /// Two namespaces that claim the same requests contradict each other. The one longest in force keeps
+    /// them, else the namespace of the gateway; if neither applies, the requests get 500. No name and no
+    /// date that an author writes decides.
     pub(super) fn shared(
         &mut self,
         gateway: &Document,
@@ -76,11 +76,13 @@ impl Fold<'_> {
         let names: Vec<String> =
             others.iter().map(|(one, _)| format!("{} {}", one.kind(), one.key())).collect();
         let hosts = if host.is_empty() { "any host" } else { host };
-        let then = if winner.is_some() { "which is longer in force" } else { "so nobody has them" };
+        let then =
+            if winner.is_some() { "which is in force for longer" } else { "so neither gets them" };
         let message =
             format!("the same requests for {hosts} are routed by {}, {then}", names.join(", "));
         let problem = document.problem("route.conflict", &pointer, message);
-        let mut problem = problem.help("match something else, or agree on who routes them");
+        let mut problem =
+            problem.help("change one of the matches, or agree on who routes these requests");
         for (one, pointer) in others {
             problem = problem.also(one.place(&pointer, "the other"));
         }
@@ -96,7 +98,7 @@ fn namespace_of<'a>(route: &Route<'a>) -> &'a str {
     &route.document.metadata.namespace
 }
 
-/// What more than one namespace asks for: host (empty: any) and match, with the places.
+/// What more than one namespace claims: host (empty: any) and match, with the places.
 fn contested(here: &[(&Route<'_>, Vec<String>)]) -> BTreeMap<(String, String), Vec<At>> {
     let mut spaces = here.iter().map(|(route, _)| namespace_of(route));
     let first = spaces.next();
@@ -131,7 +133,7 @@ fn contested(here: &[(&Route<'_>, Vec<String>)]) -> BTreeMap<(String, String), V
     found
 }
 
-/// The matches of a rule; none written is one that everything satisfies.
+/// The matches of a rule; without any, the one that matches everything.
 fn matches(rule: &Json) -> Vec<Json> {
     match rule.get("matches").and_then(Json::as_array) {
         Some(all) if !all.is_empty() => all.clone(),
@@ -172,7 +174,7 @@ fn canonical(wanted: &Json) -> String {
     json!([path, method, values("headers", true), values("queryParams", false)]).to_string()
 }
 
-/// Answers what nobody has: it has the contested match and no backend.
+/// A route for contested requests: it has the contested match and no backend.
 fn closed(host: &str, wanted: &str) -> Option<Json> {
     let parts: Json = serde_json::from_str(wanted).unwrap_or_default();
     let path = parts.pointer("/0").and_then(Json::as_str).unwrap_or_default();
@@ -209,7 +211,7 @@ fn closed(host: &str, wanted: &str) -> Option<Json> {
     ]))
 }
 
-/// A route without the matches it lost. Rules keep their names, also those that are named by their index.
+/// A route without the matches that it lost. Rules keep their names, including those named by their index.
 fn without(mut route: Json, at: usize, lost: &BTreeSet<At>) -> Json {
     let Some(Json::Array(rules)) = route.get_mut("rules") else { return route };
     let mut kept = Vec::new();

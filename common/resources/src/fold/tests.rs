@@ -1,4 +1,4 @@
-//! The example folds without a problem; what is wrong is named and blocks nothing else.
+//! The example folds without a problem; a fault is reported and affects nothing else.
 
 mod closed;
 
@@ -205,7 +205,7 @@ fn a_tie_names_both() {
     let [one, other] = &problems[..] else { unreachable!() };
     assert_eq!(
         one.message,
-        "several attachments have order 10 in one phase of one target; none of them counts"
+        "several attachments have order 10 in one phase of one target; none of them takes effect"
     );
     assert_eq!((&one.place.line, &other.place.line), (&other.also[0].line, &one.also[0].line));
     assert_ne!(one.place.line, other.place.line);
@@ -367,7 +367,7 @@ fn a_rollout_in_a_folder_is_told_where_it_belongs() {
     assert!(folded.plan.is_some());
 }
 
-/// The example with something more in its clear-text listener.
+/// The example with an addition to its clear-text listener.
 fn with_listener(more: &str) -> String {
     let plain = "name: http, port: 8080, protocol: HTTP }";
     assert!(example().contains(plain));
@@ -394,11 +394,7 @@ fn a_listener_carries_no_protocol_that_is_http_or_tls_and_says_so() {
         let folded = folded(&text, "gateway:shop/edge");
         assert_eq!(codes(&folded.problems), ["gateway.upgrade"], "{name}");
         let plan = folded.plan.unwrap();
-        assert_eq!(
-            plan.listeners[0].rules.upgrades,
-            ["shout"],
-            "{name} is not carried all the same"
-        );
+        assert_eq!(plan.listeners[0].rules.upgrades, ["shout"], "{name} is still not tunnelled");
     }
     let listeners = plan("gateway:shop/edge").listeners;
     assert!(listeners.iter().all(|one| one.rules.upgrades == ["websocket"]));

@@ -9,8 +9,8 @@ use crate::document::Document;
 use crate::kinds::{Spec as _, TrustKey, TrustPolicySpec};
 
 impl<'a> Fold<'a> {
-    /// A policy stays though a key of it cannot be read: left out, a wider policy would count in its place. What
-    /// cannot be satisfied any more refuses filters, which is safe.
+    /// A policy is kept even if one of its keys cannot be read: without it, a wider policy would decide. A
+    /// policy that cannot be satisfied refuses filters, which is safe.
     pub(super) fn trust(&mut self) -> Vec<Json> {
         let mut policies = Vec::new();
         let all = self.all::<TrustPolicySpec>();
@@ -24,7 +24,7 @@ impl<'a> Fold<'a> {
             })
             .collect();
         let lost = self.contradictions(&claims, "trust.conflict", |pattern| {
-            format!("more than one place says whom to trust about `{pattern}`")
+            format!("more than one place names trusted keys for `{pattern}`")
         });
         let mut lost = claims.into_iter().zip(lost);
         let mut nobodys: BTreeSet<String> = BTreeSet::new();
@@ -67,7 +67,8 @@ impl<'a> Fold<'a> {
                 nobodys.extend(spec.namespaces.iter().cloned());
             }
         }
-        // Left out, a wider policy would count for what is contested. Nobody is trusted about it.
+        // Without a replacement, a wider policy would decide about contested filters. No key is trusted for
+        // them.
         let nobodys: Vec<String> = nobodys.difference(&somebodys).cloned().collect();
         if !nobodys.is_empty() {
             policies.push(json!({
@@ -83,7 +84,7 @@ impl<'a> Fold<'a> {
             (None, Some(path)) => (self.files)(path)
                 .and_then(|bytes| String::from_utf8(bytes).map_err(|_| "it is not text".to_owned()))
                 .map_err(|error| format!("could not read {path}: {error}")),
-            _ => Err("a key has one of `publicKey` and `publicKeyFile`".to_owned()),
+            _ => Err("a key needs exactly one of `publicKey` and `publicKeyFile`".to_owned()),
         };
         match pem {
             Ok(pem) => {

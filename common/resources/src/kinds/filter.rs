@@ -1,29 +1,29 @@
-//! `Filter`, `FilterAttachment` and the lock: what runs, where, and exactly which.
+//! `Filter`, `FilterAttachment` and the lock: which filters run, where, and in which version.
 
 use serde_json::Value as Json;
 
 words! {
-    /// Contract a filter fulfils.
+    /// World of the contract that a filter implements.
     #[serde(rename_all = "kebab-case")]
     #[expect(missing_docs, reason = "named like the worlds of the contract")]
     pub enum World {
         Authorizer, RefreshingAuthorizer, HeadPolicy, Transformer, RoutePolicy, RetryPolicy, HedgePolicy, BreakerPolicy,
         BalancePolicy, TelemetryPolicy, ConnectionPolicy, Everything,
     }
-    /// Where in the chain a filter stands.
+    /// Position of a filter in the chain.
     #[serde(rename_all = "kebab-case")]
     #[expect(missing_docs, reason = "the names are the phases of the design")]
     pub enum Phase { Connection, Authn, Authz, Traffic, Transform, Observe }
-    /// What a fault of a filter does to the exchange.
+    /// Effect of a filter's fault on the exchange.
     #[serde(rename_all = "kebab-case")]
     #[derive(Default)]
     pub enum OnFailure {
-        /// It is refused.
+        /// The exchange is refused.
         #[default]
         Closed,
-        /// It goes on.
+        /// The exchange continues.
         Open,
-        /// It goes on, and people are told.
+        /// The exchange continues, and the fault is logged and counted.
         SkipAndAlert,
     }
     /// How long an instance lives.
@@ -43,7 +43,7 @@ words! {
         Inbound,
         /// From the local service.
         Outbound,
-        /// All.
+        /// All traffic.
         Both,
     }
     /// What a filter is attached to.
@@ -58,7 +58,7 @@ words! {
 shapes! {
     /// An entry of the catalogue of filters.
     pub struct FilterSpec {
-        /// The contract it fulfils.
+        /// The world that it implements.
         pub world: World,
         /// Where its artifacts are.
         pub repository: Option<String>,
@@ -67,25 +67,26 @@ shapes! {
         /// JSON Schema of its configuration.
         pub config_schema: Option<Json>,
     }
-    /// A filter in its place.
+    /// A filter attached to something.
     pub struct FilterAttachmentSpec {
-        /// What it is attached to, all in the attachment's namespace (but `Mesh`, which is in none).
+        /// What it is attached to; all targets are in the attachment's namespace (except `Mesh`, which has
+        /// none).
         #[schemars(length(min = 1))]
         pub target_refs: Vec<TargetRef>,
         /// `namespace/name` of a `Filter`.
         #[schemars(extend("format" = "filter-name"))]
         pub filter: String,
-        /// Where in the chain it stands.
+        /// Its position in the chain.
         pub phase: Phase,
-        /// Lower comes first within the phase. A tie on one target is an error.
+        /// Filters with lower values come first within the phase. A tie on one target is an error.
         pub order: i32,
-        /// Which traffic of a sidecar it sees: `inbound` for filters of requests, `both` for the
-        /// policies (route, retry, breaker, telemetry), when not said.
+        /// Which traffic of a sidecar it sees; default: `inbound` for filters of requests, `both` for the
+        /// policies (route, retry, breaker, telemetry).
         pub direction: Option<AttachmentDirection>,
-        /// Given to the filter; `{file: PATH}` under `jwks` becomes `{inline: …}`.
+        /// Passed to the filter; `{file: PATH}` under `jwks` becomes `{inline: …}`.
         #[serde(default)]
         pub config: Json,
-        /// What its faults do; `closed` when not said, and always for `authn` and `authz`.
+        /// Effect of its faults; default: `closed`, which is fixed for `authn` and `authz`.
         #[serde(default)]
         pub on_failure: OnFailure,
         /// How long its instances live.
@@ -94,22 +95,22 @@ shapes! {
     }
     /// What a filter is attached to.
     pub struct TargetRef {
-        /// Group of the kind; taken as it is.
+        /// Group of the kind; ignored.
         pub group: Option<String>,
         /// Its kind.
         pub kind: TargetKind,
-        /// Its name; needed but for `Mesh`.
+        /// Its name; required except for `Mesh`.
         #[schemars(extend("format" = "resource-name"))]
         pub name: Option<String>,
-        /// A listener of a gateway, a rule of a route.
+        /// A listener of a gateway, or a rule of a route.
         pub section_name: Option<String>,
     }
-    /// Every filter name resolved to a digest.
+    /// The pins of a folder: every filter name resolved to a digest.
     pub struct FiltersLockSpec {
-        /// Pins; that of a service wins over `*`.
+        /// Pins; that of a service takes precedence over `*`.
         pub filters: Vec<Pin>,
     }
-    /// One filter of one service, exactly.
+    /// The exact version of a filter for a service.
     pub struct Pin {
         /// `namespace/name` of a service or gateway, or `*`.
         #[schemars(length(min = 1))]

@@ -1,48 +1,48 @@
 //! `Gateway`: where traffic enters the mesh.
 
 words! {
-    /// What a listener speaks.
+    /// Protocol of a listener.
     pub enum ListenerProtocol {
         /// Clear text.
         HTTP,
         /// TLS.
         HTTPS,
     }
-    /// Whether clients of a listener read why they were refused.
+    /// Whether clients of a listener see the code of a refusal.
     pub enum ListenerReasons {
-        /// In `x-tamis-reason`, and with the text of a refusal.
+        /// In `x-tamis-reason` and in the body of a refusal.
         Show,
-        /// The access record alone has it.
+        /// Only the access record has it.
         Hide,
     }
-    /// What becomes of `//` in a path.
+    /// Handling of `//` in a path.
     pub enum EmptySegments {
-        /// It is one slash.
+        /// It becomes one slash.
         Merge,
         /// It stays.
         Keep,
         /// The request is refused.
         Refuse,
     }
-    /// What becomes of a path that servers read in more than one way.
+    /// Handling of a path that servers read in more than one way.
     pub enum AmbiguousPaths {
         /// The request is refused.
         Refuse,
-        /// It stays as it is written.
+        /// It stays unchanged.
         Keep,
     }
-    /// Which escapes of a path are decoded.
+    /// Which escapes in a path are decoded.
     pub enum PathEscapes {
-        /// Those of all characters that a segment may hold, but `;`.
+        /// Those of all characters that a segment may contain, except `;`.
         Segment,
-        /// Those of letters, digits and `-._~` alone.
+        /// Only those of letters, digits and `-._~`.
         Unreserved,
     }
-    /// Whose routes a listener takes.
+    /// Namespaces whose routes a listener accepts.
     pub enum RouteNamespaces {
-        /// Those of the gateway's namespace.
+        /// The gateway's namespace.
         Same,
-        /// All.
+        /// All namespaces.
         All,
     }
 }
@@ -50,18 +50,18 @@ words! {
 shapes! {
     /// Where traffic enters the mesh.
     pub struct GatewaySpec {
-        /// Taken as it is; every gateway of the documents is ours.
+        /// Ignored; every gateway of the documents is served by Tamis.
         pub gateway_class_name: Option<String>,
         /// At least one.
         #[schemars(length(min = 1))]
         pub listeners: Vec<Listener>,
-        /// The first is listened on; default 127.0.0.1.
+        /// Addresses; only the first is used. Default: 127.0.0.1.
         #[serde(default)]
         pub addresses: Vec<GatewayAddress>,
-        /// Who the gateway is inside the mesh.
+        /// SPIFFE id of the gateway inside the mesh.
         #[schemars(extend("format" = "spiffe-id"))]
         pub identity: Option<String>,
-        /// What it proves that with.
+        /// Files with which it proves that identity.
         pub tls: Option<IdentityFiles>,
         /// Address of the admin listener.
         #[schemars(extend("format" = "host-port"))]
@@ -69,7 +69,7 @@ shapes! {
     }
     /// An address to listen on.
     pub struct GatewayAddress {
-        /// `IPAddress`, the only type there is.
+        /// `IPAddress`, the only supported type.
         #[serde(rename = "type")]
         pub kind: Option<AddressType>,
         /// The address, without port.
@@ -81,39 +81,39 @@ shapes! {
         /// Unique within the gateway.
         #[schemars(extend("format" = "resource-name"))]
         pub name: String,
-        /// Where it listens.
+        /// Its port.
         #[schemars(range(min = 1))]
         pub port: u16,
-        /// What it speaks.
+        /// Its protocol.
         pub protocol: ListenerProtocol,
-        /// Routes are limited to this host.
+        /// Only routes for this host apply.
         #[schemars(extend("format" = "hostname"))]
         pub hostname: Option<String>,
-        /// Needed with HTTPS.
+        /// Required for HTTPS.
         pub tls: Option<ListenerTls>,
-        /// Whose routes it takes; those of the gateway's namespace when not said.
+        /// Namespaces whose routes it accepts; default: the gateway's namespace.
         pub allowed_routes: Option<AllowedRoutes>,
-        /// Protocols that requests may change to, over HTTP/1.1 and HTTP/2; `websocket` when not said. None that is HTTP or
-        /// TLS itself.
+        /// Protocols to which requests may be upgraded, over HTTP/1.1 and HTTP/2; default: `websocket`.
+        /// HTTP and TLS are never allowed.
         pub upgrades: Option<Vec<String>>,
-        /// Whether clients read why they were refused. When not said they do where the gateway listens on a loopback
-        /// address, and do not elsewhere.
+        /// Whether clients see the code of a refusal. Default: `Show` where the gateway listens on a
+        /// loopback address, `Hide` elsewhere.
         pub reasons: Option<ListenerReasons>,
-        /// How paths are read that servers read in more than one way.
+        /// Handling of paths that servers read in more than one way.
         pub paths: Option<ListenerPaths>,
     }
-    /// How paths are read that servers read in more than one way.
+    /// Handling of paths that servers read in more than one way.
     pub struct ListenerPaths {
-        /// `//`; `Merge` when not said.
+        /// `//`; default: `Merge`.
         pub empty_segments: Option<EmptySegments>,
-        /// `%2F` and `%5C`; `Refuse` when not said.
+        /// `%2F` and `%5C`; default: `Refuse`.
         pub escaped_slashes: Option<AmbiguousPaths>,
-        /// `;`; `Refuse` when not said.
+        /// `;`; default: `Refuse`.
         pub parameters: Option<AmbiguousPaths>,
-        /// Which escapes are decoded; `Segment` when not said.
+        /// Which escapes are decoded; default: `Segment`.
         pub escapes: Option<PathEscapes>,
     }
-    /// Whose routes a listener takes.
+    /// Routes that a listener accepts.
     pub struct AllowedRoutes {
         /// By namespace.
         pub namespaces: Option<FromNamespaces>,
@@ -123,7 +123,7 @@ shapes! {
         /// Which.
         pub from: RouteNamespaces,
     }
-    /// What a listener shows its clients; paths of PEM files.
+    /// Certificate of a listener; paths of PEM files.
     pub struct ListenerTls {
         /// The chain, leaf first.
         #[schemars(length(min = 1))]
@@ -131,10 +131,11 @@ shapes! {
         /// The private key of the leaf.
         #[schemars(length(min = 1))]
         pub key: String,
-        /// Clients must show a certificate of this authority; none when not said.
+        /// If present, clients must show a certificate of this authority; default: no client certificate is
+        /// requested.
         pub client_ca: Option<String>,
     }
-    /// What a proxy proves its identity with and believes peers by; paths of PEM files.
+    /// Files with which a proxy proves its identity and verifies peers; paths of PEM files.
     pub struct IdentityFiles {
         /// The chain, leaf first.
         #[schemars(length(min = 1))]
@@ -149,7 +150,7 @@ shapes! {
 }
 
 words! {
-    /// How a gateway's address is written.
+    /// Notation of a gateway's address.
     pub enum AddressType {
         /// An IP address.
         IPAddress,

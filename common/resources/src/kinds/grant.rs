@@ -1,66 +1,67 @@
-//! `Grant`: what a filter may import, read, write, reach and spend. Nothing is implied.
+//! `Grant`: what a filter may import, read, write, reach and use. What is not granted is forbidden.
 
 use std::collections::BTreeMap;
 
 use crate::format::{Bytes, Millis, Rate};
 
 words! {
-    /// What a filter may do with bodies.
+    /// Access of a filter to bodies.
     #[serde(rename_all = "lowercase")]
     #[derive(Default)]
     pub enum BodyAccess {
-        /// Nothing.
+        /// No access.
         #[default]
         None,
-        /// See and replace them.
+        /// It may read and replace them.
         Replace,
     }
 }
 
 shapes! {
-    /// What a filter may do.
+    /// The rights of a filter.
     pub struct GrantSpec {
         /// `namespace/name` of the filter.
         #[schemars(extend("format" = "filter-name"))]
         pub filter: String,
-        /// Who must have signed it, beyond what the trust policy asks.
+        /// Keys that must have signed it, in addition to the trust policy.
         pub signed_by: Option<SignedBy>,
-        /// What it may see and change of requests.
+        /// What it may read and change in requests.
         pub request: Option<GrantedView>,
-        /// What it may see and change of responses.
+        /// What it may read and change in responses.
         pub response: Option<GrantedView>,
         /// Capabilities, each with its settings.
         #[serde(default)]
         pub imports: GrantedImports,
-        /// What it may spend.
+        /// Its resource limits.
         pub limits: Option<GrantedLimits>,
     }
-    /// Who must have signed.
+    /// Keys that must have signed.
     pub struct SignedBy {
         /// Names of keys of the trust policy.
         #[schemars(length(min = 1))]
         pub keys: Vec<String>,
-        /// How many of them; 1 when not said.
+        /// Number of them that must have signed; default: 1.
         #[schemars(range(min = 1))]
         pub threshold: Option<u32>,
     }
-    /// What a filter may see and change of a message.
+    /// What a filter may read and change in a message.
     pub struct GrantedView {
         /// Headers it may read; `*` for all.
         #[serde(default)]
         pub read_headers: Vec<String>,
-        /// Headers it may change; `*` for all but those in which the host says who is asking (`x-forwarded-*`,
-        /// `forwarded`, `via`), which stand here by name; `:path` and `:authority` by name.
+        /// Headers it may change; `*` means all except those in which the host states the sender
+        /// (`x-forwarded-*`, `forwarded`, `via`), which must be named; `:path` and `:authority` must be
+        /// named too.
         #[serde(default)]
         pub write_headers: Vec<String>,
         /// Attributes it may read; `*` for all.
         #[serde(default)]
         pub attributes: Vec<String>,
-        /// Attributes it may set; `*` for all. What the host states (`peer.*`, `source.*`, `tls.*`, `listener.*`,
-        /// `route.*`, `upstream.*`) no filter sets.
+        /// Attributes it may set; `*` for all. Attributes of the host (`peer.*`, `source.*`, `tls.*`,
+        /// `listener.*`, `route.*`, `upstream.*`) can never be set.
         #[serde(default)]
         pub write_attributes: Vec<String>,
-        /// Bodies.
+        /// Access to bodies.
         #[serde(default)]
         pub body: BodyAccess,
     }
@@ -84,44 +85,46 @@ shapes! {
     }
     /// `http-client`.
     pub struct HttpClientSettings {
-        /// `HOST` or `HOST:PORT`, exactly; empty: it may import the capability and reach nobody.
+        /// `HOST` or `HOST:PORT`, exactly; when empty, it may import the capability but send no request.
         pub hosts: Vec<String>,
-        /// Longest wait; 1s when not said.
+        /// Longest time for a request; default: 1s.
         pub timeout: Option<Millis>,
-        /// Requests past this are refused; 60 when not said.
+        /// Requests per minute; further ones are refused. Default: 60.
         pub per_minute: Option<u32>,
-        /// Bytes of an answer's body, and of a request's; 1MiB when not said.
+        /// Largest body of a response, and of a request, in bytes; default: 1MiB.
         pub max_bytes: Option<Bytes>,
-        /// Whether request hooks may call out, not background work alone; no when not said. Other hooks never do.
+        /// Whether request hooks may call out, in addition to background work; default: no. Other hooks
+        /// never may.
         pub during_requests: Option<bool>,
-        /// Whether `http:` may be spoken to these hosts, which anybody on the way reads and alters; no when not said.
+        /// Whether `http:` URLs of these hosts are allowed, which anybody on the network path can read and
+        /// alter; default: no.
         pub clear_text: Option<bool>,
     }
     /// `kv`.
     pub struct KvSettings {
-        /// Entries kept; 10,000 when not said.
+        /// Entries kept; default: 10,000.
         pub entries: Option<u32>,
-        /// Bytes of a key; 512 when not said.
+        /// Longest key in bytes; default: 512.
         pub key_bytes: Option<Bytes>,
-        /// Bytes of a value; 64KiB when not said.
+        /// Largest value in bytes; default: 64KiB.
         pub value_bytes: Option<Bytes>,
-        /// Bytes of all keys and values; 16MiB when not said.
+        /// Total bytes of all keys and values; default: 16MiB.
         pub total_bytes: Option<Bytes>,
     }
     /// `quota`.
     pub struct QuotaSettings {
         /// Classes by name, each `{ rate: 10/s, burst: 20 }`.
         pub classes: BTreeMap<String, QuotaClassSettings>,
-        /// Buckets kept of each class; 100,000 when not said.
+        /// Buckets kept per class; default: 100,000.
         pub keys: Option<u32>,
-        /// Bytes of a key; of a longer one its hash is kept; 256 when not said.
+        /// Longest key in bytes; a longer one is stored as its hash. Default: 256.
         pub key_bytes: Option<Bytes>,
-        /// Bytes of all buckets; 16MiB when not said.
+        /// Total bytes of all buckets; default: 16MiB.
         pub total_bytes: Option<Bytes>,
     }
     /// A token bucket for each key.
     pub struct QuotaClassSettings {
-        /// How fast tokens come back, as `10/s`, `100/m` or `5000/h`.
+        /// Rate at which tokens are added, as `10/s`, `100/m` or `5000/h`.
         pub rate: Rate,
         /// Size of the bucket.
         #[schemars(range(min = 1))]
@@ -131,52 +134,53 @@ shapes! {
     pub struct SecretsSettings {
         /// Names it may open.
         pub names: Vec<String>,
-        /// Whether it sees their values; no when not said.
+        /// Whether it may read their values; default: no.
         pub reveal: Option<bool>,
     }
     /// `counters`.
     pub struct CountersSettings {
-        /// Counters kept; 10,000 when not said.
+        /// Counters kept; default: 10,000.
         pub keys: Option<u32>,
-        /// Bytes of a name or key; of a longer one its hash is kept; 256 when not said.
+        /// Longest name or key in bytes; a longer one is stored as its hash. Default: 256.
         pub key_bytes: Option<Bytes>,
-        /// Bytes of all counters; 8MiB when not said.
+        /// Total bytes of all counters; default: 8MiB.
         pub total_bytes: Option<Bytes>,
     }
     /// `log`.
     pub struct LogSettings {
-        /// Lines past this are dropped and counted; 100 when not said.
+        /// Lines per second; further ones are dropped and counted. Default: 100.
         pub per_second: Option<u32>,
-        /// Bytes of a line; a longer one is cut; 4KiB when not said.
+        /// Longest line in bytes; a longer one is cut. Default: 4KiB.
         pub max_bytes: Option<Bytes>,
     }
     /// `spans`, `records`.
     pub struct ExportSettings {
-        /// Past this they are dropped and counted; 10,000 when not said.
+        /// Items per second; further ones are dropped and counted. Default: 10,000.
         pub per_second: Option<u32>,
-        /// Bytes of one; a longer one is dropped and counted; 64KiB when not said.
+        /// Largest item in bytes; a larger one is dropped and counted. Default: 64KiB.
         pub max_bytes: Option<Bytes>,
-        /// Bytes of all in a second; past this they are dropped and counted; 4MiB when not said.
+        /// Total bytes per second; further items are dropped and counted. Default: 4MiB.
         pub bytes_per_second: Option<Bytes>,
     }
     /// `metrics`.
     pub struct MetricsSettings {
-        /// Series of each metric; 1000 when not said.
+        /// Series per metric; default: 1000.
         pub series: Option<u32>,
-        /// Metrics it may define; 64 when not said.
+        /// Metrics it may define; default: 64.
         pub metrics: Option<u32>,
     }
     /// A capability without settings.
     pub struct NoSettings {}
-    /// What a filter may spend.
+    /// Resource limits of a filter.
     pub struct GrantedLimits {
-        /// CPU time of a hook; 5ms when not said.
+        /// Processor time of a hook; default: 5ms.
         pub time: Option<Millis>,
-        /// CPU time of configuring; 2s when not said.
+        /// Processor time of `configure`; default: 2s.
         pub configure: Option<Millis>,
-        /// Memory of an instance; 16MiB when not said.
+        /// Memory of an instance; default: 16MiB.
         pub memory: Option<Bytes>,
-        /// Longest body it may judge whole, replace one by, or answer with; 1MiB when not said, at most 64MiB.
+        /// Largest body that it may get whole, write as a replacement, or answer with; default: 1MiB, at
+        /// most 64MiB.
         pub body: Option<Bytes>,
     }
 }

@@ -1,7 +1,8 @@
 //! `ReferenceGrant`: what documents of other namespaces may refer to in this one.
 
 shapes! {
-    /// What documents of other namespaces may refer to in this one: everything of `to`, from everything of `from`.
+    /// What documents of other namespaces may refer to in this one: everything of `to`, from everything of
+    /// `from`.
     pub struct ReferenceGrantSpec {
         /// Who may refer.
         #[schemars(length(min = 1))]
@@ -12,7 +13,7 @@ shapes! {
     }
     /// Documents that may refer.
     pub struct ReferenceFrom {
-        /// Group of the kind; taken as it is.
+        /// Group of the kind; ignored.
         pub group: Option<String>,
         /// Their kind, like `HTTPRoute`.
         #[schemars(length(min = 1))]
@@ -23,12 +24,12 @@ shapes! {
     }
     /// What may be referred to.
     pub struct ReferenceTo {
-        /// Group of the kind; taken as it is.
+        /// Group of the kind; ignored.
         pub group: Option<String>,
         /// Its kind, like `Service`.
         #[schemars(length(min = 1))]
         pub kind: String,
-        /// Its name; all of the kind when not said.
+        /// Its name; default: all of the kind.
         #[schemars(extend("format" = "resource-name"))]
         pub name: Option<String>,
     }

@@ -1,9 +1,10 @@
-//! `HTTPRoute` and `GRPCRoute`, field for field those of the Gateway API that the route policy carries out.
+//! `HTTPRoute` and `GRPCRoute`, field by field as in the Gateway API, as far as the route policy implements
+//! them.
 
 use crate::format::Millis;
 
 words! {
-    /// What a route hangs on.
+    /// What a route is attached to.
     #[derive(Default)]
     pub enum ParentKind {
         /// A gateway.
@@ -12,7 +13,7 @@ words! {
         /// A service: mesh traffic to it (GAMMA).
         Service,
     }
-    /// What a backend is.
+    /// Kind of a backend.
     #[derive(Default)]
     pub enum BackendKind {
         /// A `Service`.
@@ -23,7 +24,7 @@ words! {
     pub enum PathMatchType {
         /// Equal.
         Exact,
-        /// Equal element by element up to the end of the value.
+        /// Equal segment by segment up to the end of the value.
         PathPrefix,
         /// The whole path matches the expression.
         RegularExpression,
@@ -44,7 +45,7 @@ words! {
         RequestHeaderModifier,
         /// Changes response headers.
         ResponseHeaderModifier,
-        /// Sends a copy elsewhere.
+        /// Sends a copy to another service.
         RequestMirror,
         /// Answers with a redirect.
         RequestRedirect,
@@ -55,7 +56,7 @@ words! {
     pub enum PathModifierType {
         /// The whole path.
         ReplaceFullPath,
-        /// What the prefix matched.
+        /// The part that the prefix matched.
         ReplacePrefixMatch,
     }
 }
@@ -63,10 +64,10 @@ words! {
 shapes! {
     /// Routes HTTP requests.
     pub struct HttpRouteSpec {
-        /// What it hangs on.
+        /// What it is attached to.
         #[schemars(length(min = 1))]
         pub parent_refs: Vec<ParentRef>,
-        /// Hosts; none means all of the listener.
+        /// Hosts; empty: all of the listener.
         #[serde(default)]
         #[schemars(extend("items" = { "type": "string", "format": "hostname" }))]
         pub hostnames: Vec<String>,
@@ -76,10 +77,10 @@ shapes! {
     }
     /// Routes gRPC calls.
     pub struct GrpcRouteSpec {
-        /// What it hangs on.
+        /// What it is attached to.
         #[schemars(length(min = 1))]
         pub parent_refs: Vec<ParentRef>,
-        /// Hosts; none means all of the listener.
+        /// Hosts; empty: all of the listener.
         #[serde(default)]
         #[schemars(extend("items" = { "type": "string", "format": "hostname" }))]
         pub hostnames: Vec<String>,
@@ -87,17 +88,17 @@ shapes! {
         #[schemars(length(min = 1))]
         pub rules: Vec<GrpcRouteRule>,
     }
-    /// What a route hangs on.
+    /// What a route is attached to.
     pub struct ParentRef {
-        /// Group of the kind; taken as it is.
+        /// Group of the kind; ignored.
         pub group: Option<String>,
-        /// `Gateway` when not said.
+        /// Default: `Gateway`.
         #[serde(default)]
         pub kind: ParentKind,
         /// Its name.
         #[schemars(extend("format" = "resource-name"))]
         pub name: String,
-        /// The route's when not said.
+        /// Default: the route's namespace.
         pub namespace: Option<String>,
         /// One listener of a gateway.
         pub section_name: Option<String>,
@@ -106,10 +107,10 @@ shapes! {
     }
     /// One rule of an `HTTPRoute`.
     pub struct HttpRouteRule {
-        /// Its name; its index when not said.
+        /// Its name; default: its index.
         #[schemars(extend("format" = "resource-name"))]
         pub name: Option<String>,
-        /// Alternatives; none matches everything.
+        /// Alternatives; without any, the rule matches everything.
         #[serde(default)]
         pub matches: Vec<HttpMatch>,
         /// What happens to request and response.
@@ -123,10 +124,10 @@ shapes! {
     }
     /// One rule of a `GRPCRoute`.
     pub struct GrpcRouteRule {
-        /// Its name; its index when not said.
+        /// Its name; default: its index.
         #[schemars(extend("format" = "resource-name"))]
         pub name: Option<String>,
-        /// Alternatives; none matches everything.
+        /// Alternatives; without any, the rule matches everything.
         #[serde(default)]
         pub matches: Vec<GrpcMatch>,
         /// What happens to request and response.
@@ -138,7 +139,7 @@ shapes! {
     }
     /// Conditions that must all hold.
     pub struct HttpMatch {
-        /// On the path; the prefix `/` when not said.
+        /// On the path; default: the prefix `/`.
         pub path: Option<PathMatch>,
         /// On the method.
         pub method: Option<HttpMethod>,
@@ -159,15 +160,15 @@ shapes! {
     }
     /// Condition on the path.
     pub struct PathMatch {
-        /// `PathPrefix` when not said.
+        /// Default: `PathPrefix`.
         #[serde(rename = "type")]
         pub kind: Option<PathMatchType>,
-        /// `/` when not said.
+        /// Default: `/`.
         pub value: Option<String>,
     }
     /// Condition on the gRPC method.
     pub struct GrpcMethodMatch {
-        /// `Exact` when not said.
+        /// Default: `Exact`.
         #[serde(rename = "type")]
         pub kind: Option<ValueMatchType>,
         /// Full name of the service.
@@ -177,16 +178,16 @@ shapes! {
     }
     /// Condition on a header or query parameter.
     pub struct ValueMatch {
-        /// `Exact` when not said.
+        /// Default: `Exact`.
         #[serde(rename = "type")]
         pub kind: Option<ValueMatchType>,
-        /// Which.
+        /// Its name.
         #[schemars(length(min = 1))]
         pub name: String,
         /// A value or an expression.
         pub value: String,
     }
-    /// How long an exchange may take; `0s` is no limit.
+    /// Time limits of an exchange; `0s` means no limit.
     pub struct RouteTimeouts {
         /// The whole exchange.
         pub request: Option<Millis>,
@@ -195,19 +196,19 @@ shapes! {
     }
     /// Where requests go.
     pub struct BackendRef {
-        /// Group of the kind; taken as it is.
+        /// Group of the kind; ignored.
         pub group: Option<String>,
-        /// `Service` when not said.
+        /// Default: `Service`.
         #[serde(default)]
         pub kind: BackendKind,
         /// Its name.
         #[schemars(extend("format" = "resource-name"))]
         pub name: String,
-        /// The route's when not said; another has to permit it by a `ReferenceGrant`.
+        /// Default: the route's namespace; another one must permit it by a `ReferenceGrant`.
         pub namespace: Option<String>,
-        /// One of its ports; may be left out when it has just one.
+        /// One of its ports; optional if it has only one.
         pub port: Option<u16>,
-        /// Share among the backends of the rule; 1 when not said.
+        /// Share among the backends of the rule; default: 1.
         pub weight: Option<u32>,
         /// For requests that go here.
         #[serde(default)]
@@ -215,7 +216,7 @@ shapes! {
     }
     /// A filter of a rule or backend; the field named like its type is set.
     pub struct RouteFilter {
-        /// Which field counts.
+        /// Which of the following fields is used.
         #[serde(rename = "type")]
         pub kind: RouteFilterType,
         /// For `RequestHeaderModifier`.
@@ -261,24 +262,24 @@ shapes! {
     }
     /// Where copies go.
     pub struct MirrorRef {
-        /// Group of the kind; taken as it is.
+        /// Group of the kind; ignored.
         pub group: Option<String>,
-        /// `Service` when not said.
+        /// Default: `Service`.
         #[serde(default)]
         pub kind: BackendKind,
         /// Its name.
         #[schemars(extend("format" = "resource-name"))]
         pub name: String,
-        /// The route's when not said; another has to permit it by a `ReferenceGrant`.
+        /// Default: the route's namespace; another one must permit it by a `ReferenceGrant`.
         pub namespace: Option<String>,
-        /// One of its ports; may be left out when it has just one.
+        /// One of its ports; optional if it has only one.
         pub port: Option<u16>,
     }
     /// A share.
     pub struct Fraction {
-        /// Above the line.
+        /// Numerator.
         pub numerator: u32,
-        /// Below the line; 100 when not said.
+        /// Denominator; default: 100.
         #[schemars(range(min = 1))]
         pub denominator: Option<u32>,
     }
@@ -292,10 +293,10 @@ shapes! {
         pub path: Option<PathModifier>,
         /// New port.
         pub port: Option<u16>,
-        /// 302 when not said.
+        /// Default: 302.
         pub status_code: Option<u16>,
     }
-    /// Where the upstream thinks it is asked.
+    /// Changes host and path for the upstream.
     pub struct UrlRewrite {
         /// New authority.
         pub hostname: Option<String>,
@@ -304,7 +305,7 @@ shapes! {
     }
     /// A new path.
     pub struct PathModifier {
-        /// Which field counts.
+        /// Which of the following fields is used.
         #[serde(rename = "type")]
         pub kind: PathModifierType,
         /// For `ReplaceFullPath`.

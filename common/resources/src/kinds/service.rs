@@ -1,9 +1,9 @@
-//! `Service`: what a service is called, speaks, is, and where it runs.
+//! `Service`: the name, protocol, identity and endpoints of a service.
 
 use super::IdentityFiles;
 
 words! {
-    /// What a port speaks.
+    /// Protocol of a port.
     #[serde(rename_all = "lowercase")]
     pub enum PortProtocol {
         /// HTTP/1.1.
@@ -18,24 +18,25 @@ words! {
 shapes! {
     /// A service of the mesh.
     pub struct ServiceSpec {
-        /// At least one; with sidecars, just one. Calls between services go to the first: a host tells no ports apart.
+        /// At least one; with sidecars, exactly one. Calls between services go to the first port: a host
+        /// does not identify one.
         #[schemars(length(min = 1))]
         pub ports: Vec<ServicePort>,
-        /// Who the service is inside the mesh; needed with sidecars.
+        /// SPIFFE id of the service inside the mesh; required with sidecars.
         #[schemars(extend("format" = "spiffe-id"))]
         pub identity: Option<String>,
-        /// What its sidecars prove that with; needed with sidecars.
+        /// Files with which its sidecars prove that identity; required with sidecars.
         pub tls: Option<IdentityFiles>,
         /// Where it runs.
         #[serde(default)]
         pub endpoints: Vec<ServiceEndpoint>,
     }
-    /// A port callers name.
+    /// A port that callers name.
     pub struct ServicePort {
-        /// Its number in routes; endpoints may listen elsewhere.
+        /// Its number in routes; endpoints may listen on other ports.
         #[schemars(range(min = 1))]
         pub port: u16,
-        /// What it speaks.
+        /// Its protocol.
         pub protocol: PortProtocol,
     }
     /// One place where a service runs.
@@ -43,16 +44,16 @@ shapes! {
         /// The application: `IP:PORT`, `host.name:PORT` or `unix:/path`.
         #[schemars(extend("format" = "endpoint"))]
         pub address: String,
-        /// Share of traffic; 1 when not said.
+        /// Share of traffic; default: 1.
         #[schemars(range(min = 1))]
         pub weight: Option<u32>,
-        /// Where its sidecar takes traffic from the mesh.
+        /// Address at which its sidecar accepts traffic from the mesh.
         #[schemars(extend("format" = "host-port"))]
         pub sidecar: Option<String>,
-        /// Where its sidecar takes traffic of the application.
+        /// Address at which its sidecar accepts traffic from the application.
         #[schemars(extend("format" = "host-port"))]
         pub outbound: Option<String>,
-        /// Where its sidecar has its admin listener.
+        /// Address of its sidecar's admin listener.
         #[schemars(extend("format" = "host-port"))]
         pub admin: Option<String>,
     }

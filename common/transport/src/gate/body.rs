@@ -1,4 +1,4 @@
-//! Where a body ends, found in the same bytes hyper will read (RFC 9112 §6, §7.1).
+//! Finds the end of a body, in the same bytes that hyper will read (RFC 9112 §6, §7.1).
 
 use super::head::{is_look_alike, split_field};
 use super::refusal::GateRefusal;
@@ -9,8 +9,8 @@ const MAX_SIZE_LINE: usize = 256;
 const MAX_TRAILERS: usize = 32;
 const MAX_TRAILER_BYTES: usize = 8 * 1024;
 
-/// Fields that may not come after a body: they frame, route, authenticate or describe it
-/// (RFC 9110 §6.5.1).
+/// Fields that must not be trailers: they are for framing, routing, authentication or the description of a
+/// body (RFC 9110 §6.5.1).
 const NO_TRAILERS: &[&str] = &[
     "authorization",
     "cache-control",
@@ -34,25 +34,26 @@ const NO_TRAILERS: &[&str] = &[
     "upgrade",
 ];
 
-/// Where in a body the next byte is.
+/// The position of the next byte in a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Body {
-    /// So many bytes to the end.
+    /// This many bytes before the end.
     Length(u64),
     /// At the beginning of a size line.
     ChunkSize,
-    /// So many bytes to the end of the chunk.
+    /// This many bytes before the end of the chunk.
     ChunkData(u64),
     /// At the CR LF after a chunk.
     ChunkEnd,
-    /// At the beginning of a trailer line; so many and so many bytes of them before.
+    /// At the beginning of a trailer line; after this many lines and this many bytes of them.
     Trailer(usize, usize),
     /// After the last byte.
     Done,
 }
 
 impl Body {
-    /// Takes a step: how many of `bytes` are fine and what comes next; none when more are needed.
+    /// Takes a step: how many of `bytes` are accepted and what comes next; `None` when more bytes are
+    /// needed.
     pub(crate) fn step(self, bytes: &[u8]) -> Result<Option<(usize, Self)>, GateRefusal> {
         match self {
             Self::Length(left) => Ok(take(left, bytes).map(|(taken, left)| {
@@ -81,7 +82,7 @@ fn take(left: u64, bytes: &[u8]) -> Option<(usize, u64)> {
     Some((taken, left.saturating_sub(taken as u64)))
 }
 
-/// A line without its CR LF, and its length with it.
+/// A line without its CR LF, and its length including it.
 fn line(
     bytes: &[u8],
     max: usize,
@@ -97,7 +98,7 @@ fn line(
 }
 
 fn size_line(bytes: &[u8]) -> Result<Option<(usize, Body)>, GateRefusal> {
-    // Not waited for: the end of a line of digits may never come.
+    // Does not wait for the end of the line: a line of digits may never end.
     if bytes.get(..=MAX_SIZE_DIGITS).is_some_and(|start| start.iter().all(u8::is_ascii_hexdigit)) {
         return Err(GateRefusal::Chunk);
     }

@@ -1,16 +1,16 @@
-//! Where in the stream of requests the next byte is; no I/O.
+//! The position of the next byte in the stream of requests; no I/O.
 
 use super::GateLimits;
 use super::body::Body;
 use super::head::{self, Framing};
 use super::refusal::GateRefusal;
 
-/// What the next bytes turned out to be.
+/// What the next bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     /// More bytes are needed.
     More,
-    /// So many bytes mean nothing and are dropped.
+    /// This many bytes have no meaning and are dropped.
     Skip(usize),
     /// A whole head.
     Head(usize),
@@ -21,17 +21,17 @@ pub(super) enum Step {
 /// The state machine over the request stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framer {
-    /// In a head; so many bytes are known not to end it.
+    /// In a head; this many bytes are known not to end it.
     Head { scanned: usize, blank: Blank },
     /// In a body.
     Body(Body),
-    /// After an upgrade request nobody has answered.
+    /// After an upgrade request without a response yet.
     Held,
     /// The protocol changed.
     Passing,
 }
 
-/// The empty line some clients send after a body: one is dropped (RFC 9112 §2.2).
+/// The empty line that some clients send after a body: one is dropped (RFC 9112 §2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Blank {
     Allowed,
@@ -65,7 +65,7 @@ impl Framer {
         *self = Self::default();
     }
 
-    /// Judges the next piece of `pending`, which begins where the last piece ended.
+    /// Checks the next piece of `pending`, which begins where the last piece ended.
     pub(super) fn step(
         &mut self,
         pending: &[u8],
@@ -118,7 +118,7 @@ enum End {
     Unknown(usize),
 }
 
-/// Looks line by line for the empty one, so that a bare LF is refused at once and not waited out.
+/// Searches line by line for the empty one, so that a bare LF is refused at once.
 fn find_end(mut start: usize, bytes: &[u8], limits: &GateLimits) -> Result<End, GateRefusal> {
     let window = bytes.get(..limits.max_head_bytes).unwrap_or(bytes);
     let rest = window.get(start..).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! A request head, judged: exactly one way to read it, or a refusal.
+//! Checks a request head: it has exactly one reading, or it is refused.
 //!
 //! Sources: RFC 9112 §2.2, §3, §5, §6; RFC 9110 §5.6.2, §7.2.
 
@@ -10,18 +10,18 @@ use super::{ConnectMethod, GateLimits};
 pub enum Framing {
     /// No body.
     Empty,
-    /// So many bytes, never zero.
+    /// This many bytes, never zero.
     Length(u64),
     /// Chunks up to the last one.
     Chunked,
-    /// No body; what follows waits until it is known whether the protocol changes.
+    /// No body; following bytes wait until it is known whether the protocol changes.
     Tunnel,
 }
 
-/// Judges a complete head, from the method to the empty line inclusive.
+/// Checks a complete head, from the method to the empty line inclusive.
 ///
 /// # Errors
-/// The first rule the head breaks.
+/// The first rule that the head breaks.
 pub fn judge(head: &[u8], limits: &GateLimits) -> Result<Framing, GateRefusal> {
     let mut lines = Lines { rest: head };
     let request = RequestLine::parse(lines.next_line()?.unwrap_or_default())?;
@@ -42,7 +42,7 @@ pub fn judge(head: &[u8], limits: &GateLimits) -> Result<Framing, GateRefusal> {
     frame(&request, &fields, limits)
 }
 
-/// Whether a first line, its end left out, could be an attempt at HTTP/1 at all.
+/// Whether a first line, without its end, could be an attempt at HTTP/1 at all.
 pub(super) fn looks_like_http(line: &[u8]) -> bool {
     memchr::memmem::find(line, b"HTTP/").is_some() || memchr::memchr_iter(b' ', line).count() < 2
 }
@@ -128,7 +128,7 @@ impl<'a> RequestLine<'a> {
         let named = match (self.method == b"CONNECT", limits.connect) {
             (false, _) => self.authority(),
             (true, ConnectMethod::Allow) => Some(self.target),
-            // Whatever it names is not connected to: the method is what is refused.
+            // The target is never connected to: the method is what is refused.
             (true, ConnectMethod::Refuse) => None,
         };
         match named {
@@ -217,7 +217,7 @@ fn frame(
     Ok(if connect || fields.upgrade { Framing::Tunnel } else { framing })
 }
 
-/// Splits and checks a field line whose CR LF is gone.
+/// Splits and checks a field line without its CR LF.
 pub(crate) fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), GateRefusal> {
     let colon = memchr::memchr(b':', line).ok_or(GateRefusal::FieldName)?;
     let (name, rest) = line.split_at(colon);
@@ -276,7 +276,7 @@ fn is_token(bytes: &[u8]) -> bool {
     all && !bytes.is_empty()
 }
 
-/// Whether only the letters count, the name would be one of the two that frame a message.
+/// Whether a name equals one of the two framing fields when only letters are compared.
 pub(crate) fn is_look_alike(name: &[u8]) -> bool {
     let same = |other: &[u8]| {
         let letters = name.iter().filter(|byte| byte.is_ascii_alphabetic());
@@ -285,7 +285,7 @@ pub(crate) fn is_look_alike(name: &[u8]) -> bool {
     same(b"contentlength") || same(b"transferencoding")
 }
 
-/// `host` or `host:port`; no user, no empty name, at most 255 bytes (RFC 9110 §7.2).
+/// `host` or `host:port`; without user, empty name, at most 255 bytes (RFC 9110 §7.2).
 fn is_host(host: &[u8]) -> bool {
     let (name, port) = match host {
         [b'[', rest @ ..] => {
@@ -308,7 +308,7 @@ fn is_host(host: &[u8]) -> bool {
     named && port.is_none_or(is_port)
 }
 
-/// `*DIGIT` (RFC 3986 §3.2.3): none at all is the port that the scheme implies.
+/// `*DIGIT` (RFC 3986 §3.2.3): an empty port means the default port of the scheme.
 fn is_port(port: &[u8]) -> bool {
     port.iter().all(u8::is_ascii_digit)
         && str::from_utf8(port).is_ok_and(|port| port.is_empty() || port.parse::<u16>().is_ok())

@@ -1,8 +1,8 @@
-//! Why the gate let a request not through, and the reply that says so.
+//! Why the gate refused a request, and the reply to it.
 
 use super::GateReasons;
 
-/// A request, or the rest of one, that can be read in more than one way, or that is over a limit.
+/// A request, or the rest of one, that can be read in more than one way or exceeds a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum GateRefusal {
     /// The bytes are not HTTP/1 at all; the connection closes without a reply.
@@ -11,21 +11,21 @@ pub enum GateRefusal {
     RequestLine,
     /// A version other than HTTP/1.0 and HTTP/1.1.
     Version,
-    /// The target has bytes that are no part of a URI, or a form that does not go with the method.
+    /// The target contains bytes that are not allowed in a URI, or its form does not fit the method.
     Target,
     /// A line does not end in CR LF.
     LineEnd,
-    /// A field line is folded, nameless, or its name is no token.
+    /// A field line is folded, has no name, or its name is not a token.
     FieldName,
     /// A field value has control characters.
     FieldValue,
     /// A name that some servers take for `content-length` or `transfer-encoding`.
     LookAlike,
-    /// No `host` in HTTP/1.1, more than one, or one that is no host.
+    /// `host` is missing in HTTP/1.1, repeated, or not a host.
     Host,
     /// The absolute target names another authority than `host`.
     HostMismatch,
-    /// `content-length` is repeated, a list, or no number.
+    /// `content-length` is repeated, a list, or not a number.
     ContentLength,
     /// `transfer-encoding` other than one `chunked` in HTTP/1.1.
     TransferEncoding,
@@ -33,11 +33,12 @@ pub enum GateRefusal {
     BothLengths,
     /// A body where servers disagree whether there can be one.
     UnexpectedBody,
-    /// `CONNECT` on a listener that opens no tunnels: well formed, and not implemented there (RFC 9110 §9.1).
+    /// `CONNECT` on a listener that opens no tunnels: well-formed, but not implemented there (RFC 9110
+    /// §9.1).
     Connect,
     /// A chunk size line, chunk end or chunk extension is malformed.
     Chunk,
-    /// A trailer is malformed, or a field that may not be one.
+    /// A trailer is malformed, or is a field that must not be a trailer.
     Trailer,
     /// The head is too long or has too many fields.
     HeadTooLarge,
@@ -78,7 +79,7 @@ impl GateRefusal {
         }
     }
 
-    /// The status line's code and phrase; none when the connection closes without a reply.
+    /// Code and phrase of the status line; `None` when the connection closes without a reply.
     #[must_use]
     pub fn status(self) -> Option<&'static str> {
         match self {
@@ -105,7 +106,7 @@ impl GateRefusal {
         }
     }
 
-    /// The whole reply; empty when there is none.
+    /// The whole reply; empty when there is no reply.
     #[must_use]
     pub fn reply(self, reasons: GateReasons) -> String {
         let Some(status) = self.status() else { return String::new() };

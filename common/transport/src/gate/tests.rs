@@ -287,7 +287,7 @@ async fn a_reply_that_has_begun_is_known_and_a_continue_is_none() {
     assert!(gate.replied());
 }
 
-/// Streams made of pieces that matter to the framing, so that random ones get deep.
+/// Streams made of pieces that matter for framing, so that random ones get deep.
 fn stream() -> impl Strategy<Value = Vec<u8>> {
     let whole = (0..GOOD.len()).prop_map(|index| GOOD[index].as_bytes().to_vec());
     let scrap = prop::sample::select(vec![

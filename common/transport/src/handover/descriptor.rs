@@ -1,5 +1,5 @@
-//! Messages with a descriptor (`SCM_RIGHTS`, unix(7)). The only file of the crate with `unsafe`: a number the kernel
-//! made for this process becomes its owner here.
+//! Messages with a file descriptor (`SCM_RIGHTS`, unix(7)). The only file of the crate with `unsafe`: it
+//! takes ownership of a number that the kernel made for this process.
 
 #![expect(unsafe_code, reason = "std has no safe way yet to own a descriptor that was received")]
 
@@ -14,7 +14,7 @@ use crate::listen::BoundListener;
 /// Length, level, type (cmsg(3)); the data follows at once, as its alignment is that of the length.
 const HEADER: usize = size_of::<usize>() + 2 * size_of::<i32>();
 const WHOLE: usize = HEADER + size_of::<RawFd>();
-/// More than one descriptor's message takes, so that one with more of them is noticed.
+/// More than the message with one descriptor needs, so that a message with more of them is noticed.
 const ROOM: usize = HEADER + 16 * size_of::<RawFd>();
 
 /// Sends `text` and a listening socket.
@@ -34,7 +34,7 @@ pub(super) fn send(stream: &Socket, text: &[u8], listener: &BoundListener) -> io
     stream.sendmsg(&message, libc::MSG_NOSIGNAL).map(drop)
 }
 
-/// The next message, and the listening socket that came with it if one did.
+/// The next message, and the listening socket that came with it, if any.
 pub(super) fn receive(
     stream: &Socket,
     most: usize,
@@ -62,7 +62,7 @@ pub(super) fn receive(
     }
 }
 
-/// The descriptors of the first control message; all that came are owned, so that none leaks.
+/// The descriptors of the first control message; all received ones are owned, so that no descriptor leaks.
 fn descriptors(control: &[u8]) -> Vec<OwnedFd> {
     let number = |at: usize| -> Option<i32> {
         let octets = control.get(at..at.checked_add(size_of::<i32>())?)?;
@@ -86,17 +86,17 @@ fn own(number: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(number) }
 }
 
-/// An octet of a buffer that was all zeros before the kernel wrote into it.
+/// A byte of a buffer that was all zeros before the kernel wrote into it.
 fn octet(octet: MaybeUninit<u8>) -> u8 {
     // SAFETY: `receive` makes its buffers of `MaybeUninit::new(0)`, and the kernel only writes over them.
     unsafe { octet.assume_init() }
 }
 
-/// A descriptor as what it is; one that does not listen is refused.
+/// A descriptor as a listener; one that does not listen is refused.
 fn listener(descriptor: OwnedFd) -> io::Result<BoundListener> {
     let socket = Socket::from(descriptor);
     if !socket.is_listener()? {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no socket that listens"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a listening socket"));
     }
     socket.set_nonblocking(true)?;
     let address: SockAddr = socket.local_addr()?;

@@ -79,7 +79,7 @@ fn what_hands_nothing_over_is_refused() {
     let path = folder.path().join("give");
     assert!(Predecessor::ask(&path).is_err(), "nobody is there");
     let giver = Giver::bind(&path).unwrap();
-    // A successor that fails before it serves is an error, and the one before goes on.
+    // A successor that fails before it serves is an error, and the old process continues.
     let given = std::thread::spawn(move || giver.give(|| Ok(Vec::new())));
     let (predecessor, taken) = Predecessor::ask(&path).unwrap();
     assert!(taken.is_empty());

@@ -1,4 +1,4 @@
-//! A response head, judged: exactly one way to find where its message ends, or a refusal.
+//! Checks a response head: there is exactly one way to find the end of its message, or it is refused.
 //!
 //! Sources: RFC 9112 §4, §5, §6; RFC 9110 §6.4.1, §15.2.
 
@@ -14,11 +14,11 @@ pub(super) enum Framing {
     Interim,
     /// No body.
     Empty,
-    /// So many bytes, never zero.
+    /// This many bytes, never zero.
     Length(u64),
     /// Chunks up to the last one.
     Chunked,
-    /// Everything up to the end of the connection.
+    /// Everything until the connection ends.
     UntilClose,
     /// The protocol changed.
     Tunnel,
@@ -26,13 +26,14 @@ pub(super) enum Framing {
 
 /// Where a head ends.
 pub(super) enum End {
-    /// So many bytes, the empty line included.
+    /// After this many bytes, the empty line included.
     At(usize),
-    /// Not yet; so many bytes are known not to end it.
+    /// Unknown yet; this many bytes are known not to end it.
     Unknown(usize),
 }
 
-/// Looks line by line for the empty one, so that a bare LF and what is no HTTP are refused at once and not waited out.
+/// Searches line by line for the empty one, so that a bare LF and bytes that are not HTTP are refused at
+/// once.
 pub(super) fn find_end(
     scanned: usize,
     bytes: &[u8],
@@ -58,7 +59,7 @@ pub(super) fn find_end(
     Ok(End::Unknown(start))
 }
 
-/// Judges a complete head, from the version to the empty line inclusive.
+/// Checks a complete head, from the version to the empty line inclusive.
 pub(super) fn judge(
     head: &[u8],
     expected: Expectation,
@@ -85,7 +86,7 @@ pub(super) fn judge(
     frame(status, &fields, expected)
 }
 
-/// The minor version and the status. The reason phrase means nothing and may be left out (RFC 9112 §4).
+/// The minor version and the status. The reason phrase has no meaning and may be missing (RFC 9112 §4).
 fn status_line(line: &[u8]) -> Result<(u8, u16), ResponseRefusal> {
     let bad = ResponseRefusal::StatusLine;
     let rest = line.strip_prefix(b"HTTP/1.").ok_or(bad)?;
@@ -102,7 +103,7 @@ fn status_line(line: &[u8]) -> Result<(u8, u16), ResponseRefusal> {
     Ok((minor.saturating_sub(b'0'), status))
 }
 
-/// What of the fields frames the message.
+/// The fields that frame the message.
 #[derive(Default)]
 struct Fields {
     length: Option<u64>,

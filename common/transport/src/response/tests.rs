@@ -1,9 +1,9 @@
-//! Responses as hyper's client may see them, and those it may not.
+//! Responses that hyper's client may see, and those that it must not.
 
 use super::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
-/// A gate whose request is on its way, and the upstream's end.
+/// A gate with a request in progress, and the upstream's end.
 async fn asked(expectation: Expectation) -> (ResponseGate<DuplexStream>, DuplexStream) {
     let (near, far) = duplex(1024 * 1024);
     let mut gate = ResponseGate::new(near, ResponseLimits::default());
@@ -193,7 +193,7 @@ async fn a_flood_yields_to_others_after_a_turn() {
     assert_eq!(turns.iter().sum::<usize>(), 3 * TURN_BYTES + 19);
 }
 
-/// A stream whose writes fail and whose reads give an answer.
+/// A stream whose writes fail and whose reads return a response.
 struct Deaf(&'static [u8]);
 
 impl AsyncRead for Deaf {

@@ -1,14 +1,14 @@
-//! Ends a connection so that the peer can read the last reply.
+//! Ends a connection in a way that lets the peer read the last reply.
 
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// What a peer may still send after our last byte before we stop listening.
+/// Bytes that a peer may still send after our last byte before we stop reading.
 const DRAIN_BYTES: usize = 64 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
-/// Sends `reply`, ends our side, and reads what the peer still sends, within bounds.
+/// Sends `reply`, ends our side, and reads what the peer still sends, within limits.
 ///
 /// Closing a socket with unread bytes makes the kernel send a reset, which may overtake the reply.
 pub(crate) async fn close<IO: AsyncRead + AsyncWrite + Unpin>(mut io: IO, reply: &[u8]) {
@@ -25,6 +25,6 @@ pub(crate) async fn close<IO: AsyncRead + AsyncWrite + Unpin>(mut io: IO, reply:
         }
         Ok::<_, std::io::Error>(())
     });
-    // The connection ends either way, and the peer is the only one to miss anything.
+    // The connection ends either way, and only the peer could miss something.
     let _ended = drained.await;
 }

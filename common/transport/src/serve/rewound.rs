@@ -1,4 +1,4 @@
-//! A stream some bytes of which were read already.
+//! A stream some bytes of which were already read.
 
 use std::io;
 use std::pin::Pin;

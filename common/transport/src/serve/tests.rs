@@ -13,7 +13,7 @@ fn ok(text: &str) -> Reply {
     Response::new(Full::new(Bytes::copy_from_slice(text.as_bytes())))
 }
 
-/// Answers with the method, target and body; `/ignore` without reading the body.
+/// Responds with the method, target and body; for `/ignore` without reading the body.
 async fn echo(request: Request<Incoming>, _info: &ConnInfo) -> Reply {
     let line = format!("{} {} ", request.method(), request.uri().path());
     match request.uri().path() {
@@ -133,7 +133,7 @@ async fn the_handler_of_a_client_that_left_is_dropped() {
             drop(io);
         })
         .await;
-        // The connection has ended, which it does not before its handler.
+        // The connection has ended, and it does not end before its handler.
         assert_eq!(GONE.get(), before + 1);
     }
 }
@@ -278,7 +278,7 @@ async fn shutdown_ends_an_idle_http1_connection_and_says_close_on_a_busy_one() {
 
 #[tokio::test]
 async fn a_listener_that_leaves_answers_everybody_and_sends_them_elsewhere() {
-    // The connection was idle when it began, and is asked once more.
+    // The connection was idle at the beginning, and gets one more request.
     with_server(async |mut io, stop| {
         io.write_all(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
         let mut first = [0; 512];
@@ -306,7 +306,7 @@ async fn a_listener_that_leaves_answers_everybody_and_sends_them_elsewhere() {
         drop(io);
     })
     .await;
-    // Over HTTP/2 the exchange under way ends well, then the connection does (GOAWAY).
+    // Over HTTP/2 the exchange in progress ends normally, then the connection does (GOAWAY).
     with_server(async |io, stop| {
         let (mut sender, connection) =
             hyper::client::conn::http2::handshake(LocalExecutor, TokioIo::new(io)).await.unwrap();

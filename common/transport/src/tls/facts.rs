@@ -1,4 +1,4 @@
-//! What a certificate says of itself, and whether it may take the place of the one in use.
+//! The facts of a certificate, and whether it may replace the one in use.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,32 +8,32 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::TlsError;
 
-/// Whom a chain stands for and when it counts.
+/// The names and the validity of a chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateFacts {
     /// The leaf's alternative names, sorted: DNS names in lower case, IP addresses, URIs.
     pub names: Vec<String>,
-    /// The first second that all certificates of the chain count, since the Unix epoch.
+    /// The first second at which all certificates of the chain are valid, since the Unix epoch.
     pub not_before: i64,
-    /// The last second that all of them count, since the Unix epoch.
+    /// The last second at which all of them are valid, since the Unix epoch.
     pub not_after: i64,
 }
 
-/// What a certificate has to be before it is put into use.
+/// Conditions for a certificate before it is put into use.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CertificateNeeds<'a> {
-    /// When: the certificate counts then.
+    /// It must be valid at this moment.
     pub now: Option<SystemTime>,
-    /// The name it stands for, such as a SPIFFE id; none: any.
+    /// It must have this name, such as a SPIFFE id; `None`: any name.
     pub name: Option<&'a str>,
-    /// The authorities that its peers believe; none: any.
+    /// It must be signed by one of these authorities, which its peers trust; `None`: any.
     pub authority: Option<&'a Path>,
-    /// The one in use: the new one stands for somebody that it stands for.
+    /// The certificate in use: the new one must share a name with it.
     pub before: Option<&'a CertificateFacts>,
 }
 
 impl CertificateFacts {
-    /// What the certificates of a PEM file say, leaf first.
+    /// The facts of the certificates in a PEM file, leaf first.
     ///
     /// # Errors
     /// [`TlsError`] names the file and the way out.
@@ -43,7 +43,7 @@ impl CertificateFacts {
         Self::of(&chain).ok_or_else(unreadable)
     }
 
-    /// The facts of a chain, leaf first; none when it cannot be read.
+    /// The facts of a chain, leaf first; `None` when it cannot be read.
     pub(super) fn of(chain: &[CertificateDer<'_>]) -> Option<Self> {
         let mut facts: Option<Self> = None;
         for certificate in chain {
@@ -64,7 +64,7 @@ impl CertificateFacts {
         facts
     }
 
-    /// Whether it is what it needs to be, but for who signed it.
+    /// Checks all conditions except the signature.
     ///
     /// # Errors
     /// [`TlsError::Expired`], [`TlsError::NotYet`], [`TlsError::OtherName`], each with the file's `path`.

@@ -14,12 +14,12 @@ const MAX_DOMAIN: usize = 255;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SpiffeId(String);
 
-/// Why a text or a certificate is no SPIFFE identity.
+/// Why a text or a certificate is not a SPIFFE identity.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SpiffeError {
     /// The text breaks the syntax.
     #[error(
-        "`{text}` is no SPIFFE id: write `spiffe://trust-domain/path` without query, port, `.` or empty segments"
+        "`{text}` is not a SPIFFE id: write `spiffe://trust-domain/path` without query, port, `.` or empty segments"
     )]
     Syntax {
         /// What was given.
@@ -46,10 +46,10 @@ impl SpiffeId {
         &self.0
     }
 
-    /// The identity in a leaf certificate, whose chain somebody else verifies.
+    /// The identity in a leaf certificate, whose chain the caller verifies.
     ///
     /// # Errors
-    /// [`SpiffeError`] names the rule broken.
+    /// [`SpiffeError`] names the broken rule.
     pub fn of_certificate(leaf: &CertificateDer<'_>) -> Result<Self, SpiffeError> {
         let (rest, parsed) = X509Certificate::from_der(leaf).map_err(|_| SpiffeError::Malformed)?;
         if !rest.is_empty() {

@@ -61,7 +61,8 @@ fn shop() -> Authority {
     authority
 }
 
-/// What both sides make of a handshake; a byte goes each way, for TLS 1.3 lets the client go first.
+/// The result of a handshake on both sides; a byte goes each way, since with TLS 1.3 the client finishes
+/// first.
 async fn shake(
     server: &ServerTls,
     client: &ClientTls,
@@ -181,9 +182,9 @@ fn errors_name_the_file() {
     let missing = ServerTls::from_files(&path("missing"), &key, None).unwrap_err();
     assert!(missing.to_string().contains("missing"), "{missing}");
     let empty = ServerTls::from_files(&path("empty"), &key, None).unwrap_err();
-    assert!(empty.to_string().contains("holds no certificate"), "{empty}");
+    assert!(empty.to_string().contains("contains no certificate"), "{empty}");
     let keyless = ServerTls::from_files(&server, &path("empty"), None).unwrap_err();
-    assert!(keyless.to_string().contains("holds no private key"), "{keyless}");
+    assert!(keyless.to_string().contains("contains no private key"), "{keyless}");
     let mismatch = ServerTls::from_files(&server, &path("client.key"), None).unwrap_err();
     assert!(matches!(mismatch, TlsError::Pair { .. }), "{mismatch}");
 }
@@ -200,11 +201,11 @@ fn a_certificate_that_does_not_work_is_refused_before_it_is_put_into_use() {
     let rows: [(&str, &[&str], Change); 5] = [
         ("", &[SERVER], |_| {}),
         ("expired at", &[SERVER], |params| params.not_after = rcgen::date_time_ymd(2001, 1, 1)),
-        ("not count before", &[SERVER], |params| {
+        ("not valid before", &[SERVER], |params| {
             params.not_before = rcgen::date_time_ymd(2999, 1, 1);
         }),
-        ("has to be for spiffe://shop/server", &[CLIENT], |_| {}),
-        ("has to be for spiffe://shop/server", &[], |_| {}),
+        ("must be for spiffe://shop/server", &[CLIENT], |_| {}),
+        ("must be for spiffe://shop/server", &[], |_| {}),
     ];
     for (why, uris, change) in rows {
         shop.issue("server", uris, change);
@@ -223,7 +224,7 @@ fn a_certificate_that_does_not_work_is_refused_before_it_is_put_into_use() {
             assert!(said.contains(why), "{why}: {said}");
         }
     }
-    // One that no peer believes, and one that stands for nobody that the one in use stands for.
+    // One that no peer trusts, and one that shares no name with the one in use.
     shop.issue("server", &[SERVER], |_| {});
     let server = shop.server(Some(&ca)).unwrap();
     let needs = CertificateNeeds { now: Some(now), authority: Some(&other), ..Default::default() };

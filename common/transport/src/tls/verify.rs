@@ -1,6 +1,6 @@
-//! Whether a peer's certificate proves what it should.
+//! Whether a peer's certificate proves the expected identity.
 //!
-//! Chains are verified by rustls; the rules of SPIFFE come on top and can only refuse.
+//! rustls verifies chains; the rules of SPIFFE come in addition and can only refuse.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub(super) fn servers(
     }
 }
 
-/// Whether clients that believe the authorities of `ca` believe the chain of a server.
+/// Whether clients that trust the authorities of `ca` accept the chain of a server.
 pub(super) fn server_is_of(
     path: &Path,
     chain: &[CertificateDer<'static>],
@@ -63,7 +63,7 @@ pub(super) fn server_is_of(
     })
 }
 
-/// Whether servers that believe the authorities of `ca` believe the chain of a client.
+/// Whether servers that trust the authorities of `ca` accept the chain of a client.
 pub(super) fn client_is_of(
     path: &Path,
     chain: &[CertificateDer<'static>],

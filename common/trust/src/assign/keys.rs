@@ -1,12 +1,12 @@
-//! Whom a node believes about assignments.
+//! The director's keys that a node trusts.
 
 use serde::Deserialize;
 
 use crate::policy::{KeyDocument, MAX_KEYS, MAX_POLICY_BYTES, trusted_keys};
 use crate::{Error, TrustedKey, json};
 
-/// The keys of the director and how many of them must sign. A key that was lost is taken out of the
-/// list: assignments end soon, so there is nothing of the past to keep.
+/// The keys of the director and how many of them must sign. A lost key is simply removed from the list:
+/// assignments expire soon, so no past signature needs it.
 ///
 /// Invariants: keys and their names are each distinct; 1 ≤ threshold ≤ number of keys ≤ 64.
 #[derive(Debug, Clone)]
@@ -23,10 +23,10 @@ struct Document {
 }
 
 impl DirectorKeys {
-    /// Keys that are at hand already.
+    /// Makes a set of parsed keys.
     ///
     /// # Errors
-    /// When an invariant would not hold.
+    /// An invariant does not hold.
     pub fn new(keys: Vec<TrustedKey>, threshold: usize) -> Result<Self, Error> {
         let broken = |reason: String| Err(Error::DirectorKeys(reason));
         if keys.len() > MAX_KEYS {
@@ -47,11 +47,11 @@ impl DirectorKeys {
         Ok(Self { keys, threshold })
     }
 
-    /// Reads strict JSON: `{"keys":[{"name","publicKey","notBefore"?,"expires"?}],"threshold":N}`, a
-    /// key written as in a trust policy.
+    /// Reads strict JSON: `{"keys":[{"name","publicKey","notBefore"?,"expires"?}],"threshold":N}`, with
+    /// keys as in a trust policy.
     ///
     /// # Errors
-    /// When it is malformed, has an unknown or duplicate member, or contradicts itself.
+    /// It is malformed, has an unknown or duplicate member, or contradicts itself.
     pub fn from_json(bytes: &[u8]) -> Result<Self, Error> {
         let document: Document = json::read("director keys", bytes, MAX_POLICY_BYTES)?;
         if document.keys.len() > MAX_KEYS {
@@ -61,13 +61,13 @@ impl DirectorKeys {
         Self::new(keys, document.threshold)
     }
 
-    /// The keys, in the order written; those out of their time included.
+    /// The keys, in the order written, including those outside their period of validity.
     #[must_use]
     pub fn keys(&self) -> &[TrustedKey] {
         &self.keys
     }
 
-    /// How many distinct keys must have signed one and the same assignment.
+    /// How many distinct keys must have signed the same assignment.
     #[must_use]
     pub fn threshold(&self) -> usize {
         self.threshold

@@ -1,4 +1,4 @@
-//! What a node remembers of assignments, so that it is never led back.
+//! The highest assignments that a node has seen, so that it never returns to an older one.
 
 use std::collections::BTreeMap;
 
@@ -13,14 +13,14 @@ use super::Assignment;
 pub struct Seen(BTreeMap<String, BTreeMap<String, u64>>);
 
 impl Seen {
-    /// The highest version seen; 0 when none was.
+    /// The highest version seen; 0 when there was no assignment yet.
     #[must_use]
     pub fn floor(&self, service: &str, slot: &str) -> u64 {
         self.0.get(service).and_then(|slots| slots.get(slot)).copied().unwrap_or(0)
     }
 
-    /// Remembers a verified assignment. Says whether that changed anything and the file must be written;
-    /// a version below the one remembered never does.
+    /// Records a verified assignment. Returns whether that changed anything, so that the file must be
+    /// written; a version below the recorded one changes nothing.
     pub fn take(&mut self, assignment: &Assignment) -> bool {
         if assignment.version <= self.floor(&assignment.service, &assignment.slot) {
             return false;

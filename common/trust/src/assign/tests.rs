@@ -1,4 +1,5 @@
-//! Promises of the second signature: whose word counts, for what, and that no altered byte ever passes.
+//! Promises of the second signature: whose signature counts, for what, and that no altered byte is
+//! accepted.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -169,7 +170,7 @@ fn what_lies_beside_a_good_assignment_does_not_hurt_and_the_newest_counts() {
     let newest = scene.signed_after(|it| it.version = 9);
     let beside = ["rubbish".to_owned(), old.clone(), elsewhere.clone(), scene.sign(1), newest];
     assert_eq!(scene.verify(&beside).unwrap().version, 9);
-    // Of several that do not fit, the one that came nearest is told.
+    // When several envelopes do not match, the closest one is reported.
     assert_eq!(scene.refusal(&[elsewhere, old]), code::ASSIGN_ROLLBACK);
 }
 
@@ -339,7 +340,8 @@ proptest! {
         }
         let config = flipped(&asked.config.to_string(), at, flip);
         if let Some(config) = config.and_then(|text| serde_json::from_str::<Value>(&text).ok()) {
-            // A flip may only respell it (an upper-case exponent, say): the same value, the same digest.
+            // A flip may only change the notation (an upper-case exponent, for example): the same value,
+            // the same digest.
             let same = config_digest(&config) == scene.assignment.config;
             prop_assert_eq!(assigned(&Assigned { config: &config, ..asked }), same);
             prop_assert_eq!(config == scene.config, same);
@@ -347,7 +349,7 @@ proptest! {
         let document = json!({ "keys": trusted(&scene.keys[..1]), "threshold": 1 });
         let keys = flipped(&document.to_string(), at, flip);
         if let Some(director) = keys.and_then(|text| DirectorKeys::from_json(text.as_bytes()).ok()) {
-            // A flip in the key's name changes what it is called, not which key it is.
+            // A flip in the key's name changes its name, not which key it is.
             let same = director.keys()[0].key == scene.keys[0].public_key();
             prop_assert_eq!(assigned(&Assigned { director: &director, ..asked }), same);
         }

@@ -1,7 +1,7 @@
-//! Whether the director lets this run here.
+//! Whether the director allows this to run here.
 //!
-//! As with artifacts, an envelope that does not hold is set aside and never fatal by itself. Signatures
-//! are counted for each assignment apart: two keys that signed two assignments are one key each.
+//! As with artifacts, an envelope that fails a check is set aside and never fatal by itself. Signatures are
+//! counted per assignment: two keys that signed two different assignments count as one each.
 
 use std::collections::BTreeSet;
 
@@ -13,14 +13,14 @@ use crate::policy::TrustedKey;
 use crate::refused::{Refused, code};
 use crate::{Digest, Timestamp, config_digest, sign};
 
-/// How far the director's clock may be ahead of the node's, in seconds. It widens the beginning alone:
-/// an assignment ends when it says.
+/// How far the director's clock may be ahead of the node's, in seconds. It only widens the beginning: the
+/// end of an assignment is exact.
 pub const CLOCK_SKEW_SECONDS: u64 = 300;
 
-/// What a node is about to run, and what it was given to show that it may.
+/// What a node is about to run, and the evidence that it may.
 #[derive(Debug, Clone, Copy)]
 pub struct Assigned<'a> {
-    /// The service, as the node calls it.
+    /// The service, in the node's notation.
     pub service: &'a str,
     /// The slot.
     pub slot: &'a str,
@@ -28,18 +28,18 @@ pub struct Assigned<'a> {
     pub manifest: &'a Digest,
     /// The configuration it is to run with.
     pub config: &'a Value,
-    /// The envelopes at hand, one each, from anywhere; at most [`MAX_BUNDLES`].
+    /// The available envelopes, one per item, from any source; at most [`MAX_BUNDLES`].
     pub envelopes: &'a [&'a [u8]],
-    /// Whom to believe.
+    /// The trusted keys.
     pub director: &'a DirectorKeys,
-    /// The highest version seen of this slot, by [`Seen::floor`](super::Seen::floor); 0 when none was.
-    /// That version itself is accepted again: nodes restart.
+    /// The highest version seen of this slot, from [`Seen::floor`](super::Seen::floor); 0 when there was
+    /// none. That version itself is accepted again, since nodes restart.
     pub floor: u64,
     /// Seconds since the Unix epoch.
     pub now: u64,
 }
 
-/// Finds the assignment that lets this run; the highest version when several do.
+/// Finds the assignment that allows this to run; of several, the one with the highest version.
 ///
 /// ```
 /// use serde_json::json;
@@ -98,7 +98,7 @@ pub fn verify_assignment(request: &Assigned<'_>) -> Result<Assignment, Refused> 
     let (signed, misses) = signed(request);
     let mut judged: Vec<&Signed<'_>> =
         signed.iter().filter(|one| one.keys.len() >= threshold).collect();
-    // Newest first; what comes after the version only makes the choice the same on every node.
+    // Newest first; the other keys only make the choice the same on every node.
     judged.sort_by_key(|one| {
         let it = &one.assignment;
         std::cmp::Reverse((it.version, it.issued, it.expires, it.mode))
@@ -129,7 +129,7 @@ fn unsigned(request: &Assigned<'_>, code: &'static str, rule: String) -> Refused
     Refused { code, rule, set_by, remedy: who_may_assign(request) }
 }
 
-/// With some good signature the count is at fault, with none the signatures.
+/// If there is a valid signature, the count is at fault; otherwise the signatures are.
 fn too_few(request: &Assigned<'_>, signed: &[Signed<'_>], misses: &[String]) -> Refused {
     let wanted = keys(request.director.threshold());
     let why = if misses.is_empty() {
@@ -163,7 +163,7 @@ struct Signed<'a> {
     keys: BTreeSet<&'a str>,
 }
 
-/// The assignments that carry a good signature, and why other envelopes do not count.
+/// The assignments with a valid signature, and why other envelopes do not count.
 fn signed<'a>(request: &Assigned<'a>) -> (Vec<Signed<'a>>, Vec<String>) {
     let (mut signed, mut misses) = (Vec::<Signed<'_>>::new(), Vec::new());
     for envelope in request.envelopes {
@@ -180,8 +180,8 @@ fn signed<'a>(request: &Assigned<'a>) -> (Vec<Signed<'a>>, Vec<String>) {
     (signed, misses)
 }
 
-/// The assignment in an envelope and the key that signed it; the signature is checked before the payload
-/// is parsed.
+/// The assignment in an envelope and the key that signed it; the signature is checked before the payload is
+/// parsed.
 fn read<'a>(
     bytes: &[u8],
     director: &'a DirectorKeys,
@@ -193,30 +193,31 @@ fn read<'a>(
     let key = keys.find(|key| key.key.verifies(&signed, &envelope.signature)).ok_or_else(|| {
         match &envelope.hint {
             Some(hint) => {
-                format!("a signature that claims key {hint} is by no key of the director")
+                format!("a signature names key {hint}, which is not a key of the director")
             }
-            None => "a signature is by no key of the director".to_owned(),
+            None => "a signature was made by a key that is not the director's".to_owned(),
         }
     })?;
     let statement = envelope.statement().map_err(|error| error.to_string())?;
     let assignment = Assignment::of(statement).map_err(|error| error.to_string())?;
-    // All that is not signed has one spelling, so that no altered envelope is ever accepted.
+    // Unsigned parts have only one accepted encoding, so that no altered envelope is accepted.
     let spelled = sign::written(&key.id, PAYLOAD_TYPE, &envelope.payload, &envelope.signature);
     if spelled.as_bytes() != bytes {
         return Err(
-            "an envelope is not spelled as the director writes it; it was altered".to_owned()
+            "an envelope is not encoded as the director writes it; it was altered".to_owned()
         );
     }
     key.in_time(now)?;
     Ok((assignment, key))
 }
 
-/// Whether a signed assignment is the one for this place, these bytes and this moment; if not, how many
-/// rules it passed, so that the one that came nearest is told.
+/// Whether a signed assignment is for this place, these bytes and this moment; if not, how many rules it
+/// passed, so that the closest one can be reported.
 fn admits(request: &Assigned<'_>, assignment: &Assignment) -> Result<(), (usize, Refused)> {
     let Assignment { service, slot, manifest, config, version, issued, expires, .. } = assignment;
     let asked_config = config_digest(request.config);
-    let remedy = format!("have the director assign {} again, as it is to run now", place(request));
+    let remedy =
+        format!("let the director assign {} again for what should run now", place(request));
     let latest_start = request.now.saturating_add(CLOCK_SKEW_SECONDS);
     let rules = [
         (
@@ -278,7 +279,7 @@ fn admits(request: &Assigned<'_>, assignment: &Assignment) -> Result<(), (usize,
     Ok(())
 }
 
-/// What would make the count, naming only keys that count at this moment.
+/// What would satisfy the count; names only keys that count at this moment.
 fn who_may_assign(request: &Assigned<'_>) -> String {
     let usable = request.director.keys().iter().filter(|key| key.in_time(request.now).is_ok());
     let names: Vec<&str> = usable.map(|key| key.name.as_str()).collect();

@@ -1,5 +1,5 @@
-//! Promises of the verifier: what it accepts, what it refuses and with which code, and that no
-//! altered byte is ever accepted as a different statement.
+//! Promises of the verifier: what it accepts, what it refuses and with which code, and that no altered byte
+//! is accepted as a different statement.
 
 use std::time::Duration;
 
@@ -156,7 +156,7 @@ fn however_many_bundles_are_beside_an_artifact_the_good_one_counts() {
     let scene = scene(2);
     let (one, two) = (scene.sign(0), scene.sign(1));
     let stranger = sign(&PrivateKey::generate().unwrap(), &scene.manifest).unwrap();
-    // It names a trusted key and is signed by none.
+    // It names a trusted key but was not signed by it.
     let forged = changed(&stranger, |value| {
         let named: Value = serde_json::from_str(&one).unwrap();
         value["verificationMaterial"] = named["verificationMaterial"].clone();
@@ -331,7 +331,7 @@ fn the_policy_decides() {
     let mut scene = scene(3);
     scene.policy["revokedKeys"] = json!(["k2"]);
     let refused = scene.verify(&[]).unwrap_err();
-    assert_eq!(refused.remedy, "add keys to the policy: it wants 3, 2 can count now");
+    assert_eq!(refused.remedy, "add keys to the policy: it requires 3, 2 can count now");
     scene.policy["threshold"] = json!(1);
     scene.policy["keys"][0]["expires"] = json!(Timestamp(NOW + 1).to_string());
     scene.policy["keys"][0]["notBefore"] = json!(Timestamp(NOW).to_string());
@@ -366,8 +366,7 @@ fn a_refusal_says_which_rule_who_set_it_and_the_way_out() {
     assert_eq!(
         refused.to_string(),
         "refused (trust.threshold): 2 distinct keys must have signed, 1 did (k0); set by trust \
-         policy \"acme\"; to satisfy it: have the manifest signed by 2 of the keys k0, k1, k2, one \
-         bundle each"
+         policy \"acme\"; to satisfy it: let 2 of the keys k0, k1, k2 sign the manifest, one bundle each"
     );
 }
 
@@ -475,7 +474,10 @@ fn a_key_revoked_from_an_index_on_still_counts_for_what_was_recorded_before() {
             let refused = verify(&scene, logged).unwrap_err();
             assert_eq!(refused.code, code::REVOKED_KEY);
             assert!(refused.rule.contains(evidence), "{refused}");
-            assert!(refused.remedy.ends_with("1 of the keys k1, k2, one bundle each"), "{refused}");
+            assert!(
+                refused.remedy.ends_with("1 of the keys k1, k2 sign the manifest, one bundle each"),
+                "{refused}"
+            );
         }
     }
     // A digest is revoked at once, whenever its signature was recorded.
@@ -513,7 +515,7 @@ fn a_policy_older_than_its_bound_lets_nothing_new_run_and_says_so() {
     let refused = verify(&policies, 25).unwrap_err();
     assert_eq!(refused.code, code::STALE);
     assert!(refused.set_by.contains("wide"), "a wider policy's bound holds too: {refused}");
-    assert!(refused.remedy.contains("what runs goes on"), "{refused}");
+    assert!(refused.remedy.contains("what runs keeps running"), "{refused}");
 }
 
 fn flipped(bytes: &[u8], at: usize, flip: u8) -> Vec<u8> {

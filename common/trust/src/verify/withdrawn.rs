@@ -1,12 +1,13 @@
-//! What policies take away: digests, versions, keys, and everything new once they are too old.
+//! What policies take away: revoked digests, versions and keys, and all new activations under stale
+//! policies.
 //!
-//! All policies that speak of a filter count here, not only the one that decides whose signature it needs.
+//! All policies that cover a filter count here, not only the one that decides which keys must sign.
 
 use super::{Request, set_by};
 use crate::refused::{Refused, code};
 use crate::{KeyId, Manifest, Policy};
 
-/// A withdrawal anywhere counts: a closer policy must not bring back what a wider one took out.
+/// A revocation in any policy counts: a more specific policy must not undo that of a wider one.
 pub(super) fn withdrawn(manifest: &Manifest, policies: &[Policy]) -> Result<(), Refused> {
     let (name, digest, version) = (manifest.name(), manifest.digest(), manifest.version());
     for policy in policies.iter().filter(|policy| policy.covers(name).is_some()) {
@@ -24,7 +25,7 @@ pub(super) fn withdrawn(manifest: &Manifest, policies: &[Policy]) -> Result<(), 
         }
         if let Some(floor) = policy.floor(name).filter(|floor| version < *floor) {
             return Err(refusal(
-                format!("floorVersions wants {name} {floor} or later, this is {version}"),
+                format!("floorVersions requires {name} {floor} or later, this is {version}"),
                 format!("pin {name} {floor} or later"),
             ));
         }
@@ -32,8 +33,7 @@ pub(super) fn withdrawn(manifest: &Manifest, policies: &[Policy]) -> Result<(), 
     Ok(())
 }
 
-/// The strictest bound counts: a closer policy must not make room for what a wider one wants to hear of
-/// sooner.
+/// The strictest bound counts: a more specific policy must not relax the bound of a wider one.
 pub(super) fn fresh(manifest: &Manifest, request: &Request<'_>) -> Result<(), Refused> {
     let name = manifest.name();
     let speaking = request.policies.iter().filter(|policy| policy.covers(name).is_some());
@@ -47,13 +47,13 @@ pub(super) fn fresh(manifest: &Manifest, request: &Request<'_>) -> Result<(), Re
                 request.policy_age
             ),
             set_by: set_by(policy),
-            remedy: "let the node reach its registry again; what runs goes on".to_owned(),
+            remedy: "let the node reach its registry again; what runs keeps running".to_owned(),
         }),
         Some(_) | None => Ok(()),
     }
 }
 
-/// The revocations of all policies that speak of the filter.
+/// The revocations of all policies that cover the filter.
 pub(super) struct Revocations<'a>(Vec<&'a Policy>);
 
 impl<'a> Revocations<'a> {
@@ -62,7 +62,7 @@ impl<'a> Revocations<'a> {
         Self(speaking.collect())
     }
 
-    /// Why what this key signed does not count, if it was recorded at `logged`.
+    /// Why signatures of this key do not count, if recorded at `logged`.
     pub(super) fn refuse(&self, id: &KeyId, logged: Option<u64>) -> Option<String> {
         let widest = self.0.iter().filter_map(|policy| policy.revocation(id)).min();
         widest.and_then(|revocation| revocation.refuses(logged))

@@ -1,4 +1,4 @@
-//! Whose signature a file waits for, and putting one there.
+//! Which signatures a file waits for, and how they are added.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ impl Repository {
     /// Adds the signature of a key to every staged file that waits for it, and returns these files.
     ///
     /// # Errors
-    /// When none waits for this key.
+    /// No file waits for this key.
     pub fn sign(&self, key: &PrivateKey) -> Result<Vec<Waiting>, Error> {
         let id = Key::of(&key.public_key()).id()?;
         let mut signed = Vec::new();
@@ -30,7 +30,7 @@ impl Repository {
         }
         if signed.is_empty() {
             return Err(Error::Change(format!(
-                "nothing that is staged waits for the key {}; `tamis policy show` says who signs what",
+                "no staged file waits for the key {}; `tamis policy show` lists which keys sign what",
                 key.public_key().id()
             )));
         }
@@ -43,7 +43,7 @@ impl Repository {
         self.write_staged(file, &envelope)
     }
 
-    /// Everything that is staged.
+    /// Everything staged.
     pub(super) fn waiting(&self) -> Result<Vec<Waiting>, Error> {
         let mut all = Vec::new();
         for file in self.names(STAGED)? {
@@ -61,8 +61,8 @@ impl Repository {
         }
     }
 
-    /// The roles that must sign a file, each to its threshold. A root is signed by the keys before it and
-    /// by its own.
+    /// The roles that must sign a file, each up to its threshold. A root is signed by the keys of the
+    /// previous root and by its own.
     fn signers(&self, file: &str) -> Result<Vec<RoleKeys>, Error> {
         let role = |root: Root, name: &str| root.roles.get(name).cloned().unwrap_or_default();
         if file.ends_with(".root.json") {
@@ -90,11 +90,13 @@ impl Repository {
         let role = namespace.role().unwrap_or_default();
         let found = self.delegations()?.into_iter().find(|one| one.role == role);
         found.map(|one| (one.parent, role)).ok_or_else(|| {
-            Error::Change(format!("{namespace} is not delegated; `tamis policy delegate` does it"))
+            Error::Change(format!(
+                "{namespace} is not delegated; delegate it with `tamis policy delegate`"
+            ))
         })
     }
 
-    /// All delegations that are reached from `targets`.
+    /// All delegations reachable from `targets`.
     pub(super) fn delegations(&self) -> Result<Vec<Delegated>, Error> {
         let (mut all, mut seen) = (Vec::new(), BTreeSet::new());
         let mut open = vec![TARGETS_FILE.to_owned()];
@@ -122,7 +124,7 @@ pub(super) struct Delegated {
     pub(super) signers: RoleKeys,
 }
 
-/// How many signatures there are and must be, by the role that misses most.
+/// Number of existing and required signatures, of the role that lacks most.
 fn waiting<T: Headed>(file: &str, envelope: &Envelope<T>, signers: &[RoleKeys]) -> Waiting {
     let states = signers.iter().map(|signers| (envelope.signed_by(signers), signers.threshold));
     let (signatures, threshold) =

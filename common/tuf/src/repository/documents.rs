@@ -1,4 +1,4 @@
-//! The documents: what is believed in a namespace, and what is believed no more.
+//! The documents: what is trusted in a namespace, and what is revoked.
 
 use serde_json::{Value, json};
 use tamis_trust::{Digest, Policy};
@@ -7,7 +7,7 @@ use super::format::TargetFile;
 use super::{DOCUMENTS, METADATA, Repository, STAGED, TARGETS_FILE};
 use crate::{Error, Namespace, kept};
 
-/// What is to be believed no more.
+/// What to revoke.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Withdrawal {
     /// The manifest of a filter.
@@ -16,7 +16,7 @@ pub enum Withdrawal {
     Key {
         /// The name or id.
         key: String,
-        /// What the log recorded before this index still counts; none: nothing counts.
+        /// Signatures that the log recorded before this index stay valid; `None`: none of them does.
         from_index: Option<u64>,
     },
 }
@@ -25,13 +25,13 @@ impl Repository {
     /// Stages a document for a namespace, and the role that vouches for it. Returns the role's file.
     ///
     /// # Errors
-    /// When the document is no policy or speaks of what does not lie in the namespace.
+    /// The document is not a policy, or covers filters outside the namespace.
     pub fn set(&self, namespace: &Namespace, document: &[u8], now: u64) -> Result<String, Error> {
         let path = namespace.path();
         let policy = Policy::from_json(document)?;
         if let Some(pattern) = policy.namespaces().iter().find(|one| !namespace.holds(one)) {
             let reason = format!(
-                "the document of {namespace} speaks of {:?}; say only what lies in {namespace}",
+                "the document of {namespace} covers {:?}; it may only cover filters in {namespace}",
                 pattern.as_str()
             );
             return Err(Error::Document { file: path, reason });
@@ -45,26 +45,26 @@ impl Repository {
         Ok(file)
     }
 
-    /// Stages the end of a namespace's document: what lies in it falls to a wider document, or to nobody's
-    /// trust. Returns the file of the role that has to sign that.
+    /// Stages the removal of a namespace's document: a wider document then covers its filters, or they are
+    /// not trusted. Returns the file of the role that must sign that.
     ///
     /// # Errors
-    /// When the namespace has no document.
+    /// The namespace has no document.
     pub fn unset(&self, namespace: &Namespace, now: u64) -> Result<String, Error> {
         let file = self.keeper(namespace)?;
         let path = namespace.path();
         self.change_targets(&file, now, |targets| match targets.targets.remove(&path) {
             Some(_) => Ok(()),
-            None => Err(Error::Change(format!("{namespace} has no document to take out"))),
+            None => Err(Error::Change(format!("{namespace} has no document to remove"))),
         })?;
         Ok(file)
     }
 
-    /// Withdraws a digest or a key in the document of a namespace: stages that document with one more
-    /// entry. Returns the file of the role that has to sign it.
+    /// Revokes a digest or a key in the document of a namespace: stages that document with one more entry.
+    /// Returns the file of the role that must sign it.
     ///
     /// # Errors
-    /// When the namespace has no document, or the document does not know the key.
+    /// The namespace has no document, or the document does not contain the key.
     pub fn revoke(
         &self,
         namespace: &Namespace,
@@ -74,7 +74,7 @@ impl Repository {
         let path = namespace.path();
         let bytes = self.document(namespace)?.ok_or_else(|| {
             Error::Change(format!(
-                "{namespace} has no document to withdraw something in; `tamis policy set` makes one"
+                "{namespace} has no document for a revocation; create one with `tamis policy set`"
             ))
         })?;
         let mut document: Value = serde_json::from_slice(&bytes)
@@ -96,10 +96,10 @@ impl Repository {
         self.set(namespace, format!("{text}\n").as_bytes(), now)
     }
 
-    /// The document of a namespace as it will be; none when it has none.
+    /// The document of a namespace after publication; `None` when it has none.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// It cannot be read.
     pub fn document(&self, namespace: &Namespace) -> Result<Option<Vec<u8>>, Error> {
         let file = self.keeper(namespace)?;
         let path = namespace.path();
@@ -124,7 +124,8 @@ impl Repository {
         Ok(None)
     }
 
-    /// The file of the role that vouches for a namespace: the closest that was given it or what it lies in.
+    /// The file of the role that vouches for a namespace: the most specific one that was delegated the
+    /// namespace or an enclosing one.
     fn keeper(&self, namespace: &Namespace) -> Result<String, Error> {
         let delegations = self.delegations()?;
         let covering = delegations.iter().filter(|one| one.namespace.includes(namespace));

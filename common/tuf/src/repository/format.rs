@@ -1,4 +1,4 @@
-//! The metadata as it is written: TUF 1.0 §4, signed over its canonical JSON.
+//! The written form of metadata: TUF 1.0 §4, signed over its canonical JSON.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::trusted::{KEY_TYPE, SCHEME};
 
 const SPECIFICATION: &str = "1.0.31";
 
-/// A file of metadata: what is said and who signed it.
+/// A metadata file: its content and its signatures.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Envelope<T> {
     pub(super) signatures: Vec<Signature>,
@@ -26,7 +26,7 @@ pub(super) struct Signature {
     pub(super) sig: String,
 }
 
-/// What all roles say.
+/// The members that all roles have.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Head {
     #[serde(rename = "_type")]
@@ -146,7 +146,7 @@ impl Key {
         Self { keytype: KEY_TYPE.to_owned(), keyval, scheme: SCHEME.to_owned() }
     }
 
-    /// The id other TUF tools give it: SHA-256 of its canonical JSON.
+    /// Its id in other TUF tools: SHA-256 of its canonical JSON.
     pub(super) fn id(&self) -> Result<String, Error> {
         Ok(Digest::of(&canonical(self)?).hex())
     }
@@ -183,14 +183,14 @@ impl<T: Headed> Envelope<T> {
         serde_json::from_slice(bytes).map_err(|error| Error::format(file, error.to_string()))
     }
 
-    /// As the file holds it.
+    /// The bytes of the file.
     pub(super) fn to_bytes(&self) -> Result<Vec<u8>, Error> {
         let text = serde_json::to_string_pretty(self)
             .map_err(|error| Error::Change(format!("metadata cannot be written: {error}")))?;
         Ok(format!("{text}\n").into_bytes())
     }
 
-    /// Signs; a signature the key made before gives way.
+    /// Signs; an earlier signature of the same key is replaced.
     pub(super) fn sign(&mut self, key: &PrivateKey) -> Result<(), Error> {
         let keyid = Key::of(&key.public_key()).id()?;
         let signature = key.sign(&canonical(&self.signed)?)?;
@@ -200,8 +200,8 @@ impl<T: Headed> Envelope<T> {
         Ok(())
     }
 
-    /// How many of these keys signed what is said now. Whether each signature holds is the reader's to
-    /// check before anything is published.
+    /// How many of these keys signed the current content. The reader checks the signatures before anything
+    /// is published.
     pub(super) fn signed_by(&self, signers: &RoleKeys) -> usize {
         let signed = |id: &&String| self.signatures.iter().any(|one| one.keyid == **id);
         signers.keyids.iter().filter(signed).count()

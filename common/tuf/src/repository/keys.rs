@@ -1,4 +1,4 @@
-//! Who signs for what: keys in and out of roles, namespaces given away and taken back.
+//! Who signs for what: keys of roles, and delegation of namespaces.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,11 +13,11 @@ use crate::{Error, Namespace};
 /// A role whose keys can be changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role {
-    /// Names the keys of all others.
+    /// Names the keys of all other roles.
     Root,
     /// Vouches for documents and delegates namespaces.
     Targets,
-    /// `snapshot` and `timestamp`, kept by whatever publishes.
+    /// `snapshot` and `timestamp`, held by the service that publishes.
     Online,
     /// A delegated namespace.
     Namespace(Namespace),
@@ -34,7 +34,7 @@ impl FromStr for Role {
             _ => match text.strip_prefix("namespace:").map(str::parse) {
                 Some(namespace) => Ok(Self::Namespace(namespace?)),
                 None => Err(Error::Change(format!(
-                    "role {:?} is none of root, targets, online, namespace:NAMESPACE",
+                    "role {:?} is not one of root, targets, online, namespace:NAMESPACE",
                     text.chars().take(80).collect::<String>()
                 ))),
             },
@@ -53,14 +53,14 @@ impl fmt::Display for Role {
     }
 }
 
-/// A change of the keys of a role, made as one.
+/// A change to the keys of a role, made at once.
 #[derive(Debug, Clone, Default)]
 pub struct KeyChange {
-    /// Keys that may sign from now on.
+    /// Keys to add.
     pub add: Vec<PublicKey>,
-    /// Keys that may sign no more.
+    /// Keys to remove.
     pub remove: Vec<PublicKey>,
-    /// How many must sign; none: as many as before.
+    /// The new threshold; `None`: unchanged.
     pub threshold: Option<usize>,
 }
 
@@ -70,8 +70,8 @@ impl Repository {
     /// the new keys can sign it. An empty change of `root` stages the same root with a later expiry.
     ///
     /// # Errors
-    /// When a key to add is there or one to remove is not, the threshold does not fit the keys left, or
-    /// the namespace is not delegated.
+    /// A key to add exists or one to remove does not, the threshold does not fit the remaining keys, or the
+    /// namespace is not delegated.
     pub fn change_keys(&self, role: &Role, change: &KeyChange, now: u64) -> Result<(), Error> {
         let places: &[&str] = match role {
             Role::Root => &["root"],
@@ -94,10 +94,10 @@ impl Repository {
         if *role == Role::Targets { self.renew_file(TARGETS_FILE, now) } else { Ok(()) }
     }
 
-    /// Stages a role as it is with a later expiry.
+    /// Stages a role unchanged with a later expiry.
     ///
     /// # Errors
-    /// When there is no such role, or it is `online`, which [`Repository::refresh`] renews.
+    /// There is no such role, or it is `online`, which [`Repository::refresh`] renews.
     pub fn renew(&self, role: &Role, now: u64) -> Result<(), Error> {
         match role {
             Role::Root => self.change_keys(role, &KeyChange::default(), now),
@@ -135,12 +135,12 @@ impl Repository {
         self.renew_file(&format!("{role}.json"), now)
     }
 
-    /// Gives a namespace and all below it to keys of its own. The role `targets` gives it, or, with `by`,
-    /// a namespace that was given itself. A document it has already moves to the new role, which is staged
-    /// for its keys to sign.
+    /// Delegates a namespace and all below it to keys of its own. The role `targets` delegates it, or, with
+    /// `by`, a delegated namespace. An existing document moves to the new role, which is staged for its
+    /// keys to sign.
     ///
     /// # Errors
-    /// When it is delegated already, does not lie in `by`, or the threshold does not fit the keys.
+    /// It is delegated already, is not within `by`, or the threshold does not fit the keys.
     pub fn delegate(
         &self,
         namespace: &Namespace,
@@ -160,7 +160,7 @@ impl Repository {
         }
         let parent = match by {
             Some(by) if by == namespace || !by.includes(namespace) => {
-                return Err(Error::Change(format!("{namespace} does not lie in {by}")));
+                return Err(Error::Change(format!("{namespace} is not within {by}")));
             }
             Some(by) if *by != Namespace::ALL => {
                 self.delegator(by)?;
@@ -176,7 +176,7 @@ impl Repository {
             set_threshold(&role, &mut keys, Some(signers.threshold))?;
             let (name, paths) = (role.clone(), namespace.patterns());
             delegations.roles.push(Delegation { name, signers: keys, terminating: true, paths });
-            // The first that matches decides: the closer before the wider.
+            // The first match decides: the more specific before the wider.
             delegations.roles.sort_by_key(|one| std::cmp::Reverse(one.name.matches('~').count()));
             let path = namespace.path();
             moved.extend(targets.targets.remove_entry(&path));
@@ -185,11 +185,11 @@ impl Repository {
         self.begin_role(&format!("{role}.json"), moved, now)
     }
 
-    /// Takes a namespace back. Its file stays among the published ones, since a snapshot may never drop a
-    /// file, but nobody listens to it.
+    /// Ends the delegation of a namespace. Its file stays published, since a snapshot may never drop a
+    /// file, but no reader uses it.
     ///
     /// # Errors
-    /// When it is not delegated.
+    /// It is not delegated.
     pub fn undelegate(&self, namespace: &Namespace, now: u64) -> Result<(), Error> {
         let (parent, role) = self.delegator(namespace)?;
         self.change_targets(&parent, now, |targets| {
@@ -198,11 +198,11 @@ impl Repository {
             prune(delegations);
             Ok(())
         })?;
-        // Nobody could sign it any more.
+        // No key could sign it any more.
         self.unstage(&format!("{role}.json"))
     }
 
-    /// Stages a delegated role: as it was when it had been delegated before, or else its first version.
+    /// Stages a delegated role: its former content if it was delegated before, or else its first version.
     fn begin_role(
         &self,
         file: &str,
@@ -223,7 +223,7 @@ impl Repository {
     }
 }
 
-/// What is published is signed by whatever publishes, alone.
+/// Published files are signed by the publishing service alone.
 pub(super) fn one_signs(threshold: usize) -> Result<(), Error> {
     match threshold {
         1 => Ok(()),
@@ -250,14 +250,14 @@ fn apply(
         let before = signers.keyids.len();
         signers.keyids.retain(|other| *other != id);
         if signers.keyids.len() == before {
-            return Err(Error::Change(format!("the key {} is none of {place}", key.id())));
+            return Err(Error::Change(format!("the key {} is not assigned to {place}", key.id())));
         }
     }
     add(keys, signers, &change.add)?;
     set_threshold(place, signers, change.threshold)
 }
 
-/// Adds keys to a role and to the keys that roles name.
+/// Adds keys to a role, and to the list of keys that roles refer to.
 pub(super) fn add(
     keys: &mut BTreeMap<String, Key>,
     signers: &mut RoleKeys,
@@ -268,7 +268,7 @@ pub(super) fn add(
         let id = written.id()?;
         if signers.keyids.contains(&id) {
             return Err(Error::Change(format!(
-                "the key {} is there already; name it once",
+                "the key {} is listed already; name it once",
                 key.id()
             )));
         }
@@ -278,7 +278,7 @@ pub(super) fn add(
     Ok(())
 }
 
-/// Sets how many must sign, and checks that so many can.
+/// Sets the threshold, and checks that enough keys exist.
 pub(super) fn set_threshold(
     place: &str,
     signers: &mut RoleKeys,

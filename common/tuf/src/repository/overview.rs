@@ -1,4 +1,4 @@
-//! What is in a repository, for people to look at.
+//! The content of a repository, for people.
 
 use serde::Serialize;
 use tamis_trust::Timestamp;
@@ -7,23 +7,23 @@ use super::format::{Envelope, RoleKeys, Targets, Versions};
 use super::{METADATA, Repository, TARGETS_FILE};
 use crate::{Error, Namespace};
 
-/// The roles, their keys and ends, and what waits.
+/// The roles, their keys and expiry, and what waits for signatures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Overview {
     /// `root`, `timestamp`, `snapshot`, `targets`, then the delegated namespaces.
     pub roles: Vec<RoleView>,
-    /// What is staged and waits to be signed or published.
+    /// Staged files that wait for signatures or publication.
     pub waiting: Vec<Waiting>,
 }
 
-/// A role as it will be once what is staged is published.
+/// A role after publication of what is staged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RoleView {
     /// Its name; `namespace:NAMESPACE` when it is delegated.
     pub role: String,
-    /// Its version; none when there is no file of it yet.
+    /// Its version; `None` when it has no file yet.
     pub version: Option<u64>,
-    /// When it ends.
+    /// When it expires.
     pub expires: Option<Timestamp>,
     /// The ids of its keys, as TUF writes them.
     pub keys: Vec<String>,
@@ -40,17 +40,17 @@ pub struct Waiting {
     pub file: String,
     /// The version it will have.
     pub version: u64,
-    /// How many keys signed, of the role that misses most.
+    /// Number of keys that signed, of the role that lacks most.
     pub signatures: usize,
     /// How many of that role must sign.
     pub threshold: usize,
 }
 
 impl Repository {
-    /// What is in the repository.
+    /// The content of the repository.
     ///
     /// # Errors
-    /// When a file cannot be read.
+    /// A file cannot be read.
     pub fn overview(&self) -> Result<Overview, Error> {
         let root = self.root()?.signed;
         let keys = |role: &str| root.roles.get(role).cloned().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Publishing: what has enough signatures becomes what readers see, under a new snapshot and timestamp.
+//! Publishing: files with enough signatures become visible to readers, under a new snapshot and timestamp.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,20 +13,20 @@ use crate::{Error, Trusted, kept};
 const SNAPSHOT: &str = "snapshot.json";
 const TIMESTAMP: &str = "timestamp.json";
 
-/// What a refresh did.
+/// The result of a refresh.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Published {
-    /// The staged files that are published now.
+    /// The staged files that are now published.
     pub files: Vec<String>,
     /// The version of the timestamp.
     pub timestamp: u64,
-    /// When the timestamp ends and the next refresh must have been.
+    /// When the timestamp expires; the next refresh must come before.
     pub expires: Timestamp,
     /// What still waits for signatures.
     pub waiting: Vec<Waiting>,
 }
 
-/// A state on its way to being published.
+/// A state that is about to be published.
 struct Candidate {
     /// Metadata by file name.
     metadata: BTreeMap<String, Vec<u8>>,
@@ -41,13 +41,14 @@ impl Candidate {
 }
 
 impl Repository {
-    /// Publishes every staged file that has enough signatures, with a new snapshot and a new timestamp by
-    /// the online key. Before anything is written the whole is read as a node reads it, one that has the
-    /// state before and one that has the first root alone; what they would refuse is not published.
+    /// Publishes every staged file that has enough signatures, with a new snapshot and a new timestamp
+    /// signed by the online key. Before anything is written, the whole state is read as two nodes read it:
+    /// one that has the previous state, and one that has only the first root. What they would refuse is not
+    /// published.
     ///
     /// # Errors
-    /// When there is no root yet with enough signatures, the key is none of the online keys, a reader
-    /// would refuse the whole, or files cannot be written.
+    /// There is no root with enough signatures yet, the key is not one of the online keys, a reader would
+    /// refuse the whole, or files cannot be written.
     pub fn refresh(&self, online: &PrivateKey, now: u64) -> Result<Published, Error> {
         let (ready, waiting): (Vec<_>, Vec<_>) =
             self.waiting()?.into_iter().partition(|one| one.signatures >= one.threshold);
@@ -68,8 +69,8 @@ impl Repository {
         Ok(Published { files: ready, timestamp: version, expires, waiting })
     }
 
-    /// The published files, those that are ready in place of their former selves, and the documents that
-    /// all of them vouch for.
+    /// The published files, with staged files that are ready in place of their old versions, and the
+    /// documents that all of them vouch for.
     fn candidate(&self, ready: &[String]) -> Result<Candidate, Error> {
         let (mut metadata, mut documents) = (BTreeMap::new(), BTreeMap::new());
         for (folder, names) in [(METADATA, self.names(METADATA)?), (STAGED, ready.to_vec())] {
@@ -80,7 +81,7 @@ impl Repository {
         for (file, bytes) in metadata.iter().filter(|(name, _)| is_targets(name)) {
             let targets: Envelope<Targets> = Envelope::parse(file, bytes)?;
             for (path, target) in &targets.signed.targets {
-                // One that is nowhere is the reader's to miss: nobody may be listening to this role.
+                // A missing document is not an error here; if a reader needs it, the reader reports it.
                 documents.extend(self.matching(path, target)?.map(|bytes| (path.clone(), bytes)));
             }
         }
@@ -105,12 +106,12 @@ impl Repository {
             return Ok(());
         }
         Err(Error::Change(format!(
-            "the key {} is none of the online keys of {file}; give one of them",
+            "the key {} is not one of the online keys of {file}; use one of them",
             online.public_key().id()
         )))
     }
 
-    /// The next snapshot: the versions of all files of documents, none of the former ones left out.
+    /// The next snapshot: the versions of all files with documents, including all former ones.
     fn snapshot(&self, candidate: &Candidate, now: u64) -> Result<Versions, Error> {
         let expires = self.end(now, self.lifetimes.snapshot);
         let mut snapshot = self.next_versions(SNAPSHOT, "snapshot", expires)?;
@@ -143,7 +144,7 @@ impl Repository {
         let before = self.files()?;
         if let Some(issued) = issued(&before) {
             let mut node = Trusted::new(first)?;
-            // What is published already may be broken; then this is how it is mended.
+            // The published state may be broken; then this is the way to repair it.
             if node.take(&before, issued).is_ok() {
                 node.take(&files, now)?;
             }
@@ -151,7 +152,7 @@ impl Repository {
         Ok(())
     }
 
-    /// In the order in which a reader that comes between is refused and keeps what it had.
+    /// Writes in an order in which a reader in between is refused and keeps its old state.
     fn write(&self, candidate: &Candidate, ready: &[String]) -> Result<(), Error> {
         for (path, bytes) in &candidate.documents {
             kept::replace(&self.folder.join(DOCUMENTS).join(path), bytes)?;
@@ -182,7 +183,7 @@ impl Repository {
     }
 }
 
-/// Whether a file of metadata is of `targets` or of a delegated role.
+/// Whether a metadata file belongs to `targets` or to a delegated role.
 fn is_targets(name: &str) -> bool {
     name == TARGETS_FILE || name.starts_with("ns.")
 }

@@ -44,7 +44,7 @@ fn only_an_online_key_publishes() {
     let world = World::new();
     for stranger in [key(), key()].iter().chain(&world.security).chain(&world.root) {
         let error = world.repository.refresh(stranger, NOW).unwrap_err();
-        assert!(error.to_string().contains("none of the online keys"), "{error}");
+        assert!(error.to_string().contains("not one of the online keys"), "{error}");
     }
 }
 

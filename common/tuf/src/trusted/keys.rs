@@ -7,13 +7,13 @@ use tamis_trust::PublicKey;
 
 use crate::Error;
 
-/// The names TUF clients have for ECDSA over P-256 with SHA-256.
+/// The names of ECDSA over P-256 with SHA-256 in TUF clients.
 pub(crate) const KEY_TYPE: &str = "ecdsa";
 pub(crate) const SCHEME: &str = "ecdsa-sha2-nistp256";
-/// Bounds the work a file can ask for.
+/// Most keys in a file; bounds the work that a file causes.
 const MAX_KEYS: usize = 64;
 
-/// Refuses keys of another algorithm and one key under two ids: TUF counts ids, and a threshold is to
+/// Refuses keys of another algorithm, and one key under two ids: TUF counts ids, but a threshold should
 /// count people.
 pub(crate) fn check(file: &str, keys: &BTreeMap<String, Key>) -> Result<(), Error> {
     if keys.len() > MAX_KEYS {
@@ -36,7 +36,7 @@ pub(crate) fn check(file: &str, keys: &BTreeMap<String, Key>) -> Result<(), Erro
         if !seen.insert(public.id()) {
             return Err(Error::format(
                 file,
-                format!("key {short} is there twice under two ids; list each key once"),
+                format!("key {short} is listed twice under two ids; list each key once"),
             ));
         }
     }

@@ -1,5 +1,5 @@
-//! What lies below a root: one whole, verified state of timestamp, snapshot, targets, delegated roles and
-//! the documents they vouch for.
+//! The files below a root: one complete, verified state of timestamp, snapshot, targets, delegated roles
+//! and the documents that they vouch for.
 
 use std::collections::BTreeMap;
 
@@ -13,13 +13,13 @@ use crate::{Error, Namespace};
 pub(super) const TIMESTAMP: &str = "timestamp.json";
 pub(super) const SNAPSHOT: &str = "snapshot.json";
 const TARGETS: &str = "targets.json";
-/// The member of a timestamp that says when it was signed. TUF itself says only when it ends.
+/// The member of a timestamp with the time of signing. TUF itself only has its expiry.
 const ISSUED: &str = "x-tamis-issued";
 
 #[derive(Debug)]
 pub(super) struct Lower {
     pub(super) set: TrustedMetadataSet,
-    /// The files it was read from, by name, and no others.
+    /// The files it was read from, by name.
     pub(super) files: BTreeMap<String, Vec<u8>>,
     pub(super) documents: Vec<Document>,
     /// When the timestamp was signed, in seconds since the Unix epoch.
@@ -27,7 +27,7 @@ pub(super) struct Lower {
     pub(super) standings: Vec<Standing>,
 }
 
-/// A document of policy and whose word it is.
+/// A policy document and the roles that vouch for it.
 #[derive(Debug)]
 pub(super) struct Document {
     pub(super) namespace: Namespace,
@@ -37,8 +37,8 @@ pub(super) struct Document {
 }
 
 impl Lower {
-    /// Verifies a whole state under the root of `set`; versions in `set` are not fallen below. At
-    /// [`Moment::MIN`] nothing is expired.
+    /// Verifies a complete state under the root of `set`; versions must not be lower than those in `set`.
+    /// At [`Moment::MIN`] nothing counts as expired.
     pub(super) fn read(
         mut set: TrustedMetadataSet,
         files: &BTreeMap<String, Vec<u8>>,
@@ -59,7 +59,7 @@ impl Lower {
             .collect();
         let mut documents = Vec::new();
         for path in walk::paths(&set, &roles)? {
-            // A role may list what it was not given; nobody listens.
+            // A role may list documents that were not delegated to it; they are ignored.
             let Some(found) = walk::responsible(&set, path)? else { continue };
             let Some(namespace) = Namespace::of_path(path)? else { continue };
             let bytes = file(files, path, &format!("{}.json", found.role()))?;
@@ -80,14 +80,14 @@ impl Lower {
         Ok(Self { set, files: used, documents, issued, standings })
     }
 
-    /// Whether a timestamp, signed as the root of `set` asks, has the version of the one held: TUF §5.4.3.1
-    /// has it laid aside then, whatever else it says.
+    /// Whether a timestamp, signed as the root of `set` requires, has the version of the current one: by
+    /// TUF §5.4.3.1 it is then ignored, whatever its content.
     pub(super) fn is_of(&self, set: &TrustedMetadataSet, timestamp: &[u8]) -> bool {
         let outcome = set.clone().update_timestamp(timestamp, Moment::MIN);
         matches!(outcome, Err(sigstore_tuf::Error::EqualVersion { .. }))
     }
 
-    /// Refuses when the timestamp or the snapshot held is expired.
+    /// Refuses when the current timestamp or snapshot has expired.
     pub(super) fn in_time(&self, at: Moment) -> Result<(), Error> {
         let set = &self.set;
         set.check_timestamp_expired(at).map_err(|error| Error::tuf(TIMESTAMP, &error))?;
@@ -99,7 +99,7 @@ impl Lower {
         self.files.get(name).map(Vec::as_slice)
     }
 
-    /// Whether the role's word is asked about this filter.
+    /// Whether the role decides about this filter.
     pub(super) fn concerns(&self, role: &str, name: &Name) -> bool {
         let speaking = self.documents.iter().filter(|document| document.namespace.covers(name));
         matches!(role, "root" | "timestamp" | "snapshot" | "targets")
@@ -125,8 +125,7 @@ fn document(
     let policy = Policy::from_json(bytes).map_err(|error| broken(error.to_string()))?;
     match policy.namespaces().iter().find(|pattern| !namespace.holds(pattern)) {
         Some(pattern) => Err(broken(format!(
-            "the document of {namespace} speaks of {:?}, which is not its own; say only what lies in \
-             {namespace}",
+            "the document of {namespace} covers {:?}, which is outside its namespace; it may only cover filters in {namespace}",
             pattern.as_str()
         ))),
         None => Ok(policy),

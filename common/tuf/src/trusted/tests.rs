@@ -13,7 +13,7 @@ use crate::{KeyChange, Role, Rule, Withdrawal};
 
 type Files = BTreeMap<String, Vec<u8>>;
 
-/// Asks the verifier of filters under the policies that are held.
+/// Verifies filters under the current policies.
 fn ask(
     node: &Trusted,
     name: &str,
@@ -41,7 +41,7 @@ fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
-/// What the file says, changed, with the signatures it had.
+/// The file with changed content and its old signatures.
 fn altered(files: &Files, file: &str, change: impl FnOnce(&mut Value)) -> Files {
     let mut files = files.clone();
     let mut value: Value = serde_json::from_slice(&files[file]).unwrap();
@@ -146,7 +146,7 @@ fn threshold_counts_distinct_keys_however_often_one_signs() {
     world.sign(&world.security[1..]);
     world.refresh(NOW);
     let files = world.files();
-    // One signature twice.
+    // The same signature twice.
     let twice = altered(&files, "targets.json", |value| {
         value["signatures"][1] = value["signatures"][0].clone();
     });
@@ -194,7 +194,7 @@ fn key_rotation_a_node_offline_for_two_rotations_catches_up() {
     assert_eq!(node.expires()[0].version, 1, "a root left out is not jumped over");
     assert_eq!(node.take(&files, NOW).unwrap(), Taken::New);
     assert_eq!(node.expires()[0].version, 3);
-    // A root whose signatures are of the first keys only.
+    // A root that only the first keys signed.
     let forged = altered(&files, "3.root.json", |value| {
         value["signed"]["expires"] = json!("2099-01-01T00:00:00Z");
     });
@@ -225,7 +225,7 @@ fn new_roots_stay_where_the_rest_is_withheld() {
     assert!(node.take(&withheld, NOW + 2).is_err());
     for node in [&node, &Trusted::open(&world.first_root(), &folder).unwrap()] {
         assert_eq!(node.expires()[0].version, 2);
-        assert_eq!(names(node), ["acme/*"], "what runs goes on");
+        assert_eq!(names(node), ["acme/*"], "what runs keeps running");
         let refused = node.fresh(&name("acme/a"), NOW + 2).unwrap_err();
         assert_eq!(refused.code, code::STALE);
         assert!(refused.rule.contains("root version 1"), "{refused}");
@@ -381,7 +381,7 @@ fn fast_forward_recovery_new_online_keys_reset_the_versions() {
         world.refresh(NOW);
     }
     node.take(&world.files(), NOW).unwrap();
-    // The owner has the state of before, and new keys.
+    // The owner has the previous state, and new keys.
     let next = key();
     for file in ["timestamp.json", "snapshot.json"] {
         std::fs::remove_file(world.folder.path().join("policy/metadata").join(file)).unwrap();
@@ -520,7 +520,7 @@ proptest! {
         let at = at % pinned.len();
         pinned[at] ^= 1 << bit;
         if let Ok(mut node) = Trusted::new(&pinned) {
-            // Only what no signature covers may have changed: a signature that is one too many, or space.
+            // Only what no signature covers may have changed: a surplus signature, or white space.
             files.insert("1.root.json".to_owned(), pinned);
             if node.take(&shared().1, NOW).is_ok() {
                 prop_assert_eq!(&said(&node), said_before);

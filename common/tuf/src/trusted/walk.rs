@@ -1,4 +1,4 @@
-//! The delegations: loading every role that is reached, and who may say what lies at a path.
+//! The delegations: loads every reachable role, and finds the role responsible for a path.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,18 +8,19 @@ use sigstore_tuf::{TargetFile, TrustedMetadataSet};
 use super::keys;
 use crate::Error;
 
-/// The role all delegations begin at.
+/// The role that all delegations start from.
 pub(super) const TARGETS: &str = "targets";
-/// Bounds the work of a refresh; each delegation is an edge.
+/// Most delegations; each is an edge. Bounds the work of a refresh.
 const MAX_DELEGATIONS: usize = 256;
-/// Bound the work of finding whose word counts: each path is held against the patterns of each delegation.
+/// Most patterns of a delegation. Bounds the search for the responsible role: each path is matched against
+/// the patterns of each delegation.
 const MAX_PATTERNS: usize = 16;
 const MAX_PATHS: usize = 1024;
 
-/// Verifies every delegated role that is reached from `targets` and returns their names. Their expiry is
-/// not checked: a namespace that let its time run out must not hold up the others.
+/// Verifies every delegated role that is reachable from `targets` and returns their names. Their expiry is
+/// not checked: an expired namespace must not affect others.
 ///
-/// A role reached twice must be signed as each of the two delegations asks.
+/// A role that is reached twice must be signed as each of the two delegations requires.
 pub(super) fn load(
     set: &mut TrustedMetadataSet,
     files: &BTreeMap<String, Vec<u8>>,
@@ -82,7 +83,7 @@ pub(super) fn paths<'a>(
     Ok(paths)
 }
 
-/// Whose word counts for a path.
+/// The role responsible for a path.
 pub(super) struct Found {
     /// The roles from `targets` to the one that lists it.
     pub(super) roles: Vec<String>,
@@ -96,8 +97,8 @@ impl Found {
     }
 }
 
-/// The first in the order of delegation (TUF §5.6.7) that lists a path. None when no role that lists it
-/// was given it.
+/// The first role in the order of delegation (TUF §5.6.7) that lists a path. `None` when no role that lists
+/// it was delegated the path.
 pub(super) fn responsible(set: &TrustedMetadataSet, path: &str) -> Result<Option<Found>, Error> {
     let mut visited = BTreeSet::new();
     let mut open = vec![vec![TARGETS.to_owned()]];

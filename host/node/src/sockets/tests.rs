@@ -217,13 +217,13 @@ fn a_certificate_that_does_not_work_never_replaces_one_that_does_in_a_listener_o
         ("expired at 2001", |source| {
             replace(source, &[PEER], |params| params.not_after = rcgen::date_time_ymd(2001, 1, 1));
         }),
-        ("does not count before 2999", |source| {
+        ("is not valid before 2999", |source| {
             replace(source, &[PEER], |params| params.not_before = rcgen::date_time_ymd(2999, 1, 1));
         }),
-        ("has to be for spiffe://test.example/ns/test/service/app", |source| {
+        ("must be for spiffe://test.example/ns/test/service/app", |source| {
             replace(source, &["spiffe://test.example/ns/test/service/other"], |_| {});
         }),
-        ("is not signed by an authority of", |source| {
+        ("is not signed by an authority in", |source| {
             let before = std::fs::read_to_string(source.path("ca.crt")).unwrap();
             replace(source, &[PEER], |_| {});
             std::fs::write(source.path("ca.crt"), before).unwrap();

@@ -63,7 +63,7 @@ pub enum KeysError {
         path: PathBuf,
     },
     /// The director's key is none.
-    #[error("{} is no key to sign with; remove it to have another made, and give proxies the new director.json", path.display())]
+    #[error("{} is not a private key; restore it, or remove it and start once with --make-new-keys, and give all proxies the new director.json", path.display())]
     Director {
         /// The file.
         path: PathBuf,
@@ -71,7 +71,7 @@ pub enum KeysError {
         source: tamis_trust::Error,
     },
     /// The log's key is none.
-    #[error("{} is no seed of 64 hexadecimal digits: a log whose key is lost begins anew, so restore it", path.display())]
+    #[error("{} is not a seed of 64 hexadecimal digits: without its key a log cannot continue, so restore it", path.display())]
     Log {
         /// The file.
         path: PathBuf,

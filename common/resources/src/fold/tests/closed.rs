@@ -1,5 +1,5 @@
-//! Whatever is wrong with a guard, what it was to guard is refused; whoever contradicts others does not win by a name, a
-//! file or a date.
+//! Whatever is wrong with a guard, requests that it should guard are refused; a contradicting document does
+//! not win by a name, a file or a date.
 
 use serde_json::json;
 
@@ -82,7 +82,7 @@ spec:
   config: { issuers: [{ jwks: { file: keys.json } }] }
 ";
 
-/// What a cold start makes of a text; none: it does not start.
+/// The result of a text at a cold start; `None`: the proxy does not start.
 fn cold(text: &str) -> Option<Folded> {
     let parsed = read("mesh.yaml", text);
     if parsed.lost {
@@ -243,7 +243,7 @@ fn whatever_is_wrong_with_a_guard_what_it_was_to_guard_is_refused() {
                 "{guard}\nspec: {{ targetRefs: [{{ kind: HTTPRoute, name: wide }}], filter: tamis/jwt, phase: authn, order: 11 }}\n---\n{guard}"
             ),
         ),
-        // Another in its place.
+        // Another attachment in its place.
         (
             "a tie",
             guard,
@@ -293,7 +293,7 @@ fn whatever_is_wrong_with_a_guard_what_it_was_to_guard_is_refused() {
         assert!(text.contains(from), "{name}: {from:?}");
         let Some(folded) = cold(&text.replacen(from, to, 1)) else { continue };
         let plan = folded.plan.unwrap();
-        // Whichever rule takes `/admin` now.
+        // Whichever rule now matches `/admin`.
         let serves = |route: &str| {
             let routes = plan.filters.iter().filter_map(|one| one.config["routes"].as_array());
             let of = routes.flatten().filter(|one| one["name"] == route);
@@ -354,7 +354,7 @@ spec: { parentRefs: [{ kind: Service, name: callee }], rules: [{ name: admin, ba
     assert!(guard.refused.is_some() && guard.scope.is_none());
 }
 
-/// A document of each kind that contradicts another: its text twice, with what differs.
+/// A document of each kind that contradicts another: its text twice, with the difference.
 fn contradictions() -> Vec<(&'static str, String, String, &'static str)> {
     let document = |kind: &str, name: &str, spec: serde_json::Value| {
         let api = match kind {
@@ -517,7 +517,7 @@ fn no_date_that_an_author_writes_decides_between_namespaces() {
 #[test]
 fn rules_across_fields_of_a_route_are_refused_and_its_other_rules_serve() {
     let rows: &[(&str, &str)] = &[
-        // What it matches: the whole route is answered with 500.
+        // Faults in matches: the whole route responds 500.
         ("matches: [{ path: { value: foo } }]", "path/value"),
         ("matches: [{ path: { value: //a } }]", "path/value"),
         ("matches: [{ path: { type: Exact, value: /a//b } }]", "path/value"),
@@ -534,7 +534,7 @@ fn rules_across_fields_of_a_route_are_refused_and_its_other_rules_serve() {
             "matches: [{ queryParams: [{ name: a, value: a }, { name: a, value: b }] }]",
             "queryParams/1",
         ),
-        // What it does: that rule alone is.
+        // Faults in actions: only that rule responds 500.
         (
             "matches: [{ path: { type: Exact, value: /a } }], filters: [{ type: URLRewrite, urlRewrite: { path: { type: ReplacePrefixMatch, replacePrefixMatch: /b } } }], B",
             "path/type",
