@@ -1,4 +1,4 @@
-//! Blobs: bytes named by their digest, visible only whole.
+//! Blobs: bytes named by their digest, visible only when complete.
 
 use std::ops::Range;
 use std::path::Path;
@@ -29,29 +29,32 @@ enum Storage {
 pub struct Stored {
     /// Its name.
     pub digest: BlobDigest,
-    /// Its bytes.
+    /// Its size in bytes.
     pub size: u64,
     /// When it was last put or finished, in milliseconds since the Unix epoch by the storage's clock.
     pub written_ms: u64,
 }
 
 impl Blobs {
-    /// Blobs as files of `folder`: `blobs/ALGORITHM/XX/DIGITS`, uploads in `uploads/`. Other processes may use it.
+    /// Blobs as files in `folder`: `blobs/ALGORITHM/XX/DIGITS`, uploads in `uploads/`. Other processes may
+    /// use the folder too.
     ///
     /// # Errors
-    /// [`BlobError::Storage`] when the folders cannot be made.
+    /// [`BlobError::Storage`] when the folders cannot be created.
     pub async fn files(folder: &Path) -> Result<Self, BlobError> {
         Ok(Self { storage: Storage::Files(files::Files::open(folder).await?) })
     }
 
-    /// Blobs as objects of a bucket, below the prefix of `url` (`s3://BUCKET/PREFIX`). The store must know conditional
-    /// puts (`If-None-Match`); a lifecycle rule should expire incomplete multipart uploads, which a crash may leave.
+    /// Blobs as objects of a bucket, below the prefix of `url` (`s3://BUCKET/PREFIX`). The store must
+    /// support conditional puts (`If-None-Match`); a lifecycle rule should expire incomplete multipart
+    /// uploads, which a crash may leave.
     ///
-    /// The options are named as in `object_store`, such as `aws_endpoint`, `aws_region`, `aws_access_key_id`,
-    /// `aws_secret_access_key`, `allow_http`. Nothing is read from the environment, and nothing is asked of the store yet.
+    /// The options are named as in `object_store`, such as `aws_endpoint`, `aws_region`,
+    /// `aws_access_key_id`, `aws_secret_access_key`, `allow_http`. Nothing is read from the environment,
+    /// and no request is sent yet.
     ///
     /// # Errors
-    /// [`BlobError::Address`] for another kind of address or an option there is none of.
+    /// [`BlobError::Address`] for another kind of address or an unknown option.
     pub async fn objects(
         url: &str,
         options: impl IntoIterator<Item = (String, String)>,
@@ -59,8 +62,8 @@ impl Blobs {
         Ok(Self { storage: Storage::Objects(objects::Objects::open(url, options)?) })
     }
 
-    /// Whether the storage answers, and takes what is written to it; asked once, before anything depends on it. Nothing is
-    /// left behind.
+    /// Checks that the storage responds and can be written to, before anything depends on it. Leaves
+    /// nothing behind.
     ///
     /// # Errors
     /// [`BlobError::Storage`].
@@ -69,7 +72,7 @@ impl Blobs {
         self.cancel(&upload).await
     }
 
-    /// Begins an upload of no bytes.
+    /// Begins an empty upload.
     ///
     /// # Errors
     /// [`BlobError::Storage`].
@@ -80,7 +83,7 @@ impl Blobs {
         }
     }
 
-    /// How many bytes the upload has: where the next chunk begins.
+    /// The size of the upload in bytes: where the next chunk begins.
     ///
     /// # Errors
     /// [`BlobError::UnknownUpload`], [`BlobError::Storage`].
@@ -93,7 +96,8 @@ impl Blobs {
 
     /// Appends a chunk that begins at `offset` and returns the upload's new size.
     ///
-    /// After a failure, ask for [`Blobs::size`] and go on from there: a part of the chunk may have been kept.
+    /// After a failure, call [`Blobs::size`] and continue from there: a part of the chunk may have been
+    /// stored.
     ///
     /// # Errors
     /// [`BlobError::OutOfOrder`] unless the upload ends at `offset`; [`BlobError::UnknownUpload`];
@@ -110,11 +114,12 @@ impl Blobs {
         }
     }
 
-    /// Makes the upload a blob, if its bytes have the digest, and returns its size. Durable when it returns; the upload
-    /// is gone then. Finishing what is stored already is fine and makes it young again for [`Blobs::older_than`].
+    /// Turns the upload into a blob if its bytes have the digest, and returns its size. Durable when it
+    /// returns; the upload is then gone. Finishing a blob that exists already succeeds and renews its age
+    /// for [`Blobs::older_than`].
     ///
     /// # Errors
-    /// [`BlobError::DigestMismatch`], after which the upload is still there; [`BlobError::UnknownUpload`];
+    /// [`BlobError::DigestMismatch`], after which the upload still exists; [`BlobError::UnknownUpload`];
     /// [`BlobError::Storage`].
     pub async fn finish(&self, upload: &UploadId, digest: &BlobDigest) -> Result<u64, BlobError> {
         match &self.storage {
@@ -123,7 +128,7 @@ impl Blobs {
         }
     }
 
-    /// Throws an upload away.
+    /// Deletes an upload.
     ///
     /// # Errors
     /// [`BlobError::UnknownUpload`], [`BlobError::Storage`].
@@ -134,10 +139,10 @@ impl Blobs {
         }
     }
 
-    /// Stores bytes at once. Durable when it returns. Storing what is there already makes it young again.
+    /// Stores bytes at once. Durable when it returns. Storing an existing blob renews its age.
     ///
     /// # Errors
-    /// [`BlobError::DigestMismatch`] when the bytes are not of this digest; [`BlobError::Storage`].
+    /// [`BlobError::DigestMismatch`] when the bytes do not have this digest; [`BlobError::Storage`].
     pub async fn put(&self, digest: &BlobDigest, bytes: Bytes) -> Result<(), BlobError> {
         verify(digest, &bytes)?;
         match &self.storage {
@@ -146,7 +151,7 @@ impl Blobs {
         }
     }
 
-    /// The blob's size; none: it is not here.
+    /// The blob's size; `None` when it does not exist.
     ///
     /// # Errors
     /// [`BlobError::Storage`].
@@ -157,11 +162,11 @@ impl Blobs {
         }
     }
 
-    /// The blob's bytes, or those of `range` (its end not included; an end behind the blob's is the blob's), as they come
-    /// from storage: whoever relies on them hashes them, as [`Blobs::read`] does.
+    /// The blob's bytes, or those of `range` (end exclusive; an end beyond the blob's is the blob's), as
+    /// they come from storage: a caller that relies on them hashes them, as [`Blobs::read`] does.
     ///
     /// # Errors
-    /// [`BlobError::NotFound`]; [`BlobError::Range`] when the range is empty or begins behind the end;
+    /// [`BlobError::NotFound`]; [`BlobError::Range`] when the range is empty or begins beyond the end;
     /// [`BlobError::Storage`], also within the stream.
     pub async fn get(
         &self,
@@ -174,7 +179,7 @@ impl Blobs {
         }
     }
 
-    /// The whole blob, hashed again, so that damage in storage is never handed on. Holds at most `limit` bytes.
+    /// The whole blob, hashed again, so that damage in storage is detected. Holds at most `limit` bytes.
     ///
     /// # Errors
     /// [`BlobError::NotFound`], [`BlobError::TooLarge`], [`BlobError::Corrupt`], [`BlobError::Storage`].
@@ -188,7 +193,7 @@ impl Blobs {
         let mut bytes = BytesMut::new();
         while let Some(chunk) = stream.try_next().await? {
             bytes.extend_from_slice(&chunk);
-            // A file that grew since is damaged, and must not grow in memory either.
+            // A file that has grown since is damaged, and must not grow in memory either.
             if length(&bytes) > limit {
                 return Err(BlobError::Corrupt(digest.clone()));
             }
@@ -197,7 +202,7 @@ impl Blobs {
         Ok(bytes.freeze())
     }
 
-    /// Removes the blob. One that is not here is removed already.
+    /// Deletes the blob. Deleting a missing blob succeeds.
     ///
     /// # Errors
     /// [`BlobError::Storage`].
@@ -208,8 +213,8 @@ impl Blobs {
         }
     }
 
-    /// The blobs last written before `before_ms` (milliseconds since the Unix epoch), sorted by digest: what garbage
-    /// collection may look at. Costs a look at every blob.
+    /// The blobs last written before `before_ms` (milliseconds since the Unix epoch), sorted by digest: the
+    /// candidates for garbage collection. Reads the metadata of every blob.
     ///
     /// # Errors
     /// [`BlobError::Storage`].
@@ -222,8 +227,8 @@ impl Blobs {
         Ok(stored)
     }
 
-    /// The uploads that got no bytes since `before_ms` (milliseconds since the Unix epoch), sorted; also what a crash
-    /// left of a [`Blobs::put`]. To be cancelled by garbage collection.
+    /// The uploads without new bytes since `before_ms` (milliseconds since the Unix epoch), sorted,
+    /// including leftovers of a crash during [`Blobs::put`]. Garbage collection cancels them.
     ///
     /// # Errors
     /// [`BlobError::Storage`].
@@ -250,7 +255,7 @@ fn same(expected: &BlobDigest, actual: BlobDigest) -> Result<(), BlobError> {
     Err(BlobError::DigestMismatch { expected: expected.clone(), actual })
 }
 
-/// The part of a blob of `size` bytes that was asked for.
+/// The requested part of a blob of `size` bytes.
 fn within(range: Option<Range<u64>>, size: u64) -> Result<Range<u64>, BlobError> {
     let Some(Range { start, end }) = range else { return Ok(0..size) };
     if start >= size || end <= start {

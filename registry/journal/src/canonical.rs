@@ -1,15 +1,15 @@
-//! One spelling for each JSON value: no white space, the keys of every object sorted by their UTF-8 bytes, strings and
-//! numbers as `serde_json` writes them.
+//! One encoding for each JSON value: no white space, the keys of every object sorted by their UTF-8 bytes,
+//! strings and numbers as `serde_json` writes them.
 
 use serde_json::Value;
 
-/// Deeper values are refused: parsing them again would be refused too.
+/// Deeper values are refused: parsing them again would fail too.
 const MAX_DEPTH: usize = 64;
 
-/// The canonical text, or the rule the value breaks and the way out.
+/// The canonical text, or the rule that the value breaks and the way out.
 ///
-/// A value that does not come back from its text (some fractions lose their last bit) is refused: its hash would not
-/// hold after it was read.
+/// A value that its text does not reproduce (some fractions lose their last bit) is refused: its hash would
+/// no longer match after reading.
 pub(crate) fn text(value: &Value) -> Result<String, &'static str> {
     let mut text = String::new();
     write(value, MAX_DEPTH, &mut text)?;
@@ -19,7 +19,7 @@ pub(crate) fn text(value: &Value) -> Result<String, &'static str> {
     }
 }
 
-/// The value of a text that is canonical; none for any other spelling.
+/// The value of a canonical text; `None` for any other encoding.
 pub(crate) fn parse(text_given: &str) -> Option<Value> {
     let value = serde_json::from_str(text_given).ok()?;
     (text(&value).ok()? == text_given).then_some(value)

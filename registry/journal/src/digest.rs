@@ -1,4 +1,4 @@
-//! Digests that name blobs, and hashing while bytes pass.
+//! Digests that name blobs, and incremental hashing.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,7 +18,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// How a digest begins.
+    /// The prefix of a digest.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -38,9 +38,9 @@ impl Algorithm {
     pub(crate) const ALL: [Self; 2] = [Self::Sha256, Self::Sha512];
 }
 
-/// `sha256:` and 64 or `sha512:` and 128 lower-case hex digits. As a string in JSON.
+/// `sha256:` and 64 or `sha512:` and 128 lower-case hex digits. A string in JSON.
 ///
-/// Made of nothing else, it is safe as part of a path.
+/// With these characters only, it is safe as part of a path.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlobDigest {
     algorithm: Algorithm,
@@ -75,18 +75,18 @@ impl BlobDigest {
         self.algorithm
     }
 
-    /// The hex digits behind the colon.
+    /// The hex digits after the colon.
     #[must_use]
     pub fn encoded(&self) -> &str {
         &self.encoded
     }
 
-    /// The first two digits: blobs are spread over folders by them.
+    /// The first two digits, by which blobs are spread over folders.
     pub(crate) fn spread(&self) -> &str {
         self.encoded.get(..2).unwrap_or_default()
     }
 
-    /// Something to pass the bytes through that ought to have this digest.
+    /// A hasher for bytes that should have this digest.
     #[must_use]
     pub fn hasher(&self) -> Hasher {
         Hasher::new(self.algorithm)
@@ -125,7 +125,7 @@ impl<'de> Deserialize<'de> for BlobDigest {
     }
 }
 
-/// Hashes bytes as they pass.
+/// Hashes bytes incrementally.
 #[derive(Clone)]
 pub struct Hasher {
     algorithm: Algorithm,
@@ -133,7 +133,7 @@ pub struct Hasher {
 }
 
 impl Hasher {
-    /// One that has seen nothing.
+    /// A hasher without any bytes yet.
     #[must_use]
     pub fn new(algorithm: Algorithm) -> Self {
         let function = match algorithm {
@@ -143,12 +143,12 @@ impl Hasher {
         Self { algorithm, context: Context::new(function) }
     }
 
-    /// Takes the next bytes in.
+    /// Adds bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.context.update(bytes);
     }
 
-    /// The digest of all that passed.
+    /// The digest of all bytes.
     #[must_use]
     pub fn finish(self) -> BlobDigest {
         let encoded = hex::encode(self.context.finish().as_ref());

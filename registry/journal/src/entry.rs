@@ -1,64 +1,64 @@
-//! Records and entries: what is written, and what it is in its place.
+//! Records and entries: what a writer submits, and what it becomes in the journal.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{Hash, JournalError, canonical};
 
-/// What an entry's canonical bytes may have at most (C2SP tlog-tiles: the length of an entry is a 16-bit number).
+/// Most canonical bytes of an entry (C2SP tlog-tiles: the length of an entry is a 16-bit number).
 pub const MAX_ENTRY_BYTES: usize = 65_535;
-/// What a kind may have at most, in bytes.
+/// Longest kind in bytes.
 pub const MAX_KIND_BYTES: usize = 64;
-/// What an actor's name may have at most, in bytes.
+/// Longest name of an actor in bytes.
 pub const MAX_ACTOR_BYTES: usize = 1_024;
 
-/// What somebody wants written.
+/// Content to write to the journal.
 ///
-/// The journal knows no kinds: whoever writes one owns its meaning, and folds ignore kinds they do not know.
+/// The journal knows no kinds: their writers define them, and readers ignore kinds that they do not know.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// What happened, in kebab case: lower-case letters and digits in words joined by single `-`, a letter first, at
-    /// most [`MAX_KIND_BYTES`].
+    /// What happened, in kebab case: lower-case letters and digits in words joined by single `-`, a letter
+    /// first, at most [`MAX_KIND_BYTES`].
     pub kind: String,
-    /// All about it. Large things are blobs, named here by their digests.
+    /// The content. Large things are blobs, named here by their digests.
     pub body: Value,
 }
 
-/// A record in its place.
+/// A record at its place in the journal.
 ///
-/// Its canonical bytes are the JSON object of `actor`, `body`, `kind`, `revision` and `time_ms`, keys sorted by their
-/// UTF-8 bytes at every depth, without white space. `hash` is [`Hash::link`] of `previous` and the [`Hash::leaf`] of
-/// these bytes.
+/// Its canonical bytes are the JSON object of `actor`, `body`, `kind`, `revision` and `time_ms`, keys
+/// sorted by their UTF-8 bytes at every depth, without white space. `hash` is [`Hash::link`] of `previous`
+/// and the [`Hash::leaf`] of these bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// Its place: 1 for the first, without gaps.
     pub revision: u64,
-    /// Milliseconds since the Unix epoch, never less than the entry before has.
+    /// Milliseconds since the Unix epoch, never less than in the previous entry.
     pub time_ms: u64,
     /// Who wrote it.
     pub actor: String,
     /// What was written.
     pub record: Record,
-    /// The hash of the entry before; [`Hash::ZERO`] for the first.
+    /// The hash of the previous entry; [`Hash::ZERO`] for the first.
     pub previous: Hash,
     /// The hash of this entry and, through the links, of all before it.
     pub hash: Hash,
 }
 
-/// Where the journal ends.
+/// The end of the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Head {
-    /// The last entry's revision; 0: the journal is empty.
+    /// The last entry's revision; 0 when the journal is empty.
     pub revision: u64,
     /// The last entry's hash; [`Hash::ZERO`] when the journal is empty.
     pub hash: Hash,
 }
 
 impl Entry {
-    /// The bytes that the entry's leaf is the hash of, at most [`MAX_ENTRY_BYTES`] for what the journal accepts.
+    /// The bytes whose hash is the entry's leaf, at most [`MAX_ENTRY_BYTES`] for accepted entries.
     ///
     /// # Errors
-    /// [`JournalError::Body`] for a body that has no canonical form; the journal holds none.
+    /// [`JournalError::Body`] for a body without a canonical form; the journal contains none.
     pub fn canonical(&self) -> Result<Vec<u8>, JournalError> {
         let body = body_text(&self.record)?;
         Ok(canonical_bytes(self, &body))
@@ -73,14 +73,14 @@ impl Entry {
     }
 }
 
-/// An entry and its body's canonical text, which is what storage holds.
+/// An entry and its body's canonical text, as stored.
 #[derive(Debug)]
 pub(crate) struct Written {
     pub(crate) entry: Entry,
     pub(crate) body: String,
 }
 
-/// Where the next entry goes: behind which, and not before when.
+/// The place of the next entry: after which revision, and not before which time.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Tail {
     pub(crate) head: Head,
@@ -109,14 +109,14 @@ pub(crate) fn check(actor: &str, records: &[Record]) -> Result<Vec<Checked>, Jou
     checked.collect()
 }
 
-/// Puts records behind the tail, one after another.
+/// Places records after the tail, one after another.
 pub(crate) fn place(
     mut tail: Tail,
     time_ms: u64,
     actor: &str,
     records: &[Checked],
 ) -> Result<Vec<Written>, JournalError> {
-    // A clock that went back must not make the journal go back.
+    // If the clock goes back, the journal must not.
     let time_ms = time_ms.max(tail.time_ms);
     let mut written = Vec::with_capacity(records.len());
     for Checked { record, body } in records {
@@ -141,7 +141,7 @@ pub(crate) fn place(
     Ok(written)
 }
 
-/// A row as storage has it, believed in nothing.
+/// A row as read from storage, not trusted yet.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) revision: i64,
@@ -154,7 +154,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// The entry, if it still hashes to its own hash.
+    /// The entry, if it has the hash in its row.
     pub(crate) fn entry(self) -> Result<Entry, JournalError> {
         let revision = u64::try_from(self.revision).unwrap_or(0);
         let tampered = |what| JournalError::Tampered { revision, what };
@@ -162,9 +162,9 @@ impl Row {
         let body = canonical::parse(&self.body)
             .ok_or_else(|| tampered("its body is not canonical JSON"))?;
         let hash = |bytes: Vec<u8>| bytes.try_into().map(Hash);
-        let previous =
-            hash(self.previous).map_err(|_| tampered("its link to the entry before is no hash"))?;
-        let hash = hash(self.hash).map_err(|_| tampered("its hash is no hash"))?;
+        let previous = hash(self.previous)
+            .map_err(|_| tampered("its link to the previous entry is not a hash"))?;
+        let hash = hash(self.hash).map_err(|_| tampered("its hash is not a hash"))?;
         let record = Record { kind: self.kind, body };
         let entry = Entry { revision, time_ms, actor: self.actor, record, previous, hash };
         let bytes = canonical_bytes(&entry, &self.body);
@@ -180,7 +180,7 @@ fn body_text(record: &Record) -> Result<String, JournalError> {
         .map_err(|reason| JournalError::Body { kind: shown(&record.kind), reason })
 }
 
-/// The keys are in their order here, so only the body needs sorting, which happened.
+/// The keys are in order here, so only the body needed sorting, which is done.
 fn canonical_bytes(entry: &Entry, body: &str) -> Vec<u8> {
     let string = |text: &str| Value::from(text).to_string();
     format!(

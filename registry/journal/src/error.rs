@@ -1,4 +1,4 @@
-//! What can go wrong, with the evidence and the way out.
+//! Errors, with the evidence and the way out.
 
 use std::error::Error as StdError;
 
@@ -6,16 +6,16 @@ use thiserror::Error;
 
 use crate::{BlobDigest, Head, UploadId};
 
-/// What a library or the system said.
+/// The error of a library or of the system.
 pub(crate) type Source = Box<dyn StdError + Send + Sync>;
 
-/// Why the journal did not do what it was asked.
+/// Why an operation on the journal failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum JournalError {
-    /// Somebody else wrote first: nothing was written.
+    /// Another writer was first: nothing was written.
     #[error(
-        "the journal is at revision {} by now, not where the caller expected it; read on from there and decide again",
+        "the journal is at revision {} and not where the caller expected it; read the new entries and decide again",
         head.revision
     )]
     Conflict {
@@ -52,22 +52,23 @@ pub enum JournalError {
     /// A time is beyond what storage can hold.
     #[error("time {0} ms is later than storage can hold (2^63 - 1)")]
     Time(u64),
-    /// An entry is not what was written.
+    /// An entry differs from what was written.
     #[error(
         "revision {revision} of the journal was tampered with: {what}; restore the journal from a copy that passes its check"
     )]
     Tampered {
-        /// The first revision that does not hold.
+        /// The first revision that fails the check.
         revision: u64,
-        /// What does not hold.
+        /// What fails.
         what: &'static str,
     },
-    /// Storage failed. Of an append it may be unknown whether it happened: read the head before trying again.
+    /// Storage failed. After a failed append it may be unknown whether it happened: read the head before
+    /// trying again.
     #[error("the journal could not {act}")]
     Storage {
-        /// What was tried.
+        /// The operation that failed.
         act: &'static str,
-        /// What storage said.
+        /// The error of the storage.
         source: Source,
     },
 }
@@ -82,22 +83,22 @@ impl JournalError {
     }
 }
 
-/// Why the blobs did not do what they were asked.
+/// Why an operation on blobs failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BlobError {
-    /// Text is no digest.
+    /// A text is not a digest.
     #[error(
         "digest {0:?} is neither \"sha256:\" with 64 nor \"sha512:\" with 128 lower-case hex digits"
     )]
     Digest(String),
-    /// Text is no upload id.
+    /// A text is not an upload id.
     #[error("upload id {0:?} is not 64 lower-case hex digits")]
     UploadId(String),
-    /// There is no blob of this digest.
+    /// There is no blob with this digest.
     #[error("there is no blob {0}")]
     NotFound(BlobDigest),
-    /// There is no such upload: never begun, finished, or cancelled.
+    /// There is no such upload: it never began, was finished, or was cancelled.
     #[error("there is no upload {0}; begin a new one")]
     UnknownUpload(UploadId),
     /// A chunk does not begin where the upload ends. Nothing was written.
@@ -106,32 +107,32 @@ pub enum BlobError {
         /// Where the next chunk must begin.
         expected: u64,
     },
-    /// The bytes are not of the digest they were said to have. No blob was made.
+    /// The bytes do not have the stated digest. No blob was made.
     #[error("the bytes have the digest {actual}, not {expected}; send them again")]
     DigestMismatch {
-        /// What the caller said.
+        /// The stated digest.
         expected: BlobDigest,
-        /// What the bytes have.
+        /// The actual digest.
         actual: BlobDigest,
     },
-    /// A range begins behind the blob's end, or ends before it begins.
+    /// A range begins beyond the blob's end, or ends before it begins.
     #[error("the range {start}..{end} is not within the blob's {size} bytes")]
     Range {
-        /// The first byte wanted.
+        /// The first requested byte.
         start: u64,
-        /// The byte behind the last one wanted.
+        /// The byte after the last requested one.
         end: u64,
-        /// What the blob has.
+        /// The size of the blob.
         size: u64,
     },
-    /// A blob is larger than the caller is willing to hold.
+    /// A blob is larger than the caller accepts.
     #[error("the blob {digest} has {size} bytes, more than the limit of {limit}")]
     TooLarge {
         /// Which blob.
         digest: BlobDigest,
-        /// What it has.
+        /// Its size.
         size: u64,
-        /// What the caller takes.
+        /// The caller's limit.
         limit: u64,
     },
     /// A stored blob no longer has its digest.
@@ -150,9 +151,9 @@ pub enum BlobError {
     /// Storage failed.
     #[error("the blob store could not {act}")]
     Storage {
-        /// What was tried.
+        /// The operation that failed.
         act: &'static str,
-        /// What storage said.
+        /// The error of the storage.
         source: Source,
     },
 }

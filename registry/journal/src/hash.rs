@@ -8,15 +8,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::hex;
 
-/// A SHA-256 value. Written as 64 lower-case hex digits, in JSON as well.
+/// A SHA-256 value, written as 64 lower-case hex digits, also in JSON.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Hash(pub [u8; 32]);
 
 impl Hash {
-    /// What the first entry follows, and the hash of an empty journal's head.
+    /// The link of the first entry, and the hash of an empty journal's head.
     pub const ZERO: Self = Self([0; 32]);
 
-    /// The hash of bytes as they are.
+    /// The hash of bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         sha256(&[bytes])
@@ -34,8 +34,8 @@ impl Hash {
         sha256(&[&[1], &left.0, &right.0])
     }
 
-    /// `SHA-256(0x02 || previous || leaf)`, the hash of an entry. The prefix keeps links apart from RFC 6962's leaves
-    /// and nodes, so that no link can be passed off as part of the tree.
+    /// `SHA-256(0x02 || previous || leaf)`, the hash of an entry. The prefix differs from RFC 6962's leaves
+    /// and nodes, so that no link can pass as part of the tree.
     #[must_use]
     pub fn link(previous: &Self, leaf: &Self) -> Self {
         sha256(&[&[2], &previous.0, &leaf.0])

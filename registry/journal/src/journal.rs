@@ -1,4 +1,4 @@
-//! The journal: append, read, wait, check; the same promises on SQLite and on PostgreSQL.
+//! The journal: append, read, wait, check; with the same promises on SQLite and on PostgreSQL.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,17 +9,18 @@ use crate::{Entry, Hash, Head, JournalError, Record};
 mod postgres;
 mod sqlite;
 
-/// How many entries one [`Journal::read`] hands out at most.
+/// Most entries that one [`Journal::read`] returns.
 pub const MAX_READ: usize = 10_000;
 
-/// How long [`Journal::wait`] sleeps at most between two looks: a doorbell that did not ring costs this much.
+/// Longest sleep of [`Journal::wait`] between two checks, which is the delay after a lost notification.
 const POLL: Duration = Duration::from_secs(1);
-/// How many entries [`Journal::check`] holds at a time.
+/// Entries that [`Journal::check`] holds at a time.
 const CHECK_PAGE: usize = 1_000;
 
 /// An append-only sequence of entries with one total order. A clone is another handle on the same journal.
 ///
-/// Readers see entries in the order of their revisions and never skip one: when an entry is visible, so is all before it.
+/// Readers see entries in the order of their revisions and never skip one: when an entry is visible, all
+/// before it are too.
 #[derive(Debug, Clone)]
 pub struct Journal {
     storage: Storage,
@@ -32,39 +33,41 @@ enum Storage {
 }
 
 impl Journal {
-    /// Opens the journal in `folder`, or begins one there (`journal.sqlite`). Other processes may have it open.
+    /// Opens or creates the journal in `folder` (`journal.sqlite`). Other processes may have it open.
     ///
-    /// What was appended survives a loss of power: WAL with `synchronous=FULL`.
+    /// Appended entries survive a loss of power: WAL with `synchronous=FULL`.
     ///
     /// # Errors
-    /// [`JournalError::Storage`] when the folder or the file cannot be made or opened.
+    /// [`JournalError::Storage`] when the folder or the file cannot be created or opened.
     pub async fn sqlite(folder: &Path) -> Result<Self, JournalError> {
         Ok(Self { storage: Storage::Sqlite(sqlite::Sqlite::open(folder).await?) })
     }
 
-    /// Opens the journal of a PostgreSQL database (the table `journal` of its first schema), or begins one there. Any
-    /// number of servers may have it open; a lost connection is made again.
+    /// Opens or creates the journal in a PostgreSQL database (the table `journal` of its first schema). Any
+    /// number of servers may have it open; a lost connection is opened again.
     ///
-    /// `url` is a connection string of libpq, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`. TLS is not spoken: reach the
-    /// server over loopback, a Unix socket or a mesh that encrypts. A server that does not answer for 20 seconds is given up
-    /// unless the address sets `connect_timeout` and `tcp_user_timeout`. Behind a pooler it must be one that pools sessions.
+    /// `url` is a connection string of libpq, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`. TLS is not
+    /// supported: reach the server over loopback, a Unix socket or an encrypted network. A server that does
+    /// not respond for 20 seconds counts as lost, unless the address sets `connect_timeout` and
+    /// `tcp_user_timeout`. A connection pooler must pool sessions.
     ///
     /// # Errors
-    /// [`JournalError::Storage`] when the server cannot be reached or the table cannot be made.
+    /// [`JournalError::Storage`] when the server cannot be reached or the table cannot be created.
     pub async fn postgres(url: &str) -> Result<Self, JournalError> {
         Ok(Self { storage: Storage::Postgres(postgres::Postgres::open(url).await?) })
     }
 
     /// Appends all records or none and returns the new head. Durable when it returns.
     ///
-    /// With `expect`, only if the head is still at that revision. `time_ms` is milliseconds since the Unix epoch; a time
-    /// before that of the last entry counts as that one. No records: only `expect` is compared. A future dropped before it
-    /// returned may or may not have appended.
+    /// With `expect`, only if the head is still at that revision. `time_ms` is milliseconds since the Unix
+    /// epoch; a time before that of the last entry is replaced by it. Without records, only `expect` is
+    /// compared. If the future is dropped before it returns, the append may or may not have happened.
     ///
     /// # Errors
-    /// [`JournalError::Conflict`] when the head is elsewhere; [`JournalError::Kind`], [`JournalError::Actor`],
-    /// [`JournalError::Body`], [`JournalError::TooLarge`] and [`JournalError::Time`] for what cannot be written;
-    /// [`JournalError::Storage`], after which it may be unknown whether the append happened.
+    /// [`JournalError::Conflict`] when the head is elsewhere; [`JournalError::Kind`],
+    /// [`JournalError::Actor`], [`JournalError::Body`], [`JournalError::TooLarge`] and
+    /// [`JournalError::Time`] for invalid records; [`JournalError::Storage`], after which it may be unknown
+    /// whether the append happened.
     pub async fn append(
         &self,
         expect: Option<u64>,
@@ -83,10 +86,11 @@ impl Journal {
         }
     }
 
-    /// The entries behind revision `after`, in order, at most `limit` and [`MAX_READ`]. Empty: there are none yet.
+    /// The entries after revision `after`, in order, at most `limit` and [`MAX_READ`]. Empty when there are
+    /// none yet.
     ///
     /// # Errors
-    /// [`JournalError::Tampered`] for an entry that does not have its hash; [`JournalError::Storage`].
+    /// [`JournalError::Tampered`] for an entry that does not match its hash; [`JournalError::Storage`].
     pub async fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, JournalError> {
         let limit = limit.min(MAX_READ);
         let rows = match &self.storage {
@@ -105,10 +109,10 @@ impl Journal {
         Ok(entries)
     }
 
-    /// Where the journal ends.
+    /// The end of the journal.
     ///
     /// # Errors
-    /// [`JournalError::Tampered`] when the last row is no entry; [`JournalError::Storage`].
+    /// [`JournalError::Tampered`] when the last row is not an entry; [`JournalError::Storage`].
     pub async fn head(&self) -> Result<Head, JournalError> {
         match &self.storage {
             Storage::Sqlite(sqlite) => sqlite.head().await,
@@ -116,7 +120,8 @@ impl Journal {
         }
     }
 
-    /// Returns when the head may have passed `after`, at once if it has. May return early: look and wait again.
+    /// Returns when the head may have passed `after`, at once if it has. May return early: check and wait
+    /// again.
     ///
     /// Cancel-safe.
     ///
@@ -124,7 +129,7 @@ impl Journal {
     /// As [`Journal::head`].
     pub async fn wait(&self, after: u64) -> Result<(), JournalError> {
         loop {
-            // The bell is taken before the look: an append between look and sleep rings it.
+            // Subscribed before the check: an append between check and sleep still notifies.
             let mut bell = match &self.storage {
                 Storage::Sqlite(sqlite) => sqlite.bell(),
                 Storage::Postgres(postgres) => postgres.bell(),
@@ -132,17 +137,18 @@ impl Journal {
             if self.head().await?.revision > after {
                 return Ok(());
             }
-            // Silence is no news: another process may have appended, so look again all the same.
+            // Without a notification another process may still have appended, so check again.
             let _ = tokio::time::timeout(POLL, bell.changed()).await;
         }
     }
 
-    /// Recomputes every hash from the first entry on and returns the head they lead to.
+    /// Recomputes every hash from the first entry on and returns the resulting head.
     ///
-    /// An end cut off cannot be seen from the rest: compare the head with a checkpoint somebody else kept.
+    /// Truncation cannot be detected from the journal alone: compare the head with a checkpoint kept
+    /// elsewhere.
     ///
     /// # Errors
-    /// [`JournalError::Tampered`] with the first revision that does not hold; [`JournalError::Storage`].
+    /// [`JournalError::Tampered`] with the first revision that fails; [`JournalError::Storage`].
     pub async fn check(&self) -> Result<Head, JournalError> {
         let mut tail = Tail::default();
         loop {
@@ -154,7 +160,7 @@ impl Journal {
                 tail = follow(&tail, &entry)?;
             }
         }
-        // Rows that no reading from the start would meet.
+        // Rows that reading from the start would not reach.
         let head = self.head().await?;
         if head.revision < tail.head.revision {
             return Err(missing(head.revision.saturating_add(1)));
@@ -167,14 +173,14 @@ fn missing(revision: u64) -> JournalError {
     JournalError::Tampered { revision, what: "it is missing" }
 }
 
-/// The tail behind `entry`, if the entry belongs there.
+/// The tail after `entry`, if the entry follows the given tail.
 fn follow(tail: &Tail, entry: &Entry) -> Result<Tail, JournalError> {
     let tampered = |what| JournalError::Tampered { revision: entry.revision, what };
     if entry.previous != tail.head.hash {
-        return Err(tampered("it does not link to the entry before"));
+        return Err(tampered("it does not link to the previous entry"));
     }
     if entry.time_ms < tail.time_ms {
-        return Err(tampered("it is earlier than the entry before"));
+        return Err(tampered("it is earlier than the previous entry"));
     }
     Ok(Tail { head: Head { revision: entry.revision, hash: entry.hash }, time_ms: entry.time_ms })
 }
@@ -189,7 +195,7 @@ struct Append {
 }
 
 impl Append {
-    /// What to write behind `tail`, or why not.
+    /// What to write after `tail`, or why not.
     fn place(&self, tail: Tail) -> Result<Vec<crate::entry::Written>, JournalError> {
         if self.expect.is_some_and(|expect| expect != tail.head.revision) {
             return Err(JournalError::Conflict { head: tail.head });
@@ -198,7 +204,7 @@ impl Append {
     }
 }
 
-/// The tail that a last row's columns say.
+/// The tail described by the columns of the last row.
 fn tail(revision: i64, time_ms: i64, hash: Vec<u8>) -> Result<Tail, JournalError> {
     let found = u64::try_from(revision).ok().zip(u64::try_from(time_ms).ok());
     let hash = hash.try_into().ok().map(Hash);
@@ -208,7 +214,7 @@ fn tail(revision: i64, time_ms: i64, hash: Vec<u8>) -> Result<Tail, JournalError
         }
         _ => Err(JournalError::Tampered {
             revision: u64::try_from(revision).unwrap_or(0),
-            what: "the last row is no entry",
+            what: "the last row is not an entry",
         }),
     }
 }

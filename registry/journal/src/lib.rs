@@ -1,11 +1,12 @@
-//! What happened: one append-only, hash-linked journal, and the blobs it speaks of.
+//! The record of all events: one append-only, hash-linked journal, and the blobs that it names.
 //!
-//! Everything the control plane knows is folded from the journal's entries; big things (manifests, components,
-//! documents) are blobs named by digest. The crate knows no kind of record: whoever writes one owns its meaning.
+//! The state of the control plane is computed from the journal's entries; large things (manifests,
+//! components, documents) are blobs named by digest. The crate knows no kinds of records: their writers
+//! define them.
 //!
-//! An entry's bytes are canonical JSON, its leaf is the RFC 6962 leaf hash of these bytes, and its hash links the leaf to
-//! the entry before: see [`Entry`]. A blob is visible only whole, durable and verified; an upload that nobody finished is
-//! never one.
+//! An entry's bytes are canonical JSON, its leaf is the RFC 6962 leaf hash of these bytes, and its hash
+//! links the leaf to the previous entry: see [`Entry`]. A blob is visible only when it is complete, durable
+//! and verified; an unfinished upload never becomes one.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {

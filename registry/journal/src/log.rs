@@ -1,8 +1,8 @@
-//! The journal as a transparency log: what anybody can check without believing whoever serves it.
+//! The journal as a transparency log, which anybody can check without trusting the server.
 //!
-//! The leaves are the entries' canonical bytes in the order of their revisions, so revision `r` is leaf `r - 1`. Hashing
-//! is that of RFC 6962 §2.1; tiles and entry bundles are those of C2SP tlog-tiles, checkpoints those of C2SP
-//! tlog-checkpoint, signed as C2SP signed-note says.
+//! The leaves are the entries' canonical bytes in the order of their revisions, so revision `r` is leaf `r
+//! - 1`. Hashing is that of RFC 6962 §2.1; tiles and entry bundles are those of C2SP tlog-tiles,
+//! checkpoints those of C2SP tlog-checkpoint, signed according to C2SP signed-note.
 
 use tokio::sync::RwLock;
 
@@ -20,11 +20,11 @@ pub use proof::{verify_consistency, verify_inclusion};
 pub use tile::{TILE_WIDTH, TilePath};
 pub use tree::Tree;
 
-/// How many entries are read at a time.
+/// Entries read at a time.
 const PAGE: usize = 1_000;
 
-/// The tree over a journal, kept in memory: 64 bytes an entry. It knows the entries up to the last
-/// [`Log::catch_up`] and reads bundles from the journal.
+/// The Merkle tree over a journal, kept in memory: 64 bytes per entry. It contains the entries up to the
+/// last [`Log::catch_up`] and reads bundles from the journal.
 #[derive(Debug)]
 pub struct Log {
     journal: Journal,
@@ -48,12 +48,12 @@ impl Log {
         Ok(log)
     }
 
-    /// Takes in what was appended since and returns the size of the tree, which is the journal's revision.
+    /// Adds the entries appended since and returns the size of the tree, which is the journal's revision.
     ///
-    /// Cancel-safe: what was taken in stays.
+    /// Cancel-safe: entries added so far stay.
     ///
     /// # Errors
-    /// [`LogError::Journal`], also when an entry does not link to the one before.
+    /// [`LogError::Journal`], also when an entry does not link to the previous one.
     pub async fn catch_up(&self) -> Result<u64, LogError> {
         let mut known = self.known.write().await;
         loop {
@@ -63,7 +63,7 @@ impl Log {
             }
             for entry in page {
                 if entry.previous != known.head.hash {
-                    let what = "it does not link to the entry before";
+                    let what = "it does not link to the previous entry";
                     return Err(JournalError::Tampered { revision: entry.revision, what }.into());
                 }
                 known.tree.push(entry.leaf()?);
@@ -101,7 +101,7 @@ impl Log {
         self.known.read().await.tree.consistency(old, new)
     }
 
-    /// The bytes of a tile or an entry bundle; none: the tree has not grown that far.
+    /// The bytes of a tile or an entry bundle; `None` when the tree has not grown that far.
     ///
     /// # Errors
     /// [`LogError::Journal`] when a bundle's entries cannot be read.
@@ -127,7 +127,7 @@ impl Log {
         }
     }
 
-    /// Each entry behind its length as a big-endian 16-bit number.
+    /// Each entry, preceded by its length as a big-endian 16-bit number.
     async fn bundle(&self, first: u64, width: u16) -> Result<Vec<u8>, LogError> {
         let mut bundle = Vec::new();
         for entry in self.journal.read(first, usize::from(width)).await? {
@@ -142,12 +142,12 @@ impl Log {
         Ok(bundle)
     }
 
-    /// How many entries the tree has.
+    /// The number of entries in the tree.
     pub async fn size(&self) -> u64 {
         self.known.read().await.tree.size()
     }
 
-    /// A checkpoint of the whole tree, signed: a note whose origin is the key's name.
+    /// A signed checkpoint of the whole tree: a note whose origin is the key's name.
     ///
     /// # Errors
     /// [`LogError::Size`] never, since the tree knows its own size; kept as an error rather than a panic.

@@ -1,4 +1,4 @@
-//! Files and folders for their owner alone: what a registry keeps may hold secrets.
+//! Files and folders for their owner only: a registry's files may contain secrets.
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
@@ -10,11 +10,11 @@ const FOLDER: u32 = 0o700;
 /// The mode of files.
 const FILE: u32 = 0o600;
 
-/// Makes a folder, and those above it that are not there, for its owner alone. One that is there is closed to others, but
-/// for the folder one works in: that is shared on purpose.
+/// Creates a folder, and missing parents, for its owner only. An existing one is closed to others, except
+/// the current folder, which is shared on purpose.
 ///
 /// # Errors
-/// When it cannot be made, or is no folder. One that belongs to somebody else stays as it is.
+/// It cannot be created, or is not a folder. A folder of another owner stays unchanged.
 pub fn private_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(FOLDER).create(path)?;
     let here = std::env::current_dir().and_then(|here| here.canonicalize());
@@ -22,13 +22,13 @@ pub fn private_folder(path: &Path) -> io::Result<()> {
     if shared { Ok(()) } else { close(path, FOLDER) }
 }
 
-/// Makes sure that a file is there, and for its owner alone.
+/// Makes sure that a file exists and is readable by its owner only.
 pub(crate) fn private_file(path: &Path) -> io::Result<()> {
     OpenOptions::new().append(true).create(true).mode(FILE).open(path)?;
     close(path, FILE)
 }
 
-/// The same of a file that need not be there.
+/// The same for a file that may not exist.
 pub(crate) fn close_file(path: &Path) -> io::Result<()> {
     match close(path, FILE) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
@@ -41,7 +41,7 @@ fn close(path: &Path, mode: u32) -> io::Result<()> {
         return Ok(());
     }
     match fs::set_permissions(path, Permissions::from_mode(mode)) {
-        // Somebody else's to decide.
+        // Its owner decides.
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
         done => done,
     }

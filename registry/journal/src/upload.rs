@@ -8,19 +8,20 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{BlobError, hex};
 
-/// Names an upload that is under way: 256 random bits as 64 lower-case hex digits, so knowing it is being its owner.
+/// Names an upload in progress: 256 random bits as 64 lower-case hex digits, so whoever knows it owns the
+/// upload.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UploadId(String);
 
 impl UploadId {
-    /// A new one, never given before.
+    /// A new, unique one.
     pub(crate) fn random() -> Result<Self, BlobError> {
         let mut bytes = [0; 32];
         rand::fill(&mut bytes).map_err(BlobError::storage("draw an upload id"))?;
         Ok(Self(hex::encode(&bytes)))
     }
 
-    /// The strict grammar; an id that passes is safe as part of a path.
+    /// The strict grammar; a valid id is safe as part of a path.
     ///
     /// # Errors
     /// [`BlobError::UploadId`].

@@ -1,4 +1,4 @@
-//! Access: who may do what where. Tokens are known by their hashes alone.
+//! Access: tokens and their rights. Only the hash of a token is stored.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,12 +14,12 @@ use thiserror::Error;
 
 use crate::name::{NameError, Repository};
 
-/// How a token begins, so that scanners for leaked secrets find it.
+/// Prefix of a token, by which scanners for leaked secrets find it.
 const PREFIX: &str = "tamis_";
 /// The longest name of a token, in bytes.
 const MAX_NAME_BYTES: usize = 64;
 
-/// What may be done in a repository.
+/// A right in a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verb {
@@ -29,16 +29,16 @@ pub enum Verb {
     Push,
     /// Delete: blobs, manifests and tags.
     Delete,
-    /// Look at what runs: status, documents, history, the log.
+    /// Read what runs: status, documents, history, the log.
     Observe,
     /// Change what runs: apply, pin, roll out, roll back, revoke.
     Operate,
-    /// Agree to changes of others.
+    /// Approve other people's changes.
     Approve,
 }
 
 impl Verb {
-    /// All of them.
+    /// All verbs.
     pub const ALL: [Self; 6] =
         [Self::Pull, Self::Push, Self::Delete, Self::Observe, Self::Operate, Self::Approve];
 
@@ -56,7 +56,7 @@ impl Verb {
     }
 }
 
-/// Which repositories a token is for: all (`*`), those below a prefix (`acme/*`), or one (`acme/limits`).
+/// Repositories that a token covers: all (`*`), those below a prefix (`acme/*`), or one (`acme/limits`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern(Form);
 
@@ -68,7 +68,7 @@ enum Form {
 }
 
 impl Pattern {
-    /// Whether the repository is one of them.
+    /// Whether the repository is covered.
     #[must_use]
     pub fn covers(&self, repository: &Repository) -> bool {
         match &self.0 {
@@ -83,7 +83,7 @@ impl Pattern {
 }
 
 impl Pattern {
-    /// Whether everything below `namespace/` is among them, whatever comes to be there.
+    /// Whether everything below `namespace/` is covered, now and later.
     fn covers_below(&self, namespace: &Repository) -> bool {
         match &self.0 {
             Form::All => true,
@@ -92,7 +92,7 @@ impl Pattern {
         }
     }
 
-    /// Whether all that the other pattern is for is among them.
+    /// Whether everything that the other pattern covers is covered.
     fn includes(&self, other: &Self) -> bool {
         match &other.0 {
             Form::All => self.0 == Form::All,
@@ -136,7 +136,7 @@ impl<'de> Deserialize<'de> for Pattern {
     }
 }
 
-/// What callers without a token may do, in every repository.
+/// Rights of callers without a token, in every repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Anonymous {
     /// Nothing.
@@ -148,27 +148,27 @@ pub enum Anonymous {
     Push,
 }
 
-/// A token's secret: `tamis_` and 64 hex digits of 256 random bits. Shown once, kept nowhere.
+/// A token's secret: `tamis_` and 64 hex digits of 256 random bits. Shown once, stored nowhere.
 pub struct Secret(String);
 
 impl Secret {
-    /// A new one.
+    /// Makes a new one.
     ///
     /// # Errors
-    /// [`SecretError`] when the system has no randomness.
+    /// [`SecretError`] when the system provides no randomness.
     pub fn generate() -> Result<Self, SecretError> {
         let mut bytes = [0; 32];
         rand::fill(&mut bytes).map_err(|_| SecretError)?;
         Ok(Self(format!("{PREFIX}{}", Hash(bytes))))
     }
 
-    /// The text to hand to its owner.
+    /// The text for its owner.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// What the registry keeps of it. Unsalted: 256 random bits are in no dictionary.
+    /// The hash that the registry stores. Unsalted: 256 random bits are in no dictionary.
     pub(crate) fn hash(&self) -> Hash {
         Hash::of(self.0.as_bytes())
     }
@@ -180,16 +180,16 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The system has no randomness to make a token of.
+/// The system provides no randomness for a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("a token cannot be made: the system has no randomness")]
 pub struct SecretError;
 
-/// Writers of the journal that are no tokens.
+/// Writers of the journal that are not tokens.
 const RESERVED: [&str; 4] = ["anonymous", "director", "operator", "proxies"];
 
-/// Whether text can be the name of a token: lower-case letters, digits and dashes, at most 64 bytes. Entries of the
-/// journal name their writer by it, so that it is none of the registry's own.
+/// Whether text can be the name of a token: lower-case letters, digits and dashes, at most 64 bytes. The
+/// journal records it as the actor, so it must not be one of the registry's own names.
 pub(crate) fn is_token_name(text: &str) -> bool {
     if RESERVED.contains(&text) {
         return false;
@@ -198,14 +198,14 @@ pub(crate) fn is_token_name(text: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(legal)
 }
 
-/// What is known of a token.
+/// The stored facts about a token.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Token {
     pub(crate) name: String,
     pub(crate) sha256: Hash,
     pub(crate) repositories: Vec<Pattern>,
     pub(crate) verbs: Vec<Verb>,
-    /// It opens nothing from this moment on, in milliseconds since the Unix epoch; none: it has no end.
+    /// When it expires, in milliseconds since the Unix epoch; `None`: never.
     pub(crate) expires_ms: Option<u64>,
     /// When it was made.
     pub(crate) created_ms: u64,
@@ -213,14 +213,14 @@ pub(crate) struct Token {
     pub(crate) by: String,
 }
 
-/// The tokens there are.
+/// All tokens.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Tokens {
     by_hash: BTreeMap<Hash, Token>,
 }
 
 impl Tokens {
-    /// A token of the same name is replaced.
+    /// Adds a token; one of the same name is replaced.
     pub(crate) fn insert(&mut self, token: Token) {
         self.remove(&token.name);
         self.by_hash.insert(token.sha256, token);
@@ -234,7 +234,7 @@ impl Tokens {
         self.by_hash.is_empty()
     }
 
-    /// All of them, by name.
+    /// All tokens, ordered by name.
     pub(crate) fn all(&self) -> Vec<&Token> {
         let mut all: Vec<&Token> = self.by_hash.values().collect();
         all.sort_by(|one, other| one.name.cmp(&other.name));
@@ -245,7 +245,7 @@ impl Tokens {
         self.by_hash.values().find(|token| token.name == name)
     }
 
-    /// Another secret opens what the token opened, until then; the one before opens nothing.
+    /// Replaces the secret and the expiry of a token; the old secret stops working.
     pub(crate) fn rotate(&mut self, name: &str, sha256: Hash, expires_ms: Option<u64>) {
         if let Some(token) = self.named(name).cloned() {
             self.insert(Token { sha256, expires_ms, ..token });
@@ -256,7 +256,7 @@ impl Tokens {
         self.by_hash.values().any(|token| token.name == name)
     }
 
-    /// Found by hash, so that how long a look takes says nothing about the secret.
+    /// Found by hash, so that the time of a lookup reveals nothing about the secret.
     fn find(&self, secret: &str, now_ms: u64) -> Option<&Token> {
         self.by_hash.get(&Hash::of(secret.as_bytes())).filter(|token| token.holds(now_ms))
     }
@@ -268,19 +268,21 @@ impl Token {
     }
 }
 
-/// Who makes a request.
+/// The caller of a request.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Caller {
-    /// Nobody in particular.
+    /// A caller without a token.
     Anonymous(Anonymous),
-    /// The bearer of a token.
+    /// The holder of a token.
     Token(Token),
 }
 
 impl Caller {
-    /// Whose credentials a request carries: none at all, or those of a token. None: credentials nobody has.
+    /// The caller, by the credentials of a request: `Some(Anonymous)` without credentials, `Some(Token)`
+    /// for those of a token; `None` if the credentials match no token.
     ///
-    /// As `Authorization: Bearer TOKEN`, or `Basic` with any user and the token as password (RFC 7617, RFC 6750 §2.1).
+    /// As `Authorization: Bearer TOKEN`, or `Basic` with any user name and the token as password (RFC 7617,
+    /// RFC 6750 §2.1).
     pub(crate) fn of(
         headers: &HeaderMap,
         tokens: &Tokens,
@@ -304,7 +306,7 @@ impl Caller {
         tokens.find(&secret, now_ms).cloned().map(Self::Token)
     }
 
-    /// Whether it may do that there.
+    /// Whether the caller has that right there.
     pub(crate) fn may(&self, verb: Verb, repository: &Repository) -> bool {
         match self {
             Self::Anonymous(anonymous) => match verb {
@@ -319,36 +321,36 @@ impl Caller {
         }
     }
 
-    /// Whether it may do that in some repository or another.
+    /// Whether the caller has that right in any repository.
     pub(crate) fn may_somewhere(&self, verb: Verb) -> bool {
         matches!(self, Self::Token(token) if token.verbs.contains(&verb))
     }
 
-    /// Whether it may do that in all there are and will be.
+    /// Whether the caller has that right everywhere, now and later.
     pub(crate) fn may_everywhere(&self, verb: Verb) -> bool {
         matches!(self, Self::Token(token) if token.verbs.contains(&verb)
             && token.repositories.iter().any(|pattern| pattern.0 == Form::All))
     }
 
-    /// Whether it may do that with all that is or will be in a namespace.
+    /// Whether the caller has that right in a whole namespace, now and later.
     pub(crate) fn may_below(&self, verb: Verb, namespace: &Repository) -> bool {
         matches!(self, Self::Token(token) if token.verbs.contains(&verb)
             && token.repositories.iter().any(|pattern| pattern.covers_below(namespace)))
     }
 
-    /// Whether it may do all that, wherever the patterns are.
+    /// Whether the caller has all these rights, for all these patterns.
     pub(crate) fn may_all(&self, verbs: &[Verb], patterns: &[Pattern]) -> bool {
         let Self::Token(token) = self else { return false };
         verbs.iter().all(|verb| token.verbs.contains(verb))
             && patterns.iter().all(|one| token.repositories.iter().any(|own| own.includes(one)))
     }
 
-    /// Whether it may see that there is a registry at all.
+    /// Whether the caller may know that there is a registry at all.
     pub(crate) fn may_enter(&self) -> bool {
         *self != Self::Anonymous(Anonymous::None)
     }
 
-    /// The name that the journal's entries bear.
+    /// The actor that the journal records.
     pub(crate) fn actor(&self) -> &str {
         match self {
             Self::Anonymous(_) => "anonymous",

@@ -1,4 +1,4 @@
-//! What the control plane asks the store, beside the API.
+//! Queries of the control plane to the store, outside of the OCI API.
 
 use http::HeaderMap;
 use tamis_journal::{BlobDigest, Blobs, Journal, JournalError};
@@ -7,34 +7,34 @@ use crate::access::{Caller, Pattern, Token, Verb};
 use crate::name::{Reference, Repository};
 use crate::store::{Limits, Store, now_ms};
 
-/// A manifest that speaks about another.
+/// A manifest that refers to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Referrer {
     /// Its digest.
     pub digest: BlobDigest,
-    /// The journal's revision that has it; the first, where several repositories have it.
+    /// The journal's revision of it; the first, where several repositories have it.
     pub revision: u64,
 }
 
-/// Somebody who makes a request, and what he may do.
+/// The caller of a request, with its rights.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bearer(Caller);
 
 impl Bearer {
-    /// The name that the journal's entries bear.
+    /// The actor that the journal records.
     #[must_use]
     pub fn actor(&self) -> &str {
         self.0.actor()
     }
 
-    /// Whether he may do that somewhere at all.
+    /// Whether the caller has that right anywhere.
     #[must_use]
     pub fn may(&self, verb: Verb) -> bool {
         self.0.may_somewhere(verb)
     }
 
-    /// Whether he may do that there; `place` is a repository, or a service or document as `namespace/name`, or
-    /// `namespace/*` for all that is or will be in a namespace, or `*` for everything.
+    /// Whether the caller has that right there; `place` is a repository, or a service or document as
+    /// `namespace/name`, or `namespace/*` for all in a namespace, now and later, or `*` for everything.
     #[must_use]
     pub fn may_at(&self, verb: Verb, place: &str) -> bool {
         if place == "*" {
@@ -44,19 +44,20 @@ impl Bearer {
             let namespace = namespace.parse::<Repository>();
             return namespace.is_ok_and(|namespace| self.0.may_below(verb, &namespace));
         }
-        // Names of services and documents have the form of repositories; what has another form is nowhere.
+        // Names of services and documents have the form of repositories; another form never matches.
         place.parse::<Repository>().is_ok_and(|place| self.0.may(verb, &place))
     }
 }
 
 impl Bearer {
-    /// Whether he may do all that, wherever the patterns are: nobody hands on more than he has.
+    /// Whether the caller has all these rights, for all these patterns: nobody can pass on more than they
+    /// have.
     #[must_use]
     pub fn may_all(&self, verbs: &[Verb], patterns: &[Pattern]) -> bool {
         self.0.may_all(verbs, patterns)
     }
 
-    /// When his token ends; none: it has no end.
+    /// When the caller's token expires; `None`: never.
     #[must_use]
     pub fn expires_ms(&self) -> Option<u64> {
         match &self.0 {
@@ -69,13 +70,13 @@ impl Bearer {
 /// A token, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenInfo {
-    /// Its name, by which the journal says who did what.
+    /// Its name, which the journal records as the actor.
     pub name: String,
-    /// Where it may do something.
+    /// Where its rights apply.
     pub repositories: Vec<Pattern>,
-    /// What it may do there.
+    /// Its verbs.
     pub verbs: Vec<Verb>,
-    /// It opens nothing from this moment on, in milliseconds since the Unix epoch; none: it has no end.
+    /// When it expires, in milliseconds since the Unix epoch; `None`: never.
     pub expires_ms: Option<u64>,
     /// When it was made.
     pub created_ms: u64,
@@ -97,13 +98,13 @@ impl From<&Token> for TokenInfo {
 }
 
 impl Store {
-    /// All tokens, by name.
+    /// All tokens, ordered by name.
     #[must_use]
     pub fn tokens(&self) -> Vec<TokenInfo> {
         self.view().tokens().all().into_iter().map(TokenInfo::from).collect()
     }
 
-    /// What the bearer of the token of that name may do now; none: there is no such token, or it has ended.
+    /// The current rights of the token of that name; `None` when there is no such token, or it has expired.
     #[must_use]
     pub fn named(&self, name: &str) -> Option<Bearer> {
         let view = self.view();
@@ -111,25 +112,26 @@ impl Store {
         Some(Bearer(Caller::Token(token.clone())))
     }
 
-    /// The journal that everything is folded from.
+    /// The journal behind the store.
     #[must_use]
     pub fn journal(&self) -> &Journal {
         &self.journal
     }
 
-    /// Where manifests and blobs are.
+    /// The blobs, which include the manifests.
     #[must_use]
     pub fn blobs(&self) -> &Blobs {
         &self.blobs
     }
 
-    /// What it takes.
+    /// Its limits.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// Who makes a request; none: with credentials that nobody has. A token that was made elsewhere a moment ago counts.
+    /// The caller of a request; `None` for unknown credentials. A token that another process made a moment
+    /// ago is accepted.
     ///
     /// # Errors
     /// [`JournalError`] when the journal cannot be read.
@@ -167,15 +169,15 @@ impl Store {
         self.view().has_manifest(digest)
     }
 
-    /// The manifests of one type that speak about another, in whichever repositories; those the journal had first come
-    /// first.
+    /// The manifests of one type that refer to another, in any repository, in the order in which the
+    /// journal recorded them.
     #[must_use]
     pub fn referrers_of(&self, subject: &BlobDigest, artifact_type: &str) -> Vec<Referrer> {
         self.view().referrers_of(subject, artifact_type)
     }
 
-    /// The last revision that brought or took a manifest which speaks about another: until it changes, the answers of
-    /// [`Store::referrers_of`] stay.
+    /// The last revision that added or removed a manifest which refers to another: while it is the same,
+    /// the results of [`Store::referrers_of`] stay the same.
     #[must_use]
     pub fn referrers_seen(&self) -> u64 {
         self.view().referrers_seen()

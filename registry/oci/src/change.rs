@@ -1,4 +1,4 @@
-//! Changes: what the registry writes into the journal, and reads back.
+//! Changes: the records that the registry writes to the journal, and reads back.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -7,17 +7,19 @@ use tamis_journal::{BlobDigest, Hash, Record};
 use crate::access::{Pattern, Verb};
 use crate::name::{Repository, Tag};
 
-/// What happened to the registry. As a record: the variant's name in kebab case is the kind, its fields are the body.
+/// A change of the registry. As a record: the variant's name in kebab case is the kind, its fields are the
+/// body.
 ///
-/// Fields may be added; one that is missing must have a default, since old entries stay as they are.
+/// Fields may be added; a missing one must have a default, since old entries stay unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "body", rename_all = "kebab-case")]
 pub(crate) enum Change {
     /// A blob can be pulled from a repository.
     BlobLinked { repository: Repository, digest: BlobDigest, size: u64 },
-    /// No more.
+    /// It can no longer be pulled from there.
     BlobUnlinked { repository: Repository, digest: BlobDigest },
-    /// A manifest can be pulled; its bytes are a blob. Annotations are not repeated here: they may be large.
+    /// A manifest can be pulled; its bytes are a blob. Annotations are not repeated here: they may be
+    /// large.
     ManifestPut {
         repository: Repository,
         digest: BlobDigest,
@@ -34,18 +36,18 @@ pub(crate) enum Change {
         #[serde(default)]
         manifests: Vec<BlobDigest>,
     },
-    /// No more, nor by any tag.
+    /// It can no longer be pulled, nor by any tag.
     ManifestDeleted { repository: Repository, digest: BlobDigest },
     /// A tag names a manifest.
     TagPut { repository: Repository, tag: Tag, digest: BlobDigest },
-    /// A tag names nothing.
+    /// A tag was deleted.
     TagDeleted { repository: Repository, tag: Tag },
-    /// Blobs that nothing refers to are about to be removed from storage. Until they are collected nobody may refer to
-    /// them.
+    /// Blobs without references are about to be removed from storage. Until they are collected nobody may
+    /// refer to them.
     BlobsCondemned { digests: Vec<BlobDigest> },
-    /// They are removed.
+    /// They have been removed.
     BlobsCollected { digests: Vec<BlobDigest> },
-    /// A token may do this from now on. Of the token itself only the hash is known.
+    /// A token was made, with these rights. Only its hash is stored.
     TokenCreated {
         name: String,
         sha256: Hash,
@@ -54,30 +56,30 @@ pub(crate) enum Change {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expires_ms: Option<u64>,
     },
-    /// Another secret takes the place of the one before, perhaps with another end.
+    /// A new secret replaces the old one, possibly with another expiry.
     TokenRotated {
         name: String,
         sha256: Hash,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expires_ms: Option<u64>,
     },
-    /// It may do nothing any more.
+    /// A token was revoked.
     TokenRevoked { name: String },
 }
 
 impl Change {
-    /// The record of it; none only if it cannot be JSON, which no change is.
+    /// Its record; `None` only if it cannot be JSON, which never happens.
     pub(crate) fn record(&self) -> Option<Record> {
         serde_json::from_value(serde_json::to_value(self).ok()?).ok()
     }
 
-    /// The change a record tells of; none when it is of a kind, or in a form, that the registry does not know.
+    /// The change in a record; `None` for a kind, or a form, that the registry does not know.
     pub(crate) fn of(record: &Record) -> Option<Self> {
         serde_json::from_value(json!({ "kind": record.kind, "body": record.body })).ok()
     }
 }
 
-/// Every digest that a record of another kind speaks of.
+/// Every digest in a record of another kind.
 pub(crate) fn digests(body: &Value, found: &mut Vec<BlobDigest>) {
     match body {
         Value::String(text) => found.extend(BlobDigest::parse(text).ok()),

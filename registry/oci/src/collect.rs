@@ -1,12 +1,13 @@
-//! Garbage collection: uploads nobody goes on with, blobs no manifest needs, bytes nothing refers to.
+//! Garbage collection: abandoned uploads, blobs that no manifest needs, bytes without references.
 //!
-//! What is referred to is never taken, whatever runs at the same time, on this replica or another. Bytes are removed
-//! only between two entries of the journal: one that condemns them, which is written only if nothing refers to them at
-//! that revision, and one that says they are collected. In between nobody may refer to them (see `Store::commit`), and
-//! before, whoever refers to them moves the journal on, so that the first entry is not written.
+//! Referenced blobs are never removed, whatever runs at the same time, on this replica or another. Bytes
+//! are removed only between two entries of the journal: one that condemns them, which is written only if
+//! nothing refers to them at that revision, and one that records that they are collected. In between nobody
+//! may refer to them (see `Store::commit`), and before, a new reference moves the journal on, so that the
+//! first entry is not written.
 //!
-//! A collector that stopped half way leaves condemned blobs behind. Another one finishes its work after an hour; the
-//! first has given up long before that, if the clocks of the replicas agree within some minutes.
+//! A collector that stopped half way leaves condemned blobs behind. Another one finishes its work after an
+//! hour; the first has given up long before that, if the clocks of the replicas agree within some minutes.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -17,21 +18,22 @@ use crate::change::Change;
 use crate::refusal::Refusal;
 use crate::store::{Decision, Store, now_ms};
 
-/// Who writes the entries.
+/// The actor of the entries.
 const ACTOR: &str = "collector";
-/// How many blobs one entry names.
+/// Blobs per entry.
 const BATCH: usize = 100;
-/// After this a collector takes nothing more of what it condemned.
+/// Time after which a collector removes nothing more of what it condemned.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// After this another collector takes it over: long enough for the slowest deletion begun within [`PATIENCE`].
+/// Time after which another collector takes over: long enough for the slowest deletion begun within
+/// [`PATIENCE`].
 const TAKE_OVER: Duration = Duration::from_secs(3_600);
 
-/// What a collection came to.
+/// The result of a collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Collected {
-    /// Uploads thrown away.
+    /// Uploads deleted.
     pub uploads: u64,
-    /// Blobs taken out of repositories that no manifest there refers to.
+    /// Blobs removed from repositories in which no manifest refers to them.
     pub links: u64,
     /// Blobs removed from storage.
     pub blobs: u64,
@@ -39,11 +41,11 @@ pub struct Collected {
     pub bytes: u64,
 }
 
-/// Removes what nobody needs and nobody touched for `grace`.
+/// Removes what is unused and was not touched for `grace`.
 ///
-/// `grace` must be longer than a push takes from its first blob to its manifest: blobs pushed within it are under way,
-/// and those older that no manifest refers to are leftovers of pushes that never ended. Blobs that entries of other
-/// kinds speak of are kept, whoever wrote those.
+/// `grace` must be longer than a push takes from its first blob to its manifest: younger blobs may belong
+/// to a push in progress, and older ones without a manifest are leftovers of pushes that never ended. Blobs
+/// that entries of other kinds name are kept, whoever wrote them.
 ///
 /// # Errors
 /// [`Refusal`] when journal or storage fail; what was done until then stays done.
@@ -73,7 +75,7 @@ pub async fn collect(store: &Store, grace: Duration) -> Result<Collected, Refusa
     Ok(collected)
 }
 
-/// Takes blobs that no manifest refers to out of their repositories.
+/// Removes blobs that no manifest refers to from their repositories.
 async fn unlink(store: &Store, before_ms: u64) -> Result<u64, Refusal> {
     let mut unlinked = 0;
     loop {
@@ -97,7 +99,7 @@ async fn unlink(store: &Store, before_ms: u64) -> Result<u64, Refusal> {
     }
 }
 
-/// Removes those of the blobs that nothing refers to, and says which.
+/// Removes those of the blobs that nothing refers to, and returns them.
 async fn remove(store: &Store, candidates: &[BlobDigest]) -> Result<Vec<BlobDigest>, Refusal> {
     let begun = Instant::now();
     let condemned = store
@@ -113,7 +115,7 @@ async fn remove(store: &Store, candidates: &[BlobDigest]) -> Result<Vec<BlobDige
         .await?;
     let mut removed = Vec::with_capacity(condemned.len());
     for digest in condemned {
-        // Somebody else may believe that we stopped, later than this.
+        // Later than this, another collector may assume that we stopped.
         if begun.elapsed() > PATIENCE {
             break;
         }
@@ -124,7 +126,7 @@ async fn remove(store: &Store, candidates: &[BlobDigest]) -> Result<Vec<BlobDige
     Ok(removed)
 }
 
-/// Finishes what a collector left that stopped half way.
+/// Finishes the work of a collector that stopped half way.
 async fn take_over(store: &Store) -> Result<(), Refusal> {
     let before_ms = now_ms().saturating_sub(milliseconds(TAKE_OVER));
     let left: Vec<BlobDigest> = {

@@ -1,11 +1,13 @@
-//! Artifacts in and out: the API of OCI Distribution 1.1 over a journal and blobs.
+//! The API of OCI Distribution 1.1 over a journal and blobs.
 //!
-//! Everything served is a view folded from the journal. A write is decided on the view and appended only if the
-//! journal is still where the view is; otherwise it is decided again. So any number of replicas share one journal, an
-//! answer is sent only after what it says is durable, and whoever wrote reads what was written.
+//! Everything served comes from a view computed from the journal. A write is decided on the view and
+//! appended only if the journal is still at the view's revision; otherwise it is decided again. So any
+//! number of replicas share one journal, a response is sent only after its content is durable, and a writer
+//! can read what it wrote.
 //!
-//! A push goes [`router`] → the endpoint → the blobs (bytes, durable, verified) → `Store::commit` (one entry of the
-//! journal) → the view → the answer. The crate opens no socket and knows nothing of what the artifacts are for.
+//! A push takes this way: [`router`] → the endpoint → the blobs (bytes, durable, verified) →
+//! `Store::commit` (one entry of the journal) → the view → the response. The crate opens no socket and does
+//! not know the purpose of the artifacts.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {

@@ -1,6 +1,7 @@
-//! Manifests: what of them the registry has to know (OCI Image 1.1, "image manifest" and "image index").
+//! Manifests, as far as the registry has to understand them (OCI Image 1.1, "image manifest" and "image
+//! index").
 //!
-//! The bytes are kept and served as they came. Fields of other names are nobody's business here.
+//! The bytes are stored and served unchanged. Other fields are ignored.
 
 use std::collections::BTreeMap;
 
@@ -16,12 +17,12 @@ pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const DOCKER_IMAGE: &str = "application/vnd.docker.distribution.manifest.v2+json";
 /// Docker's list of manifests.
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
-/// Docker's layer that may not be handed on, and so is in no registry.
+/// Docker's type of a layer that must not be redistributed, and so is in no registry.
 const DOCKER_FOREIGN: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
 /// The longest media type: two names of 127 bytes and the slash (RFC 6838 §4.2).
 const MAX_MEDIA_TYPE_BYTES: usize = 255;
 
-/// Why bytes are no manifest. Says the field, the rule and, where it is not plain, the way out.
+/// Why bytes are not a manifest. Names the field, the rule and, where it is not obvious, the way out.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("manifest: {0}")]
 pub struct ManifestError(String);
@@ -31,16 +32,16 @@ pub struct ManifestError(String);
 pub struct Target {
     /// Its digest.
     pub digest: BlobDigest,
-    /// Its bytes, as the manifest says.
+    /// Its size according to the manifest.
     pub size: u64,
 }
 
-/// What the registry knows of a manifest.
+/// The facts about a manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
-    /// What it was pushed as, without parameters.
+    /// The type it was pushed with, without parameters.
     pub media_type: String,
-    /// The manifest it speaks about, which need not be here.
+    /// The manifest it refers to, which need not exist.
     pub subject: Option<BlobDigest>,
     /// Its `artifactType`, otherwise its config's media type.
     pub artifact_type: Option<String>,
@@ -60,7 +61,7 @@ struct Document {
     artifact_type: Option<String>,
     config: Option<Descriptor>,
     layers: Option<Vec<Descriptor>>,
-    /// Of the artifact manifest that an earlier draft had.
+    /// A field of the artifact manifest in an earlier draft.
     blobs: Option<Vec<Descriptor>>,
     manifests: Option<Vec<Descriptor>>,
     subject: Option<Descriptor>,
@@ -78,12 +79,12 @@ struct Descriptor {
 impl Manifest {
     /// Reads a manifest that was pushed with this `Content-Type`.
     ///
-    /// The types of OCI and Docker must have the fields their specifications demand; of any other type the fields of
-    /// the same names count, so that nothing a manifest refers to is thrown away.
+    /// The types of OCI and Docker must have the fields that their specifications require; in any other
+    /// type the fields of the same names count, so that nothing a manifest refers to is deleted.
     ///
     /// # Errors
-    /// [`ManifestError`] when the bytes are no JSON object, a field has the wrong form or stands twice, a field is
-    /// missing, or the two media types differ.
+    /// [`ManifestError`] when the bytes are not a JSON object, a field has the wrong form or is repeated, a
+    /// field is missing, or the two media types differ.
     pub fn parse(content_type: &str, bytes: &[u8]) -> Result<Self, ManifestError> {
         let media_type = media_type(content_type)?;
         let document: Document =
@@ -110,7 +111,7 @@ impl Manifest {
 }
 
 impl Document {
-    /// What the specifications of the known types demand.
+    /// Checks the requirements of the known types.
     fn check(&self, media_type: &str) -> Result<(), ManifestError> {
         if self.media_type.as_deref().is_some_and(|said| said != media_type) {
             let said = self.media_type.as_deref().unwrap_or_default();
@@ -135,8 +136,8 @@ impl Document {
         }
     }
 
-    /// Bytes that one client reads as an image and another as an index say two things under one digest
-    /// (CVE-2021-41190; OCI Image 1.1, "image manifest", on `mediaType`).
+    /// Refuses bytes that one client reads as an image and another as an index (CVE-2021-41190; OCI Image
+    /// 1.1, "image manifest", on `mediaType`).
     fn is_one_thing(&self, media_type: &str) -> Result<(), ManifestError> {
         let image = [
             ("config", self.config.is_some()),
@@ -146,13 +147,13 @@ impl Document {
         let there = image.iter().find(|(_, there)| *there).map(|(field, _)| *field);
         match (media_type, there, self.manifests.is_some()) {
             (_, Some(field), true) => refused(format!(
-                "`{field}` is of an image and `manifests` of an index; push the one or the other"
+                "`{field}` belongs to an image and `manifests` to an index; push one or the other"
             )),
-            (IMAGE | DOCKER_IMAGE, _, true) => {
-                refused(format!("it was pushed as {media_type}, and `manifests` is of an index"))
-            }
+            (IMAGE | DOCKER_IMAGE, _, true) => refused(format!(
+                "it was pushed as {media_type}, but `manifests` belongs to an index"
+            )),
             (INDEX | DOCKER_LIST, Some(field), _) => {
-                refused(format!("it was pushed as {media_type}, and `{field}` is of an image"))
+                refused(format!("it was pushed as {media_type}, but `{field}` belongs to an image"))
             }
             _ => Ok(()),
         }
@@ -160,24 +161,24 @@ impl Document {
 }
 
 impl Descriptor {
-    /// Whether the registry is where this layer is kept: some may only be had from their owner.
+    /// Whether this layer is stored in the registry: some may only be fetched from their owner.
     fn is_kept_here(&self) -> bool {
         !self.media_type.contains(".nondistributable.") && self.media_type != DOCKER_FOREIGN
     }
 }
 
-/// Each digest once; one that stands twice must have one size.
+/// Each digest once; a repeated one must have one size.
 fn targets(descriptors: impl Iterator<Item = Descriptor>) -> Result<Vec<Target>, ManifestError> {
     let mut sizes: BTreeMap<BlobDigest, u64> = BTreeMap::new();
     for Descriptor { digest, size, .. } in descriptors {
         if *sizes.entry(digest.clone()).or_insert(size) != size {
-            return refused(format!("{digest} stands there with two sizes"));
+            return refused(format!("{digest} is listed with two sizes"));
         }
     }
     Ok(sizes.into_iter().map(|(digest, size)| Target { digest, size }).collect())
 }
 
-/// The media type of a `Content-Type`: its parameters say nothing about a manifest.
+/// The media type of a `Content-Type`, without its parameters, which have no meaning for a manifest.
 fn media_type(content_type: &str) -> Result<String, ManifestError> {
     let text = content_type.split(';').next().unwrap_or_default().trim();
     let token = |part: &str| {

@@ -8,24 +8,24 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use tamis_journal::BlobDigest;
 use thiserror::Error;
 
-/// The longest repository name, in bytes: with a host before it, many clients take no more than 255.
+/// Longest repository name in bytes: with a host before it, many clients accept at most 255.
 pub const MAX_REPOSITORY_BYTES: usize = 255;
 /// The longest tag, in bytes.
 pub const MAX_TAG_BYTES: usize = 128;
 
-/// Why text is no name.
+/// Why a text is not a valid name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum NameError {
-    /// No repository.
+    /// Not a repository name.
     #[error(
-        "{0:?} names no repository: parts joined by '/', each of lower-case letters and digits joined by '.', '_', \
+        "{0:?} is not the name of a repository: parts joined by '/', each of lower-case letters and digits joined by '.', '_', \
          '__' or dashes, at most 255 bytes in all"
     )]
     Repository(String),
-    /// No tag.
+    /// Not a tag.
     #[error(
-        "{0:?} is no tag: a letter, digit or '_', then letters, digits, '.', '_' and '-', at most 128 bytes in all"
+        "{0:?} is not a tag: a letter, digit or '_', then letters, digits, '.', '_' and '-', at most 128 bytes in all"
     )]
     Tag(String),
 }
@@ -73,7 +73,7 @@ impl Tag {
         &self.0
     }
 
-    /// Whether it names a version, `1.2.3` or `v1.2.3`, which once pushed stays what it is.
+    /// Whether it names a version, `1.2.3` or `v1.2.3`, which never changes once pushed.
     #[must_use]
     pub fn is_version(&self) -> bool {
         let text = self.0.strip_prefix('v').unwrap_or(&self.0);
@@ -95,7 +95,7 @@ impl FromStr for Tag {
     }
 }
 
-/// What a manifest is asked for by. A digest has a colon, a tag has none.
+/// How a manifest is requested. A digest has a colon, a tag has none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reference {
     /// By tag.

@@ -1,12 +1,13 @@
-//! Which thing a path names (OCI Distribution 1.1, "Endpoints").
+//! What a path names (OCI Distribution 1.1, "Endpoints").
 //!
-//! The name of a repository has slashes itself, so a path is read from its end: what stands last says what it is.
+//! The name of a repository contains slashes itself, so a path is read from its end: its last parts
+//! determine the endpoint.
 
 use percent_encoding::percent_decode_str;
 
 use crate::name::{NameError, Repository};
 
-/// What a path names. What follows the repository is text still: what is wrong with it, only its endpoint can say.
+/// What a path names. The part after the repository is still text: only its endpoint can check it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Route {
     /// `/v2/`
@@ -30,12 +31,12 @@ pub(crate) enum Route {
 pub(crate) enum PathError {
     /// No endpoint has this form.
     Unknown,
-    /// The form is right, the repository is not.
+    /// The form is right, but the repository's name is not.
     Name(NameError),
 }
 
 impl Route {
-    /// Reads the path of a request target, percent-encoded as it came.
+    /// Reads the path of a request target, percent-encoded as received.
     pub(crate) fn parse(path: &str) -> Result<Self, PathError> {
         // Some clients encode the colon of a digest.
         let path = percent_decode_str(path).decode_utf8().map_err(|_| PathError::Unknown)?;
@@ -65,7 +66,7 @@ enum Form {
     Referrers,
 }
 
-/// The form of a path, the name in it and the text that stands last.
+/// The form of a path, the name in it and its last part.
 fn form(path: &str) -> Option<(Form, &str, &str)> {
     for end in ["/blobs/uploads/", "/blobs/uploads"] {
         if let Some(name) = path.strip_suffix(end) {
@@ -108,7 +109,7 @@ mod tests {
             ("/v2/a/b/blobs/uploads/7", Route::Upload(name("a/b"), "7".into())),
             ("/v2/a/tags/list", Route::Tags(name("a"))),
             ("/v2/a/referrers/x", Route::Referrers(name("a"), "x".into())),
-            // Repositories may be called like the words around them.
+            // Repositories may have names like the words around them.
             ("/v2/blobs/uploads/manifests/1", Route::Manifest(name("blobs/uploads"), "1".into())),
             ("/v2/tags/list/tags/list", Route::Tags(name("tags/list"))),
             ("/v2/manifests/blobs/blobs/uploads/", Route::Uploads(name("manifests/blobs"))),

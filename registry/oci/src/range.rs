@@ -2,19 +2,19 @@
 
 use std::ops::Range;
 
-/// What a `Range` field asks of a blob of some size.
+/// What a `Range` field requests of a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Asked {
-    /// The whole blob: no field, another unit, several ranges, or nothing of the grammar, all of which a server may
-    /// ignore (RFC 9110 §14.2).
+    /// The whole blob: no field, another unit, several ranges, or an invalid value, all of which a server
+    /// may ignore (RFC 9110 §14.2).
     Whole,
     /// These bytes; not empty, within the blob.
     Part(Range<u64>),
-    /// None of the blob's bytes.
+    /// No byte of the blob.
     Unsatisfiable,
 }
 
-/// What `field` asks of a blob of `size` bytes.
+/// What `field` requests of a blob of `size` bytes.
 pub(crate) fn asked(field: Option<&str>, size: u64) -> Asked {
     let Some(set) = field.and_then(|field| field.trim().strip_prefix("bytes=")) else {
         return Asked::Whole;
@@ -24,7 +24,7 @@ pub(crate) fn asked(field: Option<&str>, size: u64) -> Asked {
         (Some(first), Some(last)) if first <= last && first < size => {
             Asked::Part(first..last.saturating_add(1).min(size))
         }
-        // The specification of registries wants 416 where RFC 9110 would let a server ignore `500-0`.
+        // The registry specification requires 416 where RFC 9110 would let a server ignore `500-0`.
         (Some(_), Some(_)) => Asked::Unsatisfiable,
         (Some(first), None) if last.is_empty() => {
             if first < size {
@@ -41,7 +41,8 @@ pub(crate) fn asked(field: Option<&str>, size: u64) -> Asked {
     }
 }
 
-/// What a chunk's `Content-Range` says: first and last byte, `0-1023`. None: it is not of that form.
+/// First and last byte in a chunk's `Content-Range`, such as `0-1023`. `None` when it does not have that
+/// form.
 pub(crate) fn chunk(field: &str) -> Option<(u64, u64)> {
     let field = field.trim();
     // Some clients write it as RFC 9110 does for responses, `bytes 0-1023/*`.
@@ -52,10 +53,10 @@ pub(crate) fn chunk(field: &str) -> Option<(u64, u64)> {
     (first <= last).then_some((first, last))
 }
 
-/// Digits alone: what Rust reads as a number may begin with a sign.
+/// Digits only: what Rust reads as a number may begin with a sign.
 fn number(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    // More than 64 bits is behind the end of anything.
+    // A number beyond 64 bits is beyond the end of any blob.
     digits.then(|| text.parse().unwrap_or(u64::MAX))
 }
 

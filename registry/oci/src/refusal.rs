@@ -1,4 +1,4 @@
-//! Refusals: the answer no, as OCI Distribution 1.1 wants it ("Error Codes").
+//! Error responses in the form of OCI Distribution 1.1 ("Error Codes").
 
 use std::fmt;
 
@@ -11,17 +11,17 @@ use tamis_journal::{BlobError, JournalError};
 use crate::manifest::ManifestError;
 use crate::name::NameError;
 
-/// The codes of the specification, and one for failures of ours, which it has no code for.
+/// The codes of the specification, and one for failures of the registry itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Code {
     /// There is no such blob in the repository.
     BlobUnknown,
-    /// The upload cannot go on like this.
+    /// The upload cannot continue like this.
     BlobUploadInvalid,
     /// There is no such upload.
     BlobUploadUnknown,
-    /// No digest, or not that of the content.
+    /// Not a digest, or not that of the content.
     DigestInvalid,
     /// The manifest refers to something that is not in the repository.
     ManifestBlobUnknown,
@@ -29,19 +29,19 @@ pub enum Code {
     ManifestInvalid,
     /// There is no such manifest in the repository.
     ManifestUnknown,
-    /// No name of a repository.
+    /// Not the name of a repository.
     NameInvalid,
     /// There is no such repository.
     NameUnknown,
-    /// Too large, or not of the length that was said.
+    /// Too large, or not of the stated length.
     SizeInvalid,
-    /// Credentials are missing, or nobody's.
+    /// Credentials are missing or unknown.
     Unauthorized,
-    /// These credentials do not suffice, or a rule of the registry is in the way.
+    /// The credentials lack the right, or a rule of the registry refuses.
     Denied,
-    /// The registry does not do that.
+    /// The registry does not support this.
     Unsupported,
-    /// Later.
+    /// Try again later.
     TooManyRequests,
     /// The registry failed.
     Unknown,
@@ -68,7 +68,7 @@ impl Code {
         }
     }
 
-    /// The status that goes with it unless the endpoint says otherwise.
+    /// Its status unless the endpoint chooses another.
     fn status(self) -> StatusCode {
         match self {
             Self::BlobUnknown
@@ -111,7 +111,7 @@ impl Refusal {
         self
     }
 
-    /// With one more header; one that cannot be is left out.
+    /// With one more header; an invalid one is left out.
     pub(crate) fn header(mut self, name: HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
             self.headers.push((name, value));
@@ -119,7 +119,7 @@ impl Refusal {
         self
     }
 
-    /// A failure of ours. The cause is for the log: it may name what no client should know.
+    /// A failure of the registry. The cause goes to the log: clients should not see it.
     pub(crate) fn failed(act: &'static str, error: &dyn std::error::Error) -> Self {
         let mut causes = error.to_string();
         let mut source = error.source();
@@ -128,10 +128,10 @@ impl Refusal {
             source = inner.source();
         }
         tracing::error!(act, error = causes, "the registry failed");
-        Self::new(Code::Unknown, format!("the registry could not {act}; its log says why"))
+        Self::new(Code::Unknown, format!("the registry could not {act}; its log shows why"))
     }
 
-    /// Something else is going on just there.
+    /// Another request is working at the same place.
     pub(crate) fn later(message: &'static str) -> Self {
         Self::new(Code::TooManyRequests, message).header(header::RETRY_AFTER, "1")
     }
@@ -185,7 +185,7 @@ impl From<BlobError> for Refusal {
         let code = match &error {
             BlobError::Digest(_) | BlobError::DigestMismatch { .. } => Code::DigestInvalid,
             BlobError::UploadId(_) | BlobError::UnknownUpload(_) => Code::BlobUploadUnknown,
-            // What the view has and storage has not is our fault, not an unknown blob.
+            // If the view has it and storage does not, the registry is at fault: the blob is not unknown.
             _ => return Self::failed("use its storage", &error),
         };
         Self::new(code, error.to_string())

@@ -1,4 +1,4 @@
-//! The API: from a request to the endpoint it is for, and the right to use it.
+//! The API: routes a request to its endpoint, after checking the right to use it.
 
 use axum::Router;
 use axum::body::Body;
@@ -20,9 +20,9 @@ mod uploads;
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
-/// The endpoints of OCI Distribution 1.1, and those its next version adds, on a store.
+/// The endpoints of OCI Distribution 1.1, and those that its next version adds, on a store.
 ///
-/// They hold a piece of a body at a time, whatever its size; a manifest is held whole.
+/// A body is processed in pieces, whatever its size; a manifest is held whole.
 pub fn router(store: Store) -> Router {
     Router::new().fallback(answer).with_state(store)
 }
@@ -32,12 +32,12 @@ async fn answer(State(store): State<Store>, request: Request) -> Response {
         Ok(response) => response,
         Err(refusal) => refusal.into_response(),
     };
-    // Older clients look for it to tell a registry from any other server.
+    // Older clients recognise a registry by this header.
     response.headers_mut().insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
     response
 }
 
-/// A request whose caller is known and may do what it asks for.
+/// A request whose caller is known and has the right.
 struct Call {
     store: Store,
     caller: Caller,
@@ -56,10 +56,10 @@ async fn handle(store: Store, request: Request) -> Result<Response, Refusal> {
         PathError::Name(error) => error.into(),
     })?;
     let anonymous = store.limits.anonymous;
-    // A token that another process made a moment ago is found by reading on.
+    // A token that another process made a moment ago is found by reading the journal's new entries.
     let caller =
         store.seek(|view| Caller::of(&parts.headers, view.tokens(), anonymous, now_ms())).await?;
-    let caller = caller.ok_or_else(|| unauthorized("nobody has these credentials"))?;
+    let caller = caller.ok_or_else(|| unauthorized("these credentials are unknown"))?;
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let call = Call { store, caller, query, headers: parts.headers };
     dispatch(&call, &parts.method, route, body).await
@@ -72,7 +72,7 @@ async fn dispatch(
     body: Body,
 ) -> Result<Response, Refusal> {
     let method = match *method {
-        // What differs is the body, which is left out of answers to HEAD.
+        // Only the body differs, and responses to HEAD have none.
         Method::HEAD => Method::GET,
         ref other => other.clone(),
     };
@@ -128,11 +128,11 @@ async fn dispatch(
 }
 
 fn not_allowed(methods: &str) -> Refusal {
-    let message = format!("this endpoint takes {methods}");
+    let message = format!("this endpoint supports {methods}");
     Refusal::new(Code::Unsupported, message).header(header::ALLOW, methods)
 }
 
-/// Clients read the challenge to learn which credentials to send, and send none before they saw one.
+/// Clients learn from the challenge which credentials to send, and send none before.
 fn unauthorized(message: &str) -> Refusal {
     let message = format!(
         "{message}; send a token as the password of Basic, with any user, or as a Bearer token"
@@ -144,7 +144,7 @@ fn unauthorized(message: &str) -> Refusal {
 impl Call {
     fn base(&self) -> Result<Response, Refusal> {
         if !self.caller.may_enter() {
-            return Err(unauthorized("this registry wants credentials"));
+            return Err(unauthorized("this registry requires credentials"));
         }
         let mut response = Response::new(Body::from("{}"));
         let json = HeaderValue::from_static("application/json");
@@ -152,14 +152,16 @@ impl Call {
         Ok(response)
     }
 
-    /// Refuses before anything is said about what is there.
+    /// Refuses before anything is revealed about what exists.
     fn allow(&self, verb: Verb, repository: &Repository) -> Result<(), Refusal> {
         if self.caller.may(verb, repository) {
             return Ok(());
         }
         let verb = verb.as_str();
         match &self.caller {
-            Caller::Anonymous(_) => Err(unauthorized(&format!("to {verb} here takes credentials"))),
+            Caller::Anonymous(_) => {
+                Err(unauthorized(&format!("the verb {verb} requires credentials here")))
+            }
             Caller::Token(token) => Err(Refusal::new(
                 Code::Denied,
                 format!(
@@ -175,13 +177,13 @@ impl Call {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The number of bytes the body is said to have.
+    /// The stated number of bytes of the body.
     fn content_length(&self) -> Option<u64> {
         self.header(&header::CONTENT_LENGTH)?.parse().ok()
     }
 }
 
-/// The pairs of a query, decoded, in their order.
+/// The pairs of a query, decoded, in order.
 struct Query(Vec<(String, String)>);
 
 impl Query {
@@ -206,7 +208,7 @@ fn reference(text: &str) -> Result<Reference, Refusal> {
     Ok(Reference::Tag(text.parse()?))
 }
 
-/// A response without a body, with these headers; a value that cannot be one is left out.
+/// A response without a body, with these headers; an invalid value is left out.
 fn empty(status: StatusCode, headers: &[(HeaderName, &str)]) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;

@@ -1,4 +1,4 @@
-//! The store: journal, blobs and the view, and the one way in which anything is written.
+//! The store: journal, blobs and the view, and the only way in which anything is written.
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,37 +12,37 @@ use crate::change::Change;
 use crate::refusal::Refusal;
 use crate::view::View;
 
-/// Who writes what is done on the machine itself.
+/// The actor for what is done on the machine itself.
 const OPERATOR: &str = "operator";
 /// How often a write is tried again because another replica wrote first.
 const ATTEMPTS: usize = 100;
-/// How many entries are read at a time.
+/// Entries read at a time.
 const PAGE: usize = 1_000;
-/// How long [`Store::follow`] rests after the journal failed.
+/// Pause of [`Store::follow`] after the journal failed.
 const REST: Duration = Duration::from_secs(1);
 
-/// What the registry takes.
+/// The limits of the registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// The largest blob, in bytes; 4 GiB.
     pub max_blob_bytes: u64,
     /// The largest manifest, in bytes; 4 MiB, the least that OCI Distribution 1.1 allows.
     pub max_manifest_bytes: u64,
-    /// How many manifests may speak about one subject; 256. Clients read all of them.
+    /// Most manifests that may refer to one subject; 256. Clients read all of them.
     pub max_referrers: usize,
-    /// How long the annotations of a manifest with a subject may be in all, in bytes; 64 KiB. They are repeated in
+    /// Longest annotations of a manifest with a subject in total, in bytes; 64 KiB. They are repeated in
     /// every list of referrers.
     pub max_referrer_annotation_bytes: usize,
-    /// What may become of the tags that name versions.
+    /// Whether tags that name versions may move.
     pub versions: Versions,
-    /// What callers without a token may do.
+    /// Rights of callers without a token.
     pub anonymous: Anonymous,
 }
 
-/// What may become of tags such as `1.2.3` and `v1.2.3`.
+/// Whether tags such as `1.2.3` and `v1.2.3` may move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Versions {
-    /// Once pushed they stay, even through deletion: a version never means other bytes.
+    /// Once pushed they stay, even through deletion: a version never names other bytes.
     #[default]
     Immutable,
     /// They move like any other tag.
@@ -62,16 +62,16 @@ impl Default for Limits {
     }
 }
 
-/// A token that is to be made.
+/// The description of a new token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewToken {
-    /// Its name, by which the journal says who did what.
+    /// Its name, which the journal records as the actor.
     pub name: String,
-    /// Where it may do something.
+    /// Where its rights apply.
     pub patterns: Vec<Pattern>,
-    /// What it may do there.
+    /// Its verbs.
     pub verbs: Vec<Verb>,
-    /// It opens nothing from this moment on, in milliseconds since the Unix epoch; none: it has no end.
+    /// When it expires, in milliseconds since the Unix epoch; `None`: never.
     pub expires_ms: Option<u64>,
 }
 
@@ -82,48 +82,48 @@ pub enum StoreError {
     /// The journal cannot be read.
     #[error("the registry cannot read its journal")]
     Journal(#[source] JournalError),
-    /// A name is not one.
+    /// The name is invalid.
     #[error(
-        "{0:?} cannot be a token's name: lower-case letters, digits and dashes, at most 64 bytes, and none of the registry's own"
+        "{0:?} cannot be a token's name: lower-case letters, digits and dashes, at most 64 bytes, and not one of the registry's own names"
     )]
     TokenName(String),
-    /// The name is taken.
-    #[error("there is a token {0:?} already; revoke it first or take another name")]
+    /// The name is in use.
+    #[error("the token {0:?} exists already; revoke it first or choose another name")]
     TokenExists(String),
-    /// There is none of that name.
+    /// There is no token of that name.
     #[error("there is no token {0:?}")]
     TokenUnknown(String),
-    /// Something else is in the way.
+    /// Another refusal.
     #[error(transparent)]
     Refused(#[from] Refusal),
 }
 
-/// A registry's state and how to change it. A clone is another handle on the same.
+/// The state of a registry and how to change it. A clone is another handle on the same.
 #[derive(Debug, Clone)]
 pub struct Store {
     pub(crate) journal: Journal,
     pub(crate) blobs: Blobs,
     pub(crate) limits: Arc<Limits>,
     view: Arc<RwLock<View>>,
-    /// Held by whoever reads on in the journal, so that every entry is taken in once.
+    /// Held by whoever reads new entries of the journal, so that every entry is applied once.
     reading: Arc<Mutex<()>>,
     /// Held by whoever writes: writers of one process would only make each other try again.
     writing: Arc<Mutex<()>>,
 }
 
-/// What a write comes to when the view is what it was decided on.
+/// The result of a decision, valid for the view it was based on.
 #[derive(Debug)]
 pub(crate) struct Decision<T> {
-    /// What to write; nothing when it is so already.
+    /// What to write; empty when nothing has to change.
     pub(crate) changes: Vec<Change>,
     /// Blobs that must be in storage, and not about to be removed, for this to be written.
     pub(crate) present: Vec<BlobDigest>,
-    /// What the caller wants to know.
+    /// The result for the caller.
     pub(crate) value: T,
 }
 
 impl Store {
-    /// Opens a registry: folds the whole journal, which takes a while for a long one.
+    /// Opens a registry: applies the whole journal, which takes a while for a long one.
     ///
     /// # Errors
     /// [`StoreError::Journal`].
@@ -140,7 +140,7 @@ impl Store {
         Ok(store)
     }
 
-    /// Takes in what other processes write, for as long as it is polled: one task of every process runs it.
+    /// Applies what other processes write, for as long as it is polled: one task of every process runs it.
     pub async fn follow(&self) {
         loop {
             let revision = self.view().revision();
@@ -155,8 +155,7 @@ impl Store {
         }
     }
 
-    /// Lets the bearer of `secret` do `verbs` in the repositories of `patterns`, everywhere as soon as the other replicas
-    /// hear of it.
+    /// Gives the holder of `secret` these rights, on every replica as soon as it reads the entry.
     ///
     /// # Errors
     /// [`StoreError::TokenName`], [`StoreError::TokenExists`], [`StoreError::Refused`].
@@ -172,7 +171,7 @@ impl Store {
         self.create_token_by(OPERATOR, token, secret).await
     }
 
-    /// The same, made by somebody, and perhaps with an end.
+    /// The same, with an actor and optionally an expiry.
     ///
     /// # Errors
     /// [`StoreError::TokenName`], [`StoreError::TokenExists`], [`StoreError::Refused`].
@@ -204,7 +203,7 @@ impl Store {
         if made { Ok(()) } else { Err(StoreError::TokenExists(name.to_owned())) }
     }
 
-    /// Makes a token useless, everywhere, as soon as the other replicas hear of it.
+    /// Revokes a token, on every replica as soon as it reads the entry.
     ///
     /// # Errors
     /// [`StoreError::TokenUnknown`], [`StoreError::Refused`].
@@ -212,7 +211,7 @@ impl Store {
         self.revoke_token_by(OPERATOR, name).await
     }
 
-    /// The same, by somebody.
+    /// The same, with an actor.
     ///
     /// # Errors
     /// [`StoreError::TokenUnknown`], [`StoreError::Refused`].
@@ -228,8 +227,8 @@ impl Store {
         if known { Ok(()) } else { Err(StoreError::TokenUnknown(name.to_owned())) }
     }
 
-    /// Puts another secret in the place of a token's: the one before opens nothing any more. The token ends when
-    /// `expires_ms` says; none: it has no end.
+    /// Replaces the secret of a token: the old one stops working. The token expires at `expires_ms`;
+    /// `None`: never.
     ///
     /// # Errors
     /// [`StoreError::TokenUnknown`], [`StoreError::Refused`].
@@ -252,20 +251,20 @@ impl Store {
         if known { Ok(()) } else { Err(StoreError::TokenUnknown(name.to_owned())) }
     }
 
-    /// Whether anybody has a token.
+    /// Whether there are any tokens.
     #[must_use]
     pub fn has_tokens(&self) -> bool {
         !self.view().tokens().is_empty()
     }
 
-    /// The view as it is now. Not to be held across an await.
+    /// The current view. Must not be held across an await.
     pub(crate) fn view(&self) -> RwLockReadGuard<'_, View> {
-        // Nothing that changes the view can stop half way: a poisoned lock holds a whole view.
+        // No change to the view can stop half way: a poisoned lock holds a complete view.
         self.view.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What `look` finds in the view; if nothing, once more in all there is by now: what another replica acknowledged is
-    /// found here at once.
+    /// The result of `look` in the view; if there is none, once more after applying all new entries: what
+    /// another replica acknowledged is found here at once.
     pub(crate) async fn seek<T>(
         &self,
         look: impl Fn(&View) -> Option<T>,
@@ -278,10 +277,10 @@ impl Store {
         Ok(look(&self.view()))
     }
 
-    /// Writes what `decide` comes to, decided again each time somebody else wrote first. When it returns, the view has
-    /// what was written.
+    /// Appends the changes that `decide` returns; if another writer was first, calls `decide` again on the
+    /// new view. When it returns, the view contains the changes.
     ///
-    /// A future dropped before it returned may or may not have written.
+    /// If the future is dropped before it returns, the changes may or may not have been written.
     pub(crate) async fn commit<T>(
         &self,
         actor: &str,
@@ -303,8 +302,9 @@ impl Store {
             if decision.changes.is_empty() {
                 return Ok(decision.value);
             }
-            // A blob is removed only between an entry that condemns it and one that says it is collected. There is no
-            // such pair open at `revision`, and none can be opened before our entry: what is there now stays.
+            // A blob is removed only between an entry that condemns it and one that records that it is
+            // collected. There is no such open pair at `revision`, and none can begin before our entry: a
+            // blob that exists now stays.
             self.check_present(&decision.present).await?;
             let records: Option<Vec<_>> = decision.changes.iter().map(Change::record).collect();
             let records = records.unwrap_or_default();
@@ -317,7 +317,7 @@ impl Store {
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(Refusal::later("too many others write at the same time; try again"))
+        Err(Refusal::later("too many writes at the same time; try again"))
     }
 
     async fn check_present(&self, digests: &[BlobDigest]) -> Result<(), Refusal> {
@@ -331,7 +331,7 @@ impl Store {
         Ok(())
     }
 
-    /// Takes in every entry there is by now.
+    /// Applies every journal entry written so far.
     pub(crate) async fn catch_up(&self) -> Result<(), JournalError> {
         let _turn = self.reading.lock().await;
         loop {

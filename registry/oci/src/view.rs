@@ -1,4 +1,4 @@
-//! The view: everything the registry serves, folded from the journal.
+//! The view: everything the registry serves, computed from the journal.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,11 +9,12 @@ use crate::ask::Referrer;
 use crate::change::{self, Change};
 use crate::name::{Repository, Tag};
 
-/// What the entries up to [`View::revision`] come to.
+/// The result of the entries up to [`View::revision`].
 ///
-/// Always true:
+/// Invariants:
 /// * A tag names a manifest of its repository.
-/// * `blob_holders` and `manifest_holders` have exactly the repositories that have the digest, and no empty sets.
+/// * `blob_holders` and `manifest_holders` have exactly the repositories that have the digest, and no empty
+///   sets.
 /// * `Contents::uses` counts, for each digest, the manifests of the repository that refer to it as a blob.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct View {
@@ -21,24 +22,24 @@ pub struct View {
     repositories: BTreeMap<Repository, Contents>,
     blob_holders: BTreeMap<BlobDigest, BTreeSet<Repository>>,
     manifest_holders: BTreeMap<BlobDigest, BTreeSet<Repository>>,
-    /// Blobs about to be removed, and when that was written.
+    /// Blobs about to be removed, and since when.
     condemned: BTreeMap<BlobDigest, u64>,
-    /// Digests that records of other kinds speak of.
+    /// Digests that records of other kinds name.
     foreign: BTreeSet<BlobDigest>,
-    /// The last revision that brought or took a manifest with a subject.
+    /// The last revision that added or removed a manifest with a subject.
     referrers_at: u64,
     tokens: Tokens,
 }
 
-/// What a repository has.
+/// The contents of a repository.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Contents {
     pub(crate) blobs: BTreeMap<BlobDigest, Link>,
     pub(crate) manifests: BTreeMap<BlobDigest, Kept>,
     pub(crate) tags: BTreeMap<Tag, BlobDigest>,
-    /// What each version was last, even if its tag is deleted by now.
+    /// The last manifest of each version, even if its tag has been deleted.
     pub(crate) versions: BTreeMap<Tag, BlobDigest>,
-    /// Manifests by the subject they speak about.
+    /// Manifests by their subject.
     pub(crate) referrers: BTreeMap<BlobDigest, BTreeSet<BlobDigest>>,
     uses: BTreeMap<BlobDigest, usize>,
 }
@@ -59,19 +60,19 @@ pub(crate) struct Kept {
     pub(crate) subject: Option<BlobDigest>,
     pub(crate) artifact_type: Option<String>,
     pub(crate) blobs: Vec<BlobDigest>,
-    /// The entry that has it.
+    /// The revision of its entry.
     pub(crate) revision: u64,
 }
 
 impl View {
-    /// The last entry that counts in.
+    /// The last revision that was applied.
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.revision
     }
 
-    /// Takes the next entry in. An entry that is not the next one changes nothing; one of an unknown kind only keeps
-    /// the blobs it speaks of from being collected.
+    /// Applies the next entry. An entry that is not the next one changes nothing; one of an unknown kind
+    /// only keeps the blobs that it names from being collected.
     pub fn apply(&mut self, entry: &Entry) {
         if entry.revision != self.revision.saturating_add(1) {
             return;
@@ -87,7 +88,7 @@ impl View {
         }
     }
 
-    /// The repository's contents; none when nobody pushed to it, or all was deleted.
+    /// The repository's contents; `None` when nothing was pushed to it, or all was deleted.
     pub(crate) fn contents(&self, repository: &Repository) -> Option<&Contents> {
         self.repositories.get(repository).filter(|contents| !contents.is_empty())
     }
@@ -102,7 +103,7 @@ impl View {
         self.blob_holders.get(digest).into_iter().flatten()
     }
 
-    /// Whether anything at all refers to what storage has under this digest.
+    /// Whether anything refers to the bytes that storage has under this digest.
     pub(crate) fn refers_to(&self, digest: &BlobDigest) -> bool {
         self.blob_holders.contains_key(digest)
             || self.manifest_holders.contains_key(digest)
@@ -114,7 +115,7 @@ impl View {
         &self.condemned
     }
 
-    /// The links no manifest needs, last pushed before that time.
+    /// The links that no manifest needs, last pushed before that time.
     pub(crate) fn unused_links(
         &self,
         before_ms: u64,
@@ -132,7 +133,7 @@ impl View {
         self.manifest_holders.contains_key(digest)
     }
 
-    /// The manifests of one type that speak about another, in whichever repositories, oldest first.
+    /// The manifests of one type that refer to another, in any repository, oldest first.
     pub(crate) fn referrers_of(&self, subject: &BlobDigest, artifact_type: &str) -> Vec<Referrer> {
         let mut found: BTreeMap<&BlobDigest, u64> = BTreeMap::new();
         for contents in self.repositories.values() {
@@ -152,12 +153,12 @@ impl View {
         found
     }
 
-    /// The last revision that brought or took a manifest with a subject.
+    /// The last revision that added or removed a manifest with a subject.
     pub(crate) fn referrers_seen(&self) -> u64 {
         self.referrers_at
     }
 
-    /// The tokens that may do something.
+    /// All tokens.
     pub(crate) fn tokens(&self) -> &Tokens {
         &self.tokens
     }
@@ -250,11 +251,11 @@ impl Contents {
     }
 
     fn put(&mut self, digest: BlobDigest, mut kept: Kept, tags: Vec<Tag>) {
-        // Pushed again, it was there all the same since it was pushed first.
+        // Even if pushed again, it has existed since the first push.
         if let Some(before) = self.manifests.get(&digest) {
             kept.revision = before.revision;
         }
-        // The same bytes may have been pushed as another media type.
+        // The same bytes may have been pushed with another media type.
         self.forget(&digest);
         for blob in &kept.blobs {
             *self.uses.entry(blob.clone()).or_default() += 1;

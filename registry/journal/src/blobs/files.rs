@@ -1,7 +1,7 @@
-//! Blobs as files. Every file under way is an upload; a rename makes it a blob.
+//! Blobs as files. A file is an upload until a rename turns it into a blob.
 //!
-//! Order at the end: bytes, fsync of the file, rename, fsync of the folder. A crash before the rename leaves an upload
-//! that [`super::Blobs::stale_uploads`] lists, never a part of a blob.
+//! Order at the end: bytes, fsync of the file, rename, fsync of the folder. A crash before the rename
+//! leaves an upload that [`super::Blobs::stale_uploads`] lists, never a part of a blob.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
@@ -18,7 +18,7 @@ use super::{Stored, length, same, within};
 use crate::digest::Algorithm;
 use crate::{BlobDigest, BlobError, UploadId};
 
-/// What one read takes from a file, in bytes.
+/// Bytes per read from a file.
 const CHUNK: usize = 128 * 1024;
 
 #[derive(Debug, Clone)]
@@ -68,7 +68,7 @@ impl Files {
                 return Err(BlobError::OutOfOrder { expected }.into());
             }
             if let Err(error) = file.write_all(&chunk) {
-                // A disk that was full takes the whole chunk later, or nothing.
+                // A disk that was full later accepts the whole chunk, or nothing.
                 file.set_len(offset)?;
                 return Err(error.into());
             }
@@ -101,14 +101,14 @@ impl Files {
         .await
     }
 
-    /// The bytes were verified by the caller.
+    /// The caller has verified the bytes.
     pub(super) async fn put(&self, digest: &BlobDigest, bytes: Bytes) -> Result<(), BlobError> {
         let (from, to) = (self.upload(&UploadId::random()?), self.blob(digest));
         blocking("store a blob", move || {
             let mut file = create(&from)?;
             let stored = file.write_all(&bytes).and_then(|()| publish(&file, &from, &to));
             if stored.is_err() {
-                // What cannot be removed now is stale later.
+                // If it cannot be removed now, it becomes stale.
                 let _ = fs::remove_file(&from);
             }
             Ok(stored?)
@@ -208,7 +208,7 @@ impl Files {
         self.folder.join("blobs")
     }
 
-    /// Digests are letters and digits alone, so no path leads out of the folder.
+    /// Digests consist of letters and digits, so no path leads out of the folder.
     fn blob(&self, digest: &BlobDigest) -> PathBuf {
         let algorithm = self.blobs().join(digest.algorithm().name());
         algorithm.join(digest.spread()).join(digest.encoded())
@@ -219,7 +219,7 @@ impl Files {
     }
 }
 
-/// What goes wrong inside a blocking call: an answer, or the system.
+/// Failures inside a blocking call: an error for the caller, or one of the system.
 enum Failure {
     Answer(BlobError),
     System(io::Error),
@@ -260,12 +260,12 @@ fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// The upload's file, this caller's alone until it is dropped.
+/// The upload's file, exclusively locked until it is dropped.
 fn locked(path: &Path, upload: &UploadId) -> Result<File, Failure> {
     let open = OpenOptions::new().read(true).write(true).open(path);
     let file = open.map_err(|error| unknown(error, upload))?;
     file.lock()?;
-    // Whoever held the lock before may have made the file a blob, and a blob takes no more bytes.
+    // The previous holder of the lock may have turned the file into a blob, and a blob takes no more bytes.
     let now = fs::metadata(path).map_err(|error| unknown(error, upload))?;
     let held = file.metadata()?;
     if (now.dev(), now.ino()) != (held.dev(), held.ino()) {
@@ -305,9 +305,9 @@ fn publish(file: &File, from: &Path, to: &Path) -> io::Result<()> {
     sync_folder_of(to)
 }
 
-/// Makes a folder and those above it, each durable in the one above.
+/// Creates a folder and its parents, each durable in its parent.
 fn make_folder(folder: &Path) -> io::Result<()> {
-    // The folder above a relative path's first part is the one we are in.
+    // The parent of a relative path's first part is the current folder.
     if folder.as_os_str().is_empty() || folder.is_dir() {
         return Ok(());
     }
@@ -325,7 +325,7 @@ fn sync_folder_of(path: &Path) -> io::Result<()> {
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// What is in a folder, with names; nothing when the folder is not there.
+/// The entries of a folder, with names; empty when the folder does not exist.
 fn listed(folder: &Path) -> io::Result<Vec<(PathBuf, String)>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -341,7 +341,7 @@ fn listed(folder: &Path) -> io::Result<Vec<(PathBuf, String)>> {
     Ok(found)
 }
 
-/// A file's size and when it was last written; none: it went meanwhile.
+/// A file's size and time of last change; `None` when it was removed meanwhile.
 fn looked_at(path: &Path) -> io::Result<Option<(u64, u64)>> {
     let metadata = match fs::metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),

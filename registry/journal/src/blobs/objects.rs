@@ -1,8 +1,8 @@
 //! Blobs as objects of an S3 bucket: `blobs/ALGORITHM/XX/DIGITS`.
 //!
-//! Objects take no appends, so each chunk of an upload is an object named by its offset, beside a marker that says that
-//! the upload exists: `uploads/ID/begun`, `uploads/ID/OFFSET`. Finishing reads the chunks once, hashes them and writes
-//! them as one object, which the store shows only when it is complete.
+//! Objects cannot be appended to, so each chunk of an upload is an object named by its offset, and a marker
+//! object shows that the upload exists: `uploads/ID/begun`, `uploads/ID/OFFSET`. Finishing reads the chunks
+//! once, hashes them and writes them as one object, which the store shows only when it is complete.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -21,12 +21,12 @@ use object_store::{
 use super::{Stored, length, same, within};
 use crate::{BlobDigest, BlobError, UploadId};
 
-/// Up to here a blob is composed in memory; beyond, in parts of this size. S3 wants parts of 5 MiB at least and at most
-/// 10,000 of them, so the largest upload has 156 GiB.
+/// A blob up to this size is composed in memory; a larger one in parts of this size. S3 requires parts of
+/// at least 5 MiB and at most 10,000 of them, so the largest upload has 156 GiB.
 const PART: usize = 16 * 1024 * 1024;
-/// How many parts may be on their way at once.
+/// Parts uploaded at the same time.
 const PARTS_UNDER_WAY: usize = 3;
-/// The marker's name. No offset is called that.
+/// The marker's name, which is not an offset.
 const BEGUN: &str = "begun";
 
 #[derive(Debug, Clone)]
@@ -89,15 +89,15 @@ impl Objects {
         }
         let after = offset.saturating_add(length(&chunk));
         if chunk.is_empty() {
-            // An object here would be in the way of the next chunk.
+            // An object here would block the next chunk.
             return Ok(after);
         }
         let path = self.upload(upload).join(format!("{offset:020}"));
-        // Of two writers at one place, one makes the object.
+        // Of two writers at one place, only one creates the object.
         let create = PutOptions::from(PutMode::Create);
         match self.store.put_opts(&path, chunk.clone().into(), create).await {
             Ok(_) => Ok(after),
-            // The client asks again when an answer is lost, and finds what it wrote itself.
+            // A client that repeats a request whose response was lost finds its own object.
             Err(Error::AlreadyExists { .. }) if self.whole(&path).await? == chunk => Ok(after),
             Err(Error::AlreadyExists { .. }) => {
                 Err(BlobError::OutOfOrder { expected: self.size(upload).await? })
@@ -136,7 +136,7 @@ impl Objects {
         match self.pass(chunks, digest, &mut parts).await {
             Ok(()) => parts.finish().await.map(drop).map_err(BlobError::storage(act)),
             Err(error) => {
-                // The first error is the one to tell; parts left behind are the bucket's to expire.
+                // The first error is the one to report; the bucket expires parts that are left behind.
                 let _ = parts.abort().await;
                 Err(error)
             }
@@ -171,7 +171,7 @@ impl Objects {
         Ok(())
     }
 
-    /// The bytes were verified by the caller.
+    /// The caller has verified the bytes.
     pub(super) async fn put(&self, digest: &BlobDigest, bytes: Bytes) -> Result<(), BlobError> {
         let put = self.store.put(&self.blob(digest), bytes.into()).await;
         put.map(drop).map_err(BlobError::storage("store a blob"))
@@ -260,8 +260,8 @@ impl Objects {
         Ok(chunks)
     }
 
-    /// Removes all there is of an upload and says how many objects that was. The marker goes first: what a crash leaves
-    /// behind it is no upload, only stale.
+    /// Removes all objects of an upload and returns their number. The marker goes first: what a crash then
+    /// leaves is not an upload, only stale.
     async fn clear(&self, upload: &UploadId) -> Result<usize, BlobError> {
         let objects = self.listed(&self.upload(upload)).await?;
         let (marker, chunks): (Vec<_>, Vec<_>) =

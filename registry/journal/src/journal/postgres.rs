@@ -1,7 +1,8 @@
 //! The journal in PostgreSQL, for several servers on one journal.
 //!
-//! A sequence would number rows before they are visible, so that a reader could pass one. Here an advisory lock, held to
-//! the end of the transaction, makes appends one after another: revisions have no gap and are visible in order.
+//! A sequence would number rows before they are visible, so that a reader could skip one. Here an advisory
+//! lock, held to the end of the transaction, serialises appends: revisions have no gap and become visible
+//! in order.
 
 use std::str::FromStr as _;
 use std::sync::Arc;
@@ -16,13 +17,14 @@ use super::{Append, tail};
 use crate::entry::{Row, Tail};
 use crate::{Head, JournalError};
 
-/// The advisory lock of appends: any number that nobody else of this database takes.
+/// The advisory lock of appends: an arbitrary number that no other user of this database takes.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7881702169121)";
 
-/// How long a server may be silent before the connection counts as lost, unless the address says otherwise.
+/// How long a server may be silent before the connection counts as lost, unless the address sets another
+/// time.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The lock comes first: two servers that begin at once would both make the table.
+/// The lock comes first: two servers that start at the same time would both create the table.
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS journal (
         revision BIGINT PRIMARY KEY,
@@ -34,7 +36,7 @@ const SCHEMA: &str = "
         hash BYTEA NOT NULL
     )";
 
-/// A handle on one connection, made again when it is lost.
+/// A handle on one connection, opened again when it is lost.
 #[derive(Debug, Clone)]
 pub(super) struct Postgres {
     config: Arc<Config>,
@@ -42,9 +44,9 @@ pub(super) struct Postgres {
     bell: watch::Sender<u64>,
 }
 
-/// Why one try failed.
+/// Why one attempt failed.
 enum Failure {
-    /// The connection was lost and nothing can have been written: another may do.
+    /// The connection was lost and nothing can have been written: another attempt is safe.
     Lost(tokio_postgres::Error),
     Final(JournalError),
 }
@@ -102,7 +104,7 @@ impl Postgres {
     }
 
     pub(super) async fn read(&self, after: u64, limit: usize) -> Result<Vec<Row>, JournalError> {
-        // Beyond PostgreSQL's numbers there is nothing to read.
+        // PostgreSQL has no larger numbers, so there is nothing to read.
         let Ok(after) = i64::try_from(after) else { return Ok(Vec::new()) };
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut held = self.connected().await?;
@@ -124,12 +126,12 @@ impl Postgres {
         settle("read its head", &mut held, done)
     }
 
-    /// Rings when anybody appended, while the connection lasts.
+    /// Notifies of appends by anybody, while the connection lasts.
     pub(super) fn bell(&self) -> watch::Receiver<u64> {
         self.bell.subscribe()
     }
 
-    /// The connection, made if there is none; `Some` when it returns.
+    /// The connection, opened if there is none; `Some` when it returns.
     async fn connected(&self) -> Result<MutexGuard<'_, Option<Client>>, JournalError> {
         let mut held = self.client.lock().await;
         if held.as_ref().is_none_or(Client::is_closed) {
@@ -161,14 +163,14 @@ impl Postgres {
                 }
             }
         });
-        // Whatever the server's default is: acknowledged means durable.
+        // Whatever the server's default: acknowledged means durable.
         let session = "SET synchronous_commit TO on; LISTEN tamis_journal";
         client.batch_execute(session).await.map_err(storage)?;
         Ok(client)
     }
 }
 
-/// Hands the answer on, and a lost connection to nobody else.
+/// Returns the result; drops a lost connection, so that no later call uses it.
 fn settle<T>(
     act: &'static str,
     held: &mut Option<Client>,
@@ -206,7 +208,7 @@ fn no_connection() -> Failure {
 async fn append(held: &mut Option<Client>, request: &Append) -> Result<Head, Failure> {
     let client = held.as_mut().ok_or_else(no_connection)?;
     let storage = Failure::of("append");
-    // Read committed: what the lock waited for is seen once the lock is held.
+    // Read committed: what the lock waited for is visible once the lock is held.
     let begin = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted);
     let transaction = begin.start().await.map_err(&storage)?;
     transaction.batch_execute(LOCK).await.map_err(&storage)?;
@@ -230,9 +232,9 @@ async fn append(held: &mut Option<Client>, request: &Append) -> Result<Head, Fai
             .map_err(&storage)?;
         head = Head { revision: entry.revision, hash: entry.hash };
     }
-    // A doorbell without payload: it may be lost, and readers look for themselves.
+    // A notification without content: it may be lost, and readers check by themselves.
     transaction.batch_execute("NOTIFY tamis_journal").await.map_err(&storage)?;
-    // From here on a loss leaves open whether it happened, so it is not tried again.
+    // From here on a lost connection leaves open whether the append happened, so it is not tried again.
     let commit = transaction.commit().await;
     commit.map_err(|error| Failure::Final(JournalError::other("append", error)))?;
     Ok(head)

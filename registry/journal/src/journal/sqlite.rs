@@ -27,7 +27,8 @@ const SCHEMA: &str = "
         hash BLOB NOT NULL
     ) STRICT";
 
-/// A handle. Calls block, so each runs on a thread made for that, one at a time: the journal is not what is in a hurry.
+/// A handle. Calls block, so each runs on a blocking thread, one at a time: the journal is not the
+/// bottleneck.
 #[derive(Debug, Clone)]
 pub(super) struct Sqlite {
     connection: Arc<Mutex<Connection>>,
@@ -53,7 +54,7 @@ impl Sqlite {
     }
 
     pub(super) async fn read(&self, after: u64, limit: usize) -> Result<Vec<Row>, JournalError> {
-        // Beyond SQLite's numbers there is nothing to read.
+        // SQLite has no larger numbers, so there is nothing to read.
         let Ok(after) = i64::try_from(after) else { return Ok(Vec::new()) };
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.run("read", move |connection| rows(connection, after, limit)).await
@@ -63,7 +64,7 @@ impl Sqlite {
         self.run("read its head", |connection| Ok(last(connection)?.head)).await
     }
 
-    /// Rings when this process appended.
+    /// Notifies of appends by this process.
     pub(super) fn bell(&self) -> watch::Receiver<u64> {
         self.bell.subscribe()
     }
@@ -75,7 +76,7 @@ impl Sqlite {
     ) -> Result<T, JournalError> {
         let connection = Arc::clone(&self.connection);
         blocking(act, move || {
-            // A transaction that a panic left is rolled back by its drop: the connection is good.
+            // A transaction left by a panic was rolled back when it was dropped: the connection is usable.
             work(&mut connection.lock().unwrap_or_else(PoisonError::into_inner))
         })
         .await
@@ -95,7 +96,7 @@ fn open(folder: &Path) -> Result<Connection, JournalError> {
     let failed = |source| JournalError::other(act, source);
     private_folder(folder).map_err(failed)?;
     let path: PathBuf = folder.join("journal.sqlite");
-    // SQLite gives the files beside it the rights of this one.
+    // SQLite gives the files next to it the same mode.
     private_file(&path).map_err(failed)?;
     for beside in ["journal.sqlite-wal", "journal.sqlite-shm"] {
         close_file(&folder.join(beside)).map_err(failed)?;
@@ -103,7 +104,7 @@ fn open(folder: &Path) -> Result<Connection, JournalError> {
     let mut connection = Connection::open(path).map_err(JournalError::storage(act))?;
     let storage = |source: rusqlite::Error| JournalError::other(act, source);
     connection.busy_timeout(BUSY).map_err(storage)?;
-    // WAL alone may lose acknowledged appends when power fails; FULL may not.
+    // WAL alone may lose acknowledged appends in a power failure; FULL does not.
     connection.pragma_update(None, "journal_mode", "WAL").map_err(storage)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(storage)?;
     let transaction =
@@ -115,7 +116,7 @@ fn open(folder: &Path) -> Result<Connection, JournalError> {
 
 fn append(connection: &mut Connection, request: &Append) -> Result<Head, JournalError> {
     let storage = |source: rusqlite::Error| JournalError::other("append", source);
-    // Immediate: the head that was read stays the head until the commit.
+    // Immediate: the head stays as it was read until the commit.
     let transaction =
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(storage)?;
     let tail = last(&transaction)?;
@@ -179,7 +180,7 @@ fn rows(connection: &Connection, after: i64, limit: i64) -> Result<Vec<Row>, Jou
     Ok(rows)
 }
 
-/// A column of the wrong type, or text that is no text, was not written here.
+/// A column of the wrong type, or text that is not UTF-8, was not written by this program.
 fn column<T: FromSql>(
     row: &rusqlite::Row<'_>,
     revision: i64,
@@ -187,6 +188,6 @@ fn column<T: FromSql>(
 ) -> Result<T, JournalError> {
     row.get(index).map_err(|_| JournalError::Tampered {
         revision: u64::try_from(revision).unwrap_or(0),
-        what: "a column is not of its type",
+        what: "a column has the wrong type",
     })
 }

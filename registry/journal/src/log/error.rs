@@ -1,25 +1,25 @@
-//! What can go wrong with the log, its proofs and its notes.
+//! Errors of the log, its proofs and its notes.
 
 use thiserror::Error;
 
 use crate::JournalError;
 
-/// Why the log has no answer, or a proof or note does not hold.
+/// Why the log cannot respond, or a proof or note fails.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum LogError {
     /// A size that the tree does not have.
     #[error("size {asked} is above {size}, which is all there is; catch up, or ask for less")]
     Size {
-        /// What was asked for.
+        /// The requested size.
         asked: u64,
-        /// What there is.
+        /// The size of the tree.
         size: u64,
     },
     /// An index that is not in a tree of this size.
     #[error("there is no entry {index} in a tree of {size}")]
     Index {
-        /// What was asked for.
+        /// The requested index.
         index: u64,
         /// The tree's size.
         size: u64,
@@ -33,9 +33,9 @@ pub enum LogError {
     /// A key cannot be used.
     #[error("the log key cannot be used: {0}")]
     Key(&'static str),
-    /// A path names no tile.
+    /// A path does not name a tile.
     #[error(
-        "{0:?} is no path of a tile: tile/LEVEL/INDEX[.p/WIDTH] or tile/entries/INDEX[.p/WIDTH] (C2SP tlog-tiles)"
+        "{0:?} is not the path of a tile: tile/LEVEL/INDEX[.p/WIDTH] or tile/entries/INDEX[.p/WIDTH] (C2SP tlog-tiles)"
     )]
     Path(String),
     /// The journal failed.

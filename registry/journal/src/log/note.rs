@@ -12,29 +12,29 @@ use crate::{Hash, hex};
 
 /// The signature type of Ed25519 in key ids and keys.
 const ED25519_TYPE: u8 = 1;
-/// What a note may have at most, in bytes: a checkpoint has a few hundred, and witnesses add some.
+/// Longest note in bytes: a checkpoint has a few hundred, and witnesses add some.
 const MAX_NOTE_BYTES: usize = 64 * 1024;
 /// An em dash and a space begin a signature line.
 const SIGNATURE: &str = "\u{2014} ";
 
-/// What a log says of itself: so many entries, this root.
+/// The state of a log: its number of entries and their root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// Which log, the name of its key.
+    /// The log, by the name of its key.
     pub origin: String,
-    /// How many entries.
+    /// Number of entries.
     pub size: u64,
     /// The root over them.
     pub root: Hash,
 }
 
 impl Checkpoint {
-    /// The text that is signed: three lines, each ended.
+    /// The signed text: three lines, each with a line end.
     fn text(&self) -> String {
         format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root.0))
     }
 
-    /// The first three lines of a signed text; those behind are extensions, which say nothing to us.
+    /// Parses the first three lines of a signed text; further lines are extensions, which are ignored.
     fn parse(text: &str) -> Option<Self> {
         let mut lines = text.strip_suffix('\n')?.split('\n');
         let (origin, size, root) = (lines.next()?, lines.next()?, lines.next()?);
@@ -43,7 +43,7 @@ impl Checkpoint {
         }
         let parsed: u64 = size.parse().ok()?;
         let root = STANDARD.decode(root).ok()?.try_into().ok().map(Hash)?;
-        // One spelling: no sign, no leading zeros.
+        // One notation: no sign, no leading zeros.
         (parsed.to_string() == size).then(|| Self { origin: origin.to_owned(), size: parsed, root })
     }
 }
@@ -77,13 +77,13 @@ impl NoteKey {
         Ok(seed)
     }
 
-    /// Its name, the origin of the checkpoints it signs.
+    /// Its name, the origin of the checkpoints that it signs.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.verifier.name
     }
 
-    /// What others verify with.
+    /// The public part for verifiers.
     #[must_use]
     pub fn verifier(&self) -> &NoteVerifier {
         &self.verifier
@@ -139,7 +139,7 @@ impl NoteVerifier {
             Some((&ED25519_TYPE, public)) => public.try_into().ok(),
             _ => None,
         };
-        let public = public.ok_or(LogError::Key("it is no Ed25519 key"))?;
+        let public = public.ok_or(LogError::Key("it is not an Ed25519 key"))?;
         let verifier = Self::new(name, public)?;
         if hex::encode(&verifier.id) != id {
             return Err(LogError::Key("its id is not that of its name and key"));
@@ -147,10 +147,11 @@ impl NoteVerifier {
         Ok(verifier)
     }
 
-    /// The checkpoint of a note that this key signed. Signatures of other keys are not looked at.
+    /// The checkpoint of a note that this key signed. Signatures of other keys are ignored.
     ///
     /// # Errors
-    /// [`LogError::Note`] when the note is malformed, this key did not sign it, or it is about another log.
+    /// [`LogError::Note`] when the note is malformed, this key did not sign it, or it belongs to another
+    /// log.
     pub fn verify(&self, note: &str) -> Result<Checkpoint, LogError> {
         if note.len() > MAX_NOTE_BYTES {
             return Err(LogError::Note("it has more than 65,536 bytes"));
@@ -158,7 +159,7 @@ impl NoteVerifier {
         if note.chars().any(|one| one < ' ' && one != '\n') {
             return Err(LogError::Note("it has a control character"));
         }
-        // The last empty line: the text may have some itself.
+        // The last empty line: the text may contain others.
         let split = note.rfind("\n\n").and_then(|place| note.split_at_checked(place + 1));
         let (text, rest) = split.ok_or(LogError::Note("it has no signature"))?;
         let lines = rest.strip_prefix('\n').and_then(|lines| lines.strip_suffix('\n'));
@@ -173,12 +174,13 @@ impl NoteVerifier {
         let checkpoint =
             Checkpoint::parse(text).ok_or(LogError::Note("it is not origin, size and root"))?;
         if checkpoint.origin != self.name {
-            return Err(LogError::Note("it is about another log than the key's"));
+            return Err(LogError::Note("it belongs to another log than the key"));
         }
         Ok(checkpoint)
     }
 
-    /// Whether a signature line is this key's; one that claims to be and does not hold spoils the note.
+    /// Whether a signature line is this key's; a line that names this key and does not verify makes the
+    /// note invalid.
     fn signed(&self, text: &str, line: &str) -> Result<bool, LogError> {
         let parts = line.strip_prefix(SIGNATURE).and_then(|line| line.split_once(' '));
         let (name, encoded) = parts.ok_or(LogError::Note("a signature line is malformed"))?;

@@ -7,10 +7,10 @@ const WRONG_ROOT: LogError = LogError::Proof("it leads to another root");
 const TOO_LONG: LogError = LogError::Proof("it has more hashes than the tree has levels");
 const TOO_SHORT: LogError = LogError::Proof("it has fewer hashes than the tree has levels");
 
-/// Whether `leaf` is the leaf of `index` (from 0) in the tree of `size` leaves and this root.
+/// Checks that `leaf` is the leaf of `index` (from 0) in the tree of `size` leaves with this root.
 ///
 /// # Errors
-/// [`LogError::Proof`] when it is not shown to be, [`LogError::Index`] when `index` is not below `size`.
+/// [`LogError::Proof`] when the proof fails, [`LogError::Index`] when `index` is not below `size`.
 pub fn verify_inclusion(
     leaf: &Hash,
     index: u64,
@@ -43,10 +43,10 @@ pub fn verify_inclusion(
     }
 }
 
-/// Whether the tree of `old` leaves is the beginning of the tree of `new` leaves.
+/// Checks that the tree of `old` leaves is the beginning of the tree of `new` leaves.
 ///
 /// # Errors
-/// [`LogError::Proof`] when it is not shown to be, [`LogError::Size`] when `old` is above `new`.
+/// [`LogError::Proof`] when the proof fails, [`LogError::Size`] when `old` is above `new`.
 pub fn verify_consistency(
     old: u64,
     old_root: &Hash,
@@ -58,7 +58,7 @@ pub fn verify_consistency(
         return Err(LogError::Size { asked: old, size: new });
     }
     if old == 0 || old == new {
-        // Nothing is the beginning of everything, but only nothing has the root of nothing.
+        // The empty tree is the beginning of every tree, but only the empty tree has its root.
         let wanted = if old == 0 { Hash::of(b"") } else { *new_root };
         let settled = proof.is_empty() && *old_root == wanted;
         return if settled { Ok(()) } else { Err(WRONG_ROOT) };

@@ -5,9 +5,9 @@ use std::str::FromStr;
 
 use super::LogError;
 
-/// How many hashes or entries a full tile has.
+/// Hashes or entries in a full tile.
 pub const TILE_WIDTH: u16 = 256;
-/// Levels of eight tree levels each, of a tree of at most 2^64 leaves.
+/// Highest level, of eight tree levels each, of a tree of at most 2^64 leaves.
 const MAX_LEVEL: u8 = 63;
 
 /// A tile of hashes or a bundle of entries.
@@ -19,14 +19,14 @@ pub enum TilePath {
         level: u8,
         /// Which tile of the level.
         index: u64,
-        /// How many hashes, 1 to 256; below 256 it is a partial tile.
+        /// Number of hashes, 1 to 256; below 256 it is a partial tile.
         width: u16,
     },
-    /// `tile/entries/INDEX`: entries, each behind its length in two bytes, big-endian.
+    /// `tile/entries/INDEX`: entries, each preceded by its length in two bytes, big-endian.
     Entries {
         /// Which bundle.
         index: u64,
-        /// How many entries, 1 to 256.
+        /// Number of entries, 1 to 256.
         width: u16,
     },
 }
@@ -56,7 +56,7 @@ impl fmt::Display for TilePath {
     }
 }
 
-/// Groups of three digits, all but the last behind an `x`: 1234067 is `x001/x234/067`.
+/// Groups of three digits, all but the last with an `x` before them: 1234067 is `x001/x234/067`.
 fn write_index(f: &mut fmt::Formatter<'_>, index: u64) -> fmt::Result {
     let mut groups = vec![index % 1_000];
     let mut rest = index / 1_000;
@@ -85,7 +85,7 @@ fn parse(text: &str) -> Option<TilePath> {
             width,
         },
     };
-    // One spelling each: leading zeros, signs and idle groups come back different.
+    // One notation each: leading zeros, signs and superfluous groups are written differently.
     (path.to_string() == text).then_some(path)
 }
 

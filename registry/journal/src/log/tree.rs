@@ -1,4 +1,4 @@
-//! The Merkle tree of RFC 6962 §2.1, with the hash of every complete subtree kept.
+//! The Merkle tree of RFC 6962 §2.1, with the hash of every complete subtree stored.
 
 use super::LogError;
 use super::tile::TILE_WIDTH;
@@ -19,7 +19,7 @@ impl Tree {
         Self::default()
     }
 
-    /// How many leaves it has.
+    /// The number of leaves.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.levels.first().map_or(0, |leaves| count(leaves))
@@ -43,7 +43,7 @@ impl Tree {
         }
     }
 
-    /// The root over the first `size` leaves; of none it is the hash of no bytes.
+    /// The root over the first `size` leaves; for 0 it is the hash of the empty string.
     ///
     /// # Errors
     /// [`LogError::Size`] when the tree is smaller.
@@ -63,7 +63,7 @@ impl Tree {
         }
         let (mut start, mut end) = (0, size);
         let mut path = Vec::new();
-        // From the root down, so the other way round.
+        // From the root down, so in reverse order.
         while end - start > 1 {
             let middle = start + split(end - start);
             if index < middle {
@@ -78,7 +78,8 @@ impl Tree {
         Ok(path)
     }
 
-    /// `PROOF(old, D[new])` of RFC 6962 §2.1.2. Empty when both are equal or `old` is 0: then nothing is to be proven.
+    /// `PROOF(old, D[new])` of RFC 6962 §2.1.2. Empty when both are equal or `old` is 0: then there is
+    /// nothing to prove.
     ///
     /// # Errors
     /// [`LogError::Size`] when the tree is smaller than `new`, or `new` than `old`.
@@ -102,7 +103,7 @@ impl Tree {
                 start = middle;
             }
         }
-        // The verifier knows the old root: it is told only of what is not that.
+        // The verifier knows the old root, which is not part of the proof.
         if start != 0 {
             path.push(self.over(start, end)?);
         }
@@ -110,14 +111,14 @@ impl Tree {
         Ok(path)
     }
 
-    /// The hashes of a tile; none when the tree has not grown that far.
+    /// The hashes of a tile; `None` when the tree has not grown that far.
     pub(super) fn tile(&self, level: u8, index: u64, width: u16) -> Option<&[Hash]> {
         let hashes = self.levels.get(usize::from(level) * 8)?;
         let first = usize::try_from(index).ok()?.checked_mul(usize::from(TILE_WIDTH))?;
         hashes.get(first..first.checked_add(usize::from(width))?)
     }
 
-    /// The hash over the leaves `start..end`, where `start` is a place a split leads to.
+    /// The hash over the leaves `start..end`, where `start` is the result of splits.
     fn over(&self, start: u64, end: u64) -> Result<Hash, LogError> {
         let width = end - start;
         if width.is_power_of_two() {

@@ -123,7 +123,7 @@ async fn wrong_bytes_never_become_a_blob(store: Store) {
     assert!(matches!(refused, Err(BlobError::DigestMismatch { .. })), "{refused:?}");
     assert_eq!(blobs.stat(&wanted).await.unwrap(), None);
     assert_eq!(blobs.older_than(u64::MAX).await.unwrap(), []);
-    // The upload stays, and can still become what it is.
+    // The upload stays, and can still be finished.
     blobs.finish(&upload, &BlobDigest::of(b"wrong")).await.unwrap();
 }
 

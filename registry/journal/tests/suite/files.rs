@@ -10,7 +10,7 @@ use tempfile::TempDir;
 async fn what_a_crash_left_before_the_rename_is_no_blob_and_can_be_swept() {
     let folder = TempDir::new().unwrap();
     let digest = BlobDigest::of(b"whole");
-    // What a process killed between writing and renaming leaves.
+    // Leftovers of a process killed between writing and renaming.
     let blobs = Blobs::files(folder.path()).await.unwrap();
     let left = UploadId::parse(&"ab".repeat(32)).unwrap();
     fs::write(folder.path().join("uploads").join(left.as_str()), "who").unwrap();
@@ -18,7 +18,7 @@ async fn what_a_crash_left_before_the_rename_is_no_blob_and_can_be_swept() {
     assert_eq!(reopened.stat(&digest).await.unwrap(), None);
     assert_eq!(reopened.older_than(u64::MAX).await.unwrap(), []);
     assert_eq!(reopened.stale_uploads(u64::MAX).await.unwrap(), std::slice::from_ref(&left));
-    // Its owner may go on where it ended.
+    // Its owner may continue where it ended.
     assert_eq!(reopened.size(&left).await.unwrap(), 3);
     blobs.append(&left, 3, "le".into()).await.unwrap();
     blobs.finish(&left, &digest).await.unwrap();
@@ -40,7 +40,7 @@ async fn a_damaged_blob_is_not_handed_on() {
         let told = matches!(refused, Err(BlobError::Corrupt(_) | BlobError::TooLarge { .. }));
         assert!(told, "{damaged}: {refused:?}");
     }
-    // Put again, it is whole again.
+    // Put again, it is complete again.
     blobs.put(&digest, "whole".into()).await.unwrap();
     assert_eq!(blobs.read(&digest, 5).await.unwrap(), "whole");
 }

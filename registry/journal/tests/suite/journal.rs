@@ -152,11 +152,11 @@ async fn a_waiter_is_woken_by_an_append(store: Store) {
     let waiting = waiter(journal.clone());
     journal.append(None, 1, "ada", &[note("ding")]).await.unwrap();
     tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap().unwrap();
-    // What has happened already is not waited for.
+    // A past event needs no wait.
     tokio::time::timeout(Duration::from_secs(30), journal.wait(0)).await.unwrap().unwrap();
 }
 
-/// Waking may be spurious, so a waiter looks.
+/// Wake-ups may be spurious, so a waiter checks.
 async fn wait_past(journal: &Journal, after: u64) {
     while journal.head().await.unwrap().revision <= after {
         journal.wait(after).await.unwrap();

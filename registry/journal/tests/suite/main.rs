@@ -1,4 +1,4 @@
-//! The promises of the journal and the blobs, each kept on every storage there is.
+//! The promises of the journal and the blobs, on every storage.
 
 #![expect(
     clippy::unwrap_used,

@@ -24,7 +24,7 @@ pub(crate) async fn bucket(folder: &Path) -> Blobs {
     let service = service.build();
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    // S3 decides a conditional put and does it in one step; this service looks first and writes later.
+    // S3 decides a conditional put in one step; this service checks first and writes later.
     let puts = Arc::new(Mutex::new(()));
     tokio::spawn(async move {
         let server = Builder::new(TokioExecutor::new());
@@ -58,7 +58,7 @@ pub(crate) async fn bucket(folder: &Path) -> Blobs {
 async fn what_a_crash_left_of_an_upload_is_no_blob_and_can_be_swept() {
     let folder = TempDir::new().unwrap();
     let blobs = bucket(folder.path()).await;
-    // A chunk whose marker is gone: the process died while it cleared up.
+    // A chunk without its marker: the process died while it cleaned up.
     let left = UploadId::parse(&"ab".repeat(32)).unwrap();
     let chunks = folder.path().join("tamis/registry/uploads").join(left.as_str());
     fs::create_dir_all(&chunks).unwrap();

@@ -1,4 +1,4 @@
-//! A PostgreSQL server that the tests start for themselves, and promises of the journal in it.
+//! A PostgreSQL server that the tests start, and promises of the journal in it.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -13,7 +13,7 @@ use tamis_journal::{Journal, JournalError, Record};
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
 
-/// A server on its own port and in its own folder; stopped when nobody holds it any more.
+/// A server with a port and a folder of its own; stopped when its last holder is dropped.
 pub(crate) struct Server {
     process: Child,
     port: u16,
@@ -44,7 +44,7 @@ impl Server {
     fn start() -> Self {
         let folder = TempDir::new().unwrap();
         let user = Command::new("id").arg("-u").output().unwrap();
-        // A server refuses to run as root; Debian's package brings a user for it.
+        // A server refuses to run as root; Debian's package creates a user for it.
         let root = user.stdout == b"0\n";
         if root {
             let ids = ["-u", "-g"].map(|which| {
@@ -106,7 +106,7 @@ fn command(program: &str, root: bool, data: &Path) -> Command {
     } else {
         Command::new(program)
     };
-    // The folder we are in may not be readable to that user.
+    // The current folder may not be readable for that user.
     command.arg("-D").arg(data).current_dir("/").stdin(Stdio::null());
     command
 }

@@ -1,4 +1,4 @@
-//! The storages that the promises are kept on, each fresh for one test.
+//! The storages on which the promises are tested, each new for one test.
 
 use std::sync::Arc;
 

@@ -75,7 +75,7 @@ async fn put(store: &Store, to: u8, manifest: u8, blob: u8) -> Result<(), Refusa
         .await
 }
 
-/// Collects until storage has not got the blob any more: what was written this very millisecond is not yet old.
+/// Collects until storage no longer has the blob: a blob written in this very millisecond is not old yet.
 async fn collect_until_gone(store: &Store, digest: &BlobDigest) {
     while store.blobs.stat(digest).await.unwrap().is_some() {
         collect(store, Duration::ZERO).await.unwrap();
@@ -97,7 +97,7 @@ async fn assert_whole(store: &Store) {
 #[tokio::test]
 async fn what_a_manifest_needs_stays_and_the_rest_goes_after_its_grace() {
     let (_folder, store) = store().await;
-    // Before the blob that is waited for: when that is old, so is this.
+    // Created before the blob that is waited for: when that is old, so is this.
     let upload = store.blobs.begin().await.unwrap();
     push(&store, 0, 1).await.unwrap();
     push(&store, 0, 2).await.unwrap();
@@ -136,7 +136,7 @@ async fn a_condemned_blob_cannot_be_referred_to_until_it_is_collected() {
     let condemn = Change::BlobsCondemned { digests: vec![digest(1)] };
     write(&store, condemn, &digest(1)).await.unwrap();
     assert_eq!(push(&store, 0, 1).await.unwrap_err().code(), Code::TooManyRequests);
-    // Another collector leaves alone what is not its own.
+    // Another collector leaves these blobs alone.
     collect(&store, Duration::ZERO).await.unwrap();
     assert!(store.blobs.stat(&digest(1)).await.unwrap().is_some());
     collected(&store, &[digest(1)]).await.unwrap();
@@ -176,7 +176,7 @@ async fn nothing_acknowledged_is_lost_while_two_replicas_push_and_collect_at_onc
         pushers.spawn(async move {
             let mut kept = 0_u32;
             for round in 0..40_usize {
-                // The same few blobs again and again, so that each is wanted and unwanted all the time.
+                // The same few blobs again and again, so that each is often needed and unneeded.
                 let blob = u8::try_from((round * 7 + seed) % 5).unwrap();
                 let to = u8::try_from(seed).unwrap();
                 let manifest = 100 + blob;
@@ -243,7 +243,7 @@ fn any_act() -> impl Strategy<Value = Act> {
 async fn act(store: &Store, act: Act) {
     match act {
         Act::Push { to, blob } => push(store, to, blob).await.unwrap(),
-        // Refused when the repository has not got the blob.
+        // Refused when the repository does not have the blob.
         Act::Put { to, manifest, blob } => drop(put(store, to, manifest, blob).await),
         Act::DeleteManifest { from, manifest } => {
             let (repository, digest) = (repository(from), digest(manifest));

@@ -1,4 +1,4 @@
-//! Blobs out: `GET`, `HEAD` and `DELETE` of `/v2/NAME/blobs/DIGEST`.
+//! Reading blobs: `GET`, `HEAD` and `DELETE` of `/v2/NAME/blobs/DIGEST`.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -21,14 +21,14 @@ pub(super) async fn get(
     let link = call.store.seek(|view| view.link(repository, &digest)).await?;
     let size = link.ok_or_else(|| unknown(&digest))?.size;
     let tag = format!("\"{digest}\"");
-    // A range of another representation would be glued to what the client has (RFC 9110 §13.1.5).
+    // The client would append a range of another representation to what it has (RFC 9110 §13.1.5).
     let same = call.header(&header::IF_RANGE).is_none_or(|wanted| wanted == tag);
     let range = call.header(&header::RANGE).filter(|_| same);
     let (status, part) = match asked(range, size) {
         Asked::Whole => (StatusCode::OK, 0..size),
         Asked::Part(part) => (StatusCode::PARTIAL_CONTENT, part),
         Asked::Unsatisfiable => {
-            let message = format!("the blob has {size} bytes, none of which were asked for");
+            let message = format!("the blob has {size} bytes, and the range contains none of them");
             return Err(Refusal::new(Code::SizeInvalid, message)
                 .status(StatusCode::RANGE_NOT_SATISFIABLE)
                 .header(header::CONTENT_RANGE, &format!("bytes */{size}")));
@@ -43,9 +43,9 @@ pub(super) async fn get(
         (header::CONTENT_LENGTH, length.as_str()),
         (header::ACCEPT_RANGES, "bytes"),
         (header::ETAG, tag.as_str()),
-        // What a digest names never changes.
+        // The content of a digest never changes.
         (header::CACHE_CONTROL, "private, max-age=31536000, immutable"),
-        // Blobs are what strangers pushed: a browser must not take them for pages.
+        // Anybody may push blobs: a browser must not render them.
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
     if status == StatusCode::PARTIAL_CONTENT {
@@ -53,12 +53,12 @@ pub(super) async fn get(
     }
     let mut response = empty(status, &headers);
     let wanted = (status == StatusCode::PARTIAL_CONTENT).then_some(part);
-    // An answer to HEAD drops the stream before it is read.
+    // For HEAD the stream is dropped before it is read.
     *response.body_mut() = Body::from_stream(call.store.blobs.get(&digest, wanted).await?);
     Ok(response)
 }
 
-/// Removes the blob from the repository. Its bytes stay until nothing refers to them any more.
+/// Removes the blob from the repository. Its bytes stay until nothing refers to them.
 pub(super) async fn delete(
     call: &Call,
     repository: Repository,

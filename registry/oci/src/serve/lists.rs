@@ -1,4 +1,4 @@
-//! Lists: the tags of a repository, and the manifests that speak about another.
+//! Lists: the tags of a repository, and the manifests that refer to another.
 
 use std::ops::Bound;
 
@@ -15,10 +15,10 @@ use crate::refusal::{Code, Refusal};
 use crate::view::{Kept, View};
 
 const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
-/// How many tags an answer has at most.
+/// Most tags in a response.
 const MAX_PAGE: usize = 1_000;
 
-/// `GET /v2/NAME/tags/list?n=&last=`: the tags behind `last` in the order of their bytes, at most `n`.
+/// `GET /v2/NAME/tags/list?n=&last=`: the tags after `last` in the order of their bytes, at most `n`.
 pub(super) async fn tags(call: &Call, repository: &Repository) -> Result<Response, Refusal> {
     let most = match call.query.first("n") {
         None => MAX_PAGE,
@@ -42,7 +42,7 @@ pub(super) async fn tags(call: &Call, repository: &Repository) -> Result<Respons
     })?;
     let body = json!({ "name": repository, "tags": page }).to_string();
     let mut response = empty(StatusCode::OK, &[(header::CONTENT_TYPE, "application/json")]);
-    // None for an empty page: it would lead to itself.
+    // No link after an empty page: it would point to itself.
     if let Some(last) = page.last().filter(|_| more) {
         let link = format!("</v2/{repository}/tags/list?n={most}&last={last}>; rel=\"next\"");
         if let Ok(link) = HeaderValue::from_str(&link) {
@@ -53,7 +53,7 @@ pub(super) async fn tags(call: &Call, repository: &Repository) -> Result<Respons
     Ok(response)
 }
 
-/// The tags behind `last`, which need not be a tag itself.
+/// The tags after `last`, which need not be a tag itself.
 fn behind<'a>(
     tags: &'a std::collections::BTreeMap<Tag, BlobDigest>,
     last: &str,
@@ -69,8 +69,8 @@ fn behind<'a>(
     }
 }
 
-/// `GET /v2/NAME/referrers/DIGEST?artifactType=`: an index of the manifests whose subject this is. Of a digest that
-/// nothing speaks about, known or not, the index is empty.
+/// `GET /v2/NAME/referrers/DIGEST?artifactType=`: an index of the manifests whose subject this is. Without
+/// such manifests, the index is empty, whether the digest exists or not.
 pub(super) async fn referrers(
     call: &Call,
     repository: &Repository,
@@ -93,7 +93,7 @@ pub(super) async fn referrers(
         manifests.push(descriptor(call, &digest, kept).await?);
     }
     let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests });
-    // Exactly this type: with parameters, clients believe that the registry has no such list.
+    // Exactly this type: with parameters, clients assume that the registry has no such list.
     let mut response = empty(StatusCode::OK, &[(header::CONTENT_TYPE, INDEX)]);
     if filter.is_some() {
         let applied = HeaderValue::from_static("artifactType");
@@ -105,7 +105,7 @@ pub(super) async fn referrers(
 
 async fn descriptor(call: &Call, digest: &BlobDigest, kept: Kept) -> Result<Value, Refusal> {
     let bytes = call.store.blobs.read(digest, kept.size).await?;
-    // It was read before it was taken, so it can be read again.
+    // It was parsed when it was accepted, so it can be parsed again.
     let manifest = Manifest::parse(&kept.media_type, &bytes)
         .map_err(|error| Refusal::failed("read a manifest it has", &error))?;
     let mut descriptor = Map::new();

@@ -17,9 +17,9 @@ use crate::view::{Contents, Kept, View};
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const TAG: HeaderName = HeaderName::from_static("oci-tag");
-/// How many things a manifest may refer to, so that the entry that records them fits the journal.
+/// Most references in a manifest, so that the entry that records them fits the journal.
 const MAX_REFERENCES: usize = 400;
-/// How many tags one push may set.
+/// Most tags that one push may set.
 const MAX_TAGS: usize = 32;
 
 pub(super) async fn get(
@@ -33,7 +33,7 @@ pub(super) async fn get(
     };
     let found = call.store.seek(look).await?;
     let (digest, kept) = found.ok_or_else(|| unknown(text))?;
-    // As it was pushed: what was taken once is served even if the limit is lower by now.
+    // Limited by its own size: a manifest that was accepted is served even if the limit is lower now.
     let bytes = call.store.blobs.read(&digest, kept.size).await?;
     let text = digest.to_string();
     let headers = [
@@ -61,7 +61,7 @@ fn find<'a>(
     contents.manifests.get_key_value(digest)
 }
 
-/// A reference to something that ought to be there: a tag that cannot be is not there.
+/// A reference to something that should exist: an invalid tag does not exist.
 fn read_reference(text: &str) -> Result<Reference, Refusal> {
     reference(text).map_err(|refusal| match refusal.code() {
         Code::ManifestInvalid => unknown(text),
@@ -69,7 +69,7 @@ fn read_reference(text: &str) -> Result<Reference, Refusal> {
     })
 }
 
-/// A manifest on its way in.
+/// A manifest being pushed.
 struct Push {
     repository: Repository,
     digest: BlobDigest,
@@ -95,7 +95,7 @@ pub(super) async fn put(
     let manifest = Manifest::parse(media_type, &bytes)?;
     let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     let push = Push { repository, digest, size, tags, manifest };
-    // Before anything is stored: what will be refused leaves nothing behind.
+    // Checked before anything is stored: a refused push leaves nothing behind.
     store.catch_up().await?;
     push.changes(&store.view(), &store.limits)?;
     store.blobs.put(&push.digest, bytes).await?;
@@ -108,7 +108,7 @@ pub(super) async fn put(
     Ok(push.created(text))
 }
 
-/// The tags a push sets: its reference, or `?tag=` beside a digest.
+/// The tags that a push sets: its reference, or `?tag=` with a digest.
 fn tags(call: &Call, wanted: &Reference) -> Result<Vec<Tag>, Refusal> {
     let mut tags: Vec<Tag> = call.query.all("tag").map(str::parse).collect::<Result<_, _>>()?;
     match wanted {
@@ -139,7 +139,7 @@ async fn whole(body: Body, length: Option<u64>, limit: u64) -> Result<Bytes, Ref
             Ok(Some(data)) => bytes.extend_from_slice(&data),
             Ok(None) => return Ok(bytes.freeze()),
             Err(error) => {
-                let message = format!("the body broke off ({error}); send it again");
+                let message = format!("the body ended early ({error}); send it again");
                 return Err(Refusal::new(Code::ManifestInvalid, message));
             }
         }
@@ -161,7 +161,7 @@ fn verified(digest: BlobDigest, bytes: &[u8]) -> Result<BlobDigest, Refusal> {
 }
 
 impl Push {
-    /// What to write, if the repository has what the manifest refers to and no rule is in the way.
+    /// What to write, if the repository has what the manifest refers to and no rule refuses.
     fn changes(&self, view: &View, limits: &Limits) -> Result<Vec<Change>, Refusal> {
         let nothing = Contents::default();
         let contents = view.contents(&self.repository).unwrap_or(&nothing);
@@ -187,7 +187,7 @@ impl Push {
         }])
     }
 
-    /// A manifest whose parts are missing could be pulled and not be used.
+    /// A manifest with missing parts could be pulled but not used.
     fn check_references(&self, contents: &Contents) -> Result<(), Refusal> {
         let Manifest { blobs, manifests, .. } = &self.manifest;
         if blobs.len().saturating_add(manifests.len()) > MAX_REFERENCES {
@@ -216,7 +216,7 @@ impl Push {
         Ok(())
     }
 
-    /// Whoever asks for the referrers of a subject reads them all: they are few and their annotations small.
+    /// Clients read all referrers of a subject, so they are limited in number and in size of annotations.
     fn check_subject(&self, contents: &Contents, limits: &Limits) -> Result<(), Refusal> {
         let Some(subject) = &self.manifest.subject else { return Ok(()) };
         let annotations = self.manifest.annotations.iter();
@@ -233,7 +233,7 @@ impl Push {
         let full = others.is_some_and(|all| all.len() >= referrers && !all.contains(&self.digest));
         if full {
             let message = format!(
-                "{referrers} manifests speak about {subject} already; delete one that is out of date first"
+                "{referrers} manifests refer to {subject} already; delete an outdated one first"
             );
             return Err(Refusal::new(Code::Denied, message));
         }
@@ -250,7 +250,7 @@ impl Push {
             None => Ok(()),
             Some(tag) => {
                 let message = format!(
-                    "the version {tag} of {} was pushed before and stays what it is; push another version",
+                    "the version {tag} of {} exists already and cannot change; push another version",
                     self.repository
                 );
                 Err(Refusal::new(Code::Denied, message).status(StatusCode::CONFLICT))

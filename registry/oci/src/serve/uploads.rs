@@ -1,4 +1,4 @@
-//! Blobs in: everything below `/v2/NAME/blobs/uploads/`.
+//! Writing blobs: everything below `/v2/NAME/blobs/uploads/`.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -16,10 +16,10 @@ use crate::refusal::{Code, Refusal};
 use crate::store::{Decision, Store};
 
 const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
-/// How much of a body is gathered before it goes to storage, in bytes.
+/// Bytes of a body gathered before they are written to storage.
 const PIECE: usize = 1 << 20;
 
-/// `POST`: mounts a blob, takes a whole one, or begins an upload.
+/// `POST`: mounts a blob, accepts a whole one, or begins an upload.
 pub(super) async fn begin(
     call: &Call,
     repository: Repository,
@@ -47,8 +47,8 @@ pub(super) async fn begin(
     link(call, repository, &upload, digest).await
 }
 
-/// Makes a blob of another repository one of this, if the caller may pull it there. Which other one is the caller's
-/// choice, or any that it may pull from.
+/// Makes a blob of another repository available in this one, if the caller may pull it there. The caller
+/// names the other repository, or any that it may pull from is used.
 async fn mount(call: &Call, to: &Repository, digest: &BlobDigest) -> Result<bool, Refusal> {
     let from: Option<Repository> = match call.query.first("from") {
         None => None,
@@ -61,7 +61,8 @@ async fn mount(call: &Call, to: &Repository, digest: &BlobDigest) -> Result<bool
                     && call.caller.may(Verb::Pull, holder)
             });
             let Some(link) = sources.find_map(|source| view.link(source, digest)) else {
-                // The same as if there were none: who may not pull it does not learn that it is there.
+                // The same as if there were no such blob: a caller who may not pull it does not learn that
+                // it exists.
                 return Ok(Decision { changes: Vec::new(), present: Vec::new(), value: false });
             };
             let (repository, digest) = (to.clone(), digest.clone());
@@ -72,7 +73,7 @@ async fn mount(call: &Call, to: &Repository, digest: &BlobDigest) -> Result<bool
         .await
 }
 
-/// `GET`: how far it is.
+/// `GET`: the progress of an upload.
 pub(super) async fn status(
     call: &Call,
     repository: &Repository,
@@ -83,7 +84,7 @@ pub(super) async fn status(
     Ok(going_on(StatusCode::NO_CONTENT, repository, &upload, size))
 }
 
-/// `PATCH`: the next chunk, or all there is to come.
+/// `PATCH`: the next chunk, or everything.
 pub(super) async fn append(
     call: &Call,
     repository: &Repository,
@@ -96,7 +97,7 @@ pub(super) async fn append(
     Ok(going_on(StatusCode::ACCEPTED, repository, &upload, size))
 }
 
-/// `PUT`: the last chunk, or none, and the digest of it all.
+/// `PUT`: the last chunk, or none, and the digest of the whole.
 pub(super) async fn finish(
     call: &Call,
     repository: Repository,
@@ -114,21 +115,21 @@ pub(super) async fn finish(
     link(call, repository, &upload, digest).await
 }
 
-/// `DELETE`: throws it away.
+/// `DELETE`: cancels it.
 pub(super) async fn cancel(call: &Call, id: &str) -> Result<Response, Refusal> {
     call.store.blobs.cancel(&id.parse()?).await?;
     Ok(empty(StatusCode::NO_CONTENT, &[]))
 }
 
-/// A piece of content on its way in.
+/// A piece of content being uploaded.
 struct Chunk {
-    /// Where in the blob it begins.
+    /// Its offset in the blob.
     start: u64,
-    /// How many bytes it must have; none: it ends where it ends.
+    /// The number of bytes it must have; `None`: until it ends.
     length: Option<u64>,
 }
 
-/// What the request says of its chunk; it must begin where the upload ends.
+/// The chunk described by the request; it must begin where the upload ends.
 async fn chunk(call: &Call, repository: &Repository, upload: &UploadId) -> Result<Chunk, Refusal> {
     let size = call.store.blobs.size(upload).await?;
     let length = call.content_length();
@@ -154,8 +155,8 @@ async fn chunk(call: &Call, repository: &Repository, upload: &UploadId) -> Resul
     Ok(Chunk { start: first, length: Some(said) })
 }
 
-/// Takes a body in, a piece at a time, and returns the size of the upload. What came before a failure is kept, so that
-/// the client may go on from there.
+/// Receives a body piece by piece, and returns the size of the upload. Bytes received before a failure are
+/// kept, so that the client can continue from there.
 async fn receive(
     store: &Store,
     upload: &UploadId,
@@ -188,12 +189,12 @@ async fn receive(
         size = write(&store.blobs, upload, size, &mut buffer).await?;
     }
     if let Some(error) = broken {
-        let message = format!("the body broke off ({error}); go on from what Range says");
+        let message = format!("the body ended early ({error}); continue after the bytes in Range");
         return Err(Refusal::new(Code::BlobUploadInvalid, message));
     }
     match chunk.length {
         Some(length) if length != received => {
-            let message = format!("{received} bytes came, not the {length} that were said");
+            let message = format!("{received} bytes arrived, not the stated {length}");
             Err(Refusal::new(Code::SizeInvalid, message).status(StatusCode::BAD_REQUEST))
         }
         _ => Ok(size),
@@ -208,7 +209,7 @@ async fn write(
 ) -> Result<u64, Refusal> {
     match blobs.append(upload, offset, buffer.split().freeze()).await {
         Err(BlobError::OutOfOrder { expected }) => {
-            let message = "somebody else writes to the upload at the same time; ask where it is";
+            let message = "another request writes to the upload at the same time; ask for its size";
             Err(Refusal::new(Code::BlobUploadInvalid, message)
                 .status(StatusCode::RANGE_NOT_SATISFIABLE)
                 .header(header::RANGE, &held(expected)))
@@ -217,7 +218,7 @@ async fn write(
     }
 }
 
-/// The upload can never be finished, so it is thrown away.
+/// The upload can never be finished, so it is deleted.
 async fn too_large(blobs: &Blobs, upload: &UploadId, limit: u64) -> Refusal {
     if let Err(error) = blobs.cancel(upload).await {
         tracing::debug!(%error, "an upload that is too large stays until it is stale");
@@ -242,7 +243,8 @@ async fn link(
     let size = finished?;
     store
         .commit(call.caller.actor(), |_| {
-            // Written even if it is there already: a blob pushed again is young again for the collection.
+            // Written even if it exists already: pushing a blob again renews its age for garbage
+            // collection.
             let (repository, digest) = (repository.clone(), digest.clone());
             let present = vec![digest.clone()];
             let changes = vec![Change::BlobLinked { repository, digest, size }];
@@ -272,7 +274,7 @@ fn location(repository: &Repository, upload: &UploadId) -> String {
     format!("/v2/{repository}/blobs/uploads/{upload}")
 }
 
-/// First and last byte of what is there; the specification has no way to say that there is none.
+/// First and last byte received; the specification cannot express that there are none.
 fn held(size: u64) -> String {
     format!("0-{}", size.saturating_sub(1))
 }

@@ -65,7 +65,7 @@ async fn a_blob_is_mounted_only_from_where_the_caller_may_pull() {
     let digest = registry.push_blob("secret/a", b"secret").await;
     let limited = token(&registry, "limited", "open/*", &[Verb::Pull, Verb::Push]).await;
     let registry = registry.called_by(Some(&limited));
-    // With the repository named, without, and of a blob that nobody has: the answers are alike.
+    // With the repository named, without, and for a blob that does not exist: the responses are equal.
     let missing = BlobDigest::of(b"nobody has it");
     for query in [
         format!("mount={digest}&from=secret/a"),
@@ -102,7 +102,7 @@ async fn two_tokens_of_one_name_are_not_made() {
     token(&registry, "ci", "*", &[Verb::Pull]).await;
     let secret = Secret::generate().unwrap();
     let again = registry.store.create_token("ci", &secret, &[], &[]).await;
-    assert!(again.unwrap_err().to_string().contains("\"ci\" already"));
+    assert!(again.unwrap_err().to_string().contains("\"ci\" exists already"));
     let bad = registry.store.create_token("C I", &secret, &[], &[]).await;
     assert!(bad.unwrap_err().to_string().contains("cannot be a token's name"));
     assert!(registry.store.revoke_token("nobody").await.is_err());

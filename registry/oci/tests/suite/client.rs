@@ -43,7 +43,7 @@ impl Reply {
 }
 
 impl Registry {
-    /// With a token that may do everything.
+    /// With a token that has all rights.
     pub(crate) async fn new() -> Self {
         Self::with(Limits::default()).await
     }
@@ -58,7 +58,7 @@ impl Registry {
         Self { folder, router: router(store.clone()), store, token }
     }
 
-    /// Callers without a token may do that.
+    /// With rights for callers without a token.
     pub(crate) async fn open_to(anonymous: Anonymous) -> Self {
         Self::with(Limits { anonymous, ..Limits::default() }).await
     }
@@ -74,7 +74,7 @@ impl Registry {
         self.token.as_deref().unwrap_or_default()
     }
 
-    /// The same registry, to a caller with this token or none.
+    /// The same registry, called with this token or without one.
     pub(crate) fn called_by(self, token: Option<&str>) -> Self {
         Self { token: token.map(str::to_owned), ..self }
     }

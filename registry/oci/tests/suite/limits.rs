@@ -1,4 +1,4 @@
-//! What the registry does not take.
+//! The limits of the registry.
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -69,7 +69,7 @@ async fn a_subject_has_so_many_referrers_and_no_more() {
         referrer["annotations"] = json!({ "number": number.to_string() });
         assert_eq!(registry.put("a", "x", &referrer).await.status, StatusCode::CREATED);
     }
-    // What is there already may be pushed again.
+    // An existing referrer may be pushed again.
     assert_eq!(registry.put("a", "y", &referrer).await.status, StatusCode::CREATED);
     referrer["annotations"] = json!({ "number": "2" });
     let full = registry.put("a", "x", &referrer).await;

@@ -37,7 +37,7 @@ async fn a_manifest_comes_back_as_it_was_pushed() {
 async fn a_manifest_whose_parts_are_missing_or_of_another_size_is_refused() {
     let registry = Registry::new().await;
     registry.push_blob("a", b"{}").await;
-    // That another repository has it does not help.
+    // It does not help that another repository has it.
     registry.push_blob("b", b"layer").await;
     let refused = registry.put("a", "1", &image(b"layer")).await;
     let said = (refused.status, refused.code());

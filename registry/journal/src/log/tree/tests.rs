@@ -15,7 +15,7 @@ fn tree(size: u64) -> Tree {
     tree
 }
 
-/// The definition of RFC 6962 §2.1, word for word.
+/// The definition in RFC 6962 §2.1, literally.
 fn defined(leaves: &[Hash]) -> Hash {
     match leaves {
         [] => Hash::of(b""),
