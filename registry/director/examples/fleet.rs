@@ -1,4 +1,4 @@
-//! How long a director takes for a fleet: `cargo run -p tamis-director --example fleet [SERVICES]`.
+//! Measures a director with a large fleet: `cargo run -p tamis-director --example fleet [SERVICES]`.
 
 use std::io::Write;
 use std::time::Instant;

@@ -1,8 +1,8 @@
-//! Who is assigned what: plans to assignments, with versions that only rise.
+//! From plans to assignments, with versions that only rise.
 //!
-//! A slot keeps its assignment as long as it says what is wanted. When nodes move from one assignment to
-//! another, the one they move to is the higher one, for a node refuses to be led back: into a rollout, out
-//! of it again, and to an older digest alike.
+//! A slot keeps its assignment as long as it matches the plan. When nodes move from one assignment to
+//! another, the new one has the higher version, since a node refuses an older one: also for a rollout, its
+//! return, and an older digest.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,13 +16,13 @@ mod draft;
 
 pub use draft::AssignmentDraft;
 
-/// How long assignments hold.
+/// How long assignments are valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {
-    /// In seconds; a week. It is how long a proxy can start with the director gone.
+    /// In seconds; a week. A proxy can start without the director for that long.
     pub lifetime: u64,
-    /// An assignment with less than this left is made anew; half of that, in seconds. More than half of the
-    /// life counts as half: what was just assigned would else be made anew for ever.
+    /// An assignment with less than this left is renewed; half of the lifetime, in seconds. More than half
+    /// counts as half: otherwise a new assignment would be renewed at once, for ever.
     pub renew: u64,
 }
 
@@ -32,23 +32,23 @@ impl Default for Terms {
     }
 }
 
-/// What there is to assign for a service.
+/// The assignments due for a service.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Assignments {
-    /// To be signed and appended in this order, at the head the state has: another entry in between may
-    /// have changed what is wanted.
+    /// To be signed and appended in this order, at the head of the state: another entry in between may have
+    /// changed the plan.
     pub drafts: Vec<AssignmentDraft>,
-    /// How many slots keep the assignment they have.
+    /// Number of slots that keep their assignment.
     pub kept: usize,
-    /// Slots to which nothing is assigned in at least one proxy, and why.
+    /// Slots without an assignment in at least one proxy, and why.
     pub refused: Vec<(String, Refused)>,
 }
 
-/// What there is to assign for a service at `now` (seconds since the Unix epoch). Without a change and
-/// long before an end there are no drafts.
+/// The assignments due for a service at `now` (seconds since the Unix epoch). Without a change and long
+/// before an expiry there are none.
 ///
-/// Folds all documents for each of its proxies; [`Plans::drafts`](crate::Plans::drafts) says the same of
-/// all services and remembers.
+/// Computes the plan of each of its proxies; [`Plans::drafts`](crate::Plans::drafts) has the same result
+/// for all services, and caches.
 #[must_use]
 pub fn assign(state: &State, service: &str, now: u64, terms: &Terms) -> Assignments {
     let mut folder = state.desired.folder();
@@ -65,7 +65,7 @@ pub fn assign(state: &State, service: &str, now: u64, terms: &Terms) -> Assignme
     draft_all(state, service, wants.iter(), now, terms)
 }
 
-/// What there is to assign for a service whose proxies want that.
+/// The assignments due for a service with these plans.
 pub(crate) fn draft_all<'a>(
     state: &State,
     service: &str,
@@ -76,7 +76,8 @@ pub(crate) fn draft_all<'a>(
     let (wants, refused) = join(service, wants);
     let renewed = now.saturating_add(terms.renew.min(terms.lifetime / 2));
     let mut out = Assignments { refused: refused.into_iter().collect(), ..Assignments::default() };
-    // In order of slot, and within it those of no rollout first: rollouts have to be above them.
+    // In order of slots, and within a slot those outside rollouts first: those of rollouts must be above
+    // them.
     let mut base: BTreeMap<&str, u64> = BTreeMap::new();
     for ((slot, lane), wanted) in &wants {
         let known = state.ledger.slot(service, slot);
@@ -106,7 +107,7 @@ pub(crate) fn draft_all<'a>(
     out
 }
 
-/// What all proxies of a service want together. Where they disagree, nothing is assigned.
+/// The combined plan of all proxies of a service. Where they disagree, nothing is assigned.
 pub(crate) fn join<'a>(
     service: &str,
     all: impl Iterator<Item = &'a Wants>,
@@ -149,7 +150,9 @@ fn draft(
 fn ambiguous(slot: &str, service: &str) -> Refused {
     Refused {
         code: code::AMBIGUOUS,
-        rule: format!("proxies of {service} want different things in slot {slot}"),
+        rule: format!(
+            "proxies of {service} need different filters or configurations in slot {slot}"
+        ),
         set_by: "the rule that a slot of a service has one assignment".to_owned(),
         remedy: "give a Gateway and a Service of one namespace different names".to_owned(),
     }

@@ -1,4 +1,4 @@
-//! What somebody wants to change.
+//! Changes that people make.
 
 use serde_json::json;
 use tamis_resources::Problem;
@@ -13,19 +13,20 @@ use crate::stamp::Stamp;
 use crate::state::State;
 use crate::words::count;
 
-/// A change of what is wanted. A rollback is a pin: that of [`State::rollback`].
+/// A change of documents or pins. A rollback is a pin: that of [`State::rollback`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
-    /// Documents are put in force and taken out.
+    /// Documents are applied and removed.
     Apply(Applied),
     /// A filter of a service is pinned.
     Pin(Pinned),
-    /// A pin is taken out.
+    /// A pin is removed.
     Unpin(Unpinned),
 }
 
 impl Change {
-    /// What approvals name: the digest of the whole change, so that consent to one is none to another.
+    /// The digest of the whole change, which approvals name: an approval of one change is not one of
+    /// another.
     #[must_use]
     pub fn subject(&self) -> Digest {
         config_digest(&match self {
@@ -35,7 +36,7 @@ impl Change {
         })
     }
 
-    /// The bodies that make it, to be appended all or none.
+    /// The records of the change, to be appended all or none.
     ///
     /// # Errors
     /// [`BodyError`] when a document fits into no record.
@@ -48,11 +49,11 @@ impl Change {
     }
 }
 
-/// A change that cannot be made, whoever asks.
+/// A change that nobody can make.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum PlanError {
-    /// Documents are wrong; each problem has its place.
+    /// Documents are invalid; each problem has its place.
     #[error("{} in the documents, the first: {}", count(.0.len(), "problem", "problems"), first(.0))]
     Documents(Vec<Problem>),
     /// The change breaks a rule.
@@ -64,7 +65,7 @@ fn first(problems: &[Problem]) -> String {
     problems.first().map(ToString::to_string).unwrap_or_default()
 }
 
-/// What would be wanted after `change`.
+/// The state after `change`.
 pub(crate) fn changed(
     before: &Desired,
     change: &Change,

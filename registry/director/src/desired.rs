@@ -1,4 +1,4 @@
-//! What is wanted: documents, pins, rollouts and revocations, and the plans that follow from them.
+//! The desired state: documents, pins, rollouts and revocations, and the plans that follow from them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,44 +11,45 @@ use crate::pins::{ALL, Pins, lock};
 use crate::rollout::{Cohort, Rollout, Stage, Step, Tally, rank};
 use crate::stamp::Stamp;
 
-/// A rollout and how far it is.
+/// A rollout and its progress.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RolloutState {
     /// What is rolled out, where and how.
     pub rollout: Rollout,
-    /// How far it is.
+    /// Its stage.
     pub stage: Stage,
     /// Who began it.
     pub started: Stamp,
     /// When the stage began; milliseconds since the Unix epoch.
     pub began_ms: u64,
-    /// The nodes that it moved, by name: those of the step and of the steps before. What is moved stays moved until the
-    /// rollout is over, whatever other nodes come or go.
+    /// The nodes that it has moved, by name: those of the current step and of earlier ones. A moved node
+    /// stays moved until the rollout is over, whatever other nodes come or go.
     pub moved: BTreeSet<String>,
-    /// How many nodes it concerned when that was looked at last.
+    /// Number of nodes that it concerned at the last computation.
     pub concerned: usize,
-    /// What was counted.
+    /// The counts.
     pub tally: Tally,
-    /// Why it is where it is, in words; empty at its beginning.
+    /// Why it is in this stage, in words; empty at its beginning.
     pub why: String,
 }
 
-/// A withdrawal in force.
+/// A revocation in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Revocation {
-    /// What the log recorded before this index still counts; none: nothing. Always none of a digest.
+    /// Signatures that the log recorded before this index stay valid; `None`: none of them does. Always
+    /// `None` for a digest.
     pub from_index: Option<u64>,
-    /// Who withdrew it.
+    /// Who revoked it.
     pub stamp: Stamp,
-    /// In words.
+    /// The reason.
     pub reason: String,
-    /// Whether what runs has to end; otherwise nothing new is pinned.
+    /// Whether what runs must stop; otherwise it is only no longer pinned.
     pub now: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Desired {
-    /// The last revision that may have changed something here, tallies aside.
+    /// The last revision that may have changed something here, apart from counts.
     pub(crate) revision: u64,
     pub(crate) documents: Documents,
     pub(crate) pins: Pins,
@@ -58,7 +59,7 @@ pub(crate) struct Desired {
 }
 
 impl RolloutState {
-    /// The step it is at; none when it is over.
+    /// Its current step; `None` when it is over.
     #[must_use]
     pub fn step(&self) -> Option<Step> {
         self.stage.step()
@@ -66,7 +67,7 @@ impl RolloutState {
 }
 
 impl Desired {
-    /// The trust policies among the documents, as the trust crate reads them.
+    /// The trust policies among the documents, in the form of the trust crate.
     pub(crate) fn trust_policies(&self) -> Vec<serde_json::Value> {
         let kept = self.documents.by_key.values();
         let policies = kept.filter(|held| matches!(held.resource(), Resource::TrustPolicy(_)));
@@ -78,8 +79,8 @@ impl Desired {
         self.revoked_digests.contains_key(digest)
     }
 
-    /// The rollout that is at work on a filter of a service: it names it, is not over, starts from what is
-    /// pinned, and its candidate is not revoked.
+    /// The rollout in progress for a filter of a service: it names the service, is not over, starts from
+    /// the pinned digest, and its candidate is not revoked.
     pub(crate) fn rollout(&self, service: &str, filter: &Name) -> Option<&RolloutState> {
         let pinned = self.pins.effective(service, filter)?.digest;
         self.rollouts.values().find(|one| {
@@ -98,8 +99,8 @@ impl Desired {
         found.moved.contains(&node.to_string()).then_some(found)
     }
 
-    /// Chooses the nodes of the step that each rollout is at: exactly its share, rounded up, of the nodes it concerns now.
-    /// Nodes that were chosen before stay.
+    /// Chooses the nodes of the current step of each rollout: exactly its share, rounded up, of the nodes
+    /// that it concerns now. Nodes chosen earlier stay.
     pub(crate) fn settle(&mut self) {
         let active = self.rollouts.values().filter(|one| one.step().is_some());
         let names: Vec<String> = active.map(|one| one.rollout.name().to_owned()).collect();
@@ -118,7 +119,7 @@ impl Desired {
         }
     }
 
-    /// The nodes that a rollout is at work on.
+    /// The nodes that a rollout concerns.
     pub(crate) fn concerned(&self, state: &RolloutState) -> Vec<String> {
         let (name, filter) = (state.rollout.name(), &state.rollout.spec().filter);
         let nodes = self.documents.nodes().into_iter().filter(|node| {
@@ -127,7 +128,7 @@ impl Desired {
         nodes.map(|node| node.to_string()).collect()
     }
 
-    /// Another rollout that is not over and whose places overlap with this one's.
+    /// Another rollout that is not over and shares a place with this one.
     pub(crate) fn overlapping(&self, rollout: &Rollout) -> Option<&RolloutState> {
         let spec = rollout.spec();
         self.rollouts.values().find(|one| {
@@ -141,9 +142,9 @@ impl Desired {
         })
     }
 
-    /// Nodes that the step of a rollout moves and those that it leaves.
+    /// The numbers of nodes that the current step of a rollout moves and leaves.
     pub(crate) fn cohort(&self, state: &RolloutState) -> Cohort {
-        // Once it is over it concerns none, and what it moved is what is left to say.
+        // A rollout that is over concerns no nodes; what remains is the number that it moved.
         if state.step().is_none() {
             let moved = state.moved.len();
             return Cohort { moved, rest: state.concerned.saturating_sub(moved) };
@@ -153,7 +154,7 @@ impl Desired {
         Cohort { moved, rest: nodes.len() - moved }
     }
 
-    /// What each filter resolves to for a node: its pin, or the candidate that lifts it over the pin.
+    /// The digest of each filter for a node: its pin, or the candidate that lifts it over the pin.
     pub(crate) fn resolve(&self, node: &NodeName) -> Vec<Resolved<'_>> {
         let service = node.key();
         let resolved = self.pins.filters().filter_map(|filter| {
@@ -171,7 +172,7 @@ impl Desired {
     }
 }
 
-/// What a filter resolves to.
+/// A filter and its digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Resolved<'a> {
     pub(crate) filter: &'a Name,
@@ -179,7 +180,7 @@ pub(crate) struct Resolved<'a> {
     pub(crate) digest: Digest,
 }
 
-/// Folds the documents for one node after the other.
+/// Computes the plans of several nodes from the same documents.
 pub(crate) struct Folder<'a> {
     desired: &'a Desired,
     documents: Vec<Document>,
@@ -192,7 +193,7 @@ impl Folder<'_> {
     }
 }
 
-/// The plan of a node: `documents` are those of `desired`, and the same afterwards.
+/// The plan of a node: `documents` are those of `desired`, and unchanged afterwards.
 pub(crate) fn fold_with(
     desired: &Desired,
     documents: &mut Vec<Document>,

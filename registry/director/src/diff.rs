@@ -1,4 +1,4 @@
-//! What would come of a change, in what proxies do.
+//! The effect of a change on proxies.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,34 +16,34 @@ use crate::fields::{FieldChange, fields};
 use crate::plans::Plans;
 use crate::state::State;
 
-/// What a change would change in what proxies do.
+/// The effect of a change on proxies.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Diff {
     /// Slots, by service, then slot.
     pub slots: Vec<SlotDiff>,
-    /// What changes beside slots, by service, in words like `listener https` or `upstream shop/a:80`.
+    /// Changes outside slots, by service, in words like `listener https` or `upstream shop/a:80`.
     pub others: BTreeMap<String, BTreeSet<String>>,
-    /// What changes in documents that are there before and after, by key.
+    /// Changes in documents that exist before and after, by key.
     pub documents: Vec<DocumentDiff>,
-    /// Proxies that come.
+    /// Proxies added.
     pub nodes_added: Vec<String>,
-    /// Proxies that go.
+    /// Proxies removed.
     pub nodes_removed: Vec<String>,
-    /// Node and listener of chains that have filters and would have none.
+    /// Node and listener of chains that would lose all their filters.
     pub emptied: Vec<(String, String)>,
-    /// Problems that are new with the change.
+    /// Problems that the change introduces.
     pub problems: Vec<Problem>,
-    /// What would run that does not run like that now: pairs of a digest and a configuration, each once.
+    /// What would start to run: pairs of a digest and a configuration, each once.
     #[serde(skip)]
     pub fresh: Vec<Arc<FilterPlan>>,
-    /// Services that have proxies now.
+    /// Number of services that have proxies now.
     pub services: usize,
-    /// Those of them whose proxies would do something else: in slots, listeners, trust or identity. Where
-    /// upstreams are found changes with every endpoint and is not counted.
+    /// The services whose proxies would change: in slots, listeners, trust or identity. Addresses of
+    /// upstreams change with every endpoint and are not counted.
     pub touched: BTreeSet<String>,
 }
 
-/// What changes in a document.
+/// The changes in one document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DocumentDiff {
     /// `Kind/namespace/name`.
@@ -61,7 +61,7 @@ pub struct SlotDiff {
     pub slot: String,
     /// Its proxies in which it changes.
     pub nodes: Vec<String>,
-    /// What changes.
+    /// The change.
     #[serde(flatten)]
     pub change: SlotChange,
 }
@@ -70,39 +70,39 @@ pub struct SlotDiff {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "change")]
 pub enum SlotChange {
-    /// It comes.
+    /// It is new.
     Added {
-        /// What is in it then.
+        /// Its new content.
         after: Side,
     },
-    /// It goes.
+    /// It is removed.
     Removed {
-        /// What is in it now.
+        /// Its old content.
         before: Side,
     },
-    /// Something else is in it.
+    /// Its content changes.
     Changed {
-        /// What is in it now.
+        /// Its old content.
         before: Side,
-        /// What is in it then.
+        /// Its new content.
         after: Side,
         /// What differs, at least one.
         parts: Vec<Part>,
     },
 }
 
-/// What a slot has.
+/// The content of a slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Side {
     /// The filter's name.
     pub filter: String,
     /// Version of the artifact; empty when unknown.
     pub version: String,
-    /// Digest of the manifest; none when nothing may run.
+    /// Digest of the manifest; `None` when nothing may run.
     pub digest: Option<Digest>,
     /// Digest of the configuration.
     pub config: Digest,
-    /// Why nothing may run, as a code.
+    /// The code of the reason why nothing may run.
     pub refused: Option<String>,
 }
 
@@ -116,19 +116,19 @@ pub enum Part {
     Digest,
     /// Another configuration.
     Config,
-    /// Its grant, or who must have signed.
+    /// Its grant, or the keys that must have signed.
     Grant,
     /// Its phase, order or scope.
     Placement,
-    /// What its faults do, or how long instances live.
+    /// The effect of its faults, or how long instances live.
     Faults,
     /// Whether it may run, or why not.
     Refused,
 }
 
-/// What `change` would change. It changes nothing itself.
+/// The effect of `change`, without making it.
 ///
-/// Folds all documents for every proxy. [`Plans::plan`] says the same and remembers.
+/// Computes the plan of every proxy. [`Plans::plan`] has the same result, and caches.
 ///
 /// # Errors
 /// [`PlanError`] when the change cannot be made at all. Problems that leave a slot refused or a document
@@ -138,10 +138,10 @@ pub fn plan(state: &State, change: &Change) -> Result<Diff, PlanError> {
 }
 
 impl Plans {
-    /// What `change` would change. It changes nothing itself, and what is remembered stays what is.
+    /// The effect of `change`, without making it; the cache keeps the current plans.
     ///
-    /// A change of documents folds them once for every proxy, a pin of a filter that was pinned before
-    /// folds nothing.
+    /// A change of documents computes each proxy's plan once; a pin of a filter that was pinned before
+    /// computes none.
     ///
     /// # Errors
     /// [`PlanError`] when the change cannot be made at all. Problems that leave a slot refused or a
@@ -176,7 +176,7 @@ impl Plans {
     }
 }
 
-/// The documents that say something else.
+/// The documents whose content changes.
 fn documents(before: &Desired, after: &Desired) -> Vec<DocumentDiff> {
     if before.documents.changed == after.documents.changed {
         return Vec::new();
@@ -228,7 +228,7 @@ impl Diff {
         }
     }
 
-    /// One entry for all proxies of a service in which a slot changes alike.
+    /// One entry for all proxies of a service in which a slot changes in the same way.
     fn slot(&mut self, node: &NodeName, slot: &str, change: SlotChange) {
         let service = node.key();
         self.touched.insert(service.to_owned());
@@ -247,7 +247,7 @@ impl Diff {
         }
     }
 
-    /// What changes in a proxy beside its slots.
+    /// Changes of a proxy outside its slots.
     fn beside(&mut self, node: &NodeName, before: &NodePlan, after: &NodePlan) {
         let mut touching = BTreeSet::new();
         let old: BTreeMap<_, _> = before.listeners.iter().map(|one| (&one.name, one)).collect();
@@ -290,7 +290,7 @@ impl Diff {
     }
 }
 
-/// The upstreams that come, go or change. Most are the same in memory, in the same order.
+/// The upstreams that are added, removed or changed. Most are shared in memory, in the same order.
 fn upstreams<'a>(before: &'a NodePlan, after: &'a NodePlan) -> impl Iterator<Item = &'a str> {
     let (old, new) = (&before.services, &after.services);
     let same = old.len() == new.len() && old.iter().zip(new).all(|(a, b)| Arc::ptr_eq(a, b));
@@ -327,7 +327,7 @@ fn parts(before: &FilterPlan, after: &FilterPlan) -> Vec<Part> {
     let rows = [
         (Part::Filter, before.filter != after.filter),
         (Part::Digest, digest(before) != digest(after)),
-        // JSON that is equal has one digest, and JSON that is not may have: 1 and 1.0 are one number.
+        // Equal JSON has equal digests, but different JSON may have too: 1 and 1.0 are one number.
         (Part::Config, before.config != after.config && config(before) != config(after)),
         (Part::Grant, (&before.grant, &before.signed_by) != (&after.grant, &after.signed_by)),
         (Part::Placement, placement(before) != placement(after)),
@@ -350,7 +350,7 @@ fn side(filter: &FilterPlan) -> Side {
     }
 }
 
-/// The pinned digest; none when nothing may run.
+/// The pinned digest; `None` when nothing may run.
 fn digest(filter: &FilterPlan) -> Option<Digest> {
     filter.digest.parse().ok().filter(|_| filter.refused.is_none())
 }

@@ -28,19 +28,19 @@ pub struct DocumentInForce {
 }
 
 impl DocumentInForce {
-    /// What it says.
+    /// Its content.
     #[must_use]
     pub fn resource(&self) -> &Resource {
         &self.document.resource
     }
 
-    /// Line of its source that it begins with, from 1.
+    /// Line of its source at which it begins, from 1.
     #[must_use]
     pub fn line(&self) -> usize {
         self.document.line()
     }
 
-    /// What problems call its source.
+    /// The name of its source in problems.
     #[must_use]
     pub fn source(&self) -> &str {
         &self.document.source
@@ -50,7 +50,7 @@ impl DocumentInForce {
 /// A file in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FileInForce {
-    /// What is in it.
+    /// Its content.
     pub text: Arc<str>,
     /// Who put it in force.
     pub stamp: Stamp,
@@ -60,25 +60,25 @@ pub struct FileInForce {
 pub(crate) struct Documents {
     pub(crate) by_key: BTreeMap<String, DocumentInForce>,
     pub(crate) files: BTreeMap<String, FileInForce>,
-    /// Grants that were taken out, by filter: one that comes later is compared with the last of them.
+    /// Removed grants, by filter: a later grant is compared with the last of them.
     pub(crate) retired: BTreeMap<String, GrantSpec>,
-    /// Whether a TrustPolicy was ever taken out.
+    /// Whether a TrustPolicy was ever removed.
     pub(crate) retired_trust: bool,
-    /// The revision that changed any of them last.
+    /// The last revision that changed any of them.
     pub(crate) changed: u64,
 }
 
-/// Why a document is not taken.
+/// Why a document is not accepted.
 #[derive(Debug)]
 pub(crate) enum NotTaken {
-    /// It is wrong in itself.
+    /// It has problems.
     Problems(Vec<Problem>),
-    /// It is not what its record says, or of a kind that is not applied.
+    /// It does not match its record, or its kind cannot be applied.
     Rule(String),
 }
 
 impl Documents {
-    /// Puts in force and takes out; what cannot be taken is left as it was and named.
+    /// Applies and removes documents; those that cannot be accepted stay as they were, and are reported.
     pub(crate) fn apply(&mut self, applied: &Applied, stamp: &Stamp) -> Vec<(String, NotTaken)> {
         self.changed = stamp.revision;
         for key in &applied.removed {
@@ -95,7 +95,8 @@ impl Documents {
         for one in &applied.documents {
             match read(one) {
                 Ok(mut document) => {
-                    // An edit leaves it as old as it is: of what contradicts itself the one longest in force stays.
+                    // An edit does not change its age: of contradicting documents the one longest in force
+                    // stays.
                     let there = self.by_key.get(&one.key);
                     document.since = there.map_or(stamp.revision, |held| held.document.since);
                     self.retire(&one.key);
@@ -119,7 +120,7 @@ impl Documents {
         }
     }
 
-    /// All proxies that the documents speak of, in their order.
+    /// All proxies that the documents declare, in order.
     pub(crate) fn nodes(&self) -> Vec<NodeName> {
         let mut nodes = Vec::new();
         for held in self.by_key.values() {
@@ -139,7 +140,7 @@ impl Documents {
         nodes
     }
 
-    /// Whether the documents speak of a proxy.
+    /// Whether the documents declare a proxy.
     pub(crate) fn has(&self, node: &NodeName) -> bool {
         let spec = |kind| {
             let held = self.by_key.get(&format!("{kind}/{}", node.key()))?;
@@ -178,7 +179,7 @@ pub(crate) fn read(one: &AppliedDocument) -> Result<Document, NotTaken> {
         return rule(format!("{} has more than {MAX_TEXT_BYTES} bytes; split it", one.key));
     }
     if Digest::of(one.text.as_bytes()) != one.digest {
-        return rule(format!("{} has another digest than its record says", one.key));
+        return rule(format!("the digest of {} differs from the one in its record", one.key));
     }
     let source = if one.source.is_empty() { &one.key } else { &one.source };
     let (mut documents, mut problems) = parse(source, &one.text);
@@ -193,19 +194,19 @@ pub(crate) fn read(one: &AppliedDocument) -> Result<Document, NotTaken> {
     };
     let way = match document.resource {
         Resource::FiltersLock(_) => {
-            "pins are made by pinning, so that each has its own entry in the journal"
+            "make pins with `tamis pin`, so that each has its own entry in the journal"
         }
         Resource::Rollout(_) => {
-            "begin it with `tamis rollout start --file`: what it rolls out is verified once, then"
+            "start it with `tamis rollout start --file`, which verifies the candidate"
         }
         _ => "",
     };
     if !way.is_empty() {
-        return rule(format!("{}: a {} is not applied; {way}", one.key, document.kind()));
+        return rule(format!("{}: a {} cannot be applied; {way}", one.key, document.kind()));
     }
     let key = format!("{}/{}", document.kind(), document.key());
     if key != one.key {
-        return rule(format!("{} holds {key}; write it under that key", one.key));
+        return rule(format!("{} contains {key}; write it under that key", one.key));
     }
     Ok(document.after_lines(one.lines_before))
 }

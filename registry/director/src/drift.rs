@@ -1,4 +1,4 @@
-//! Where what runs is not what was assigned.
+//! Slots that do not run what is assigned.
 
 use serde::Serialize;
 use tamis_trust::Digest;
@@ -7,25 +7,25 @@ use crate::plans::Plans;
 use crate::state::State;
 use tamis_sync::SlotReport;
 
-/// A slot of a node that does not run what it is assigned.
+/// A slot of a node that does not run what is assigned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Drift {
     /// The node.
     pub node: String,
     /// Its slot.
     pub slot: String,
-    /// Manifest and configuration it is assigned; none: nothing.
+    /// Assigned manifest and configuration; `None`: nothing.
     pub assigned: Option<(Digest, Digest)>,
-    /// Manifest and configuration it runs; none: nothing.
+    /// Manifest and configuration that it runs; `None`: nothing.
     pub running: Option<(Digest, Digest)>,
-    /// Why it does not run what it is assigned, by its own words; none when it did not say.
+    /// Why it does not run what is assigned, as reported; `None` without a report of a reason.
     pub refused: Option<String>,
-    /// When it reported; milliseconds since the Unix epoch; none when it never did.
+    /// When it reported, in milliseconds since the Unix epoch; `None`: never.
     pub seen_ms: Option<u64>,
 }
 
 /// All drift at `now` (seconds since the Unix epoch): of nodes in the documents, by node and slot. A new
-/// assignment of what runs already is none.
+/// assignment of what runs already is not drift.
 #[must_use]
 pub fn drift(state: &State, plans: &mut Plans, now: u64) -> Vec<Drift> {
     let mut drifts = Vec::new();

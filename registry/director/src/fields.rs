@@ -1,25 +1,25 @@
-//! What differs between two values, field by field.
+//! The differences between two values, field by field.
 
 use serde::Serialize;
 use serde_json::Value;
 
-/// The most fields that are told of one change.
+/// Most fields reported for one change.
 pub const MAX_FIELDS: usize = 50;
-/// The most characters of one value.
+/// Most characters of one value.
 const MAX_VALUE: usize = 80;
 
-/// A field that comes, goes or changes.
+/// A field that is added, removed or changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FieldChange {
-    /// Where it is: `spec.rules[0].backendRefs[payments].weight`.
+    /// Its path: `spec.rules[0].backendRefs[payments].weight`.
     pub field: String,
-    /// Its value before, as JSON of at most 80 characters; `None`: it was not there.
+    /// Its value before, as JSON of at most 80 characters; `None`: the field is new.
     pub before: Option<String>,
-    /// Its value after; `None`: it is not there.
+    /// Its value after; `None`: the field is removed.
     pub after: Option<String>,
 }
 
-/// The fields in which two values differ, in their order; at most [`MAX_FIELDS`]. What is `null` is not there.
+/// The fields in which two values differ, in order; at most [`MAX_FIELDS`]. `null` counts as absent.
 #[must_use]
 pub fn fields(before: &Value, after: &Value) -> Vec<FieldChange> {
     let mut all = Vec::new();
@@ -55,7 +55,7 @@ fn compare(at: &str, before: &Value, after: &Value, all: &mut Vec<FieldChange>) 
     }
 }
 
-/// The items of two lists, each with its partner: by their names where all have one of their own, else by their places.
+/// The items of two lists, paired: by their names if every item has a unique one, else by position.
 fn items(old: &[Value], new: &[Value]) -> Vec<(String, Value, Value)> {
     let (Some(old_names), Some(new_names)) = (names(old), names(new)) else {
         let most = old.len().max(new.len());
@@ -73,7 +73,7 @@ fn items(old: &[Value], new: &[Value]) -> Vec<(String, Value, Value)> {
         .collect()
 }
 
-/// The names of items; `None` unless each has one of its own.
+/// The names of items; `None` unless each has a unique one.
 fn names(items: &[Value]) -> Option<Vec<&str>> {
     let names: Option<Vec<&str>> =
         items.iter().map(|item| item.get("name").and_then(Value::as_str)).collect();

@@ -1,4 +1,4 @@
-//! A small mesh for tests: documents, a journal in memory, and a director at work on it.
+//! A small mesh for tests: documents, a journal in memory, and a director working on it.
 
 use serde_json::{Value, json};
 use tamis_resources::NodeName;
@@ -15,7 +15,7 @@ mod entries;
 
 pub(crate) use entries::{entry, mangled};
 
-/// Ten years after the epoch of the century, in milliseconds.
+/// The beginning of the year 2010 in milliseconds.
 pub(crate) const START_MS: u64 = 1_262_304_000_000;
 pub(crate) const ROUTE: &str = "acme/route";
 pub(crate) const JWT: &str = "acme/jwt";
@@ -29,7 +29,7 @@ pub(crate) struct Entry {
     pub(crate) body: Value,
 }
 
-/// A journal, and the state it folds to.
+/// A journal, and the state computed from it.
 #[derive(Debug, Default)]
 pub(crate) struct World {
     pub(crate) entries: Vec<Entry>,
@@ -39,12 +39,12 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Nothing happened yet.
+    /// An empty journal.
     pub(crate) fn empty() -> Self {
         Self { now_ms: START_MS, ..Self::default() }
     }
 
-    /// Three services with two sidecars each and a gateway, both filters pinned for all.
+    /// Three services with two sidecars each and a gateway; both filters are pinned for all.
     pub(crate) fn mesh() -> Self {
         let mut world = Self::empty();
         world.append("ada", applied(mesh()));
@@ -70,7 +70,7 @@ impl World {
         self.now_ms / 1_000
     }
 
-    /// Signs and writes everything there is to assign; says how much it was.
+    /// Signs and writes all assignments that are due; returns their number.
     pub(crate) fn assign(&mut self) -> usize {
         let drafts = self.plans.drafts(&self.state, self.now(), &Terms::default());
         let count = drafts.len();
@@ -90,14 +90,14 @@ impl World {
         self.append("ada", body);
     }
 
-    /// Digest and version that a slot of a node is assigned.
+    /// Digest and version assigned to a slot of a node.
     pub(crate) fn assigned(&mut self, node: &str, slot: &str) -> Option<(Digest, u64)> {
         let now = self.now();
         let wants = self.plans.node(&self.state, &name(node), now);
         wants.assigned.get(slot).map(|one| (one.digest, one.version))
     }
 
-    /// No entry was refused.
+    /// Asserts that no entry was refused.
     pub(crate) fn is_well(&self) {
         assert_eq!(self.state.faults(), (&[][..], 0));
     }
@@ -107,7 +107,7 @@ pub(crate) fn name(node: &str) -> NodeName {
     node.parse().unwrap()
 }
 
-/// The digest that a version of a filter has in these tests.
+/// The digest of a version of a filter in these tests.
 pub(crate) fn digest(filter: &str, version: &str) -> Digest {
     Digest::of(format!("{filter}@{version}").as_bytes())
 }
@@ -164,7 +164,7 @@ pub(crate) fn removed(key: &str) -> Applied {
     Applied { removed: vec![key.to_owned()], ..Applied::default() }
 }
 
-/// A document as its record has it.
+/// A document in the form of its record.
 pub(crate) fn document(kind: &str, key: &str, spec: &Value) -> AppliedDocument {
     let (namespace, name) = key.split_once('/').unwrap();
     let api = match kind {
@@ -232,7 +232,7 @@ pub(crate) fn filter(key: &str, world: &str) -> [AppliedDocument; 2] {
     ]
 }
 
-/// The router of every proxy: it is configured otherwise in each listener.
+/// The router of every proxy: its configuration differs between listeners.
 pub(crate) fn router() -> AppliedDocument {
     let spec = json!({
         "targetRefs": [{ "kind": "Mesh" }], "filter": ROUTE, "phase": "traffic", "order": 10,
@@ -274,7 +274,7 @@ pub(crate) fn report(node: &str, running: &[(&str, &str, &str, u64, u64)]) -> No
     }
 }
 
-/// A refusal with a code alone.
+/// A refusal with only a code.
 pub(crate) fn refusal(code: &str) -> tamis_sync::Refusal {
     let none = String::new;
     tamis_sync::Refusal { code: code.to_owned(), rule: none(), set_by: none(), remedy: none() }

@@ -1,8 +1,8 @@
-//! What a change of documents lets filters do that they could not do before.
+//! What a change of documents allows filters to do that they could not do before.
 //!
-//! A Grant and a TrustPolicy are authority as much as a digest is: what a pin asks approval for, they ask it for too.
-//! What was never decided before is no growth, as the first pin is none; what was taken out is remembered, so that taking
-//! out and putting back wider are two steps of one growth.
+//! A Grant and a TrustPolicy are authority as much as a digest is, so they need the same approval as a pin.
+//! Something decided for the first time is not growth, just as a first pin is not. A removed document is
+//! remembered, so that removing it and adding a wider one counts as growth.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,8 @@ use crate::record::Applied;
 use crate::state::State;
 
 impl State {
-    /// What `applied` lets filters do that they could not do before: the filter or pattern, and what, in words.
+    /// What `applied` allows filters to do that they could not do before: the filter or pattern, and what,
+    /// in words.
     ///
     /// # Errors
     /// [`PlanError`] when the change cannot be made at all.
@@ -31,7 +32,7 @@ impl State {
         Ok(grown)
     }
 
-    /// Whether `applied` may change what filters may do: most changes do not, and nothing is folded for them.
+    /// Whether `applied` may change what filters may do: most changes do not, and need no computation.
     fn decides(&self, applied: &Applied) -> bool {
         let authority = |key: &str| key.starts_with("Grant/") || key.starts_with("TrustPolicy/");
         let keys = applied.documents.iter().map(|one| &one.key).chain(&applied.removed);
@@ -40,7 +41,8 @@ impl State {
     }
 }
 
-/// The grants in force by filter; of several for one filter all count, since which of them holds is decided elsewhere.
+/// The grants in force by filter; of several for one filter all count, since another place decides which of
+/// them applies.
 fn granted(desired: &Desired) -> BTreeMap<&str, Vec<&GrantSpec>> {
     let mut grants: BTreeMap<&str, Vec<&GrantSpec>> = BTreeMap::new();
     for held in desired.documents.by_key.values() {
@@ -64,7 +66,7 @@ fn grants(before: &Desired, after: &Desired) -> Vec<(String, String)> {
             continue;
         }
         for spec in specs.into_iter().filter(|spec| !known.contains(spec)) {
-            // It grew unless one of those before could do all of it.
+            // It is growth unless one of the earlier grants allows all of it.
             let wider = known.iter().map(|known| wider_grant(known, spec));
             let least = wider.min_by_key(Vec::len).unwrap_or_default();
             grown.extend(least.into_iter().map(|what| (filter.to_owned(), what)));
@@ -73,14 +75,14 @@ fn grants(before: &Desired, after: &Desired) -> Vec<(String, String)> {
     grown
 }
 
-/// What `after` allows that `before` did not.
+/// What `after` allows and `before` does not.
 fn wider_grant(before: &GrantSpec, after: &GrantSpec) -> Vec<String> {
     let mut found = Vec::new();
     match (&before.signed_by, &after.signed_by) {
-        (Some(_), None) => found.push("signedBy is gone".to_owned()),
+        (Some(_), None) => found.push("signedBy was removed".to_owned()),
         (Some(old), Some(new)) => {
             if new.threshold.unwrap_or(1) < old.threshold.unwrap_or(1) {
-                found.push("signedBy asks fewer keys".to_owned());
+                found.push("signedBy requires fewer keys".to_owned());
             }
             let more = new.keys.iter().filter(|key| !old.keys.contains(key));
             found.extend(more.map(|key| format!("signedBy {key}")));
@@ -110,7 +112,7 @@ fn wider(before: Option<&Json>, after: &Json, path: &str, found: &mut Vec<String
             }
             for (name, value) in map {
                 let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                // A capability that comes is one thing, whatever its settings.
+                // A new capability is one item, whatever its settings.
                 match before.and_then(|before| before.get(name)).filter(|it| !it.is_null()) {
                     None if value.is_object() && path.starts_with("imports.") => found.push(path),
                     old => wider(old, value, &path, found),
@@ -154,7 +156,7 @@ fn is_less(before: Option<&Json>, after: &Json) -> bool {
 
 fn policies(desired: &Desired) -> Vec<Policy> {
     let read = |policy: &Json| Policy::from_json(policy.to_string().as_bytes());
-    // A policy that is wrong trusts nobody.
+    // An invalid policy trusts no key.
     desired.trust_policies().iter().filter_map(|policy| read(policy).ok()).collect()
 }
 
@@ -171,7 +173,7 @@ fn trust(before: &Desired, after: &Desired) -> Vec<(String, String)> {
         let Ok(name) = example(pattern).parse::<Name>() else { continue };
         let what = match (decides(&old, &name), decides(&new, &name)) {
             (Some(was), Some(will)) => wider_trust(was, will),
-            // Nobody was believed, and somebody was once.
+            // No key was trusted before this change, but one was earlier.
             (None, Some(will)) if before.documents.retired_trust => {
                 will.keys().iter().map(|key| format!("key {}", key.name)).collect()
             }
@@ -184,7 +186,7 @@ fn trust(before: &Desired, after: &Desired) -> Vec<(String, String)> {
     grown
 }
 
-/// A name that a pattern speaks of and that no other pattern is likely to name.
+/// A name that matches a pattern and is unlikely to match another.
 fn example(pattern: &str) -> String {
     match pattern {
         "*" => "zz-any/zz-any".to_owned(),
@@ -194,7 +196,7 @@ fn example(pattern: &str) -> String {
     }
 }
 
-/// The policy that decides on a filter; `None` too when two speak of it equally closely.
+/// The policy that decides on a filter; `None` also when two are equally specific.
 fn decides<'a>(policies: &'a [Policy], name: &Name) -> Option<&'a Policy> {
     let closest = policies.iter().filter_map(|policy| policy.covers(name)).max()?;
     let mut best = policies.iter().filter(|policy| policy.covers(name) == Some(closest));
@@ -225,7 +227,7 @@ fn wider_trust(was: &Policy, will: &Policy) -> Vec<String> {
     found
 }
 
-/// What held for a filter from any policy that speaks of it, and holds no more.
+/// Restrictions of a filter by any policy that covers it, which no longer apply.
 fn lifted(old: &[Policy], new: &[Policy], name: &Name) -> Vec<String> {
     fn about<'a>(policies: &'a [Policy], name: &'a Name) -> impl Iterator<Item = &'a Policy> {
         policies.iter().filter(move |policy| policy.covers(name).is_some())

@@ -1,4 +1,4 @@
-//! Whether a change may be made: what somebody should look at twice.
+//! The guards: whether a change may be made without a confirmation or an approval.
 
 use std::collections::BTreeSet;
 
@@ -13,16 +13,16 @@ use crate::rollout::Rollout;
 use crate::state::{State, revoked};
 use crate::words::count;
 
-/// What changes have to keep to.
+/// The limits for changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Guards {
-    /// How many percent of the services one change may touch without consent; 25.
+    /// Percent of the services that one change may touch without confirmation; 25.
     pub blast_radius_percent: u8,
-    /// How many services it may touch in any case; 2.
+    /// Number of services that it may always touch; 2.
     pub blast_radius_services: usize,
-    /// How many people beside the one who asks must have agreed; 0.
+    /// Number of other people who must have approved; 0.
     pub approvals: usize,
-    /// How long their agreement lasts, in milliseconds; a day.
+    /// How long an approval is valid, in milliseconds; a day.
     pub approval_ms: u64,
 }
 
@@ -37,31 +37,31 @@ impl Default for Guards {
     }
 }
 
-/// Who asks for a change.
+/// The request for a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asked<'a> {
-    /// Who. His own approval does not count.
+    /// Who asks. Their own approval does not count.
     pub actor: &'a str,
     /// When; milliseconds since the Unix epoch.
     pub now_ms: u64,
-    /// Whether he knows what it does.
+    /// Whether they confirm its effect.
     pub consent: Consent,
-    /// Who may agree: those who hold a right to everything the change needs. What others say does not count.
+    /// The people whose approval counts: they have `approve` for everything that the change touches.
     pub may_agree: &'a BTreeSet<String>,
 }
 
-/// Whether whoever asks has seen what a change does and wants it.
+/// Whether the person who asks has seen the effect of a change and confirms it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Consent {
-    /// He was not asked yet.
+    /// No confirmation.
     NotGiven,
-    /// He confirmed it.
+    /// Confirmed.
     Given,
 }
 
-/// Whether `change`, which does `diff` by [`plan`](crate::plan), may be made.
+/// Whether `change`, whose effect according to [`plan`](crate::plan) is `diff`, may be made.
 ///
-/// Consent passes an emptied chain and a wide change. It passes nothing else.
+/// A confirmation passes an emptied chain and a wide change, and nothing else.
 ///
 /// # Errors
 /// Every rule that refuses, not only the first, each with its way out.
@@ -87,10 +87,10 @@ pub fn guard(
     if refused.is_empty() { Ok(()) } else { Err(refused) }
 }
 
-/// Whether a rollout may begin: whoever may not pin alone may not roll out alone either.
+/// Whether a rollout may start: who may not pin alone may not roll out alone either.
 ///
 /// # Errors
-/// [`code::APPROVALS`] when too few people agreed to [`Rollout::subject`] since anything happened to its
+/// [`code::APPROVALS`] when too few people have approved [`Rollout::subject`] since the last event of its
 /// filter.
 pub fn guard_rollout(
     state: &State,
@@ -111,7 +111,7 @@ fn pin(state: &State, pinned: &Pinned) -> Vec<Refused> {
         refused.push(Refused {
             code: code::PIN_OLDER,
             rule: format!("{} {} is older than what is pinned", pinned.filter, pinned.version),
-            set_by: "the rule that versions do not fall unnoticed".to_owned(),
+            set_by: "the rule that a version is lowered only on purpose".to_owned(),
             remedy: "roll back, or allow an older version".to_owned(),
         });
     }
@@ -119,7 +119,7 @@ fn pin(state: &State, pinned: &Pinned) -> Vec<Refused> {
     refused
 }
 
-/// A pin that moves under a rollout would take away what it compares with.
+/// A pin that moves during a rollout would remove what the rollout compares with.
 fn rollout(state: &State, service: &str, filter: &Name) -> Option<Refused> {
     let at_work = state.rollouts().values().find(|one| {
         let all = service == "*" || one.rollout.names(service);
@@ -127,14 +127,14 @@ fn rollout(state: &State, service: &str, filter: &Name) -> Option<Refused> {
     })?;
     Some(Refused {
         code: code::PIN_ROLLOUT,
-        rule: format!("rollout {} is at work on {filter}", at_work.rollout.name()),
+        rule: format!("rollout {} of {filter} is in progress", at_work.rollout.name()),
         set_by: format!("{} at revision {}", at_work.started.actor, at_work.started.revision),
-        remedy: "wait for its end, abort it, or kill it to go back at once".to_owned(),
+        remedy: "wait until it ends, abort it, or kill it to return at once".to_owned(),
     })
 }
 
-/// Agreement counts only while what it is about has not changed since: to the same change made a second
-/// time, somebody has to agree a second time.
+/// An approval counts only while nothing that it is about has changed since: the same change made a second
+/// time needs a second approval.
 fn approvals(
     state: &State,
     change: &Change,
@@ -168,7 +168,7 @@ fn agreed(
     (agreed.len() < guards.approvals).then(|| Refused {
         code: code::APPROVALS,
         rule: format!(
-            "{} beside {} must agree to {subject}, {}",
+            "{} other than {} must approve {subject}, {}",
             count(guards.approvals, "person", "people"),
             asked.actor,
             match agreed.as_slice() {
@@ -191,7 +191,7 @@ fn empty_chain(diff: &Diff) -> Option<Refused> {
         code: code::EMPTY_CHAIN,
         rule: format!("listener {listener} of {node} would have no filter any more{more}"),
         set_by: "the guard against emptied chains".to_owned(),
-        remedy: "leave an attachment, or confirm".to_owned(),
+        remedy: "keep an attachment, or confirm".to_owned(),
     })
 }
 
@@ -202,11 +202,11 @@ fn blast_radius(diff: &Diff, guards: &Guards) -> Option<Refused> {
     (touched > allowed).then(|| Refused {
         code: code::BLAST_RADIUS,
         rule: format!(
-            "{touched} of {} would change, {allowed} may at once",
+            "{touched} of {} would change, at most {allowed} may change at once",
             count(diff.services, "service", "services")
         ),
         set_by: format!("the blast radius of {percent} percent"),
-        remedy: "change fewer at once, take a rollout, or confirm".to_owned(),
+        remedy: "change fewer at once, use a rollout, or confirm".to_owned(),
     })
 }
 

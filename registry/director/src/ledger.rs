@@ -1,4 +1,4 @@
-//! What was assigned.
+//! The ledger of assignments.
 
 use std::collections::BTreeMap;
 
@@ -7,27 +7,27 @@ use tamis_trust::MAX_EPOCH;
 use crate::pins::ALL;
 use crate::record::Assigned;
 
-/// Of each slot of each service, the newest assignment for every lane that somebody may still be in.
+/// For each slot of each service, the newest assignment of every lane that a node may still be in.
 ///
-/// A lane is whom an assignment is for: the nodes of a rollout's waves, or all others.
+/// A lane is the group that an assignment is for: the nodes of a rollout's waves, or all others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Ledger {
     slots: BTreeMap<(String, String), Slot>,
-    /// Epochs by service; `*` is of all.
+    /// Epochs by service; `*` is that of all services.
     epochs: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Slot {
-    /// The highest version of any lane, also of those that are forgotten.
+    /// The highest version of any lane, including forgotten ones.
     pub(crate) highest: u64,
-    /// The highest version of lanes that are forgotten.
+    /// The highest version of forgotten lanes.
     floor: u64,
     lanes: BTreeMap<Option<String>, Assigned>,
 }
 
 impl Ledger {
-    /// Takes in an assignment.
+    /// Records an assignment.
     ///
     /// Fails, and changes nothing, when its version does not rise: nodes would refuse it.
     pub(crate) fn take(&mut self, assigned: Assigned) -> Result<(), String> {
@@ -49,7 +49,7 @@ impl Ledger {
 
     /// Begins an epoch.
     ///
-    /// Fails, and changes nothing, when it does not rise, or is more than versions have room for.
+    /// Fails, and changes nothing, when it does not rise, or exceeds the room in versions.
     pub(crate) fn raise(&mut self, service: &str, epoch: u64) -> Result<(), String> {
         let now = self.epoch(service);
         if epoch <= now || epoch > MAX_EPOCH {
@@ -65,7 +65,7 @@ impl Ledger {
         of(service).max(of(ALL))
     }
 
-    /// Forgets the lanes of a rollout that is over. That its versions were given out is remembered.
+    /// Forgets the lanes of a rollout that is over, but not their versions.
     pub(crate) fn forget(&mut self, rollout: &str) {
         for slot in self.slots.values_mut() {
             if let Some(lane) = slot.lanes.remove(&Some(rollout.to_owned())) {
@@ -84,8 +84,8 @@ impl Slot {
         self.lanes.get(&rollout.map(str::to_owned))
     }
 
-    /// The highest version of lanes nobody is in any more, when `alive` is the only rollout that lifts
-    /// nodes. Whoever was in one of them refuses what is not above.
+    /// The highest version of lanes that no node is in any more, when `alive` is the only rollout that
+    /// lifts nodes. Nodes that were in one of them refuse lower versions.
     pub(crate) fn dead(&self, alive: Option<&str>) -> u64 {
         let dead = self.lanes.iter().filter(|(lane, _)| lane.is_some() && lane.as_deref() != alive);
         dead.map(|(_, assigned)| assigned.version).fold(self.floor, u64::max)

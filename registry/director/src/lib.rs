@@ -1,12 +1,12 @@
-//! What runs where: pins, rollouts, gates and assignments, as pure functions of the journal.
+//! Decides what runs where: pins, rollouts, gates and assignments, as pure functions of the journal.
 //!
-//! [`State`] is the journal, folded. What somebody wants to change is a [`Change`]: [`plan`] says what it
-//! would do, [`guard`] whether it may be made, [`Change::bodies`] what to append. What follows by itself is
-//! [`State::judge`] and [`State::step`] for rollouts, and [`Plans::drafts`] for assignments, which somebody
-//! with the director's key signs. What a proxy is to run is [`Plans::node`].
+//! [`State`] is the result of the journal's entries. A person's change is a [`Change`]: [`plan`] computes
+//! its effect, [`guard`] decides whether it may be made, [`Change::bodies`] gives the records to append.
+//! Automatic decisions are [`State::judge`] and [`State::step`] for rollouts, and [`Plans::drafts`] for
+//! assignments, which the holder of the director's key signs. [`Plans::node`] is what a proxy should run.
 //!
-//! Nothing here reads a clock, a file or a key, and nothing writes: whoever calls appends at the head that
-//! the state has, or asks again. So every decision can be repeated from the journal alone.
+//! Nothing here reads a clock, a file or a key, and nothing writes: the caller appends at the head of the
+//! state, or decides again. So every decision can be reproduced from the journal alone.
 //!
 //! ```
 //! use tamis_director::{Body, Change, Pinned, State};

@@ -1,8 +1,8 @@
-//! What somebody must hold a right to before a change is his to make.
+//! The rights that a change requires.
 //!
-//! It is the effect that decides, not the name of what is written: a document needs its own place and everything it
-//! speaks of, in its old form and in its new one, since what is taken away is an effect as well. A file belongs to the
-//! documents that name it. Nothing here knows who asks.
+//! The effect decides, not the name of what is written: a document needs its own place and everything that
+//! it touches, in its old and in its new version, since removing something is an effect too. A file belongs
+//! to the documents that name it. Nothing here depends on the caller.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,67 +20,68 @@ mod documents;
 
 use documents::Documents;
 
-/// The most needs that are told apart where they are kept; past them it is everything.
+/// Most needs stored individually; with more, everything is needed.
 const MAX_KEPT: usize = 200;
 
-/// Something that one holds a right to, or does not.
+/// Something to which a caller needs a right.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Need {
     /// A document, service or repository, by its `namespace/name`.
     Place(String),
-    /// All that is or will be in a namespace.
+    /// Everything in a namespace, now and later.
     Namespace(String),
-    /// Every proxy of everybody.
+    /// Every proxy of every owner.
     Mesh,
-    /// All there is and will be.
+    /// Everything, now and later.
     Everything,
 }
 
-/// Which files without an owner are asked about.
+/// Which files without an owner are included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Orphans {
     /// Those that the change leaves without one.
     OfChange,
-    /// Those too that have none already.
+    /// Also those that have none already.
     All,
 }
 
-/// What a change needs, each with the words that say why.
+/// The needs of a change, each with its reason in words.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Needs(BTreeMap<Need, Why>);
 
-/// Why something is needed.
+/// The reason of a need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Why {
     words: String,
-    /// Whether it is about what somebody else wrote: who asks has not named it and perhaps may not see it.
+    /// Whether it concerns a document of somebody else, which the caller has not named and perhaps may not
+    /// see.
     elsewhere: bool,
 }
 
 impl Needs {
-    /// Each need, and why it is one: in words that name nothing that the change does not name itself.
+    /// Each need, and its reason in words that name nothing that the change does not name itself.
     pub fn iter(&self) -> impl Iterator<Item = (&Need, &str)> {
         self.0.iter().map(|(need, why)| (need, why.words.as_str()))
     }
 
-    /// Whether a need is about what somebody else wrote and the change does not name.
+    /// Whether a need concerns a document of somebody else that the change does not name.
     #[must_use]
     pub fn is_elsewhere(&self, need: &Need) -> bool {
         self.0.get(need).is_some_and(|why| why.elsewhere)
     }
 
-    /// What a pin, an unpin or a rollout of these services needs.
+    /// The needs of a pin, an unpin or a rollout for these services.
     pub fn of_services<'a>(services: impl IntoIterator<Item = &'a str>) -> Self {
         let mut needs = Self::default();
         for service in services {
             let need = if service == ALL { Need::Mesh } else { Need::Place(service.to_owned()) };
-            needs.add(need, || format!("it is about {service}"));
+            needs.add(need, || format!("it concerns {service}"));
         }
         needs
     }
 
-    /// The same to be kept in a record of bounded size.
+    /// The needs in a form of bounded size, for a record.
     #[must_use]
     pub fn kept(&self) -> Vec<Need> {
         if self.0.len() > MAX_KEPT {
@@ -95,7 +96,7 @@ impl Needs {
         why.elsewhere = false;
     }
 
-    /// Adds what is needed for something that somebody else wrote.
+    /// Adds the needs of a document of somebody else.
     fn add_elsewhere(&mut self, other: Self, why: &str) {
         for need in other.0.into_keys() {
             let why = || Why { words: why.to_owned(), elsewhere: true };
@@ -105,10 +106,10 @@ impl Needs {
 }
 
 impl State {
-    /// What a change needs. `security` are the namespaces in which grants and trust policies live.
+    /// The needs of a change. `security` are the namespaces of grants and trust policies.
     ///
     /// # Errors
-    /// [`PlanError`] when a document of it is none.
+    /// [`PlanError`] when one of its documents is invalid.
     pub fn needs(&self, change: &Change, security: &[String]) -> Result<Needs, PlanError> {
         match change {
             Change::Pin(pinned) => Ok(Needs::of_services([pinned.service.as_str()])),
@@ -117,15 +118,15 @@ impl State {
         }
     }
 
-    /// What it needs to take documents out, one after the other.
+    /// The needs for removing documents, one after the other.
     #[must_use]
     pub fn removals<'a>(&'a self, security: &'a [String]) -> Removals<'a> {
         let all = self.documents().iter().map(|(key, held)| (key, &held.document));
         Removals { before: Documents::of(all), security }
     }
 
-    /// Files that nobody names once `applied` is in force: those that documents named which it takes out or changes, or
-    /// all of them.
+    /// Files that no document names once `applied` is in force: those that documents named which it removes
+    /// or changes, or all such files.
     #[must_use]
     pub fn orphaned(&self, applied: &Applied, files: Orphans) -> Vec<String> {
         let keys = applied.documents.iter().map(|one| &one.key).chain(&applied.removed);
@@ -157,7 +158,7 @@ impl State {
         for key in keys {
             let (old, new) = (before.by_key.get(key.as_str()), fresh.get(key));
             if old.is_none() && new.is_none() {
-                // Nothing is there to be taken out; whose it would be is not said either.
+                // There is nothing to remove; whose it would be is not revealed either.
                 needs.add(place(key), || format!("it names {key}"));
             }
             if let Some(old) = old {
@@ -191,7 +192,7 @@ impl State {
         Ok(needs)
     }
 
-    /// A file that a document begins to name is everybody's who names it already.
+    /// A file that a document starts to name belongs to every document that names it already.
     fn newly_named<'a>(
         &self,
         applied: &Applied,
@@ -209,20 +210,20 @@ impl State {
             let sent = applied.files.iter().any(|file| file.path == path);
             let orphan = self.files().contains_key(&path) && before.naming(&path).next().is_none();
             if orphan && !sent {
-                needs.add(Need::Everything, || format!("the file {path} is nobody's yet"));
+                needs.add(Need::Everything, || format!("no document names the file {path} yet"));
             }
         }
     }
 }
 
-/// What it needs to take documents out.
+/// The needs for removing documents.
 pub struct Removals<'a> {
     before: Documents<'a>,
     security: &'a [String],
 }
 
 impl Removals<'_> {
-    /// What it needs to take out the document of that `Kind/namespace/name`; nothing when there is none.
+    /// The needs for removing the document with that `Kind/namespace/name`; empty when it does not exist.
     #[must_use]
     pub fn needs(&self, key: &str) -> Needs {
         let mut needs = Needs::default();

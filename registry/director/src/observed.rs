@@ -1,4 +1,4 @@
-//! What ran where, by what proxies said.
+//! What ran where, according to the reports of proxies.
 
 use std::collections::BTreeMap;
 
@@ -25,26 +25,26 @@ pub struct Ran {
     pub version: Version,
     /// From this moment on; milliseconds since the Unix epoch.
     pub from_ms: u64,
-    /// Until just before this moment; none: to the last report at least.
+    /// Until just before this moment; `None`: at least until the last report.
     pub until_ms: Option<u64>,
-    /// When the node last said so.
+    /// When the node last reported it.
     pub seen_ms: u64,
-    /// The journal's revision of the report that said so first.
+    /// The journal's revision of the first report of it.
     pub revision: u64,
 }
 
-/// What a node said last.
+/// The last report of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LastReport {
     /// When; milliseconds since the Unix epoch.
     pub time_ms: u64,
     /// Its slots.
     pub slots: BTreeMap<String, SlotReport>,
-    /// What is wrong with it beside its slots.
+    /// Its problems outside slots.
     pub problems: Vec<ProblemReport>,
 }
 
-/// Whether a node was connected to a replica of the registry, when that was written last.
+/// Whether a node was connected to a replica of the registry, according to the last record of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LastConnection {
     /// The replica.
@@ -70,7 +70,7 @@ struct Node {
 }
 
 impl Observed {
-    /// Takes in a report that was written at `time_ms`. Reports come in the order of time.
+    /// Processes a report written at `time_ms`. Reports come in the order of time.
     pub(crate) fn report(&mut self, name: &NodeName, report: &NodeReported, stamp: &Stamp) {
         let time_ms = stamp.time_ms;
         let nodes = self.services.entry(name.key().to_owned()).or_default();
@@ -100,12 +100,12 @@ impl Observed {
         node.last = Some(LastReport { time_ms, slots, problems: report.problems.clone() });
     }
 
-    /// Takes in who came and who left.
+    /// Processes connections and disconnections.
     pub(crate) fn connections(&mut self, written: NodeConnections, stamp: &Stamp) {
         let NodeConnections { replica, joined, left } = written;
         let since_ms = stamp.time_ms;
         for node in left {
-            // It may be connected to another replica since.
+            // It may have connected to another replica since.
             if let Some(last) = self.connections.get_mut(&node).filter(|it| it.replica == replica) {
                 *last = LastConnection { replica: replica.clone(), connected: false, since_ms };
             }
@@ -124,7 +124,7 @@ impl Observed {
         self.connections.iter()
     }
 
-    /// Services of which a proxy ever reported.
+    /// Services of which a proxy has ever reported.
     pub(crate) fn services(&self) -> impl Iterator<Item = &String> {
         self.services.keys()
     }
@@ -145,7 +145,7 @@ fn open(runs: &mut [Ran]) -> Option<&mut Ran> {
     runs.last_mut().filter(|last| last.until_ms.is_none())
 }
 
-/// A node's clock is not the journal's: what it says it runs since when is believed only between its two
+/// A node's clock differs from the journal's: the start that it reports is accepted only between its two
 /// reports.
 fn ran(
     name: &NodeName,

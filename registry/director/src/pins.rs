@@ -1,4 +1,4 @@
-//! Pins, and everything that ever happened to a filter.
+//! Pins, and the events of filters.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use crate::record::Pinned;
 use crate::rollout::{Outcome, Stage};
 use crate::stamp::Stamp;
 
-/// The service of pins that hold wherever there is no closer one.
+/// The service of pins that apply to services without a pin of their own.
 pub(crate) const ALL: &str = "*";
 
 /// A pin in force.
@@ -24,23 +24,23 @@ pub struct Pin {
     pub version: Version,
     /// Digest of its manifest.
     pub digest: Digest,
-    /// Who pinned it.
+    /// Who pinned it, and when.
     pub stamp: Stamp,
 }
 
-/// Something that happened to a filter.
+/// An event of a filter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Happening {
-    /// Who wrote it.
+    /// Who wrote it, and when.
     pub stamp: Stamp,
-    /// The services it is about; `*` is all.
+    /// The services concerned; `*` means all.
     pub services: Vec<String>,
-    /// What it was.
+    /// The event.
     #[serde(flatten)]
     pub what: What,
 }
 
-/// What happened to a filter.
+/// The kinds of events of a filter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "what")]
 pub enum What {
@@ -50,46 +50,46 @@ pub enum What {
         version: Version,
         /// Digest of its manifest.
         digest: Digest,
-        /// The rollout that ended with this pin; none: somebody pinned it.
+        /// The rollout that ended with this pin; `None`: a person pinned it.
         rollout: Option<String>,
-        /// Somebody went back to it.
+        /// Whether it was a rollback.
         back: bool,
     },
-    /// Its pin was taken out.
+    /// Its pin was removed.
     Unpinned,
-    /// A rollout began.
+    /// A rollout started.
     RolloutStarted {
         /// Its name.
         rollout: String,
-        /// Digest that is to take the place of the pinned one.
+        /// The digest that replaces the pinned one.
         to: Digest,
     },
     /// A rollout took a step.
     RolloutMoved {
         /// Its name.
         rollout: String,
-        /// Where it is now.
+        /// Its new stage.
         stage: Stage,
-        /// In words.
+        /// The reason.
         why: String,
     },
     /// A rollout ended.
     RolloutEnded {
         /// Its name.
         rollout: String,
-        /// How.
+        /// The outcome.
         outcome: Outcome,
-        /// In words.
+        /// The reason.
         why: String,
     },
 }
 
-/// How a pin came to be.
+/// The origin of a pin.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum By<'a> {
-    /// Somebody pinned it.
+    /// A person pinned it.
     Hand,
-    /// Somebody went back to it.
+    /// A person rolled back to it.
     Rollback,
     /// A rollout of that name ended with it.
     Rollout(&'a str),
@@ -125,7 +125,7 @@ impl Pins {
         self.in_force.entry(pin.filter.clone()).or_default().insert(pin.service.clone(), pin);
     }
 
-    /// Says whether there was such a pin.
+    /// Removes a pin; returns whether there was one.
     pub(crate) fn unpin(&mut self, service: &str, filter: &Name, stamp: &Stamp) -> bool {
         let there = self.in_force.get_mut(filter).and_then(|pins| pins.remove(service)).is_some();
         if there {
@@ -153,12 +153,12 @@ impl Pins {
         self.in_force.keys()
     }
 
-    /// Filters that ever had a pin or a rollout.
+    /// Filters that have ever had a pin or a rollout.
     pub(crate) fn known(&self) -> impl Iterator<Item = &Name> {
         self.history.keys()
     }
 
-    /// The last revision at which something happened to a filter; 0 when nothing ever did.
+    /// The revision of the last event of a filter; 0 without events.
     pub(crate) fn revision(&self, filter: &Name) -> u64 {
         let last = self.history.get(filter).and_then(|all| all.last());
         last.map_or(0, |last| last.stamp.revision)
@@ -181,7 +181,8 @@ impl Pins {
             .collect()
     }
 
-    /// What was pinned for a service, one after the other: a digest is there again when it came back.
+    /// The digests pinned for a service, one after the other: a digest that was pinned again is listed
+    /// again.
     pub(crate) fn timeline(&self, service: &str, filter: &Name) -> Vec<(Version, Digest)> {
         let (mut own, mut all) = (None, None);
         let mut timeline: Vec<(Version, Digest)> = Vec::new();
@@ -214,7 +215,7 @@ impl Pins {
 /// What is wrong with a pin in itself.
 pub(crate) fn check(pinned: &Pinned) -> Result<(), String> {
     check_service(&pinned.service)?;
-    // The lock of a proxy is read as one document: a pin it cannot hold would take the others with it.
+    // A proxy reads its lock as one document: one invalid pin would invalidate the others.
     let lock = lock(std::iter::once((
         pinned.service.as_str(),
         &pinned.filter,
@@ -232,10 +233,10 @@ pub(crate) fn check_service(service: &str) -> Result<(), String> {
         return Ok(());
     }
     let service: String = service.chars().take(80).collect();
-    Err(format!("{service:?} is no service; write namespace/name or *"))
+    Err(format!("{service:?} is not the name of a service; write namespace/name or *"))
 }
 
-/// Pins as the document that proxies are folded with.
+/// Pins as the lock document for computing plans.
 pub(crate) fn lock<'a>(
     pins: impl Iterator<Item = (&'a str, &'a Name, &'a Version, Digest)>,
 ) -> String {

@@ -1,8 +1,8 @@
-//! Plans and wants of all proxies, remembered from one question to the next.
+//! A cache of the plans and desired slots of all proxies.
 //!
-//! A plan follows from the documents and from what each filter resolves to. Folding the documents is what
-//! costs, so it is done once per proxy and change of the documents. Another pin only puts another digest
-//! into the plan there is: pins say nothing else.
+//! A plan follows from the documents and from the digest of each filter. Combining the documents is
+//! expensive, so it is done once per proxy and change of the documents. A changed pin only replaces a
+//! digest in the existing plan.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -20,53 +20,54 @@ use crate::wants::{NodeWants, Place, Wants, places};
 
 /// A cache over the states of one journal, in the order of their revisions.
 ///
-/// It keeps a plan for each proxy that the documents speak of, and nothing for others: a name that
-/// somebody invents costs no memory. A state with a lower revision than one seen before is answered
-/// rightly too, and costs as if nothing were remembered.
+/// It stores a plan for each proxy that the documents declare, and nothing for other names, so invented
+/// names cost no memory. A state with a lower revision than an earlier one is handled correctly too, but
+/// without the benefit of the cache.
 #[derive(Debug, Default)]
 pub struct Plans {
-    /// Revision of the documents that all below is about.
+    /// Revision of the documents that everything below is based on.
     documents: u64,
-    /// The documents, ready to be folded.
+    /// The parsed documents.
     parsed: Vec<Document>,
     nodes: HashMap<NodeName, Known>,
-    /// The statuses of the last fold of one proxy, and which; of other proxies those count that are worse. It follows that
-    /// proxy: of an older fold of it they would stay worse than they are.
+    /// The statuses of the last computation for one proxy, and which; for other proxies only worse ones
+    /// count. It follows that proxy: with an older result they would stay worse than they are.
     statuses: Option<(NodeName, Vec<ResourceStatus>)>,
     shared: Shared,
-    /// All problems and statuses, at this revision of what is wanted.
+    /// All problems and statuses, at this revision of the desired state.
     everything: Option<(u64, Arc<Folded>)>,
 }
 
 /// A proxy before and after a change.
 #[derive(Debug, Default)]
 pub(crate) struct Turn {
-    /// Its plan now; none when it is not there yet.
+    /// Its plan before; `None` when it does not exist yet.
     pub(crate) was: Option<Arc<NodePlan>>,
-    /// Its plan then; none when it is gone.
+    /// Its plan after; `None` when it no longer exists.
     pub(crate) will: Option<Arc<NodePlan>>,
-    /// Problems now.
+    /// Problems before.
     pub(crate) known: Vec<Problem>,
-    /// Problems then.
+    /// Problems after.
     pub(crate) problems: Vec<Problem>,
 }
 
-/// What is known of a proxy.
+/// The cached facts about a proxy.
 #[derive(Debug)]
 struct Known {
-    /// Revision of what is wanted that this is right at.
+    /// Revision of the desired state at which this is valid.
     revision: u64,
     pins: BTreeMap<Name, (Version, Digest)>,
     plan: Option<Arc<NodePlan>>,
     places: BTreeMap<String, Place>,
     wants: Wants,
     problems: Vec<Problem>,
-    /// Statuses that are not all well.
+    /// Statuses with a failing condition.
     unwell: Vec<ResourceStatus>,
 }
 
 impl Plans {
-    /// What a node is to run at `now` (seconds since the Unix epoch); the same as [`for_node`](crate::for_node).
+    /// What a node should run at `now` (seconds since the Unix epoch); the same as
+    /// [`for_node`](crate::for_node).
     pub fn node<'a>(&mut self, state: &'a State, node: &NodeName, now: u64) -> NodeWants<'a> {
         let Some(known) = self.known(&state.desired, node) else { return NodeWants::default() };
         let mut out = NodeWants::find(state, node, now, known.plan.clone(), &known.wants);
@@ -82,9 +83,9 @@ impl Plans {
         out
     }
 
-    /// What there is to assign for all services at `now` (seconds since the Unix epoch); the same as
+    /// The assignments due for all services at `now` (seconds since the Unix epoch); the same as
     /// [`assign`](crate::assign) for one after the other, in the order of [`State::services`]. To be signed
-    /// and appended in this order, at the head the state has.
+    /// and appended in this order, at the head of the state.
     pub fn drafts(&mut self, state: &State, now: u64, terms: &Terms) -> Vec<AssignmentDraft> {
         let mut services: BTreeMap<String, Vec<NodeName>> = BTreeMap::new();
         for node in state.nodes() {
@@ -100,8 +101,8 @@ impl Plans {
         drafts
     }
 
-    /// What became of all documents, over all proxies: every problem once, and conditions that hold when
-    /// they hold for each of them. It has no plan.
+    /// The result for all documents, over all proxies: every problem once, and conditions that hold when
+    /// they hold for each proxy. It has no plan.
     pub fn everything(&mut self, state: &State) -> Arc<Folded> {
         let revision = state.desired.revision;
         self.follow(&state.desired);
@@ -114,7 +115,7 @@ impl Plans {
         for node in &nodes {
             self.known(&state.desired, node);
         }
-        // Without proxies: what is wrong for whoever has the pins of all.
+        // No proxy is declared: the result for a proxy that has every pin.
         let nobody = NodeName::Gateway { key: ALL.to_owned() };
         let nobody = nodes.is_empty().then(|| self.fold(&state.desired, &nobody));
         let known = nodes.iter().filter_map(|node| self.nodes.get(node));
@@ -126,8 +127,8 @@ impl Plans {
         everything
     }
 
-    /// A proxy as it is and as it would be; none when nothing about it changes. `there` folds what is
-    /// wanted `after`.
+    /// A proxy before and after a change; `None` when nothing about it changes. `there` computes plans of
+    /// the state `after`.
     pub(crate) fn turn(
         &mut self,
         (before, after): (&Desired, &Desired),
@@ -176,7 +177,7 @@ impl Plans {
         Some(self.nodes.entry(node.clone()).or_insert(known))
     }
 
-    /// Forgets what other documents said.
+    /// Drops what is based on other documents.
     fn follow(&mut self, desired: &Desired) {
         if self.documents != desired.documents.changed {
             self.nodes.clear();
@@ -209,12 +210,12 @@ impl Plans {
 }
 
 impl Known {
-    /// Whether it was folded with pins of the same filters.
+    /// Whether it was computed with pins of the same filters.
     fn has(&self, pins: &[Resolved<'_>]) -> bool {
         self.pins.len() == pins.len() && pins.iter().all(|pin| self.pins.contains_key(pin.filter))
     }
 
-    /// Puts other versions of the same filters into the plan.
+    /// Replaces the versions of the same filters in the plan.
     fn repin(&mut self, pins: &[Resolved<'_>]) {
         if let Some(plan) = &mut self.plan {
             repin(plan, pins);
@@ -231,10 +232,10 @@ fn pin<'a>(pins: &'a [Resolved<'a>], filter: &str) -> Option<&'a Resolved<'a>> {
     pins.iter().find(|pin| pin.filter.as_str() == filter)
 }
 
-/// Puts pins of the same filters into a plan; it stays the same in memory where they are there already.
+/// Puts pins of the same filters into a plan; the plan stays the same object when it has them already.
 fn repin(plan: &mut Arc<NodePlan>, pins: &[Resolved<'_>]) {
     let other = |filter: &FilterPlan| {
-        // Empty: refused before its pin was looked at.
+        // Empty: refused before its pin was read.
         let pin = pin(pins, &filter.filter).filter(|_| !filter.digest.is_empty())?;
         let (version, digest) = (pin.version.to_string(), pin.digest.to_string());
         (filter.version != version || filter.digest != digest).then_some((version, digest))

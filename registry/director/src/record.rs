@@ -1,7 +1,7 @@
-//! What the director writes into the journal, and reads back.
+//! The director's records in the journal.
 //!
-//! A record is a kind and a JSON body. Fields may be added to a body; one that is missing must have a
-//! default, since what was written stays as it is. Fields a reader does not know are ignored.
+//! A record is a kind and a JSON body. Fields may be added to a body; a missing one must have a default,
+//! since old entries stay unchanged. A reader ignores fields that it does not know.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -17,10 +17,10 @@ mod applied;
 
 pub use applied::{Applied, AppliedDocument, AppliedFile};
 
-/// The most bytes a body may have as JSON. An entry of the journal has at most 65,535; the difference is
-/// for its revision, time, actor and hashes.
+/// Most bytes of a body as JSON. An entry of the journal has at most 65,535; the difference is for its
+/// revision, time, actor and hashes.
 pub const MAX_BODY_BYTES: usize = 60_000;
-/// The most bytes of one document or file.
+/// Most bytes of one document or file.
 pub const MAX_TEXT_BYTES: usize = 48 * 1024;
 
 /// A body cannot be written or read.
@@ -43,19 +43,19 @@ pub enum BodyError {
         /// Its size.
         bytes: usize,
     },
-    /// It is not what its kind says.
+    /// It does not have the form of its kind.
     #[error("a {kind} record cannot be read: {reason}")]
     Malformed {
         /// Kind of the record.
         kind: String,
-        /// What is wrong, cut to 300 characters.
+        /// The fault, cut to 300 characters.
         reason: String,
     },
 }
 
 macro_rules! bodies {
     ($($(#[$doc:meta])* $name:ident = $kind:literal,)*) => {
-        /// What happened.
+        /// An event.
         #[derive(Debug, Clone, PartialEq)]
         pub enum Body { $($(#[$doc])* $name($name),)* }
 
@@ -74,7 +74,7 @@ macro_rules! bodies {
                 match self { $(Self::$name(body) => written($kind, body),)* }
             }
 
-            /// Reads a record; none when its kind is not one of the director's.
+            /// Reads a record; `None` when its kind is not one of the director's.
             ///
             /// # Errors
             /// [`BodyError::Malformed`].
@@ -95,15 +95,15 @@ macro_rules! bodies {
 }
 
 bodies! {
-    /// Documents were put in force or taken out.
+    /// Documents were applied or removed.
     Applied = "applied",
     /// A filter of a service resolves to this digest.
     Pinned = "pinned",
     /// It no longer does.
     Unpinned = "unpinned",
-    /// A change waits for others to agree.
+    /// A change waits for approvals.
     Proposed = "proposed",
-    /// The entry's actor agrees to a change.
+    /// The entry's actor approves a change.
     Approved = "approved",
     /// A rollout began.
     RolloutStarted = "rollout-started",
@@ -111,15 +111,15 @@ bodies! {
     RolloutMoved = "rollout-moved",
     /// A rollout ended.
     RolloutEnded = "rollout-ended",
-    /// A digest or a key was withdrawn.
+    /// A digest or a key was revoked.
     Revoked = "revoked",
-    /// A proxy said what it runs.
+    /// A proxy reported what it runs.
     NodeReported = "node-reported",
-    /// Proxies connected to a replica, or left it.
+    /// Proxies connected to a replica, or disconnected.
     NodeConnections = "node-connections",
     /// A slot of a service was assigned.
     Assigned = "assigned",
-    /// All slots of a service, or of all of them, are to be assigned again, in a higher epoch.
+    /// All slots of a service, or of all services, must be assigned again, in a higher epoch.
     Reassigned = "reassigned",
 }
 
@@ -146,7 +146,7 @@ pub(crate) fn short(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
 }
 
-/// A filter of a service resolved to a digest.
+/// A filter of a service resolves to a digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pinned {
     /// `namespace/name` of a service or gateway; `*` for all that have no pin of their own.
@@ -157,10 +157,10 @@ pub struct Pinned {
     pub version: Version,
     /// Digest of its manifest.
     pub digest: Digest,
-    /// Whoever pinned knew that it is older than what was pinned before.
+    /// The person allowed a version older than the one pinned before.
     #[serde(default)]
     pub allow_older: bool,
-    /// It was pinned to go back to what was pinned before.
+    /// It is a rollback to an earlier pin.
     #[serde(default, skip_serializing_if = "is_false")]
     pub rollback: bool,
 }
@@ -170,7 +170,7 @@ fn is_false(flag: &bool) -> bool {
     !*flag
 }
 
-/// A pin taken out.
+/// A removed pin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unpinned {
     /// As it was pinned.
@@ -179,23 +179,24 @@ pub struct Unpinned {
     pub filter: Name,
 }
 
-/// Consent to a change. Whose it is says the entry's actor, never the body: nobody consents for another.
+/// An approval of a change. The entry's actor is the approver, never the body: nobody approves for another
+/// person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approved {
     /// [`Change::subject`](crate::Change::subject) of the change.
     pub subject: Digest,
 }
 
-/// A change that somebody would make and others have to agree to first.
+/// A change that somebody requests and that others have to approve first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proposed {
     /// [`Change::subject`](crate::Change::subject) of the change.
     pub subject: Digest,
-    /// What one must hold a right to before one agrees to it.
+    /// What an approver needs `approve` for.
     pub needs: Vec<Need>,
 }
 
-/// The beginning of a rollout.
+/// The start of a rollout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RolloutStarted {
     /// What is rolled out, where and how.
@@ -207,24 +208,24 @@ pub struct RolloutStarted {
 pub struct RolloutMoved {
     /// Its name.
     pub rollout: String,
-    /// What made it move.
+    /// The event that moved it.
     pub event: Event,
-    /// In words.
+    /// The reason.
     pub why: String,
 }
 
-/// The end of a rollout. `done` pins its digest for every service it concerns.
+/// The end of a rollout. `done` pins its digest for every service that it concerns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RolloutEnded {
     /// Its name.
     pub rollout: String,
-    /// How.
+    /// The outcome.
     pub outcome: Outcome,
-    /// In words.
+    /// The reason.
     pub why: String,
 }
 
-/// Proxies that connected to a replica of the registry, or left it.
+/// Proxies that connected to a replica of the registry, or disconnected.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeConnections {
     /// The replica, by its id.
@@ -232,20 +233,21 @@ pub struct NodeConnections {
     /// Proxies that connected to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub joined: Vec<String>,
-    /// Proxies that left it, and came back to none.
+    /// Proxies that disconnected and did not come back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<String>,
 }
 
-/// A withdrawal.
+/// A revocation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revoked {
-    /// What is withdrawn.
+    /// What is revoked.
     #[serde(flatten)]
     pub what: Withdrawn,
-    /// In words.
+    /// The reason.
     pub reason: String,
-    /// Whether what runs has to end; otherwise nothing new is pinned. What was written before this was said did end.
+    /// Whether what runs must stop; otherwise it is only no longer pinned. In records without this field it
+    /// does stop.
     #[serde(default = "yes")]
     pub now: bool,
 }
@@ -254,7 +256,7 @@ fn yes() -> bool {
     true
 }
 
-/// What is withdrawn.
+/// What is revoked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Withdrawn {
@@ -267,26 +269,27 @@ pub enum Withdrawn {
     Key {
         /// Its id.
         key: String,
-        /// What the log recorded before this index still counts; none: nothing it ever signed.
+        /// Signatures that the log recorded before this index stay valid; `None`: no signature of the key
+        /// does.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         from_index: Option<u64>,
     },
 }
 
-/// What is assigned from here on is above everything assigned before, also by a registry whose journal was lost: somebody
-/// agreed that this journal is the one that counts.
+/// Assignments from here on are above all earlier ones, including those of a registry whose journal was
+/// lost: an operator decided that this journal is the one to follow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reassigned {
     /// `namespace/name` of a service or gateway; `*` for all.
     pub service: String,
-    /// The epoch, higher than the one before.
+    /// The epoch, higher than the previous one.
     pub epoch: u64,
-    /// In words.
+    /// The reason.
     #[serde(default)]
     pub reason: String,
 }
 
-/// A slot of a service was assigned, and signed for.
+/// An assignment of a slot of a service, with its signatures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assigned {
     /// `namespace/name` of the service or gateway.
@@ -299,16 +302,16 @@ pub struct Assigned {
     pub digest: Digest,
     /// Digest of the configuration.
     pub config: Digest,
-    /// Higher than every one before it of this slot of this service.
+    /// Higher than every earlier version of this slot of this service.
     pub version: u64,
-    /// Holds before this moment; seconds since the Unix epoch.
+    /// Valid before this moment; seconds since the Unix epoch.
     pub expires: u64,
-    /// Whether its verdicts count.
+    /// Whether its verdicts take effect.
     pub mode: Mode,
-    /// For the nodes of this rollout's waves only; none: for all others.
+    /// Only for the nodes of this rollout's waves; `None`: for all others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<String>,
-    /// Signed assignments, one a key of the director.
+    /// Signed assignments, one per key of the director.
     pub envelopes: Vec<String>,
 }
 

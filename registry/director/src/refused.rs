@@ -1,41 +1,41 @@
-//! The answer no of the director, in the form that trust gives its own.
+//! Refusals of the director, in the form of the trust crate's.
 
 pub use tamis_trust::Refused;
 
-/// The codes a refusal of the director may carry. Stable: status, metrics and documentation name them.
+/// The codes of the director's refusals. Stable: status, metrics and documentation use them.
 pub mod code {
-    /// A chain that has filters would have none.
+    /// A chain that has filters would lose all of them.
     pub const EMPTY_CHAIN: &str = "guard.empty-chain";
     /// Too many services would change at once.
     pub const BLAST_RADIUS: &str = "guard.blast-radius";
-    /// Too few people agreed.
+    /// Too few people have approved.
     pub const APPROVALS: &str = "guard.approvals";
-    /// Something that runs would end by a revocation.
+    /// A revocation would stop something that runs.
     pub const REVOKE: &str = "guard.revoke";
-    /// What was, is or would be pinned is revoked.
+    /// The digest that is, was or would be pinned is revoked.
     pub const PIN_REVOKED: &str = "pin.revoked";
     /// An older version than the one pinned.
     pub const PIN_OLDER: &str = "pin.older";
-    /// A rollout is at work on that filter.
+    /// A rollout of that filter is in progress.
     pub const PIN_ROLLOUT: &str = "pin.rollout";
-    /// Nothing to go back to.
+    /// There is no earlier pin.
     pub const ROLLBACK_NONE: &str = "rollback.none";
     /// The name was used before.
     pub const ROLLOUT_NAME: &str = "rollout.name";
-    /// Another rollout is at work on that filter.
+    /// Another rollout of that filter is in progress.
     pub const ROLLOUT_BUSY: &str = "rollout.busy";
     /// It would not start from what is pinned.
     pub const ROLLOUT_FROM: &str = "rollout.from";
     /// It does not allow that move.
     pub const ROLLOUT_MOVE: &str = "rollout.move";
-    /// There is no such service to be assigned again.
+    /// There is no such service.
     pub const REASSIGN_SERVICE: &str = "reassign.service";
-    /// There is no epoch left.
+    /// The numbers of epochs are used up.
     pub const REASSIGN_EPOCH: &str = "reassign.epoch";
-    /// Whoever asked for a change approves it.
+    /// The person who asked for a change approves it.
     pub const APPROVAL_OWN: &str = "approval.own";
-    /// The documents let nothing run in the slot.
+    /// The documents allow nothing to run in the slot.
     pub const SLOT_REFUSED: &str = "assign.refused";
-    /// Proxies of one service want different things in one slot.
+    /// Proxies of one service need different filters in one slot.
     pub const AMBIGUOUS: &str = "assign.ambiguous";
 }

@@ -1,4 +1,4 @@
-//! The journal, folded.
+//! The state computed from the journal.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,26 +26,26 @@ mod rollouts;
 
 pub use ask::revoked;
 
-/// Faults past this are counted only.
+/// Most faults stored; further ones are only counted.
 pub const MAX_FAULTS: usize = 1_000;
 
-/// What the journal says, up to a revision.
+/// The result of the journal's entries, up to a revision.
 ///
-/// A fold of entries in their order: the same entries give the same state, whether all at once or in
-/// parts. Nothing else goes in, neither a clock nor a file.
+/// Entries are applied in order: the same entries give the same state, whether all at once or in parts.
+/// There is no other input, neither a clock nor a file.
 ///
-/// Invariants: of each slot of each service versions only rise; a filter of a service has at most one
+/// Invariants: versions of each slot of each service only rise; a filter of a service has at most one
 /// rollout that is not over; every document in force was parsed without a problem.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct State {
     head: u64,
-    /// The last revision that may have changed what anybody is to run.
+    /// The last revision that may have changed what any proxy should run.
     decided: u64,
     time_ms: u64,
     pub(crate) desired: Desired,
     pub(crate) ledger: Ledger,
     pub(crate) observed: Observed,
-    /// Changes that wait for others to agree, by subject, and what one must hold a right to for that.
+    /// Changes that wait for approvals, by subject, and what an approver needs a right to.
     pub(crate) proposals: BTreeMap<Digest, Vec<Need>>,
     /// By subject, then actor: the last time.
     pub(crate) approvals: BTreeMap<Digest, BTreeMap<String, Stamp>>,
@@ -54,23 +54,23 @@ pub struct State {
     faults_total: u64,
 }
 
-/// An entry, or a part of one, that could not be taken.
+/// An entry, or a part of one, that could not be applied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {
     /// Who wrote it, and where it is.
     pub stamp: Stamp,
     /// Kind of the record.
     pub kind: String,
-    /// What is wrong with it.
+    /// The fault.
     pub why: String,
 }
 
 impl State {
-    /// Takes in an entry of the journal, whoever wrote it.
+    /// Applies an entry of the journal, whoever wrote it.
     ///
-    /// Kinds of others change nothing but the head. A body that does not parse, or says what cannot be, is
-    /// remembered as a [`Fault`] and otherwise ignored: the journal stays as it is, so a reader that gave up
-    /// would never get past it. Entries up to the head were taken in before and are ignored.
+    /// Kinds of other writers change only the head. A body that does not parse, or has impossible content,
+    /// is recorded as a [`Fault`] and otherwise ignored: the journal cannot change, so a reader that
+    /// stopped there would never get past it. Entries up to the head were applied before and are ignored.
     pub fn apply(&mut self, revision: u64, time_ms: u64, actor: &str, kind: &str, body: &Value) {
         if revision <= self.head {
             return;
@@ -95,7 +95,7 @@ impl State {
         }
     }
 
-    /// Takes in a body and says what was wrong with it.
+    /// Applies a body and returns its faults.
     fn take(&mut self, body: Body, stamp: &Stamp) -> Vec<String> {
         if matches!(
             body,
@@ -164,7 +164,7 @@ impl State {
             NotTaken::Rule(why) => why,
             NotTaken::Problems(problems) => {
                 let first = problems.first().map(ToString::to_string).unwrap_or_default();
-                format!("{key} is no document: {first}")
+                format!("{key} is not a valid document: {first}")
             }
         });
         whys.collect()
@@ -186,8 +186,8 @@ impl State {
         Err(format!("{} had no pin for {}", unpinned.filter, unpinned.service))
     }
 
-    /// Of two revocations of one key the one that takes away more holds. One that ends what runs is never undone by one
-    /// that does not.
+    /// Of two revocations of one key the stricter one applies. One that stops what runs is not undone by
+    /// one that does not.
     fn revoked(&mut self, revoked: Revoked, stamp: &Stamp) {
         let (stamp, reason, now) = (stamp.clone(), revoked.reason, revoked.now);
         match revoked.what {
@@ -201,7 +201,7 @@ impl State {
                 let known =
                     self.desired.revoked_keys.entry(key).or_insert_with(|| revocation.clone());
                 let ends = known.now || now;
-                // None, from ever, sorts before every index.
+                // `None`, the revocation of all signatures, sorts before every index.
                 if from_index < known.from_index {
                     *known = revocation;
                 }

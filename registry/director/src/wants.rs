@@ -1,4 +1,4 @@
-//! What a proxy is to run: of each slot the filter, its digest and its configuration, and for whom.
+//! What a proxy should run: for each slot the filter, its digest and its configuration, and the lane.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::refused::{Refused, code};
 use crate::rollout::Step;
 use crate::state::{State, revoked};
 
-/// What is wanted in a slot of a lane.
+/// The desired content of a slot in a lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wanted {
     pub(crate) filter: Name,
@@ -28,7 +28,7 @@ pub(crate) struct Wanted {
 /// A slot, and the rollout whose nodes it is for.
 pub(crate) type Lane = (String, Option<String>);
 
-/// What a node wants.
+/// The desired slots of a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Wants {
     pub(crate) lanes: BTreeMap<Lane, Wanted>,
@@ -36,7 +36,7 @@ pub(crate) struct Wants {
     pub(crate) refused: BTreeMap<String, Refused>,
 }
 
-/// What a plan says of a slot, pins aside.
+/// The plan of a slot, apart from pins.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Place {
     filter: String,
@@ -46,7 +46,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// The same slot with what is pinned now.
+    /// The same slot with the current pins.
     pub(crate) fn repin(&mut self, digest: impl Fn(&str) -> Option<Digest>) {
         if self.digest.is_some() {
             self.digest = digest(&self.filter).or(self.digest);
@@ -63,7 +63,7 @@ pub(crate) fn places(
     placed.map(|(name, filter)| (name, place(filter, config(filter)))).collect()
 }
 
-/// The digest of a filter's configuration, made anew.
+/// The digest of a filter's configuration, computed again.
 pub(crate) fn config(filter: &FilterPlan) -> Digest {
     config_digest(&filter.config)
 }
@@ -75,7 +75,7 @@ fn place(filter: &FilterPlan, config: Digest) -> Place {
 }
 
 impl Wants {
-    /// What `node` wants in its slots.
+    /// The desired slots of `node`.
     pub(crate) fn of(desired: &Desired, node: &NodeName, places: &BTreeMap<String, Place>) -> Self {
         let mut wants = Self::default();
         for (name, place) in places {
@@ -100,7 +100,7 @@ fn wanted(desired: &Desired, place: &Place) -> Result<Wanted, Refused> {
         code: code::SLOT_REFUSED,
         rule,
         set_by: "the documents in force".to_owned(),
-        remedy: "plan a change and read its problems".to_owned(),
+        remedy: "run `tamis plan` and read the problems".to_owned(),
     };
     let Some(digest) = place.digest else {
         let why = place.refused.as_ref();
@@ -113,7 +113,7 @@ fn wanted(desired: &Desired, place: &Place) -> Result<Wanted, Refused> {
         });
     };
     let filter: Name = place.filter.parse().map_err(|error| refuse(format!("{error}")))?;
-    // One that does not end what runs keeps it from being pinned anew, and no more.
+    // A revocation that does not stop what runs only prevents a new pin.
     if let Some(revocation) = desired.revoked_digests.get(&digest).filter(|it| it.now) {
         return Err(revoked(&filter, &digest, revocation));
     }
@@ -127,22 +127,22 @@ fn shadow(desired: &Desired, node: &NodeName, serving: &Wanted) -> Option<Wanted
     shadowed.then(|| Wanted { digest: to, mode: Mode::Shadow, ..serving.clone() })
 }
 
-/// What a node is to run now.
+/// What a node should run now.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct NodeWants<'a> {
-    /// Its plan with its pins; none when no document speaks of it.
+    /// Its plan with its pins; `None` when no document declares it.
     pub plan: Option<Arc<NodePlan>>,
-    /// Its assignments, by slot. A slot whose name ends with `~shadow` is for verdicts that are compared only.
+    /// Its assignments, by slot. The verdicts of a slot whose name ends with `~shadow` are only compared.
     pub assigned: BTreeMap<String, &'a Assigned>,
-    /// Slots that want an assignment and have none that holds: [`assign`](crate::assign) drafts it. Until it
-    /// is written the node should keep what it has.
+    /// Slots without a valid assignment: [`assign`](crate::assign) drafts it. Until it is written the node
+    /// should keep what it has.
     pub missing: Vec<String>,
-    /// Slots that get none, and why.
+    /// Slots that get no assignment, and why.
     pub refused: BTreeMap<String, Refused>,
 }
 
 impl<'a> NodeWants<'a> {
-    /// Finds in the ledger what `wants` asks for at `now`.
+    /// Finds the assignments for `wants` in the ledger at `now`.
     pub(crate) fn find(
         state: &'a State,
         node: &NodeName,
@@ -156,7 +156,7 @@ impl<'a> NodeWants<'a> {
             let known = state.ledger.slot(node.key(), slot);
             let alive = state.desired.rollout(node.key(), &wanted.filter);
             let above = above(known, alive.map(|it| it.rollout.name()), lane.as_deref(), None);
-            // What was assigned in an epoch before counts no more.
+            // Assignments of an earlier epoch no longer count.
             let above = above.max(first_version(state.ledger.epoch(node.key())));
             match known.and_then(|known| known.lane(lane.as_deref())) {
                 Some(had) if holds(had, wanted, above, now) => {
@@ -170,7 +170,7 @@ impl<'a> NodeWants<'a> {
 }
 
 impl NodeWants<'_> {
-    /// Says of slots that are missing because proxies disagree that they are refused.
+    /// Marks slots that are missing because proxies disagree as refused.
     pub(crate) fn explain(&mut self, mut refused: BTreeMap<String, Refused>) {
         let torn = |why: &Refused| why.code == code::AMBIGUOUS;
         self.missing.retain(|slot| match refused.remove(slot).filter(torn) {
@@ -183,8 +183,8 @@ impl NodeWants<'_> {
     }
 }
 
-/// What an assignment must be above: whatever nodes of its lane may have had before it. `base` is what
-/// is about to be assigned to all others.
+/// The version that an assignment must exceed: whatever nodes of its lane may have had before. `base` is
+/// the assignment about to be made for all others.
 pub(crate) fn above(
     known: Option<&Slot>,
     alive: Option<&str>,
@@ -199,7 +199,7 @@ pub(crate) fn above(
     dead.max(current).max(base.unwrap_or(0))
 }
 
-/// Whether an assignment says what is wanted, is high enough, and holds past `until`.
+/// Whether an assignment matches the plan, is high enough, and is valid past `until`.
 pub(crate) fn holds(had: &Assigned, wanted: &Wanted, above: u64, until: u64) -> bool {
     let same = had.filter == wanted.filter
         && had.digest == wanted.digest
@@ -208,10 +208,10 @@ pub(crate) fn holds(had: &Assigned, wanted: &Wanted, above: u64, until: u64) -> 
     same && had.version > above && had.expires > until
 }
 
-/// What a node is to run at `now` (seconds since the Unix epoch), out of what was assigned. It is never
-/// below what the node had before, and never names what is revoked.
+/// What a node should run at `now` (seconds since the Unix epoch), according to the assignments. It is
+/// never below what the node had before, and never names a revoked digest.
 ///
-/// Folds all documents; [`Plans::node`](crate::Plans::node) says the same and remembers.
+/// Combines all documents; [`Plans::node`](crate::Plans::node) has the same result, and caches.
 #[must_use]
 pub fn for_node<'a>(state: &'a State, node: &NodeName, now: u64) -> NodeWants<'a> {
     let mut folder = state.desired.folder();

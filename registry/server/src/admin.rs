@@ -1,4 +1,4 @@
-//! The first token, without which nobody could make another from afar.
+//! The first token, with which an operator can make others remotely.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -13,10 +13,10 @@ use crate::ServerError;
 pub(crate) const NAME: &str = "admin";
 const FILE: &str = "admin.token";
 
-/// Makes a token that may do everything, if there is no token at all, and says where it is kept.
+/// Makes a token with all rights, if there is no token at all, and returns its file.
 ///
-/// The file is written before the token counts: a crash in between leaves a file that opens nothing and is written
-/// again, never a token that nobody has.
+/// The file is written before the token becomes valid: a crash in between leaves a file with an invalid
+/// token that is written again, never a token that nobody knows.
 pub(crate) async fn first_token(
     store: &Store,
     folder: &Path,
@@ -30,7 +30,7 @@ pub(crate) async fn first_token(
     let everywhere: Pattern = "*".parse().map_err(|_| ServerError::Ended)?;
     match store.create_token(NAME, &secret, &[everywhere], &Verb::ALL).await {
         Ok(()) => Ok(Some(path)),
-        // Another replica began at the same time; its token is the one.
+        // Another replica started at the same time; its token is the first one.
         Err(StoreError::TokenExists(_)) => {
             fs::remove_file(&path).map_err(failed)?;
             Ok(None)
@@ -39,9 +39,9 @@ pub(crate) async fn first_token(
     }
 }
 
-/// Writes it beside and renames it, so that a file of wider rights that is there already is not written into.
+/// Writes to a temporary file and renames it, so that an existing file with wider rights is not written to.
 fn keep(path: &Path, secret: &str) -> io::Result<()> {
-    // With journal and blobs elsewhere, nothing else made the folder.
+    // With journal and blobs elsewhere, nothing else has created the folder.
     path.parent().map_or(Ok(()), private_folder)?;
     let beside = path.with_extension("new");
     match fs::remove_file(&beside) {

@@ -1,4 +1,4 @@
-//! The registry's own certificates: renewed files are taken while it serves.
+//! The registry's own certificates: renewed files are loaded while it serves.
 
 use std::cell::RefCell;
 use std::os::unix::fs::MetadataExt as _;
@@ -8,29 +8,29 @@ use std::time::{Duration, SystemTime};
 
 use tamis_transport::{CertificateNeeds, ServerTls, TlsError};
 
-/// Between two looks at the files.
+/// Interval between two checks of the files.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// The files that a listener's TLS is made of.
+/// The files for the TLS configuration of a listener.
 #[derive(Debug, Clone)]
 pub struct TlsFiles {
     /// The chain in PEM, leaf first.
     pub certificate: PathBuf,
     /// Its key in PEM.
     pub key: PathBuf,
-    /// The authorities of clients in PEM; none: clients show no certificate.
+    /// The authorities of clients in PEM; `None`: no client certificate is requested.
     pub client_ca: Option<PathBuf>,
 }
 
-/// TLS as it is now. Cheap to clone, all clones are the same.
+/// The current TLS configuration. Cheap to clone; all clones share it.
 #[derive(Clone)]
 pub(crate) struct Tls(Rc<RefCell<ServerTls>>);
 
 impl TlsFiles {
-    /// Reads them.
+    /// Reads the files.
     ///
     /// # Errors
-    /// When one cannot be read, or the certificate expired or does not count yet.
+    /// A file cannot be read, or the certificate has expired or is not valid yet.
     pub fn read(&self) -> Result<ServerTls, TlsError> {
         self.read_after(None)
     }
@@ -57,12 +57,13 @@ impl Tls {
         Self(Rc::new(RefCell::new(tls)))
     }
 
-    /// What a new connection is shown.
+    /// The configuration for new connections.
     pub(crate) fn now(&self) -> ServerTls {
         self.0.borrow().clone()
     }
 
-    /// Takes renewed files that work, until it is dropped; those that do not are told, and what is shown stays.
+    /// Loads renewed files that work, until it is dropped; files that do not work are reported, and the old
+    /// certificate stays in use.
     pub(crate) async fn renew(self, files: TlsFiles) {
         let mut looked = files.look();
         loop {
@@ -77,11 +78,11 @@ impl Tls {
             match read {
                 Ok(tls) => {
                     let expires = tls.facts().expiry();
-                    tracing::warn!(%certificate, expires, "a renewed certificate is shown from now on");
+                    tracing::warn!(%certificate, expires, "a renewed certificate is in use");
                     self.0.replace(tls);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the certificate before stays in use");
+                    tracing::warn!(%error, "the previous certificate stays in use");
                 }
             }
         }

@@ -10,7 +10,7 @@ use tamis_oci::{SecretError, StoreError};
 use tamis_transport::{Address, ListenError, TlsError};
 use thiserror::Error;
 
-/// What can go wrong before a registry serves.
+/// Errors before a registry serves.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ServerError {
@@ -26,56 +26,55 @@ pub enum ServerError {
     /// The blobs cannot be opened.
     #[error("the blobs cannot be opened")]
     Blobs(#[source] BlobError),
-    /// The object store does not answer, or takes nothing.
+    /// The object store does not respond, or cannot be written to.
     #[error(
-        "the object store {url} cannot be used: {why}; check --blobs and --blobs-options (endpoint, region, keys, and that \
-         the bucket is there)"
+        "the object store {url} cannot be used: {why}; check --blobs and --blobs-options (endpoint, region, keys, and that the bucket exists)"
     )]
     Objects {
         /// Its address.
         url: String,
-        /// What came back.
+        /// The error.
         why: String,
     },
-    /// The journal names filters that the blobs of this process do not have.
+    /// The journal names filters that the blobs of this process do not contain.
     #[error(
-        "the blobs here have none of the filters that are pinned, such as {example}: replicas of one journal share their blobs, \
+        "the blobs here contain none of the pinned filters, such as {example}: replicas of one journal share their blobs, \
          so start with the --blobs of the others, or with their folder"
     )]
     OtherBlobs {
         /// The first of them.
         example: String,
     },
-    /// What was assigned last was signed by another director.
+    /// The last assignments were signed by another director.
     #[error(
         "the director's key in {} did not sign what is assigned in this journal: copy director.key and log.key from another \
          replica; if they are lost, start once with --make-new-keys, and give all proxies the new director.json",
         folder.display()
     )]
     OtherDirector {
-        /// Where the key is.
+        /// The folder of the key.
         folder: PathBuf,
     },
-    /// The journal cannot be folded, or the first token not be made.
+    /// The journal cannot be applied, or the first token cannot be made.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// No randomness for the first token.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// The folder cannot be made, or not be kept for its owner.
+    /// The folder cannot be created, or cannot be made private.
     #[error("the folder {} cannot be made", path.display())]
     Folder {
-        /// Where it was to be.
+        /// Its path.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
-    /// The first token cannot be kept for its owner.
+    /// The file of the first token cannot be written.
     #[error("the admin token cannot be written to {}", path.display())]
     Token {
-        /// Where it was to be.
+        /// Its path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// A key of the control plane cannot be read or made.
@@ -84,22 +83,22 @@ pub enum ServerError {
     /// The policy metadata cannot be opened.
     #[error("the policy metadata cannot be opened")]
     Policy(#[from] tamis_tuf::Error),
-    /// The journal does not hold: an entry was altered, or one is missing.
-    #[error("the journal does not hold")]
+    /// The journal fails its check: an entry was altered, or one is missing.
+    #[error("the journal fails its check")]
     Log(#[from] LogError),
-    /// What was restored cannot be assigned again.
-    #[error("what was restored cannot be assigned again: {0}")]
+    /// After a restore, assignments cannot be made again.
+    #[error("after the restore, assignments cannot be made again: {0}")]
     Restored(String),
     /// A certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The address cannot be listened on.
+    /// Listening on the address failed.
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// The system has no thread or no timer left.
     #[error("the registry cannot run")]
     Run(#[source] io::Error),
     /// The registry's thread ended before it served.
-    #[error("the registry ended before it served; its log says why")]
+    #[error("the registry ended before it served; see its log")]
     Ended,
 }

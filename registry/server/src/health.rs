@@ -1,7 +1,6 @@
-//! Whether the registry lives, whether it can be asked, and what there is to measure.
+//! Liveness, readiness and metrics of the registry.
 //!
-//! Life and readiness are everybody's to ask: who runs services asks without a token. Numbers are for who may observe; they
-//! name nobody.
+//! Liveness and readiness need no token. Metrics require `observe`, and contain no names.
 
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -30,13 +29,13 @@ fn text(status: StatusCode, body: &str) -> Response {
     typed(status, "text/plain; version=0.0.4; charset=utf-8", body.as_bytes().to_vec())
 }
 
-/// Ready once the journal can be read: what it answers is as new as that.
+/// Ready once the journal can be read, which responses depend on.
 async fn ready(State(api): State<Api>) -> Response {
     match api.control.catch_up().await {
         Ok(()) => text(StatusCode::OK, "ready\n"),
         Err(error) => {
             tracing::warn!(%error, "the registry is not ready: the journal cannot be read");
-            text(StatusCode::SERVICE_UNAVAILABLE, "the journal cannot be read; the log says why\n")
+            text(StatusCode::SERVICE_UNAVAILABLE, "the journal cannot be read; see the log\n")
         }
     }
 }
@@ -44,14 +43,10 @@ async fn ready(State(api): State<Api>) -> Response {
 /// Metrics of the registry: name, type, help.
 pub const METRICS: [(&str, &str, &str); 7] = [
     ("tamis_registry_build_info", "gauge", "1, with the release as `version`."),
-    ("tamis_registry_revision", "gauge", "The journal's revision that is answered from."),
-    ("tamis_registry_proxies", "gauge", "Proxies that documents plan."),
-    ("tamis_registry_proxies_connected", "gauge", "Those connected to this replica."),
-    (
-        "tamis_registry_proxies_behind",
-        "gauge",
-        "Those that do not have everything that is wanted of them.",
-    ),
+    ("tamis_registry_revision", "gauge", "The journal's revision that responses are based on."),
+    ("tamis_registry_proxies", "gauge", "Proxies that documents declare."),
+    ("tamis_registry_proxies_connected", "gauge", "Proxies connected to this replica."),
+    ("tamis_registry_proxies_behind", "gauge", "Proxies that do not have their current plan."),
     (
         "tamis_registry_slots",
         "gauge",

@@ -1,11 +1,13 @@
 //! HTTP around the control plane: the registry on a listener.
 //!
-//! A [`Registry`] is one replica: it opens the journal and the blobs of a [`Storage`] and serves, through the transport of
-//! the proxy, the OCI API of `tamis-oci` (`/v2`), the REST API of the control plane (`/v1`) and the transparency log
-//! (`/log`); on a listener of their own, with mTLS, the streams of proxies. It follows what other replicas write and
-//! removes what nobody needs. It runs on a thread of its own until it is stopped.
+//! A [`Registry`] is one replica: it opens the journal and the blobs of a [`Storage`] and serves, through
+//! the transport of the proxy, the OCI API of `tamis-oci` (`/v2`), the REST API of the control plane
+//! (`/v1`) and the transparency log (`/log`); on a separate listener, with mTLS, the streams of proxies. It
+//! follows what other replicas write and removes what is no longer needed. It runs on a thread of its own
+//! until it is stopped.
 //!
-//! Without TLS it listens on loopback and on unix sockets only: tokens would be read by whoever is in between.
+//! Without TLS it listens on loopback and on unix sockets only: otherwise others on the network could read
+//! tokens.
 //!
 //! ```
 //! use std::sync::Arc;

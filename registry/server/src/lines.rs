@@ -1,4 +1,4 @@
-//! A body as lines.
+//! Splits a body into lines.
 
 use axum::body::{Body, BodyDataStream};
 use futures_util::StreamExt as _;
@@ -6,11 +6,11 @@ use futures_util::StreamExt as _;
 /// The longest line, in bytes.
 pub(crate) const MAX_LINE_BYTES: usize = 4 << 20;
 
-/// The lines of a body, one after the other, as they come.
+/// The lines of a body, as they arrive.
 pub(crate) struct Lines {
     body: BodyDataStream,
     rest: Vec<u8>,
-    /// How much of `rest` is known to have no line break.
+    /// Number of bytes of `rest` known to contain no line break.
     looked: usize,
 }
 
@@ -19,7 +19,7 @@ impl Lines {
         Self { body: body.into_data_stream(), rest: Vec::new(), looked: 0 }
     }
 
-    /// The next line without its line break; none when the body ends. Cancel-safe.
+    /// The next line without its line break; `None` when the body ends. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>, String> {
         loop {
             if let Some(line) = self.line() {

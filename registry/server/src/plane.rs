@@ -1,11 +1,12 @@
-//! The director at work: one journal, the plans that follow from it, and the proxies that take them.
+//! The running director: one journal, the plans that follow from it, and the proxies that run them.
 //!
-//! A [`Control`] folds the journal and writes to it: what people change ([`Control::apply`], [`Control::pin`], …), what the
-//! director decides by itself (assignments, the steps of rollouts), and what proxies report. It hands each connected proxy
-//! the parts of its plan as they change ([`Control::join`]). It serves nothing: HTTP is around it.
+//! A [`Control`] reads the journal and writes to it: changes by people ([`Control::apply`],
+//! [`Control::pin`], …), automatic decisions of the director (assignments, steps of rollouts), and reports
+//! of proxies. It sends each connected proxy the parts of its plan as they change ([`Control::join`]). It
+//! contains no HTTP.
 //!
-//! Any number of them may share a journal. None leads: each acts on what all wrote, and an append at a head that has moved
-//! is decided again.
+//! Any number of them may share a journal. There is no leader: each acts on what all have written, and an
+//! append at an outdated head is decided again.
 
 mod artifact;
 mod change;

@@ -1,4 +1,5 @@
-//! What proxies ask: one stream each, and blobs by digest. Only on a listener that asks for certificates.
+//! Requests of proxies: one stream each, and blobs by digest. Only on a listener that requires
+//! certificates.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,23 +20,23 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::lines::{Lines, MAX_LINE_BYTES};
 use crate::rest::{Refused, problem};
 
-/// How long a proxy has to say who it is.
+/// Time limit for the first line of a proxy.
 const HELLO: Duration = Duration::from_secs(10);
-/// How often a silent stream is told that it is alive.
+/// Interval of signs of life on a silent stream.
 const PING: Duration = Duration::from_secs(15);
-/// How long a proxy may say nothing: it reports every 10 seconds.
+/// How long a proxy may be silent: it reports every 10 seconds.
 const SILENCE: Duration = Duration::from_secs(60);
-/// How many proxies may be on their way to what they are to run at once; the others wait in line. All of them do after a
-/// restart.
+/// Proxies that may catch up with their plan at the same time; others queue. After a restart of the
+/// registry, every proxy queues.
 const SETTLING: usize = 64;
-/// How long a proxy waits in line before it is asked to come back later.
+/// How long a proxy queues before it is told to come back later.
 const TURN: Duration = Duration::from_secs(5);
-/// How much later, in milliseconds, at most.
+/// Most milliseconds until it should come back.
 const LATER_MS: u64 = 2_000;
-/// Lines on their way to a proxy that does not read.
+/// Lines queued for a proxy that does not read.
 const QUEUE: usize = 64;
 
-/// Who is at the other end of a connection: the SPIFFE id of its certificate, if it showed one.
+/// The peer of a connection: the SPIFFE id of its certificate, if it showed one.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer(pub(crate) Option<String>);
 
@@ -55,7 +56,7 @@ pub(crate) fn router(control: Control, store: Store) -> Router {
         .with_state(Proxies { control, store, settling })
 }
 
-/// Any blob, to any proxy: it has to name the digest, which only assignments and manifests do.
+/// Any blob, for any proxy: it must know the digest, which only assignments and manifests contain.
 async fn blob(
     State(proxies): State<Proxies>,
     Extension(Peer(peer)): Extension<Peer>,
@@ -65,7 +66,7 @@ async fn blob(
         return Err(stranger());
     }
     let digest: BlobDigest = digest.parse().map_err(|_| {
-        problem(400, "bad-request", "that is no digest", "name it as the manifest does")
+        problem(400, "bad-request", "that is not a digest", "write it as in the manifest")
     })?;
     let blobs = proxies.store.blobs();
     let failed = |error: BlobError| {
@@ -73,7 +74,7 @@ async fn blob(
         problem(503, "unavailable", "the blobs cannot be reached", "try again")
     };
     let Some(size) = blobs.stat(&digest).await.map_err(failed)? else {
-        return Err(problem(404, "not-found", "there is no such blob", "push the filter again"));
+        return Err(problem(404, "not-found", "the blob does not exist", "push the filter again"));
     };
     let body = blobs.get(&digest, None).await.map_err(failed)?;
     let mut response = Response::new(Body::from_stream(body));
@@ -85,7 +86,7 @@ async fn blob(
 }
 
 fn stranger() -> Refused {
-    let title = "proxies show a certificate";
+    let title = "a proxy must show a certificate";
     problem(401, "node.identity", title, "connect with the certificate of the proxy's service")
 }
 
@@ -96,18 +97,18 @@ async fn stream(
     request: Request,
 ) -> Result<Response, Refused> {
     let Some(peer) = peer else { return Err(stranger()) };
-    // Known from the head: nothing is read for anybody else.
+    // Decided on the head: no body of an unknown client is read.
     proxies.control.identify(&node, Some(&peer)).await?;
     let mut lines = Lines::new(request.into_body());
     let first = tokio::time::timeout(HELLO, lines.next()).await;
     let hello = match first {
         Ok(Ok(Some(line))) => hello(&line, &node)?,
         Ok(Ok(None)) | Err(_) => {
-            return Err(problem(408, "node.hello", "nothing came", "say hello first"));
+            return Err(problem(408, "node.hello", "nothing came", "send a hello line first"));
         }
         Ok(Err(why)) => return Err(problem(400, "node.line", why, "send lines of JSON")),
     };
-    // In line first: work is bounded by the turns there are, and nobody comes back for nothing.
+    // Queue first: the work is bounded by the number of permits, and no proxy comes back in vain.
     let turn = Arc::clone(&proxies.settling).acquire_owned();
     let Ok(Ok(settling)) = tokio::time::timeout(TURN, turn).await else {
         return Ok(later());
@@ -137,7 +138,7 @@ async fn stream(
 
 fn hello(line: &[u8], node: &str) -> Result<Hello, Refused> {
     let said = serde_json::from_slice::<FromNode>(line).map_err(|error| {
-        let title = format!("the first line is no hello: {error}");
+        let title = format!("the first line is not a hello: {error}");
         problem(400, "node.hello", title, "run a proxy of this release")
     })?;
     match said {
@@ -151,21 +152,24 @@ fn hello(line: &[u8], node: &str) -> Result<Hello, Refused> {
         }
         FromNode::Hello(hello) if hello.node == node => Ok(hello),
         FromNode::Hello(hello) => {
-            let title = format!("{} says hello at the address of {node}", hello.node);
+            let title = format!("the hello names {}, but the address names {node}", hello.node);
             Err(problem(400, "node.hello", title, "use one name"))
         }
-        FromNode::Outcome(_) | FromNode::Report(_) => {
-            Err(problem(400, "node.hello", "the first line is no hello", "say hello first"))
-        }
+        FromNode::Outcome(_) | FromNode::Report(_) => Err(problem(
+            400,
+            "node.hello",
+            "the first line is not a hello",
+            "send a hello line first",
+        )),
     }
 }
 
-/// Spread out, so that they do not all come back at once.
+/// Spread over time, so that they do not all come back at once.
 fn later() -> Response {
     let mut response = Refused(Problem {
         status: 503,
         code: "busy".to_owned(),
-        title: "many proxies come at once".to_owned(),
+        title: "too many proxies connect at once".to_owned(),
         remedy: Some("come back after Retry-After".to_owned()),
         refusals: Vec::new(),
         problems: Vec::new(),
@@ -178,14 +182,14 @@ fn later() -> Response {
     response
 }
 
-/// A stream under way.
+/// A stream in progress.
 struct Served {
     session: Session,
     membership: Membership,
     to_node: mpsc::Sender<Result<Bytes, std::convert::Infallible>>,
-    /// Held until it has what it is to run.
+    /// Held until the proxy has its plan.
     settling: Option<tokio::sync::OwnedSemaphorePermit>,
-    /// Nonces that are not answered, with the revision of what was pushed.
+    /// Nonces without an answer, with the revision of each push.
     pushed: Vec<(u64, u64)>,
 }
 
@@ -209,7 +213,7 @@ impl Served {
                 }
                 _ = ping.tick() => {
                     if heard.elapsed() > SILENCE {
-                        return Err("it said nothing for a minute".to_owned());
+                        return Err("it was silent for a minute".to_owned());
                     }
                     self.send(&ToNode::Ping).await?;
                 }
@@ -217,7 +221,7 @@ impl Served {
         }
     }
 
-    /// Sends what the proxy lacks, unless it is still busy with what it was sent before.
+    /// Sends the changed parts, unless the previous push is not answered yet.
     async fn push(&mut self) -> Result<(), String> {
         let wanted = Arc::clone(&self.membership.wanted().borrow_and_update());
         if !wanted.is_known() {
@@ -239,8 +243,8 @@ impl Served {
 
     fn said(&mut self, line: &[u8]) -> Result<(), String> {
         let said = serde_json::from_slice::<FromNode>(line);
-        match said.map_err(|error| format!("a line is not of the protocol: {error}"))? {
-            FromNode::Hello(_) => Err("it said hello twice".to_owned()),
+        match said.map_err(|error| format!("a line does not follow the protocol: {error}"))? {
+            FromNode::Hello(_) => Err("it sent two hello lines".to_owned()),
             FromNode::Outcome(outcome) => {
                 self.session.answered(&outcome).map_err(|error| error.to_string())?;
                 let answered = self.pushed.iter().find(|(nonce, _)| *nonce == outcome.nonce);

@@ -31,56 +31,60 @@ use crate::proxies::{self, Peer};
 use crate::rest::problem;
 use crate::{ServerError, Storage, health, rest};
 
-/// How a registry is run.
+/// The options of a registry.
 #[derive(Clone)]
 pub struct Options {
-    /// Where it keeps everything.
+    /// Its storage.
     pub storage: Storage,
-    /// Where it listens.
+    /// Its address.
     pub listen: Address,
-    /// How it speaks TLS; none: clear text, on loopback and unix sockets only.
+    /// Its TLS files; `None`: clear text, on loopback and unix sockets only.
     pub tls: Option<TlsFiles>,
-    /// Names it is asked by in clear text, beside `localhost`, loopback addresses and its own.
+    /// Host names for clear-text requests, in addition to `localhost`, loopback addresses and its own
+    /// address.
     pub hosts: Vec<String>,
-    /// Where proxies connect, and with what; none: nowhere.
+    /// The address and TLS files for proxies; `None`: no proxies.
     pub proxies: Option<(Address, TlsFiles)>,
-    /// What it takes.
+    /// Its limits.
     pub limits: Limits,
-    /// What changes and assignments have to keep to.
+    /// The rules for changes and assignments.
     pub rules: Rules,
-    /// Folder of signed policy metadata, and the root it is believed from on; none: `TrustPolicy` documents count.
+    /// Folder of signed policy metadata, and the root from which it is trusted; `None`: `TrustPolicy`
+    /// documents count.
     pub policy: Option<(PathBuf, Vec<u8>)>,
-    /// What the log is called, when its key is made.
+    /// The name of the log, used when its key is made.
     pub log_origin: String,
-    /// What becomes of keys that are not there though the journal is in use.
+    /// Handling of missing keys when the journal is in use.
     pub lost_keys: LostKeys,
-    /// The journal was restored from a backup: everything is assigned again, above all that proxies have seen.
+    /// The journal was restored from a backup: everything is assigned again, with higher versions than
+    /// proxies have seen.
     pub restored: bool,
-    /// Who looks into components.
+    /// Inspects components.
     pub examine: Arc<dyn Examine>,
-    /// Connections at once, those of proxies apart; 1,024. More wait in the queue of the system.
+    /// Concurrent connections, without those of proxies; 1,024. Further ones wait in the queue of the
+    /// system.
     pub max_connections: usize,
-    /// Connections of proxies at once; 16,384.
+    /// Concurrent connections of proxies; 16,384.
     pub max_proxies: usize,
-    /// How often it looks for what nobody needs; every hour.
+    /// Interval of garbage collection; every hour.
     pub collect_every: Duration,
-    /// How long what nobody needs is kept; 24 hours. Longer than any push takes.
+    /// How long unneeded data is kept; 24 hours. Longer than any push takes.
     pub grace: Duration,
-    /// How long connections get to end in; 10 seconds.
+    /// Time that connections have to end; 10 seconds.
     pub drain: Duration,
 }
 
-/// What becomes of keys that are not there though the journal is in use.
+/// Handling of missing keys when the journal is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LostKeys {
     /// The registry does not start: other replicas, or a backup, have them.
     Refuse,
-    /// They are lost, and somebody said so: others are made, and everything is assigned again.
+    /// An operator declared them lost: new ones are made, and everything is assigned again.
     MakeNew,
 }
 
 impl Options {
-    /// The defaults that the fields name.
+    /// Options with the documented defaults.
     #[must_use]
     pub fn new(storage: Storage, listen: Address, examine: Arc<dyn Examine>) -> Self {
         Self {
@@ -105,14 +109,14 @@ impl Options {
     }
 }
 
-/// A registry that serves. Dropping it stops it.
+/// A running registry. Dropping it stops it.
 pub struct Registry {
     ready: Ready,
     stop: watch::Sender<Stage>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What is known once it serves.
+/// Facts known once it serves.
 struct Ready {
     address: Address,
     proxies: Option<Address>,
@@ -121,7 +125,7 @@ struct Ready {
     log_key: String,
 }
 
-/// What it serves from.
+/// The opened parts that it serves from.
 struct Opened {
     store: Store,
     control: Control,
@@ -147,7 +151,7 @@ impl Registry {
             LocalSet::new().block_on(&runtime, async move {
                 match open(&options).await {
                     Ok((ready, opened)) => {
-                        // Nobody hears it only if the starter is gone, which stops us below.
+                        // The receiver is gone only if the starter is, which stops us below.
                         let _ = said.send(Ok(ready));
                         serve(&options, opened, stopped).await;
                     }
@@ -161,43 +165,43 @@ impl Registry {
         Ok(Self { ready, stop, thread })
     }
 
-    /// Where it listens, with the port the system chose for port 0.
+    /// The address it listens on, with the port that the system chose for port 0.
     #[must_use]
     pub fn address(&self) -> &Address {
         &self.ready.address
     }
 
-    /// Where proxies connect, with the port the system chose for port 0; none: nowhere.
+    /// The address for proxies, with the port that the system chose for port 0; `None`: no proxies.
     #[must_use]
     pub fn proxies_address(&self) -> Option<&Address> {
         self.ready.proxies.as_ref()
     }
 
-    /// The file with the keys that proxies check assignments with.
+    /// The file with which proxies check assignments.
     #[must_use]
     pub fn director_document(&self) -> &Path {
         &self.ready.director
     }
 
-    /// The key of the log, as others verify with it: `NAME+ID+BASE64`.
+    /// The key of the log for verifiers: `NAME+ID+BASE64`.
     #[must_use]
     pub fn log_key(&self) -> &str {
         &self.ready.log_key
     }
 
-    /// Where the token is kept that this start made because there was none; none: there are tokens already.
+    /// The file of the token that this start made because there was none; `None`: tokens existed.
     #[must_use]
     pub fn admin_token(&self) -> Option<&Path> {
         self.ready.admin_token.as_deref()
     }
 
-    /// Whether it ended by itself, which it never should.
+    /// Whether it ended by itself, which it should not do.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Takes no more connections, lets those there are finish their requests, and returns when it is done.
+    /// Stops accepting connections, lets existing ones finish their requests, and returns when all is done.
     pub fn stop(self) {
         drop(self);
     }
@@ -207,7 +211,7 @@ impl Drop for Registry {
     fn drop(&mut self) {
         let _ = self.stop.send(Stage::End);
         if let Some(thread) = self.thread.take() {
-            // What it had to say about its end is in the log.
+            // The reason of its end is in the log.
             let _ = thread.join();
         }
     }
@@ -236,7 +240,7 @@ async fn open(options: &Options) -> Result<(Ready, Opened), ServerError> {
             Some(PolicyFolder::open(folder, root, &kept)?)
         }
     };
-    // Reads the whole journal and finds what does not hold.
+    // Reads the whole journal and checks it.
     let control =
         Control::open(store.clone(), keys, options.rules.clone(), examine, policy).await?;
     if options.storage.has_own_blobs() {
@@ -268,11 +272,11 @@ async fn open(options: &Options) -> Result<(Ready, Opened), ServerError> {
     Ok((ready, Opened { store, control, socket, tls, proxies }))
 }
 
-/// So many tokens are not made before a first start.
+/// More tokens than an operator makes before a first start.
 const EARLY: usize = 100;
 
-/// Whether a registry served from this journal before: then there are keys of it somewhere. Tokens alone may have been made
-/// before the first start, all but the one that a start makes.
+/// Whether a registry served from this journal before: then its keys exist somewhere. Tokens alone, except
+/// the one that a start makes, may have been made before the first start.
 async fn in_use(journal: &Journal) -> Result<bool, JournalError> {
     let entries = journal.read(0, EARLY).await?;
     let served = |entry: &Entry| match entry.record.kind.as_str() {
@@ -296,7 +300,7 @@ async fn serve(options: &Options, opened: Opened, mut stop: Shutdown) {
     let cleaning = spawn_local(clean(store.clone(), options.collect_every, options.grace));
     let directing = control.clone();
     let direct = spawn_local(async move { directing.run().await });
-    // Apart, so that callers of the one never keep those of the other out.
+    // Counted separately, so that one kind never keeps the other out.
     let (callers, streams) = (Rc::new(Connections::default()), Rc::new(Connections::default()));
     let hosts: Rc<[String]> = options.hosts.clone().into();
     let listen = |socket, router, tls, local, connections: &Rc<Connections>, most| Listening {
@@ -327,10 +331,10 @@ async fn serve(options: &Options, opened: Opened, mut stop: Shutdown) {
         let own = listen(socket, router, Some(tls), local, &streams, options.max_proxies);
         drop(spawn_local(own.serve(stop.clone())));
     }
-    // An error: nobody can stop us any more, so nobody wants us.
+    // An error: the sender is gone, so nobody needs us.
     let _ = stop.wait_for(|stage| *stage == Stage::End).await;
     drop(everybody.await);
-    // Streams of proxies end with this process; they come back to the next.
+    // Streams of proxies end with this process; proxies reconnect to the next.
     let ended = tokio::time::timeout(options.drain, callers.below(1)).await;
     if ended.is_err() {
         tracing::warn!("connections were cut off: they did not end in time");
@@ -340,7 +344,7 @@ async fn serve(options: &Options, opened: Opened, mut stop: Shutdown) {
     }
 }
 
-/// A socket and what is served on it.
+/// A socket and what it serves.
 struct Listening {
     socket: BoundListener,
     router: Router,
@@ -370,7 +374,7 @@ impl Listening {
             let counted = Counted::new(&connections);
             let door = match &plain {
                 Plain::Tcp(stream) if tls.is_none() => stream.local_addr().ok().map(|it| it.ip()),
-                // A certificate says who is asked; a unix socket is asked by no browser.
+                // A certificate identifies the server; browsers do not use unix sockets.
                 Plain::Tcp(_) | Plain::Unix(_) => None,
             };
             let (router, tls, local) = (router.clone(), tls.as_ref().map(Tls::now), local.clone());
@@ -385,8 +389,8 @@ impl Listening {
     }
 }
 
-/// Looks for what nobody needs, now and then. The first look comes after the first pause, not at the start: a replica
-/// that restarts again and again would do nothing else.
+/// Collects garbage at intervals. The first time is after the first pause, not at the start: a replica that
+/// restarts again and again would do nothing else.
 async fn clean(store: Store, every: Duration, grace: Duration) {
     loop {
         tokio::time::sleep(every).await;
@@ -396,25 +400,28 @@ async fn clean(store: Store, every: Duration, grace: Duration) {
                 links = done.links,
                 blobs = done.blobs,
                 bytes = done.bytes,
-                "collected what nobody needs"
+                "garbage collected"
             ),
-            Err(error) => tracing::warn!(%error, "the collection stopped; it goes on next time"),
+            Err(error) => {
+                tracing::warn!(%error, "garbage collection stopped; it continues next time")
+            }
         }
     }
 }
 
-/// One connection and what its requests go to.
+/// One connection and the services for its requests.
 struct Connection {
     router: Router,
     tls: Option<ServerTls>,
     local: Address,
     peer: Option<SocketAddr>,
-    /// The address that was connected to, where a request has to name it.
+    /// The address that was connected to, where requests must name it.
     door: Option<IpAddr>,
     hosts: Rc<[String]>,
 }
 
-/// Refuses what a web page sends: the registry has none, and a page that had its own name lead here is none of its own.
+/// Refuses requests from web pages: the registry has no pages, and a page of another site may have made its
+/// name resolve to this address.
 fn admit<B>(
     request: &Request<B>,
     door: Option<IpAddr>,
@@ -424,9 +431,9 @@ fn admit<B>(
         Err(Box::new(problem(403, "browser", title, way).into_response()))
     };
     if request.headers().contains_key(header::ORIGIN) {
-        let way = "ask with `tamis`, or with a client that is no web page";
+        let way = "use `tamis`, or a client that is not a web page";
         return refuse(
-            "the registry answers no web page: the request has an Origin".to_owned(),
+            "the registry refuses requests from web pages: the request has an Origin".to_owned(),
             way,
         );
     }
@@ -472,7 +479,7 @@ impl Connection {
     }
 }
 
-/// How many connections there are.
+/// The number of connections.
 #[derive(Default)]
 struct Connections {
     count: Cell<usize>,
@@ -480,16 +487,16 @@ struct Connections {
 }
 
 impl Connections {
-    /// Returns when there are fewer than that.
+    /// Returns when there are fewer than `most`.
     async fn below(&self, most: usize) {
         while self.count.get() >= most {
-            // All of it runs on one thread: nothing happens between the look and the wait.
+            // Everything runs on one thread: nothing happens between the check and the wait.
             self.fewer.notified().await;
         }
     }
 }
 
-/// A connection that is counted, until it is dropped.
+/// A counted connection, until it is dropped.
 struct Counted(Rc<Connections>);
 
 impl Counted {
@@ -535,7 +542,7 @@ mod tests {
                     let request = request.body(()).unwrap();
                     let admitted = admit(&request, Some(clear), &names).is_ok();
                     assert_eq!(admitted, known && origin.is_none(), "{method} {host} {origin:?}");
-                    // Over TLS the certificate says who is asked.
+                    // Over TLS the certificate identifies the server.
                     assert_eq!(admit(&request, None, &names).is_ok(), origin.is_none());
                 }
             }

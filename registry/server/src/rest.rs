@@ -23,7 +23,7 @@ pub(crate) use answer::{Refused, problem, typed};
 pub(crate) use extract::Caller;
 pub use openapi::document;
 
-/// What every question is answered from.
+/// The state that all endpoints share.
 #[derive(Clone)]
 pub(crate) struct Api {
     pub(crate) control: Control,
@@ -69,13 +69,13 @@ pub(crate) fn router(control: Control, store: Store) -> Router {
         .with_state(Api::new(control, store))
 }
 
-/// The address is there, the method is not.
+/// The address exists, but not with this method.
 async fn not_allowed() -> Response {
     Refused(Problem {
         status: 405,
         code: "method".to_owned(),
-        title: "this address does not take that method".to_owned(),
-        remedy: Some(format!("{} says what it takes", paths::OPENAPI)),
+        title: "this address does not support that method".to_owned(),
+        remedy: Some(format!("{} lists its methods", paths::OPENAPI)),
         refusals: Vec::new(),
         problems: Vec::new(),
         subject: None,

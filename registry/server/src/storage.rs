@@ -1,4 +1,4 @@
-//! Where a registry keeps everything.
+//! The storage of a registry.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tamis_oci::{Limits, Store};
 use crate::ServerError;
 use crate::plane::chain;
 
-/// How long an object store may take to answer at the start.
+/// Time limit for an object store at the start.
 const PROBE: Duration = Duration::from_secs(15);
 
 /// Where the journal and the blobs are.
@@ -21,7 +21,7 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// Both in a folder, which is made if it is not there.
+    /// Both in a folder, which is created if necessary.
     #[must_use]
     pub fn folder(folder: &Path) -> Self {
         Self { folder: folder.to_owned(), database: None, blobs: None }
@@ -41,7 +41,8 @@ impl Storage {
         self
     }
 
-    /// What is first asked of an object store at the first push is too late: the registry was said to serve by then.
+    /// Errors of an object store at the first push would come too late: the registry would already have
+    /// reported that it serves.
     async fn probe(&self, blobs: &Blobs) -> Result<(), ServerError> {
         let Some((url, _)) = &self.blobs else { return Ok(()) };
         let failed = |why: String| ServerError::Objects { url: url.clone(), why };
@@ -57,9 +58,9 @@ impl Storage {
         self.blobs.is_none()
     }
 
-    /// Opens both, checks the journal from its first entry on, and folds it.
+    /// Opens both, checks the journal from its first entry on, and applies it.
     ///
-    /// A journal that was tampered with is not served: what runs is decided by it.
+    /// A journal that was tampered with is not served, since it decides what runs.
     ///
     /// # Errors
     /// [`ServerError::Journal`], [`ServerError::Blobs`], [`ServerError::Store`].

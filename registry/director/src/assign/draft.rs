@@ -18,20 +18,20 @@ pub struct AssignmentDraft {
     pub digest: Digest,
     /// Digest of the configuration.
     pub config: Digest,
-    /// Higher than every one before it of this slot of this service.
+    /// Higher than every earlier version of this slot of this service.
     pub version: u64,
     /// Seconds since the Unix epoch.
     pub issued: u64,
     /// Seconds since the Unix epoch.
     pub expires: u64,
-    /// Whether its verdicts count.
+    /// Whether its verdicts take effect.
     pub mode: Mode,
-    /// For the nodes of this rollout's waves only; none: for all others.
+    /// Only for the nodes of this rollout's waves; `None`: for all others.
     pub rollout: Option<String>,
 }
 
 impl AssignmentDraft {
-    /// What the director signs.
+    /// The assignment that the director signs.
     #[must_use]
     pub fn assignment(&self) -> Assignment {
         Assignment {
@@ -47,7 +47,7 @@ impl AssignmentDraft {
         }
     }
 
-    /// What the journal records, once it is signed.
+    /// The journal's record of it, once it is signed.
     #[must_use]
     pub fn record(self, envelopes: Vec<String>) -> Assigned {
         Assigned {

@@ -96,7 +96,7 @@ fn terms_that_make_no_sense_assign_nothing_twice() {
     }
 }
 
-/// A rollout of the authorizer in its first wave: which of the nodes of a hundred it moves.
+/// A rollout of the authorizer in its first wave, and the nodes out of a hundred that it moves.
 fn half_way() -> World {
     let mut world = World::mesh();
     world.append("ada", applied([service("shop/a", 40)]));
@@ -144,7 +144,7 @@ fn a_node_is_lifted_only_above_what_the_others_just_got() {
     let mut world = half_way();
     world.now_ms += Terms::default().renew * 1_000;
     let drafts = world.plans.drafts(&world.state, world.now(), &Terms::default());
-    // Written in parts: the wave grows when only the others have their new one.
+    // Written in parts: the wave grows when only the others have their new assignment.
     let base = drafts.into_iter().find(|it| it.slot == SLOT && it.rollout.is_none()).unwrap();
     world.append("director", base.record(Vec::new()));
     let lifted = world.state.rollouts()["r"].moved.clone();
@@ -186,7 +186,7 @@ fn a_revoked_pin_takes_its_slot_from_every_node_and_leaves_the_lifted_ones() {
     world.append("ada", Revoked { what, reason: "stolen".to_owned(), now: true });
     assert_eq!(running(&mut world, "1.0.0"), 0);
     assert_eq!(running(&mut world, "1.1.0"), new);
-    // What the lifted ones run can still be configured otherwise.
+    // The configuration of the lifted ones can still change.
     world.append("ada", applied([guard_of("shop/a", "https://other.example")]));
     world.assign();
     assert_eq!(running(&mut world, "1.1.0"), new);
@@ -291,7 +291,7 @@ fn a_journal_that_lost_its_end_assigns_above_all_that_was_seen_once_somebody_agr
         lost.append("ada", pinned("*", JWT, version));
         lost.assign();
     }
-    // Somebody agreed before; the backup does not know it.
+    // Somebody agreed before; the backup does not contain it.
     for agreed in [0, 1, 3] {
         for _ in 0..agreed {
             let body = lost.state.reassign("*", "so").unwrap();
@@ -338,7 +338,7 @@ fn an_epoch_of_one_service_is_no_others_and_one_of_nobody_is_refused() {
     }
     let refused = world.state.reassign("shop/nobody", "so").unwrap_err();
     assert_eq!(refused.code, code::REASSIGN_SERVICE);
-    // A proxy that claims what nobody assigned takes no epochs away.
+    // A proxy that reports a version that was never assigned uses up no epochs.
     let absurd = crate::fixture::report(a, &[(SLOT, JWT, "1.0.0", u64::MAX, 0)]);
     world.append("proxies", absurd);
     let body = world.state.reassign("*", "so").unwrap();

@@ -1,4 +1,4 @@
-//! What documents were before.
+//! Earlier versions of documents.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -11,30 +11,30 @@ use super::DocumentInForce;
 use crate::fields::{FieldChange, fields};
 use crate::stamp::Stamp;
 
-/// The most versions of one document that are remembered; the journal has them all.
+/// Most versions kept per document; the journal has them all.
 pub const MAX_VERSIONS: usize = 100;
 
-/// A version of a document, or its end.
+/// A version of a document, or its removal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DocumentVersion {
-    /// Who put it in force, or took it out.
+    /// Who applied or removed it.
     pub stamp: Stamp,
-    /// Digest of its text; `None`: it was taken out.
+    /// Digest of its text; `None`: it was removed.
     pub digest: Option<Digest>,
-    /// What differs from the version before.
+    /// Differences from the previous version.
     pub fields: Vec<FieldChange>,
-    /// The first revision that had this very text, when it is one from before: somebody went back to it.
+    /// The first revision with the same text, if somebody rolled back to it.
     pub back_to: Option<u64>,
-    /// Services and gateways that it speaks of, or that the version before did: `namespace/name`; `*` is all.
+    /// Services and gateways that this or the previous version names: `namespace/name`; `*` means all.
     pub services: BTreeSet<String>,
 }
 
-/// The versions of every document that ever was, oldest first.
+/// The versions of every document that ever existed, oldest first.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Past(BTreeMap<String, VecDeque<DocumentVersion>>);
 
 impl Past {
-    /// Notes what became of a document.
+    /// Records a version of a document.
     pub(crate) fn note(
         &mut self,
         key: &str,
@@ -78,7 +78,7 @@ impl Past {
     }
 }
 
-/// What a document says, for a comparison.
+/// The content of a document, for a comparison.
 pub(crate) fn value(document: &Document) -> Value {
     let metadata = &document.metadata;
     json!({
@@ -87,7 +87,7 @@ pub(crate) fn value(document: &Document) -> Value {
     })
 }
 
-/// The services and gateways that a document speaks of.
+/// The services and gateways that a document names.
 fn services(document: &Document) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     if matches!(document.kind(), "Service" | "Gateway") {
@@ -98,7 +98,8 @@ fn services(document: &Document) -> BTreeSet<String> {
     all
 }
 
-/// Objects that name something, as references do: those in lists that end in `Refs`, and those with a kind.
+/// Objects that name something, as references do: those in lists whose names end in `Refs`, and those with
+/// a kind.
 fn named(value: &Value, namespace: &str, within: &str, all: &mut BTreeSet<String>) {
     match value {
         Value::Array(items) => items.iter().for_each(|one| named(one, namespace, within, all)),
@@ -136,7 +137,7 @@ mod tests {
         let mut world = World::mesh();
         for issuer in ["https://other.example", "https://idp.example"] {
             world.append("ben", applied([guard_of("shop/a", issuer)]));
-            // The same once more is no change.
+            // The same text again is not a change.
             world.append("ben", applied([guard_of("shop/a", issuer)]));
         }
         world.append("eve", removed(GUARD));
@@ -191,7 +192,7 @@ mod tests {
         let of = |service: &str, key: &str| {
             world.state.documents_of(service).iter().any(|(known, _)| *known == key)
         };
-        // What is for the mesh is everybody's; what names somebody else is not.
+        // A document for the mesh concerns every service; one that names another service does not.
         assert!(of("shop/c", "FilterAttachment/shop/route") && of("shop/a", GUARD));
         assert!(!of("shop/c", "HTTPRoute/shop/web") && !of("shop/b", GUARD));
     }

@@ -5,7 +5,7 @@ use tamis_sync::{NodeReported, RefusedReport, Running};
 const NODE: &str = "sidecar:shop/a/0";
 const SLOT: &str = "shop/a-jwt";
 
-/// What a node says that runs all it was assigned.
+/// The report of a node that runs everything assigned to it.
 fn obedient(world: &mut World) -> NodeReported {
     let now = world.now();
     let wants = world.plans.node(&world.state, &name(NODE), now);

@@ -27,8 +27,8 @@ fn a_grant_that_allows_more_grows_and_one_that_allows_less_does_not() {
     assert!(grown(&world, grant(&before)).is_empty(), "the first is no growth");
     world.append("ada", applied([grant(&before)]));
     for (pointer, value, wanted) in [
-        ("/signedBy", Value::Null, Some("signedBy is gone")),
-        ("/signedBy/threshold", json!(1), Some("signedBy asks fewer keys")),
+        ("/signedBy", Value::Null, Some("signedBy was removed")),
+        ("/signedBy/threshold", json!(1), Some("signedBy requires fewer keys")),
         ("/signedBy/keys", json!(["k", "l", "m"]), Some("signedBy m")),
         ("/request/readHeaders", json!(["a"]), None),
         ("/request/readHeaders", json!(["a", "c"]), Some("request.readHeaders c")),
@@ -120,14 +120,14 @@ fn a_trust_policy_that_believes_more_grows_and_one_that_believes_less_does_not()
         after[member] = value.clone();
         assert_eq!(!grown(&world, policy("x", &after)).is_empty(), grows, "{member} {value}");
     }
-    // A closer policy takes a filter away from the one that decided before.
+    // A more specific policy takes a filter away from the one that decided before.
     let mut closer = spec.clone();
     closer["namespaces"] = json!(["acme/*"]);
     closer["keys"] = keys(&[&three]);
     closer["threshold"] = json!(1);
     closer["revokedKeys"] = json!([]);
     assert!(!grown(&world, policy("y", &closer)).is_empty());
-    // To believe nobody any more is none, and to begin again is.
+    // Trusting no key any more is not growth; trusting one again is.
     assert!(world.state.growth(&removed("TrustPolicy/security/x")).unwrap().is_empty());
     world.append("ada", removed("TrustPolicy/security/x"));
     assert!(!grown(&world, policy("x", &spec)).is_empty());

@@ -6,12 +6,12 @@ use crate::fixture::{
 use crate::record::{Approved, Revoked, Withdrawn};
 use crate::rollout::Event;
 
-/// Everybody who may agree in these tests.
+/// Everybody whose approval counts in these tests.
 fn people() -> BTreeSet<String> {
     ["ada", "ben", "eve"].map(str::to_owned).into()
 }
 
-/// Codes of all that refuses when ada asks.
+/// Codes of all refusals when ada asks.
 fn codes(world: &World, change: &Change, guards: &Guards, consent: Consent) -> Vec<&'static str> {
     let diff = plan(&world.state, change).unwrap();
     let may_agree = people();
@@ -106,7 +106,7 @@ fn k_of_n_people_beside_the_one_who_asks_must_agree_in_time() {
     let change = pin("shop/a", "1.1.0");
     let subject = change.subject();
     let missing = |world: &World| codes(world, &change, &TWO, Consent::Given).len();
-    // Her own agreement and that to another change count nothing, and one person is one.
+    // Her own approval and that of another change do not count, and one person is counted once.
     let rows = [("ada", 1), ("ben", 1), ("ben", 1), ("eve", 0)];
     for (actor, refusals) in rows {
         world.append("eve", Approved { subject: pin("shop/b", "1.1.0").subject() });
@@ -159,7 +159,7 @@ fn a_rollout_needs_the_agreement_that_its_pin_would() {
 
 #[test]
 fn numbers_stand_with_their_words() {
-    for (approvals, words) in [(1, "1 person beside ada"), (2, "2 people beside ada")] {
+    for (approvals, words) in [(1, "1 person other than ada"), (2, "2 people other than ada")] {
         let world = World::mesh();
         let guards = Guards { approvals, ..Guards::default() };
         let change = Change::Pin(pinned("shop/a", JWT, "1.1.0"));

@@ -1,20 +1,20 @@
-//! Names that work in the whole mesh, which belong to whoever came first.
+//! Names that apply to the whole mesh, which belong to whoever used them first.
 
 use std::net::SocketAddr;
 
 use tamis_resources::{Document, ParentKind, ParentRef, Resource};
 
-/// A name that works in the whole mesh.
+/// A name that applies to the whole mesh.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Claim {
     Identity(String),
     Socket(SocketAddr),
-    /// A host on a gateway; none: whatever has no other.
+    /// A host on a gateway; `None`: every host without a route of its own.
     Host(String, Option<String>),
 }
 
 impl Claim {
-    /// What a document takes for itself.
+    /// What a document claims.
     pub(super) fn made(document: &Document) -> Vec<Self> {
         match &document.resource {
             Resource::Gateway(spec) => spec.identity.iter().cloned().map(Self::Identity).collect(),
@@ -30,7 +30,7 @@ impl Claim {
         }
     }
 
-    /// What a document has that others may not take.
+    /// What a document has that others may not claim.
     pub(super) fn held(document: &Document) -> Vec<Self> {
         match &document.resource {
             Resource::Gateway(spec) => {
@@ -85,7 +85,7 @@ impl Claim {
     }
 }
 
-/// Whether two hosts of one gateway take requests from each other; none is whatever has no other.
+/// Whether two hosts of one gateway compete for requests; `None` is every host without a route of its own.
 pub(super) fn overlap(one: Option<&str>, other: Option<&str>) -> bool {
     let under = |host: &str, pattern: &str| {
         pattern.strip_prefix('*').is_some_and(|suffix| host.ends_with(suffix))
@@ -97,7 +97,7 @@ pub(super) fn overlap(one: Option<&str>, other: Option<&str>) -> bool {
     }
 }
 
-/// An address that means one machine to everybody; names and loopback do not.
+/// An address that means the same machine to everybody; names and loopback addresses do not.
 fn socket(text: &str) -> Option<SocketAddr> {
     let address: SocketAddr = text.parse().ok()?;
     let ip = address.ip().to_canonical();

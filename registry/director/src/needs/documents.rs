@@ -1,4 +1,4 @@
-//! Documents, and who has what among them.
+//! Documents, and an index of their owners.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,11 +12,11 @@ use super::{Need, Needs};
 /// Documents by `Kind/namespace/name`.
 pub(super) struct Documents<'a> {
     pub(super) by_key: BTreeMap<&'a str, &'a Document>,
-    /// Made once, when somebody asks and nothing changes any more.
+    /// Built once, when it is first needed and nothing changes any more.
     index: OnceCell<Index<'a>>,
 }
 
-/// Who has what, so that a change of many documents looks at each of the others once.
+/// An index, so that a change of many documents reads each of the others once.
 #[derive(Default)]
 struct Index<'a> {
     /// The documents that name a file.
@@ -67,7 +67,7 @@ impl<'a> Index<'a> {
         }
         for claim in Claim::held(document) {
             match claim {
-                // Above, where it is borrowed.
+                // Borrowed above.
                 Claim::Identity(_) => {}
                 Claim::Socket(socket) => self.sockets.entry(socket).or_default().push(document),
                 Claim::Host(gateway, host) => {
@@ -98,7 +98,7 @@ impl<'a> Documents<'a> {
         Self { by_key, index: OnceCell::new() }
     }
 
-    /// These, with others in their place and some left out.
+    /// The same documents, with some replaced and some left out.
     pub(super) fn with<'b>(
         &self,
         removed: impl Iterator<Item = &'b String>,
@@ -127,16 +127,14 @@ impl<'a> Documents<'a> {
         needs
     }
 
-    /// What a document needs by itself: its place, and what it speaks of.
+    /// What a document needs by itself: its place, and what it touches.
     pub(super) fn speaks(&self, document: &Document, security: &[String], needs: &mut Needs) {
         let me = format!("{}/{}", document.kind(), document.key());
         let namespace = &document.metadata.namespace;
         let authority = matches!(document.resource, Resource::Grant(_) | Resource::TrustPolicy(_));
         if authority && security.contains(namespace) {
             needs.add(Need::Namespace(namespace.clone()), || {
-                format!(
-                    "{me} decides what filters may do, which is for whoever holds {namespace}/*"
-                )
+                format!("{me} decides what filters may do, which requires {namespace}/*")
             });
             return;
         }
@@ -144,19 +142,19 @@ impl<'a> Documents<'a> {
         if authority {
             needs.add(Need::Everything, || {
                 format!(
-                    "{me} decides what filters may do outside the namespaces of security ({})",
+                    "{me} decides what filters may do, and is outside the security namespaces ({})",
                     security.join(", ")
                 )
             });
         }
         for touch in document.touches() {
-            let why = |what: &str| format!("{me} speaks of {what} ({})", touch.pointer);
+            let why = |what: &str| format!("{me} names {what} ({})", touch.pointer);
             match &touch.what {
                 Touched::Mesh => needs.add(Need::Mesh, || why("the Mesh")),
                 Touched::Place { kind, key } if !self.permits(document, kind, key) => {
                     needs.add(Need::Place(key.clone()), || why(&format!("{kind} {key}")));
                 }
-                // Permitted, decided above, or looked at where it is claimed.
+                // Permitted, decided above, or checked where it is claimed.
                 Touched::Place { .. }
                 | Touched::Filters(_)
                 | Touched::File(_)
@@ -167,8 +165,8 @@ impl<'a> Documents<'a> {
         }
     }
 
-    /// Whether the owner of what a document refers to permits it to: by the `allowedRoutes` of a listener or by a
-    /// ReferenceGrant.
+    /// Whether the owner of what a document refers to permits it: by the `allowedRoutes` of a listener or
+    /// by a ReferenceGrant.
     fn permits(&self, from: &Document, kind: &str, key: &str) -> bool {
         let Some((namespace, name)) = key.split_once('/') else { return false };
         if namespace == from.metadata.namespace {
@@ -195,7 +193,8 @@ impl<'a> Documents<'a> {
         })
     }
 
-    /// What is attached to a document: who changes or takes away the one, changes what the other does.
+    /// What is attached to a document: changing or removing the document changes the effect of what is
+    /// attached.
     pub(super) fn hangs(&self, document: &Document, needs: &mut Needs) {
         let target = (document.kind().to_owned(), document.key());
         for other in self.index().attached.get(&target).into_iter().flatten() {
@@ -204,8 +203,8 @@ impl<'a> Documents<'a> {
         }
     }
 
-    /// Names of the mesh that a document begins to use and that one of another namespace has already: an identity, a
-    /// socket of a sidecar, a host of a gateway that both share. Who came first keeps them.
+    /// Names of the mesh that a document starts to use and that a document of another namespace has
+    /// already: an identity, a socket of a sidecar, a host of a shared gateway. The first one keeps them.
     pub(super) fn claims(&self, new: &Document, old: Option<&Document>, needs: &mut Needs) {
         let mut claims: BTreeSet<Claim> = Claim::made(new).into_iter().collect();
         for claim in old.map(Claim::made).unwrap_or_default() {
@@ -217,7 +216,7 @@ impl<'a> Documents<'a> {
                     continue;
                 }
                 let me = format!("{}/{}", new.kind(), new.key());
-                let why = format!("{me} takes {}, which another namespace has", claim.words());
+                let why = format!("{me} claims {}, which another namespace has", claim.words());
                 needs.add_elsewhere(Needs::of_services([other.key().as_str()]), &why);
             }
         }

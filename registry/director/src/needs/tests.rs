@@ -102,7 +102,7 @@ fn a_document_needs_its_place_and_everything_it_speaks_of() {
     for (document, wanted) in rows {
         let key = document.key.clone();
         assert_eq!(needs(&world, applied([document.clone()])), wanted, "{key}");
-        // Taken out again it needs what it spoke of.
+        // Removing it needs what it touched.
         let mut there = World::empty();
         there.append("ada", applied([document]));
         assert_eq!(needs(&there, removed(&key)), wanted, "{key}");
@@ -220,7 +220,7 @@ fn a_file_belongs_to_the_documents_that_name_it() {
         let gone = Applied { removed_files: vec![path.to_owned()], ..Applied::default() };
         assert_eq!(needs(&world, gone), wanted, "{path}");
     }
-    // Who names a file of others reads it, too.
+    // A document that names a file of others can also read it.
     for (path, wanted) in [
         ("a.json", &["a/s", "a/x", "c/s", "c/x"][..]),
         ("b.json", &["b/x", "c/s", "c/x", "Mesh"]),

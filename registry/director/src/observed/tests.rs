@@ -6,7 +6,7 @@ use crate::fixture::{JWT, START_MS, World, digest, name, report};
 const NODE: &str = "sidecar:shop/a/0";
 const SLOT: &str = "shop/a-jwt";
 
-/// When a report was written, and the version that runs with the moment since when; none: nothing runs.
+/// When a report was written, and the version that runs with its start; `None`: nothing runs.
 type Said = (u64, Option<(&'static str, u64)>);
 
 fn world(said: &[Said]) -> World {
@@ -60,7 +60,7 @@ fn of_two_reports_about_one_slot_the_first_counts() {
     assert_eq!(last.slots.len(), 1);
 }
 
-/// The same answer without any state: from the two reports around the moment.
+/// The same answer computed directly from the two reports around the moment.
 fn naive(said: &[Said], at_ms: u64) -> Option<&'static str> {
     let (mut before_ms, mut before): (u64, Option<&'static str>) = (0, None);
     for (time_ms, running) in said {
@@ -89,7 +89,7 @@ fn said() -> impl Strategy<Value = Vec<Said>> {
 proptest! {
     #[test]
     fn who_ran_is_what_the_reports_around_the_moment_say(said in said(), at_ms in 0u64..60) {
-        // Before the first report only that one can tell, from the beginning of time on.
+        // Before the first report only that report applies, from the beginning of time on.
         let expected = naive(&said, at_ms).map(|version| digest(JWT, version));
         prop_assert_eq!(ran(&world(&said), at_ms), Vec::from_iter(expected));
     }

@@ -1,4 +1,4 @@
-//! What plans of many proxies have in common, kept in memory once.
+//! Parts that plans of many proxies have in common, stored once.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -8,7 +8,7 @@ use serde_json::Value;
 use tamis_resources::plan::{FilterPlan, NodePlan, ServicePlan};
 use tamis_trust::{Digest, config_digest};
 
-/// Upstreams and configurations. In a mesh of one rule every proxy has the same ones, a thousand times over.
+/// Upstreams and configurations. In a mesh with one set of rules every proxy has the same ones.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     services: HashSet<Arc<ServicePlan>>,
@@ -17,7 +17,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Puts in what is known already in the place of what is the same.
+    /// Replaces parts of a plan by equal ones that are stored already.
     pub(super) fn share(&mut self, plan: &mut NodePlan) {
         for service in &mut plan.services {
             match self.services.get(service) {
@@ -39,7 +39,7 @@ impl Shared {
         self.config(filter).1
     }
 
-    /// Forgets what no plan has any more.
+    /// Drops what no plan uses any more.
     pub(super) fn tidy(&mut self) {
         self.services.retain(|service| Arc::strong_count(service) > 1);
         self.configs.retain(|_, configs| {
@@ -64,7 +64,7 @@ impl Shared {
     }
 }
 
-/// What is equal hashes equally: members of an object in any order.
+/// Equal values have equal hashes: members of an object in any order.
 fn hash(value: &Value, hasher: &mut DefaultHasher) {
     match value {
         Value::Null => 0u8.hash(hasher),

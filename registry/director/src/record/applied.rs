@@ -1,23 +1,23 @@
-//! Documents put in force and taken out, in records that fit.
+//! Applied and removed documents, in records of bounded size.
 
 use serde::{Deserialize, Serialize};
 use tamis_trust::Digest;
 
 use super::{BodyError, MAX_BODY_BYTES, MAX_TEXT_BYTES, short, written};
 
-/// Documents put in force and taken out, in one step.
+/// Documents applied and removed in one step.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
-    /// Put in force; each takes the place of one with its key.
+    /// Applied documents; each replaces the one with its key.
     #[serde(default)]
     pub documents: Vec<AppliedDocument>,
-    /// What documents name: key sets and public keys. Each takes the place of one with its path.
+    /// Files that documents name: key sets and public keys. Each replaces the one with its path.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<AppliedFile>,
-    /// Keys of documents taken out; one that is not there is no error.
+    /// Keys of removed documents; a missing one is not an error.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<String>,
-    /// Paths of files taken out; one that is not there is no error.
+    /// Paths of removed files; a missing one is not an error.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed_files: Vec<String>,
 }
@@ -27,7 +27,7 @@ pub struct Applied {
 pub struct AppliedDocument {
     /// `Kind/namespace/name`.
     pub key: String,
-    /// What problems call its source, like the name of its file; the key when empty.
+    /// The name of its source in problems, like the name of a file; the key when empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub source: String,
     /// Lines of that source before `text`: problems count from the first line of the source.
@@ -35,7 +35,7 @@ pub struct AppliedDocument {
     pub lines_before: usize,
     /// Digest of `text`.
     pub digest: Digest,
-    /// The document, and no other; at most [`MAX_TEXT_BYTES`].
+    /// The text of this document only; at most [`MAX_TEXT_BYTES`].
     pub text: String,
 }
 
@@ -47,9 +47,9 @@ fn is_zero(number: &usize) -> bool {
 /// One file that documents name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppliedFile {
-    /// As documents write it.
+    /// Its path as documents write it.
     pub path: String,
-    /// What is in it; at most [`MAX_TEXT_BYTES`].
+    /// Its content; at most [`MAX_TEXT_BYTES`].
     pub text: String,
 }
 
@@ -73,7 +73,7 @@ impl Applied {
         let mut room = 0;
         for part in parts {
             part.check()?;
-            // Every part pays for the frame too, so that the sum is never too small.
+            // Every part includes the frame, so that the sum is never too small.
             let bytes = written("applied", &part)?.to_string().len();
             match packed.last_mut() {
                 Some(last) if bytes <= room => {

@@ -52,7 +52,7 @@ fn a_revocation_names_a_digest_or_a_key() {
 
 #[test]
 fn many_documents_are_packed_into_records_that_fit() {
-    // A quote is two bytes in JSON: what counts is the size as written, not the size as read.
+    // A quote is two bytes in JSON: the written size counts, not the size in memory.
     let texts = (0..40).map(|at| document(&format!("Service/shop/{at}"), "\"".repeat(at * 500)));
     let whole = Applied {
         documents: texts.collect(),

@@ -1,4 +1,4 @@
-//! How a shadow differed, grouped by cause, in bounded memory.
+//! The differences of a shadow, grouped by cause, in bounded memory.
 
 use std::collections::BTreeMap;
 
@@ -7,9 +7,9 @@ use serde::Serialize;
 use crate::record::short;
 use tamis_sync::ShadowReport;
 
-/// The most causes told apart; those after count as `other`.
+/// Most distinct causes; further ones count as `other`.
 pub const MAX_CAUSES: usize = 64;
-/// The most examples kept of a cause, the first ones.
+/// Most examples kept per cause, the first ones.
 pub const MAX_EXAMPLES: usize = 5;
 const OTHER: &str = "other";
 
@@ -32,13 +32,13 @@ pub struct Difference {
 }
 
 impl Differences {
-    /// How many verdicts differed.
+    /// Number of verdicts that differed.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.causes.values().fold(0, |sum, one| sum.saturating_add(one.count))
     }
 
-    /// Takes in a report.
+    /// Adds a report.
     pub fn add(&mut self, report: &ShadowReport) {
         self.samples = self.samples.saturating_add(report.samples);
         for (cause, more) in &report.differences {

@@ -1,4 +1,4 @@
-//! Whether a rollout may go on, by what its nodes counted.
+//! Judges whether a rollout may continue, by the counts of its nodes.
 
 use std::collections::BTreeMap;
 
@@ -11,30 +11,30 @@ use tamis_sync::Counts;
 use crate::ratio::ratio;
 use crate::words::count;
 
-/// Refusals that are told one by one.
+/// Refusals that are listed individually.
 const SHOWN: usize = 3;
-/// Timings that a 99th percentile needs: of fewer it would be the slowest one.
+/// Timings needed for a 99th percentile: with fewer it would be the slowest one.
 const MIN_TIMED: u64 = 100;
 
-/// What was counted of a rollout.
+/// The counts of a rollout.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Tally {
     /// Of the candidate, since the step began.
     pub candidate: Counts,
     /// Of the current digest, since the rollout began.
     pub current: Counts,
-    /// Those that refused the candidate since the step began, as `NODE SLOT`, and why: code and rule.
+    /// Slots that refused the candidate since the step began, as `NODE SLOT`, and why: code and rule.
     pub refusals: BTreeMap<String, String>,
-    /// How the shadow compared.
+    /// The comparisons of the shadow.
     pub differences: Differences,
 }
 
-/// How many nodes a rollout concerns.
+/// Number of nodes that a rollout concerns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Cohort {
-    /// Those the step moves.
+    /// Nodes that the step moves.
     pub moved: usize,
-    /// Those that stay.
+    /// Nodes that stay.
     pub rest: usize,
 }
 
@@ -54,37 +54,38 @@ pub enum Gate {
     Revoked,
 }
 
-/// What the gates say.
+/// The judgement of the gates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "judgement")]
 pub enum Judgement {
-    /// Not yet.
+    /// Not decided yet.
     Baking {
         /// What is missing.
         why: String,
     },
     /// The next step may come.
     Passed {
-        /// What was seen.
+        /// The evidence.
         why: String,
     },
-    /// Nothing was judged for longer than the rollout allows; somebody has to look.
+    /// There was no judgement for longer than the rollout allows; somebody has to look.
     Stalled {
         /// What is missing, and for how long.
         why: String,
     },
-    /// It must not go on.
+    /// It must not continue.
     Breached {
-        /// Which gate does not hold.
+        /// The failed gate.
         gate: Gate,
-        /// What was seen and what was allowed.
+        /// The evidence, and the limit.
         why: String,
     },
 }
 
-/// Judges the step a rollout is at, which began at `began_ms`. A breach counts at once; to pass, every
-/// gate must have been able to judge, for the whole bake time. What could not be judged for longer than
-/// [`Rollout::progress_deadline_ms`] after it is stalled. Once over, there is nothing to judge.
+/// Judges the current step of a rollout, which began at `began_ms`. A failed gate counts at once; to pass,
+/// every gate must have been able to judge, for the whole bake time. A step that could not be judged for
+/// longer than [`Rollout::progress_deadline_ms`] after that is stalled. A rollout that is over is not
+/// judged.
 #[must_use]
 pub fn judge(
     rollout: &Rollout,
@@ -143,12 +144,12 @@ fn weigh(
     let bake_ms = rollout.spec().waves.get(at).map_or(0, |wave| wave.bake_ms);
     let left_ms = began_ms.saturating_add(bake_ms).saturating_sub(now_ms);
     if left_ms > 0 {
-        // To the second above: a rest of milliseconds tells nobody anything.
+        // Rounded up to seconds: milliseconds would not help a reader.
         let left = Millis(left_ms.div_ceil(1_000).saturating_mul(1_000));
         return baking(format!("{left} of the bake time left"));
     }
     if cohort.moved == 0 {
-        return passed("it concerns no proxy now".to_owned());
+        return passed("it concerns no proxies now".to_owned());
     }
     let seen = |what, counts: &Counts| {
         baking(format!(
@@ -156,7 +157,7 @@ fn weigh(
             counts.exchanges, gates.min_exchanges
         ))
     };
-    // A rate of too few exchanges says nothing; where no gate asks for a rate, none has to come.
+    // A rate of too few exchanges has no meaning; where no gate judges a rate, none is needed.
     if (gates.compare() || gates.max_trap_rate.is_some()) && !enough(candidate) {
         return seen("the candidate", candidate);
     }
@@ -237,15 +238,15 @@ fn allowed(most: u64) -> String {
     }
 }
 
-/// Traps already too many for the least number of exchanges breach before there are so many: what traps
-/// on every call would else bake on for as long as traffic is thin.
+/// Traps that are too many even for the minimum number of exchanges fail the gate before that number is
+/// reached: otherwise a candidate that traps on every call would continue for as long as traffic is low.
 fn trapped(gates: &Gates, candidate: &Counts) -> Option<Judgement> {
     let most = gates.max_trap_rate?;
     let rate = ratio(candidate.traps, candidate.exchanges.max(gates.min_exchanges));
     (rate > most).then(|| Judgement::Breached {
         gate: Gate::MaxTrapRate,
         why: format!(
-            "{} in {}, a rate of {most} is allowed",
+            "{} in {}; a rate of at most {most} is allowed",
             count(candidate.traps, "fault", "faults"),
             count(candidate.exchanges, "exchange", "exchanges"),
         ),
@@ -266,7 +267,7 @@ fn compared(gates: &Gates, candidate: &Counts, current: &Counts) -> Option<Judge
     ];
     rows.into_iter().find_map(|(gate, what, seen, most)| {
         let (seen, most) = seen.zip(most).filter(|(seen, most)| seen > most)?;
-        let why = format!("the {what} is off by {seen:.4}, {most} is allowed");
+        let why = format!("the {what} differs by {seen:.4}; at most {most} is allowed");
         Some(Judgement::Breached { gate, why })
     })
 }

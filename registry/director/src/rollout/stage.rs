@@ -1,4 +1,4 @@
-//! How far a rollout is: an enum and its only way forward.
+//! The stage of a rollout: an enum and its transitions.
 
 use std::fmt;
 
@@ -7,11 +7,11 @@ use thiserror::Error;
 
 use super::{OnBreach, Rollout};
 
-/// How far a rollout is.
+/// The stage of a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
-    /// It goes on by itself.
+    /// It continues by itself.
     Running(Step),
     /// Nodes stay as they are until somebody decides.
     Paused(Step),
@@ -19,68 +19,68 @@ pub enum Stage {
     Ended(Outcome),
 }
 
-/// A part of a rollout.
+/// A step of a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
-    /// Verdicts are compared, none of the candidate's counts.
+    /// Verdicts are compared; those of the candidate have no effect.
     Shadow,
     /// A wave, from 0.
     Wave(usize),
 }
 
-/// How a rollout ended.
+/// The outcome of a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// The candidate is pinned.
     Done,
-    /// Somebody gave it up; the pins are those from before.
+    /// Somebody aborted it; the pins are those from before.
     Aborted,
-    /// A gate did not hold, or somebody pulled the kill switch; the pins are those from before.
+    /// A gate failed, or somebody killed it; the pins are those from before.
     Returned,
 }
 
-/// What makes a rollout move.
+/// An event that moves a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Event {
     /// All gates held for the bake time, or the shadow compared enough.
     Passed,
-    /// A gate did not hold.
+    /// A gate failed.
     Breached,
-    /// Somebody stops it where it is.
+    /// Somebody pauses it.
     Pause,
-    /// Somebody lets it go on.
+    /// Somebody resumes it.
     Resume,
-    /// Somebody takes the next step, whatever the gates say.
+    /// Somebody takes the next step, whatever the gates report.
     Advance,
-    /// Somebody gives it up.
+    /// Somebody aborts it.
     Abort,
-    /// The kill switch: all nodes go back at once, from any step.
+    /// Somebody kills it: all nodes return at once, from any step.
     Kill,
 }
 
-/// A move that a rollout does not allow.
+/// A move that the current stage does not allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("a rollout that is {stage} cannot take `{event}`; {remedy}")]
 pub struct IllegalMove {
-    /// How far it is.
+    /// The current stage.
     pub stage: Stage,
-    /// What it was to take.
+    /// The event.
     pub event: Event,
-    /// What would be allowed.
+    /// The allowed moves.
     pub remedy: &'static str,
 }
 
 impl Stage {
-    /// Where a rollout begins.
+    /// The first stage of a rollout.
     #[must_use]
     pub fn first(rollout: &Rollout) -> Self {
         Self::Running(if rollout.spec().shadow.is_some() { Step::Shadow } else { Step::Wave(0) })
     }
 
-    /// The step it is at; none when it is over.
+    /// The current step; `None` when it is over.
     #[must_use]
     pub fn step(self) -> Option<Step> {
         match self {
@@ -89,10 +89,10 @@ impl Stage {
         }
     }
 
-    /// Where `event` leads.
+    /// The stage after `event`.
     ///
     /// # Errors
-    /// [`IllegalMove`] when it leads nowhere from here; nothing has changed then.
+    /// [`IllegalMove`] when the stage does not allow it; nothing has changed then.
     pub fn next(self, event: Event, rollout: &Rollout) -> Result<Self, IllegalMove> {
         let illegal = |remedy| Err(IllegalMove { stage: self, event, remedy });
         match (self, event) {
@@ -107,18 +107,18 @@ impl Stage {
             }),
             (Self::Paused(_), Event::Breached) => match rollout.spec().on_breach {
                 OnBreach::Return => Ok(Self::Ended(Outcome::Returned)),
-                OnBreach::Hold => illegal("it holds already; advance, abort or kill it"),
+                OnBreach::Hold => illegal("it is paused already; advance, abort or kill it"),
             },
             (Self::Running(step), Event::Pause) => Ok(Self::Paused(step)),
             (Self::Paused(step), Event::Resume) => Ok(Self::Running(step)),
             (Self::Paused(_), Event::Passed | Event::Pause) => {
                 illegal("resume, advance, abort or kill it")
             }
-            (Self::Running(_), Event::Resume) => illegal("it goes on already"),
+            (Self::Running(_), Event::Resume) => illegal("it is running already"),
         }
     }
 
-    /// Whether it may end like that from here.
+    /// Whether it may end with that outcome from here.
     #[must_use]
     pub fn may_end(self, outcome: Outcome, rollout: &Rollout) -> bool {
         let events = match outcome {
@@ -153,7 +153,7 @@ impl fmt::Display for Stage {
 }
 
 impl fmt::Display for Step {
-    /// Waves are counted from 1 for people.
+    /// For people, waves are counted from 1.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Shadow => f.write_str("the shadow"),

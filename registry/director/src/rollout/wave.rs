@@ -1,15 +1,16 @@
-//! Which nodes a wave has: of a number of nodes an exact share, in an order that every replica finds by itself.
+//! Which nodes a wave contains: an exact share of the nodes, in an order that every replica computes.
 
 use tamis_trust::Digest;
 
-/// The order in which a rollout moves nodes: SHA-256 of the rollout's name, a zero byte and the node's name. Of two
-/// rollouts each begins with other nodes, so that no node is always the first.
+/// The order in which a rollout moves nodes: SHA-256 of the rollout's name, a zero byte and the node's
+/// name. Different rollouts start with different nodes, so that no node is always the first.
 #[must_use]
 pub fn rank(rollout: &str, node: &str) -> [u8; 32] {
     *Digest::of(&[rollout.as_bytes(), &[0], node.as_bytes()].concat()).as_bytes()
 }
 
-/// How many of so many nodes a percentage is, rounded up: at least one of any for 1 percent and more; 100 and more is all.
+/// The number of nodes for a percentage, rounded up: at least one for 1 percent and more; 100 and more is
+/// all.
 #[must_use]
 pub fn share(percent: u8, nodes: usize) -> usize {
     nodes.saturating_mul(usize::from(percent.min(100))).div_ceil(100)

@@ -1,4 +1,4 @@
-//! What one may ask a state.
+//! Queries to a state.
 
 use std::cmp::Ordering;
 
@@ -12,13 +12,13 @@ use crate::refused::{Refused, code};
 use crate::rollout::{Cohort, Event, Judgement, judge};
 
 impl State {
-    /// The last revision taken in; 0 when none was.
+    /// The last revision applied; 0 before the first.
     #[must_use]
     pub fn head(&self) -> u64 {
         self.head
     }
 
-    /// The last revision that may have changed what any proxy is to run; reports never do.
+    /// The last revision that may have changed what any proxy should run; reports never do.
     #[must_use]
     pub fn decided(&self) -> u64 {
         self.decided
@@ -30,7 +30,7 @@ impl State {
         self.time_ms
     }
 
-    /// The first [`MAX_FAULTS`] faults, oldest first, and how many there were in all.
+    /// The first [`MAX_FAULTS`] faults, oldest first, and their total number.
     #[must_use]
     pub fn faults(&self) -> (&[Fault], u64) {
         (&self.faults, self.faults_total)
@@ -48,7 +48,7 @@ impl State {
         &self.desired.documents.files
     }
 
-    /// All proxies that the documents speak of.
+    /// All proxies that the documents declare.
     #[must_use]
     pub fn nodes(&self) -> Vec<NodeName> {
         self.desired.documents.nodes()
@@ -60,7 +60,7 @@ impl State {
         self.nodes().iter().map(|node| node.key().to_owned()).collect()
     }
 
-    /// The trust policies among the documents in force, as the trust crate reads them.
+    /// The trust policies among the documents in force, in the form of the trust crate.
     #[must_use]
     pub fn trust_policies(&self) -> Vec<Value> {
         self.desired.trust_policies()
@@ -77,7 +77,7 @@ impl State {
         self.desired.pins.effective(service, filter)
     }
 
-    /// Filters to which anything ever happened, by name.
+    /// Filters with any event, by name.
     pub fn filters(&self) -> impl Iterator<Item = &Name> {
         self.desired.pins.known()
     }
@@ -88,97 +88,100 @@ impl State {
         self.desired.pins.digests(filter)
     }
 
-    /// Who agreed to a change, and when last; milliseconds since the Unix epoch.
+    /// Who approved a change, and when last; milliseconds since the Unix epoch.
     pub fn approved(&self, subject: &Digest) -> impl Iterator<Item = (&str, u64)> {
         let all = self.approvals.get(subject).into_iter().flatten();
         all.map(|(actor, stamp)| (actor.as_str(), stamp.time_ms))
     }
 
-    /// What a change needs that somebody proposed and that others may agree to; none: nobody did.
+    /// The needs of a change that somebody proposed and that others may approve; `None`: there is no such
+    /// proposal.
     #[must_use]
     pub fn proposed(&self, subject: &Digest) -> Option<&[Need]> {
         self.proposals.get(subject).map(Vec::as_slice)
     }
 
-    /// The digest that was pinned last for a service, though it may be pinned no more.
+    /// The digest that was pinned last for a service, even if that pin was removed.
     #[must_use]
     pub fn pinned_last(&self, service: &str, filter: &Name) -> Option<Digest> {
         self.desired.pins.timeline(service, filter).last().map(|(_, digest)| *digest)
     }
 
-    /// The proxies that the step of a rollout moves and those that it leaves; none when there is no such rollout.
+    /// The proxies that the current step of a rollout moves and leaves; `None` when there is no such
+    /// rollout.
     #[must_use]
     pub fn cohort(&self, rollout: &str) -> Option<Cohort> {
         self.desired.rollouts.get(rollout).map(|state| self.desired.cohort(state))
     }
 
-    /// What happened to a filter of a service, oldest first.
+    /// The events of a filter of a service, oldest first.
     #[must_use]
     pub fn history(&self, service: &str, filter: &Name) -> Vec<&Happening> {
         self.desired.pins.history(service, filter)
     }
 
-    /// All rollouts there ever were, by name.
+    /// All rollouts, including ended ones, by name.
     #[must_use]
     pub fn rollouts(&self) -> &BTreeMap<String, RolloutState> {
         &self.desired.rollouts
     }
 
-    /// Digests withdrawn.
+    /// Revoked digests.
     #[must_use]
     pub fn revoked_digests(&self) -> &BTreeMap<Digest, Revocation> {
         &self.desired.revoked_digests
     }
 
-    /// Keys withdrawn, by id.
+    /// Revoked keys, by id.
     #[must_use]
     pub fn revoked_keys(&self) -> &BTreeMap<String, Revocation> {
         &self.desired.revoked_keys
     }
 
-    /// What ran for a service between two moments, both included, by node and slot; of one moment when they are the same.
+    /// What ran for a service between two moments, both included, by node and slot; for a single moment
+    /// both are the same.
     ///
-    /// It is what nodes reported: of the time between two reports the older one counts until the newer one
-    /// says since when something else runs.
+    /// It is based on reports of nodes: between two reports the older one applies until the moment from
+    /// which the newer one reports something else.
     #[must_use]
     pub fn who_ran(&self, service: &str, between_ms: (u64, u64)) -> Vec<&Ran> {
         self.observed.who_ran(service, between_ms)
     }
 
-    /// Services and gateways that have a proxy, and those of which one ever reported, sorted.
+    /// Services and gateways that have a proxy, and those of which one has ever reported, sorted.
     #[must_use]
     pub fn known_services(&self) -> BTreeSet<String> {
         self.services().into_iter().chain(self.observed.services().cloned()).collect()
     }
 
-    /// Every node that was ever connected, with what was written of it last.
+    /// Every node that was ever connected, with its last record.
     pub fn last_connections(&self) -> impl Iterator<Item = (&String, &LastConnection)> {
         self.observed.all_connections()
     }
 
-    /// Whether a node was connected to a replica, when that was written last; `None` when it never was.
+    /// Whether a node was connected to a replica, according to its last record; `None` when it never was.
     #[must_use]
     pub fn last_connection(&self, node: &str) -> Option<&LastConnection> {
         self.observed.connection(node)
     }
 
-    /// What a node said last; none when it never reported.
+    /// The last report of a node; `None` when it never reported.
     #[must_use]
     pub fn last_report(&self, node: &NodeName) -> Option<&LastReport> {
         self.observed.last(node)
     }
 
-    /// The newest assignments, by service, slot and rollout; those that ended by themselves too.
+    /// The newest assignments, by service, slot and rollout, including expired ones.
     pub fn assigned(&self) -> impl Iterator<Item = &Assigned> {
         self.ledger.all()
     }
 
-    /// The pin before the one in force, to be pinned again. It is a new entry, and what follows from it are
-    /// new, higher assignments: nothing is ever taken back. Asked twice in a row it goes back and forth.
+    /// The pin before the current one, to be pinned again. It becomes a new entry with new, higher
+    /// assignments: nothing is removed from the journal. A second rollback returns to the first pin.
     ///
     /// # Errors
-    /// [`code::ROLLBACK_NONE`] when nothing is pinned or nothing was before, [`code::PIN_REVOKED`] when what
-    /// was before is revoked.
+    /// [`code::ROLLBACK_NONE`] when nothing is pinned or there is no earlier pin, [`code::PIN_REVOKED`]
+    /// when the earlier digest is revoked.
     pub fn rollback(&self, service: &str, filter: &Name) -> Result<Pinned, Refused> {
         let timeline = self.desired.pins.timeline(service, filter);
         let now = self.pin(service, filter).map(|pin| pin.digest);
@@ -186,9 +189,9 @@ impl State {
         let (Some(_), Some((version, digest))) = (now, before) else {
             return Err(Refused {
                 code: code::ROLLBACK_NONE,
-                rule: format!("{filter} of {service} has no pin that another came before"),
+                rule: format!("{filter} of {service} has no earlier pin"),
                 set_by: "the journal".to_owned(),
-                remedy: format!("pin the version of {filter} that is to run"),
+                remedy: format!("pin the version of {filter} that should run"),
             });
         };
         if let Some(revocation) = self.desired.revoked_digests.get(digest) {
@@ -204,10 +207,10 @@ impl State {
         })
     }
 
-    /// Whether a digest of a filter may still be pinned or rolled out: not when somebody withdrew it.
+    /// Whether a digest of a filter may still be pinned or rolled out, that is, whether it is not revoked.
     ///
     /// # Errors
-    /// [`code::PIN_REVOKED`], with who withdrew it and why.
+    /// [`code::PIN_REVOKED`], with who revoked it and why.
     pub fn not_revoked(&self, filter: &Name, digest: &Digest) -> Result<(), Refused> {
         match self.desired.revoked_digests.get(digest) {
             Some(revocation) => Err(revoked(filter, digest, revocation)),
@@ -215,12 +218,13 @@ impl State {
         }
     }
 
-    /// The record that has every slot of a service, or of all of them for `*`, assigned again above all that any proxy has
-    /// seen: what makes a registry count again that was restored from an older backup. The epoch is above those of this
-    /// journal and of what proxies report.
+    /// The record that makes every slot of a service, or of all services for `*`, be assigned again with
+    /// higher versions than any proxy has seen. After a restore from an older backup, proxies then follow
+    /// the registry again. The epoch is above those of this journal and of the reports of proxies.
     ///
     /// # Errors
-    /// [`code::REASSIGN_SERVICE`] when there is no such service, [`code::REASSIGN_EPOCH`] when there is no epoch left.
+    /// [`code::REASSIGN_SERVICE`] when there is no such service, [`code::REASSIGN_EPOCH`] when the numbers
+    /// of epochs are used up.
     pub fn reassign(&self, service: &str, reason: &str) -> Result<Body, Refused> {
         let refuse = |code, rule: String, remedy: &str| {
             let set_by = "the rules of assignments".to_owned();
@@ -228,8 +232,8 @@ impl State {
         };
         let services = self.services();
         if service != crate::pins::ALL && !services.contains(service) {
-            let rule = format!("no proxy is of {}", short(service));
-            return refuse(code::REASSIGN_SERVICE, rule, "name one that has a proxy, or *");
+            let rule = format!("no proxy belongs to {}", short(service));
+            return refuse(code::REASSIGN_SERVICE, rule, "name a service that has a proxy, or *");
         }
         let reported = self.nodes().into_iter().filter_map(|node| {
             let here = service == crate::pins::ALL || node.key() == service;
@@ -253,7 +257,7 @@ impl State {
         self.past.versions(key)
     }
 
-    /// What happened to documents that speak of a service, with their keys.
+    /// The events of documents that concern a service, with their keys.
     #[must_use]
     pub fn documents_of(&self, service: &str) -> Vec<(&String, &DocumentVersion)> {
         let about = |one: &DocumentVersion| {
@@ -262,7 +266,7 @@ impl State {
         self.past.all().filter(|(_, one)| about(one)).collect()
     }
 
-    /// The record that begins a rollout.
+    /// The record that starts a rollout.
     ///
     /// # Errors
     /// [`code::ROLLOUT_NAME`], [`code::ROLLOUT_BUSY`], [`code::ROLLOUT_FROM`] or [`code::PIN_REVOKED`].
@@ -273,12 +277,13 @@ impl State {
             Err(Refused { code, rule, set_by, remedy: remedy.to_owned() })
         };
         if self.desired.rollouts.contains_key(&spec.name) {
-            let rule = format!("there was a rollout {} already", spec.name);
-            return refuse(code::ROLLOUT_NAME, rule, "take another name");
+            let rule = format!("a rollout {} exists or existed already", spec.name);
+            return refuse(code::ROLLOUT_NAME, rule, "choose another name");
         }
         if let Some(other) = self.desired.overlapping(&rollout) {
-            let rule = format!("rollout {} is at work on {}", other.rollout.name(), spec.filter);
-            return refuse(code::ROLLOUT_BUSY, rule, "wait for its end, or end it");
+            let rule =
+                format!("rollout {} of {} is in progress", other.rollout.name(), spec.filter);
+            return refuse(code::ROLLOUT_BUSY, rule, "wait until it ends, or end it");
         }
         if let Some(revocation) = self.desired.revoked_digests.get(&spec.to) {
             return Err(revoked(&spec.filter, &spec.to, revocation));
@@ -296,11 +301,11 @@ impl State {
         Ok(RolloutStarted { rollout }.into())
     }
 
-    /// The record that moves a rollout; it ends it where `event` leads to an end.
+    /// The record that moves a rollout, or ends it if `event` leads to an end.
     ///
     /// # Errors
-    /// [`code::ROLLOUT_MOVE`] when there is no such rollout or it cannot move so, [`code::PIN_REVOKED`] when
-    /// it would pin what is revoked.
+    /// [`code::ROLLOUT_MOVE`] when there is no such rollout or its stage does not allow the move,
+    /// [`code::PIN_REVOKED`] when it would pin a revoked digest.
     pub fn step(&self, name: &str, event: Event, why: &str) -> Result<Body, Refused> {
         let refuse = |rule: String, remedy: String| {
             let set_by = "the rules of rollouts".to_owned();
@@ -330,7 +335,7 @@ impl State {
         }
     }
 
-    /// What the gates of a rollout say; none when there is no such rollout. A revoked candidate breaches.
+    /// The judgement of a rollout's gates; `None` when there is no such rollout. A revoked candidate fails.
     #[must_use]
     pub fn judge(&self, name: &str, now_ms: u64) -> Option<Judgement> {
         let state = self.desired.rollouts.get(name)?;
@@ -343,14 +348,14 @@ impl State {
         Some(judge(&state.rollout, state.stage, &state.tally, cohort, (state.began_ms, now_ms)))
     }
 
-    /// Whether a pin would lead back to an older version than the one in force.
+    /// Whether a pin names an older version than the one in force.
     pub(crate) fn is_older(&self, pinned: &Pinned) -> bool {
         let pin = self.pin(&pinned.service, &pinned.filter);
         pin.is_some_and(|pin| pinned.version.cmp(&pin.version) == Ordering::Less)
     }
 }
 
-/// Why a digest is not pinned that was withdrawn, with the reason that was given.
+/// The refusal of a revoked digest, with the reason of the revocation.
 #[must_use]
 pub fn revoked(filter: &Name, digest: &Digest, revocation: &Revocation) -> Refused {
     Refused {

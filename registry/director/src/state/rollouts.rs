@@ -1,4 +1,4 @@
-//! Rollouts in the fold: begun, moved, counted, ended.
+//! Rollouts in the state: started, moved, counted, ended.
 
 use super::*;
 
@@ -10,11 +10,11 @@ impl State {
     ) -> Result<(), String> {
         let name = rollout.name().to_owned();
         if self.desired.rollouts.contains_key(&name) {
-            return Err(format!("there was a rollout {name} already; take another name"));
+            return Err(format!("a rollout {name} exists or existed already; choose another name"));
         }
         if let Some(other) = self.desired.overlapping(&rollout) {
             let other = other.rollout.name();
-            return Err(format!("rollout {other} is at work on the same filter; end it first"));
+            return Err(format!("rollout {other} of the same filter is in progress; end it first"));
         }
         for service in &rollout.spec().services {
             check_service(service)?;
@@ -49,7 +49,7 @@ impl State {
             let name = &moved.rollout;
             return Err(format!("rollout {name} would be {outcome}; that is a record of its own"));
         }
-        // Who resumes starts the bake time anew: nobody watched the gates while it was paused.
+        // Resuming starts the bake time again: nobody watched the gates while it was paused.
         state.tally.candidate = Default::default();
         state.tally.refusals.clear();
         state.stage = stage;
@@ -103,7 +103,7 @@ impl State {
         self.desired.pins.note(&rollout.spec().filter, Happening { stamp, services, what });
     }
 
-    /// Pins the candidate wherever the rollout was at work.
+    /// Pins the candidate for all services that the rollout concerned.
     fn pin_all(&mut self, rollout: &Rollout, stamp: &Stamp) {
         let spec = rollout.spec();
         let mut services: BTreeSet<String> = BTreeSet::new();
@@ -112,7 +112,7 @@ impl State {
                 services.insert(pin.service.clone());
             }
         }
-        // A service it names may have had the pin of all.
+        // A service that it names may have used the pin of all services.
         for service in spec.services.iter().filter(|service| *service != crate::pins::ALL) {
             let pin = self.desired.pins.effective(service, &spec.filter);
             if pin.is_some_and(|pin| pin.digest == spec.from) {
@@ -131,7 +131,7 @@ impl State {
         }
     }
 
-    /// Adds what a node counted to the rollouts it takes part in.
+    /// Adds a node's counts to the rollouts that concern it.
     pub(super) fn count(&mut self, node: &NodeName, report: &NodeReported) {
         let names: Vec<String> = self
             .desired

@@ -81,10 +81,10 @@ fn a_document_that_is_not_what_its_record_says_leaves_the_one_in_force() {
     let begun = document("Rollout", "shop/r", &spec);
     let rows = [
         (other, "another digest"),
-        (moved, "holds Service/shop/b"),
-        (broken, "is no document"),
+        (moved, "contains Service/shop/b"),
+        (broken, "is not a valid document"),
         (two, "must be one document"),
-        (lock, "pins are made by pinning"),
+        (lock, "make pins with `tamis pin`"),
         (begun, "tamis rollout start"),
     ];
     for (document, why) in rows {
@@ -207,7 +207,7 @@ proptest! {
         let cut = at.index(entries.len());
         let mut parts = fold(&entries[..cut]);
         feed(&mut parts, &entries[cut..], u64::try_from(cut).unwrap());
-        // What was seen before does not count again.
+        // Entries applied before do not count again.
         feed(&mut parts, &entries, 0);
         prop_assert_eq!(parts, fold(&entries));
     }
@@ -291,7 +291,7 @@ fn a_rollout_that_is_done_is_the_pin_everywhere_it_was_at_work() {
     world.is_well();
     let pins = world.state.pins().filter(|pin| pin.filter.as_str() == JWT);
     let pins: Vec<_> = pins.map(|pin| (pin.service.as_str(), pin.version.to_string())).collect();
-    // Another digest than the one it began from is somebody's decision, and stays.
+    // Another digest than the one it started from is a person's decision, and stays.
     assert_eq!(pins, [("*", "1.1.0".to_owned()), ("shop/b", "0.9.0".to_owned())]);
 }
 

@@ -1,4 +1,4 @@
-//! What proves a digest: its manifest and the bundles that speak about it.
+//! The evidence for a digest: its manifest and the bundles that refer to it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,38 +22,39 @@ use crate::plane::problem::{bad, blob, journal, missing, problem, refused};
 
 /// The type of the manifests that hold signatures: Sigstore bundles of version 0.3.
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
-/// What the engine compiles at most, in bytes.
+/// Largest component in bytes that the engine compiles.
 const MAX_COMPONENT_BYTES: u64 = 64 << 20;
-/// The most referrers of one digest that are looked at.
+/// Most referrers of one digest that are read.
 const MAX_REFERRERS: usize = 256;
-/// Digests kept in memory with what proves them.
+/// Most digests whose evidence is kept in memory.
 const MAX_KEPT: usize = 10_000;
 
-/// Everything but the component that a proxy needs to believe a digest.
+/// Everything that a proxy needs to verify a digest, except the component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Artifact {
     /// The manifest, byte for byte.
     pub(crate) manifest: String,
-    /// Bundles, a line each.
+    /// Bundles, one per line.
     pub(crate) bundles: Vec<String>,
     /// Where the log recorded each of them.
     pub(crate) logged: Vec<Option<u64>>,
 }
 
-/// Artifacts read before. Manifests never change; bundles come, and each is read once.
+/// Artifacts read before. Manifests never change; bundles may be added, and each is read once.
 #[derive(Default)]
 pub(crate) struct Artifacts(Mutex<BTreeMap<Digest, Kept>>);
 
-/// An artifact, and the referrers that its bundles were read from.
+/// An artifact, and the referrers from which its bundles were read.
 struct Kept {
     referrers: Vec<BlobDigest>,
-    /// The keys that were trusted when some of many bundles were chosen; none: there were few.
+    /// The keys that were trusted when some of many bundles were chosen; `None`: there were few bundles.
     trusted: Option<Vec<String>>,
     artifact: Arc<Artifact>,
 }
 
 impl Control {
-    /// The artifact of a manifest's digest, from whichever repository has it; none when no repository has.
+    /// The artifact of a manifest's digest, from any repository that has it; `None` when no repository has
+    /// it.
     pub(crate) async fn artifact(&self, digest: &Digest) -> Result<Option<Arc<Artifact>>, Problem> {
         let name = blob_digest(digest)?;
         let referrers = self.0.store.referrers_of(&name, BUNDLE);
@@ -80,8 +81,8 @@ impl Control {
         }
         let mut trusted = None;
         if found.len() > MAX_BUNDLES {
-            // Whoever may push anywhere may attach to anything, also before the one who signs does: those that a trusted
-            // key signed come first, then the oldest.
+            // Anybody who may push anywhere may attach bundles, even before the author signs: bundles of
+            // trusted keys come first, then the oldest.
             let policies = self.policies(&self.state());
             trusted = Some(key_ids(&policies));
             found.sort_by_cached_key(|(bundle, _)| !is_by(bundle.as_bytes(), &policies));
@@ -105,7 +106,7 @@ impl Control {
         self.0.blobs.read(digest, limit).await.map(Some).map_err(|error| blob(&error))
     }
 
-    /// The bundle that a referrer holds, on one line; none when it holds none.
+    /// The bundle in a referrer, on one line; `None` when it contains none.
     async fn bundle(&self, referrer: &BlobDigest) -> Result<Option<String>, Problem> {
         let limit = self.0.store.limits().max_manifest_bytes;
         let manifest = self.0.blobs.read(referrer, limit).await.map_err(|error| blob(&error))?;
@@ -120,13 +121,14 @@ impl Control {
         let digest = text("digest").and_then(|it| it.parse::<BlobDigest>().ok());
         let (true, Some(digest)) = (fits, digest) else { return Ok(None) };
         let bytes = self.0.blobs.read(&digest, limit).await.map_err(|error| blob(&error))?;
-        // A line break stands between tokens of JSON only: within a string it is not allowed (RFC 8259 §7).
+        // Line breaks in JSON occur only between tokens: inside a string they are not allowed (RFC 8259
+        // §7).
         let line = String::from_utf8(bytes.to_vec()).ok();
         Ok(line.map(|text| text.replace(['\n', '\r'], " ")))
     }
 
-    /// The digest that a version of a filter has now: its tag, in the repository that the catalogue names or else the one
-    /// with the filter's name.
+    /// The current digest of a version of a filter: its tag, in the repository that its Filter document
+    /// names or else in the one with the filter's name.
     pub(crate) async fn resolve(
         &self,
         filter: &Name,
@@ -135,19 +137,19 @@ impl Control {
         let named = repository(&self.state(), filter);
         let place: Repository = named.parse().map_err(|_| {
             bad(
-                format!("{filter} has the repository {named:?}, which is none"),
+                format!("filter {filter} names repository {named:?}, which is not a valid repository name"),
                 "correct `repository` of its Filter",
             )
         })?;
         let tag = version.to_string();
         let reference = tag.parse().map(Reference::Tag).map_err(|_| {
-            bad(format!("version {tag} cannot be a tag"), "name the digest instead")
+            bad(format!("the version {tag} cannot be a tag"), "use the digest instead")
         })?;
         let found = self.0.store.find(&place, &reference).await.map_err(|error| journal(&error))?;
         let found = found.ok_or_else(|| {
             missing(
-                format!("there is no {named}:{tag}"),
-                format!("push it, with `tamis filter push COMPONENT {named}`, or pin a version that is there"),
+                format!("{named}:{tag} does not exist"),
+                format!("push it, with `tamis filter push COMPONENT {named}`, or pin an existing version"),
             )
         })?;
         let digest = found.to_string().parse();
@@ -155,8 +157,8 @@ impl Control {
             .map_err(|_| bad(format!("{named}:{tag} is {found}"), "push it with a SHA-256 digest"))
     }
 
-    /// Whether a digest may be pinned for a filter: verified as a proxy will verify it, under the policies of now, and its
-    /// manifest true to its component. Answers with the version its manifest says.
+    /// Whether a digest may be pinned for a filter: verifies it as a proxy will, under the current
+    /// policies, and checks its manifest against its component. Returns the version in its manifest.
     pub(crate) async fn admit(
         &self,
         filter: &Name,
@@ -206,8 +208,8 @@ impl Control {
         self.0.blobs.read(&digest, MAX_COMPONENT_BYTES).await.map_err(|error| blob(&error))
     }
 
-    /// What filters say of the configurations that they would run with, each with its plan. What is not here is not asked:
-    /// a proxy that is to run it says so.
+    /// The results of filters' `validate` for the configurations that they would run with, each with its
+    /// plan. A component that is not here is skipped: a proxy that runs it reports the result.
     pub(crate) async fn judged(
         &self,
         fresh: &[Arc<FilterPlan>],
@@ -229,7 +231,7 @@ impl Control {
         Ok(all)
     }
 
-    /// What a digest may do that the one before could not; nothing when there was none before.
+    /// What a digest may do and the previous one could not; empty when there was no previous one.
     pub(crate) async fn grown(
         &self,
         before: Option<Digest>,
@@ -238,7 +240,7 @@ impl Control {
     ) -> Result<Vec<Grown>, Problem> {
         let Some(before) = before else { return Ok(Vec::new()) };
         let Some(artifact) = self.artifact(&before).await? else {
-            let what = format!("{before} is no longer here, so nobody can compare");
+            let what = format!("{before} is no longer stored, so they cannot be compared");
             return Ok(vec![Grown { kind: "unknown".to_owned(), what }]);
         };
         let before = self.component(&artifact).await?;
@@ -249,11 +251,11 @@ impl Control {
     }
 }
 
-/// What a filter says of its configuration.
+/// The result of a filter's `validate`.
 pub(crate) struct Judged {
     /// Faults of the configuration.
     pub(crate) faults: Verdict,
-    /// Faults of routes that it is made of; the filter takes the others.
+    /// Faults of routes in it; the filter accepts the others.
     pub(crate) left_out: Vec<LeftOut>,
 }
 
@@ -278,12 +280,13 @@ fn judge(examine: &dyn Examine, component: &[u8], plan: &FilterPlan) -> Judged {
     Judged { faults, left_out }
 }
 
-/// The keys of policies, in their order.
+/// The ids of the policies' keys, in order.
 fn key_ids(policies: &[Policy]) -> Vec<String> {
     policies.iter().flat_map(Policy::keys).map(|key| key.id.to_string()).collect()
 }
 
-/// Says of a key that was revoked by a command who did it and why: the trust policy that is in the way lists nothing.
+/// Adds to a refusal because of a revoked key who revoked it and why: the trust policy itself does not list
+/// it.
 fn blamed(state: &State, policies: &[Policy], refused: Refused) -> Refused {
     if refused.code != REVOKED_KEY {
         return refused;
@@ -301,7 +304,7 @@ fn blamed(state: &State, policies: &[Policy], refused: Refused) -> Refused {
     Refused { set_by, ..refused }
 }
 
-/// Where a filter's artifacts are.
+/// The repository of a filter's artifacts.
 fn repository(state: &State, filter: &Name) -> String {
     let document = state.documents().get(&format!("Filter/{filter}"));
     let named = document.and_then(|held| match held.resource() {
@@ -313,5 +316,5 @@ fn repository(state: &State, filter: &Name) -> String {
 
 pub(crate) fn blob_digest(digest: &Digest) -> Result<BlobDigest, Problem> {
     let text = digest.to_string();
-    text.parse().map_err(|_| problem(500, "internal", format!("{text} is no digest")))
+    text.parse().map_err(|_| problem(500, "internal", format!("{text} is not a digest")))
 }

@@ -1,4 +1,4 @@
-//! What people change.
+//! Changes by people.
 
 use std::sync::Arc;
 use tamis_api::{
@@ -20,20 +20,21 @@ use crate::plane::rights::{Holder, may_agree};
 use crate::plane::sources;
 use crate::plane::view;
 
-/// The fewest digits that a digest is known by.
+/// Fewest digits of an abbreviated digest.
 const MIN_DIGITS: usize = 8;
 
-/// A change with what it does and what refuses it.
+/// A change with its effect and its refusals.
 struct Weighed {
     diff: director::Diff,
     refused: Vec<Refused>,
 }
 
 impl Control {
-    /// What an apply would do. Whoever could make the change proposes it by that, if others have to agree to it.
+    /// The effect of an apply. If the change needs approvals and the caller may make it, this also proposes
+    /// it.
     ///
     /// # Errors
-    /// [`Problem`] when the documents are wrong in themselves, or speak of what is not for whoever asks to see.
+    /// [`Problem`] when the documents are invalid, or touch what the caller may not see.
     pub async fn plan(&self, holder: &Holder, request: &ApplyRequest) -> Result<Planned, Problem> {
         let (change, needs, keys, mut weighed, grown) = {
             let state = self.state();
@@ -66,8 +67,8 @@ impl Control {
         Ok(planned)
     }
 
-    /// What a request puts in force and takes out, and what one must hold a right to before one asks for it, also where it
-    /// is so already. Pruning takes out what whoever asks may take out.
+    /// What a request applies and removes, and the needs of the whole request, including what would not
+    /// change. Pruning removes what the caller may remove.
     fn read(
         &self,
         holder: &Holder,
@@ -81,7 +82,7 @@ impl Control {
             holder.holds_all(Verb::Operate, needs.iter().map(|(need, _)| need))
         };
         let sources::Read { mut applied, asked } = sources::read(request, state, &may)?;
-        // Whether a document is there, and what it speaks of, is not for everybody to find out.
+        // The existence and the content of a document are not for everybody to find out.
         let named = asked.documents.iter().map(|one| &one.key).chain(&request.removed);
         for key in named {
             let place = key.split_once('/').map_or(key.as_str(), |(_, place)| place);
@@ -97,7 +98,7 @@ impl Control {
                 applied.removed_files.push(path);
             }
         }
-        // Whoever may do everything is asked about what changes alone.
+        // A caller with all rights is only checked for what changes.
         let asked = if holder.may_at(Verb::Operate, "*") {
             applied.clone()
         } else {
@@ -108,7 +109,8 @@ impl Control {
         Ok((applied, needs))
     }
 
-    /// The guards of a change of documents: what lets filters do more asks for the approval that a pin would.
+    /// The guards for a change of documents: documents that allow filters to do more need the same approval
+    /// as a pin.
     fn guards(&self, state: &State, change: &Change) -> Result<(Guards, Vec<Grown>), Problem> {
         let mut guards = self.0.rules.guards;
         let Change::Apply(applied) = change else { return Ok((guards, Vec::new())) };
@@ -124,7 +126,7 @@ impl Control {
         Ok((guards, grown))
     }
 
-    /// Writes that a change waits for others to agree, unless that is known.
+    /// Records that a change waits for approvals, unless that is recorded already.
     pub(crate) async fn propose(
         &self,
         actor: &str,
@@ -140,7 +142,7 @@ impl Control {
         Ok(())
     }
 
-    /// What came of a change; one that others have to agree to is proposed by the attempt.
+    /// The result of a change; an attempt that needs approvals proposes the change.
     pub(crate) async fn settled<T>(
         &self,
         actor: &str,
@@ -154,12 +156,12 @@ impl Control {
         done
     }
 
-    /// Puts documents in force and takes documents out, all or nothing, if whoever asks holds a right to everything that
-    /// they speak of.
+    /// Applies and removes documents, all or nothing, if the caller has a right to everything that they
+    /// touch.
     ///
     /// # Errors
-    /// [`Problem`] when the documents are wrong, a right is missing, a guard refuses, or it cannot be written. Nothing has
-    /// changed then.
+    /// [`Problem`] when the documents are invalid, a right is missing, a guard refuses, or writing fails.
+    /// Nothing has changed then.
     pub async fn apply(&self, holder: &Holder, request: &ApplyRequest) -> Result<Applied, Problem> {
         if !request.confirm {
             self.consented(holder, request).await?;
@@ -190,17 +192,22 @@ impl Control {
         Ok(Applied { revision, diff })
     }
 
-    /// Pins a filter of a service: resolves the version once, verifies the artifact as proxies will, and says what it may do
-    /// that the one before could not.
+    /// Pins a filter of a service: resolves the version once, verifies the artifact as proxies will, and
+    /// reports what it may do that the previous one could not.
     ///
     /// # Errors
-    /// [`Problem`] when there is no such version, a policy or a guard refuses, or it cannot be written.
+    /// [`Problem`] when there is no such version, a policy or a guard refuses, or writing fails.
     pub async fn pin(&self, holder: &Holder, request: &PinRequest) -> Result<Pinned, Problem> {
         let filter = name(&request.filter)?;
         let digest = match (&request.version, &request.digest) {
             (Some(version), None) => self.resolve(&filter, &self::version(version)?).await?,
             (None, Some(digest)) => known_digest(&self.state(), &filter, digest)?,
-            _ => return Err(bad("a pin has one of version and digest", "name one of them")),
+            _ => {
+                return Err(bad(
+                    "a pin needs exactly one of version and digest",
+                    "name one of them",
+                ));
+            }
         };
         let ask = Ask {
             service: request.service.clone(),
@@ -214,10 +221,10 @@ impl Control {
         self.pin_digest(holder, ask).await
     }
 
-    /// Pins what was pinned before.
+    /// Restores the previous pin.
     ///
     /// # Errors
-    /// [`Problem`] when nothing was pinned before, a policy or a guard refuses, or it cannot be written.
+    /// [`Problem`] when there is no previous pin, a policy or a guard refuses, or writing fails.
     pub async fn rollback(
         &self,
         holder: &Holder,
@@ -242,9 +249,9 @@ impl Control {
         let Ask { service, filter, digest, allow_older, rollback, confirm, dry_run } = ask;
         let (policies, before, configs) = {
             let state = self.state();
-            // Before any policy is asked, which knows that it is withdrawn, and neither by whom nor why.
+            // Checked before the policies, which know that it is revoked, but neither by whom nor why.
             state.not_revoked(&filter, &digest).map_err(|one| refused(vec![one]))?;
-            // What was taken out is not forgotten: put back wider it has grown.
+            // A removed pin is remembered: a wider one pinned later counts as growth.
             let before = state.pin(&service, &filter).map(|pin| pin.digest);
             let before = before.or_else(|| state.pinned_last(&service, &filter));
             let configs = view::configs(&state, &mut self.plans(), &service, &filter);
@@ -292,10 +299,10 @@ impl Control {
         Ok(Pinned { revision, subject, pin, diff, grown, signers })
     }
 
-    /// Takes a pin out.
+    /// Removes a pin.
     ///
     /// # Errors
-    /// [`Problem`] when there is none, a guard refuses, or it cannot be written.
+    /// [`Problem`] when there is none, a guard refuses, or writing fails.
     pub async fn unpin(&self, holder: &Holder, request: &UnpinRequest) -> Result<Pinned, Problem> {
         let filter = name(&request.filter)?;
         let unpinned = director::Unpinned { service: request.service.clone(), filter };
@@ -326,10 +333,11 @@ impl Control {
         })
     }
 
-    /// Has every slot of a service, or of all, assigned again above all that proxies have seen.
+    /// Assigns every slot of a service, or of all services, again with higher versions than proxies have
+    /// seen.
     ///
     /// # Errors
-    /// [`Problem`] when there is no such service or no epoch left, or it cannot be written.
+    /// [`Problem`] when there is no such service, the numbers of epochs are used up, or writing fails.
     pub async fn reassign(
         &self,
         holder: &Holder,
@@ -339,7 +347,7 @@ impl Control {
         self.reassign_by(holder.actor(), request).await
     }
 
-    /// The same by the registry itself, or by somebody who is known to hold a right to it.
+    /// The same for the registry itself, or for a caller whose right was checked.
     pub(crate) async fn reassign_by(
         &self,
         actor: &str,
@@ -361,11 +369,11 @@ impl Control {
         Ok(Reassigned { revision, service: service.to_owned(), epoch, proxies })
     }
 
-    /// Agrees to a change that somebody else proposed.
+    /// Approves a change that another person proposed.
     ///
     /// # Errors
-    /// [`Problem`] when the subject is no digest, nobody proposed it, whoever agrees holds no right to all that it speaks
-    /// of, or it cannot be written.
+    /// [`Problem`] when the subject is not a digest, there is no such proposal, the caller lacks a right to
+    /// something that it touches, or writing fails.
     pub async fn approve(
         &self,
         holder: &Holder,
@@ -375,9 +383,9 @@ impl Control {
         if self.0.wanted.asked_by_nobody_but(&subject, actor) {
             return Err(refused(vec![Refused {
                 code: director::code::APPROVAL_OWN,
-                rule: format!("{actor} asked for this change, and whoever asks does not count"),
+                rule: format!("{actor} asked for this change, and cannot approve it too"),
                 set_by: "the policy about approvals".to_owned(),
-                remedy: format!("let somebody else run `tamis approve {subject}`"),
+                remedy: format!("let another person run `tamis approve {subject}`"),
             }]));
         }
         let body = Body::from(director::Approved { subject });
@@ -386,12 +394,12 @@ impl Control {
                 let needs = state.proposed(&subject).ok_or_else(|| {
                     missing(
                         format!("nobody proposed {subject}"),
-                        "whoever wants the change asks for it first; the refusal names what to agree to",
+                        "first request the change: the refusal names the digest to approve",
                     )
                 })?;
                 if !holder.holds_all(Verb::Approve, needs) {
-                    let title = format!("{actor} may not agree to {subject}: it speaks of more than {actor} may approve");
-                    let remedy = "let somebody agree who holds `approve` for everything that the change speaks of";
+                    let title = format!("{actor} may not approve {subject}: it touches more than {actor} may approve");
+                    let remedy = "let somebody approve it who has `approve` for everything that the change touches";
                     return Err(Problem { remedy: Some(remedy.to_owned()), ..problem(403, "denied", title) });
                 }
                 Ok((vec![body.clone()], ()))
@@ -400,13 +408,13 @@ impl Control {
         Ok(Approved { revision, subject: subject.to_string(), actor: actor.to_owned() })
     }
 
-    /// Whether the filter that would be pinned takes every configuration that it would get, where it would run.
+    /// Whether the filter to be pinned accepts every configuration with which it would run.
     async fn takes(&self, change: &Change) -> Result<(), Problem> {
         let planned = {
             let state = self.state();
             self.plans().plan(&state, change)
         };
-        // What makes no plan is refused, with its reason, where the change is made.
+        // A change that cannot be planned is refused, with its reason, where it is made.
         let Ok(diff) = planned else { return Ok(()) };
         let mut refusals = Vec::new();
         for (plan, judged) in self.judged(&diff.fresh).await? {
@@ -431,12 +439,13 @@ impl Control {
         if refusals.is_empty() { Ok(()) } else { Err(refused(refusals)) }
     }
 
-    /// Refuses documents that bring problems with them, each with its place: nobody has agreed to what they leave out.
+    /// Refuses documents with problems, each with its place, unless the caller confirms what would be left
+    /// out.
     async fn consented(&self, holder: &Holder, request: &ApplyRequest) -> Result<(), Problem> {
         let (change, planned) = {
             let state = self.state();
             let (applied, needs) = self.read(holder, request, &state)?;
-            // Whoever may not change them is not asked what he would leave out.
+            // A caller without the right must not learn the problems.
             holder.must_hold(Verb::Operate, &needs)?;
             let change = Change::Apply(applied);
             let planned = self.plans().plan(&state, &change);
@@ -449,7 +458,7 @@ impl Control {
         if wrong.is_empty() {
             return Ok(());
         }
-        let remedy = "mend them, or confirm that what they leave out is to be left out".to_owned();
+        let remedy = "correct them, or confirm that the affected parts are left out".to_owned();
         Err(Problem { remedy: Some(remedy), ..documents(&wrong) })
     }
 
@@ -464,7 +473,7 @@ impl Control {
         Ok(Weighed { diff, refused })
     }
 
-    /// What a change does, if nothing refuses it.
+    /// The effect of a change, if nothing refuses it.
     fn permitted(
         &self,
         state: &State,
@@ -481,7 +490,7 @@ impl Control {
     }
 }
 
-/// Who makes a change, what it needs, and what it has to keep to.
+/// The caller of a change, its needs, and its guards.
 struct By<'a> {
     holder: &'a Holder,
     needs: &'a Needs,
@@ -500,15 +509,15 @@ fn plan(error: &PlanError) -> Problem {
     }
 }
 
-/// What is wrong with a change of documents: what folding them says, and what the filters themselves say of the
-/// configurations they would get.
+/// The problems of a change of documents: those found when combining them, and those that the filters
+/// report for their configurations.
 fn wrong(
     state: &State,
     change: &Change,
     diff: &director::Diff,
     judged: Vec<(Arc<FilterPlan>, Judged)>,
 ) -> Vec<tamis_resources::Problem> {
-    // A filter is pinned after its attachment is there, so that is no fault of the documents.
+    // A filter is pinned after its attachment exists, so a missing pin is not a fault of the documents.
     let later = |code: &str| code == "pin.missing";
     let folded = diff.problems.iter().filter(|one| !later(&one.code)).cloned();
     let mut wrong: Vec<tamis_resources::Problem> = folded.collect();
@@ -520,7 +529,7 @@ fn wrong(
             wrong.extend(placed(state, change, &key, "filter.configure", &pointer, message));
         }
         for one in judged.left_out {
-            let message = format!("{} does not take this: {}", plan.filter, one.message);
+            let message = format!("{} does not accept this: {}", plan.filter, one.message);
             let key = format!("{}/{}", one.kind, one.route);
             wrong.extend(placed(state, change, &key, "route.refused", &one.pointer, message));
         }
@@ -528,7 +537,8 @@ fn wrong(
     wrong
 }
 
-/// Leaves out problems of documents that whoever asks did not write; who may see everything sees all of them.
+/// Drops problems of documents that the caller did not write; a caller who may see everything sees all of
+/// them.
 fn keep_own(wrong: &mut Vec<tamis_resources::Problem>, holder: &Holder, request: &ApplyRequest) {
     if !holder.may_at(Verb::Observe, "*") && !holder.may_at(Verb::Operate, "*") {
         let own = |source: &str| request.sources.iter().any(|one| one.source == source);
@@ -536,7 +546,7 @@ fn keep_own(wrong: &mut Vec<tamis_resources::Problem>, holder: &Holder, request:
     }
 }
 
-/// A problem at its place in a document that a change brings, or that is in force.
+/// A problem at its place in a document of the change, or in force.
 fn placed(
     state: &State,
     change: &Change,
@@ -560,18 +570,18 @@ fn placed(
     found.first().map(|document| document.problem(code, pointer, message))
 }
 
-/// A problem of a document as a rule that refuses until somebody agrees.
+/// A problem of a document as a rule that refuses until somebody confirms.
 fn refuses(problem: &tamis_resources::Problem) -> Refused {
     let place = &problem.place;
     Refused {
         code: "document.problem",
         rule: format!("{}:{}:{}: {}", place.source, place.line, place.column, problem.message),
         set_by: "the rule that nothing is left out unnoticed".to_owned(),
-        remedy: problem.help.clone().unwrap_or_else(|| "mend it, or confirm".to_owned()),
+        remedy: problem.help.clone().unwrap_or_else(|| "correct it, or confirm".to_owned()),
     }
 }
 
-/// What is to be pinned.
+/// A request for a pin.
 struct Ask {
     service: String,
     filter: Name,
@@ -582,7 +592,7 @@ struct Ask {
     dry_run: bool,
 }
 
-/// Says why an approval is asked for, where it is for the authority alone.
+/// Adds why an approval is required, if it is only because of growth.
 pub(crate) fn grew(mut problem: Problem, grown: &[Grown]) -> Problem {
     for refusal in &mut problem.refusals {
         refusal.rule = with_growth(&refusal.code, std::mem::take(&mut refusal.rule), grown);
@@ -611,11 +621,11 @@ pub(crate) fn name(text: &str) -> Result<Name, Problem> {
 }
 
 pub(crate) fn version(text: &str) -> Result<Version, Problem> {
-    text.parse().map_err(|error| bad(format!("{error}"), "versions are like 1.4.2"))
+    text.parse().map_err(|error| bad(format!("{error}"), "write a version such as 1.4.2"))
 }
 
-/// A digest of a filter, whole, or as `tamis pins` prints it: at least eight of its digits, when only one that was pinned
-/// or rolled out begins with them.
+/// A digest of a filter: whole, or at least eight of its first digits, as `tamis pins` prints them, if only
+/// one digest that was ever pinned or rolled out begins with them.
 pub(crate) fn known_digest(state: &State, filter: &Name, text: &str) -> Result<Digest, Problem> {
     if let Ok(digest) = text.parse() {
         return Ok(digest);
@@ -635,7 +645,7 @@ pub(crate) fn known_digest(state: &State, filter: &Name, text: &str) -> Result<D
             "copy it whole: sha256: and 64 digits, as `--output json` prints it",
         )),
         many => Err(bad(
-            format!("{} digests of {filter} begin with {digits}", many.len()),
+            format!("{} known digests of {filter} begin with {digits}", many.len()),
             "write more of its digits",
         )),
     }
@@ -646,7 +656,7 @@ pub(crate) fn digest(text: &str) -> Result<Digest, Problem> {
     text.parse().map_err(|_| error())
 }
 
-/// Something that is asked about and is not there.
+/// The error for a missing thing.
 pub(crate) fn unknown(what: &str) -> Problem {
     problem(404, "not-found", format!("there is no {what}"))
 }

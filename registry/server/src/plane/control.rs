@@ -1,4 +1,4 @@
-//! One control plane: what it holds, and the one way in which it writes.
+//! A control plane: its state, and the only way in which it writes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -19,22 +19,22 @@ use crate::plane::policy::PolicyFolder;
 use crate::plane::problem;
 use crate::plane::wanted::WantedChanges;
 
-/// How often a write is tried again because somebody else wrote first.
+/// How often a write is tried again because another writer was first.
 const ATTEMPTS: usize = 100;
-/// How many entries are read at a time.
+/// Entries read at a time.
 const PAGE: usize = 1_000;
 
-/// How a control plane is run.
+/// The settings of a control plane.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// What changes have to keep to.
+    /// The guards for changes.
     pub guards: Guards,
-    /// How many people beside the one who asks must agree to a digest that may do more than the one before; 1.
+    /// Number of other people who must approve a digest that may do more than the previous one; 1.
     pub growth_approvals: usize,
-    /// How long assignments hold.
+    /// How long assignments are valid.
     pub terms: Terms,
-    /// The namespaces in which grants and trust policies live: whoever may operate all of one decides what filters may
-    /// do; `security`.
+    /// The namespaces of grants and trust policies; `operate` on all of one includes deciding what filters
+    /// may do. Default: `security`.
     pub security: Vec<String>,
 }
 
@@ -51,8 +51,8 @@ impl Default for Rules {
 
 /// A control plane over a journal. A clone is another handle on the same one.
 ///
-/// Any number of them may share a journal, each in a process of its own: whatever one writes is written at a known head or
-/// not at all, and each folds what the others wrote.
+/// Any number of them may share a journal, each in a process of its own: each append names the head it was
+/// decided on and otherwise fails, and each applies what the others have written.
 #[derive(Clone)]
 pub struct Control(pub(crate) Arc<Inner>);
 
@@ -71,20 +71,20 @@ pub(crate) struct Inner {
     plans: Mutex<Plans>,
     upstreams: Mutex<Upstreams>,
     state: RwLock<State>,
-    /// The revision folded last.
+    /// The last revision that was applied.
     folded: watch::Sender<u64>,
-    /// Held by whoever reads on in the journal, so that every entry is taken in once.
+    /// Held by whoever reads new entries of the journal, so that every entry is applied once.
     reading: Turn<()>,
     /// Held by whoever writes: writers of one process would only make each other try again.
     writing: Turn<()>,
 }
 
 impl Control {
-    /// Opens a control plane over the journal and the blobs of a store: folds the whole journal. Without `policy` the
-    /// `TrustPolicy` documents in force say whose signatures count.
+    /// Opens a control plane over the journal and the blobs of a store: applies the whole journal. Without
+    /// `policy` the `TrustPolicy` documents in force name the trusted keys.
     ///
     /// # Errors
-    /// [`LogError`] when the journal cannot be read, or an entry of it does not hold.
+    /// [`LogError`] when the journal cannot be read, or one of its entries fails the check.
     pub async fn open(
         store: Store,
         keys: Keys,
@@ -121,29 +121,29 @@ impl Control {
         Ok(control)
     }
 
-    /// The state as it is now. Not to be held across an await.
+    /// The current state. Must not be held across an await.
     pub(crate) fn state(&self) -> RwLockReadGuard<'_, State> {
-        // Nothing that changes the state can stop half way: a poisoned lock holds a whole state.
+        // No change to the state can stop half way: a poisoned lock holds a complete state.
         self.0.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The folded plans of proxies. Taken after the state, never before.
+    /// The cached plans of proxies. Lock it after the state, never before.
     pub(crate) fn plans(&self) -> MutexGuard<'_, Plans> {
-        // It is a cache: what a panic left in it is whole entries.
+        // Safe after a panic: the cache only ever holds complete entries.
         self.0.plans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Parts made before that many proxies share. Taken last.
+    /// Parts that many proxies share. Lock it last.
     pub(crate) fn upstreams(&self) -> MutexGuard<'_, Upstreams> {
         self.0.upstreams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the revision that was folded last, and every one after it.
+    /// Notifies of the last revision that was applied, and of every later one.
     pub(crate) fn folded(&self) -> watch::Receiver<u64> {
         self.0.folded.subscribe()
     }
 
-    /// Takes in every entry there is by now.
+    /// Applies every journal entry written so far.
     pub(crate) async fn catch_up(&self) -> Result<(), JournalError> {
         let _turn = self.0.reading.lock().await;
         loop {
@@ -167,7 +167,7 @@ impl Control {
         }
     }
 
-    /// Takes in what other replicas write, for as long as it is polled.
+    /// Applies what other replicas write, for as long as it is polled.
     pub(crate) async fn follow(&self) {
         loop {
             let head = self.state().head();
@@ -183,10 +183,11 @@ impl Control {
         }
     }
 
-    /// Writes what `decide` comes to, decided again each time somebody else wrote first. Answers with the revision that has
-    /// it (that of the state when there was nothing to write); the state has it by then.
+    /// Appends the records that `decide` returns; if another writer was first, calls `decide` again on the
+    /// new state. Returns their revision (that of the state when there was nothing to write), which the
+    /// state has applied by then.
     ///
-    /// A future dropped before it returned may or may not have written.
+    /// If the future is dropped before it returns, the records may or may not have been written.
     pub(crate) async fn commit<T>(
         &self,
         actor: &str,
@@ -214,10 +215,7 @@ impl Control {
             }
         }
         let remedy = Some("try again".to_owned());
-        Err(Problem {
-            remedy,
-            ..problem::problem(503, "busy", "too many others write at the same time")
-        })
+        Err(Problem { remedy, ..problem::problem(503, "busy", "too many writes at the same time") })
     }
 }
 

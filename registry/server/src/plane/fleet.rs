@@ -1,4 +1,4 @@
-//! The proxies that are connected: what each is to run, and what it says.
+//! The connected proxies: their plans and their reports.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,19 +14,20 @@ use crate::plane::keys::Replica;
 use crate::plane::parts::Key;
 use crate::plane::problem::{missing, problem};
 
-/// Who writes what proxies report.
+/// The actor of reports.
 const ACTOR: &str = "proxies";
 /// Reports in one append.
 const BATCH: usize = 200;
-/// Names of proxies in one record; each has at most 253 bytes.
+/// Most names of proxies in one record; each has at most 253 bytes.
 const NAMES: usize = 200;
-/// How long a proxy that left may take to come back before that is written, in milliseconds.
+/// How long a disconnected proxy may take to come back before the disconnection is recorded, in
+/// milliseconds.
 const GRACE_MS: u64 = 5_000;
 
-/// What a proxy is to run.
+/// The plan of a proxy, in parts.
 #[derive(Debug, Clone)]
 pub struct Wanted {
-    /// The journal's revision that it follows from.
+    /// The journal's revision behind it.
     pub revision: u64,
     /// Its parts.
     pub parts: Parts,
@@ -37,7 +38,7 @@ pub struct Wanted {
 pub(crate) struct Fleet {
     members: Mutex<BTreeMap<String, Member>>,
     arrivals: watch::Sender<u64>,
-    /// When this process began; milliseconds since the Unix epoch.
+    /// When this process started; milliseconds since the Unix epoch.
     since_ms: u64,
 }
 
@@ -51,18 +52,18 @@ impl Default for Fleet {
 /// A proxy.
 struct Member {
     wanted: watch::Sender<Arc<Wanted>>,
-    /// Which connection it has now; none: it is gone.
+    /// Number of its current connection; `None`: it is disconnected.
     connection: Option<u64>,
-    /// When it left; milliseconds since the Unix epoch.
+    /// When it disconnected; milliseconds since the Unix epoch.
     gone_ms: u64,
     connections: u64,
     release: String,
     seen_ms: u64,
-    /// The revision that it took last.
+    /// The revision that it accepted last.
     taken: u64,
     why: Option<String>,
     last: Option<NodeReported>,
-    /// What it counted since the last report that was written.
+    /// Its counts since the last report that was written.
     pending: Pending,
 }
 
@@ -72,7 +73,7 @@ struct Pending {
     shadows: Vec<ShadowReport>,
 }
 
-/// What is known of a proxy's connection.
+/// The facts about a proxy's connection.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Connection {
     pub(crate) connected: bool,
@@ -84,7 +85,7 @@ pub(crate) struct Connection {
     pub(crate) last: Option<NodeReported>,
 }
 
-/// A proxy's place among the connected, for as long as it is held.
+/// The membership of a connected proxy, for as long as it is held.
 pub struct Membership {
     control: Control,
     node: String,
@@ -93,21 +94,23 @@ pub struct Membership {
 }
 
 impl Control {
-    /// Lets a proxy in. A second connection of one proxy takes the place of the first.
+    /// Admits a proxy. A second connection of one proxy replaces the first.
     ///
-    /// `identity` is the SPIFFE id of its certificate; it has to be the one that documents give the proxy.
+    /// `identity` is the SPIFFE id of its certificate; it must be the one that documents give the proxy.
     ///
     /// # Errors
-    /// [`Problem`] when its name is none, no document speaks of it, or it is somebody else.
+    /// [`Problem`] when the name is invalid, no document declares the proxy, or the certificate belongs to
+    /// another.
     pub async fn join(&self, hello: &Hello, identity: Option<&str>) -> Result<Membership, Problem> {
         self.identify(&hello.node, identity).await?;
         Ok(self.0.fleet.join(self.clone(), hello, now_ms()))
     }
 
-    /// Whether whoever shows that certificate is that proxy, which its name and its certificate alone say.
+    /// Checks that the certificate belongs to the named proxy.
     ///
     /// # Errors
-    /// [`Problem`] when its name is none, no document speaks of it, or it is somebody else.
+    /// [`Problem`] when the name is invalid, no document declares the proxy, or the certificate belongs to
+    /// another.
     pub(crate) async fn identify(&self, node: &str, identity: Option<&str>) -> Result<(), Problem> {
         let node: NodeName = node.parse().map_err(|error| {
             problem(400, "node.name", format!("{error}; name it gateway:… or sidecar:…"))
@@ -122,20 +125,25 @@ impl Control {
         };
         let Some(expected) = expected else {
             return Err(missing(
-                format!("no document speaks of {node}"),
+                format!("no document declares {node}"),
                 "apply its Gateway, or its Service with a sidecar at that endpoint",
             ));
         };
         match (expected.as_deref(), identity) {
             (Some(expected), Some(is)) if expected == is => {}
             (Some(expected), is) => {
-                let is = is.unwrap_or("nobody in particular");
-                let title = format!("{node} is {expected}, and this is {is}");
-                let remedy = Some("give it its own certificate".to_owned());
+                let shown = is.map_or_else(
+                    || "shows no SPIFFE id".to_owned(),
+                    |other| format!("shows a certificate of {other}"),
+                );
+                let title = format!("{node} must be {expected}, but the client {shown}");
+                let remedy = Some("give it the certificate of its service".to_owned());
                 return Err(Problem { remedy, ..problem(403, "node.identity", title) });
             }
             (None, _) => {
-                let title = format!("{node} has no identity in the documents, so nobody can be it");
+                let title = format!(
+                    "{node} has no identity in the documents, so no certificate can prove it"
+                );
                 let remedy = Some("write `identity` into its document".to_owned());
                 return Err(Problem { remedy, ..problem(403, "node.identity", title) });
             }
@@ -143,7 +151,7 @@ impl Control {
         Ok(())
     }
 
-    /// Writes what proxies reported since: slots that changed, and what active rollouts need to know.
+    /// Writes the pending reports: slots that changed, and counts for active rollouts.
     pub(crate) async fn flush(&self) -> Result<(), Problem> {
         loop {
             let reports = {
@@ -165,13 +173,13 @@ impl Control {
         }
     }
 
-    /// Writes who connected here and who left, as far as the journal says otherwise.
+    /// Writes connections and disconnections that the journal does not contain yet.
     pub(crate) async fn write_connections(&self) -> Result<(), Problem> {
         let changes = |state: &State| {
             let changes = self.0.fleet.connections(state, &self.0.keys.replica, now_ms());
             changes.into_iter().map(Body::from).collect::<Vec<Body>>()
         };
-        // Mostly there are none, and then nobody is kept from writing.
+        // Mostly there are none, and then no writer has to wait.
         if changes(&self.state()).is_empty() {
             return Ok(());
         }
@@ -181,7 +189,7 @@ impl Control {
 
 impl Fleet {
     fn members(&self) -> MutexGuard<'_, BTreeMap<String, Member>> {
-        // Each change of a member is one assignment after the other that cannot panic.
+        // Each change of a member is a sequence of assignments that cannot panic.
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -193,7 +201,7 @@ impl Fleet {
             member.connection = Some(member.connections);
             member.release.clone_from(&hello.release);
             member.seen_ms = now_ms;
-            // What was wanted of it before is wanted again only when it was looked at anew.
+            // Forget the previous plan; `publish` computes a new one before anything is sent.
             member.wanted = watch::Sender::new(Arc::new(Wanted::nothing()));
             Membership {
                 control,
@@ -206,36 +214,36 @@ impl Fleet {
         membership
     }
 
-    /// Rings when a proxy connects.
+    /// Notifies when a proxy connects.
     pub(crate) fn arrivals(&self) -> watch::Receiver<u64> {
         self.arrivals.subscribe()
     }
 
-    /// How many connections there were.
+    /// The number of connections so far.
     pub(crate) fn arrived(&self) -> u64 {
         *self.arrivals.borrow()
     }
 
-    /// The proxies that are connected now.
+    /// The currently connected proxies.
     pub(crate) fn connected(&self) -> Vec<String> {
         let members = self.members();
         let here = members.iter().filter(|(_, member)| member.connection.is_some());
         here.map(|(name, _)| name.clone()).collect()
     }
 
-    /// What is wanted of the proxy already; none when it never had a connection.
+    /// The current plan of the proxy; `None` when it never had a connection.
     pub(crate) fn wanted(&self, node: &str) -> Option<Arc<Wanted>> {
         Some(Arc::clone(&self.members().get(node)?.wanted.borrow()))
     }
 
-    /// Wants that of the proxy from now on.
+    /// Sets the plan that the proxy should run.
     pub(crate) fn want(&self, node: &str, wanted: Arc<Wanted>) {
         if let Some(member) = self.members().get(node) {
             member.wanted.send_replace(wanted);
         }
     }
 
-    /// What is known of a proxy's connection; none when it never had one.
+    /// The facts about a proxy's connection; `None` when it never had one.
     pub(crate) fn connection(&self, node: &str) -> Option<Connection> {
         let members = self.members();
         let member = members.get(node)?;
@@ -253,15 +261,17 @@ impl Fleet {
         })
     }
 
-    /// Whether a connection was to this process, or to the one before it in its folder. Of that one only what it wrote before
-    /// this one began counts: replicas that share a folder live at the same time.
+    /// Whether a connection was to this process, or to its predecessor in the same folder. For the
+    /// predecessor only records from before this process started count: replicas that share a folder run at
+    /// the same time.
     pub(crate) fn is_of(&self, replica: &Replica, last: &LastConnection) -> bool {
         last.replica == replica.id
             || (last.replica == replica.former && last.since_ms < self.since_ms)
     }
 
-    /// Who came and who left since the journal has it, in records that fit. Who left may come back for a moment: a proxy
-    /// that connects again is no news. What the process before this one left behind is said to be gone too.
+    /// Connections and disconnections that the journal does not contain yet, in records of bounded size. A
+    /// proxy that reconnects soon is not recorded as disconnected. Proxies that the previous process of
+    /// this folder left behind are recorded as disconnected too.
     fn connections(&self, state: &State, replica: &Replica, now_ms: u64) -> Vec<NodeConnections> {
         let members = self.members();
         let here = |name: &str| members.get(name).is_some_and(|it| it.connection.is_some());
@@ -294,7 +304,7 @@ impl Fleet {
         all
     }
 
-    /// Up to `most` reports that are to be written.
+    /// Up to `most` reports to be written.
     fn take(&self, state: &State, most: usize) -> Vec<NodeReported> {
         let mut members = self.members();
         let mut reports = Vec::new();
@@ -322,7 +332,7 @@ impl Fleet {
             if !changed && statistics.is_empty() && shadows.is_empty() {
                 continue;
             }
-            // What fits into no entry must not keep the reports of others out of the journal.
+            // A report that fits into no entry must not block the reports of others.
             match (NodeReported { statistics, shadows, ..last.clone() }).within(MAX_BODY_BYTES) {
                 Some(report) => reports.push(report),
                 None => tracing::warn!(node = name, "a report is too large to be written"),
@@ -331,7 +341,7 @@ impl Fleet {
         reports
     }
 
-    /// What could not be written is written next time.
+    /// Keeps reports that could not be written for the next attempt.
     fn put_back(&self, reports: Vec<NodeReported>) {
         let mut members = self.members();
         for report in reports {
@@ -342,7 +352,7 @@ impl Fleet {
     }
 }
 
-/// Whether a report says something else of the slots than the one that was written last.
+/// Whether a report has other slots than the one written last.
 fn differs(written: &LastReport, last: &NodeReported) -> bool {
     written.slots.len() != last.slots.len()
         || written.problems != last.problems
@@ -398,7 +408,7 @@ impl Wanted {
         Self { revision: 0, parts: Parts::default(), key: None }
     }
 
-    /// Whether it is known yet what the proxy is to run.
+    /// Whether the proxy's plan is known yet.
     #[must_use]
     pub fn is_known(&self) -> bool {
         self.key.is_some()
@@ -406,15 +416,15 @@ impl Wanted {
 }
 
 impl Membership {
-    /// What the proxy is to run, now and whenever that changes. It ends when another connection took its place.
+    /// The proxy's plan, now and whenever it changes. It ends when another connection replaces this one.
     pub fn wanted(&mut self) -> &mut watch::Receiver<Arc<Wanted>> {
         &mut self.wanted
     }
 
-    /// Takes in what the proxy says of a push, and its report.
+    /// Processes the proxy's outcome of a push, and its report.
     ///
     /// # Errors
-    /// [`Problem`] when it speaks for another proxy.
+    /// [`Problem`] when it names another proxy.
     pub fn outcome(&self, outcome: Outcome, revision: u64) -> Result<(), Problem> {
         let why = if outcome.taken { None } else { Some(outcome.why.unwrap_or_default()) };
         self.with(|member| {
@@ -424,10 +434,10 @@ impl Membership {
         self.report(outcome.report)
     }
 
-    /// Takes in a report.
+    /// Processes a report.
     ///
     /// # Errors
-    /// [`Problem`] when it is about another proxy.
+    /// [`Problem`] when it names another proxy.
     pub fn report(&self, report: NodeReported) -> Result<(), Problem> {
         if report.node != self.node {
             let title = format!("{} reports about {}", self.node, report.node);
@@ -444,7 +454,7 @@ impl Membership {
         Ok(())
     }
 
-    /// The proxy has what is wanted of it at a revision.
+    /// Records that the proxy has its plan of a revision.
     pub fn current(&self, revision: u64) {
         self.with(|member| member.taken = member.taken.max(revision));
     }

@@ -1,4 +1,4 @@
-//! The keys that a control plane signs with.
+//! The signing keys of a control plane.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -13,9 +13,10 @@ use thiserror::Error;
 
 /// Keys that are read from a folder, or made there at the first start.
 ///
-/// `director.key` signs assignments (PKCS#8 PEM, P-256); `director.json` is what proxies are given to check them.
-/// `log.key` is the seed of the key that signs checkpoints, in hexadecimal digits; `log.pub` is its verifier line.
-/// Both secret files are readable by their owner alone. Replicas of one journal have the same keys: copy them.
+/// `director.key` signs assignments (PKCS#8 PEM, P-256); `director.json` is the file with which proxies
+/// check them. `log.key` is the seed of the key that signs checkpoints, in hexadecimal digits; `log.pub` is
+/// its verifier line. Both secret files are readable by their owner only. Replicas of one journal have the
+/// same keys: copy them.
 pub struct Keys {
     pub(crate) director: PrivateKey,
     pub(crate) log: NoteKey,
@@ -23,19 +24,19 @@ pub struct Keys {
     documents: PathBuf,
 }
 
-/// Which replica this process is, in what it writes of connections: another one after each start.
+/// The id of this process in records of connections: a new one after each start.
 pub(crate) struct Replica {
     pub(crate) id: String,
-    /// The one that this process takes over from: what it left behind is this one's.
+    /// The id of the process that this one replaces.
     pub(crate) former: String,
 }
 
-/// What becomes of keys that are not there.
+/// Handling of missing keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Missing {
-    /// They are made: the journal is new, or somebody said that the old ones are lost.
+    /// They are made: the journal is new, or an operator declared the old ones lost.
     Made,
-    /// Nothing starts: others have the keys of this journal.
+    /// The registry does not start: the keys of this journal exist elsewhere.
     Refused,
 }
 
@@ -51,9 +52,9 @@ pub enum KeysError {
         /// Why.
         source: io::Error,
     },
-    /// The journal is in use, and a key of it is not here.
+    /// The journal is in use, and one of its keys is missing here.
     #[error(
-        "{} is not there, and the journal is in use: replicas of one journal have the same keys, so copy director.key and \
+        "{} is missing, and the journal is in use: replicas of one journal have the same keys, so copy director.key and \
          log.key from another replica or from the backup; if they are lost, start once with --make-new-keys, and give all \
          proxies the new director.json",
         path.display()
@@ -62,7 +63,7 @@ pub enum KeysError {
         /// The file.
         path: PathBuf,
     },
-    /// The director's key is none.
+    /// The director's key is invalid.
     #[error("{} is not a private key; restore it, or remove it and start once with --make-new-keys, and give all proxies the new director.json", path.display())]
     Director {
         /// The file.
@@ -70,7 +71,7 @@ pub enum KeysError {
         /// Why.
         source: tamis_trust::Error,
     },
-    /// The log's key is none.
+    /// The log's key is invalid.
     #[error("{} is not a seed of 64 hexadecimal digits: without its key a log cannot continue, so restore it", path.display())]
     Log {
         /// The file.
@@ -82,8 +83,8 @@ pub enum KeysError {
 }
 
 impl Keys {
-    /// Reads the keys of `folder`; `missing` says what becomes of those that are not there. `origin` names the log; it is
-    /// only used when its key is made.
+    /// Reads the keys of `folder`; `missing` decides about missing ones. `origin` names the log; it is only
+    /// used when its key is made.
     ///
     /// # Errors
     /// [`KeysError`].
@@ -102,13 +103,13 @@ impl Keys {
         Ok(Self { director, log, replica, documents: folder.join("director.json") })
     }
 
-    /// The file that proxies are given to check assignments.
+    /// The file with which proxies check assignments.
     #[must_use]
     pub fn director_document(&self) -> &Path {
         &self.documents
     }
 
-    /// Whether one of these signatures over an assignment is by the director's key.
+    /// Whether the director's key made one of these signatures over an assignment.
     #[must_use]
     pub fn signed(&self, envelopes: &[String]) -> bool {
         let director = fs::read(&self.documents).ok();
@@ -117,7 +118,7 @@ impl Keys {
         envelopes.iter().any(|envelope| director.signed(envelope.as_bytes()))
     }
 
-    /// The log's key as others verify with it, `NAME+ID+BASE64`.
+    /// The log's key for verifiers, `NAME+ID+BASE64`.
     #[must_use]
     pub fn log_verifier(&self) -> String {
         self.log.verifier().to_string()
@@ -175,7 +176,7 @@ fn log(folder: &Path, origin: &str) -> Result<NoteKey, KeysError> {
     Ok(key)
 }
 
-/// Writes a file that was not there and that its owner alone can read.
+/// Writes a new file that only its owner can read.
 fn secret(path: &Path, text: &str) -> Result<(), KeysError> {
     let beside = path.with_extension("new");
     let write = || {
@@ -191,7 +192,7 @@ fn secret(path: &Path, text: &str) -> Result<(), KeysError> {
     write().map_err(|source| KeysError::File { path: path.to_owned(), source })
 }
 
-/// Writes what anybody may read, if it is not there like that already.
+/// Writes a file that anybody may read, unless it has this content already.
 fn open(path: &Path, text: &str) -> Result<(), KeysError> {
     if fs::read_to_string(path).is_ok_and(|there| there == text) {
         return Ok(());

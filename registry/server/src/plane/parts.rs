@@ -1,4 +1,4 @@
-//! What a proxy is to run, in parts; of those it has, only what changed is made anew.
+//! The plan of a proxy in parts; only changed parts are built again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::plane::control::{Control, now_ms};
 use crate::plane::fleet::Wanted;
 use crate::plane::policy::PolicyFolder;
 
-/// What follows from the state for a proxy.
+/// The plan of a proxy, computed from the state.
 struct Due {
     revision: u64,
     plan: Arc<NodePlan>,
@@ -23,12 +23,13 @@ struct Due {
 }
 
 impl Control {
-    /// How often policy metadata was taken.
+    /// The number of times that new policy metadata was accepted.
     pub(crate) fn policy_taken(&self) -> u64 {
         self.0.policy.as_ref().map_or(0, PolicyFolder::taken)
     }
 
-    /// What a proxy is to run; none when no document speaks of it, or it has that already.
+    /// The plan of a proxy in parts; `None` when no document declares the proxy, or it has that plan
+    /// already.
     pub(crate) async fn wanted(&self, node: &NodeName) -> Result<Option<Arc<Wanted>>, Problem> {
         let Some(due) = self.due(node) else { return Ok(None) };
         let before = self.0.fleet.wanted(&node.to_string());
@@ -55,7 +56,7 @@ impl Control {
         let wants = plans.node(&state, node, now_ms() / 1_000);
         let plan = wants.plan.clone()?;
         if !wants.missing.is_empty() {
-            // They are being assigned; until then the proxy keeps what it has.
+            // Slots are being assigned; until then the proxy keeps what it has.
             return None;
         }
         let assigned = wants.assigned.iter();
@@ -74,7 +75,7 @@ impl Control {
         Some(Due { revision: state.head(), plan, assigned, refused: wants.refused, key })
     }
 
-    /// The parts of all slots. Those that are as they were `before` stay.
+    /// The parts of all slots. Unchanged ones are taken from `before`.
     async fn slots(
         &self,
         due: &Due,
@@ -138,14 +139,14 @@ fn candidate(filter: &FilterPlan, assigned: &Assigned) -> FilterPlan {
     FilterPlan { digest: assigned.digest.to_string(), ..filter.clone() }
 }
 
-/// A slot to which nothing is assigned: the proxy refuses or skips, as its attachment says.
+/// A slot without an assignment: the proxy refuses or skips, as its attachment states.
 fn unassigned(filter: &FilterPlan, why: Option<&director::Refused>) -> Activation {
     let refused = why.map_or_else(
         || RefusedPlan {
             code: "assign.missing".to_owned(),
             reason: "the director has not assigned it yet".to_owned(),
             set_by: "the director".to_owned(),
-            remedy: "it does so by itself; `tamis status` says when".to_owned(),
+            remedy: "wait: it happens automatically; `tamis status` shows when".to_owned(),
         },
         |why| RefusedPlan {
             code: why.code.to_owned(),
@@ -164,7 +165,8 @@ fn unassigned(filter: &FilterPlan, why: Option<&director::Refused>) -> Activatio
     }
 }
 
-/// Adds what was revoked since to every trust policy, as far as it `counts`: what takes away holds from each of them.
+/// Adds later revocations to every trust policy, as far as they are in the list `counts`: a revocation
+/// applies to each of them.
 pub(crate) fn withdraw(
     policies: &mut [serde_json::Value],
     state: &director::State,
@@ -201,23 +203,23 @@ fn append(
     }
 }
 
-/// What distinguishes what a proxy is to run from what it was to run before, without building it.
+/// Distinguishes a proxy's plan from an earlier one, without building it.
 #[derive(Debug, Clone)]
 pub(crate) struct Key {
     plan: Arc<NodePlan>,
     /// Versions of assignments, by slot.
     versions: BTreeMap<String, u64>,
-    /// Revocations only ever come.
+    /// Revocations are never undone.
     revoked: usize,
-    /// The last revision that brought a signature.
+    /// The last revision that added a signature.
     referrers: u64,
-    /// How often policy metadata was taken.
+    /// The number of times that new policy metadata was accepted.
     policy: u64,
 }
 
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
-        // The same plan in memory: it is kept alive here, so nothing else can be in its place.
+        // The same plan object: it is kept alive here, so its address cannot be reused.
         Arc::ptr_eq(&self.plan, &other.plan)
             && self.versions == other.versions
             && self.proofs() == other.proofs()
@@ -225,12 +227,12 @@ impl PartialEq for Key {
 }
 
 impl Key {
-    /// What slots depend on beside their filters and assignments.
+    /// What slots depend on in addition to their filters and assignments.
     fn proofs(&self) -> (usize, u64, u64) {
         (self.revoked, self.referrers, self.policy)
     }
 
-    /// Whether a slot is as it was: of the same filter in memory, by the same assignment.
+    /// Whether a slot is unchanged: the same filter object and the same assignment.
     fn keeps(&self, slot: &str, filter: &Arc<FilterPlan>, version: u64) -> bool {
         self.versions.get(slot) == Some(&version)
             && placed(&self.plan).get(slot).is_some_and(|there| Arc::ptr_eq(there, filter))

@@ -1,4 +1,4 @@
-//! Trust policy as signed metadata: read from a folder, believed from a pinned root on, handed to proxies.
+//! Trust policies as signed metadata: read from a folder, trusted from a pinned root, sent to proxies.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,13 +10,13 @@ use tamis_sync::Part;
 use tamis_trust::{Name, Policy, Refused};
 use tamis_tuf::{Error, Repository, Taken, Trusted};
 
-/// Begins the names of the parts that hold metadata.
+/// Prefix of the names of parts with metadata.
 const PART: &str = "policy/";
 
 /// A folder of policy metadata that `tamis policy` writes.
 ///
-/// Where there is one, its policies are the ones that count, and `TrustPolicy` documents are not looked at: whoever applies
-/// documents is not whoever is trusted.
+/// If there is one, only its policies count, and `TrustPolicy` documents are ignored: whoever applies
+/// documents does not decide whom to trust.
 pub struct PolicyFolder {
     folder: PathBuf,
     held: Mutex<Held>,
@@ -24,20 +24,21 @@ pub struct PolicyFolder {
 
 struct Held {
     trusted: Trusted,
-    /// The files that were taken last.
+    /// The files that were accepted last.
     seen: BTreeMap<String, Vec<u8>>,
-    /// What was told of the files there are now.
+    /// The last reported problem of the files.
     told: String,
-    /// How often something new was taken.
+    /// The number of times that new metadata was accepted.
     taken: u64,
 }
 
 impl PolicyFolder {
-    /// Opens the metadata in `folder`, believed from `root` on; the highest versions seen are kept in the file `kept`.
+    /// Opens the metadata in `folder`, trusted from `root`; the highest versions seen are stored in the
+    /// file `kept`.
     ///
     /// # Errors
-    /// When `root` is none, or what was kept does not follow from it. What the folder holds may be wrong: it is told and
-    /// looked at again, and until then nothing new is pinned.
+    /// `root` is invalid, or the stored state does not follow from it. Invalid content of the folder is not
+    /// an error: it is reported and read again, and until then nothing new is pinned.
     pub fn open(folder: &Path, root: &[u8], kept: &Path) -> Result<Self, Error> {
         let trusted = Trusted::open(root, kept)?;
         let held = Held { trusted, seen: BTreeMap::new(), told: String::new(), taken: 0 };
@@ -46,11 +47,11 @@ impl PolicyFolder {
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
-        // What is held is replaced as a whole.
+        // The state is replaced as a whole.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at the folder again.
+    /// Reads the folder again.
     pub(crate) fn refresh(&self, now: u64) {
         let files = match Repository::open(&self.folder).and_then(|it| it.files()) {
             Ok(files) => files,
@@ -65,13 +66,16 @@ impl PolicyFolder {
                 held.taken += 1;
                 tracing::info!("new policy metadata is in force");
             }
-            // What was kept from before is handed on as well.
+            // The stored state of an earlier run is sent on as well.
             Ok(Taken::Unchanged) => held.taken = held.taken.max(1),
-            // Looked at again: it may be the disk that fails. Told once.
+            // Tried again, since the disk may have failed. Reported once.
             Err(error) => {
                 let error = crate::plane::problem::chain(&error);
                 if held.told != error {
-                    tracing::warn!(error, "policy metadata is refused; the one before stays");
+                    tracing::warn!(
+                        error,
+                        "policy metadata is refused; the previous metadata stays in force"
+                    );
                     held.told = error;
                 }
                 return;
@@ -81,7 +85,7 @@ impl PolicyFolder {
         held.seen = files;
     }
 
-    /// Rises when something new is in force.
+    /// Rises when new metadata is in force.
     pub(crate) fn taken(&self) -> u64 {
         self.held().taken
     }
@@ -98,7 +102,7 @@ impl PolicyFolder {
         self.held().trusted.fresh(filter, now)
     }
 
-    /// The metadata as parts for proxies, which believe it from their own root on.
+    /// The metadata as parts for proxies, which verify it from their own root.
     pub(crate) fn parts(&self) -> Vec<Part> {
         let files = self.held().trusted.files().into_iter();
         let texts = files.filter_map(|(name, bytes)| Some((name, String::from_utf8(bytes).ok()?)));

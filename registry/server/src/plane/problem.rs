@@ -1,4 +1,4 @@
-//! What goes wrong, as the API says it.
+//! Errors in the form of the API.
 
 use tamis_api::{DocumentProblem, Problem, Refusal};
 use tamis_director::BodyError;
@@ -23,12 +23,12 @@ pub(crate) fn problem(status: u16, code: &str, title: impl Into<String>) -> Prob
     }
 }
 
-/// A request that makes no sense.
+/// An invalid request.
 pub(crate) fn bad(title: impl Into<String>, remedy: impl Into<String>) -> Problem {
     Problem { remedy: Some(remedy.into()), ..problem(400, "bad-request", title) }
 }
 
-/// Something that is not there.
+/// A missing thing.
 pub(crate) fn missing(title: impl Into<String>, remedy: impl Into<String>) -> Problem {
     Problem { remedy: Some(remedy.into()), ..problem(404, "not-found", title) }
 }
@@ -52,7 +52,7 @@ pub(crate) fn refusal(refused: Refused) -> Refusal {
     }
 }
 
-/// Documents that are wrong.
+/// Invalid documents.
 pub(crate) fn documents(problems: &[tamis_resources::Problem]) -> Problem {
     let title = match problems {
         [one] => one.message.clone(),
@@ -73,7 +73,7 @@ pub(crate) fn document(problem: &tamis_resources::Problem) -> DocumentProblem {
     }
 }
 
-/// The storage does not answer, or refuses. Nothing is known to have changed.
+/// The storage does not respond, or refuses. Nothing is known to have changed.
 pub(crate) fn journal(error: &JournalError) -> Problem {
     match error {
         JournalError::TooLarge { .. } | JournalError::Body { .. } => {
@@ -81,7 +81,7 @@ pub(crate) fn journal(error: &JournalError) -> Problem {
         }
         _ => {
             tracing::warn!(error = %chain(error), "the journal failed");
-            let remedy = "try again; what runs goes on meanwhile".to_owned();
+            let remedy = "try again; what runs keeps running".to_owned();
             Problem {
                 remedy: Some(remedy),
                 ..problem(503, "unavailable", "the journal cannot be reached or refuses")
@@ -99,7 +99,7 @@ pub(crate) fn body(error: &BodyError) -> Problem {
     bad(error.to_string(), "make it smaller, or split it")
 }
 
-/// An error with what caused it.
+/// An error with its causes.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

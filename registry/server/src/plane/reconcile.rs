@@ -1,4 +1,4 @@
-//! The director at work: rollouts judged, assignments signed, parts handed to proxies.
+//! The director's loop: judges rollouts, signs assignments, sends parts to proxies.
 
 use std::time::Duration;
 
@@ -10,22 +10,22 @@ use tamis_trust::sign_assignment;
 use crate::plane::control::{Control, now_ms};
 use crate::plane::problem::problem;
 
-/// Who writes what the director decides by itself.
+/// The actor of the director's own decisions.
 const ACTOR: &str = "director";
-/// How long it gathers news before it acts on them: many changes come in a row.
+/// How long it gathers events before it acts: changes often come in a row.
 const DEBOUNCE: Duration = Duration::from_millis(20);
-/// How often it looks without news: bake times end, assignments too.
+/// Interval of checks without events: bake times end, assignments expire.
 const TICK: Duration = Duration::from_secs(1);
-/// How often reports are written.
+/// Interval at which reports are written.
 const REPORTS: Duration = Duration::from_millis(250);
-/// How often ends of assignments are looked at though nothing changed; they last for days.
+/// Interval at which expiries of assignments are checked without a change; they last for days.
 const RENEW_MS: u64 = 60_000;
-/// Proxies looked at before others of this thread have their turn.
+/// Proxies processed before other tasks of this thread get their turn.
 const PUBLISHED: usize = 16;
 /// Assignments in one append.
 const BATCH: usize = 500;
 
-/// What the director acted on already.
+/// What the director has processed.
 #[derive(Default)]
 struct Seen {
     assigned: Option<(u64, u64)>,
@@ -33,8 +33,8 @@ struct Seen {
 }
 
 impl Control {
-    /// Directs, for as long as it is polled: one task of every process runs it. Of several, each acts on what all wrote, and
-    /// what two decide at once is written once.
+    /// Runs the director, for as long as it is polled: one task of every process runs it. Several directors
+    /// act on what all have written, and if two decide the same thing at once, it is written once.
     pub async fn run(&self) {
         let (follow, direct, reports) = (self.follow(), self.direct(), self.write_reports());
         tokio::join!(follow, direct, reports);
@@ -51,10 +51,18 @@ impl Control {
                 policy.refresh(now_ms() / 1_000);
             }
             if let Err(problem) = self.step(&mut seen).await {
-                tracing::warn!(code = problem.code, "the director waits: {}", problem.title);
+                tracing::warn!(
+                    code = problem.code,
+                    "the director makes no progress on rollouts and assignments: {}",
+                    problem.title
+                );
             }
             if let Err(problem) = self.publish(&mut seen).await {
-                tracing::warn!(code = problem.code, "proxies wait: {}", problem.title);
+                tracing::warn!(
+                    code = problem.code,
+                    "plans are not sent to proxies: {}",
+                    problem.title
+                );
             }
             let news = async {
                 tokio::select! {
@@ -63,7 +71,7 @@ impl Control {
                 }
                 tokio::time::sleep(DEBOUNCE).await;
             };
-            // Elapsed or not, there may be something to do.
+            // After an event or a timeout alike there may be something to do.
             let _ = tokio::time::timeout(TICK, news).await;
         }
     }
@@ -80,7 +88,7 @@ impl Control {
         }
     }
 
-    /// Moves rollouts, then assigns what is not assigned.
+    /// Moves rollouts, then assigns what is due.
     async fn step(&self, seen: &mut Seen) -> Result<(), Problem> {
         let now = now_ms();
         let moving: Vec<String> = {
@@ -91,7 +99,7 @@ impl Control {
         for name in moving {
             self.move_rollout(&name, now).await?;
         }
-        // Reports change nothing that is wanted, and most of the journal is reports.
+        // Reports do not change plans, and most of the journal is reports.
         let due = (self.state().decided(), now / RENEW_MS);
         while seen.assigned != Some(due) {
             let (_, more) =
@@ -118,7 +126,7 @@ impl Control {
             };
             match state.step(name, event, &why) {
                 Ok(body) => Ok((vec![body], Some((event, why)))),
-                // It holds: somebody has to decide.
+                // It is held: somebody has to decide.
                 Err(_) => Ok((Vec::new(), None)),
             }
         });
@@ -128,7 +136,7 @@ impl Control {
         Ok(())
     }
 
-    /// Signed assignments for what has none, and whether there are more than one append holds.
+    /// Signed assignments that are due, and whether there are more than fit in one append.
     fn assignments(&self, state: &director::State, now: u64) -> Result<(Vec<Body>, bool), Problem> {
         let mut bodies = Vec::new();
         let drafts = self.plans().drafts(state, now, &self.0.rules.terms);
@@ -141,7 +149,7 @@ impl Control {
         Ok((bodies, more))
     }
 
-    /// Hands every connected proxy what it is to run now.
+    /// Sends every connected proxy its current plan.
     async fn publish(&self, seen: &mut Seen) -> Result<(), Problem> {
         let due = (
             self.state().decided(),
@@ -155,14 +163,15 @@ impl Control {
         let mut failed = None;
         for (at, name) in self.0.fleet.connected().into_iter().enumerate() {
             if at % PUBLISHED == PUBLISHED - 1 {
-                // Streams go on meanwhile: the first have what is new before the last is looked at.
+                // Streams continue meanwhile: the first proxies have their plan before the last is
+                // computed.
                 tokio::task::yield_now().await;
             }
             let Ok(node) = name.parse::<NodeName>() else { continue };
             match self.wanted(&node).await {
                 Ok(Some(wanted)) => self.0.fleet.want(&name, wanted),
                 Ok(None) => {}
-                // What one proxy is to run cannot be read; those that do not run it need not wait.
+                // One proxy's plan cannot be read; the others need not wait.
                 Err(problem) => failed = failed.or(Some(problem)),
             }
         }

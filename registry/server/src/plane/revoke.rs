@@ -1,4 +1,4 @@
-//! What is withdrawn: a digest, or all that a key signed.
+//! Revocations: of a digest, or of all that a key signed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,20 +20,22 @@ const MAX_REASON_BYTES: usize = 1_000;
 const NAMED: usize = 5;
 
 impl Control {
-    /// Withdraws a digest or a key. Nothing new is pinned by it any more; what runs goes on, unless it is to end now, which
-    /// asks for consent.
+    /// Revokes a digest or a key: it can no longer be pinned. What runs keeps running, unless the request
+    /// stops it, which needs a confirmation.
     ///
     /// # Errors
-    /// [`Problem`] when whoever asks does not decide whose signature counts, the request names not exactly one of them,
-    /// something would end without consent, or it cannot be written.
+    /// [`Problem`] when the caller may not decide which keys are trusted, the request does not name exactly
+    /// one of the two, something would stop without a confirmation, or writing fails.
     pub async fn revoke(
         &self,
         holder: &Holder,
         request: &RevokeRequest,
     ) -> Result<Revoked, Problem> {
         if !self.decides(holder) {
-            let title = format!("{} may not revoke: that is for everybody", holder.actor());
-            let remedy = Some("ask whoever may operate all of a namespace of security".to_owned());
+            let title =
+                format!("{} may not revoke: a revocation affects everybody", holder.actor());
+            let remedy =
+                Some("ask somebody with `operate` on all of a security namespace".to_owned());
             return Err(Problem { remedy, ..problem(403, "denied", title) });
         }
         let what = self.withdrawn(request)?;
@@ -73,16 +75,16 @@ impl Control {
             (Some(digest), None) if request.from_index.is_none() => {
                 Ok(Withdrawn::Digest { digest: self::digest(digest)? })
             }
-            (Some(_), None) => Err(bad("a digest is revoked from ever", "leave fromIndex out")),
+            (Some(_), None) => Err(bad("a digest is always revoked entirely", "omit fromIndex")),
             (None, Some(key)) if !key.is_empty() && key.len() <= 253 => {
                 let key = self.key_id(key)?;
                 Ok(Withdrawn::Key { key, from_index: request.from_index })
             }
-            _ => Err(bad("one of digest and key is revoked", "name one of them")),
+            _ => Err(bad("a revocation needs exactly one of digest and key", "name one of them")),
         }
     }
 
-    /// The slots whose filter may not be pinned any more once that is withdrawn.
+    /// The slots whose filter may no longer be pinned after the revocation.
     async fn stops(&self, what: &Withdrawn) -> Result<Vec<Stop>, Problem> {
         let now = now_ms() / 1_000;
         let (slots, before, after) = {
@@ -120,7 +122,7 @@ impl Control {
         Ok(stops)
     }
 
-    /// The policies in force as they would be with that withdrawn too.
+    /// The policies in force with that revocation added.
     fn policies_without(&self, state: &State, what: &Withdrawn) -> Vec<Policy> {
         if self.0.policy.is_some() {
             return self.policies(state);
@@ -141,7 +143,7 @@ impl Control {
         policies.iter().filter_map(|policy| read(policy).ok()).collect()
     }
 
-    /// Whether an artifact holds under these policies.
+    /// Whether an artifact is valid under these policies.
     async fn holds(&self, digest: &Digest, policies: &[Policy], now: u64) -> Result<bool, Problem> {
         let Some(artifact) = self.artifact(digest).await? else { return Ok(false) };
         let lines: Vec<&[u8]> = artifact.bundles.iter().map(String::as_bytes).collect();
@@ -158,7 +160,7 @@ impl Control {
         Ok(verify_manifest(&request).is_ok())
     }
 
-    /// The id of a key that is named by its id or by what a policy calls it.
+    /// The id of a key, given by its id or by its name in a policy.
     fn key_id(&self, key: &str) -> Result<String, Problem> {
         if key.parse::<tamis_trust::KeyId>().is_ok() {
             return Ok(key.to_owned());
@@ -172,14 +174,14 @@ impl Control {
             [id] => Ok(id.clone()),
             [] => Err(bad(format!("no policy has a key {key:?}"), "name it by its id")),
             many => Err(bad(
-                format!("{} keys are called {key:?}", many.len()),
+                format!("{} keys have the name {key:?}", many.len()),
                 format!("name one by its id: {}", many.join(", ")),
             )),
         }
     }
 }
 
-/// What ends, for whoever has not seen it.
+/// The refusal that lists what would stop, for a caller who has not confirmed it.
 fn asks(stops: &[Stop]) -> Refused {
     let services: BTreeSet<&str> = stops.iter().map(|stop| stop.service.as_str()).collect();
     let mut named: Vec<&str> = services.iter().copied().take(NAMED).collect();
@@ -189,14 +191,13 @@ fn asks(stops: &[Stop]) -> Refused {
     Refused {
         code: director::code::REVOKE,
         rule: format!(
-            "{} slots of {} services would end now: {}",
+            "{} slots of {} services would stop now: {}",
             stops.len(),
             services.len(),
             named.join(", ")
         ),
         set_by: "the guard of revocations".to_owned(),
-        remedy: "leave --now out, and nothing new is pinned while what runs goes on; or pin another version first; or \
-                 confirm"
+        remedy: "omit --now, so that what runs keeps running and nothing new is pinned; or pin another version first; or confirm"
             .to_owned(),
     }
 }

@@ -1,4 +1,4 @@
-//! Who may do what, by what it has an effect on.
+//! Who may do what, by the effect of a change.
 
 use std::collections::BTreeSet;
 
@@ -9,10 +9,10 @@ use tamis_trust::Digest;
 
 use crate::plane::problem::problem;
 
-/// The place of a token that is for every proxy of everybody: no document can have it.
+/// The place of a token that covers every proxy of every owner; no document can have it.
 const MESH: &str = "mesh";
 
-/// Somebody who asks, and what he may do.
+/// A caller with rights.
 #[derive(Debug, Clone)]
 pub struct Holder(Bearer);
 
@@ -21,38 +21,38 @@ impl Holder {
         Self(bearer)
     }
 
-    /// The name that the journal's entries bear.
+    /// The actor that the journal records.
     #[must_use]
     pub fn actor(&self) -> &str {
         self.0.actor()
     }
 
-    /// Whether he may do that somewhere at all.
+    /// Whether the caller has that right anywhere.
     pub(crate) fn may(&self, verb: Verb) -> bool {
         self.0.may(verb)
     }
 
-    /// Whether he may do that at a place: `namespace/name`, `namespace/*`, or `*`.
+    /// Whether the caller has that right at a place: `namespace/name`, `namespace/*`, or `*`.
     pub(crate) fn may_at(&self, verb: Verb, place: &str) -> bool {
         self.0.may_at(verb, place)
     }
 
-    /// Whether he may do all that, wherever the patterns are.
+    /// Whether the caller has all these rights, for all these patterns.
     pub(crate) fn may_all(&self, verbs: &[Verb], patterns: &[Pattern]) -> bool {
         self.0.may_all(verbs, patterns)
     }
 
-    /// When his token ends; none: it has no end.
+    /// When the caller's token expires; `None`: never.
     pub(crate) fn expires_ms(&self) -> Option<u64> {
         self.0.expires_ms()
     }
 
-    /// Whether he may do that with a service: `*` stands for those of everybody.
+    /// Whether the caller has that right for a service: `*` means the services of every owner.
     pub(crate) fn may_with(&self, verb: Verb, service: &str) -> bool {
         if service == "*" { self.holds(verb, &Need::Mesh) } else { self.may_at(verb, service) }
     }
 
-    /// Whether he holds what is needed.
+    /// Whether the caller has the needed right.
     pub(crate) fn holds(&self, verb: Verb, need: &Need) -> bool {
         match need {
             Need::Place(place) => self.may_at(verb, place),
@@ -70,21 +70,21 @@ impl Holder {
         needs.into_iter().all(|need| self.holds(verb, need))
     }
 
-    /// Whether he decides what filters may do and whose signature counts.
+    /// Whether the caller decides what filters may do and which keys are trusted.
     pub(crate) fn is_security(&self, verb: Verb, security: &[String]) -> bool {
         self.may_at(verb, "*")
             || security.iter().any(|namespace| self.may_at(verb, &format!("{namespace}/*")))
     }
 
-    /// Refuses who does not hold all that is needed. Of documents that he did not name himself and may not see, nothing
-    /// is said but that they are there.
+    /// Refuses a caller without all needed rights. About documents that the caller did not name and may not
+    /// see, it reveals only that they exist.
     pub(crate) fn must_hold(&self, verb: Verb, needs: &Needs) -> Result<(), Problem> {
         let Some((need, why)) = needs.iter().find(|(need, _)| !self.holds(verb, need)) else {
             return Ok(());
         };
         if needs.is_elsewhere(need) {
             let title = format!("{} may not do that: {why}", self.actor());
-            let remedy = "ask whoever has them to do it, or for a token that is for both";
+            let remedy = "ask their owner to do it, or ask for a token that covers both";
             return Err(Problem {
                 remedy: Some(remedy.to_owned()),
                 ..problem(403, "denied", title)
@@ -96,9 +96,9 @@ impl Holder {
             Need::Mesh => (format!("`{}` for the Mesh", verb.as_str()), MESH),
             Need::Everything => (format!("`{}` for everything", verb.as_str()), "*"),
         };
-        let title = format!("{} lacks {right}: {why}", self.actor());
+        let title = format!("{} does not have {right}: {why}", self.actor());
         let remedy = format!(
-            "ask somebody who may, or for a token that is for it: `tamis registry token create NAME --verb {} \
+            "ask somebody who has it, or ask for a token that covers it: `tamis registry token create NAME --verb {} \
              --repository '{way}'`",
             verb.as_str()
         );
@@ -106,7 +106,7 @@ impl Holder {
     }
 }
 
-/// Those who agreed to a change and may: they hold `approve` for everything it needs, now.
+/// Those who approved a change and still have `approve` for everything that it needs.
 pub(crate) fn may_agree(
     store: &Store,
     state: &State,

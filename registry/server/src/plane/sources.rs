@@ -1,4 +1,4 @@
-//! From what somebody applies to what the journal records.
+//! From the sources of an apply to the records of the journal.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,31 +14,31 @@ use crate::plane::problem::{bad, documents, problem};
 /// The most sources of one request, and the most files.
 const MAX_SOURCES: usize = 10_000;
 const LOCK: &str = "FiltersLock";
-/// The code of two documents of one name.
+/// The code for two documents of one name.
 const TWICE: &str = "document.twice";
 
-/// What the body of an apply puts in force and takes out, for somebody who may do anything.
+/// What the body of an apply changes, for a caller with all rights.
 ///
 /// # Errors
-/// [`Problem`] that names the place of what is wrong.
+/// [`Problem`] that names the place of the fault.
 pub fn read_apply(body: &[u8], state: &State) -> Result<Applied, Problem> {
     let request: ApplyRequest = serde_json::from_slice(body).map_err(|error| {
-        let remedy = "/v1/openapi.json says what it takes";
-        bad(format!("the body is not what this address takes: {error}"), remedy)
+        let remedy = "/v1/openapi.json describes it";
+        bad(format!("the body does not have the expected form: {error}"), remedy)
     })?;
     read(&request, state, &|_| true).map(|read| read.applied)
 }
 
-/// What a request is about.
+/// The content of a request.
 pub(crate) struct Read {
     /// What changes.
     pub(crate) applied: Applied,
-    /// The same with what is in force like that already: whether it is, is not for everybody to know.
+    /// The whole request, including what would not change: whether it would is not for everybody to know.
     pub(crate) asked: Applied,
 }
 
-/// What is to be put in force and taken out; what is in force like that already is left out. Pruning takes out the
-/// documents that `may` be taken out, by their `Kind/namespace/name`, and the files that only they named.
+/// What to apply and to remove, without what is in force already. Pruning removes the documents that `may`
+/// be removed, by their `Kind/namespace/name`, and the files that only they named.
 pub(crate) fn read(
     request: &ApplyRequest,
     state: &State,
@@ -96,12 +96,12 @@ pub(crate) fn read(
     Ok(Read { applied, asked })
 }
 
-/// Two documents of one kind, namespace and name: neither decides which one counts.
+/// Two documents of one kind, namespace and name: neither takes precedence.
 fn conflict(key: &str, place: &Place, other: &Place) -> DocumentProblem {
     DocumentProblem {
         code: TWICE.to_owned(),
         message: format!(
-            "{key} is there twice: at {}:{} and at {}:{}",
+            "{key} exists twice: at {}:{} and at {}:{}",
             place.source, place.line, other.source, other.line
         ),
         help: Some("keep one of them".to_owned()),
@@ -132,19 +132,19 @@ fn files(request: &ApplyRequest) -> Result<Vec<AppliedFile>, Problem> {
     let mut files = Vec::new();
     for file in &request.files {
         if file.path.is_empty() || file.path.chars().any(char::is_control) {
-            return Err(bad("a file has no usable path", "name it as documents do"));
+            return Err(bad("a file has no usable path", "use the path that documents name"));
         }
         if secret_of(&file.text) == Some(Secret::PrivateKey) {
             return Err(bad(
                 format!(
-                    "file {} holds a private key, and what is applied everybody reads",
+                    "file {} contains a private key, and many can read applied files",
                     file.path
                 ),
                 "apply the public key; keep the private one where it signs",
             ));
         }
         if !named.insert(file.path.as_str()) {
-            return Err(bad(format!("file {} is there twice", file.path), "keep one of them"));
+            return Err(bad(format!("file {} is listed twice", file.path), "keep one of them"));
         }
         files.push(AppliedFile { path: file.path.clone(), text: file.text.clone() });
     }
@@ -153,7 +153,8 @@ fn files(request: &ApplyRequest) -> Result<Vec<AppliedFile>, Problem> {
 
 /// Each document of a text with its own text.
 ///
-/// A line that begins with `---` or `...` always ends a document (YAML 1.2.2 §9.1.2), whatever it stands in.
+/// A line that begins with `---` or `...` always ends a document (YAML 1.2.2 §9.1.2), whatever it is inside
+/// of.
 fn split(
     source: &str,
     text: &str,
@@ -176,15 +177,15 @@ fn split(
         });
     if !same {
         return Err(bad(
-            format!("the documents of {source} cannot be told apart"),
-            "put a line of three dashes between them, and `%` directives nowhere",
+            format!("the documents of {source} cannot be separated"),
+            "put a line of three dashes between them, and use no `%` directives",
         ));
     }
     let documents = texts.into_iter().map(|(document, text, lines_before)| {
         if document.kind() == LOCK {
             return Err(bad(
-                format!("{source} is a lock, which is not applied"),
-                "pin what is in it with `tamis pin`, so that each pin has its own entry",
+                format!("{source} is a lock, which cannot be applied"),
+                "pin its filters with `tamis pin`, so that each pin has its own entry",
             ));
         }
         let key = format!("{}/{}", document.kind(), document.key());
@@ -274,7 +275,7 @@ mod tests {
             let request = ApplyRequest { sources, ..ApplyRequest::default() };
             let problem = read(&request, &State::default(), &|_| true).err().unwrap();
             assert_eq!((problem.status, problem.code.as_str()), (409, "document.twice"));
-            assert!(problem.title.starts_with("Service/shop/a is there twice"), "{problem:?}");
+            assert!(problem.title.starts_with("Service/shop/a exists twice"), "{problem:?}");
             let told = problem.problems.iter().map(|one| (one.source.as_str(), one.line));
             assert_eq!(told.collect::<Vec<_>>(), places);
         }

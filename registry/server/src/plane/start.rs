@@ -1,4 +1,4 @@
-//! What has to hold before a control plane serves, and what somebody says of it at its start.
+//! Checks before a control plane serves, and actions requested at its start.
 
 use tamis_api::{Problem, ReassignRequest};
 use tamis_director::Assigned;
@@ -7,20 +7,20 @@ use tamis_journal::BlobDigest;
 use crate::ServerError;
 use crate::plane::control::Control;
 
-/// How many filters are looked for in the blobs.
+/// Number of filters looked for in the blobs.
 const LOOKED_FOR: usize = 3;
-/// Who writes what follows from how a registry is started.
+/// The actor of actions requested at the start.
 const ACTOR: &str = "operator";
 
 impl Control {
-    /// Whether what was assigned last was signed by this director; true when nothing was.
+    /// Whether this director signed the last assignments; true when there are none.
     pub(crate) fn signed_the_last(&self) -> bool {
         let state = self.state();
         let last = state.assigned().max_by_key(|one| one.version);
         last.is_none_or(|last: &Assigned| self.0.keys.signed(&last.envelopes))
     }
 
-    /// Whether the blobs have what is pinned: at least one of the filters that were pinned last.
+    /// Whether the blobs contain pinned filters: at least one of those pinned last.
     ///
     /// # Errors
     /// [`ServerError::OtherBlobs`], [`ServerError::Blobs`].
@@ -44,7 +44,7 @@ impl Control {
         }
     }
 
-    /// Has everything assigned again, above all that proxies have seen.
+    /// Assigns everything again, with higher versions than proxies have seen.
     ///
     /// # Errors
     /// [`ServerError::Restored`].

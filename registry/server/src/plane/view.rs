@@ -1,4 +1,4 @@
-//! What the API answers, from what is known.
+//! The responses of the API, from the state.
 
 pub(crate) mod audit;
 pub(crate) mod diff;
@@ -28,7 +28,7 @@ pub(crate) fn pin(pin: &director::Pin) -> Pin {
     }
 }
 
-/// The configurations that a filter has in the proxies of a service (of all for `*`), each once.
+/// The configurations of a filter in the proxies of a service (of all services for `*`), each once.
 pub(crate) fn configs(
     state: &State,
     plans: &mut Plans,
@@ -55,13 +55,13 @@ pub(crate) fn configs(
 }
 
 impl Control {
-    /// Whether somebody decides what filters may do and whose signature counts.
+    /// Whether the caller decides what filters may do and which keys are trusted.
     #[must_use]
     pub fn decides(&self, holder: &Holder) -> bool {
         holder.is_security(Verb::Operate, &self.0.rules.security)
     }
 
-    /// The trust policies in force, with what was revoked since. A policy that is wrong trusts nobody.
+    /// The trust policies in force, with later revocations. An invalid policy trusts no key.
     pub(crate) fn policies(&self, state: &State) -> Vec<Policy> {
         if let Some(policy) = &self.0.policy {
             return policy.policies();

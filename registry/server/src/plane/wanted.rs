@@ -1,21 +1,21 @@
-//! Who asked for changes that rules refused: whoever did does not approve them.
+//! Who asked for changes that rules refused, since they cannot approve them.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use tamis_trust::Digest;
 
-/// The most that is remembered; older questions are forgotten, and the guards judge approvals anyway.
+/// Most entries; older ones are dropped, and the guards check approvals anyway.
 const MOST: usize = 1_000;
 
-/// Subjects of changes that were refused to this process, with who asked.
+/// Subjects of changes that this process refused, with who asked.
 #[derive(Default)]
 pub(crate) struct WantedChanges(Mutex<VecDeque<(Digest, String)>>);
 
 impl WantedChanges {
-    /// Somebody asked for a change, and a rule refused it.
+    /// Records that somebody asked for a change that a rule refused.
     pub(crate) fn note(&self, subject: Digest, actor: &str) {
-        // A poisoned lock holds whole questions.
+        // A poisoned lock holds complete entries.
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.iter().any(|(known, who)| *known == subject && who == actor) {
             return;
@@ -26,7 +26,7 @@ impl WantedChanges {
         all.push_back((subject, actor.to_owned()));
     }
 
-    /// Whether this person, and nobody else that is known, asked for a change.
+    /// Whether this person, and no other known one, asked for a change.
     pub(crate) fn asked_by_nobody_but(&self, subject: &Digest, actor: &str) -> bool {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let askers = all.iter().filter(|(known, _)| known == subject);
@@ -49,7 +49,7 @@ mod tests {
         {
             assert_eq!(wanted.asked_by_nobody_but(&subject, actor), own, "{actor}");
         }
-        // Both asked: each may agree to what the other asks.
+        // Both asked: each may approve the request of the other.
         wanted.note(one, "ben");
         assert!(!wanted.asked_by_nobody_but(&one, "ada"));
         (0..MOST).for_each(|at| wanted.note(Digest::of(at.to_string().as_bytes()), "eve"));

@@ -1,4 +1,4 @@
-//! Answers: JSON, or a problem.
+//! Responses: JSON, or a problem.
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -6,10 +6,10 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use tamis_api::Problem;
 
-/// An answer of 200.
+/// A response with status 200.
 pub(crate) struct Json<T>(pub(crate) T);
 
-/// An answer no.
+/// A refusal.
 #[derive(Debug)]
 pub(crate) struct Refused(pub(crate) Problem);
 
@@ -26,7 +26,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
         match serde_json::to_vec(&self.0) {
             Ok(body) => typed(StatusCode::OK, "application/json", body),
             Err(error) => {
-                tracing::error!(%error, "an answer cannot be written");
+                tracing::error!(%error, "a response cannot be written");
                 typed(StatusCode::INTERNAL_SERVER_ERROR, "application/json", Vec::new())
             }
         }
@@ -51,13 +51,13 @@ impl IntoResponse for Refused {
     }
 }
 
-/// An answer with a body of that type.
+/// A response with a body of that type.
 pub(crate) fn typed(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    // Who runs what is nobody's to keep.
+    // The state of the fleet must not be cached.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let nosniff = HeaderName::from_static("x-content-type-options");
     headers.insert(nosniff, HeaderValue::from_static("nosniff"));

@@ -1,4 +1,4 @@
-//! What happened, and the transparency log (C2SP tlog-tiles).
+//! The journal, and the transparency log (C2SP tlog-tiles).
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
@@ -17,10 +17,10 @@ use super::extract::{Asked, Caller};
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Page {
-    /// Entries behind this revision; from the first on when not said.
+    /// Entries after this revision; default: from the first on.
     #[serde(default)]
     after: u64,
-    /// How many; 100 when not said, at most 1,000.
+    /// Most entries; default: 100, at most 1,000.
     #[serde(default = "hundred")]
     #[param(minimum = 1, maximum = 1000)]
     limit: usize,
@@ -37,9 +37,9 @@ fn hundred() -> usize {
 pub(super) struct Moment {
     /// `namespace/name` of a service or gateway.
     service: String,
-    /// The moment, or the first one of a range; milliseconds since the Unix epoch.
+    /// The moment, or the start of a range; milliseconds since the Unix epoch.
     at_ms: u64,
-    /// The last moment of a range; one moment when not said.
+    /// The end of a range; default: a single moment.
     to_ms: Option<u64>,
 }
 
@@ -57,15 +57,20 @@ pub(super) async fn log(
     caller.must(Verb::Observe)?;
     if !(1..=1_000).contains(&page.limit) {
         let title = format!("limit is {}, it must be 1 to 1000", page.limit);
-        return Err(problem(400, "bad-request", title, "ask for less, and again behind the last"));
-    }
-    if i64::try_from(page.after).is_err() {
-        let title = "after is more than any revision can be";
         return Err(problem(
             400,
             "bad-request",
             title,
-            "take the last revision of the page before",
+            "ask for fewer, and continue after the last one",
+        ));
+    }
+    if i64::try_from(page.after).is_err() {
+        let title = "after is larger than any revision";
+        return Err(problem(
+            400,
+            "bad-request",
+            title,
+            "use the last revision of the previous page",
         ));
     }
     Ok(Json(api.control.log(&caller.0, page.after, page.limit).await?))
@@ -118,13 +123,13 @@ pub(super) async fn tile(
     caller: Caller,
     Path(path): Path<String>,
 ) -> Result<Response, Refused> {
-    // Tiles hold the hashes of all entries, and bundles the entries themselves.
+    // Tiles contain the hashes of all entries, and bundles the entries themselves.
     caller.must_at(Verb::Observe, "*")?;
     match api.control.tile(&path).await? {
         Some(bytes) => Ok(typed(StatusCode::OK, "application/octet-stream", bytes)),
         None => {
-            let way = "/log/checkpoint says how far the log has grown";
-            Ok(problem(404, "not-found", "there is no such tile", way).into_response())
+            let way = "/log/checkpoint has the size of the log";
+            Ok(problem(404, "not-found", "the tile does not exist", way).into_response())
         }
     }
 }

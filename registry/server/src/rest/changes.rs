@@ -1,4 +1,4 @@
-//! Documents: what an apply would do, and doing it.
+//! Documents: the effect of an apply, and the apply itself.
 
 use axum::extract::State;
 use tamis_api::{Applied, ApplyRequest, Planned, Problem};
@@ -8,7 +8,7 @@ use super::Api;
 use super::answer::{Answer, Json};
 use super::extract::{Caller, Unread};
 
-/// What an apply would do. Changes nothing.
+/// The effect of an apply. Changes nothing.
 #[utoipa::path(post, path = "/v1/plan", tag = "documents", request_body = ApplyRequest, responses(
     (status = 200, body = Planned),
     (status = "4XX", body = Problem, content_type = "application/problem+json"),
@@ -22,7 +22,7 @@ pub(super) async fn plan(State(api): State<Api>, caller: Caller, body: Unread) -
     Ok(Json(api.control.plan(&caller.0, &request).await?))
 }
 
-/// Put documents in force and take documents out, all or nothing.
+/// Apply and remove documents, all or nothing.
 #[utoipa::path(post, path = "/v1/apply", tag = "documents", request_body = ApplyRequest, responses(
     (status = 200, body = Applied),
     (status = "4XX", body = Problem, content_type = "application/problem+json"),

@@ -1,7 +1,8 @@
-//! From a request to who asks and for what.
+//! From a request to its caller and its content.
 //!
-//! Rights come first: who asks, and whether he may do anything of the kind at all, is decided from the head. Only then a
-//! body is read, at most [`SMALL_BYTES`] of it, or as much as a whole folder of documents for those who may plan or apply.
+//! Rights come first: the caller, and whether they have such a right at all, is decided from the head. Only
+//! then a body is read, at most [`SMALL_BYTES`] of it, or a whole folder of documents for callers who may
+//! plan or apply.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,18 +21,18 @@ use super::Api;
 use super::answer::{Refused, problem};
 use crate::plane::Holder;
 
-/// The largest body of a request that is no plan and no apply, in bytes.
+/// The largest body of a request other than plan and apply, in bytes.
 const SMALL_BYTES: usize = 64 << 10;
 /// The largest body of a plan or an apply, in bytes: a whole folder of documents.
 const LARGE_BYTES: usize = 64 << 20;
-/// How many bodies of more than [`SMALL_BYTES`] are held at once; the others wait.
+/// Bodies of more than [`SMALL_BYTES`] held at the same time; others wait.
 const LARGE_AT_ONCE: usize = 2;
 /// How long a body waits for its turn.
 const TURN: Duration = Duration::from_secs(10);
-/// How long a body may take to come.
+/// Time limit for a body to arrive.
 const COMING: Duration = Duration::from_secs(30);
 
-/// Turns for large bodies.
+/// Permits for large bodies.
 #[derive(Clone)]
 pub(crate) struct Turns(Arc<Semaphore>);
 
@@ -41,21 +42,21 @@ impl Default for Turns {
     }
 }
 
-/// Who asks.
+/// The caller.
 pub(crate) struct Caller(pub(crate) Holder);
 
 impl Caller {
-    /// Refuses who may not do that anywhere.
+    /// Refuses a caller without that right anywhere.
     pub(crate) fn must(&self, verb: Verb) -> Result<(), Refused> {
         if self.0.may(verb) { Ok(()) } else { Err(self.denied(verb, "anywhere")) }
     }
 
-    /// Refuses who may not do that there; `*` is everything.
+    /// Refuses a caller without that right there; `*` means everything.
     pub(crate) fn must_at(&self, verb: Verb, place: &str) -> Result<(), Refused> {
         if self.0.may_at(verb, place) { Ok(()) } else { Err(self.denied(verb, place)) }
     }
 
-    /// Refuses who may not do that with a service; `*` are those of everybody.
+    /// Refuses a caller without that right for a service; `*` means those of every owner.
     pub(crate) fn must_with(&self, verb: Verb, service: &str) -> Result<(), Refused> {
         if self.0.may_with(verb, service) { Ok(()) } else { Err(self.denied(verb, service)) }
     }
@@ -83,15 +84,15 @@ impl FromRequestParts<Api> for Caller {
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refused> {
         let bearer = api.store.bearer(&parts.headers).await.map_err(|error| {
             tracing::error!(%error, "the journal cannot be read");
-            let title = "the journal cannot be read, so nobody can be known";
-            problem(503, "unavailable", title, "try again; the registry's log says why")
+            let title = "the journal cannot be read, so no token can be checked";
+            problem(503, "unavailable", title, "try again; the log of the registry shows why")
         })?;
-        let bearer = bearer.ok_or_else(|| unauthorized("nobody has these credentials"))?;
+        let bearer = bearer.ok_or_else(|| unauthorized("these credentials are unknown"))?;
         Ok(Self(Holder::new(bearer)))
     }
 }
 
-/// A body that nobody has read yet.
+/// A body that was not read yet.
 pub(crate) struct Unread {
     headers: HeaderMap,
     body: Body,
@@ -108,14 +109,15 @@ impl FromRequest<Api> for Unread {
 }
 
 impl Unread {
-    /// The body as JSON, for those who may do such a thing: to be called when that is known.
+    /// The body as JSON. Call it after the right was checked.
     pub(crate) async fn json<T: DeserializeOwned>(self) -> Result<T, Refused> {
         self.is_json()?;
         let (bytes, _) = self.within(SMALL_BYTES).await?;
         parsed(&bytes)
     }
 
-    /// The same for a whole folder of documents. What comes of it is made on another thread: others go on meanwhile.
+    /// The same for a whole folder of documents. Parsing runs on another thread, so that other requests
+    /// continue.
     pub(crate) async fn documents<T: DeserializeOwned + Send + 'static>(
         self,
     ) -> Result<(T, Option<OwnedSemaphorePermit>), Refused> {
@@ -136,7 +138,7 @@ impl Unread {
         if kind.eq_ignore_ascii_case("application/json") {
             return Ok(());
         }
-        let title = "the body has to be JSON";
+        let title = "the body must be JSON";
         Err(problem(415, "media-type", title, "send Content-Type: application/json"))
     }
 
@@ -154,7 +156,7 @@ impl Unread {
     }
 }
 
-/// The whole body, and its turn if it is a large one.
+/// The whole body, and its permit if it is large.
 async fn collected(
     body: Body,
     turns: Turns,
@@ -172,7 +174,7 @@ async fn collected(
         if bytes.len() > SMALL_BYTES && turn.is_none() {
             let waited = tokio::time::timeout(TURN, Arc::clone(&turns.0).acquire_owned()).await;
             let Ok(Ok(taken)) = waited else {
-                let title = "many large bodies come at once";
+                let title = "too many large bodies at once";
                 return Err(problem(503, "busy", title, "come back after Retry-After"));
             };
             turn = Some(taken);
@@ -181,18 +183,18 @@ async fn collected(
 }
 
 fn too_large(limit: usize) -> Refused {
-    let title = format!("the body has more than the {limit} bytes that this address takes");
+    let title = format!("the body has more than the {limit} bytes that this address accepts");
     problem(413, "too-large", title, "send it in parts")
 }
 
 fn parsed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refused> {
     serde_json::from_slice(bytes).map_err(|error| {
-        let title = format!("the body is not what this address takes: {error}");
-        problem(400, "bad-request", title, "/v1/openapi.json says what it takes")
+        let title = format!("the body does not have the expected form: {error}");
+        problem(400, "bad-request", title, "/v1/openapi.json describes it")
     })
 }
 
-/// What stands behind the `?`.
+/// The query of a request.
 pub(crate) struct Asked<T>(pub(crate) T);
 
 impl<T: DeserializeOwned> FromRequestParts<Api> for Asked<T> {
@@ -200,8 +202,8 @@ impl<T: DeserializeOwned> FromRequestParts<Api> for Asked<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Refused> {
         let query = Query::<T>::try_from_uri(&parts.uri).map_err(|error| {
-            let title = format!("the query is not what this address takes: {error}");
-            problem(400, "bad-request", title, "/v1/openapi.json says what it takes")
+            let title = format!("the query does not have the expected form: {error}");
+            problem(400, "bad-request", title, "/v1/openapi.json describes it")
         })?;
         Ok(Self(query.0))
     }

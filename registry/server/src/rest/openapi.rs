@@ -1,4 +1,4 @@
-//! The document that describes the API.
+//! The OpenAPI description.
 
 use axum::response::Response;
 use http::StatusCode;
@@ -12,7 +12,7 @@ use super::{audit, changes, pins, resources, rollouts, tokens};
 #[openapi(
     info(
         title = "Tamis control plane",
-        description = "Documents, pins, rollouts, and who runs what. Every refusal names the rule and the way out.",
+        description = "Documents, pins, rollouts, and what each proxy runs. Every refusal names the rule and the way out.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     paths(
@@ -40,12 +40,12 @@ impl Modify for Tokens {
 /// The OpenAPI 3.1 document of the API, as JSON with a line break at its end.
 ///
 /// # Errors
-/// When it cannot be written as JSON, which would be a defect.
+/// It cannot be written as JSON, which would be a defect.
 pub fn document() -> Result<String, serde_json::Error> {
     serde_json::to_string_pretty(&Described::openapi()).map(|text| text + "\n")
 }
 
-/// Anybody may read it: it says nothing of what is there.
+/// Needs no token: it reveals nothing about the registry's content.
 pub(super) async fn served() -> Response {
     let document = document().unwrap_or_default();
     typed(StatusCode::OK, "application/json", document.into_bytes())

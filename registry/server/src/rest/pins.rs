@@ -18,7 +18,7 @@ use super::extract::{Asked, Caller, Unread};
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct OfService {
-    /// `namespace/name` of a service or gateway, or `*`; all when not said.
+    /// `namespace/name` of a service or gateway, or `*`; default: all.
     service: Option<String>,
 }
 
@@ -29,7 +29,7 @@ pub(super) struct OfService {
 pub(super) struct OfFilter {
     /// `namespace/name` of a service or gateway, or `*`.
     service: String,
-    /// The filter's name; all when not said.
+    /// The filter's name; default: all.
     filter: Option<String>,
 }
 
@@ -62,7 +62,7 @@ pub(super) async fn pin(State(api): State<Api>, caller: Caller, body: Unread) ->
     Ok(Json(api.control.pin(&caller.0, &request).await?))
 }
 
-/// Take a pin out.
+/// Remove a pin.
 #[utoipa::path(delete, path = "/v1/pins", tag = "pins", request_body = UnpinRequest, responses(
     (status = 200, body = Pinned),
     (status = "4XX", body = Problem, content_type = "application/problem+json"),
@@ -75,7 +75,7 @@ pub(super) async fn unpin(State(api): State<Api>, caller: Caller, body: Unread) 
     Ok(Json(api.control.unpin(&caller.0, &request).await?))
 }
 
-/// Pin what was pinned before: a new, higher assignment of the older digest.
+/// Restore the previous pin: a new, higher assignment of the older digest.
 #[utoipa::path(post, path = "/v1/rollback", tag = "pins", request_body = RollbackRequest, responses(
     (status = 200, body = Pinned),
     (status = "4XX", body = Problem, content_type = "application/problem+json"),
@@ -92,7 +92,7 @@ pub(super) async fn rollback(
     Ok(Json(api.control.rollback(&caller.0, &request).await?))
 }
 
-/// Have every slot of a service, or of all, assigned again above all that proxies have seen.
+/// Assign every slot of a service, or of all services, again with higher versions than proxies have seen.
 #[utoipa::path(post, path = "/v1/reassign", tag = "pins", request_body = ReassignRequest, responses(
     (status = 200, body = Reassigned),
     (status = "4XX", body = Problem, content_type = "application/problem+json"),
@@ -109,7 +109,7 @@ pub(super) async fn reassign(
     Ok(Json(api.control.reassign(&caller.0, &request).await?))
 }
 
-/// Agree to a change of somebody else.
+/// Approve another person's change.
 #[utoipa::path(post, path = "/v1/approvals", tag = "pins", request_body = ApproveRequest, responses(
     (status = 200, body = Approved),
     (status = "4XX", body = Problem, content_type = "application/problem+json"),
@@ -135,7 +135,7 @@ pub(super) async fn revocations(State(api): State<Api>, caller: Caller) -> Answe
     Ok(Json(api.control.revocations(&caller.0)))
 }
 
-/// Withdraw a digest or a key, at once and everywhere.
+/// Revoke a digest or a key, at once and everywhere.
 #[utoipa::path(post, path = "/v1/revocations", tag = "pins", request_body = RevokeRequest, responses(
     (status = 200, body = Revoked),
     (status = "4XX", body = Problem, content_type = "application/problem+json"),
@@ -153,7 +153,7 @@ pub(super) async fn revoke(
     Ok(Json(api.control.revoke(&caller.0, &request).await?))
 }
 
-/// What happened to the filters of a service, oldest first.
+/// The events of the filters of a service, oldest first.
 #[utoipa::path(get, path = "/v1/history", tag = "audit", params(OfFilter), responses(
     (status = 200, body = Vec<HistoryItem>),
     (status = "4XX", body = Problem, content_type = "application/problem+json"),

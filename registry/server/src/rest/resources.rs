@@ -1,4 +1,4 @@
-//! Documents in force, and who runs what.
+//! Documents in force, and what each proxy runs.
 
 use axum::extract::{Path, State};
 use serde::Deserialize;
@@ -16,9 +16,9 @@ use super::extract::{Asked, Caller};
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Which {
-    /// Their kind; all when not said.
+    /// Their kind; default: all.
     kind: Option<String>,
-    /// Their namespace; all when not said.
+    /// Their namespace; default: all.
     namespace: Option<String>,
 }
 
@@ -27,7 +27,7 @@ pub(super) struct Which {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Whose {
-    /// `namespace/name` of a service or gateway; all when not said.
+    /// `namespace/name` of a service or gateway; default: all.
     service: Option<String>,
 }
 
@@ -69,7 +69,7 @@ pub(super) async fn one(
     Ok(Json(resource))
 }
 
-/// The versions of a document, oldest first: who changed what when.
+/// The versions of a document, oldest first, with who changed what and when.
 #[utoipa::path(get, path = "/v1/resources/{kind}/{namespace}/{name}/versions", tag = "documents", params(
     ("kind" = String, Path, description = "Its kind."),
     ("namespace" = String, Path, description = "Its namespace."),
@@ -105,12 +105,12 @@ pub(super) async fn text_at(
 ) -> Answer<DocumentText> {
     caller.must_at(Verb::Observe, &format!("{namespace}/{name}"))?;
     let revision = revision.parse().map_err(|_| {
-        problem(400, "bad-request", "a revision is a number", "`tamis history` lists them")
+        problem(400, "bad-request", "a revision must be a number", "`tamis history` lists them")
     })?;
     Ok(Json(api.control.text_at((&kind, &namespace, &name), revision).await?))
 }
 
-/// Every proxy and slot: what it is assigned, what it runs, since when, why not.
+/// Every proxy and slot: what is assigned, what runs, since when, and why it does not.
 #[utoipa::path(get, path = "/v1/status", tag = "status", params(Whose), responses(
     (status = 200, body = Status),
     (status = "4XX", body = Problem, content_type = "application/problem+json"),
@@ -129,7 +129,7 @@ pub(super) async fn status(
     Ok(Json(status))
 }
 
-/// Whether a proxy is for whoever asks to see.
+/// Whether the caller may see a proxy.
 fn sees(caller: &Caller, node: &str) -> bool {
     node.parse::<NodeName>().is_ok_and(|node| caller.0.may_at(Verb::Observe, node.key()))
 }

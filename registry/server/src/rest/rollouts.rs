@@ -8,7 +8,7 @@ use super::Api;
 use super::answer::{Answer, Json, Refused};
 use super::extract::{Caller, Unread};
 
-/// All rollouts there ever were.
+/// All rollouts, including ended ones.
 #[utoipa::path(get, path = "/v1/rollouts", tag = "rollouts", responses(
     (status = 200, body = Vec<RolloutView>),
     (status = "4XX", body = Problem, content_type = "application/problem+json"),
@@ -20,7 +20,7 @@ pub(super) async fn list(State(api): State<Api>, caller: Caller) -> Answer<Vec<R
     Ok(Json(rollouts))
 }
 
-/// Begin a rollout.
+/// Start a rollout.
 #[utoipa::path(post, path = "/v1/rollouts", tag = "rollouts", request_body = RolloutRequest, responses(
     (status = 200, body = RolloutView),
     (status = "4XX", body = Problem, content_type = "application/problem+json"),
@@ -39,7 +39,7 @@ pub(super) async fn start(
     Ok(Json(api.control.start_rollout(&caller.0, &request).await?))
 }
 
-/// A rollout and how far it is.
+/// A rollout and its progress.
 #[utoipa::path(get, path = "/v1/rollouts/{name}", tag = "rollouts",
     params(("name" = String, Path, description = "The rollout's name.")), responses(
     (status = 200, body = RolloutView),
@@ -73,7 +73,7 @@ pub(super) async fn change(
     Ok(Json(api.control.move_rollout_by(caller.0.actor(), &name, &request).await?))
 }
 
-/// A rollout by its name. Whether there is one of that name is only for those who may do that with all of them, or with
+/// A rollout by its name. Its existence is only revealed to callers who have that right everywhere, or for
 /// all of its services.
 fn found(api: &Api, caller: &Caller, verb: Verb, name: &str) -> Result<RolloutView, Refused> {
     match api.control.rollout(name) {

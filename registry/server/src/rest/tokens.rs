@@ -1,4 +1,4 @@
-//! Tokens: made, listed, renewed and ended from afar by those who hold what they hold.
+//! Tokens, managed remotely by callers who have at least the same rights.
 
 use axum::extract::{Path, State};
 use tamis_api::{Problem, RotateRequest, TokenMade, TokenRequest, TokenView};
@@ -9,10 +9,10 @@ use super::answer::{Answer, Json, Refused, problem};
 use super::extract::{Caller, Unread};
 use crate::plane::now_ms;
 
-/// The longest that a token is made for from afar: ten years.
+/// The longest lifetime of a token made remotely: ten years.
 const MAX_HOURS: u64 = 24 * 3_660;
 
-/// Tokens that are for no more than the caller's own.
+/// Tokens whose rights lie within those of the caller.
 #[utoipa::path(get, path = "/v1/tokens", tag = "tokens", responses(
     (status = 200, body = Vec<TokenView>),
     (status = "4XX", body = Problem, content_type = "application/problem+json"),
@@ -33,7 +33,7 @@ pub(super) async fn list(State(api): State<Api>, caller: Caller) -> Answer<Vec<T
     Ok(Json(tokens.collect()))
 }
 
-/// Make a token that may do no more than the caller's.
+/// Make a token whose rights lie within those of the caller.
 #[utoipa::path(post, path = "/v1/tokens", tag = "tokens", request_body = TokenRequest, responses(
     (status = 200, body = TokenMade),
     (status = "4XX", body = Problem, content_type = "application/problem+json"),
@@ -50,8 +50,9 @@ pub(super) async fn create(
         read(&request.repositories, "a repository", "*, NAMESPACE/*, NAMESPACE/NAME or mesh")?;
     let verbs = verbs(&request.verbs)?;
     if !holds(&caller, &verbs, &patterns) {
-        let title = format!("{} cannot hand on more than it may do itself", caller.0.actor());
-        let way = "ask for less, or ask somebody who holds all of it, and `operate` there too";
+        let title =
+            format!("{} cannot give a token more rights than it has itself", caller.0.actor());
+        let way = "ask for fewer rights, or ask somebody who has all of them, and `operate` for the same places";
         return Err(problem(403, "denied", title, way));
     }
     if verbs.contains(&Verb::Approve) {
@@ -65,7 +66,7 @@ pub(super) async fn create(
     Ok(Json(TokenMade { name: request.name, token: secret.expose().to_owned(), expires_ms }))
 }
 
-/// Put another secret in the place of a token's; the one before opens nothing any more.
+/// Replace the secret of a token; the old one stops working at once.
 #[utoipa::path(post, path = "/v1/tokens/{name}/rotate", tag = "tokens", request_body = RotateRequest,
     params(("name" = String, Path, description = "The token's name.")), responses(
     (status = 200, body = TokenMade),
@@ -78,7 +79,7 @@ pub(super) async fn rotate(
     Path(name): Path<String>,
     body: Unread,
 ) -> Answer<TokenMade> {
-    // Whoever holds a token may renew it, whatever it is for.
+    // The holder of a token may rotate it, whatever its rights.
     let itself = caller.0.actor() != "anonymous" && caller.0.actor() == name;
     if !itself && own(&api, &caller, &name)?.verbs.contains(&Verb::Approve) {
         return Err(second_person());
@@ -91,7 +92,7 @@ pub(super) async fn rotate(
     Ok(Json(TokenMade { name, token: secret.expose().to_owned(), expires_ms }))
 }
 
-/// Make a token useless.
+/// Revoke a token.
 #[utoipa::path(delete, path = "/v1/tokens/{name}", tag = "tokens",
     params(("name" = String, Path, description = "The token's name.")), responses(
     (status = 200, body = TokenView),
@@ -116,29 +117,31 @@ pub(super) async fn revoke(
     }))
 }
 
-/// An agreement is of a second person: whoever could make that one's token would agree with himself.
+/// An approval comes from a second person: a caller who could make that person's token would approve their
+/// own change.
 fn second_person() -> Refused {
-    let title = "tokens that approve are made and renewed on the registry's machine, or by whoever has them";
-    problem(403, "denied", title, "leave `approve` out, or ask whoever runs the registry")
+    let title = "tokens with `approve` are made and rotated on the registry's machine, or rotated by their holder";
+    problem(403, "denied", title, "omit `approve`, or ask the operator of the registry")
 }
 
-/// Whether the caller holds all of that, and `operate` there.
+/// Whether the caller has all these rights, and `operate` for the same places.
 fn holds(caller: &Caller, verbs: &[Verb], patterns: &[Pattern]) -> bool {
     caller.0.may_all(&[Verb::Operate], patterns) && caller.0.may_all(verbs, patterns)
 }
 
-/// A token that is for no more than the caller's; whether there is another of that name is not said.
+/// A token whose rights lie within those of the caller; the existence of other tokens of that name is not
+/// revealed.
 fn own(api: &Api, caller: &Caller, name: &str) -> Result<TokenInfo, Refused> {
     caller.must(Verb::Operate)?;
     let found = api.store.tokens().into_iter().find(|token| token.name == name);
     let found = found.filter(|token| holds(caller, &token.verbs, &token.repositories));
     found.ok_or_else(|| {
-        let title = "there is no such token that is for no more than yours";
+        let title = "there is no such token within your rights";
         problem(404, "not-found", title, "`tamis registry token list` lists those that are")
     })
 }
 
-/// When a token ends: after so many hours, and never after that of whoever makes it.
+/// When a token expires: after so many hours, and never after the caller's token.
 fn end(caller: &Caller, hours: Option<u64>) -> Result<Option<u64>, Refused> {
     let asked = match hours {
         None => None,
@@ -146,8 +149,9 @@ fn end(caller: &Caller, hours: Option<u64>) -> Result<Option<u64>, Refused> {
             Some(now_ms().saturating_add(hours.saturating_mul(3_600_000)))
         }
         Some(hours) => {
-            let title = format!("a token lasts 1 to {MAX_HOURS} hours, not {hours}");
-            return Err(problem(400, "bad-request", title, "ask for that many"));
+            let title =
+                format!("the lifetime of a token must be 1 to {MAX_HOURS} hours, not {hours}");
+            return Err(problem(400, "bad-request", title, "use a number in this range"));
         }
     };
     Ok(match (asked, caller.0.expires_ms()) {
@@ -181,7 +185,7 @@ fn verbs(texts: &[String]) -> Result<Vec<Verb>, Refused> {
             problem(
                 400,
                 "bad-request",
-                "there is no such verb",
+                "the verb does not exist",
                 &format!("the verbs are {}", all.join(", ")),
             )
         };
@@ -191,7 +195,7 @@ fn verbs(texts: &[String]) -> Result<Vec<Verb>, Refused> {
         return Err(problem(
             400,
             "bad-request",
-            "a token has a verb",
+            "a token needs at least one verb",
             &format!("the verbs are {}", all.join(", ")),
         ));
     }
@@ -205,7 +209,7 @@ fn unmade(why: &str) -> Refused {
 fn refused(error: &StoreError) -> Refused {
     match error {
         StoreError::TokenName(_) | StoreError::TokenExists(_) => {
-            problem(400, "bad-request", error.to_string(), "take another name")
+            problem(400, "bad-request", error.to_string(), "choose another name")
         }
         StoreError::TokenUnknown(_) => {
             problem(404, "not-found", error.to_string(), "`tamis registry token list` lists them")

@@ -51,7 +51,7 @@ fn each_wave_moves_at_least_one_and_at_most_its_share_rounded_up_on_fleets_of_an
             assert_eq!(world.state.cohort("r"), Some(Cohort { moved: wanted, rest }));
             world.step("r", Event::Advance);
         }
-        // When done it says what moved.
+        // When done it reports what it moved.
         assert_eq!(world.state.cohort("r"), Some(Cohort { moved: sidecars, rest: 0 }));
     }
 }
@@ -60,7 +60,7 @@ fn each_wave_moves_at_least_one_and_at_most_its_share_rounded_up_on_fleets_of_an
 fn what_is_moved_stays_moved_when_other_nodes_come_and_go() {
     let (mut world, _, _) = half_way();
     let before = moved(&world);
-    // Fewer than are moved: nobody is led back. Then more: the share is filled up.
+    // Fewer nodes than are moved: no node returns. Then more: the share is filled up.
     for sidecars in [20, 80, 40] {
         world.append("ada", applied([service("shop/a", sidecars)]));
         let now = moved(&world);

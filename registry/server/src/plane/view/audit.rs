@@ -1,4 +1,4 @@
-//! What happened, with proof.
+//! The journal, and proofs.
 
 use std::collections::BTreeSet;
 
@@ -14,12 +14,12 @@ use crate::plane::rights::Holder;
 
 /// The most entries of a page.
 const MAX_PAGE: usize = 1_000;
-/// The most pages that are looked through for one answer.
+/// Most pages read for one response.
 const MAX_PAGES: usize = 20;
 
 impl Control {
-    /// Entries behind a revision that are for whoever asks to see, at most `limit` and 1,000. Of an entry that speaks of
-    /// several things he sees his own; secrets in files nobody sees.
+    /// Entries after a revision that the caller may see, at most `limit` and 1,000. Of an entry about
+    /// several things the caller sees their own; secrets in files are never shown.
     ///
     /// # Errors
     /// [`Problem`] when the journal cannot be read.
@@ -55,10 +55,12 @@ impl Control {
         Ok(LogPage { entries: found, head, until })
     }
 
-    /// What ran for a service at a moment, or between two, with the proof that the reports it is told from are in the log.
+    /// What ran for a service at a moment, or between two, with the proof that the underlying reports are
+    /// in the log.
     ///
     /// # Errors
-    /// [`Problem`] when there never was such a service, the range ends before it begins, or the journal cannot be read.
+    /// [`Problem`] when there never was such a service, the range ends before it begins, or the journal
+    /// cannot be read.
     pub async fn who_ran(
         &self,
         service: &str,
@@ -67,13 +69,16 @@ impl Control {
     ) -> Result<WhoRan, Problem> {
         self.catch_up().await.map_err(|error| journal(&error))?;
         if to_ms.is_some_and(|to_ms| to_ms < at_ms) {
-            return Err(bad("the range ends before it begins", "turn it round"));
+            return Err(bad("the range ends before it begins", "swap its ends"));
         }
         let runs: Vec<Ran> = {
             let state = self.state();
             let known = state.known_services();
             if !known.contains(service) {
-                return Err(missing(format!("no proxy is or was of {service}"), meant(&known)));
+                return Err(missing(
+                    format!("no proxy belongs or belonged to {service}"),
+                    meant(&known),
+                ));
             }
             let runs =
                 state.who_ran(service, (at_ms, to_ms.unwrap_or(at_ms))).into_iter().map(|ran| {
@@ -128,7 +133,7 @@ impl Control {
         self.0.log.checkpoint(&self.0.keys.log).await.map_err(|error| log(&error))
     }
 
-    /// A tile or an entry bundle of the log; none: it has not grown that far, or there is no such path.
+    /// A tile or an entry bundle of the log; `None`: it has not grown that far, or there is no such path.
     ///
     /// # Errors
     /// [`Problem`] when the journal cannot be read.
@@ -137,14 +142,14 @@ impl Control {
         self.0.log.tile(path).await.map_err(|error| log(&error))
     }
 
-    /// The log's key as others verify with it, `NAME+ID+BASE64`.
+    /// The log's key for verifiers, `NAME+ID+BASE64`.
     #[must_use]
     pub fn log_key(&self) -> String {
         self.0.keys.log_verifier()
     }
 }
 
-/// The services there are, so that somebody finds the one that was meant.
+/// The existing services, as a suggestion.
 fn meant(known: &BTreeSet<String>) -> String {
     let shown: Vec<&str> = known.iter().map(String::as_str).take(SHOWN).collect();
     match (shown.as_slice(), known.len().saturating_sub(SHOWN)) {
@@ -154,15 +159,15 @@ fn meant(known: &BTreeSet<String>) -> String {
     }
 }
 
-/// Services that are named to somebody who meant one.
+/// Most services in a suggestion.
 const SHOWN: usize = 20;
 
 fn log(error: &LogError) -> Problem {
     tracing::warn!(error = %crate::plane::problem::chain(error), "the log failed");
-    problem(503, "unavailable", "the log cannot be told right now")
+    problem(503, "unavailable", "the log cannot be read right now")
 }
 
-/// What of an entry is for whoever asks to see; none: nothing.
+/// The part of an entry that the caller may see; `None`: nothing.
 fn seen(holder: &Holder, kind: &str, mut body: Value) -> Option<Value> {
     let everything = holder.may_at(Verb::Observe, "*");
     let sees = |place: &str| everything || holder.may_at(Verb::Observe, place);
@@ -173,7 +178,7 @@ fn seen(holder: &Holder, kind: &str, mut body: Value) -> Option<Value> {
     if kind == "applied" {
         keep(&mut body, "documents", |one| of_key(&text(one, "key")));
         keep(&mut body, "removed", |one| of_key(one.as_str().unwrap_or_default()));
-        // Whose a file is changes; what is in it is with the documents of today.
+        // The owner of a file may change; its content is shown with today's documents.
         keep(&mut body, "files", |_| everything);
         keep(&mut body, "removed_files", |_| everything);
         for file in body.get_mut("files").and_then(Value::as_array_mut).into_iter().flatten() {
@@ -203,7 +208,7 @@ fn seen(holder: &Holder, kind: &str, mut body: Value) -> Option<Value> {
             }
             "blob-linked" | "blob-unlinked" | "manifest-put" | "manifest-deleted" | "tag-put"
             | "tag-deleted" => sees(&text(&body, "repository")),
-            // Of the others it is not said whose they are.
+            // The owner of the other kinds is not recorded.
             _ => false,
         };
     shown.then_some(body)

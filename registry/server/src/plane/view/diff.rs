@@ -1,4 +1,4 @@
-//! What a change changes, as the API says it.
+//! The effect of a change in the form of the API.
 
 use tamis_api::{Diff, DocumentDiff, Emptied, FieldChange, Side, SlotChange, SlotDiff, SourceText};
 use tamis_director as director;
@@ -8,7 +8,7 @@ use tamis_resources::NodeName;
 use crate::plane::problem::document;
 use crate::plane::rights::Holder;
 
-/// The documents that a change is about: those that come or change, and those that go.
+/// The documents of a change: those added or changed, and those removed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Keys {
     changed: Vec<String>,
@@ -55,7 +55,7 @@ pub(crate) fn fields(fields: Vec<director::FieldChange>) -> Vec<FieldChange> {
     fields.into_iter().map(field).collect()
 }
 
-/// Leaves out what is not for whoever asks to see: services of others, and what is wrong with documents that he did not
+/// Drops what the caller may not see: services of others, and problems of documents that the caller did not
 /// write.
 pub(crate) fn seen(diff: &mut Diff, holder: &Holder, sources: &[SourceText]) {
     if holder.may_at(Verb::Observe, "*") || holder.may_at(Verb::Operate, "*") {

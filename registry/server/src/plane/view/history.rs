@@ -1,4 +1,4 @@
-//! Pins, revocations and what happened to filters.
+//! Pins, revocations and events of filters.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::plane::problem::{journal, missing};
 use crate::plane::rights::Holder;
 
 impl Control {
-    /// Pins in force, perhaps those of one service alone; by filter, then service.
+    /// Pins in force, optionally only those of one service; by filter, then service.
     #[must_use]
     pub fn pins(&self, service: Option<&str>) -> Vec<Pin> {
         let state = self.state();
@@ -21,8 +21,8 @@ impl Control {
         pins.map(super::pin).collect()
     }
 
-    /// What is revoked: digests, then keys. Whoever sees not everything sees the digests that were ever pinned for what
-    /// he sees.
+    /// What is revoked: digests, then keys. A caller who may not see everything sees only digests that were
+    /// ever pinned for what they may see.
     #[must_use]
     pub fn revocations(&self, holder: &Holder) -> Vec<Revoked> {
         let state = self.state();
@@ -56,10 +56,10 @@ impl Control {
         found.collect()
     }
 
-    /// What happened to the filters of a service, or to one of them; oldest first.
+    /// The events of the filters of a service, or of one of them; oldest first.
     ///
     /// # Errors
-    /// [`Problem`] when the filter has no name that one can have.
+    /// [`Problem`] when the filter's name is invalid.
     pub fn history(
         &self,
         service: &str,
@@ -137,7 +137,7 @@ fn version(one: &director::DocumentVersion) -> DocumentVersion {
     }
 }
 
-/// The most fields that an item of a history names.
+/// Most fields listed in an item of a history.
 const FIELDS: usize = 3;
 
 fn document(service: &str, key: &str, one: &director::DocumentVersion) -> HistoryItem {

@@ -1,4 +1,4 @@
-//! Documents in force, with what became of them.
+//! Documents in force, with their conditions.
 
 use tamis_api::{
     Condition, Problem, Programmed, ProxyStatus, Resource, ResourceList, ResourceSummary,
@@ -14,7 +14,7 @@ use crate::plane::problem::{count, document};
 use crate::plane::rights::Holder;
 
 impl Control {
-    /// Documents in force, perhaps of one kind or one namespace alone.
+    /// Documents in force, optionally only of one kind or one namespace.
     #[must_use]
     pub fn resources(&self, kind: Option<&str>, namespace: Option<&str>) -> ResourceList {
         let proxies = self.status(None).proxies;
@@ -28,7 +28,7 @@ impl Control {
             wanted.then(|| {
                 let says = conditions(&folded, found, space, name).iter().all(|one| one.status);
                 let done = proxies.iter().filter_map(|proxy| programmed(proxy, found, space, name));
-                // Of a proxy that never was there nobody knows that anything is wrong.
+                // A proxy that never connected does not count as a problem.
                 let mut done = done.filter(|one| one.reason != NEVER);
                 summary((found, space, name), held, says && done.all(|one| one.status))
             })
@@ -74,10 +74,10 @@ impl Control {
 
 const PROGRAMMED: &str = "Programmed";
 const DISCONNECTED: &str = "Disconnected";
-/// The reason of proxies that never connected.
+/// The reason for proxies that never connected.
 const NEVER: &str = "NeverConnected";
 const PENDING: &str = "Pending";
-/// The reason of proxies with problems beside their slots.
+/// The reason for proxies with problems outside their slots.
 const PROBLEMS: &str = "Problems";
 
 /// Whether a proxy does what a document says; `None` when the document does not concern it.
@@ -103,12 +103,12 @@ fn programmed(proxy: &ProxyStatus, kind: &str, namespace: &str, name: &str) -> O
         (false, _, _) => (DISCONNECTED.to_owned(), "it is not connected".to_owned()),
         (true, Some(slot), _) => {
             let code = slot.refusal.as_ref().map(|refusal| refusal.code.clone());
-            let why = slot.why.clone().unwrap_or_else(|| "it has not said yet".to_owned());
+            let why = slot.why.clone().unwrap_or_else(|| "it has not reported yet".to_owned());
             (code.unwrap_or_else(|| PENDING.to_owned()), format!("{}: {why}", slot.slot))
         }
         (true, None, Some(problem)) if whole => (PROBLEMS.to_owned(), problem.message.clone()),
         (true, None, _) if !proxy.current => {
-            let why = proxy.why.clone().unwrap_or_else(|| "it has not said yet".to_owned());
+            let why = proxy.why.clone().unwrap_or_else(|| "it has not reported yet".to_owned());
             (PENDING.to_owned(), why)
         }
         (true, None, _) => (PROGRAMMED.to_owned(), String::new()),
@@ -117,10 +117,10 @@ fn programmed(proxy: &ProxyStatus, kind: &str, namespace: &str, name: &str) -> O
     Some(Programmed { node, status, reason, message })
 }
 
-/// What all proxies together make of a document; `None` when it concerns none.
+/// The condition over all proxies; `None` when the document concerns none.
 fn condition(all: &[Programmed]) -> Option<Condition> {
     let wrong: Vec<&Programmed> = all.iter().filter(|one| !one.status).collect();
-    // What somebody has to repair comes before what is only not there.
+    // What needs a repair comes before what is only absent.
     let absent = |one: &&&Programmed| [DISCONNECTED, NEVER, PENDING].contains(&one.reason.as_str());
     let worst = wrong.iter().find(|one| !absent(one)).or(wrong.first());
     let kind = PROGRAMMED.to_owned();
@@ -139,7 +139,7 @@ fn condition(all: &[Programmed]) -> Option<Condition> {
 }
 
 impl Control {
-    /// Leaves out of a document's problems those of documents of others that call their source alike.
+    /// Drops from a document's problems those of other owners' documents whose source has the same name.
     pub(crate) fn keep_own_problems(&self, holder: &Holder, resource: &mut Resource) {
         let summary = &resource.summary;
         let key = format!("{}/{}/{}", summary.kind, summary.namespace, summary.name);
@@ -157,7 +157,7 @@ impl Control {
     }
 }
 
-/// Whether a slot is one of that attachment.
+/// Whether a slot belongs to that attachment.
 fn is_of(slot: &str, attachment: &str) -> bool {
     slot.strip_prefix(attachment)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '~']))

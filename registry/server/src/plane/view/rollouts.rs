@@ -1,4 +1,4 @@
-//! Rollouts: begun, moved, looked at.
+//! Rollouts: start, move, view.
 
 use tamis_api::{
     DifferenceView, MoveRequest, OnBreach, Problem, RolloutMove, RolloutRequest, RolloutSide,
@@ -16,14 +16,14 @@ use crate::plane::control::{Control, now_ms};
 use crate::plane::problem::{bad, refused};
 use crate::plane::rights::{Holder, may_agree};
 
-/// Refusals that are told one by one.
+/// Refusals that are listed individually.
 const SHOWN: usize = 10;
 
 impl Control {
-    /// Begins a rollout: resolves its version once and verifies the candidate as proxies will.
+    /// Starts a rollout: resolves its version once and verifies the candidate as proxies will.
     ///
     /// # Errors
-    /// [`Problem`] when it makes no sense, a policy or a rule of rollouts refuses, or it cannot be written.
+    /// [`Problem`] when it is invalid, a policy or a rule of rollouts refuses, or writing fails.
     pub async fn start_rollout(
         &self,
         holder: &Holder,
@@ -33,7 +33,12 @@ impl Control {
         let to = match (&request.version, &request.digest) {
             (Some(version), None) => self.resolve(&filter, &self::version(version)?).await?,
             (None, Some(digest)) => known_digest(&self.state(), &filter, digest)?,
-            _ => return Err(bad("a rollout has one of version and digest", "name one of them")),
+            _ => {
+                return Err(bad(
+                    "a rollout needs exactly one of version and digest",
+                    "name one of them",
+                ));
+            }
         };
         let (policies, configs) = {
             let state = self.state();
@@ -86,7 +91,7 @@ impl Control {
     /// Moves a rollout.
     ///
     /// # Errors
-    /// [`Problem`] when there is none of that name, it cannot move so, or it cannot be written.
+    /// [`Problem`] when there is none of that name, its stage does not allow the move, or writing fails.
     pub async fn move_rollout_by(
         &self,
         actor: &str,
@@ -123,7 +128,7 @@ impl Control {
         found.map(|one| view(&state, one)).ok_or_else(|| unknown("rollout of that name"))
     }
 
-    /// All rollouts there ever were, by name.
+    /// All rollouts, including ended ones, by name.
     #[must_use]
     pub fn rollouts(&self) -> Vec<RolloutView> {
         let state = self.state();
@@ -131,7 +136,7 @@ impl Control {
     }
 }
 
-/// What a rollout would be, began it now.
+/// The view of a rollout if it started now.
 fn preview(state: &State, rollout: &Rollout) -> Result<RolloutView, Problem> {
     let mut then = state.clone();
     let body = state.start(rollout.clone()).map_err(|one| refused(vec![one]))?;
@@ -159,7 +164,7 @@ fn pinned_now(state: &State, services: &[String], filter: &Name) -> Result<Diges
         }
         many => Err(bad(
             format!("the services have {} digests of {filter} pinned", many.len()),
-            "say which one is to be replaced, with `from`",
+            "name the one to replace with `from`",
         )),
     }
 }

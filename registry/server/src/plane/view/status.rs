@@ -1,4 +1,4 @@
-//! Every proxy × slot: assigned, running, since when, why not.
+//! Every slot of every proxy: assigned, running, since when, why not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use crate::plane::fleet::Connection;
 use crate::plane::problem::refusal;
 
 impl Control {
-    /// Every proxy that documents speak of, or those of one service.
+    /// Every proxy that documents declare, or those of one service.
     #[must_use]
     pub fn status(&self, service: Option<&str>) -> Status {
         let now = now_ms();
@@ -83,7 +83,7 @@ impl Control {
         }
     }
 
-    /// Whether a proxy is connected: this replica knows its own, the journal knows those of others.
+    /// Whether a proxy is connected: this replica knows its own connections, the journal those of others.
     fn connected(&self, state: &State, node: &str, here: Option<&Connection>) -> Connected {
         let replica = &self.0.keys.replica;
         let written = state.last_connection(node);
@@ -101,19 +101,19 @@ impl Control {
     }
 }
 
-/// Whether a proxy is connected, and to whom.
+/// Whether and where a proxy is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Connected {
     Here,
     /// To another replica.
     Elsewhere,
-    /// No more.
+    /// It is disconnected.
     Gone,
-    /// It never was.
+    /// It was never connected.
     Never,
 }
 
-/// When a proxy left that is gone; `None` when nobody saw it leave.
+/// When a disconnected proxy left; `None` when that is unknown.
 fn left_ms(state: &State, node: &str, here: Option<&Connection>) -> Option<u64> {
     let written = state.last_connection(node).filter(|it| !it.connected).map(|it| it.since_ms);
     here.map(|it| it.gone_ms).max(written)
@@ -123,7 +123,7 @@ fn problem(problem: &ProblemReport) -> ProxyProblem {
     ProxyProblem { code: problem.code.clone(), message: problem.message.clone() }
 }
 
-/// What the proxy said last: to this replica, or else what the journal has.
+/// The last report of a proxy: to this replica, or else in the journal.
 fn reports(
     connection: Option<&Connection>,
     written: Option<&BTreeMap<String, SlotReport>>,
@@ -163,7 +163,7 @@ fn judge(
         }
         (Some(_), None, _) => (SlotState::Pending, None, None),
         (Some(assigned), Some(running), _) if running.assignment >= assigned.version => {
-            let drift = "it says that it runs its assignment, and runs something else";
+            let drift = "it reports that it runs its assignment, but runs something else";
             (SlotState::Drift, None, Some(drift))
         }
         (Some(_), Some(_), _) => (SlotState::Pending, None, None),
@@ -180,7 +180,7 @@ fn judge(
     }
 }
 
-/// A refusal of a proxy, whole.
+/// A proxy's refusal, complete.
 fn reported(why: &tamis_sync::Refusal) -> Refusal {
     let tamis_sync::Refusal { code, rule, set_by, remedy } = why.clone();
     Refusal { code, rule, set_by, remedy }
@@ -268,7 +268,7 @@ mod tests {
                 running: runs,
                 refused: Some(RefusedReport { digest: new, why: made.clone().into() }),
             };
-            // As it travels: in a report, and in the answer of the API.
+            // As it travels: in a report, and in the response of the API.
             let sent = serde_json::to_string(&report).unwrap();
             let report: SlotReport = serde_json::from_str(&sent).unwrap();
             let told = judge("shop/f", "acme/f".into(), Some(&assigned(new)), Some(&report), None);
@@ -283,7 +283,7 @@ mod tests {
                 )
             );
         }
-        // What the director lets nothing run in says so too, whole.
+        // What the director leaves without an assignment has its complete refusal too.
         let told = judge("shop/f", "acme/f".into(), None, None, Some(made.clone()));
         assert_eq!((told.state, told.refusal), (SlotState::Unassigned, Some(refusal(made))));
     }
