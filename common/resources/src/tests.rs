@@ -193,8 +193,8 @@ fn a_rollout_that_makes_no_sense_is_refused_at_its_place() {
     let rows = [
         ("version: 1.5.0", both.as_str(), "one of `version`", 6),
         ("  version: 1.5.0\n", "", "one of `version`", 4),
-        ("[shop/a, shop/b]", "[shop/a, shop/a]", "named once", 7),
-        ("[shop/a, shop/b]", "[\"*\", shop/a]", "stands alone", 7),
+        ("[shop/a, shop/b]", "[shop/a, shop/a]", "listed only once", 7),
+        ("[shop/a, shop/b]", "[\"*\", shop/a]", "must be the only entry", 7),
         ("[shop/a, shop/b]", "[shop]", "namespace/name", 7),
         ("[shop/a, shop/b]", "[]", "must not be empty", 7),
         ("percent: 50", "percent: 5", "more than the 5 percent", 8),

@@ -80,7 +80,7 @@ fn a_document_that_is_not_what_its_record_says_leaves_the_one_in_force() {
     let spec = json!({ "filter": JWT, "version": "1.1.0", "services": ["*"], "waves": waves });
     let begun = document("Rollout", "shop/r", &spec);
     let rows = [
-        (other, "another digest"),
+        (other, "differs from the one in its record"),
         (moved, "contains Service/shop/b"),
         (broken, "is not a valid document"),
         (two, "must be one document"),
