@@ -1,4 +1,4 @@
-//! A plan's filters become filters that run: verified, compiled, granted, configured, self-tested.
+//! Builds running filters from a plan: verified, compiled, granted, configured, self-tested.
 
 use crate::claims::check_claims;
 use crate::store::{Artifact, Store};
@@ -25,10 +25,10 @@ use tamis_trust::{
 #[derive(Clone, Default)]
 pub(crate) struct Code(Arc<Mutex<HashMap<String, Compiled>>>);
 
-/// Components kept compiled in memory; the cache on disk has no such bound.
+/// Components kept compiled in memory; the cache on disk has no such limit.
 const CODE_MAX: usize = 256;
 
-/// What builds filters and remembers the last good ones.
+/// Builds filters and keeps the last good ones.
 pub(crate) struct Builder {
     pub(crate) engine: Engine,
     pub(crate) cache: Option<Arc<Cache>>,
@@ -44,17 +44,17 @@ pub(crate) struct Builder {
     shadows: HashMap<String, Candidate>,
 }
 
-/// What an attachment ran last.
+/// The filter that an attachment ran last.
 #[derive(Clone)]
 struct Good {
     key: String,
     filter: Filter,
-    /// Of the artifact it was made of, to judge it again under another policy.
+    /// The evidence of its artifact, to verify it again under another policy.
     proof: Arc<Proof>,
     verified: Verified,
-    /// Routes that it does not take, when it is a router.
+    /// Routes that it refuses, if it is a router.
     left_out: Vec<LeftOut>,
-    /// Stops its background work when the last holder is gone.
+    /// Stops its background work when the last holder is dropped.
     _ticking: Option<Arc<Ticking>>,
 }
 
@@ -64,7 +64,7 @@ impl Good {
     }
 }
 
-/// What a filter left in a slot: counters, values, its breaker.
+/// The state of a filter in a slot: counters, values, its breaker.
 struct Kept {
     filter: String,
     signers: Vec<String>,
@@ -72,14 +72,14 @@ struct Kept {
 }
 
 impl Kept {
-    /// Whether it is that filter's to go on with: one of the same name, and of somebody who signed the one before. What
-    /// another author's filter kept is not shown to whoever takes its place.
+    /// Whether a filter may continue with this state: it has the same name, and one of the keys that signed
+    /// the previous version signed it too. State of another author's filter is never passed on.
     fn is_of(&self, filter: &str, signers: &[String]) -> bool {
         self.filter == filter && self.signers.iter().any(|signer| signers.contains(signer))
     }
 }
 
-/// Who signed an artifact, by the names of their keys.
+/// The names of the keys that signed an artifact.
 fn signers(verified: &Verified) -> Vec<String> {
     verified.signers.iter().map(|signer| signer.0.clone()).collect()
 }
@@ -90,13 +90,13 @@ struct Proof {
     logged: Vec<Option<u64>>,
 }
 
-/// What is wanted in a slot.
+/// The desired content of a slot.
 pub(crate) struct Wanted<'a> {
-    /// Its name: that of its attachment, or one that the director gave it.
+    /// Its name: that of its attachment, or the one that the director assigned.
     pub(crate) slot: &'a str,
-    /// What runs in it and how.
+    /// What should run in it and how.
     pub(crate) plan: &'a FilterPlan,
-    /// Why the director does not let it run; none when it does, or when nobody asks a director.
+    /// Why the director does not allow it; `None` when it does, or when there is no director.
     pub(crate) refused: Option<Refusal>,
     /// Where the log recorded each signature, as far as the caller knows.
     pub(crate) logged: &'a [Option<u64>],
@@ -104,19 +104,19 @@ pub(crate) struct Wanted<'a> {
     pub(crate) shadow: Option<Box<Self>>,
 }
 
-/// By which policies, and how long ago they were known to be the ones in force.
+/// The policies, and how long ago they were known to be in force.
 #[derive(Clone, Copy)]
 pub(crate) struct Rules<'a> {
     pub(crate) policies: &'a [Policy],
     pub(crate) age: Duration,
 }
 
-/// Why a slot does not run what it should; whole, from where it was said to the report.
+/// Why a slot does not run what it should; kept complete from its origin to the report.
 #[derive(Debug, Clone)]
 pub(crate) struct Refusal(pub(crate) SlotRefusal);
 
 impl Refusal {
-    /// One of this proxy's own: a rule with its evidence, and what would satisfy it.
+    /// A refusal of this proxy: a rule with its evidence, and the way out.
     pub(crate) fn new(code: &str, rule: impl Into<String>, remedy: &str) -> Self {
         Self::by("the proxy", code, rule, remedy)
     }
@@ -144,12 +144,13 @@ impl From<EngineError> for Refusal {
                 ("the engine", "build the filter for this host, or pin another version")
             }
             EngineError::Grant(_) | EngineError::Field { .. } => {
-                ("its grant", "grant it, or pin a version that asks for less")
+                ("its grant", "grant it, or pin a version that needs less")
             }
-            EngineError::Ceiling(_) => ("the proxy", "write less into its grant"),
-            EngineError::Interest { .. } | EngineError::Configure { .. } => {
-                ("the filter", "correct `config` of the attachment, or pin a version that takes it")
-            }
+            EngineError::Ceiling(_) => ("the proxy", "lower the value in its grant"),
+            EngineError::Interest { .. } | EngineError::Configure { .. } => (
+                "the filter",
+                "correct `config` of the attachment, or pin a version that accepts it",
+            ),
             EngineError::SelfTest { .. } => {
                 ("the self-test", "raise the limits of its grant, or pin another version")
             }
@@ -158,10 +159,10 @@ impl From<EngineError> for Refusal {
     }
 }
 
-/// A refusal with the places it finds in the configuration.
+/// A refusal with the places of the faults in the configuration.
 pub(crate) struct Faulty {
     pub(crate) refusal: Refusal,
-    /// JSON pointers into the configuration, with what is wrong there.
+    /// JSON pointers into the configuration, each with its fault.
     pub(crate) places: Vec<(String, String)>,
 }
 
@@ -181,21 +182,21 @@ impl From<EngineError> for Faulty {
     }
 }
 
-/// What a filter is granted.
+/// The grant of a filter.
 fn granted(proven: &Proven) -> Result<Grant, Refusal> {
     serde_json::from_str(&proven.grant).map_err(|error| {
-        let remedy = "correct its Grant; `tamis check` says where";
+        let remedy = "correct its Grant; `tamis check` shows where";
         Refusal::new("grant.format", error.to_string(), remedy)
     })
 }
 
-/// Whether its configuration is made of routes.
+/// Whether its configuration consists of routes.
 fn routes(plan: &FilterPlan) -> bool {
     plan.config.get("routes").is_some_and(Json::is_array)
         && plan.world.is_none_or(|world| matches!(world, World::RoutePolicy))
 }
 
-/// What an error says of a configuration.
+/// The faults of a configuration in an error.
 fn faults(error: EngineError) -> Vec<(String, String)> {
     match error {
         EngineError::Configure { errors, .. } if !errors.is_empty() => errors,
@@ -203,8 +204,8 @@ fn faults(error: EngineError) -> Vec<(String, String)> {
     }
 }
 
-/// Why a router may not serve whose rules do not cover what something is attached to: what is attached there would never
-/// be asked.
+/// Why a router may not serve if its rules do not cover what is attached to them: what is attached there
+/// would never be called.
 fn uncovered(filter: &Filter, plan: &FilterPlan, scopes: &[&[String]]) -> Option<Refusal> {
     if !filter.has(Hook::Router) || scopes.is_empty() {
         return None;
@@ -221,13 +222,13 @@ fn uncovered(filter: &Filter, plan: &FilterPlan, scopes: &[&[String]]) -> Option
     let (first, more) = (missing.first()?, missing.len().saturating_sub(1));
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let rule = format!(
-        "the router has no rule named `{first}`{more}, to which filters are attached that would never be asked"
+        "the router has no rule named `{first}`{more}, and filters attached to it would never be called"
     );
     let remedy = "name rules as the configuration does: `NAMESPACE/ROUTE/RULE`, the index of a rule without a name";
     Some(Refusal::new("router.rules", rule, remedy))
 }
 
-/// The names that the rules of a router have by its configuration.
+/// The names of a router's rules according to its configuration.
 fn rule_names(config: &Json) -> Vec<String> {
     let list = |json: &Json, name: &str| -> Vec<Json> {
         json.get(name).and_then(Json::as_array).cloned().unwrap_or_default()
@@ -243,8 +244,9 @@ fn rule_names(config: &Json) -> Vec<String> {
     names
 }
 
-/// A guard of a part of a route that its router does not take: what the part was is not known any more, and others may
-/// route it now. It guards, refused, all routes of that namespace. None when it is none such.
+/// The refusal of a guard of a part of a route that its router refuses: the part is unknown then, and other
+/// routes may now match it. Refused, it guards all routes of that namespace. `None` when the attachment is
+/// not such a guard.
 fn unguarded(plan: &FilterPlan, routers: &[(&FilterPlan, &[LeftOut])]) -> Option<FilterPlan> {
     let scope = plan.scope.as_ref()?;
     if !matches!(plan.phase, plan::Phase::Authn | plan::Phase::Authz) {
@@ -267,7 +269,7 @@ fn unguarded(plan: &FilterPlan, routers: &[(&FilterPlan, &[LeftOut])]) -> Option
         }
     }
     let reason = format!(
-        "the router does not take {} {} ({}: {}), a part of which this guards, so all routes of its namespace are refused",
+        "the router refuses {} {} ({}: {}), of which this guards a part, so all routes of its namespace are refused",
         lost.kind, lost.route, lost.pointer, lost.message
     );
     let refused = RefusedPlan {
@@ -279,8 +281,8 @@ fn unguarded(plan: &FilterPlan, routers: &[(&FilterPlan, &[LeftOut])]) -> Option
     Some(FilterPlan { scope: Some(wider), refused: Some(refused), ..plan.clone() })
 }
 
-/// Whether a component is of the world that its catalogue entry names: it has the hook that makes it one, and no hook
-/// beyond (`wit/worlds.wit`).
+/// Checks that a component implements the world that its Filter document names: it has the characteristic
+/// hook, and no hook beyond the world (`wit/worlds.wit`).
 fn fulfils(filter: &str, world: World, inspection: &Inspection) -> Result<(), Refusal> {
     let (needs, may): (&[Hook], &[Hook]) = match world {
         World::Authorizer => (&[Hook::Request], &[]),
@@ -302,34 +304,34 @@ fn fulfils(filter: &str, world: World, inspection: &Inspection) -> Result<(), Re
     let beyond = inspection.hooks.iter().find(|hook| !needs.contains(hook) && !may.contains(hook));
     let why = match (lacks, beyond) {
         (Some(hook), _) => format!("it does not export `{}`", hook.as_str()),
-        (None, Some(hook)) => format!("it exports `{}` also", hook.as_str()),
+        (None, Some(hook)) => format!("it also exports `{}`", hook.as_str()),
         (None, None) => return Ok(()),
     };
-    let rule = format!("the component of {filter} is no {world:?}: {why}");
-    let remedy = "correct `world` of its Filter, or pin the component that is meant";
+    let rule = format!("the component of {filter} is not a {world:?}: {why}");
+    let remedy = "correct `world` of its Filter, or pin the intended component";
     Err(Refusal::new("filter.world", rule, remedy))
 }
 
-/// One attachment's place in a generation, and what is told of it.
+/// The result for one attachment in a generation, and its report.
 pub(crate) struct Built {
-    /// None when it fails open and cannot run.
+    /// `None` when it fails open and cannot run.
     pub(crate) attached: Option<Attachment>,
     pub(crate) status: SlotStatus,
-    /// The digest and version that run in it; none: nothing does.
+    /// The digest and version that run in it; `None`: nothing does.
     pub(crate) running: Option<(Digest, Version)>,
-    /// Routes that it does not take, when it is a router.
+    /// Routes that it refuses, if it is a router.
     pub(crate) left_out: Vec<LeftOut>,
-    /// The candidate in its shadow, or why there is none; none: none is wanted.
+    /// The candidate in its shadow, or why there is none; `None`: there should be none.
     pub(crate) shadow: Option<Result<(Digest, Version), Refusal>>,
 }
 
-/// An artifact that may run in a slot, and what the filter is made of.
+/// An artifact that may run in a slot, and the parts to make the filter from.
 struct Proven {
     artifact: Artifact,
     verified: Verified,
     config: String,
     grant: String,
-    /// Of everything that makes the filter what it is.
+    /// Identifies everything that the filter is made from.
     key: String,
 }
 
@@ -370,23 +372,23 @@ impl Builder {
         }
     }
 
-    /// Builds every filter of a plan that was read from documents just now, with its attachment for a slot.
+    /// Builds every filter of a plan that was just read from documents; each attachment is a slot.
     pub(crate) fn build(
         &mut self,
         plans: &[impl Borrow<FilterPlan>],
         policies: &[Policy],
     ) -> Vec<Built> {
-        // No log is at hand beside a folder: what a key signed that is revoked from an index on is refused.
+        // A folder has no log: signatures of a key that is revoked from an index on are refused.
         let of =
             |plan| Wanted { slot: slot_of(plan), plan, refused: None, logged: &[], shadow: None };
         let wanted: Vec<Wanted<'_>> = plans.iter().map(|plan| of(plan.borrow())).collect();
         self.build_wanted(&wanted, Rules { policies, age: Duration::ZERO })
     }
 
-    /// Builds what is wanted. Whatever fails affects its own slot alone.
+    /// Builds the desired slots. A failure affects only its own slot.
     pub(crate) fn build_wanted(&mut self, wanted: &[Wanted<'_>], rules: Rules<'_>) -> Vec<Built> {
         let index = self.store.index();
-        // Routers first: whose routes they do not take guards nothing in particular any more.
+        // Routers first: a guard of a route that its router refuses no longer guards anything specific.
         let mut made: HashMap<usize, Built> = HashMap::new();
         let scopes: Vec<&[String]> =
             wanted.iter().filter_map(|one| one.plan.scope.as_deref()).collect();
@@ -425,7 +427,7 @@ impl Builder {
         built
     }
 
-    /// Puts the candidate of a slot into its shadow. One that cannot be made leaves the slot as it is.
+    /// Puts the candidate of a slot into its shadow. A failure leaves the slot as it is.
     fn shadow(
         &mut self,
         wanted: &Wanted<'_>,
@@ -436,8 +438,8 @@ impl Builder {
         let Some(candidate) = &wanted.shadow else { return };
         let Some(Attachment { occupant: Occupant::Running(_), shadow, .. }) = &mut built.attached
         else {
-            let why = "nothing runs in the slot that it could be compared with";
-            built.shadow = Some(Err(Refusal::new("shadow.alone", why, "repair that first")));
+            let why = "the slot runs no filter to compare it with";
+            built.shadow = Some(Err(Refusal::new("shadow.alone", why, "repair the slot first")));
             return;
         };
         built.shadow = Some(match self.candidate(wanted.slot, candidate, rules, index) {
@@ -472,7 +474,7 @@ impl Builder {
             };
             self.shadows.insert(slot.to_owned(), candidate);
         }
-        let gone = || Refusal::new("shadow.gone", "it is no longer there", "ask again");
+        let gone = || Refusal::new("shadow.gone", "the candidate no longer runs", "ask again");
         self.shadows.get(slot).ok_or_else(gone)
     }
 
@@ -496,11 +498,11 @@ impl Builder {
         };
         let (code, detail) = (refusal.code.clone(), refusal.to_string());
         let state = SlotState::Refused(refusal.clone());
-        // What ran before goes on, unless the policy in force now would not let it.
+        // What ran before keeps running, unless the current policy forbids it.
         let kept = self.good.get(wanted.slot).filter(|good| {
             let lines = bundle_lines(&good.proof.bundles);
             let pinned = &good.verified.digest;
-            // Staleness keeps new things out and stops nothing.
+            // Staleness prevents new activations and stops nothing.
             let rules = Rules { age: Duration::ZERO, ..rules };
             let signed = Signed {
                 manifest: &good.proof.manifest,
@@ -552,7 +554,7 @@ impl Builder {
         let state = Arc::clone(filter.state());
         let (name, signers) = (wanted.plan.filter.clone(), signers(&proven.verified));
         self.states.insert(wanted.slot.to_owned(), Kept { filter: name, signers, state });
-        // What it fetches before its first exchange (keys, say) is there when the exchange comes.
+        // What it fetches before its first exchange (such as keys) is available when the exchange comes.
         let ticking = filter.has(Hook::Tick).then(|| Arc::new(self.ticks.start(&filter)));
         let Proven { artifact, verified, key, .. } = proven;
         let logged = wanted.logged.to_vec();
@@ -561,7 +563,7 @@ impl Builder {
         Ok(Good { key, filter, proof, verified, left_out, _ticking: ticking })
     }
 
-    /// The filter of what may run. A router that does not take all of its routes is made of those that it takes.
+    /// Makes the filter. A router that refuses some of its routes is made with the routes that it accepts.
     fn make(
         &mut self,
         wanted: &Wanted<'_>,
@@ -586,7 +588,7 @@ impl Builder {
         Ok((filter, left_out))
     }
 
-    /// What may run in a slot, made as it would be for serving, and thrown away.
+    /// Makes a filter as for serving, and drops it.
     pub(crate) fn tried(
         &mut self,
         plan: &FilterPlan,
@@ -614,7 +616,7 @@ impl Builder {
             return Err(Refusal(SlotRefusal { code, rule: reason, set_by, remedy }));
         }
         let pinned: Digest = plan.digest.parse().map_err(|error| {
-            let rule = format!("the pin is no digest: {error}");
+            let rule = format!("the pin is not a digest: {error}");
             Refusal::new("pin.missing", rule, "pin it by version, or copy the digest whole")
         })?;
         let path = index.get(&pinned.to_string()).ok_or_else(|| {
@@ -624,11 +626,11 @@ impl Builder {
             Refusal::new(
                 "artifact.missing",
                 format!("no manifest in {folders} has the pinned digest {pinned}"),
-                "put the artifact there or pin another",
+                "store the artifact there, or pin another",
             )
         })?;
         let artifact = Artifact::read(path).map_err(|error| {
-            Refusal::new("artifact.unreadable", error, "put the artifact there again")
+            Refusal::new("artifact.unreadable", error, "store the artifact there again")
         })?;
         let lines = bundle_lines(&artifact.bundles);
         let signed =
@@ -647,7 +649,8 @@ impl Builder {
         Ok(Proven { artifact, verified, config, grant, key })
     }
 
-    /// Its machine code, once it was found to be granted all it imports and its manifest to say what it is.
+    /// Its machine code, after checking that all its imports are granted and that its manifest describes
+    /// it.
     fn compiled(&self, plan: &FilterPlan, proven: &Proven) -> Result<Compiled, Refusal> {
         let grant = granted(proven)?;
         let compiled = self.compile(&proven.artifact, |inspection| {
@@ -694,7 +697,8 @@ impl Builder {
         })
     }
 
-    /// What `allowed` refuses is not compiled: that may take a minute, and what is missing is known before.
+    /// What `allowed` refuses is not compiled: compiling may take a minute, and missing grants are known
+    /// before.
     fn compile(
         &self,
         artifact: &Artifact,
@@ -710,7 +714,7 @@ impl Builder {
         let compiled = self.engine.compile(&artifact.component, self.cache.as_deref())?;
         let mut code = self.code.0.lock().unwrap_or_else(PoisonError::into_inner);
         if code.len() >= CODE_MAX {
-            // Which goes does not matter: the cache on disk still has it.
+            // Any may be dropped: the cache on disk still has it.
             let some = code.keys().next().cloned();
             some.and_then(|key| code.remove(&key));
         }

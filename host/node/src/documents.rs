@@ -8,12 +8,12 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tamis_resources::{Document, Parsed, Problem};
 
-/// Where documents come from.
+/// The places of documents.
 #[derive(Debug, Clone)]
 pub struct Source {
     /// Paths named in documents are relative to it.
     pub root: PathBuf,
-    /// Folders (all `*.yaml` and `*.yml` in them, hidden ones left out) and single files.
+    /// Folders (all `*.yaml` and `*.yml` in them, except hidden ones) and single files.
     pub paths: Vec<PathBuf>,
     inputs: Arc<Mutex<Inputs>>,
 }
@@ -25,16 +25,16 @@ struct Inputs {
     now: BTreeSet<PathBuf>,
 }
 
-/// What was read.
+/// The result of reading.
 #[derive(Debug, Default)]
 pub struct Documents {
     /// Those that parse.
     pub documents: Vec<Document>,
-    /// What is wrong with the others.
+    /// The problems of the others.
     pub problems: Vec<Problem>,
     /// Files and folders that could not be read.
     pub unreadable: Vec<Unreadable>,
-    /// What stands in for documents that cannot be used, where no good form of them is known.
+    /// Replacements for documents that cannot be used, to be used where no valid version is known.
     pub stubs: Vec<Document>,
     /// Files with a part that could not be read at all.
     pub lost: Vec<String>,
@@ -55,9 +55,9 @@ impl std::fmt::Display for Unreadable {
     }
 }
 
-/// A longer document is none that a person wrote.
+/// Largest file in bytes; nobody writes a larger one by hand.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
-/// Folders in folders.
+/// Depth to which folders are read.
 const MAX_DEPTH: usize = 8;
 
 impl Source {
@@ -99,7 +99,7 @@ impl Source {
     /// Reads everything; a file that cannot be read or parsed never blocks another.
     ///
     /// # Errors
-    /// When the root is no folder.
+    /// The root is not a folder.
     pub fn read(&self) -> Result<Documents, NodeError> {
         if let Err(source) = std::fs::read_dir(&self.root) {
             return Err(NodeError::Read { path: self.root.clone(), source });
@@ -148,7 +148,7 @@ impl Source {
         octets(&path, MAX_BYTES).map_err(|why| format!("{}: {why}", path.display()))
     }
 
-    /// The path a document means.
+    /// The path that a name in a document stands for.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         let path = self.root.join(name);
         self.inputs().now.insert(plain(&path));
@@ -180,22 +180,23 @@ fn text(file: &Path) -> Result<String, String> {
         .map_err(|error| format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
 }
 
-/// Reads a file of at most `limit` bytes. What is no file (a pipe, say) could keep a reader waiting for ever.
+/// Reads a file of at most `limit` bytes. Anything other than a file (such as a pipe) could keep a reader
+/// waiting for ever.
 pub(crate) fn octets(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
     let said = |error: std::io::Error| error.to_string();
     if !std::fs::metadata(path).map_err(said)?.is_file() {
-        return Err("this is no file".to_owned());
+        return Err("this is not a file".to_owned());
     }
     let mut octets = Vec::new();
     let file = std::fs::File::open(path).map_err(said)?;
     file.take(limit.saturating_add(1)).read_to_end(&mut octets).map_err(said)?;
     if octets.len() as u64 > limit {
-        return Err(format!("longer than {limit} bytes, which are read at most; split it"));
+        return Err(format!("longer than {limit} bytes, the most that is read; split it"));
     }
     Ok(octets)
 }
 
-/// What a walk through folders came upon.
+/// The result of walking through folders.
 #[derive(Default)]
 struct Found {
     files: Vec<PathBuf>,

@@ -2,23 +2,23 @@
 
 use std::path::PathBuf;
 
-/// Why a node cannot start. A running one never ends over a document: it reports and goes on.
+/// Why a node cannot start. A running one never ends because of a document: it reports and continues.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
-    /// The documents say nothing of this proxy.
-    #[error("no document plans `{node}`: {why}")]
+    /// The documents do not declare this proxy.
+    #[error("no document declares `{node}`: {why}")]
     NoPlan {
         /// Its name.
         node: String,
         /// What is missing.
         why: String,
     },
-    /// A part of the documents cannot be read, and nobody knows what was in it.
-    #[error("`{node}` does not start: {} cannot be read, and what they guard is not known; mend or remove them ({why})", files.join(", "))]
+    /// A part of the documents cannot be read, and its content is unknown.
+    #[error("`{node}` does not start: {} cannot be read, so it is unknown what they guard; correct or remove them ({why})", files.join(", "))]
     Unready {
         /// Its name.
         node: String,
-        /// What cannot be read.
+        /// The files that cannot be read.
         files: Vec<String>,
         /// What is wrong with it.
         why: String,
@@ -28,7 +28,7 @@ pub enum NodeError {
     Read {
         /// Which.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The state folder cannot be used.
@@ -36,18 +36,18 @@ pub enum NodeError {
     State {
         /// Which file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// The root of policy metadata is none, or what was kept does not follow from it.
+    /// The root of policy metadata is invalid, or the stored state does not follow from it.
     #[error("the policy metadata cannot be opened")]
     Policy(#[from] tamis_tuf::Error),
     /// The folder for compiled code cannot be used.
-    #[error("{path} cannot keep compiled code; name a folder that can be written", path = path.display())]
+    #[error("compiled code cannot be stored in {path}; name a writable folder", path = path.display())]
     Cache {
         /// Which.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The engine cannot run here.

@@ -1,4 +1,5 @@
-//! What a proxy would refuse, found without one: the same verifier, compiler and `validate`, and nothing that serves.
+//! Finds what a proxy would refuse, without running one: the same verifier, compiler and `validate`, but
+//! nothing that serves.
 
 use crate::build::{Builder, Faulty};
 use crate::fetch::Fetcher;
@@ -14,7 +15,7 @@ use tamis_observe::Metrics;
 use tamis_resources::plan::{FilterPlan, NodePlan};
 use tamis_resources::{Document, NodeName, Problem, fold};
 
-/// What a filter exports while it is looked at goes nowhere.
+/// Discards what a filter exports while it is examined.
 struct Nowhere;
 
 impl Exporter for Nowhere {
@@ -25,17 +26,17 @@ impl Exporter for Nowhere {
 /// Something that a proxy would refuse or could not use.
 #[derive(Debug, Clone)]
 pub enum Finding {
-    /// It has its place in a document.
+    /// With a place in a document.
     Problem(Box<Problem>),
-    /// It has none: a certificate, a file, a trust policy.
+    /// Without one: a certificate, a file, a trust policy.
     Note(String),
 }
 
-/// Looks at plans as proxies do that are to run them.
+/// Examines plans as the proxies that run them do.
 pub struct Examiner {
     builder: Builder,
     source: Source,
-    /// What was looked at already: other proxies have the same.
+    /// What was examined already: other proxies have the same.
     seen: HashSet<String>,
 }
 
@@ -43,7 +44,7 @@ impl Examiner {
     /// For documents of a source, with the artifacts of a store.
     ///
     /// # Errors
-    /// When no thread can be started.
+    /// No thread can be started.
     pub fn new(shared: &Shared, source: Source, store: Store) -> Result<Self, NodeError> {
         let builder = Builder::new(
             shared.engine.clone(),
@@ -59,9 +60,9 @@ impl Examiner {
         Ok(Self { builder, source, seen: HashSet::new() })
     }
 
-    /// What the proxy of that name would refuse of these documents, beyond what folding them says: filters that are not
-    /// there, not signed, not granted, of another world or that refuse their configuration, routes that a router does not
-    /// take, certificates that cannot be used.
+    /// What the proxy of that name would refuse of these documents, beyond problems found when combining
+    /// them: filters that are missing, not signed, not granted, of another world or that refuse their
+    /// configuration; routes that a router refuses; certificates that cannot be used.
     pub fn look(&mut self, documents: &[Document], node: &NodeName) -> Vec<Finding> {
         let source = self.source.clone();
         let folded = fold(documents, node, &|file| source.file(file));
@@ -70,7 +71,7 @@ impl Examiner {
         let policies = policies(&plan, &mut notes);
         let mut findings = Vec::new();
         for filter in &plan.filters {
-            // What documents do not let run was told when they were folded.
+            // What documents do not allow to run was reported when they were combined.
             if filter.refused.is_some() || !self.seen.insert(stamp(filter, &plan)) {
                 continue;
             }
@@ -103,7 +104,7 @@ fn stamp(filter: &FilterPlan, plan: &NodePlan) -> String {
     )
 }
 
-/// The refusal of a filter, at its attachment: where its configuration is at fault, at each fault.
+/// The refusal of a filter, at its attachment: if its configuration is at fault, at each fault.
 fn at_its_place(
     documents: &[Document],
     filter: &FilterPlan,

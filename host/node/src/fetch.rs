@@ -1,4 +1,4 @@
-//! Requests of filters (`http-client`): one connection each, bounded by what the grant allowed.
+//! HTTP requests of filters (`http-client`): one connection each, limited by the grant.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -12,7 +12,7 @@ use tamis_transport::{Address, ClientTls, Expectation, ResponseGate, ResponseLim
 #[derive(Debug, Default)]
 pub(crate) struct Fetcher;
 
-/// Where systems keep the public authorities, the first that exists.
+/// Where systems store the public authorities; the first that exists is used.
 const AUTHORITIES: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -41,7 +41,7 @@ async fn send(request: Outgoing) -> Result<Incoming, FetchFailure> {
     let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
     let tls = secure.then(|| authorities(&host)).transpose()?;
     let stream = dial(&host, port, tls.as_ref(), request.timeout).await?;
-    // What answers is as much a stranger as any upstream.
+    // The server is as untrusted as any upstream.
     let gate = ResponseGate::new(stream, ResponseLimits::default());
     let head = request.method.eq_ignore_ascii_case("HEAD");
     gate.control().expect(if head { Expectation::Head } else { Expectation::Content });
@@ -81,7 +81,7 @@ async fn send(request: Outgoing) -> Result<Incoming, FetchFailure> {
     })
 }
 
-/// The first address that answers.
+/// A connection to the first address that accepts one.
 async fn dial(
     host: &str,
     port: u16,

@@ -1,8 +1,8 @@
-//! A proxy that asks a director what it is to run: one stream, a folder it starts from, and nothing believed.
+//! A proxy that follows a director: one stream, a folder that it starts from, and no trust in either.
 //!
-//! What the director says is a plan in parts. Each slot comes with what proves it: the author's signatures over the
-//! manifest, the director's over the assignment. Both are checked here, again at every start; components come by digest from
-//! anywhere. Without the director the proxy goes on with what it has.
+//! The director sends a plan in parts. Each slot comes with its proofs: the author's signatures over the
+//! manifest, the director's over the assignment. Both are checked here, and again at every start;
+//! components are fetched by digest. Without the director the proxy continues with what it has.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -30,7 +30,7 @@ use state::StateFolder;
 /// How a proxy follows a director.
 #[derive(Debug, Clone)]
 pub struct Follow {
-    /// Where it is, `HOST:PORT`. Several with commas between, of one control plane, are asked in turn.
+    /// Its address, `HOST:PORT`. Several of one control plane, separated by commas, are tried in turn.
     pub director: String,
     /// The proxy's own certificate: a PEM file, leaf first.
     pub certificate: PathBuf,
@@ -38,29 +38,30 @@ pub struct Follow {
     pub key: PathBuf,
     /// The authority of the director's certificate: a PEM file.
     pub ca: PathBuf,
-    /// The SPIFFE id the director has to have; none: its certificate has to be valid for the host.
+    /// The SPIFFE id that the director must have; `None`: its certificate must be valid for the host.
     pub identity: Option<String>,
-    /// The folder the proxy starts from when nobody answers.
+    /// The folder from which the proxy starts when no director responds.
     pub state: PathBuf,
-    /// Whose assignments count.
+    /// The keys that must have signed assignments.
     pub keys: DirectorKeys,
-    /// The root that policy metadata is believed from on: the policies of the director's documents do not count then. None:
-    /// they do.
+    /// The root from which policy metadata is trusted: the policies of the director's documents are then
+    /// ignored. `None`: they count.
     pub policy_root: Option<Vec<u8>>,
     /// How often it reports; 10 seconds.
     pub report_every: Duration,
-    /// The release it says it is of.
+    /// The release that it reports.
     pub release: String,
 }
 
-/// A proxy that follows a director. Dropping it ends the stream; the proxy goes on until it is shut down.
+/// A proxy that follows a director. Dropping it ends the stream; the proxy keeps running until it is shut
+/// down.
 pub struct Following {
     node: Arc<Node>,
     stop: watch::Sender<bool>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
-/// A proxy that runs, and what it began with.
+/// A running proxy, and its first reload.
 type Begun = Result<(Arc<Node>, Reload), NodeError>;
 
 /// The proxy, once there is one.
@@ -88,14 +89,14 @@ impl Started {
 }
 
 impl Following {
-    /// Starts from the state folder at once, or else as soon as the director has said what to run. `told` hears of every
-    /// change after the first.
+    /// Starts from the state folder at once, or else as soon as the director has sent a plan. `told`
+    /// receives the result of every later change.
     ///
-    /// The store and the documents of `options` are not used; the root of its source is what paths of certificates are
-    /// relative to.
+    /// The store and the documents of `options` are not used; paths of certificates are relative to the
+    /// root of its source.
     ///
     /// # Errors
-    /// When the state folder cannot be used, or what is wanted first cannot be served.
+    /// The state folder cannot be used, or the first plan cannot be served.
     pub fn start(
         shared: &Shared,
         mut options: NodeOptions,
@@ -107,7 +108,7 @@ impl Following {
         options.source.paths.clear();
         let followed = Arc::new(Followed::open(options.name.clone(), &follow, state)?);
         let node = match followed.assembled() {
-            // What cannot be served from the folder may be served with what the director says now.
+            // A plan that cannot be served from the folder may be replaced by the director's current one.
             None => None,
             Some(_) => {
                 let (node, reload) =
@@ -148,7 +149,7 @@ impl Drop for Following {
     fn drop(&mut self) {
         let _ = self.stop.send(true);
         if let Some(thread) = self.thread.take() {
-            // What it had to say is in the log.
+            // Its messages are in the log.
             let _ = thread.join();
         }
     }

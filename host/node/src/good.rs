@@ -1,8 +1,8 @@
-//! The last good form of every document, and since when each is in force. It outlives the process.
+//! The last good version of every document, and since when each is in force. It outlives the process.
 //!
-//! What a folder says and what a proxy serves are two things while a part of the folder cannot be read: what was in that
-//! part stays as it was, also over a restart. Where nobody knows what was in it, the proxy does not start: it might have
-//! guarded something.
+//! While a part of a folder cannot be read, the documents in that part stay in force as they were, also
+//! over a restart. If its previous content is unknown, the proxy does not start: it might have contained a
+//! guard.
 
 use crate::documents::{Documents, octets};
 use serde::{Deserialize, Serialize};
@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 use tamis_resources::{Document, NEW, NodeName, ResourceStatus};
 use tamis_trust::Digest;
 
-/// The most bytes of the file that is read.
+/// Largest file in bytes that is read.
 const MAX_BYTES: u64 = 256 * 1024 * 1024;
-/// Changed since it came in force, in the file it came from.
+/// Changed since it came into force, in the same file.
 const CHANGED: u64 = 1;
 /// Changed, and in another file.
 const MOVED: u64 = 2;
@@ -24,12 +24,12 @@ const MOVED: u64 = 2;
 /// Kind and `namespace/name`.
 type Id = (String, String);
 
-/// The last good form of the documents of a folder.
+/// The last good version of the documents of a folder.
 pub(crate) struct Good {
-    /// Where it outlives the process; none: nowhere.
+    /// The file that outlives the process; `None`: nothing is stored.
     file: Option<PathBuf>,
     documents: BTreeMap<String, Vec<Document>>,
-    /// What each document in force says, and its file.
+    /// The content and the file of each document in force.
     held: BTreeMap<Id, Held>,
     written: Option<Digest>,
 }
@@ -40,18 +40,18 @@ struct Held {
     digest: String,
 }
 
-/// How it is on disk.
+/// The form on disk.
 #[derive(Default, Serialize, Deserialize)]
 struct Kept {
-    /// Documents by file: the line they begin on, and their text.
+    /// Documents by file: the line on which each begins, and its text.
     files: BTreeMap<String, Vec<(usize, String)>>,
     /// Kind, `namespace/name`, and what is in force of it.
     held: Vec<(String, String, Held)>,
 }
 
 impl Good {
-    /// What was good when the proxy of that name ended, if it kept it below `root`. A file that others may have written is
-    /// not believed; the second value says so.
+    /// The last good documents when the proxy of that name ended, if it stored them below `root`. A file
+    /// that others may have written is not trusted; the second value reports it.
     pub(crate) fn open(root: &Path, node: &NodeName) -> (Self, Option<String>) {
         let name = node.to_string().replace([':', '/'], "-");
         let file = root.join(".tamis").join("last-good").join(format!("{name}.json"));
@@ -95,7 +95,7 @@ impl Good {
         let mut broken: BTreeSet<&str> =
             problems.iter().map(|it| it.place.source.as_str()).collect();
         broken.extend(unreadable.iter().map(|one| one.path.as_str()));
-        // What lies in a folder that cannot be read is as good as broken.
+        // Files in a folder that cannot be read count as broken.
         let within = |file: &str, one: &str| Path::new(file).starts_with(one);
         let known = |one: &str| self.documents.keys().any(|file| within(file, one));
         let unreadable_now = unreadable.iter().map(|one| one.path.as_str());
@@ -111,13 +111,13 @@ impl Good {
         }
         let mut there: BTreeSet<Id> = documents.iter().map(id).collect();
         for (file, good) in &self.documents {
-            // What is gone may be what is in the part that cannot be read.
+            // A missing document may be in the part that cannot be read.
             if unknown.is_empty() && !broken.iter().any(|one| within(file, one)) {
                 continue;
             }
             for document in good.iter().filter(|one| !there.contains(&id(one))) {
                 notes.push(format!(
-                    "{file}: {} {} stays as it was",
+                    "{file}: {} {} stays in its previous version",
                     document.kind(),
                     document.key()
                 ));
@@ -142,7 +142,7 @@ impl Good {
         }
     }
 
-    /// Takes documents for good, and those of them that are accepted for being in force.
+    /// Records documents as good, and the accepted ones as in force.
     pub(crate) fn keep(
         &mut self,
         documents: &[Document],
@@ -164,14 +164,14 @@ impl Good {
         self.held.retain(|id, _| counts.contains_key(id));
         for document in documents.iter().filter(|one| !one.is_stub()) {
             let id = id(document);
-            // Of several with one name, and of what is refused, what was in force before is remembered.
+            // For several with one name, and for refused ones, what was in force before is kept.
             if counts.get(&id) == Some(&1) && !refused.contains(&id) {
                 let held = Held { source: document.source.clone(), digest: says(document) };
                 self.held.insert(id, held);
             }
         }
         if let Err(error) = self.write() {
-            notes.push(format!("the last good documents cannot be kept for a restart: {error}"));
+            notes.push(format!("the last good documents cannot be stored for a restart: {error}"));
         }
     }
 
@@ -212,7 +212,7 @@ fn says(document: &Document) -> String {
     Digest::of(document.text().trim().as_bytes()).hex()
 }
 
-/// Documents from their texts, on the lines they were on.
+/// Documents from their texts, on their original lines.
 fn restored(file: String, texts: Vec<(usize, String)>) -> (String, Vec<Document>) {
     let documents = texts.into_iter().flat_map(|(line, text)| {
         let before = "\n".repeat(line.saturating_sub(1).min(1_000_000));
@@ -226,7 +226,7 @@ fn read(file: &Path) -> Result<Kept, String> {
     serde_json::from_slice(&octets(file, MAX_BYTES)?).map_err(|error| error.to_string())
 }
 
-/// Whether a file and its folder are this user's alone to write, and the file his alone to read.
+/// Checks that only this user may write a file and its folder, and read the file.
 fn own(file: &Path) -> Result<(), String> {
     let said = |error: io::Error| error.to_string();
     let me = fs::metadata("/proc/self").map_err(said)?.uid();
@@ -247,7 +247,8 @@ fn own(file: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Beside, then renamed: a crash leaves the old file or the new one. For this user alone.
+/// Writes to a temporary file and renames it: a crash leaves the old file or the new one. Readable by this
+/// user only.
 fn private(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = file.parent().unwrap_or_else(|| Path::new("."));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;

@@ -1,9 +1,9 @@
-//! Where generations come from: follow the documents, verify, build, self-test, stage.
+//! Makes generations: follows the documents, verifies, builds, self-tests, stages.
 //!
-//! A [`Node`] is one proxy with its documents. It reads them, folds them to the plan of its name, and builds a
-//! generation from it off the workers: every pinned artifact is verified, compiled, checked against its grant,
-//! configured and self-tested before a single exchange meets it. What fails is reported in its slot with the rule it
-//! broke, and what ran there before goes on; other slots are not held up.
+//! A [`Node`] is one proxy with its documents. It reads them, computes the plan for its name, and builds a
+//! generation from it outside the workers: every pinned artifact is verified, compiled, checked against its
+//! grant, configured and self-tested before it handles an exchange. A failure is reported in its slot with
+//! the broken rule, and what ran there before keeps running; other slots are not affected.
 
 mod build;
 mod certificates;

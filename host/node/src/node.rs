@@ -25,7 +25,7 @@ use tamis_resources::{Document, LeftOut, NodeName, Problem, fold};
 use tamis_sync::SHADOW;
 use tamis_trust::{Digest, Policy};
 
-/// What a process shares between its nodes.
+/// Resources that the nodes of a process share.
 #[derive(Clone)]
 pub struct Shared {
     pub(crate) engine: Engine,
@@ -37,7 +37,7 @@ impl Shared {
     /// An engine, with compiled code cached if folders for it are given.
     ///
     /// # Errors
-    /// When the engine cannot run here or the cache cannot be opened.
+    /// The engine cannot run here, or the cache cannot be opened.
     pub fn new(cache: Option<CacheFolders<'_>>) -> Result<Self, NodeError> {
         let open = |folders: CacheFolders<'_>| {
             let path = folders.code.to_owned();
@@ -48,22 +48,22 @@ impl Shared {
     }
 }
 
-/// How a node is run.
+/// The options of a node.
 pub struct NodeOptions {
-    /// Which proxy it is.
+    /// The name of the proxy.
     pub name: NodeName,
-    /// Where its documents are.
+    /// Its documents.
     pub source: Source,
-    /// Where its artifacts are.
+    /// Its artifacts.
     pub store: Store,
-    /// What filters may open by name, where their grant says so.
+    /// Secrets that filters may open by name, if their grant allows it.
     pub secrets: Secrets,
-    /// How its proxy is run; its admin address comes from the documents when none is given.
+    /// Options of its proxy; its admin address comes from the documents unless one is given.
     pub proxy: ProxyOptions,
 }
 
 impl NodeOptions {
-    /// The same options once more.
+    /// A copy of the options.
     pub(crate) fn again(&self) -> Self {
         Self {
             name: self.name.clone(),
@@ -75,39 +75,39 @@ impl NodeOptions {
     }
 }
 
-/// The code of what is wrong with a proxy beside its documents: files, sockets, certificates.
+/// The code of a proxy's problems outside its documents: files, sockets, certificates.
 pub(crate) const NODE_PROBLEM: &str = "node.problem";
 
-/// What a reload came to.
+/// The result of a reload.
 #[derive(Debug, Clone)]
 pub struct Reload {
     /// Name of the node.
     pub node: String,
     /// Generation in use now.
     pub generation: u64,
-    /// Whether it is another than before.
+    /// Whether it differs from the previous one.
     pub changed: bool,
-    /// What is wrong with documents.
+    /// Problems of documents.
     pub problems: Vec<Problem>,
-    /// What is wrong elsewhere: files, sockets, certificates.
+    /// Problems elsewhere: files, sockets, certificates.
     pub notes: Vec<String>,
     /// What every slot runs.
     pub slots: Vec<SlotStatus>,
-    /// Certificates that took another's place, each in a line with when it expires.
+    /// Renewed certificates, each on a line with its expiry.
     pub renewed: Vec<String>,
 }
 
-/// One proxy with its documents, or with what a director wants of it.
+/// One proxy with its documents, or with the plan of a director.
 pub struct Node {
     name: NodeName,
     source: Source,
-    /// What the director wants; none: documents say it.
+    /// The director's plan; `None`: the plan comes from documents.
     followed: Option<Arc<Followed>>,
     proxy: Proxy,
     staging: Mutex<Staging>,
 }
 
-/// What reloads work on, one at a time.
+/// The data of reloads, one at a time.
 struct Staging {
     builder: Builder,
     sockets: Sockets,
@@ -117,7 +117,7 @@ struct Staging {
     revision: String,
 }
 
-/// Filters' own records and spans go where access records go.
+/// Writes filters' own records and spans to the access log.
 struct Records(Recorder);
 
 impl Exporter for Records {
@@ -136,7 +136,7 @@ impl Exporter for Records {
     }
 }
 
-/// What a pass over the documents gave.
+/// The result of a pass over the documents.
 struct Staged {
     generation: Option<Generation>,
     problems: Vec<Problem>,
@@ -146,7 +146,7 @@ struct Staged {
     /// See [`Reload::renewed`].
     renewed: Vec<String>,
     certificates: Vec<CertificateStatus>,
-    /// Secrets of configurations: nothing that is shown quotes them.
+    /// Secrets of configurations, which are removed from everything shown.
     secrets: Vec<String>,
 }
 
@@ -164,7 +164,7 @@ impl Staged {
         }
     }
 
-    /// Takes the secrets of configurations out of all that is shown.
+    /// Removes the secrets of configurations from everything shown.
     fn redacted(mut self) -> Self {
         let Self { problems, notes, slots, secrets, .. } = &mut self;
         let mut texts: Vec<&mut String> = notes.iter_mut().collect();
@@ -211,14 +211,14 @@ fn now_runs(built: &[Built]) -> Vec<NowRuns> {
     all
 }
 
-/// The trust policies of a plan; one that is wrong trusts nobody about what it speaks of.
+/// The trust policies of a plan; an invalid one is replaced by a policy that trusts no key for its filters.
 pub(crate) fn policies(plan: &NodePlan, notes: &mut Vec<String>) -> Vec<Policy> {
     let mut policies = Vec::new();
     for policy in &plan.trust {
         match Policy::from_json(policy.to_string().as_bytes()) {
             Ok(policy) => policies.push(policy),
             Err(error) => {
-                notes.push(format!("trust policy: {error}; it trusts nobody"));
+                notes.push(format!("trust policy: {error}; until it is corrected, no key is trusted for its filters"));
                 let name = policy.get("name").and_then(|name| name.as_str()).unwrap_or_default();
                 let patterns = policy.get("namespaces").cloned().unwrap_or_default();
                 let patterns: Vec<String> = serde_json::from_value(patterns).unwrap_or_default();
@@ -233,15 +233,15 @@ impl Node {
     /// Reads the documents and serves them.
     ///
     /// # Errors
-    /// When the documents plan no such proxy, or its sockets cannot be had.
+    /// The documents do not declare such a proxy, or its sockets cannot be opened.
     pub fn start(shared: &Shared, options: NodeOptions) -> Result<(Self, Reload), NodeError> {
         Self::start_with(shared, options, None)
     }
 
-    /// Serves what a director wants, which `followed` has by now.
+    /// Serves the director's plan, which `followed` has by now.
     ///
     /// # Errors
-    /// When it makes no plan, or its sockets cannot be had.
+    /// The parts form no plan, or its sockets cannot be opened.
     pub(crate) fn start_with(
         shared: &Shared,
         options: NodeOptions,
@@ -298,9 +298,10 @@ impl Node {
         let (mut staged, mut changed) = (staged.redacted(), false);
         match staged.generation.take() {
             None => {
-                staged
-                    .notes
-                    .push("the documents plan this proxy no more; it goes on as it was".to_owned());
+                staged.notes.push(
+                    "no document declares this proxy any more; it keeps its last configuration"
+                        .to_owned(),
+                );
             }
             Some(generation) if generation.number == before.0 => {}
             Some(generation) => match self.proxy.swap(generation) {
@@ -315,7 +316,7 @@ impl Node {
         self.report(staged, changed)
     }
 
-    /// Whether a file of a certificate is another than when it was looked at last.
+    /// Whether a file of a certificate has changed since the last check.
     pub(crate) fn certificates_changed(&self) -> bool {
         self.staging.lock().unwrap_or_else(PoisonError::into_inner).sockets.changed()
     }
@@ -351,13 +352,13 @@ impl Node {
         &self.name
     }
 
-    /// Folders to follow for changes.
+    /// Folders to watch for changes.
     pub fn folders(&self) -> Vec<PathBuf> {
         let staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
         let mut folders: Vec<PathBuf> =
             self.source.paths.iter().chain(staging.builder.store.folders()).cloned().collect();
         folders.retain(|path| path.exists());
-        // Watching a folder covers what is in it.
+        // Watching a folder covers its content.
         let all = folders.clone();
         folders.retain(|path| !all.iter().any(|other| path != other && path.starts_with(other)));
         folders.dedup();
@@ -371,7 +372,7 @@ impl Node {
         move |path| source.concerns(path) || store.iter().any(|folder| path.starts_with(folder))
     }
 
-    /// Finishes what is under way and stops.
+    /// Finishes what is in progress and stops.
     pub fn shutdown(self, deadline: Duration) {
         self.proxy.shutdown(deadline);
     }
@@ -393,7 +394,7 @@ impl Staging {
     fn stage_followed(&mut self, source: &Source, followed: &Followed) -> Staged {
         let mut notes = Vec::new();
         let Some(assembled) = followed.assembled() else {
-            notes.push("the director has not said what this proxy is to run".to_owned());
+            notes.push("the director has not sent a plan for this proxy yet".to_owned());
             return Staged::nothing(Vec::new(), notes);
         };
         let policies = followed.policies(&assembled.plan, &mut notes);
@@ -441,7 +442,7 @@ impl Staging {
         self.sockets.begin(plan.identity.as_deref());
         let mut listeners = self.sockets.listeners(source, &plan.listeners, &mut notes);
         let services = self.sockets.services(source, &plan.services, &mut notes);
-        // Indices of the plan's filters to those of the generation: some may have been left out.
+        // Maps indices of the plan's filters to those of the generation: some may have been left out.
         let (mut filters, mut places, mut slots) = (Vec::new(), Vec::new(), Vec::new());
         for Built { attached, mut status, left_out, .. } in built {
             if !left_out.is_empty() && status.detail.is_none() {
@@ -487,7 +488,7 @@ impl Staging {
         }
     }
 
-    /// Hash of everything a generation is made of.
+    /// Hash of everything that a generation is made of.
     fn revision(
         &self,
         plan: &NodePlan,
@@ -503,19 +504,19 @@ impl Staging {
     }
 }
 
-/// The problem of a route that a router does not take, at its place in the route's document.
+/// The problem of a route that a router refuses, at its place in the route's document.
 pub(crate) fn refused_route(documents: &[Document], left_out: &LeftOut) -> Option<Problem> {
     let of = |one: &&Document| one.kind() == left_out.kind && one.key() == left_out.route;
     let document = documents.iter().find(of)?;
-    let message = format!("the router does not take this: {}", left_out.message);
+    let message = format!("the router refuses this: {}", left_out.message);
     let mut problem = document.problem("route.refused", &left_out.pointer, message);
     let share =
         if left_out.whole { "all requests for its hosts" } else { "the requests it matches" };
-    problem.help = Some(format!("until it is mended, {share} are answered with 500"));
+    problem.help = Some(format!("until it is corrected, {share} get 500"));
     Some(problem)
 }
 
-/// What a router left out, in one line.
+/// What a router left out, on one line.
 fn told(left_out: &[LeftOut]) -> String {
     let lines: Vec<String> = left_out
         .iter()
@@ -526,7 +527,7 @@ fn told(left_out: &[LeftOut]) -> String {
     lines.join("; ")
 }
 
-/// Why there is no plan, in one line.
+/// Why there is no plan, on one line.
 fn why(problems: &[Problem], notes: &[String]) -> String {
     let mut lines: Vec<String> = problems
         .iter()

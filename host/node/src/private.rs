@@ -1,7 +1,8 @@
-//! Files and folders that hold secrets: configurations with keys in them, requests with tokens in them.
+//! Files and folders with secrets: configurations with keys, requests with tokens.
 //!
-//! They are made for their owner alone, whatever the umask is. What is there already and can be read by others is narrowed
-//! when it is ours, and refused when it is somebody else's: whoever owns a folder can put anything there.
+//! They are created readable by their owner only, whatever the umask. An existing one that others can read
+//! is closed to them if it is ours, and refused if it belongs to somebody else: the owner of a folder can
+//! put anything there.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
@@ -10,38 +11,39 @@ use std::os::unix::fs::{
 };
 use std::path::Path;
 
-/// Folders in folders that are narrowed.
+/// Depth to which folders are closed to others.
 const DEPTH_MAX: usize = 8;
 
-/// Makes a folder, and those above it, for their owner alone; one that is there is narrowed.
+/// Creates a folder, and missing parents, for its owner only; an existing one is closed to others.
 ///
 /// # Errors
-/// When it cannot be made, is somebody else's, or is a link to elsewhere.
+/// It cannot be created, belongs to another user, or is a symbolic link.
 pub fn folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     let about = fs::symlink_metadata(path)?;
     if about.file_type().is_symlink() {
-        // Where it leads to is the owner's choice, and is what has to be theirs.
+        // The user chooses where a link points to, and that folder must belong to the user.
         return owned(path, &fs::metadata(path)?).and_then(|()| set(path, 0o700));
     }
     owned(path, &about)?;
     set(path, 0o700)
 }
 
-/// Opens a file for its owner alone, with nothing in it; one that is there is narrowed before anything is written.
+/// Opens a file for its owner only, and empties it; an existing one is closed to others before anything is
+/// written.
 ///
 /// # Errors
-/// What the system says.
+/// The system's error.
 pub fn file(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.set_permissions(Permissions::from_mode(0o600))?;
     Ok(file)
 }
 
-/// Takes the rights of others from everything in a folder; links are left alone.
+/// Closes everything in a folder to others; symbolic links are skipped.
 ///
 /// # Errors
-/// When something there is somebody else's.
+/// Something there belongs to another user.
 pub fn narrow(path: &Path) -> io::Result<()> {
     narrow_to(path, DEPTH_MAX)
 }
@@ -51,7 +53,7 @@ fn narrow_to(path: &Path, depth: usize) -> io::Result<()> {
         let path = entry?.path();
         let about = match fs::symlink_metadata(&path) {
             Ok(about) => about,
-            // Renamed or removed since.
+            // Renamed or removed meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
@@ -78,7 +80,7 @@ fn set(path: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
-/// Refuses what belongs to another user than this process runs as.
+/// Refuses what belongs to another user than that of this process.
 fn owned(path: &Path, about: &fs::Metadata) -> io::Result<()> {
     // The owner of a process's folder is its effective user (proc(5)).
     let own = fs::metadata("/proc/self").map(|process| process.uid());

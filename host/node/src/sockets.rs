@@ -1,4 +1,5 @@
-//! Addresses and certificates of a plan become sockets' settings; what cannot be read keeps its last good form.
+//! From addresses and certificates of a plan to settings of sockets; for files that cannot be read the last
+//! good version is used.
 
 use crate::documents::Source;
 use std::borrow::Borrow;
@@ -20,7 +21,7 @@ use tamis_transport::{
 };
 use tamis_upstream::{EndpointConfig, Policy, Protocol, ServiceConfig, Target};
 
-/// The rules of a listener as the proxy has them.
+/// The rules of a listener in the proxy's form.
 fn rules(plan: &ListenerRulesPlan) -> ListenerRules {
     let ambiguous = |plan: AmbiguousPaths| match plan {
         AmbiguousPaths::Refuse => Ambiguous::Refuse,
@@ -48,16 +49,16 @@ fn rules(plan: &ListenerRulesPlan) -> ListenerRules {
     }
 }
 
-/// Certificates in use, by listener and by what they were made of.
+/// Certificates in use, by listener and by the files they were read from.
 #[derive(Default)]
 pub(crate) struct Sockets {
-    /// SPIFFE id of the proxy: whom its certificates inside the mesh stand for.
+    /// SPIFFE id of the proxy, which its certificates inside the mesh must have.
     identity: Option<String>,
     servers: HashMap<String, Used<ServerTls>>,
     clients: HashMap<String, Used<ClientTls>>,
-    /// Every file that was looked at, and how it was then.
+    /// Every checked file, and its state at that time.
     looked: BTreeMap<PathBuf, String>,
-    /// Certificates that took another's place, each in a line.
+    /// Renewed certificates, one per line.
     renewed: Vec<String>,
 }
 
@@ -70,19 +71,19 @@ struct Used<T> {
 }
 
 impl Sockets {
-    /// Begins to look at the files of a plan.
+    /// Starts to check the files of a plan.
     pub(crate) fn begin(&mut self, identity: Option<&str>) {
         self.identity = identity.map(str::to_owned);
         self.looked.clear();
         self.renewed.clear();
     }
 
-    /// Whether a file is another than when it was looked at.
+    /// Whether a file has changed since its last check.
     pub(crate) fn changed(&self) -> bool {
         self.looked.iter().any(|(path, was)| look(path) != *was)
     }
 
-    /// Certificates that took another's place since the plan's files were begun with.
+    /// Certificates renewed since the plan's files were first checked.
     pub(crate) fn renewed(&mut self) -> Vec<String> {
         std::mem::take(&mut self.renewed)
     }
@@ -106,7 +107,7 @@ impl Sockets {
         all.into_iter().map(status).collect()
     }
 
-    /// How the files are now; they are looked at again from here on.
+    /// The current state of the files; later checks compare with it.
     fn made_of<'a>(&mut self, paths: impl Iterator<Item = &'a Path>) -> String {
         let mut stamp = String::new();
         for path in paths {
@@ -126,7 +127,7 @@ impl Sockets {
         all
     }
 
-    /// The listeners of a plan; those that cannot be had are named in `notes` and left out.
+    /// The listeners of a plan; those that cannot listen are reported in `notes` and left out.
     pub(crate) fn listeners(
         &mut self,
         source: &Source,
@@ -179,8 +180,8 @@ impl Sockets {
         {
             return Some(Arc::clone(&used.tls));
         }
-        // What the mesh asks for shows who the proxy is, and is believed by whoever believes its own authority. What the
-        // world is shown has names of its own.
+        // A certificate for the mesh must have the proxy's identity, and peers of the same authority must
+        // trust it. A certificate for other clients has names of its own.
         let mesh = listener.direction == DirectionPlan::Inbound && client_ca.is_some();
         let same_file = before.filter(|used| used.file == plan.certificate);
         let needs = CertificateNeeds {
@@ -196,7 +197,7 @@ impl Sockets {
                 if before.is_some() {
                     let (file, expires) = (&plan.certificate, tls.facts().expiry());
                     self.renewed.push(format!(
-                        "listener `{name}` shows the renewed {file} from now on; it expires at {expires}"
+                        "listener `{name}` uses the renewed {file}; it expires at {expires}"
                     ));
                 }
                 let (tls, file) = (Arc::new(tls), plan.certificate.clone());
@@ -207,7 +208,7 @@ impl Sockets {
             Err(error) => {
                 let kept = before.map(|used| Arc::clone(&used.tls));
                 let then = if kept.is_some() {
-                    "the certificate read before stays in use"
+                    "the previous certificate stays in use"
                 } else {
                     "it does not listen"
                 };
@@ -217,7 +218,8 @@ impl Sockets {
         }
     }
 
-    /// The services of a plan; endpoints that cannot be reached safely are named in `notes` and left out.
+    /// The services of a plan; endpoints that cannot be reached safely are reported in `notes` and left
+    /// out.
     pub(crate) fn services(
         &mut self,
         source: &Source,
@@ -301,9 +303,9 @@ impl Sockets {
                 let expires = tls.facts().map(CertificateFacts::expiry).unwrap_or_default();
                 let (tls, file) = (Arc::new(tls), plan.certificate.clone());
                 let line = format!(
-                    "upstreams are shown the renewed {file} from now on; it expires at {expires}"
+                    "connections to upstreams use the renewed {file}; it expires at {expires}"
                 );
-                // Many services are shown the same.
+                // Many services use the same certificate.
                 if before.is_some() && !self.renewed.contains(&line) {
                     self.renewed.push(line);
                 }
@@ -314,7 +316,7 @@ impl Sockets {
             Err(error) => match before {
                 Some(used) => {
                     let (why, made_of) = (causes(&error), &used.made_of);
-                    notes.push(format!("{why}; the certificate read before stays in use"));
+                    notes.push(format!("{why}; the previous certificate stays in use"));
                     Ok((Arc::clone(&used.tls), format!("{name} {made_of}")))
                 }
                 None => Err(format!("{}; its endpoint is not used", causes(&error))),
@@ -323,8 +325,8 @@ impl Sockets {
     }
 }
 
-/// An error with all its causes, in one line; a cause that its error quotes already is not said twice, and a page of a
-/// library's manual is not of use to whoever reads it.
+/// An error with all its causes, on one line; a cause that its error already quotes is not repeated, and
+/// links to a library's manual are removed.
 pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let said = |error: &dyn std::error::Error| {
         let text = error.to_string();
@@ -342,7 +344,7 @@ pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// Says whether a file changed: which it is, its length, and when it was written or put there.
+/// The state of a file: its identity, its length, and its times of change.
 fn look(path: &Path) -> String {
     let Ok(about) = std::fs::metadata(path) else { return "none".to_owned() };
     let (written, put) = ((about.mtime(), about.mtime_nsec()), (about.ctime(), about.ctime_nsec()));
@@ -358,8 +360,8 @@ fn listen_address(plan: &AddressPlan) -> Result<Address, String> {
 }
 
 fn dns(text: &str) -> Result<Target, String> {
-    let (host, port) = text.rsplit_once(':').ok_or_else(|| format!("`{text}` names no port"))?;
-    let port = port.parse().map_err(|_| format!("`{text}` names no port"))?;
+    let (host, port) = text.rsplit_once(':').ok_or_else(|| format!("`{text}` has no port"))?;
+    let port = port.parse().map_err(|_| format!("`{text}` has no port"))?;
     Ok(Target::Dns { host: host.to_owned(), port })
 }
 
@@ -370,7 +372,7 @@ fn policy(plan: &PolicyPlan) -> Policy {
             Algorithm::P2c => tamis_upstream::Algorithm::P2c,
             Algorithm::RoundRobin => tamis_upstream::Algorithm::RoundRobin,
         },
-        // A name that is none was refused when the document was read; then nothing is hashed.
+        // An invalid name was refused when the document was read; then there is no hash.
         hash_header: plan.hash_header.as_deref().and_then(|name| name.parse().ok()),
         connect_timeout: millis(plan.connect_timeout_ms),
         idle_timeout: millis(plan.idle_timeout_ms),

@@ -1,7 +1,7 @@
-//! Artifacts on disk: a component, its manifest, its signatures, side by side.
+//! Artifacts on disk: a component, its manifest and its signatures in one folder.
 //!
-//! `NAME.wasm` is the component, `NAME.wasm.manifest.json` its OCI manifest, `NAME.wasm.sigstore.json` one Sigstore
-//! bundle a line. Nothing in a store is believed: [`crate::Node`] verifies what it takes from it.
+//! `NAME.wasm` is the component, `NAME.wasm.manifest.json` its OCI manifest, `NAME.wasm.sigstore.json` one
+//! Sigstore bundle per line. Nothing in a store is trusted: [`crate::Node`] verifies what it reads.
 
 use crate::documents::octets;
 use std::collections::HashMap;
@@ -12,21 +12,21 @@ use tamis_trust::Digest;
 pub(crate) const MANIFEST: &str = ".manifest.json";
 /// Suffix of bundles.
 pub(crate) const BUNDLES: &str = ".sigstore.json";
-/// Bytes of a component; the engine refuses larger ones anyway.
+/// Largest component in bytes; the engine refuses larger ones anyway.
 const MAX_COMPONENT_BYTES: u64 = 64 * 1024 * 1024;
-/// Bytes of a manifest or of all bundles.
+/// Largest manifest, or total of bundles, in bytes.
 const MAX_SMALL_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The bytes of one artifact, as they are on disk.
 #[derive(Debug, Clone)]
 pub struct Artifact {
-    /// Where the component is.
+    /// Path of the component.
     pub path: PathBuf,
     /// The component.
     pub component: Vec<u8>,
     /// Its manifest.
     pub manifest: Vec<u8>,
-    /// Its bundles, a line each; empty when there is no such file.
+    /// Its bundles, one per line; empty when there is no such file.
     pub bundles: Vec<u8>,
 }
 
@@ -37,7 +37,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// A store of these folders; the first that has a digest wins.
+    /// A store of these folders; the first that has a digest is used.
     pub fn new(folders: Vec<PathBuf>) -> Self {
         Self { folders }
     }
@@ -47,7 +47,8 @@ impl Store {
         &self.folders
     }
 
-    /// Which manifest has which digest now: digests to components. Reads every manifest, which is small.
+    /// The current digests of manifests, with the paths of their components. Reads every manifest; they are
+    /// small.
     #[must_use]
     pub fn index(&self) -> HashMap<String, PathBuf> {
         let mut index = HashMap::new();
@@ -69,7 +70,7 @@ impl Store {
 }
 
 impl Artifact {
-    /// Reads the three files beside `component`. A missing bundle file is an artifact nobody signed.
+    /// Reads the three files of `component`. Without a bundle file the artifact has no signature.
     ///
     /// # Errors
     /// Names the file that cannot be read.

@@ -1,4 +1,4 @@
-//! What tests of this crate share: the built-in filters, signed on the spot.
+//! Shared by tests of this crate: the built-in filters, signed by the test.
 
 use crate::build::{Builder, Code};
 use crate::fetch::Fetcher;
@@ -26,7 +26,7 @@ pub(crate) fn code() -> Code {
     CODE.get_or_init(Code::default).clone()
 }
 
-/// A built-in filter, as `cargo xtask filters` left it.
+/// A built-in filter, as built by `cargo xtask filters`.
 pub(crate) fn component(name: &str) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/components");
     let path = folder.join(format!("{name}.wasm"));
@@ -41,7 +41,7 @@ impl Exporter for Nowhere {
     fn span(&self, _: &str, _: &FilterSpan) {}
 }
 
-/// A store of its own, and the key its artifacts are signed with.
+/// A store of its own, and the key that signs its artifacts.
 pub(crate) struct Signed {
     pub(crate) folder: TempDir,
     pub(crate) key: PrivateKey,
@@ -52,7 +52,7 @@ impl Signed {
         Self { folder: TempDir::new().unwrap(), key: PrivateKey::generate().unwrap() }
     }
 
-    /// Where the component of a built-in filter is.
+    /// Path of the component of a built-in filter.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(format!("{name}.wasm"))
     }
@@ -62,7 +62,7 @@ impl Signed {
         self.add_claiming(name, version, |_| {})
     }
 
-    /// Signs a built-in filter with claims that were changed.
+    /// Signs a built-in filter with modified claims.
     pub(crate) fn add_claiming(
         &self,
         name: &str,
@@ -87,7 +87,7 @@ impl Signed {
         Digest::of(&manifest)
     }
 
-    /// A policy that trusts the key, with `more` of the document's fields.
+    /// A policy that trusts the key, with additional fields.
     pub(crate) fn policy(&self, more: &Value) -> Policy {
         Policy::from_json(self.document(more).to_string().as_bytes()).unwrap()
     }
@@ -119,7 +119,7 @@ impl Signed {
     }
 }
 
-/// A place for `tamis/NAME` with what it needs, closed when it fails.
+/// An attachment of `tamis/NAME` with what it needs, failing closed.
 pub(crate) fn plan(name: &str, digest: &Digest) -> FilterPlan {
     let imports: BTreeMap<String, Value> = match name {
         "retry" => BTreeMap::from([("random".to_owned(), json!({}))]),

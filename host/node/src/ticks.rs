@@ -1,4 +1,4 @@
-//! Background work of filters (`tick`): on one thread, away from the workers.
+//! Background work of filters (`tick`): on one thread, apart from the workers.
 
 use crate::NodeError;
 use std::rc::Rc;
@@ -8,9 +8,9 @@ use tamis_engine::Filter;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
-/// How long a new filter may take for its first tick before it is staged without.
+/// How long a new filter may take for its first tick before it is staged without it.
 const FIRST_MAX: Duration = Duration::from_secs(5);
-/// After a tick that failed.
+/// Wait after a failed tick.
 const AFTER_FAULT: Duration = Duration::from_secs(5);
 
 struct Start {
@@ -46,7 +46,7 @@ impl Ticks {
         Ok(Self(send))
     }
 
-    /// Starts a filter's background work and waits for its first tick, for a while.
+    /// Starts a filter's background work and waits for its first tick, up to a limit.
     pub(crate) fn start(&self, filter: &Filter) -> Ticking {
         let (first, done) = std_mpsc::channel();
         let (stop, stopped) = oneshot::channel();
@@ -54,7 +54,7 @@ impl Ticks {
         if self.0.send(start).is_err() || done.recv_timeout(FIRST_MAX).is_err() {
             tracing::warn!(
                 filter = filter.name(),
-                "the first tick takes long; the filter serves without"
+                "the first tick takes long; the filter serves without waiting for it"
             );
         }
         Ticking { _stop: stop }
@@ -72,7 +72,7 @@ async fn work(start: Start) {
         let mut first = Some(first);
         loop {
             let next = instance.on_tick().await;
-            // Whoever waited may have given up.
+            // The waiting side may have given up.
             let _ = first.take().map(|first| first.send(()));
             match next {
                 Ok(Some(ms)) => tokio::time::sleep(Duration::from_millis(ms.into())).await,

@@ -1,4 +1,4 @@
-//! Follows what changes on disk, and reloads when documents, artifacts or certificates do.
+//! Watches the disk, and reloads when documents, artifacts or certificates change.
 
 use crate::{Node, NodeError, Reload};
 use notify::{RecursiveMode, Watcher as _};
@@ -7,21 +7,21 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-/// Changes that come closer together than this are one change: editors write, rename and touch.
+/// Changes at shorter intervals than this count as one: editors write, rename and touch.
 const QUIET: Duration = Duration::from_millis(30);
-/// A stream of changes is acted on after this long all the same.
+/// A continuous series of changes triggers a reload after this long.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Follows folders until it is dropped.
+/// Watches folders until it is dropped.
 pub struct Watch {
     _watcher: notify::RecommendedWatcher,
 }
 
 impl Watch {
-    /// Follows `folders` and reloads `node` after a change; `told` hears of every reload.
+    /// Watches `folders` and reloads `node` after a change; `told` receives the result of every reload.
     ///
     /// # Errors
-    /// When the system cannot watch, or a folder is not there.
+    /// The system cannot watch, or a folder does not exist.
     pub fn start(
         node: Arc<Node>,
         folders: &[PathBuf],
@@ -32,7 +32,8 @@ impl Watch {
         let changed = move || {
             let before = node.proxy().status();
             let reload = node.reload();
-            // A change after the node read its documents and before the watch began was seen by neither.
+            // A change after the node read its documents and before the watch began would be missed by
+            // both.
             let news = reload.changed || *before != *node.proxy().status();
             if !std::mem::take(&mut first) || news {
                 told(&reload);
@@ -41,11 +42,11 @@ impl Watch {
         Self::folders(folders, concerns, changed)
     }
 
-    /// Follows `folders` and calls `changed`, on a thread of its own: once at the start, and after every change of a path
-    /// that `matters`.
+    /// Watches `folders` and calls `changed`, on a thread of its own: once at the start, and after every
+    /// change of a path that `matters`.
     ///
     /// # Errors
-    /// When the system cannot watch, or a folder is not there.
+    /// The system cannot watch, or a folder does not exist.
     pub fn folders(
         folders: &[PathBuf],
         matters: impl Fn(&Path) -> bool + Send + 'static,
@@ -54,13 +55,13 @@ impl Watch {
         let (send, receive) = channel();
         let mut watcher =
             notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-                // What names no path, such as changes that were lost, may be about any.
+                // An event without a path, such as one about lost events, may be about any path.
                 let matters = event.as_ref().map_or(true, |event| {
                     let any = event.paths.is_empty() || event.paths.iter().any(|it| matters(it));
                     any && !event.kind.is_access()
                 });
                 if matters {
-                    // Nobody listens any more when the watch ends.
+                    // When the watch ends, the receiver is gone.
                     let _ = send.send(());
                 }
             })?;

@@ -1,10 +1,11 @@
-//! A question for whoever decides about circuits.
+//! A question to the breaker filter about a circuit.
 
 use crate::table::{EndpointState, ServiceState, lock};
 use std::sync::Arc;
 use tamis_exchange::{Circuit, Window};
 
-/// A question for the breaker filter. Dropped without an answer it counts as unanswered, so a circuit is never stuck.
+/// A question for the breaker filter. If it is dropped without an answer it counts as unanswered, so a
+/// circuit never gets stuck.
 pub struct Ask {
     service: Arc<ServiceState>,
     endpoint: Arc<EndpointState>,
@@ -26,24 +27,25 @@ impl Ask {
         &self.endpoint.name
     }
 
-    /// What happened there lately.
+    /// The recent outcomes.
     pub fn window(&self) -> Window {
         self.endpoint.window()
     }
 
-    /// The circuit now; an open one with what is left, 0 once it expired.
+    /// The current circuit; an open one with the remaining time, 0 once it expired.
     pub fn circuit(&self) -> Circuit {
         lock(&self.endpoint.breaker).circuit(self.endpoint.clock.now())
     }
 
-    /// The circuit from now on; gives the one in force. A closed circuit stays closed when opening it would take more
-    /// of the service's endpoints out than its policy allows.
+    /// Sets the circuit; returns the one in force. A closed circuit stays closed when opening it would
+    /// leave out more of the service's endpoints than its policy allows.
     pub fn answer(mut self, circuit: Circuit) -> Circuit {
         self.done = true;
         self.service.settle(&self.endpoint, circuit)
     }
 
-    /// Nobody decides: what is closed stays closed, and an open circuit that expired lets one probe through.
+    /// Handles a question that nobody answers: a closed circuit stays closed, and an open circuit that
+    /// expired lets one probe through.
     pub fn unanswered(self) {
         drop(self);
     }

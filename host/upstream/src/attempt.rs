@@ -1,4 +1,4 @@
-//! A request under way to one endpoint.
+//! A request in progress to one endpoint.
 
 use crate::ask::Ask;
 use crate::circuit::Ticket;
@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 use tamis_exchange::{Body, Cause};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// Counted in flight until dropped. Dropped without a record it was cancelled: that counts neither way.
+/// Counted as in flight until dropped. Dropped without a record it was cancelled, which counts neither as
+/// success nor as failure.
 pub struct Attempt {
     service: Arc<ServiceState>,
     endpoint: Arc<EndpointState>,
@@ -31,11 +32,11 @@ pub struct Attempt {
 /// How an attempt ended, for the statistics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttemptOutcome {
-    /// With a response that is no failure.
+    /// With a response that is not a failure.
     Success,
     /// With a failure.
     Failure,
-    /// Not in time.
+    /// By a timeout.
     Timeout,
 }
 
@@ -47,10 +48,10 @@ pub struct SendFailure {
     pub cause: Cause,
     /// For people.
     pub detail: String,
-    /// Nothing of the request was sent, or the upstream says that it did not look at it: sending it again is the first
-    /// time, whatever its method.
+    /// Nothing of the request was sent, or the upstream states that it did not process it: it can be sent
+    /// again, whatever its method.
     pub untouched: bool,
-    /// The upstream answered, and what it sent is no response. Another attempt would get the same.
+    /// The upstream sent something that is not a valid response. Another attempt would get the same.
     pub protocol: bool,
 }
 
@@ -88,32 +89,32 @@ impl Attempt {
         }
     }
 
-    /// Where it goes.
+    /// The address of the endpoint.
     pub fn endpoint(&self) -> &str {
         &self.endpoint.name
     }
 
-    /// Whether requests without upgrade go over HTTP/2.
+    /// Whether requests without upgrade use HTTP/2.
     pub fn is_http2(&self) -> bool {
         self.pool.protocol == Protocol::Http2
     }
 
-    /// Whether it goes over TLS.
+    /// Whether it uses TLS.
     pub fn is_secure(&self) -> bool {
         self.pool.is_secure()
     }
 
     /// Sends the request, whose target is absolute, and waits for the response head.
     ///
-    /// With `upgrade` it goes over an HTTP/1.1 connection, which after a 101 is its own; take it with
-    /// `hyper::upgrade::on`.
-    /// Keep the attempt until the response body has ended.
+    /// With `upgrade` it uses an HTTP/1.1 connection, which after a 101 belongs to it; take it with
+    /// `hyper::upgrade::on`. Keep the attempt until the response body has ended.
     ///
-    /// A connection that was idle may turn out to be closed when the request is already on it. A request without a
-    /// body and of an idempotent method then goes once more, over another connection, if `again` makes it anew.
+    /// An idle connection may turn out to be closed when the request was already written to it. A request
+    /// without a body and with an idempotent method is then sent once more, over another connection, if
+    /// `again` can make it.
     ///
     /// # Errors
-    /// Says why, in the retry filter's terms.
+    /// The reason, in the terms of the retry filter.
     pub async fn send(
         &mut self,
         request: Request<Body>,
@@ -122,7 +123,8 @@ impl Attempt {
     ) -> Result<Response<Incoming>, SendFailure> {
         match self.pool.protocol {
             Protocol::Http2 if !upgrade => {
-                // Of another size than the other arm: boxed, so that HTTP/1 need not carry its room.
+                // Its future has another size than the other arm: boxed, so that HTTP/1 does not need the
+                // room for it.
                 let (response, stream) = Box::pin(http2::send(&self.pool, request)).await?;
                 self.stream = Some(stream);
                 Ok(response)
@@ -131,11 +133,11 @@ impl Attempt {
         }
     }
 
-    /// Opens a connection of its own for bytes that are no HTTP; it keeps its place among the endpoint's connections
-    /// until it is dropped.
+    /// Opens a connection of its own for bytes that are not HTTP; it keeps its place among the endpoint's
+    /// connections until it is dropped.
     ///
     /// # Errors
-    /// Says why there is none; nothing was sent.
+    /// The reason; nothing was sent.
     pub async fn connect(
         &mut self,
     ) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + use<>, SendFailure> {
@@ -146,12 +148,13 @@ impl Attempt {
         self.pool.open_raw().await.map(|stream| Placed::new(stream, place))
     }
 
-    /// Another attempt answered while this one had not: says about its endpoint that it is no faster than this.
+    /// Records that another attempt was faster: this endpoint took at least as long as until now.
     pub fn overtaken(self) {
         self.endpoint.overtaken(self.service.clock.since(self.began));
     }
 
-    /// How it ended; only the first counts. Gives a question when the breaker filter should look.
+    /// Records how it ended; only the first record counts. Returns a question when the breaker filter
+    /// should decide.
     pub fn record(&mut self, outcome: AttemptOutcome) -> Option<Ask> {
         let ticket = self.ticket.take()?;
         let latency = self.service.clock.since(self.began);

@@ -44,7 +44,7 @@ impl Budget {
         u32::try_from(allowed.saturating_sub(retries)).unwrap_or(u32::MAX)
     }
 
-    /// Takes one retry out; false when there is none.
+    /// Takes one retry from the budget; false when it is used up.
     pub(crate) fn spend(&mut self, percent: u32, min_per_second: u32, now: Instant) -> bool {
         if self.left(percent, min_per_second, now) == 0 {
             return false;
@@ -96,7 +96,7 @@ mod tests {
                     budget.request(now);
                 }
             }
-            // All within ten seconds, so nothing has been forgotten.
+            // All within ten seconds, so nothing was forgotten.
             prop_assert!(granted <= requests * u64::from(percent) / 100 + u64::from(floor) * 10);
         }
     }

@@ -1,15 +1,15 @@
-//! A circuit's state: who passes, when somebody has to decide. It never decides itself.
+//! The state of a circuit: which attempts pass, and when a decision is due. It never decides itself.
 
 use crate::window::{Rolling, Sample};
 use std::time::{Duration, Instant};
 use tamis_exchange::{Circuit, Window};
 
-/// A circuit with the statistics it is judged by.
+/// A circuit with the statistics for its decisions.
 pub(crate) struct Breaker {
     state: State,
-    /// Rises with every change of state: attempts know under which they began.
+    /// Rises with every change of state: an attempt knows the state under which it began.
     epoch: u64,
-    /// Somebody is deciding now.
+    /// A decision is in progress.
     asking: bool,
     pub(crate) window: Rolling,
     pub(crate) opened: u64,
@@ -20,7 +20,7 @@ enum State {
     Open {
         until: Instant,
     },
-    /// Probes still to admit, those under way, and when the first could be made.
+    /// Probes still to admit, those in progress, and when the first could be made.
     HalfOpen {
         left: u32,
         under_way: u32,
@@ -34,18 +34,18 @@ pub(crate) enum Admission {
     Pass(Ticket),
     /// Ask the breaker filter first.
     Ask,
-    /// Not for about so long.
+    /// Refused for about this long.
     Refuse(Duration),
 }
 
-/// Under what an attempt began.
+/// The state under which an attempt began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ticket {
     epoch: u64,
     probe: bool,
 }
 
-/// What refused callers wait for while others probe or decide.
+/// How long refused callers wait while others probe or decide.
 const SHORT: Duration = Duration::from_millis(50);
 
 impl Breaker {
@@ -75,7 +75,7 @@ impl Breaker {
                 Admission::Pass(Ticket { epoch, probe: true })
             }
             State::HalfOpen { under_way, .. } if *under_way > 0 => Admission::Refuse(SHORT),
-            // Open and expired, or every probe is judged and nobody said what follows.
+            // Open and expired, or every probe was judged without a decision.
             State::Open { .. } | State::HalfOpen { .. } => {
                 self.asking = true;
                 Admission::Ask
@@ -83,13 +83,13 @@ impl Breaker {
         }
     }
 
-    /// Lets an attempt pass whatever the circuit says. It counts while the circuit is closed and neither way else: only
-    /// probes judge a circuit.
+    /// Admits an attempt whatever the circuit. It counts while the circuit is closed and otherwise not:
+    /// only probes judge a circuit.
     pub(crate) fn admit_regardless(&self) -> Ticket {
         Ticket { epoch: self.epoch, probe: false }
     }
 
-    /// An attempt ended. True when the filter should look; then [`Breaker::asking`] is set.
+    /// Records the end of an attempt. True when the filter should decide; then [`Breaker::asking`] is set.
     pub(crate) fn record(&mut self, ticket: Ticket, sample: Sample, now: Instant) -> bool {
         let current = ticket.epoch == self.epoch;
         let look = match &mut self.state {
@@ -97,11 +97,11 @@ impl Breaker {
                 self.window.record(sample, now);
                 sample.failed || sample.slow
             }
-            // Begun before it opened: says nothing about the endpoint as it is now.
+            // It began before the circuit opened: it says nothing about the endpoint's current state.
             State::Open { .. } => false,
             State::HalfOpen { under_way, since, .. } if current && ticket.probe => {
                 *under_way = under_way.saturating_sub(1);
-                // As if all probes were made at once: none is forgotten before the circuit is judged.
+                // All probes count as made at once: none is forgotten before the circuit is judged.
                 self.window.record(sample, *since);
                 true
             }
@@ -123,7 +123,7 @@ impl Breaker {
         }
     }
 
-    /// Takes the answer to an ask.
+    /// Sets the answer to a question.
     pub(crate) fn answer(&mut self, circuit: Circuit, now: Instant) {
         self.asking = false;
         match (circuit, &mut self.state) {
@@ -134,7 +134,8 @@ impl Breaker {
                 self.window.clear();
             }
             (Circuit::Open(ms), state) => {
-                // An open circuit that stays open is no new opening; 0 would be asked about without end.
+                // An open circuit that stays open did not open again; with 0 it would be asked about
+                // endlessly.
                 let until = now + Duration::from_millis(u64::from(ms.max(1)));
                 if !matches!(state, State::Open { .. }) {
                     self.opened += 1;
@@ -143,7 +144,8 @@ impl Breaker {
                 self.state = State::Open { until };
             }
             (Circuit::HalfOpen(probes), State::HalfOpen { left, under_way, .. }) => {
-                // With none left and none under way nothing new would ever be seen, and the question never end.
+                // Without any probe left or in progress nothing new could be observed, and the question
+                // would never end.
                 *left = if *under_way == 0 { probes.max(1) } else { probes };
             }
             (Circuit::HalfOpen(probes), _) => {
@@ -154,13 +156,15 @@ impl Breaker {
         }
     }
 
-    /// Nobody answered: what was closed stays so, an open circuit that expired lets one probe through.
+    /// Without an answer, a closed circuit stays closed, and an open one that expired lets one probe
+    /// through.
     pub(crate) fn unanswered(&mut self, now: Instant) {
         self.asking = false;
         match self.state {
             State::Open { until } if now >= until => self.answer(Circuit::HalfOpen(1), now),
             State::HalfOpen { left: 0, under_way: 0, since } => {
-                // Judged by the host itself, the plainest way: a failure opens, anything else closes.
+                // Judged by the host itself in the simplest way: a failure opens it, anything else closes
+                // it.
                 let failed = self.window.sums(since).failures > 0;
                 self.answer(if failed { Circuit::Open(1_000) } else { Circuit::Closed }, now);
             }
@@ -168,7 +172,7 @@ impl Breaker {
         }
     }
 
-    /// As a breaker filter sees it: an open circuit with what is left.
+    /// The circuit as a breaker filter sees it: an open one with the remaining time.
     pub(crate) fn circuit(&self, now: Instant) -> Circuit {
         match self.state {
             State::Closed => Circuit::Closed,
@@ -180,7 +184,7 @@ impl Breaker {
         }
     }
 
-    /// As a breaker filter sees it; in-flight and latency are the caller's.
+    /// The window as a breaker filter sees it; the caller adds in-flight requests and latency.
     pub(crate) fn seen(&self, now: Instant) -> Window {
         let sums = self.window.sums(match self.state {
             State::HalfOpen { since, .. } => since,
@@ -242,7 +246,8 @@ mod tests {
         assert!(breaker.is_closed() && breaker.opened == 1);
     }
 
-    /// What the built-in filter answers to a half-open circuit with three probes (its README's table).
+    /// The answer of the built-in filter to a half-open circuit with three probes (the table in its
+    /// README).
     fn judged(seen: Window, now: Circuit) -> Circuit {
         match now {
             Circuit::HalfOpen(_) if seen.failures > 0 => Circuit::Open(1000),
@@ -325,7 +330,7 @@ mod tests {
                     _ => {}
                 }
             }
-            // Everything under way ends, nobody answers any more: it must not be wedged.
+            // Everything in progress ends, and nobody answers: it must not get stuck.
             for ticket in tickets { breaker.cancel(ticket) }
             if asking { breaker.unanswered(now) }
             let mut passed = false;

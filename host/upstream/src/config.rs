@@ -1,4 +1,4 @@
-//! What a generation says about services. Immutable.
+//! The configuration of services in a generation. Immutable.
 
 use http::HeaderName;
 use std::fmt;
@@ -11,15 +11,15 @@ use tamis_transport::{Address, ClientTls, ResponseLimits};
 pub struct ServiceConfig {
     /// `namespace/name:port`.
     pub name: String,
-    /// What its endpoints speak.
+    /// The protocol of its endpoints.
     pub protocol: Protocol,
-    /// Where it runs.
+    /// Its endpoints.
     pub endpoints: Vec<EndpointConfig>,
     /// How it is reached.
     pub policy: Policy,
 }
 
-/// What endpoints speak. Known by configuration, never guessed.
+/// The protocol of endpoints. Always configured, never guessed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// HTTP/1.1.
@@ -28,20 +28,20 @@ pub enum Protocol {
     Http2,
 }
 
-/// One place where a service runs; a name may stand for several addresses.
+/// An endpoint of a service; a name may stand for several addresses.
 #[derive(Clone, Debug)]
 pub struct EndpointConfig {
-    /// Where.
+    /// Its address or name.
     pub target: Target,
-    /// Share of traffic against the others; 0 takes none.
+    /// Share of traffic relative to the others; 0 means none.
     pub weight: u32,
     /// TLS, if any.
     pub tls: Option<Arc<ClientTls>>,
-    /// Tells settings of `tls` apart: connections are shared among equal ones only.
+    /// Identifies settings of `tls`: only equal ones share connections.
     pub tls_key: String,
 }
 
-/// Where an endpoint is.
+/// The address or name of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
     /// An address.
@@ -75,14 +75,14 @@ pub enum Algorithm {
     RoundRobin,
 }
 
-/// Limits and times of a service.
+/// Limits and timeouts of a service.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// How an endpoint is picked when neither the router nor `hash_header` gave a hash.
+    /// How an endpoint is picked when neither the router nor `hash_header` provides a hash.
     pub algorithm: Algorithm,
-    /// Requests with the same value of this field go to the same endpoint while it is there.
+    /// Requests with the same value of this field go to the same endpoint as long as it exists.
     pub hash_header: Option<HeaderName>,
-    /// Until a connection stands, handshakes included.
+    /// Time limit for connecting, handshakes included.
     pub connect_timeout: Duration,
     /// How long an unused connection is kept.
     pub idle_timeout: Duration,
@@ -90,24 +90,24 @@ pub struct Policy {
     pub max_connections: u32,
     /// Requests of a worker that wait for one of them.
     pub max_pending: u32,
-    /// Requests under way to the service, all workers together.
+    /// Requests in progress to the service, all workers together.
     pub max_requests: Option<u32>,
-    /// An answer later than this is slow.
+    /// A response later than this counts as slow.
     pub slow_call: Duration,
-    /// How far back outcomes count.
+    /// Time window of the statistics.
     pub stats_window: Duration,
     /// Retries, in percent of requests.
     pub retry_percent: u32,
-    /// Retries allowed in a second whatever the requests.
+    /// Retries per second that are always allowed.
     pub retry_min_per_second: u32,
-    /// Between two probes of a silent connection: pings of HTTP/2, TCP's own of HTTP/1.1.
+    /// Interval between probes of a silent connection: HTTP/2 pings, or TCP keep-alive for HTTP/1.1.
     pub keep_alive: Option<Duration>,
-    /// What a response may cost beside its content.
+    /// The budget of a response in addition to its content.
     pub response: ResponseLimits,
-    /// Of the endpoints, the share whose circuits may be open at once, in percent, rounded down.
+    /// Largest share of the endpoints whose circuits may be open at once, in percent, rounded down.
     pub max_ejected_percent: u32,
-    /// With a smaller share of endpoints whose circuits are closed, in percent, circuits are not looked at: an endpoint
-    /// in trouble is better than none.
+    /// With a smaller share of endpoints with closed circuits, in percent, circuits are ignored: a failing
+    /// endpoint is better than no endpoint.
     pub panic_percent: u32,
 }
 

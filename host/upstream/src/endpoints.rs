@@ -1,4 +1,4 @@
-//! The endpoints of a service as one worker sees them now.
+//! The endpoints of a service as one worker currently sees them.
 
 use crate::config::{ServiceConfig, Target};
 use crate::pool::Pool;
@@ -11,31 +11,31 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tamis_transport::Address;
 
-/// One address to send to.
+/// One address to send requests to.
 pub(crate) struct Endpoint {
     pub(crate) state: Arc<EndpointState>,
-    /// As the balancer said last; as configured before.
+    /// The balancer's last weight; before that, the configured one.
     pub(crate) weight: Cell<u32>,
-    /// As the operator said.
+    /// The configured weight.
     pub(crate) configured: u32,
     pub(crate) pool: Rc<Pool>,
 }
 
-/// All of a service's endpoints; those behind names follow the names.
+/// All endpoints of a service; those behind names change with the names.
 pub(crate) struct Endpoints {
-    /// For each configured endpoint the name it stands behind, if it does.
+    /// For each configured endpoint the name that stands for it, if any.
     names: Vec<Option<Rc<Name>>>,
     current: RefCell<Current>,
 }
 
 #[derive(Clone, Default)]
 struct Current {
-    /// Sum of the names' versions this was made of; none before the first time.
+    /// Sum of the names' versions it was made from; `None` before the first time.
     version: Option<u64>,
     list: Rc<Vec<Endpoint>>,
 }
 
-/// No address at all.
+/// There is no address at all.
 pub(crate) struct Unresolved {
     pub(crate) host: String,
     pub(crate) cause: String,
@@ -50,13 +50,13 @@ impl Endpoints {
         Self { names: names.collect(), current: RefCell::default() }
     }
 
-    /// Endpoints as they were listed last; none before the first time.
+    /// The last list of endpoints; `None` before the first time.
     pub(crate) fn known(&self) -> Rc<Vec<Endpoint>> {
         Rc::clone(&self.current.borrow().list)
     }
 
-    /// Endpoints of now. Waits for names that were never resolved; those that do not are left out as long as there
-    /// are others.
+    /// The current endpoints. Waits for names that were never resolved; those that do not resolve are left
+    /// out as long as there are others.
     pub(crate) async fn list(
         &self,
         config: &ServiceConfig,
@@ -73,7 +73,7 @@ impl Endpoints {
         let before = self.known();
         let mut list = Vec::new();
         let mut unresolved = None;
-        // Of each name as it was read: another may change while one is awaited.
+        // The version of each name when it was read: another may change while one is awaited.
         let mut version = 0;
         for (endpoint, name) in config.endpoints.iter().zip(&self.names) {
             let addresses = match (&endpoint.target, name) {
@@ -93,7 +93,7 @@ impl Endpoints {
                 let shared = state.endpoint(&address.to_string(), name.is_some());
                 let pool = pools.pool(&address, endpoint, config, &shared);
                 let configured = endpoint.weight;
-                // What the balancer said goes on for those that stay, until it is asked again.
+                // The balancer's weights stay for endpoints that stay, until it is called again.
                 let said = before.iter().find(|one| Arc::ptr_eq(&one.state, &shared));
                 let weight = said.map_or(configured, |one| one.weight.get());
                 let weight = Cell::new(weight);

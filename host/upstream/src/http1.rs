@@ -1,4 +1,4 @@
-//! HTTP/1.1: a connection serves one request at a time and goes back when the response was read.
+//! HTTP/1.1: a connection serves one request at a time and returns to the pool when the response was read.
 
 use crate::attempt::SendFailure;
 use crate::config::Protocol;
@@ -18,13 +18,13 @@ use std::time::{Duration, Instant};
 use tamis_exchange::{Body, Cause};
 use tamis_transport::{Expectation, ResponseControl, ResponseGate};
 
-/// A connection and the gate its responses pass.
+/// A connection and the gate for its responses.
 pub(crate) struct Connection {
     sender: SendRequest<Body>,
     gate: ResponseControl,
 }
 
-/// A connection nobody uses.
+/// An unused connection.
 pub(crate) struct Idle {
     connection: Connection,
     since: Instant,
@@ -38,22 +38,22 @@ impl Idle {
     }
 }
 
-/// What one who waited gets.
+/// What a waiting request gets.
 pub(crate) enum Turn {
-    /// A connection somebody else is done with.
+    /// A connection that another request has released.
     Connection(Connection),
-    /// Leave to open one.
+    /// Permission to open one.
     Place(Place),
 }
 
-/// Fields of a head that hyper reads without being told a number.
+/// Fields in a head that hyper accepts by default.
 const HYPER_FIELDS_MAX: usize = 100;
 
-/// How often places other workers gave back are looked for while somebody waits.
+/// Interval at which places released by other workers are looked for while a request waits.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Sends on an idle connection or a new one. A connection that was upgraded belongs to whoever upgraded it. `again`
-/// makes the request once more; that is asked for only when a connection broke that may be broken for long.
+/// Sends on an idle connection or a new one. An upgraded connection belongs to the caller. `again` makes
+/// the request once more; it is called only when a reused connection turned out to be broken.
 pub(crate) async fn send(
     pool: &Rc<Pool>,
     request: Request<Body>,
@@ -77,7 +77,7 @@ pub(crate) async fn send(
                 return Ok(response);
             }
             Err(mut error) => match error.take_message() {
-                // The other side had closed it meanwhile and nothing was sent: nobody needs to know.
+                // The other side had closed it meanwhile and nothing was sent: the caller need not know.
                 Some(unsent) if reused => request = unsent,
                 Some(_) => {
                     return Err(SendFailure::untouched(Cause::Reset, with_causes(error.error())));
@@ -86,8 +86,8 @@ pub(crate) async fn send(
                     if protocol::is_broken_by(error.error()) {
                         return Err(SendFailure::protocol(with_causes(error.error())));
                     }
-                    // It closed it while the request was on its way (RFC 9112 §9.3.1). Those idle for longer are no
-                    // better.
+                    // It was closed while the request was on its way (RFC 9112 §9.3.1). Connections that
+                    // were idle for longer are no better.
                     let stale = reused && repeatable && is_broken(error.error());
                     let again = if stale { again.take().and_then(|again| again()) } else { None };
                     let Some(again) = again else {
@@ -101,7 +101,7 @@ pub(crate) async fn send(
     }
 }
 
-/// What the response to it may be.
+/// The kind of response expected to it.
 fn expectation(request: &Request<Body>) -> Expectation {
     match *request.method() {
         Method::HEAD => Expectation::Head,
@@ -111,8 +111,7 @@ fn expectation(request: &Request<Body>) -> Expectation {
     }
 }
 
-/// Whether the request may be sent twice: without a body, and of a method for which twice is the same as once
-/// (RFC 9110 §9.2.2).
+/// Whether the request may be sent twice: it has no body and an idempotent method (RFC 9110 §9.2.2).
 fn is_repeatable(request: &Request<Body>) -> bool {
     request.method().is_idempotent() && request.body().is_end_stream()
 }
@@ -136,7 +135,7 @@ fn is_broken(error: &hyper::Error) -> bool {
     )
 }
 
-/// The form HTTP/1.1 wants: a path as target, the host as a field (RFC 9112 §3.2).
+/// The form for HTTP/1.1: a path as target, the host as a field (RFC 9112 §3.2).
 fn on_the_wire(mut request: Request<Body>) -> Request<Body> {
     let uri = std::mem::take(request.uri_mut());
     let parts = uri.into_parts();
@@ -155,8 +154,8 @@ fn on_the_wire(mut request: Request<Body>) -> Request<Body> {
     request
 }
 
-/// A connection, and whether it was used before. What seldom happens is boxed: the state of every exchange would carry
-/// the room for it, and is moved more than once.
+/// A connection, and whether it was used before. Rare states are boxed: otherwise the state of every
+/// exchange would include their size, and it is moved more than once.
 async fn take(pool: &Rc<Pool>) -> Result<(Connection, bool), SendFailure> {
     if pool.nobody_waits() {
         if let Some(connection) = last_used(pool) {
@@ -181,13 +180,13 @@ async fn wait(pool: &Pool) -> Result<Turn, SendFailure> {
         match tokio::time::timeout(LOOK_AGAIN, &mut turn).await {
             Ok(Ok(turn)) => return Ok(turn),
             Ok(Err(_lost)) => turn = pool.queue()?,
-            // A connection of another worker gives its place back without a word to this one.
+            // A connection of another worker returns its place without notifying this one.
             Err(_elapsed) => pool.offer(),
         }
     }
 }
 
-/// The connection used last, so that others can grow old and be closed.
+/// The most recently used connection, so that others can grow old and be closed.
 fn last_used(pool: &Pool) -> Option<Connection> {
     let limit = pool.policy.borrow().idle_timeout;
     let now = pool.state.clock.now();
@@ -200,7 +199,7 @@ fn last_used(pool: &Pool) -> Option<Connection> {
     None
 }
 
-/// Opens a connection and lets it run on a task of its own.
+/// Opens a connection and runs it on a task of its own.
 async fn open(pool: &Rc<Pool>, place: Place) -> Result<Connection, SendFailure> {
     let stream = match pool.open(Protocol::Http1).await {
         Ok(stream) => stream,
@@ -215,7 +214,7 @@ async fn open(pool: &Rc<Pool>, place: Place) -> Result<Connection, SendFailure> 
     let gate = gated.control();
     let mut builder = http1::Builder::new();
     if limits.max_fields > HYPER_FIELDS_MAX {
-        // Told so, hyper allocates for each head; so only where it must.
+        // With this setting hyper allocates for each head, so it is only set where necessary.
         builder.max_headers(limits.max_fields);
     }
     let (sender, connection) = builder
@@ -235,7 +234,7 @@ async fn open(pool: &Rc<Pool>, place: Place) -> Result<Connection, SendFailure> 
     Ok(Connection { sender, gate })
 }
 
-/// Back to the pool once the response was read to its end.
+/// Returns the connection to the pool once the response was read to its end.
 fn give_back(pool: &Rc<Pool>, mut connection: Connection) {
     if connection.sender.is_closed() {
         return;
@@ -251,7 +250,7 @@ fn give_back(pool: &Rc<Pool>, mut connection: Connection) {
     }));
 }
 
-/// To the one who waits longest, or on the pile.
+/// Gives the connection to the request that has waited longest, or stores it as idle.
 fn keep(pool: &Pool, mut connection: Connection) {
     while let Some(waiter) = pool.next_waiter() {
         match waiter.send(Turn::Connection(connection)) {

@@ -20,7 +20,7 @@ use tamis_ambient::Clock;
 use tamis_exchange::{Body, Cause};
 use tamis_transport::{IDLE_FRAMES_MAX, Metered};
 
-/// A connection and how much it carries.
+/// A connection and its current load.
 pub(crate) struct Connection {
     sender: SendRequest<Body>,
     streams: Rc<Streams>,
@@ -28,24 +28,24 @@ pub(crate) struct Connection {
 
 struct Streams {
     open: Cell<u32>,
-    /// As the peer said when the connection last had something to do.
+    /// The peer's limit when the connection was last active.
     allowed: Cell<u32>,
     last_used: Cell<Instant>,
     clock: Clock,
 }
 
-/// A stream under way; dropped when its response was read or given up.
+/// A stream in progress; dropped when its response was read or given up.
 pub(crate) struct Stream(Rc<Streams>);
 
-/// Streams on a connection before another is opened, if the peer does not want fewer: the least a server should allow
-/// (RFC 9113 §6.5.2).
+/// Streams on a connection before another is opened, unless the peer allows fewer: the least a server
+/// should allow (RFC 9113 §6.5.2).
 const STREAMS_MAX: u32 = 100;
-/// Connections a request is tried on that turn out to be closing.
+/// Most connections on which a request is tried that turn out to be closing.
 const TRIES_MAX: u32 = 3;
-/// What a peer may send on a stream, and on all of a connection, before it hears that it was read.
+/// Bytes that a peer may send on a stream, and on all of a connection, before we acknowledge them.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
-/// How long an answer to a ping may take.
+/// Time limit for the answer to a ping.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Connection {
@@ -55,7 +55,8 @@ impl Connection {
         used && !self.sender.is_closed()
     }
 
-    /// Whether the peer allows another stream. One is always worth a try, or connections would be opened without end.
+    /// Whether the peer allows another stream. One stream is always tried, or connections would be opened
+    /// endlessly.
     fn has_room(&self) -> bool {
         self.streams.open.get() < self.streams.allowed.get().clamp(1, STREAMS_MAX)
     }
@@ -104,7 +105,7 @@ pub(crate) async fn send(
     }
 }
 
-/// Host in the pseudo-header alone, nothing of one connection (RFC 9113 §8.2.2, §8.3.1).
+/// Host only in the pseudo-header, and no fields of one connection (RFC 9113 §8.2.2, §8.3.1).
 fn on_the_wire(mut request: Request<Body>) -> Request<Body> {
     request.headers_mut().remove(header::HOST);
     request.headers_mut().remove(header::CONNECTION);
@@ -118,7 +119,8 @@ async fn take(pool: &Pool) -> Result<(SendRequest<Body>, Stream, bool), SendFail
     if let Some((sender, stream)) = find(pool) {
         return Ok((sender, stream, false));
     }
-    // One connects, the others wait for its connection, or fail as it did: each in turn would wait as long again.
+    // One request connects, the others wait for its connection, or fail as it did: otherwise each in turn
+    // would wait as long again.
     let since = pool.state.clock.now();
     let _connecting = pool.connecting.lock().await;
     if let Some((sender, stream)) = find(pool) {
@@ -138,7 +140,7 @@ async fn take(pool: &Pool) -> Result<(SendRequest<Body>, Stream, bool), SendFail
     }
 }
 
-/// Opens a connection, lets it run on a task of its own and shares it.
+/// Opens a connection, runs it on a task of its own and shares it.
 async fn open(pool: &Pool) -> Result<(SendRequest<Body>, Stream), SendFailure> {
     let stream = pool.open(Protocol::Http2).await?;
     let head_bytes = pool.policy.borrow().response.max_head_bytes;
@@ -190,8 +192,8 @@ fn find(pool: &Pool) -> Option<(SendRequest<Body>, Stream)> {
     shared.iter().find(|one| one.has_room()).map(Connection::take)
 }
 
-/// What an error of a stream or its connection means for another attempt (RFC 9113 §8.7). A stream the peer refused is
-/// one it did not look at.
+/// What an error of a stream or its connection means for another attempt (RFC 9113 §8.7). A stream that the
+/// peer refused was not processed.
 fn failure(error: &hyper::Error) -> SendFailure {
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {

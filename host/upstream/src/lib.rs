@@ -1,8 +1,8 @@
-//! Service to endpoint to connection: endpoints, pick, circuit, pool, send.
+//! From service to endpoint to connection: endpoints, pick, circuit, pool, send.
 //!
-//! What workers share — rolling statistics, circuits, retry budgets — is in the [`ServiceTable`] and survives
-//! generations; connections belong to one worker's [`Upstreams`]. This crate enforces circuits and budgets and decides
-//! nothing about them: when a decision is due it hands out an [`Ask`].
+//! Shared by workers (rolling statistics, circuits, retry budgets) is the [`ServiceTable`], which survives
+//! generations; connections belong to one worker's [`Upstreams`]. This crate enforces circuits and budgets
+//! but decides nothing about them: when a decision is due it returns an [`Ask`].
 
 mod ask;
 mod attempt;

@@ -1,4 +1,4 @@
-//! Chooses an endpoint among those whose circuit lets an attempt pass.
+//! Picks an endpoint among those whose circuits let an attempt pass.
 
 use crate::ask::Ask;
 use crate::attempt::Attempt;
@@ -8,18 +8,18 @@ use crate::table::Load;
 use std::sync::atomic::Ordering;
 use tamis_ambient::{Random, mix};
 
-/// What picking came to.
+/// The result of picking.
 pub enum Pick {
     /// An endpoint, with a place in flight.
     Attempt(Attempt),
-    /// A circuit has to be decided about first; answer and pick again.
+    /// A circuit needs a decision first; answer it and pick again.
     Ask(Ask),
 }
 
-/// Why there is no endpoint.
+/// Why no endpoint was picked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PickFailure {
-    /// None is configured, or a name has no address.
+    /// There is none configured, or a name has no address.
     #[error("there is no endpoint")]
     NoEndpoint,
     /// A name was never resolved.
@@ -33,15 +33,15 @@ pub enum PickFailure {
     /// Every circuit is open.
     #[error("every circuit is open")]
     CircuitOpen {
-        /// When the next may let something through.
+        /// Milliseconds until the next attempt may pass.
         retry_in_ms: u32,
     },
-    /// The service has all the requests it takes.
-    #[error("the service has all the requests it takes")]
+    /// The service has its maximum of requests in progress.
+    #[error("the service has its maximum of requests in progress")]
     Overloaded,
 }
 
-/// The plain case without lists: nothing tried, no trouble anywhere.
+/// The simple case without lists: nothing tried before, no circuit open.
 pub(crate) fn calm(
     endpoints: &[Endpoint],
     tried: &[String],
@@ -55,7 +55,7 @@ pub(crate) fn calm(
     calm.then(|| choose(endpoints, |_| true, hash, algorithm, turn, random)).flatten()
 }
 
-/// One of the endpoints `may` lets through, weighted; none if there is none. The clock is read only where
+/// One of the endpoints that `may` allows, weighted; `None` if there is none. The clock is read only where
 /// two are compared.
 pub(crate) fn choose(
     endpoints: &[Endpoint],
@@ -87,8 +87,8 @@ pub(crate) fn choose(
     }
 }
 
-/// The one to compare with. Among equals it is always another; among unequals it is drawn as the first was, because
-/// a light endpoint that is always compared would be taken as often as a heavy one.
+/// The endpoint to compare with. Among equal weights it is always another one; otherwise it is drawn like
+/// the first, because a light endpoint that is always compared would be picked as often as a heavy one.
 fn second(
     endpoints: &[Endpoint],
     may: &impl Fn(usize) -> bool,
@@ -106,16 +106,17 @@ fn second(
     if rest == 0 { Some(first) } else { nth(endpoints, &others, random.below(rest)) }
 }
 
-/// Below this, a difference of latencies is noise to whoever waits.
+/// A smaller difference in latency is irrelevant for whoever waits.
 const NOISE_US: u32 = 1_000;
-/// How many times as slow an endpoint is before that counts.
+/// Factor by which an endpoint must be slower before that counts.
 const SLOW: u128 = 2;
 
-/// Whether a request is better off at `other`: requests in flight for its weight, times latency where the two differ by
-/// more than [`SLOW`] times. Endpoints about as fast as each other go by requests in flight alone, or chance would take
-/// all traffic to the one a little ahead. An endpoint whose latency is not known is taken to be as fast as the one it is
-/// compared with; one never tried wins a draw, so that it is tried soon and not buried under requests before the first
-/// answer. Failures take no part: they are for the circuit breaker to judge, which needs requests to see them by.
+/// Whether `other` is better for a request: requests in flight relative to weight, times latency where the
+/// two differ by more than the factor [`SLOW`]. Endpoints of similar speed are compared by requests in
+/// flight only, or all traffic would go to the one that happens to be slightly faster. An endpoint of
+/// unknown latency counts as equally fast; one that was never tried wins a tie, so that it is tried soon
+/// but not overloaded before its first response. Failures do not count: the circuit breaker judges them,
+/// and needs requests to see them.
 fn is_better(other: &Endpoint, one: &Endpoint) -> bool {
     let now = one.state.clock.now();
     let (a, b) = (other.state.load(now), one.state.load(now));
@@ -137,9 +138,9 @@ fn is_better(other: &Endpoint, one: &Endpoint) -> bool {
     there < here || (new && there == here)
 }
 
-/// A place on the line of weights: each once in `total` turns, and turns that follow each other far apart.
+/// A place on the line of weights: each once in `total` turns, with consecutive turns far apart.
 fn spread(turn: u64, total: u64) -> u64 {
-    // Near the golden ratio, and with no divisor in common so that no place is left out.
+    // Near the golden ratio, and without a common divisor, so that no place is left out.
     let golden = u128::from(total) * 618 / 1000;
     let mut step = u64::try_from(golden).unwrap_or(1).max(1);
     while divisor(step, total) != 1 {
@@ -149,7 +150,7 @@ fn spread(turn: u64, total: u64) -> u64 {
     u64::try_from(place).unwrap_or(0)
 }
 
-/// The greatest both have in common.
+/// The greatest common divisor.
 fn divisor(mut a: u64, mut b: u64) -> u64 {
     while b != 0 {
         (a, b) = (b, a % b);
@@ -165,7 +166,7 @@ fn weights<'a>(
     all.filter(|(index, _)| may(*index)).map(|(index, one)| (index, u64::from(one.weight.get())))
 }
 
-/// The endpoint that holds place `at` on the line of weights.
+/// The endpoint at place `at` on the line of weights.
 fn nth(endpoints: &[Endpoint], may: &impl Fn(usize) -> bool, mut at: u64) -> Option<usize> {
     for (index, weight) in weights(endpoints, may) {
         if at < weight {
@@ -176,14 +177,14 @@ fn nth(endpoints: &[Endpoint], may: &impl Fn(usize) -> bool, mut at: u64) -> Opt
     None
 }
 
-/// Highest random weight (Thaler and Ravishankar 1998): an endpoint that goes moves its own keys only.
+/// Highest random weight (Thaler and Ravishankar 1998): removing an endpoint moves only its own keys.
 fn rendezvous(endpoints: &[Endpoint], may: &impl Fn(usize) -> bool, hash: u64) -> Option<usize> {
     let score = |index: usize| {
         let Some(one) = endpoints.get(index) else { return 0.0 };
         let name = one.state.name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |sum, octet| {
             (sum ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3)
         });
-        // Logarithmic weights: the share of keys is the share of weight.
+        // Logarithmic weights: the share of keys equals the share of weight.
         #[expect(clippy::cast_precision_loss, reason = "a score needs no 64 bits")]
         let unit = (mix(hash ^ name) >> 11) as f64 / (1_u64 << 53) as f64;
         f64::from(one.weight.get()) / -unit.max(f64::MIN_POSITIVE).ln()

@@ -10,11 +10,11 @@ use std::task::{Context, Poll};
 use tamis_transport::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A place; given back when dropped.
+/// A place; returned when dropped.
 pub(crate) struct Place(Arc<EndpointState>);
 
 impl Place {
-    /// A place if there is one.
+    /// Takes a place if one is free.
     pub(crate) fn take(pool: &Pool) -> Option<Self> {
         let limit = pool.policy.borrow().max_connections;
         let taken =
@@ -24,7 +24,7 @@ impl Place {
         taken.is_ok().then(|| Self(Arc::clone(&pool.state)))
     }
 
-    /// A place though there may be none: for connections that are shared and therefore few.
+    /// Takes a place even if none is free: for shared connections, which are few.
     pub(crate) fn count(pool: &Pool) -> Self {
         pool.state.connections.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(&pool.state))

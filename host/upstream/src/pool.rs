@@ -19,23 +19,23 @@ use tokio::sync::oneshot;
 /// Connections to one address with one set of TLS settings.
 pub(crate) struct Pool {
     pub(crate) address: Address,
-    /// Where else the same endpoint may listen: `localhost` is one place with an address of each family.
+    /// A second address of the same endpoint: `localhost` is one endpoint with an address of each family.
     alternate: Option<Address>,
     pub(crate) protocol: Protocol,
-    /// Offers HTTP/1.1 alone.
+    /// Offers only HTTP/1.1 by ALPN.
     tls_http1: Option<ClientTls>,
-    /// Offers HTTP/2 alone.
+    /// Offers only HTTP/2 by ALPN.
     tls_http2: Option<ClientTls>,
-    /// Offers nothing: for bytes that are no HTTP.
+    /// Offers nothing: for bytes that are not HTTP.
     tls_raw: Option<ClientTls>,
     pub(crate) policy: RefCell<Policy>,
     pub(crate) state: Arc<EndpointState>,
     pub(crate) idle: RefCell<Vec<http1::Idle>>,
-    /// Who waits for a connection, longest first.
+    /// Requests waiting for a connection, longest first.
     waiters: RefCell<VecDeque<oneshot::Sender<http1::Turn>>>,
     pub(crate) shared: RefCell<Vec<http2::Connection>>,
     pub(crate) connecting: tokio::sync::Mutex<()>,
-    /// When connecting last failed, and how, for those who waited for it.
+    /// When connecting last failed, and how, for requests that waited for it.
     pub(crate) failed: RefCell<Option<(Instant, SendFailure)>>,
     pub(crate) closed: Cell<bool>,
 }
@@ -78,7 +78,7 @@ impl Pool {
         self.tls_http1.is_some()
     }
 
-    /// Opens a connection that speaks `protocol`.
+    /// Opens a connection for `protocol`.
     pub(crate) async fn open(&self, protocol: Protocol) -> Result<Stream, SendFailure> {
         let tls = match protocol {
             Protocol::Http1 => self.tls_http1.as_ref(),
@@ -88,7 +88,7 @@ impl Pool {
         if let (Protocol::Http1, Some(interval)) = (protocol, self.policy.borrow().keep_alive)
             && let Err(error) = stream.probe_every(interval)
         {
-            tracing::debug!(address = %self.address, %error, "a connection is not probed");
+            tracing::debug!(address = %self.address, %error, "TCP keep-alive cannot be set on a connection");
         }
         if protocol == Protocol::Http2 && tls.is_some() && !stream.is_http2() {
             let detail = format!("{} agreed on another protocol than HTTP/2", self.address);
@@ -97,7 +97,7 @@ impl Pool {
         Ok(stream)
     }
 
-    /// Opens a connection for bytes that are no HTTP.
+    /// Opens a connection for bytes that are not HTTP.
     pub(crate) async fn open_raw(&self) -> Result<Stream, SendFailure> {
         self.connect(self.tls_raw.as_ref()).await
     }
@@ -114,14 +114,14 @@ impl Pool {
             .map_err(|error| SendFailure::untouched(Cause::ConnectFailure, with_causes(&error)))
     }
 
-    /// Takes no new connection in and closes what is idle.
+    /// Stops accepting connections and closes idle ones.
     pub(crate) fn close(&self) {
         self.closed.set(true);
         self.idle.borrow_mut().clear();
         self.shared.borrow_mut().clear();
     }
 
-    /// Closes what has been idle for too long.
+    /// Closes connections that were idle for too long.
     pub(crate) fn sweep(&self) {
         let limit = self.policy.borrow().idle_timeout;
         let now = self.state.clock.now();
@@ -129,7 +129,8 @@ impl Pool {
         self.shared.borrow_mut().retain(|shared| shared.is_usable(limit, now));
     }
 
-    /// Whether a generation may send here or a connection is still open; `self` is held by its map.
+    /// Whether a generation may use this pool or a connection is still open; its map holds one reference to
+    /// `self`.
     pub(crate) fn is_used(self: &Rc<Self>) -> bool {
         Rc::strong_count(self) > 1
             || !self.idle.borrow().is_empty()
@@ -153,23 +154,23 @@ impl Pool {
         Ok(turn)
     }
 
-    /// The one who waits longest and has not given up.
+    /// The longest waiting request that has not given up.
     pub(crate) fn next_waiter(&self) -> Option<oneshot::Sender<http1::Turn>> {
         let mut waiters = self.waiters.borrow_mut();
         std::iter::from_fn(|| waiters.pop_front()).find(|waiter| !waiter.is_closed())
     }
 
-    /// Whether nobody is in the queue, so that a newcomer may go ahead.
+    /// Whether the queue is empty, so that a new request may go ahead.
     pub(crate) fn nobody_waits(&self) -> bool {
         self.waiters.borrow().iter().all(oneshot::Sender::is_closed)
     }
 
-    /// Gives free places to those who wait.
+    /// Gives free places to waiting requests.
     pub(crate) fn offer(&self) {
         while !self.nobody_waits() {
             let Some(place) = Place::take(self) else { return };
             let Some(waiter) = self.next_waiter() else { return };
-            // To one who gave up meanwhile it is not sent, and it is free again.
+            // If the receiver has given up meanwhile, the place is free again.
             drop(waiter.send(http1::Turn::Place(place)));
         }
     }

@@ -3,8 +3,9 @@
 use std::error::Error;
 use std::io;
 
-/// Whether the error comes of what the peer sent, and not of its connection: a message that is none, frames over their
-/// budget, records TLS cannot read. The same request to the same peer would end the same way.
+/// Whether the error was caused by what the peer sent, and not by its connection: an invalid message,
+/// frames over their budget, TLS records that cannot be read. The same request to the same peer would end
+/// the same way.
 pub fn is_broken_by(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -23,7 +24,7 @@ pub fn is_broken_by(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-/// Whether this side ended the stream or connection because of what came over it (RFC 9113 §5.4).
+/// Whether this side ended the stream or connection because of what it received (RFC 9113 §5.4).
 fn is_ours(error: &h2::Error) -> bool {
     let harmless = [h2::Reason::NO_ERROR, h2::Reason::CANCEL, h2::Reason::REFUSED_STREAM];
     error.is_library() && error.reason().is_some_and(|reason| !harmless.contains(&reason))

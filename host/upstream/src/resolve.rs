@@ -1,7 +1,7 @@
-//! Names to addresses, refreshed in the background for as long as somebody uses the name.
+//! Resolves names, and refreshes them in the background for as long as they are used.
 //!
-//! Addresses of both families are asked for at once and used as they come: a name server that answers for one family and
-//! never for the other costs its users [`OTHER_FAMILY`] and no more (after RFC 8305 §3).
+//! Addresses of both families are requested at once and used as they arrive: a name server that answers for
+//! one family and never for the other delays its users by [`OTHER_FAMILY`] at most (after RFC 8305 §3).
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::LookupIpStrategy;
@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use tamis_ambient::Clock;
 use tokio::sync::Notify;
 
-/// Answers are used no shorter and no longer than this, whatever their TTL says.
+/// Limits for the validity of answers, whatever their TTL.
 const TTL: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
-/// After a failure.
+/// Wait after a failure.
 const RETRY: Duration = Duration::from_secs(2);
-/// How long somebody waits for the first answer.
+/// How long a request waits for the first answer.
 const FIRST_MAX: Duration = Duration::from_secs(5);
 /// How long addresses of one family wait for those of the other ("resolution delay" of RFC 8305 §8).
 const OTHER_FAMILY: Duration = Duration::from_millis(50);
@@ -39,7 +39,7 @@ enum Family {
     V6 = 1,
 }
 
-/// A name and its addresses of now.
+/// A name and its current addresses.
 pub(crate) struct Name {
     host: String,
     port: u16,
@@ -51,29 +51,29 @@ pub(crate) struct Name {
 
 #[derive(Default, Clone)]
 struct Answer {
-    /// None before the first answer for that family.
+    /// `None` before the first answer for that family.
     families: [Option<Vec<SocketAddr>>; 2],
     failure: Option<String>,
 }
 
-/// Addresses of one family, and until when they hold.
+/// Addresses of one family, and their expiry.
 struct Found {
     family: Family,
     addresses: Vec<SocketAddr>,
     until: Instant,
 }
 
-/// What asking for one family came to.
+/// The result of a lookup for one family.
 type Lookup = Result<Found, String>;
 
 impl Answer {
-    /// All addresses; none before the first answer.
+    /// All addresses; `None` before the first answer.
     fn addresses(&self) -> Option<Vec<SocketAddr>> {
         let known = self.families.iter().any(Option::is_some);
         known.then(|| self.families.iter().flatten().flatten().copied().collect())
     }
 
-    /// Takes the addresses of one family. That there are none is believed only while the other family has some.
+    /// Sets the addresses of one family. An empty answer is accepted only while the other family has some.
     fn set(&mut self, found: Found) {
         let [v4, v6] = &mut self.families;
         let (family, other) = if found.family == Family::V4 { (v4, v6) } else { (v6, v4) };
@@ -91,13 +91,13 @@ impl Names {
         Self { resolvers: RefCell::default(), names: RefCell::default(), clock }
     }
 
-    /// Names resolved by these instead of the system's.
+    /// Uses these resolvers instead of the system's.
     #[cfg(test)]
     pub(crate) fn with(resolvers: Resolvers) -> Self {
         Self { resolvers: RefCell::new(Some(resolvers)), ..Self::new(Clock::system()) }
     }
 
-    /// The name, resolved from now on until the last holder drops it.
+    /// Starts to resolve the name, until the last holder drops it.
     pub(crate) fn follow(self: &Rc<Self>, host: &str, port: u16) -> Rc<Name> {
         let key = (host.to_owned(), port);
         if let Some(name) = self.names.borrow().get(&key).and_then(Weak::upgrade) {
@@ -117,7 +117,7 @@ impl Names {
         if let Ok(ip) = literal {
             name.take(Ok(Found::always(SocketAddr::new(ip, port), self.clock.now())));
         } else if is_localhost(host) {
-            // One place, whichever family it listens on: connecting tries both.
+            // One endpoint, whichever family it listens on: connecting tries both.
             let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
             name.take(Ok(Found::always(address, self.clock.now())));
         } else {
@@ -154,7 +154,7 @@ impl Names {
                 addresses.dedup();
                 Ok(Found { family, addresses, until: answer.valid_until() })
             }
-            // The name server knows the name and has no address of this family: that is an answer.
+            // The name exists, but has no address of this family: that is an answer.
             Err(error) if error.is_no_records_found() => {
                 Ok(Found { family, addresses: Vec::new(), until: self.clock.now() + RETRY })
             }
@@ -164,14 +164,14 @@ impl Names {
 }
 
 impl Found {
-    /// An address that nobody asks for again: how long it holds is not looked at.
+    /// An address that is never resolved again, so its expiry does not matter.
     fn always(address: SocketAddr, now: Instant) -> Self {
         let family = if address.is_ipv4() { Family::V4 } else { Family::V6 };
         Self { family, addresses: vec![address], until: now }
     }
 }
 
-/// A name that stands for this machine and is never asked for (RFC 6761 §6.3).
+/// A name that stands for this machine and is never resolved (RFC 6761 §6.3).
 pub(crate) fn is_localhost(host: &str) -> bool {
     let host = host.trim_end_matches('.').to_ascii_lowercase();
     host == "localhost" || host.ends_with(".localhost")
@@ -187,8 +187,8 @@ async fn refresh(names: Rc<Names>, name: Weak<Name>) {
     }
 }
 
-/// Asks for both families and hands answers to the name as they come; gives when to ask again, none when nobody uses the
-/// name any more.
+/// Resolves both families and sets answers as they arrive; returns when to resolve again, `None` when the
+/// name is no longer used.
 async fn ask_both(names: &Names, name: &Weak<Name>, host: &str, port: u16) -> Option<Instant> {
     let mut v4 = Box::pin(names.ask(Family::V4, host, port));
     let mut v6 = Box::pin(names.ask(Family::V6, host, port));
@@ -198,7 +198,7 @@ async fn ask_both(names: &Names, name: &Weak<Name>, host: &str, port: u16) -> Op
     };
     let mut rest = if is_v4 { v6 } else { v4 };
     if !first.as_ref().is_ok_and(|found| !found.addresses.is_empty()) {
-        // Nothing to use yet: whatever the other family comes to.
+        // Nothing usable yet: wait for the other family, whatever its result.
         let second = rest.await;
         let next = next(&[&first, &second], names.clock.now());
         let name = name.upgrade()?;
@@ -222,7 +222,7 @@ async fn ask_both(names: &Names, name: &Weak<Name>, host: &str, port: u16) -> Op
     Some(next)
 }
 
-/// When to ask again: as soon as the first of the answers is too old.
+/// When to resolve again: when the first of the answers expires.
 fn next(answers: &[&Lookup], now: Instant) -> Instant {
     let found = answers.iter().filter_map(|answer| answer.as_ref().ok());
     let ages = found.filter(|found| !found.addresses.is_empty());
@@ -231,7 +231,7 @@ fn next(answers: &[&Lookup], now: Instant) -> Instant {
 }
 
 impl Name {
-    /// A failed refresh leaves the addresses before in use: stale is better than none (RFC 8767).
+    /// After a failed refresh the previous addresses stay in use: stale is better than none (RFC 8767).
     fn take(&self, lookup: Lookup) {
         let mut now = self.answer.borrow_mut();
         let before = now.addresses();
@@ -252,7 +252,7 @@ impl Name {
         &self.host
     }
 
-    /// Addresses of now; waits for the first answer.
+    /// The current addresses; waits for the first answer.
     pub(crate) async fn addresses(&self) -> Result<Vec<SocketAddr>, String> {
         let waiting = self.answered.notified();
         let now = self.answer.borrow().clone();

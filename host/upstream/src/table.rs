@@ -1,4 +1,4 @@
-//! What all workers know of services, and what outlives a generation.
+//! The state of services that all workers share, and that outlives a generation.
 
 use crate::budget::Budget;
 use crate::circuit::{Admission, Breaker, Ticket};
@@ -19,49 +19,50 @@ pub struct ServiceTable {
     random: Random,
 }
 
-/// A service as it is now.
+/// A snapshot of a service.
 #[derive(Debug, Clone)]
 pub struct ServiceSnapshot {
     /// Its name.
     pub name: String,
-    /// Retries the budget allows.
+    /// Retries that the budget allows.
     pub budget_left: u32,
     /// Retries made.
     pub retries: u64,
-    /// Retries the budget refused.
+    /// Retries that the budget refused.
     pub retries_refused: u64,
-    /// Second attempts started beside a first.
+    /// Hedges started.
     pub hedges: u64,
-    /// Second attempts that answered first.
+    /// Hedges that responded first.
     pub hedges_won: u64,
-    /// Second attempts the budget refused.
+    /// Hedges that the budget refused.
     pub hedges_refused: u64,
     /// Its endpoints.
     pub endpoints: Vec<EndpointSnapshot>,
 }
 
-/// An endpoint as it is now.
+/// A snapshot of an endpoint.
 #[derive(Debug, Clone)]
 pub struct EndpointSnapshot {
     /// Its address.
     pub name: String,
     /// Its circuit.
     pub circuit: Circuit,
-    /// Times its circuit opened.
+    /// Number of times that its circuit opened.
     pub opened: u64,
-    /// What happened lately.
+    /// The recent outcomes.
     pub window: Window,
     /// Open connections.
     pub connections: u32,
 }
 
 impl ServiceTable {
-    /// Nothing known yet. Windows, budgets and circuits run on `clock`; endpoints are drawn by `random`.
+    /// An empty table. Windows, budgets and circuits use `clock`; endpoints are drawn by `random`.
     pub fn new(clock: Clock, random: Random) -> Self {
         Self { services: Arc::default(), clock, random }
     }
 
-    /// Forgets services that `live` does not name, and endpoints it does not name and nobody uses any more.
+    /// Drops services that `live` does not name, and endpoints that it does not name and that are no longer
+    /// used.
     pub fn retain(&self, live: &[ServiceConfig]) {
         let live: HashMap<&str, &ServiceConfig> =
             live.iter().map(|service| (service.name.as_str(), service)).collect();
@@ -76,7 +77,7 @@ impl ServiceTable {
         }
     }
 
-    /// Everything as it is now, by name.
+    /// A snapshot of everything, ordered by name.
     pub fn snapshot(&self) -> Vec<ServiceSnapshot> {
         let mut services: Vec<_> = lock(&self.services).values().cloned().collect();
         services.sort_by(|a, b| a.name.cmp(&b.name));
@@ -91,7 +92,7 @@ impl ServiceTable {
         self.random
     }
 
-    /// The state of a service, with its policy of now.
+    /// The state of a service, with its current policy.
     pub(crate) fn service(&self, config: &ServiceConfig) -> Arc<ServiceState> {
         let mut services = lock(&self.services);
         let new = || Arc::new(ServiceState::new(config, self.clock, self.random));
@@ -107,17 +108,17 @@ impl std::fmt::Debug for ServiceTable {
     }
 }
 
-/// A poisoned lock guards numbers that are whole between two statements.
+/// Locks a mutex; a poisoned one is fine, since its numbers are consistent between statements.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether anybody but the registry holds it.
+/// Whether it has a holder other than the table.
 fn is_used(endpoint: &Arc<EndpointState>) -> bool {
     Arc::strong_count(endpoint) > 1
 }
 
-/// What workers share of a service.
+/// The state of a service that workers share.
 pub(crate) struct ServiceState {
     pub(crate) name: String,
     pub(crate) clock: Clock,
@@ -127,7 +128,7 @@ pub(crate) struct ServiceState {
     retry_min_per_second: AtomicU32,
     span_ms: AtomicU64,
     max_ejected_percent: AtomicU32,
-    /// Endpoints with a weight, as a worker listed them last.
+    /// Number of endpoints with a weight, as a worker last listed them.
     pub(crate) size: AtomicU32,
     pub(crate) in_flight: AtomicU32,
     retries: AtomicU64,
@@ -174,7 +175,8 @@ impl ServiceState {
         }
     }
 
-    /// The state of an endpoint; `behind_name` when a name stands for it, so that it may go without a new generation.
+    /// The state of an endpoint; `behind_name` when a name stands for it, so that it may disappear without
+    /// a new generation.
     pub(crate) fn endpoint(&self, name: &str, behind_name: bool) -> Arc<EndpointState> {
         let mut endpoints = lock(&self.endpoints);
         if let Some(endpoint) = endpoints.get(name) {
@@ -189,7 +191,7 @@ impl ServiceState {
         endpoint
     }
 
-    /// Sets an endpoint's circuit, unless that would open one too many; gives the one in force.
+    /// Sets an endpoint's circuit, unless that would open one too many; returns the one in force.
     pub(crate) fn settle(&self, endpoint: &EndpointState, circuit: Circuit) -> Circuit {
         // Held until the circuit is set, so that two workers do not open the last two at once.
         let endpoints = lock(&self.endpoints);
@@ -221,7 +223,7 @@ impl ServiceState {
         self.spend(&self.retries, &self.retries_refused)
     }
 
-    /// A hedge is load that nobody asked for, as a retry is: both come out of one budget.
+    /// A hedge is additional load, as a retry is: both use one budget.
     pub(crate) fn spend_hedge(&self) -> bool {
         self.spend(&self.hedges, &self.hedges_refused)
     }
@@ -261,23 +263,23 @@ impl ServiceState {
     }
 }
 
-/// What workers share of an endpoint.
+/// The state of an endpoint that workers share.
 pub(crate) struct EndpointState {
     pub(crate) name: String,
     pub(crate) clock: Clock,
     pub(crate) breaker: Mutex<Breaker>,
-    /// The circuit is not closed: then picking goes through endpoints one by one.
+    /// The circuit is not closed: then picking checks endpoints one by one.
     pub(crate) troubled: AtomicBool,
     pub(crate) in_flight: AtomicU32,
     pub(crate) connections: AtomicU32,
     behind_name: bool,
     born: Instant,
-    /// Average latency in microseconds, for people and filters; 0 while none is known.
+    /// Average latency in microseconds, for people and filters; 0 while unknown.
     average_us: AtomicU32,
     /// Of the last success, in microseconds.
     last_us: AtomicU32,
-    /// What picking compares (high half, microseconds; 0 while nothing is known) and when it was updated (low half,
-    /// milliseconds since `born`; 0 while no attempt has ended).
+    /// The latency for picking (high half, microseconds; 0 while unknown) and when it was updated (low
+    /// half, milliseconds since `born`; 0 before the first attempt ended).
     steady: AtomicU64,
 }
 
@@ -285,13 +287,14 @@ pub(crate) struct EndpointState {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Load {
     pub(crate) in_flight: u32,
-    /// None while no two attempts succeeded: nothing is known.
+    /// `None` until two attempts have succeeded.
     pub(crate) latency_us: Option<u32>,
-    /// An attempt has ended, well or not.
+    /// An attempt has ended, successfully or not.
     pub(crate) tried: bool,
 }
 
-/// What picking compares halves in this time without news, so that an endpoint once slow is tried again soon.
+/// Half-life of the latency for picking without new samples, so that an endpoint that was slow once is
+/// tried again soon.
 const HALF_LIFE_MS: u64 = 1_000;
 
 impl EndpointState {
@@ -316,12 +319,12 @@ impl EndpointState {
         lock(&self.breaker).admit(self.clock.now())
     }
 
-    /// Lets an attempt pass whatever the circuit says.
+    /// Admits an attempt whatever the circuit.
     pub(crate) fn admit_regardless(&self) -> Ticket {
         lock(&self.breaker).admit_regardless()
     }
 
-    /// True when the breaker filter should look.
+    /// True when the breaker filter should decide.
     pub(crate) fn record(&self, ticket: Ticket, sample: Sample, latency: Duration) -> bool {
         let now = self.clock.now();
         self.add_latency(latency, sample.failed, now);
@@ -338,7 +341,7 @@ impl EndpointState {
         self.troubled.store(!breaker.is_closed(), Ordering::Relaxed);
     }
 
-    /// An attempt was given up for another that was faster: it would have taken at least so long.
+    /// An attempt was given up for a faster one: it would have taken at least this long.
     pub(crate) fn overtaken(&self, elapsed: Duration) {
         let least = u32::try_from(elapsed.as_micros()).unwrap_or(u32::MAX);
         if least > self.ewma_us() {
@@ -346,19 +349,19 @@ impl EndpointState {
         }
     }
 
-    /// How long ago it was first seen.
+    /// Time since it was first seen.
     pub(crate) fn age(&self) -> Duration {
         self.clock.since(self.born)
     }
 
-    /// Takes one attempt's time in. A failure never makes an endpoint look faster.
+    /// Adds one attempt's time. A failure never makes an endpoint look faster.
     ///
-    /// Two workers may overwrite each other: an average of samples lost at random is the same average.
+    /// Two workers may overwrite each other: an average without some random samples is the same average.
     pub(crate) fn add_latency(&self, latency: Duration, failed: bool, now: Instant) {
         let sample = u32::try_from(latency.as_micros()).unwrap_or(u32::MAX).max(1);
         let before = self.ewma_us();
         let counts = match (failed, before) {
-            // Nothing is known yet, but that it failed.
+            // Only a failure is known so far.
             (true, 0) => None,
             (true, _) => Some(sample.max(before)),
             (false, _) => Some(sample),
@@ -373,11 +376,12 @@ impl EndpointState {
         self.steady.store(packed, Ordering::Relaxed);
     }
 
-    /// What picking compares after one more sample. A single slow answer says nothing, two in a row do: of each two that
-    /// follow each other the faster counts. Up it goes at once, down by an eighth and with time.
+    /// The latency for picking after one more sample. A single slow response has no effect, two in a row
+    /// do: of each two consecutive ones the faster counts. It rises at once, and falls by an eighth and
+    /// with time.
     fn steadied(&self, sample: u32, failed: bool, now: Instant) -> u32 {
         if failed {
-            // As it was: who fails fast is not to look fast because nothing else is heard of it.
+            // Unchanged: an endpoint that fails fast must not look fast because it has no other samples.
             return u32::try_from(self.steady.load(Ordering::Relaxed) >> 32).unwrap_or(u32::MAX);
         }
         match (self.last_us.swap(sample, Ordering::Relaxed), self.steady_us(now)) {
@@ -387,17 +391,17 @@ impl EndpointState {
         }
     }
 
-    /// What picking compares, decayed; 0 while nothing is known.
+    /// The latency for picking, decayed; 0 while unknown.
     fn steady_us(&self, now: Instant) -> u32 {
         let packed = self.steady.load(Ordering::Relaxed);
         let value = packed >> 32;
         let at = u32::try_from(packed & u64::from(u32::MAX)).unwrap_or(0);
-        // Before the first millisecond is over `at` is ahead, and another worker's clock may be.
+        // In the first millisecond `at` is ahead, and another worker's clock may be too.
         let age = self.age_ms(now).wrapping_sub(at);
         let age = if age > u32::MAX / 2 { 0 } else { u64::from(age) };
         let halves = u32::try_from(age / HALF_LIFE_MS).unwrap_or(u32::MAX);
         let whole = value.checked_shr(halves).unwrap_or(0);
-        // Between two halvings in a straight line.
+        // Linear between two halvings.
         let decayed = whole - whole * (age % HALF_LIFE_MS) / HALF_LIFE_MS / 2;
         u32::try_from(decayed).unwrap_or(u32::MAX).max(u32::from(value > 0))
     }
@@ -413,7 +417,7 @@ impl EndpointState {
         self.average_us.load(Ordering::Relaxed)
     }
 
-    /// What picking compares.
+    /// The load for picking.
     pub(crate) fn load(&self, now: Instant) -> Load {
         let steady = self.steady_us(now);
         Load {

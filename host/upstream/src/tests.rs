@@ -1,4 +1,4 @@
-//! Against real sockets, and through the door callers use.
+//! Tests with real sockets, through the public interface.
 
 mod http1;
 mod http2;
@@ -24,7 +24,7 @@ use std::time::Duration;
 use tamis_ambient::{Clock, ManualTime, Random};
 use tamis_exchange::Body;
 
-/// Nothing here takes as long; a test that does hangs.
+/// Nothing here takes this long; a test that does hangs.
 const HANGS: Duration = Duration::from_secs(20);
 
 /// Runs what needs a worker's thread.
@@ -42,7 +42,7 @@ fn config(protocol: Protocol, targets: impl IntoIterator<Item = Target>) -> Serv
         name: "shop/pay:80".to_owned(),
         protocol,
         endpoints: targets.into_iter().map(endpoint).collect(),
-        // Circuits alone decide, unless a test is about the bounds on them.
+        // Only circuits decide, unless a test is about their limits.
         policy: Policy { max_ejected_percent: 100, panic_percent: 0, ..Policy::default() },
     }
 }
@@ -109,7 +109,7 @@ async fn fetch(upstream: &Rc<Upstream>, request: Request<Body>) -> Result<String
     Ok(text(sent?).await)
 }
 
-/// Until it holds: for what other tasks bring about.
+/// Waits until a condition holds that other tasks bring about.
 async fn eventually(what: &str, holds: impl Fn() -> bool) {
     let wait = async {
         while !holds() {

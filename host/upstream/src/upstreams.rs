@@ -19,10 +19,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tamis_transport::{Address, ResponseLimits};
 
-/// Between two looks for connections that have been idle for too long.
+/// Interval between checks for connections that were idle for too long.
 const SWEEP: Duration = Duration::from_secs(5);
 
-/// One worker's connections to everything upstream. Lives in a `LocalSet`.
+/// One worker's connections to upstreams. Lives in a `LocalSet`.
 pub struct Upstreams {
     table: ServiceTable,
     pools: Rc<Pools>,
@@ -41,7 +41,7 @@ struct PoolKey {
 }
 
 impl Upstreams {
-    /// No services yet. Must be called inside a `LocalSet`.
+    /// Without services. Must be called inside a `LocalSet`.
     pub fn new(table: ServiceTable) -> Self {
         let pools = Rc::new(Pools(RefCell::default()));
         let swept = Rc::downgrade(&pools);
@@ -58,8 +58,8 @@ impl Upstreams {
         Self { names: Rc::new(Names::new(table.clock())), table, pools }
     }
 
-    /// Takes over a generation's services, in their order. Connections to endpoints that stay as they were are kept;
-    /// those of others end with the requests on them.
+    /// Adopts a generation's services, in order. Connections to unchanged endpoints are kept; others end
+    /// with their last request.
     pub fn apply(&self, services: &Arc<Vec<ServiceConfig>>) -> Vec<Rc<Upstream>> {
         let upstreams = services.iter().enumerate().map(|(index, config)| {
             Rc::new(Upstream {
@@ -89,7 +89,7 @@ impl Upstreams {
 }
 
 impl PoolKey {
-    /// Whether a service still uses such connections. Addresses behind names come and go by themselves.
+    /// Whether a service still uses such connections. Addresses behind names come and go independently.
     fn is_of(&self, service: &ServiceConfig) -> bool {
         use crate::config::Target;
         service.protocol == self.protocol
@@ -123,7 +123,7 @@ impl Pools {
     }
 }
 
-/// A service as one generation has it.
+/// A service in one generation.
 pub struct Upstream {
     services: Arc<Vec<ServiceConfig>>,
     index: usize,
@@ -140,70 +140,71 @@ impl Upstream {
         &self.name
     }
 
-    /// How it is configured; none only if the generation changed under it, which it does not.
+    /// Its configuration; `None` only if the generation changed under it, which does not happen.
     fn config(&self) -> Option<&ServiceConfig> {
         self.services.get(self.index)
     }
 
-    /// The field whose value keeps requests together, if the policy names one.
+    /// The header whose value keeps requests together, if the policy names one.
     pub fn hash_header(&self) -> Option<&HeaderName> {
         self.config()?.policy.hash_header.as_ref()
     }
 
-    /// What its responses may cost beside their content.
+    /// The budget of its responses in addition to their content.
     pub fn response_limits(&self) -> ResponseLimits {
         self.config().map(|config| config.policy.response).unwrap_or_default()
     }
 
-    /// Whether there is just one endpoint, as far as is known: another attempt has nowhere else to go.
+    /// Whether there is only one known endpoint: another attempt has no other place to go.
     pub fn is_single(&self) -> bool {
         self.endpoints.known().iter().filter(|one| one.weight.get() > 0).count() <= 1
     }
 
-    /// Counts a request, once an exchange, for the retry budget.
+    /// Counts a request for the retry budget, once per exchange.
     pub fn note_request(&self) {
         self.state.note_request();
     }
 
-    /// Retries the budget would allow now.
+    /// Retries that the budget would allow now.
     pub fn budget_left(&self) -> u32 {
         self.state.budget_left()
     }
 
-    /// Takes one retry out of the budget; false when it is spent.
+    /// Takes one retry from the budget; false when it is used up.
     pub fn spend_retry(&self) -> bool {
         self.state.spend_retry()
     }
 
-    /// Takes a second attempt beside a first out of the same budget; false when it is spent.
+    /// Takes a hedge from the same budget; false when it is used up.
     pub fn spend_hedge(&self) -> bool {
         self.state.spend_hedge()
     }
 
-    /// Counts a second attempt that answered first.
+    /// Counts a hedge that responded first.
     pub fn note_hedge_won(&self) {
         self.state.note_hedge_won();
     }
 
-    /// Lists the endpoints, names resolved, so that they can be [weighed](Self::endpoints) before the first request.
+    /// Resolves names and lists the endpoints, so that they can be [weighed](Self::endpoints) before the
+    /// first request.
     ///
     /// # Errors
-    /// When a name was never resolved.
+    /// A name was never resolved.
     pub async fn resolve(&self) -> Result<(), PickFailure> {
         let config = self.config().ok_or(PickFailure::NoEndpoint)?;
         self.list(config).await.map(drop)
     }
 
-    /// Endpoints as they were listed last, for a balancer to weigh.
+    /// The last list of endpoints, for a balancer to weigh.
     pub fn endpoints(&self) -> Vec<EndpointView> {
         self.endpoints.known().iter().map(EndpointView::of).collect()
     }
 
-    /// Sets the weights picking goes by, in the order of [`Upstream::endpoints`], until the next time. What the
-    /// operator gave no weight gets none.
+    /// Sets the weights for picking, in the order of [`Upstream::endpoints`], until the next call. An
+    /// endpoint with a configured weight of 0 stays at 0.
     ///
     /// # Errors
-    /// When they are not one for each endpoint, or would leave none: then the weights stay as they are.
+    /// There is not one weight per endpoint, or all would be 0: the weights then stay as they are.
     pub fn set_weights(&self, weights: &[u32]) -> Result<(), WeightsRefused> {
         let endpoints = self.endpoints.known();
         if endpoints.len() != weights.len() {
@@ -231,11 +232,11 @@ impl Upstream {
         })
     }
 
-    /// Chooses an endpoint, one not `tried` if its circuit lets the attempt pass. Waits only for a name that was never
-    /// resolved.
+    /// Picks an endpoint, one not in `tried` if its circuit lets the attempt pass. Waits only for a name
+    /// that was never resolved.
     ///
     /// # Errors
-    /// Says why there is none.
+    /// The reason why there is none.
     pub async fn pick(
         self: &Rc<Self>,
         tried: &[String],
@@ -259,12 +260,12 @@ impl Upstream {
                 Admission::Pass(ticket) => {
                     return Ok(Pick::Attempt(self.attempt(endpoint, ticket, config)));
                 }
-                // Another worker opened it just now; who is told to ask must.
+                // Another worker opened it just now; the caller who gets the question must ask it.
                 Admission::Ask => return Ok(Pick::Ask(Ask::new(&self.state, &endpoint.state))),
                 Admission::Refuse(_) => {}
             }
         }
-        // Somewhere is trouble: ask circuits one by one, tried endpoints last.
+        // Some circuit is not closed: check circuits one by one, endpoints already tried last.
         let panics = panics(&endpoints, config.policy.panic_percent);
         let mut refused = vec![false; endpoints.len()];
         let mut soonest = Duration::MAX;
@@ -311,7 +312,7 @@ impl Upstream {
     }
 }
 
-/// Whether so few circuits are closed that they are not looked at.
+/// Whether so few circuits are closed that they are ignored.
 fn panics(endpoints: &[Endpoint], percent: u32) -> bool {
     let weighted = || endpoints.iter().filter(|one| one.weight.get() > 0);
     let closed = weighted().filter(|one| !one.state.troubled.load(Ordering::Relaxed)).count();

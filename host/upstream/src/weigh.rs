@@ -1,38 +1,40 @@
-//! What a balancer sees of endpoints, and what it may not answer.
+//! A balancer's view of endpoints, and the check of its weights.
 
 use crate::endpoints::Endpoint;
 use std::time::Duration;
 
-/// An endpoint as it is now.
+/// The current state of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointView {
     /// Its address.
     pub name: String,
-    /// As the operator said.
+    /// The configured weight.
     pub configured_weight: u32,
-    /// Attempts under way, those of all workers.
+    /// Attempts in progress, of all workers.
     pub in_flight: u32,
-    /// Average time to a response head; 0 while nothing is known.
+    /// Average time to a response head; 0 while unknown.
     pub ewma_latency_us: u32,
-    /// Attempts that succeeded lately, in a thousand; 1000 when there were none.
+    /// Recent attempts that succeeded, in a thousand; 1000 without attempts.
     pub success_permille: u32,
-    /// Since it was first seen.
+    /// Time since it was first seen.
     pub age: Duration,
 }
 
-/// Weights that are not taken.
+/// Weights that are not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WeightsRefused {
-    /// Not one for each endpoint.
+    /// There is not one per endpoint.
     #[error("{weights} weights for {endpoints} endpoints; give one for each, in their order")]
     Count {
-        /// How many there are.
+        /// The number of endpoints.
         endpoints: usize,
-        /// How many came.
+        /// The number of weights.
         weights: usize,
     },
-    /// Nothing could be picked any more.
-    #[error("no endpoint would be left; give at least one that the operator uses a weight")]
+    /// All weights would be 0.
+    #[error(
+        "no endpoint would be left; give a weight to at least one endpoint whose configured weight is not 0"
+    )]
     None,
 }
 

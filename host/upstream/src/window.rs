@@ -1,4 +1,4 @@
-//! What happened lately: a ring of time slices.
+//! Recent outcomes: a ring of time slices.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ const SLICES: usize = 10;
 
 #[derive(Clone, Copy, Default)]
 struct Slice {
-    /// Which slice of time since the start; a slot of an older one counts as empty.
+    /// The number of the slice since the start; a slot with an older one counts as empty.
     number: u64,
     successes: u32,
     failures: u32,
@@ -14,7 +14,7 @@ struct Slice {
     slow: u32,
 }
 
-/// Outcomes of the last while, and failures in a row.
+/// Outcomes in the window, and failures in a row.
 pub(crate) struct Rolling {
     start: Instant,
     slice: Duration,
@@ -46,7 +46,7 @@ impl Rolling {
         Self { start: now, slice, slices: Default::default(), consecutive_failures: 0 }
     }
 
-    /// The span changes with the configuration; outcomes so far are forgotten then.
+    /// Sets the span from the configuration; a change drops the outcomes so far.
     pub(crate) fn set_span(&mut self, span: Duration, now: Instant) {
         let slice = (span / 10).max(Duration::from_millis(1));
         if slice != self.slice {
@@ -91,7 +91,7 @@ impl Rolling {
         sums
     }
 
-    /// Forgets outcomes; failures in a row run on.
+    /// Drops outcomes; failures in a row continue.
     pub(crate) fn clear(&mut self) {
         self.slices = Default::default();
     }

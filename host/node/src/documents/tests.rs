@@ -61,7 +61,7 @@ fn what_is_left_out_is_told() {
     let too_deep = folder.path().join("1/2/3/4/5/6/7/8/9");
     std::fs::create_dir_all(&too_deep).unwrap();
     std::fs::write(too_deep.join("deeper.yaml"), service("deeper")).unwrap();
-    // A folder whose name looks like a file's is a folder.
+    // A folder whose name looks like that of a file is still a folder.
     std::fs::create_dir(folder.path().join("folder.yaml")).unwrap();
     let read = Source::folder(folder.path()).read().unwrap();
     assert_eq!(names(&read), ["deep"]);

@@ -1,4 +1,4 @@
-//! Against a real server that answers what it is told to, once for every connection.
+//! Against a real server with prepared responses, one for each connection.
 
 use super::*;
 use std::io::{Read as _, Write as _};
@@ -12,7 +12,7 @@ struct Server {
     _thread: JoinHandle<()>,
 }
 
-/// Answers each connection with the next of `answers`; `None` is silence until the client goes.
+/// Responds to each connection with the next of `answers`; `None` is silence until the client leaves.
 fn server(answers: Vec<Option<&'static str>>) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! The body of a request that goes on: lines, as they are said.
+//! The body of a request that stays open: lines, as they are sent.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use tokio::sync::mpsc::Receiver;
 
-/// Lines that are said one after the other.
+/// Lines that are sent one after the other.
 pub(crate) struct Said(pub(crate) Receiver<Bytes>);
 
 impl Body for Said {

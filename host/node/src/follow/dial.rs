@@ -10,7 +10,7 @@ use super::Follow;
 use super::body::Said;
 use crate::sockets::causes;
 
-/// How long a connection may take to be made.
+/// Time limit for connecting.
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// Connects to one director, over mTLS.
@@ -20,7 +20,7 @@ pub(crate) async fn dial(follow: &Follow, director: &str) -> Result<SendRequest<
     let own = OwnCertificate { certificate: &follow.certificate, key: &follow.key };
     let expected = follow.identity.as_ref().map(|id| id.parse()).transpose();
     let expected = expected.map_err(|error| format!("the director's id: {error}"))?;
-    // Read each time: certificates are renewed.
+    // Read each time, since certificates are renewed.
     let tls = ClientTls::from_files(Some(own), &follow.ca, expected, host);
     let tls = tls.map_err(|error| causes(&error))?.with_alpn(&[b"h2"]);
     let addresses = tokio::net::lookup_host(director).await;
@@ -34,7 +34,7 @@ pub(crate) async fn dial(follow: &Follow, director: &str) -> Result<SendRequest<
                 let made = builder.handshake(TokioIo::new(stream)).await;
                 let (sender, connection) = made.map_err(|error| causes(&error))?;
                 drop(tokio::spawn(async move {
-                    // Its end is the end of the stream, which says why.
+                    // It ends with the stream, which reports why.
                     let _ = connection.await;
                 }));
                 return Ok(sender);

@@ -1,4 +1,4 @@
-//! What the director wants, and whether it may be done.
+//! The director's plan, and whether each part of it may run.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,12 +22,12 @@ use super::state::StateFolder;
 use crate::NodeError;
 use crate::build::{Refusal, Wanted};
 
-/// What the director wants of a proxy, as far as it is known here.
+/// The director's plan for a proxy, as far as it is known here.
 pub(crate) struct Followed {
     name: NodeName,
     keys: DirectorKeys,
     pub(crate) state: StateFolder,
-    /// Policy metadata, believed from a root of the operator's; none: the director's documents count.
+    /// Policy metadata, trusted from the operator's root; `None`: the director's documents count.
     policy: Option<Mutex<Trusted>>,
     inner: Mutex<Inner>,
 }
@@ -36,9 +36,9 @@ struct Inner {
     replica: Replica,
     assembled: Option<Arc<Assembled>>,
     seen: Seen,
-    /// When the director was last heard, in seconds since the Unix epoch.
+    /// When the last message of the director arrived, in seconds since the Unix epoch.
     heard: u64,
-    /// What was admitted in each slot when it was looked at last: the version of its assignment, or why not.
+    /// The last result for each slot: the version of its assignment, or why it is refused.
     admitted: BTreeMap<String, Result<u64, Refusal>>,
     running: BTreeMap<String, Running>,
     refused: BTreeMap<String, RefusedReport>,
@@ -59,7 +59,7 @@ impl Followed {
             Ok(assembled) => Some(Arc::new(assembled)),
             Err(_) if replica.parts().is_empty() => None,
             Err(error) => {
-                tracing::warn!(%error, "the kept parts make no plan");
+                tracing::warn!(%error, "the stored parts form no plan");
                 None
             }
         };
@@ -77,7 +77,7 @@ impl Followed {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        // Each change is one assignment after another that cannot panic.
+        // Each change is a sequence of assignments that cannot panic.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -85,7 +85,7 @@ impl Followed {
         &self.name
     }
 
-    /// The plan that is wanted; none: nobody has said yet.
+    /// The desired plan; `None`: there is none yet.
     pub(crate) fn assembled(&self) -> Option<Arc<Assembled>> {
         self.inner().assembled.clone()
     }
@@ -99,7 +99,7 @@ impl Followed {
         self.inner().replica.take(push)
     }
 
-    /// What a change would make of the plan.
+    /// The plan after a change.
     pub(crate) fn assemble(&self, parts: &Parts) -> Result<Assembled, BadParts> {
         let assembled = assemble(parts)?;
         let node = &assembled.plan.node;
@@ -110,36 +110,37 @@ impl Followed {
         Ok(assembled)
     }
 
-    /// Has a change from now on. What cannot be kept on disk is had all the same: a restart begins from before.
+    /// Adopts a change. If it cannot be written to disk it still takes effect; a restart then resumes from
+    /// the previous one.
     pub(crate) fn keep(&self, change: Change, assembled: Assembled) {
         let mut inner = self.inner();
         inner.replica.keep(change);
         inner.assembled = Some(Arc::new(assembled));
         if let Err(error) = self.state.keep_replica(&inner.replica) {
-            tracing::warn!(%error, "what the director wants cannot be kept");
+            tracing::warn!(%error, "the director's plan cannot be stored");
         }
     }
 
-    /// The director said something.
+    /// Records that a message of the director arrived.
     pub(crate) fn heard(&self) {
         self.inner().heard = now();
     }
 
-    /// When the director was last heard, in seconds since the Unix epoch; 0: never.
+    /// When the last message of the director arrived, in seconds since the Unix epoch; 0: never.
     pub(crate) fn heard_at(&self) -> u64 {
         self.inner().heard
     }
 
-    /// Keeps when the director was last heard.
+    /// Stores when the last message of the director arrived.
     pub(crate) fn keep_heard(&self) {
         let heard = self.inner().heard;
         if let Err(error) = self.state.keep_heard(heard) {
-            tracing::warn!(%error, "when the director was heard cannot be kept");
+            tracing::warn!(%error, "the time of the director's last message cannot be stored");
         }
     }
 
-    /// The policies in force: those of metadata that follows from the operator's root, or else those of the director's
-    /// documents.
+    /// The policies in force: those of metadata that follows from the operator's root, or else those of the
+    /// director's documents.
     pub(crate) fn policies(&self, plan: &NodePlan, notes: &mut Vec<String>) -> Vec<Policy> {
         let Some(policy) = &self.policy else { return crate::node::policies(plan, notes) };
         let mut trusted = policy.lock().unwrap_or_else(PoisonError::into_inner);
@@ -155,14 +156,14 @@ impl Followed {
         };
         if let Err(error) = trusted.take(&files, now()) {
             notes.push(format!(
-                "policy metadata is refused, the one before stays in force: {}",
+                "policy metadata is refused, the previous metadata stays in force: {}",
                 crate::sockets::causes(&error)
             ));
         }
         trusted.policies()
     }
 
-    /// How long ago the policies were known to be the ones in force.
+    /// How long ago the policies were known to be in force.
     pub(crate) fn age(&self) -> Duration {
         if let Some(policy) = &self.policy {
             return policy.lock().unwrap_or_else(PoisonError::into_inner).age(now());
@@ -170,7 +171,7 @@ impl Followed {
         Duration::from_secs(now().saturating_sub(self.inner().heard))
     }
 
-    /// What is wanted in each slot, with the director's leave or without.
+    /// The desired content of each slot, with the director's permission or its refusal.
     pub(crate) fn wanted<'a>(
         &self,
         assembled: &'a Assembled,
@@ -206,13 +207,13 @@ impl Followed {
         // Before anything runs under a higher version: a crash must not forget it.
         if rose && let Err(error) = self.state.keep_seen(&inner.seen) {
             notes.push(format!(
-                "the versions seen cannot be kept ({error}); make room in the state folder"
+                "the versions seen cannot be stored ({error}); make room in the state folder"
             ));
         }
         all
     }
 
-    /// Whether the director lets this run in the slot; none: documents do not let it run anyway.
+    /// Whether the director allows this to run in the slot; `None`: documents do not allow it anyway.
     fn admit(
         &self,
         seen: &Seen,
@@ -228,7 +229,7 @@ impl Followed {
             policy.lock().unwrap_or_else(PoisonError::into_inner).fresh(&name, now())?;
         }
         let manifest: Digest = filter.digest.parse().map_err(|error| {
-            let rule = format!("the pin is no digest: {error}");
+            let rule = format!("the pin is not a digest: {error}");
             Refusal::new("pin.missing", rule, "pin it by version, or copy the digest whole")
         })?;
         let envelopes: Vec<&[u8]> = activation.envelopes.iter().map(String::as_bytes).collect();
@@ -244,17 +245,18 @@ impl Followed {
         })?;
         if assignment.mode != mode {
             let rule =
-                format!("it is assigned to {}, and is to {}", word(assignment.mode), word(mode));
+                format!("it is assigned to {}, but should {}", word(assignment.mode), word(mode));
             return Err(Refusal::new("assign.mode", rule, AGAIN));
         }
         if assignment.filter.as_str() != filter.filter {
-            let rule = format!("{} is assigned and {} is to run", assignment.filter, filter.filter);
+            let rule =
+                format!("{} is assigned, but {} should run", assignment.filter, filter.filter);
             return Err(Refusal::new("assign.other-filter", rule, AGAIN));
         }
         Ok(Some(assignment))
     }
 
-    /// Notes what runs in each slot now, shadows among them.
+    /// Records what runs in each slot now, including shadows.
     pub(crate) fn runs(&self, assembled: &Assembled, slots: Vec<NowRuns>) {
         let mut inner = self.inner();
         let Inner { admitted, running, refused, .. } = &mut *inner;
@@ -264,7 +266,8 @@ impl Followed {
         for NowRuns { slot, runs, refusal } in slots {
             let Some(activation) = known(&slot) else { continue };
             let wanted = activation.filter.digest.parse::<Digest>().ok();
-            // The same component under a configuration that it refused runs on under the one before.
+            // The same component may keep running under its previous configuration when it refuses the new
+            // one.
             let kept = refusal.is_some();
             if let (Some(refusal), Some(digest)) = (refusal, wanted) {
                 let SlotRefusal { code, rule, set_by, remedy } = refusal;
@@ -308,15 +311,16 @@ impl Followed {
     }
 }
 
-/// What runs in a slot, and the rule that keeps out what should.
+/// What runs in a slot, and the rule that refuses what should run.
 pub(crate) struct NowRuns {
     pub(crate) slot: String,
     pub(crate) runs: Option<(Digest, Version)>,
     pub(crate) refusal: Option<SlotRefusal>,
 }
 
-/// The way out of an assignment that does not fit.
-const AGAIN: &str = "the director assigns it again by itself; `tamis reassign` makes it do so now";
+/// The way out for an assignment that does not match.
+const AGAIN: &str =
+    "the director assigns it again automatically; `tamis reassign` makes it do so now";
 
 fn activation<'a>(assembled: &'a Assembled, slot: &str) -> Option<&'a Activation> {
     assembled.slots.get(slot).or_else(|| assembled.shadows.get(slot))
@@ -329,7 +333,7 @@ fn word(mode: Mode) -> &'static str {
     }
 }
 
-/// Seconds since the Unix epoch; 0 before it, which makes everything look expired.
+/// Seconds since the Unix epoch; 0 for a clock before it, which makes everything look expired.
 pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -1,4 +1,4 @@
-//! What a director says, line by line.
+//! The lines that a director sends.
 
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -8,11 +8,11 @@ use crate::sockets::causes;
 /// The longest line, in bytes.
 const MAX_LINE_BYTES: usize = 4 << 20;
 
-/// The lines of an answer.
+/// The lines of a response.
 pub(crate) struct Lines {
     body: Incoming,
     rest: Vec<u8>,
-    /// How far `rest` was looked through without finding an end.
+    /// Number of bytes of `rest` known to contain no line end.
     looked: usize,
 }
 
@@ -21,7 +21,7 @@ impl Lines {
         Self { body, rest: Vec::new(), looked: 0 }
     }
 
-    /// The next line; none at the end. Cancel-safe.
+    /// The next line; `None` at the end. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>, String> {
         loop {
             let unseen = self.rest.get(self.looked..).unwrap_or_default();

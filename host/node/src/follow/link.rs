@@ -1,4 +1,4 @@
-//! The stream to the director: made, kept, made again.
+//! The stream to the director: opened, kept, opened again.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
@@ -22,33 +22,33 @@ use super::{Follow, Started, pull};
 use crate::sockets::causes;
 use crate::{Node, NodeOptions, Reload, Shared};
 
-/// How long an answer may take to begin.
+/// Time limit for a response to begin.
 const ANSWER: Duration = Duration::from_secs(15);
-/// How long the director may say nothing: it says that it is alive every 15 seconds.
+/// How long the director may be silent: it sends a sign of life every 15 seconds.
 const SILENCE: Duration = Duration::from_secs(45);
-/// How often what is on disk is looked at again: certificates are renewed.
+/// Interval at which files on disk are checked: certificates are renewed.
 const REFRESH: Duration = Duration::from_secs(60);
-/// How soon a component that could not be had is asked for again.
+/// How soon a component that could not be fetched is requested again.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// One proxy's way to its director.
+/// One proxy's connection to its director.
 pub(crate) struct Link {
     pub(crate) follow: Follow,
     pub(crate) followed: Arc<Followed>,
     pub(crate) started: Arc<Started>,
     pub(crate) node: Option<Arc<Node>>,
-    /// What the proxy is started with when there is something to run; none: it runs.
+    /// The options for starting the proxy when there is a plan; `None`: it runs.
     pub(crate) first: Option<(Shared, NodeOptions)>,
     pub(crate) told: Arc<dyn Fn(&Reload) + Send + Sync>,
     pub(crate) refreshed: std::time::Instant,
-    /// Counts the directors that were asked.
+    /// Counts the directors that were tried.
     pub(crate) turn: usize,
 }
 
 /// Why a stream ended.
 struct Ended {
     why: String,
-    /// It was of use: the next try may come soon.
+    /// It was useful: the next attempt may come soon.
     worked: bool,
     retry_after: Option<Duration>,
 }
@@ -60,7 +60,7 @@ impl Ended {
 }
 
 impl Link {
-    /// Keeps the stream until it is told to stop.
+    /// Keeps the stream open until it is stopped.
     pub(crate) fn run(mut self, mut stop: watch::Receiver<bool>) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = match runtime {
@@ -83,7 +83,12 @@ impl Link {
                 self.refresh().await;
                 let pause = backoff.next(RandomState::new().hash_one(0), ended.retry_after);
                 let (director, why) = (&self.follow.director, ended.why);
-                tracing::warn!(director, why, ?pause, "the director is not heard; trying again");
+                tracing::warn!(
+                    director,
+                    why,
+                    ?pause,
+                    "no connection to the director; trying again"
+                );
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
                     _ = stop.wait_for(|stop| *stop) => return,
@@ -115,7 +120,7 @@ impl Link {
         let answer = match answer {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => return Ended::new(causes(&error)),
-            Err(_) => return Ended::new("it does not answer"),
+            Err(_) => return Ended::new("it does not respond"),
         };
         if answer.status() != StatusCode::OK {
             return refused(answer).await;
@@ -128,13 +133,13 @@ impl Link {
         }
     }
 
-    /// A connection to the first director that can be had, from the one on whose turn it is.
+    /// A connection to the first director that accepts one, starting with the one whose turn it is.
     async fn connect(&mut self) -> Result<SendRequest<Said>, String> {
         let directors: Vec<&str> = self.follow.director.split(',').map(str::trim).collect();
         let mut failed = Vec::new();
         for _ in &directors {
             let turn = self.turn;
-            // Whether this one turns out to be of use or not, another is asked next.
+            // Whether or not this one turns out to be useful, another is tried next.
             self.turn = self.turn.wrapping_add(1);
             let director = directors.get(turn % directors.len()).copied().unwrap_or_default();
             match dial(&self.follow, director).await {
@@ -145,7 +150,7 @@ impl Link {
         Err(failed.join("; "))
     }
 
-    /// Listens and answers; comes back when the stream ends, with how long the director wants to be left alone.
+    /// Receives and sends lines; returns when the stream ends, with the wait that the director requested.
     async fn serve(
         &mut self,
         sender: &SendRequest<Said>,
@@ -169,7 +174,7 @@ impl Link {
                     self.note(true);
                     *worked = true;
                     let told = serde_json::from_slice::<ToNode>(&line);
-                    match told.map_err(|error| format!("a line is not of the protocol: {error}"))? {
+                    match told.map_err(|error| format!("a line does not follow the protocol: {error}"))? {
                         ToNode::Ping => {}
                         ToNode::Refused { code, rule, remedy, retry_after_ms } => {
                             tracing::warn!(code, rule, remedy, "the director refuses this proxy");
@@ -186,7 +191,7 @@ impl Link {
                 }
                 _ = report.tick() => {
                     if heard.elapsed() > SILENCE {
-                        return Err("it has said nothing for too long".to_owned());
+                        return Err("it was silent for too long".to_owned());
                     }
                     self.followed.keep_heard();
                     self.refresh().await;
@@ -205,7 +210,7 @@ impl Link {
         }
     }
 
-    /// Does what a change says, and says what came of it.
+    /// Makes a change, and sends the outcome.
     async fn change(
         &mut self,
         sender: &SendRequest<Said>,
@@ -231,8 +236,8 @@ impl Link {
         Ok(Outcome { nonce, taken: true, why: None, report: self.report(reporter) })
     }
 
-    /// Stages what is wanted: starts the proxy with it, or swaps. Off this thread, since compiling takes a while and the
-    /// stream has to stay alive.
+    /// Stages the plan: starts the proxy with it, or swaps. On another thread, since compiling takes a
+    /// while and the stream must stay alive.
     async fn reload(&mut self) -> Result<(), String> {
         let failed = |error: tokio::task::JoinError| error.to_string();
         if let Some(node) = &self.node {
@@ -262,17 +267,17 @@ impl Link {
         }
     }
 
-    /// Looks at what is on disk again, now and then.
+    /// Checks the files on disk at intervals.
     async fn refresh(&mut self) {
         if self.node.is_some() && self.refreshed.elapsed() > REFRESH {
             self.refreshed = std::time::Instant::now();
             if let Err(why) = self.reload().await {
-                tracing::warn!(why, "what is on disk cannot be looked at");
+                tracing::warn!(why, "the files on disk cannot be checked");
             }
         }
     }
 
-    /// Tells the proxy how it stands with the director, for its metrics.
+    /// Reports the state of the connection to the proxy, for its metrics.
     fn note(&self, connected: bool) {
         if let Some(node) = &self.node {
             node.proxy().director(connected, self.followed.heard_at());
@@ -287,10 +292,10 @@ impl Link {
 async fn send(say: &mpsc::Sender<Bytes>, message: &FromNode) -> Result<(), String> {
     let mut line = serde_json::to_vec(message).map_err(|error| error.to_string())?;
     line.push(b'\n');
-    say.send(Bytes::from(line)).await.map_err(|_| "it does not listen any more".to_owned())
+    say.send(Bytes::from(line)).await.map_err(|_| "it no longer reads".to_owned())
 }
 
-/// What a director says that does not want the proxy.
+/// The response of a director that refuses the proxy.
 async fn refused(answer: http::Response<Incoming>) -> Ended {
     let (head, body) = answer.into_parts();
     let retry_after = head.headers.get(header::RETRY_AFTER);

@@ -1,4 +1,4 @@
-//! Components by digest: hashed while they come, kept when they are what they should be.
+//! Fetches components by digest: they are hashed while they arrive, and kept if they match.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -16,13 +16,14 @@ use super::body::Said;
 use super::followed::Followed;
 use super::state::beside;
 
-/// What the engine compiles at most, in bytes.
+/// Largest component in bytes that the engine compiles.
 const MAX_COMPONENT_BYTES: u64 = 64 << 20;
-/// How long everything that is missing may take to come. The director hears nothing meanwhile, and gives a silent proxy up
-/// after 60 seconds.
+/// Time limit for fetching everything that is missing. Meanwhile the director receives no message, and
+/// disconnects a proxy that is silent for 60 seconds.
 const PULL: Duration = Duration::from_secs(40);
 
-/// Fetches what slots of a plan need and the folder does not have; says how many could not be had, or not within 40 seconds.
+/// Fetches the components that slots of a plan need and the folder does not have; returns how many could
+/// not be fetched, or not within 40 seconds.
 pub(crate) async fn components(
     sender: &SendRequest<Said>,
     followed: &Followed,
@@ -36,20 +37,20 @@ pub(crate) async fn components(
         let digest = Digest::of(text.as_bytes());
         let Ok(manifest) = Manifest::parse(text.as_bytes()) else { continue };
         if let Err(error) = followed.state.keep_proof(&digest, activation) {
-            tracing::warn!(%error, %digest, "a manifest cannot be kept");
+            tracing::warn!(%error, %digest, "a manifest cannot be stored");
             missing += 1;
             continue;
         }
         let path = followed.state.component(&digest);
-        // Its bytes are hashed again before they are compiled; a size tells what was cut off.
+        // Its bytes are hashed again before they are compiled; the size shows whether it was cut off.
         let size = fs::metadata(&path).map(|data| data.len()).ok();
         if size == Some(manifest.component_size()) && manifest_holds(&path, &manifest) {
             continue;
         }
         let had = timeout_at(end, one(sender, &manifest, &path)).await;
-        if let Err(why) = had.unwrap_or_else(|_| Err("it does not come in time".to_owned())) {
+        if let Err(why) = had.unwrap_or_else(|_| Err("it does not arrive in time".to_owned())) {
             let component = manifest.component_digest();
-            tracing::warn!(%component, why, "a component cannot be had");
+            tracing::warn!(%component, why, "a component cannot be fetched");
             missing += 1;
         }
     }
@@ -72,7 +73,7 @@ async fn one(sender: &SendRequest<Said>, manifest: &Manifest, path: &Path) -> Re
         .map_err(|error| error.to_string())?;
     let answer = sender.clone().send_request(request).await.map_err(|error| error.to_string())?;
     if answer.status() != StatusCode::OK {
-        return Err(format!("it was answered with {}", answer.status()));
+        return Err(format!("the response has status {}", answer.status()));
     }
     let mut body = answer.into_body();
     let mut bytes = Vec::new();
@@ -81,7 +82,7 @@ async fn one(sender: &SendRequest<Said>, manifest: &Manifest, path: &Path) -> Re
         let piece: Bytes = frame.into_data().unwrap_or_default();
         bytes.extend_from_slice(&piece);
         if bytes.len() as u64 > size {
-            return Err("it has more bytes than its manifest says".to_owned());
+            return Err("it has more bytes than its manifest states".to_owned());
         }
     }
     manifest.check(&bytes).map_err(|error| error.to_string())?;

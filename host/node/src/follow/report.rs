@@ -1,4 +1,4 @@
-//! What a proxy says of itself.
+//! The reports of a proxy.
 
 use std::collections::BTreeMap;
 
@@ -10,15 +10,15 @@ use tamis_sync::{
 use super::followed::Followed;
 use crate::Node;
 
-/// Makes reports: what every slot runs, and what was counted since the one before.
+/// Makes reports: what every slot runs, and the counts since the previous report.
 #[derive(Default)]
 pub(crate) struct Reporter {
-    /// What was counted up to the last report, by slot and digest.
+    /// The counts up to the last report, by slot and digest.
     told: BTreeMap<(String, String), SlotCounts>,
 }
 
 impl Reporter {
-    /// The report of now; what it counted is not told again.
+    /// The current report; it contains each count once.
     pub(crate) fn report(&mut self, followed: &Followed, node: Option<&Node>) -> NodeReported {
         let (mut statistics, mut shadows) = (Vec::new(), Vec::new());
         if let Some(node) = node {
@@ -33,7 +33,7 @@ impl Reporter {
         NodeReported { node, slots, statistics, shadows, problems }.bounded()
     }
 
-    /// What was counted since the report before; none when nothing was.
+    /// The counts since the previous report; `None` without any.
     fn since(&mut self, now: SlotCounts) -> Option<Statistics> {
         let digest = now.digest.parse().ok()?;
         let key = (now.slot.clone(), now.digest.clone());
@@ -52,7 +52,7 @@ impl Reporter {
     }
 }
 
-/// What is wrong beside slots, as the admin listener tells it: what a slot refuses is in its own report.
+/// Problems outside slots, as the admin listener shows them: a slot's refusal is in its own report.
 fn problems(node: &Node) -> Vec<ProblemReport> {
     let status = node.proxy().status();
     let read = |problem: &serde_json::Value| {
@@ -69,7 +69,7 @@ fn problems(node: &Node) -> Vec<ProblemReport> {
     status.problems.iter().map(read).collect()
 }
 
-/// How a shadow compared since the report before; none when nothing was compared.
+/// The comparisons of a shadow since the previous report; `None` without any.
 fn shadow(report: tamis_proxy::ShadowReport) -> Option<ShadowReport> {
     let tamis_proxy::ShadowReport { slot, digest, samples, differences } = report;
     let differences = differences.into_iter().map(|(cause, difference)| {

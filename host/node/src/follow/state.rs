@@ -1,4 +1,5 @@
-//! The folder a following proxy starts from. Nothing in it is believed: all of it is verified when it is read.
+//! The folder from which a following proxy starts. Nothing in it is trusted: everything is verified when it
+//! is read.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -17,13 +18,13 @@ const PARTS: &str = "parts.json";
 const SEEN: &str = "seen.json";
 const HEARD: &str = "heard";
 const STORE: &str = "store";
-/// The most bytes of a file that is read whole.
+/// Largest file in bytes that is read whole.
 const MAX_BYTES: u64 = 1 << 30;
-/// Artifacts that no slot names any more and that are kept all the same: whoever goes back needs not fetch.
+/// Artifacts that are kept although no slot names them any more: a rollback then needs no fetch.
 const KEPT: usize = 64;
 
-/// `parts.json` (what was wanted last), `seen.json` (the highest versions seen), `heard` (when the director was last heard,
-/// in seconds since the Unix epoch), and `store/` (artifacts, as a proxy reads them).
+/// `parts.json` (the last plan), `seen.json` (the highest versions seen), `heard` (when the director's last
+/// message arrived, in seconds since the Unix epoch), and `store/` (artifacts, as a proxy reads them).
 #[derive(Debug, Clone)]
 pub(crate) struct StateFolder {
     root: PathBuf,
@@ -43,7 +44,7 @@ impl StateFolder {
         Store::new(vec![self.root.join(STORE)])
     }
 
-    /// What was wanted last. What is damaged is left out and told: a part, or all of it.
+    /// The last plan. Damaged parts, or all of it, are left out and reported.
     pub(crate) fn replica(&self) -> Replica {
         let path = self.root.join(PARTS);
         if !path.exists() {
@@ -59,7 +60,7 @@ impl StateFolder {
                 replica
             }
             Err(why) => {
-                tracing::warn!(path = %path.display(), why, "the kept parts cannot be read");
+                tracing::warn!(path = %path.display(), why, "the stored parts cannot be read");
                 Replica::new()
             }
         }
@@ -73,7 +74,8 @@ impl StateFolder {
     /// The highest versions seen.
     ///
     /// # Errors
-    /// A file that cannot be read is an error: taken for none, it would let an attacker lead the proxy back.
+    /// A file that cannot be read is an error: treated as missing, it would let an attacker bring back
+    /// older assignments.
     pub(crate) fn seen(&self) -> Result<Seen, NodeError> {
         let path = self.root.join(SEEN);
         if !path.exists() {
@@ -88,7 +90,7 @@ impl StateFolder {
         self.write(&self.root.join(SEEN), &serde_json::to_vec(seen)?)
     }
 
-    /// When the director was last heard, in seconds since the Unix epoch; 0: never.
+    /// When the last message of the director arrived, in seconds since the Unix epoch; 0: never.
     pub(crate) fn heard(&self) -> u64 {
         let text = fs::read_to_string(self.root.join(HEARD)).unwrap_or_default();
         text.trim().parse().unwrap_or(0)
@@ -98,17 +100,17 @@ impl StateFolder {
         self.write(&self.root.join(HEARD), seconds.to_string().as_bytes())
     }
 
-    /// Where the highest policy metadata is kept.
+    /// Path of the stored policy metadata.
     pub(crate) fn policy(&self) -> PathBuf {
         self.root.join("policy.json")
     }
 
-    /// Where the component of a manifest is kept.
+    /// Path of the component of a manifest.
     pub(crate) fn component(&self, manifest: &Digest) -> PathBuf {
         self.root.join(STORE).join(format!("{}.wasm", manifest.hex()))
     }
 
-    /// Keeps manifest and bundles of a slot, if they are not there like that.
+    /// Stores manifest and bundles of a slot, unless they are stored already.
     pub(crate) fn keep_proof(&self, manifest: &Digest, slot: &Activation) -> io::Result<()> {
         let Some(text) = &slot.manifest else { return Ok(()) };
         let component = self.component(manifest);
@@ -123,7 +125,7 @@ impl StateFolder {
         Ok(())
     }
 
-    /// Removes artifacts beyond the newest 64 that no slot names.
+    /// Removes artifacts that no slot names, except the newest 64.
     pub(crate) fn tidy(&self, named: &BTreeSet<String>) {
         let Ok(entries) = fs::read_dir(self.root.join(STORE)) else { return };
         let mut unnamed = Vec::new();
@@ -140,20 +142,20 @@ impl StateFolder {
         let most = unnamed.len().saturating_sub(KEPT);
         for (_, path) in unnamed.into_iter().take(most) {
             for path in [beside(&path, MANIFEST), beside(&path, BUNDLES), path] {
-                // What stays is in nobody's way but the disk's.
+                // A file that stays only takes disk space.
                 let _ = fs::remove_file(path);
             }
         }
     }
 
-    /// Beside, then renamed: a crash leaves the old file or the new one.
+    /// Writes to a temporary file and renames it: a crash leaves the old file or the new one.
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let new = beside(path, ".new");
         let mut file = private::file(&new)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&new, path)?;
-        // Names are in the folder, which is a file too.
+        // Names are stored in the folder, so it is synced too.
         path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
     }
 }

@@ -1,4 +1,4 @@
-//! A proxy and its director, with everything that may come between them.
+//! A proxy and its director, with everything that may go wrong between them.
 
 use serde_json::json;
 use tamis_sync::{Activation, SHADOW, SlotReport, split};
@@ -28,7 +28,7 @@ fn it_runs_what_the_director_wants_and_says_so() {
     assert_eq!((running.assignment, running.version.to_string().as_str()), (2, "1.1.0"));
     assert!(fleet.director.world().pulls > pulls);
 
-    // Back to the first is a higher version, and needs nothing from anywhere.
+    // The return to the first is a higher version, and needs no fetch.
     fleet.director.world().blobs.clear();
     let pulls = fleet.director.world().pulls;
     fleet.assign("retry", &first, 3);
@@ -85,7 +85,7 @@ fn g5_it_starts_from_its_folder_with_nobody_there_and_a_damaged_file_refuses_its
     assert_eq!(state(&following, RETRY), "refused:trust.altered");
     assert_eq!(state(&following, BREAKER), "serving");
 
-    // The director has it whole.
+    // The director has all of it.
     fleet.director.world().report = None;
     fleet.director.begin();
     fleet.serves(RETRY, &first.digest);
@@ -126,7 +126,7 @@ fn g1_an_altered_component_never_runs_and_is_fetched_again() {
     fleet.serves(RETRY, &first.digest);
 }
 
-/// What is wrong with an activation, by name, and the rule that says so.
+/// A fault of an activation by name, and the rule that detects it.
 type Wrong = (&'static str, fn(&Fleet, &Release) -> Activation, &'static str);
 
 #[test]
@@ -262,7 +262,7 @@ fn g4_a_stream_that_breaks_the_protocol_ends_and_the_next_goes_on() {
     fleet.push();
     fleet.director.begin();
     fleet.director.until("each lie is told", |world| world.hellos >= hellos + count);
-    // The last of them may be under way: the next stream is what it goes on with.
+    // The last of them may be in progress: the next stream continues with it.
     fleet.serves(RETRY, &second.digest);
     assert_eq!(exchange(fleet.address), before.0);
     assert_eq!(following.node().proxy().generation().number, before.1 + 1, "one change, once");

@@ -1,4 +1,4 @@
-//! What was good outlives the process, and what nobody knows keeps a proxy from starting.
+//! Good documents outlive the process, and unknown content keeps a proxy from starting.
 
 use super::*;
 use crate::NodeError;

@@ -111,7 +111,10 @@ fn a_document_that_breaks_stays_as_it_was_and_one_that_is_removed_is_gone() {
     let reload = node.reload();
     assert_eq!(reload.problems[0].place.source, "edge.yaml");
     assert!(
-        reload.notes.iter().any(|note| note.contains("Gateway test/edge stays as it was")),
+        reload
+            .notes
+            .iter()
+            .any(|note| note.contains("Gateway test/edge stays in its previous version")),
         "{:?}",
         reload.notes
     );
@@ -125,13 +128,16 @@ fn a_document_that_breaks_stays_as_it_was_and_one_that_is_removed_is_gone() {
         "{:?}",
         reload.notes
     );
-    assert!(reload.notes.iter().any(|note| note.contains("stays as it was")), "twice in a row");
+    assert!(
+        reload.notes.iter().any(|note| note.contains("stays in its previous version")),
+        "twice in a row"
+    );
 
     std::fs::remove_file(folder.path().join("edge.yaml")).unwrap();
     let reload = node.reload();
     assert!(!reload.changed);
     assert!(
-        reload.notes.iter().any(|note| note.contains("plan this proxy no more")),
+        reload.notes.iter().any(|note| note.contains("no document declares this proxy any more")),
         "{:?}",
         reload.notes
     );
@@ -144,7 +150,7 @@ fn what_lies_in_a_folder_that_can_no_longer_be_read_stays() {
     std::fs::create_dir_all(&deep).unwrap();
     std::fs::rename(folder.path().join("edge.yaml"), deep.join("edge.yaml")).unwrap();
     let (node, _) = start(folder.path()).unwrap();
-    // One folder deeper than is read: the document is out of reach, not gone.
+    // One folder deeper than is read: the document is out of reach, not removed.
     let staging = node.staging.lock().unwrap();
     assert!(staging.good.files().any(|file| file == "1/2/3/4/5/6/7/8/edge.yaml"));
     let unreadable = |path: &str| {
@@ -154,7 +160,7 @@ fn what_lies_in_a_folder_that_can_no_longer_be_read_stays() {
     let mut notes = Vec::new();
     let kept = staging.good.complete(unreadable("1/2/3"), false, &mut notes).unwrap();
     assert_eq!((kept.len(), notes.len()), (1, 1));
-    // Nobody knows what is in another: whatever ran may have moved there, so it stays.
+    // The content of another folder is unknown: whatever ran may have moved there, so it stays.
     let kept = staging.good.complete(unreadable("1/2/33"), false, &mut notes).unwrap();
     assert_eq!(kept.len(), 1);
     assert!(staging.good.complete(unreadable("1/2/33"), true, &mut notes).is_err());
@@ -179,5 +185,5 @@ fn a_cache_that_is_no_folder_is_an_error_that_says_what_it_is_for() {
     std::fs::write(&file, "").unwrap();
     let said =
         says(&Shared::new(Some(CacheFolders { code: &file, state: folder.path() })).err().unwrap());
-    assert!(said.contains("file cannot keep compiled code"), "{said}");
+    assert!(said.contains("compiled code cannot be stored in"), "{said}");
 }

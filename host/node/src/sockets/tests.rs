@@ -1,4 +1,4 @@
-//! Addresses and certificates: what is wrong is named, and what was good before stays.
+//! Addresses and certificates: faults are reported, and the last good version stays.
 
 use super::*;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 const PEER: &str = "spiffe://test.example/ns/test/service/app";
 
-/// A folder with an authority `ca.crt` and a pair `own.crt`, `own.key` it signed.
+/// A folder with an authority `ca.crt` and a pair `own.crt`, `own.key` that it signed.
 fn certified() -> (TempDir, Source) {
     let folder = TempDir::new().unwrap();
     let source = Source::folder(folder.path());
@@ -161,7 +161,7 @@ fn an_endpoint_that_cannot_be_reached_safely_is_left_out_of_its_service() {
     assert!(endpoints[0].tls.is_none() && endpoints[1].tls.is_some());
     assert_eq!(notes.len(), 3);
     assert!(notes.iter().all(|note| note.starts_with("service `test/app:80`: ")), "{notes:?}");
-    assert!(notes[0].contains("`no-port` names no port"));
+    assert!(notes[0].contains("`no-port` has no port"));
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn connections_are_kept_while_the_certificate_is_the_same_and_never_in_clear_tex
     let first = key(&mut notes).unwrap();
     assert_eq!(key(&mut notes).unwrap(), first);
     std::fs::write(source.path("ca.crt"), "no certificate").unwrap();
-    assert_eq!(key(&mut notes).unwrap(), first, "the one read before stays in use");
+    assert_eq!(key(&mut notes).unwrap(), first, "the previous certificate stays in use");
     assert!(notes[0].contains("ca.crt") && notes[0].contains("stays in use"), "{notes:?}");
     renew(&source);
     assert_ne!(key(&mut notes).unwrap(), first);
@@ -189,7 +189,8 @@ fn connections_are_kept_while_the_certificate_is_the_same_and_never_in_clear_tex
     assert!(notes[0].ends_with("its endpoint is not used"), "{notes:?}");
 }
 
-/// Puts a pair there that the authority in `ca.crt` did not sign, or that was changed before it was.
+/// Writes a pair that the authority in `ca.crt` did not sign, or that differs from the previous one in a
+/// given way.
 fn replace(source: &Source, names: &[&str], change: impl FnOnce(&mut CertificateParams)) {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -204,7 +205,7 @@ fn replace(source: &Source, names: &[&str], change: impl FnOnce(&mut Certificate
     let own = params.signed_by(&key, &ca).unwrap();
     std::fs::write(source.path("own.crt"), own.pem()).unwrap();
     std::fs::write(source.path("own.key"), key.serialize_pem()).unwrap();
-    // The authority is believed as well, but for the row that is about it.
+    // The authority is trusted too, except in the row about it.
     let both = std::fs::read_to_string(source.path("ca.crt")).unwrap() + &ca.pem();
     std::fs::write(source.path("ca.crt"), both).unwrap();
 }
@@ -264,7 +265,7 @@ fn a_certificate_that_does_not_work_never_replaces_one_that_does_in_a_listener_o
         assert!(notes.iter().all(|note| note.contains(why)), "{why}: {notes:?}");
         assert!(notes.iter().all(|note| note.contains("stays in use")), "{notes:?}");
 
-        // One that works takes its place, and is told with its expiry.
+        // One that works replaces it, and is reported with its expiry.
         notes.clear();
         renew(&source);
         let (_, new, (_, renewed, _)) = stage(&mut notes);

@@ -1,4 +1,4 @@
-//! Triples on disk, found by the digest of their manifest.
+//! Artifacts on disk, found by the digest of their manifest.
 
 use super::*;
 use tempfile::TempDir;

@@ -11,7 +11,7 @@ use tamis_engine::{
 };
 use tamis_observe::Metrics;
 
-/// Nobody to reach, counted.
+/// A client that reaches no server, and counts its calls.
 #[derive(Default)]
 struct Counted(AtomicUsize);
 

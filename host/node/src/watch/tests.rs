@@ -1,4 +1,4 @@
-//! What is seen, and how often.
+//! Which changes are noticed, and how often.
 
 use super::*;
 use crate::node::tests::{folder, service, start};
@@ -70,7 +70,7 @@ fn a_watch_that_is_dropped_holds_its_node_no_longer() {
     let node = node(folder.path());
     let (watch, told) = watched(folder.path(), &node);
     drop(watch);
-    // The thread ends, and what it held goes with it: the channel closes.
+    // The thread ends, and drops what it held: the channel closes.
     while told.recv_timeout(LONG).is_ok() {}
     let until = std::time::Instant::now() + LONG;
     while Arc::strong_count(&node) > 1 {
@@ -119,9 +119,9 @@ fn what_does_not_matter_is_not_told_and_the_start_is() {
     std::fs::create_dir(&own).unwrap();
     let (send, told) = channel();
     let root = folder.path().to_owned();
-    // Each call says what is there, so that it shows which change it was made for.
+    // Each call reports what exists, so that it shows which change it was made for.
     let changed = move || {
-        // Nobody listens any more once the test has seen what it wanted.
+        // The test may have ended once it has seen what it wanted.
         let _ = send.send(root.join("b").exists());
     };
     let matters = |path: &Path| path.file_name().is_some_and(|name| name == "b");

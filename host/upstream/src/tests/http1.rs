@@ -57,7 +57,7 @@ async fn a_truncated_body_is_an_error() {
     .await;
 }
 
-/// Closes its first connection instead of answering the second request on it.
+/// Closes its first connection instead of responding to the second request on it.
 async fn forgetful() -> (Target, Rc<Seen>) {
     by_hand(|number, mut stream| async move {
         let mut served = 0;
@@ -215,7 +215,7 @@ async fn an_upgrade_that_was_declined_gives_its_connection_back() {
     .await;
 }
 
-/// A server that reads a request and answers it like this.
+/// A server that reads a request and sends this response.
 async fn says(answer: String) -> (Target, Rc<Seen>) {
     by_hand(move |_, mut stream| {
         let answer = answer.clone();

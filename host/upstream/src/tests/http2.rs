@@ -84,7 +84,7 @@ async fn another_connection_is_opened_when_the_peer_allows_no_more_streams() {
     .await;
 }
 
-/// A server by hand, on the frames' level.
+/// A server by hand, on the level of frames.
 async fn frames<F: Future<Output = ()> + 'static>(
     serve: impl Fn(u32, h2::server::Connection<tokio::net::TcpStream, Bytes>) -> F + 'static,
 ) -> (Target, Rc<Seen>) {
@@ -153,7 +153,7 @@ async fn a_connection_that_breaks_is_a_reset_of_its_streams() {
     .await;
 }
 
-/// Reads until a HEADERS frame came, then sends `endless` again and again.
+/// Reads until a HEADERS frame arrives, then sends `endless` again and again.
 async fn floods(endless: &'static [u8]) -> (Target, Rc<Seen>) {
     server::by_hand(move |_, mut stream| async move {
         stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();

@@ -38,7 +38,7 @@ fn counts(endpoints: &[Endpoint], algorithm: Algorithm, picks: u64) -> Vec<u64> 
     counts
 }
 
-/// Two successes of this latency: of one alone nothing is known.
+/// Two successes of this latency: after only one the latency is unknown.
 fn succeeded(state: &EndpointState, latency_us: u64) {
     ended(state, latency_us, false);
     ended(state, latency_us, false);
@@ -56,7 +56,7 @@ fn ended(state: &EndpointState, latency_us: u64, failed: bool) {
 fn round_robin_gives_each_exactly_its_weight_and_takes_turns() {
     assert_eq!(counts(&endpoints(&[1, 1, 1]), Algorithm::RoundRobin, 30), [10, 10, 10]);
     assert_eq!(counts(&endpoints(&[7, 0, 3]), Algorithm::RoundRobin, 100), [70, 0, 30]);
-    // Weights that say the same in larger numbers do not make long runs of one endpoint.
+    // Equal ratios in larger numbers must not lead to long runs of one endpoint.
     let wide = endpoints(&[100, 100]);
     let picks: Vec<_> = (0..200)
         .map(|turn| {
@@ -72,7 +72,7 @@ fn p2c_keeps_to_weights_even_with_two_endpoints() {
     let pair = endpoints(&[9, 1]);
     let even = counts(&pair, Algorithm::P2c, 10_000);
     assert!((700..1_300).contains(&even[1]), "{even:?}");
-    // Being faster gains the light one the draws it is compared in, not everything.
+    // Being faster gains the light endpoint the draws in which it is compared, not everything.
     succeeded(&pair[0].state, 30_000);
     succeeded(&pair[1].state, 1_000);
     let faster = counts(&pair, Algorithm::P2c, 10_000);

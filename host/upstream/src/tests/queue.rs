@@ -17,7 +17,7 @@ fn later(upstream: &Rc<Upstream>, path: &'static str) -> JoinHandle<Result<Strin
     spawn_local(async move { fetch(&upstream, get(path)).await })
 }
 
-/// Longer than between two looks for other workers' places, without waiting for it.
+/// Longer than between two checks for other workers' places, without waiting for it.
 async fn pass_time() {
     tokio::time::pause();
     tokio::time::sleep(Duration::from_millis(60)).await;
@@ -36,7 +36,7 @@ async fn requests_wait_in_order_and_no_more_than_may() {
             waiting.push(later(&upstream, path));
             tokio::task::yield_now().await;
         }
-        // They look for other workers' places meanwhile, and keep their own in the queue.
+        // They check for other workers' places meanwhile, and keep their own in the queue.
         pass_time().await;
         let failure = fetch(&upstream, get("/d")).await.unwrap_err();
         assert_eq!((failure.cause, failure.untouched), (Cause::Other, true));

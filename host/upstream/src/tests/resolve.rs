@@ -11,11 +11,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Instant;
 use tokio::net::UdpSocket;
 
-/// What a name server does with a question.
+/// A name server's reaction to a question.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reply {
     Address(IpAddr),
-    /// The name is there, an address of that family is not.
+    /// The name exists, an address of that family does not.
     NoRecord,
     Never,
 }

@@ -25,7 +25,7 @@ pub(crate) struct Seen {
     pub(crate) open: Cell<u32>,
     /// Paths in the order of their requests.
     pub(crate) paths: RefCell<Vec<String>>,
-    /// Lets one request to `/hold…` go on.
+    /// Lets one request to `/hold…` continue.
     pub(crate) release: Notify,
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn tcp(listener: &TcpListener) -> Target {
     Target::Address(Address::Tcp(listener.local_addr().unwrap()))
 }
 
-/// Answers each request with its path.
+/// Responds to each request with its path.
 pub(crate) async fn respond(
     seen: Rc<Seen>,
     mut request: Request<Incoming>,
@@ -128,7 +128,7 @@ pub(crate) async fn read_head(stream: &mut TcpStream) -> bool {
     true
 }
 
-/// Answers `ok` and keeps the connection.
+/// Responds `ok` and keeps the connection.
 pub(crate) async fn write_ok(stream: &mut TcpStream) {
     stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
 }

@@ -202,7 +202,7 @@ async fn a_generation_takes_over_connections_that_stay_as_they_were() {
         eventually("idle connections are closed", || seen.open.get() == 0).await;
         fetch(&upstream, get("/")).await.unwrap();
         assert_eq!(seen.connections.get(), 2);
-        // A request that began before ends well, and leaves no connection behind.
+        // A request that began before ends normally, and leaves no connection behind.
         fetch(&before, get("/")).await.unwrap();
         eventually("its connection is closed", || seen.open.get() == 1).await;
     })
@@ -242,7 +242,7 @@ async fn circuits_outlive_generations_and_go_with_their_endpoints() {
     .await;
 }
 
-/// Fails every endpoint once and has its circuit opened; gives how many are open then.
+/// Fails every endpoint once and has its circuit opened; returns how many are open then.
 async fn open_all(table: &ServiceTable, upstream: &Rc<Upstream>, endpoints: usize) -> usize {
     let mut tried = Vec::new();
     for _ in 0..endpoints {

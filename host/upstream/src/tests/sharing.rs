@@ -6,7 +6,7 @@ use crate::Algorithm;
 use crate::endpoints::Endpoint;
 use crate::pick::choose;
 
-/// Where the drawing of endpoints begins: a failure is the same at each run.
+/// Seed for drawing endpoints: a failure is the same in each run.
 const SEED: u64 = 7;
 
 /// A client that sends one request after the other.
@@ -24,7 +24,8 @@ impl Client {
         Self { counts: vec![0; weights.len()], endpoints, time, random }
     }
 
-    /// Sends so many requests; `latency_us` says how long one takes, by endpoint and by how many it answered before.
+    /// Sends this many requests; `latency_us` gives the time of each, by endpoint and by how many it has
+    /// answered.
     fn send(&mut self, requests: u64, latency_us: impl Fn(usize, u64) -> u64) -> Vec<u64> {
         let before = self.counts.clone();
         for turn in 0..requests {

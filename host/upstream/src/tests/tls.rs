@@ -88,12 +88,13 @@ async fn each_protocol_is_agreed_on_and_an_upgrade_is_always_http1() {
     .await;
 }
 
-/// All wait for the one that connects, and each would wait as long again if its failure were not theirs too.
+/// All wait for the one that connects; each would wait as long again if its failure did not count for them
+/// too.
 #[tokio::test]
 async fn those_who_wait_for_a_connection_fail_with_it() {
     on_worker(async {
         let (_, client, _folder) = sides();
-        // Accepts by the operating system alone: no handshake is ever answered.
+        // Only the operating system accepts: no handshake is ever answered.
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (_worker, upstream) = worker(secure(Protocol::Http2, tcp(&listener), &client));
         tokio::time::pause();

@@ -1,4 +1,4 @@
-//! A director for tests: speaks the protocol over real mTLS, and lies when it is told to.
+//! A director for tests: implements the protocol over real mTLS, and lies on request.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -26,20 +26,20 @@ use tokio::sync::{Notify, mpsc};
 use super::super::body::Said;
 use super::*;
 
-/// Who the director is.
+/// The identity of the director.
 pub(crate) const DIRECTOR: &str = "spiffe://test.example/registry";
-/// How long anything may take here.
+/// Time limit for everything here.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a stream says before it ends, in place of what it should.
+/// What a stream sends before it ends, instead of what it should.
 pub(crate) enum Lie {
-    /// The bytes, and the end.
+    /// These bytes, and the end.
     Says(Vec<u8>),
-    /// The first half of the bytes of what it should, and the end.
+    /// The first half of the correct bytes, and the end.
     Half,
 }
 
-/// What it wants, has and heard.
+/// Its plan, its artifacts and the messages it received.
 #[derive(Default)]
 pub(crate) struct World {
     pub(crate) wanted: Parts,
@@ -48,15 +48,15 @@ pub(crate) struct World {
     pub(crate) blobs: HashMap<String, Bytes>,
     /// One for each of the next streams.
     pub(crate) lies: VecDeque<Lie>,
-    /// How many streams began.
+    /// Number of streams that began.
     pub(crate) hellos: usize,
-    /// How many parts were sent.
+    /// Number of parts sent.
     pub(crate) sent: usize,
-    /// How many blobs were asked for.
+    /// Number of blobs requested.
     pub(crate) pulls: usize,
-    /// How many connections came to nothing before a request.
+    /// Number of connections that ended before a request.
     pub(crate) strangers: usize,
-    /// Whether the last change was taken, and why not.
+    /// Whether the last change was accepted, and why not.
     pub(crate) outcome: Option<(bool, Option<String>)>,
     pub(crate) report: Option<NodeReported>,
 }
@@ -112,7 +112,7 @@ impl Director {
         self.running = Some((end, thread));
     }
 
-    /// Ends, with every connection.
+    /// Stops, with every connection.
     pub(crate) fn end(&mut self) {
         if let Some((end, thread)) = self.running.take() {
             end.notify_one();
@@ -124,7 +124,7 @@ impl Director {
         self.shared.world.lock().unwrap()
     }
 
-    /// Wants that from now on.
+    /// Sets the desired parts.
     pub(crate) fn wants(&self, parts: Parts) {
         let mut world = self.world();
         world.wanted = parts;
@@ -133,7 +133,7 @@ impl Director {
         self.shared.wake.notify_waiters();
     }
 
-    /// Waits until what it heard is so.
+    /// Waits until the received messages satisfy a condition.
     pub(crate) fn until(&self, what: &str, holds: impl Fn(&World) -> bool) {
         let mut world = self.world();
         let end = Instant::now() + PATIENCE;
@@ -144,7 +144,7 @@ impl Director {
         }
     }
 
-    /// Waits until a slot is reported so.
+    /// Waits until a report of a slot satisfies a condition.
     pub(crate) fn reports(&self, slot: &str, holds: impl Fn(&SlotReport) -> bool) -> SlotReport {
         let find = |world: &World| {
             let report = world.report.as_ref()?;
@@ -180,7 +180,7 @@ impl Drop for Director {
     }
 }
 
-/// An authority, and what it signed for both ends.
+/// An authority, and certificates that it signed for both ends.
 fn certificates(folder: &Path) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -209,7 +209,7 @@ async fn accept(listener: TcpListener, tls: ServerTls, shared: Arc<Shared>) {
                     answer(Arc::clone(&shared), request)
                 });
                 let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                // The other end may leave as it likes.
+                // The other end may leave in any way.
                 let _ = builder.serve_connection(TokioIo::new(stream), service).await;
             }
             if !served.load(std::sync::atomic::Ordering::Relaxed) {
@@ -294,7 +294,7 @@ async fn stream(shared: Arc<Shared>, mut body: Incoming, say: mpsc::Sender<Bytes
     }
 }
 
-/// The next line of a proxy; none when it left.
+/// The next line of a proxy; `None` when it has left.
 async fn line(body: &mut Incoming, rest: &mut Vec<u8>) -> Option<FromNode> {
     loop {
         if let Some(at) = rest.iter().position(|byte| *byte == b'\n') {

@@ -1,4 +1,4 @@
-//! A proxy that follows, and the releases and assignments it is led by.
+//! A proxy that follows, and the releases and assignments that it receives.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -22,7 +22,7 @@ const NODE: &str = "gateway:test/edge";
 pub(crate) const RETRY: &str = "test/retry";
 pub(crate) const BREAKER: &str = "test/circuit-breaker";
 
-/// A filter that was made and signed.
+/// A filter that was built and signed.
 #[derive(Clone)]
 pub(crate) struct Release {
     pub(crate) digest: Digest,
@@ -30,7 +30,7 @@ pub(crate) struct Release {
     bundle: String,
 }
 
-/// A gateway's plan, the authors' keys, and what a director may say of it.
+/// A gateway's plan, the authors' keys, and the director's assignments.
 pub(crate) struct Fleet {
     pub(crate) director: Director,
     signed: Signed,
@@ -54,7 +54,7 @@ impl Fleet {
         Self { director, signed, state, address, plan, slots: BTreeMap::new() }
     }
 
-    /// With retries in version 1.0.0, and a proxy that serves them.
+    /// With the retry filter in version 1.0.0, and a proxy that serves it.
     pub(crate) fn serving() -> (Self, Following, Release) {
         let mut fleet = Self::new();
         let first = fleet.release("retry", "1.0.0");
@@ -65,7 +65,7 @@ impl Fleet {
         (fleet, following, first)
     }
 
-    /// Makes and signs a release of a built-in filter. The director has its component.
+    /// Builds and signs a release of a built-in filter. The director has its component.
     pub(crate) fn release(&mut self, name: &str, version: &str) -> Release {
         let digest = self.signed.add(name, version);
         let file = self.signed.file(name).display().to_string();
@@ -94,7 +94,7 @@ impl Fleet {
         self.slots.insert(slot, activation);
     }
 
-    /// What proves that a release runs in the slot of a filter, with an assignment that is otherwise.
+    /// The proofs that a release runs in the slot of a filter, with a modified assignment.
     pub(crate) fn activation(
         &self,
         name: &str,
@@ -123,12 +123,12 @@ impl Fleet {
         }
     }
 
-    /// The director wants what is assigned here now.
+    /// Makes the director send the current assignments.
     pub(crate) fn push(&self) {
         self.director.wants(split(&self.plan, &self.slots));
     }
 
-    /// The same, and waits for the answer: no report heard afterwards is of before.
+    /// The same, and waits for the answer: later reports are newer than it.
     pub(crate) fn push_answered(&self) {
         self.director.world().outcome = None;
         self.push();
@@ -156,13 +156,13 @@ impl Fleet {
         self.try_start(|_| {}).unwrap()
     }
 
-    /// Waits until the proxy reports that a slot runs a digest, and that nothing is refused there.
+    /// Waits until the proxy reports that a slot runs a digest and refuses nothing.
     pub(crate) fn serves(&self, slot: &str, digest: &Digest) -> SlotReport {
         let runs = |one: &SlotReport| one.running.as_ref().is_some_and(|it| it.digest == *digest);
         self.director.reports(slot, |one| runs(one) && one.refused.is_none())
     }
 
-    /// Waits until the proxy reports that a slot refuses a digest, and says by which rule.
+    /// Waits until the proxy reports that a slot refuses a digest; returns the rule.
     pub(crate) fn refuses(&self, slot: &str, digest: &Digest) -> (String, SlotReport) {
         let refuses =
             |one: &SlotReport| one.refused.as_ref().is_some_and(|it| it.digest == *digest);
@@ -170,13 +170,13 @@ impl Fleet {
         (report.refused.clone().unwrap().why.code, report)
     }
 
-    /// The files of a release in the proxy's folder.
+    /// A file of a release in the proxy's folder.
     pub(crate) fn kept(&self, release: &Release, ending: &str) -> PathBuf {
         self.state.path().join(format!("store/{}.wasm{ending}", release.digest.hex()))
     }
 }
 
-/// What one slot says of itself on the proxy.
+/// The state of one slot on the proxy.
 pub(crate) fn state(following: &Following, slot: &str) -> String {
     let status = following.node().proxy().status();
     status.slots.iter().find(|one| one.attachment == slot).unwrap().state.to_string()
