@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use tamis_ambient::{Clock, Random};
 use tamis_node::{Examiner, Finding, Shared, Source, Store};
 use tamis_resources::{Document, NodeName, Problem, Resource, fold};
 
@@ -106,7 +107,7 @@ fn examine(
     problems: &mut Vec<Problem>,
     notes: &mut Vec<String>,
 ) -> Result<()> {
-    let shared = Shared::new(None)?;
+    let shared = Shared::new(None, Clock::system(), Random::system())?;
     let mut examiner = Examiner::new(&shared, source.clone(), Store::new(stores))?;
     for node in nodes {
         for finding in examiner.look(documents, node) {

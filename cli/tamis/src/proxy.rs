@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tamis_ambient::{Clock, Random};
 use tamis_node::{
     CacheFolders, CertificateWatch, Follow, Following, Node, NodeOptions, Reload, Shared, Source,
     Store, Watch,
@@ -194,7 +195,11 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
     let records = RecordFile::open(access_log, arguments.access_log_mode)?;
     let state = arguments.cache.as_ref().map(|_| user_state::folder()).transpose()?;
     let folders = arguments.cache.as_deref().zip(state.as_deref());
-    let shared = Shared::new(folders.map(|(code, state)| CacheFolders { code, state }))?;
+    let shared = Shared::new(
+        folders.map(|(code, state)| CacheFolders { code, state }),
+        Clock::system(),
+        Random::system(),
+    )?;
     let limits = ServeLimits { max_streams: arguments.max_streams, ..ServeLimits::default() };
     let limits = ServeLimits {
         gate: tamis_transport::GateLimits {

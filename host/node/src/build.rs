@@ -1,6 +1,7 @@
 //! Builds running filters from a plan: verified, compiled, granted, configured, self-tested.
 
 use crate::claims::check_claims;
+use crate::node::Shared;
 use crate::store::{Artifact, Store};
 use crate::ticks::{Ticking, Ticks};
 use serde_json::Value as Json;
@@ -8,7 +9,8 @@ use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
+use tamis_ambient::Clock;
 use tamis_engine::{
     Cache, Compiled, Engine, EngineError, Exporter, FailureMode, Filter, FilterOptions,
     FilterState, Grant, Hook, HttpFetch, Inspection, Isolation, Secrets, check_imports, inspect,
@@ -33,6 +35,7 @@ pub(crate) struct Builder {
     pub(crate) engine: Engine,
     pub(crate) cache: Option<Arc<Cache>>,
     pub(crate) code: Code,
+    clock: Clock,
     pub(crate) store: Store,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) exporter: Arc<dyn Exporter>,
@@ -342,12 +345,9 @@ struct Candidate {
     running: (Digest, Version),
 }
 
-#[expect(clippy::too_many_arguments, reason = "all of them are what a builder works with")]
 impl Builder {
     pub(crate) fn new(
-        engine: Engine,
-        cache: Option<Arc<Cache>>,
-        code: Code,
+        shared: &Shared,
         store: Store,
         metrics: Arc<Metrics>,
         exporter: Arc<dyn Exporter>,
@@ -357,9 +357,10 @@ impl Builder {
     ) -> Self {
         let (states, good, shadows) = (HashMap::new(), HashMap::new(), HashMap::new());
         Self {
-            engine,
-            cache,
-            code,
+            engine: shared.engine.clone(),
+            cache: shared.cache.clone(),
+            code: shared.code.clone(),
+            clock: shared.clock,
             store,
             metrics,
             exporter,
@@ -509,7 +510,7 @@ impl Builder {
                 bundles: &lines,
                 logged: &good.proof.logged,
             };
-            request(pinned, signed, rules, Some(&plan.filter))
+            request(pinned, signed, rules, Some(&plan.filter), self.clock)
                 .is_ok_and(|request| verify_manifest(&request).is_ok())
                 && uncovered(&good.filter, plan, scopes).is_none()
         });
@@ -635,7 +636,7 @@ impl Builder {
         let lines = bundle_lines(&artifact.bundles);
         let signed =
             Signed { manifest: &artifact.manifest, bundles: &lines, logged: wanted.logged };
-        let request = request(&pinned, signed, rules, Some(&plan.filter))?;
+        let request = request(&pinned, signed, rules, Some(&plan.filter), self.clock)?;
         let verified = verify(&request, &artifact.component)?;
         if let Some(signed_by) = &plan.signed_by {
             enough(signed_by, &verified)?;
@@ -752,8 +753,9 @@ fn request<'a>(
     signed: Signed<'a>,
     rules: Rules<'a>,
     name: Option<&'a str>,
+    clock: Clock,
 ) -> Result<Request<'a>, Refusal> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| {
+    let now = clock.wall().duration_since(UNIX_EPOCH).map_err(|_| {
         let rule = "the clock stands before 1970, and expiry depends on it";
         Refusal::new("trust.clock", rule, "set it")
     })?;

@@ -10,6 +10,7 @@ use crate::ticks::Ticks;
 use crate::{NodeError, Source};
 use std::collections::HashSet;
 use std::sync::Arc;
+use tamis_ambient::Clock;
 use tamis_engine::{Exporter, FilterSpan, Secrets};
 use tamis_observe::Metrics;
 use tamis_resources::plan::{FilterPlan, NodePlan};
@@ -36,6 +37,7 @@ pub enum Finding {
 pub struct Examiner {
     builder: Builder,
     source: Source,
+    clock: Clock,
     /// What was examined already: other proxies have the same.
     seen: HashSet<String>,
 }
@@ -47,9 +49,7 @@ impl Examiner {
     /// No thread can be started.
     pub fn new(shared: &Shared, source: Source, store: Store) -> Result<Self, NodeError> {
         let builder = Builder::new(
-            shared.engine.clone(),
-            shared.cache.clone(),
-            shared.code.clone(),
+            shared,
             store,
             Arc::new(Metrics::new()),
             Arc::new(Nowhere),
@@ -57,7 +57,7 @@ impl Examiner {
             Secrets::default(),
             Ticks::new()?,
         );
-        Ok(Self { builder, source, seen: HashSet::new() })
+        Ok(Self { builder, source, clock: shared.clock, seen: HashSet::new() })
     }
 
     /// What the proxy of that name would refuse of these documents, beyond problems found when combining
@@ -83,7 +83,7 @@ impl Examiner {
                 Err(faulty) => findings.extend(at_its_place(documents, filter, faulty)),
             }
         }
-        let mut sockets = Sockets::default();
+        let mut sockets = Sockets::new(self.clock);
         sockets.begin(plan.identity.as_deref());
         drop(sockets.listeners(&source, &plan.listeners, &mut notes));
         drop(sockets.services(&source, &plan.services, &mut notes));

@@ -106,7 +106,8 @@ impl Following {
         let state = StateFolder::open(&follow.state)?;
         options.store = state.store();
         options.source.paths.clear();
-        let followed = Arc::new(Followed::open(options.name.clone(), &follow, state)?);
+        let followed =
+            Arc::new(Followed::open(options.name.clone(), &follow, state, shared.clock)?);
         let node = match followed.assembled() {
             // A plan that cannot be served from the folder may be replaced by the director's current one.
             None => None,
@@ -125,7 +126,9 @@ impl Following {
             node: node.as_ref().map(|(node, _)| Arc::clone(node)),
             first: node.is_none().then(|| (shared.clone(), options)),
             told: Arc::new(told),
-            refreshed: std::time::Instant::now(),
+            clock: shared.clock,
+            random: shared.random,
+            refreshed: shared.clock.now(),
             turn: 0,
         };
         let run = move || link.run(stopped);

@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tamis_ambient::{Clock, Random};
 use tamis_engine::{Cache, CacheFolders, Engine, Exporter, FilterSpan, Secrets};
 use tamis_observe::Recorder;
 use tamis_proxy::{
@@ -31,20 +32,27 @@ pub struct Shared {
     pub(crate) engine: Engine,
     pub(crate) cache: Option<Arc<Cache>>,
     pub(crate) code: Code,
+    pub(crate) clock: Clock,
+    pub(crate) random: Random,
 }
 
 impl Shared {
-    /// An engine, with compiled code cached if folders for it are given.
+    /// An engine, with compiled code cached if folders for it are given. What expires is judged by `clock`; tries to
+    /// reach a director are spread by `random`.
     ///
     /// # Errors
     /// The engine cannot run here, or the cache cannot be opened.
-    pub fn new(cache: Option<CacheFolders<'_>>) -> Result<Self, NodeError> {
+    pub fn new(
+        cache: Option<CacheFolders<'_>>,
+        clock: Clock,
+        random: Random,
+    ) -> Result<Self, NodeError> {
         let open = |folders: CacheFolders<'_>| {
             let path = folders.code.to_owned();
             Cache::open(folders).map_err(|source| NodeError::Cache { path, source })
         };
         let cache = cache.map(open).transpose()?.map(Arc::new);
-        Ok(Self { engine: Engine::new()?, cache, code: Code::default() })
+        Ok(Self { engine: Engine::new()?, cache, code: Code::default(), clock, random })
     }
 }
 
@@ -249,9 +257,7 @@ impl Node {
     ) -> Result<(Self, Reload), NodeError> {
         let NodeOptions { name, source, store, secrets, mut proxy } = options;
         let builder = Builder::new(
-            shared.engine.clone(),
-            shared.cache.clone(),
-            shared.code.clone(),
+            shared,
             store,
             Arc::clone(&proxy.metrics),
             Arc::new(Records(proxy.recorder.clone())),
@@ -262,7 +268,7 @@ impl Node {
         let (good, distrust) = Good::open(&source.root, &name);
         let mut staging = Staging {
             builder,
-            sockets: Sockets::default(),
+            sockets: Sockets::new(shared.clock),
             good,
             number: 0,
             revision: String::new(),

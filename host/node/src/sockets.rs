@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
+use tamis_ambient::Clock;
 use tamis_exchange::{Ambiguous, EmptySegments, Escapes, PathRules, Protocols};
 use tamis_proxy::{CertificateStatus, Direction, Listener, ListenerRules, Reasons};
 use tamis_resources::plan::{
@@ -50,8 +51,9 @@ fn rules(plan: &ListenerRulesPlan) -> ListenerRules {
 }
 
 /// Certificates in use, by listener and by the files they were read from.
-#[derive(Default)]
 pub(crate) struct Sockets {
+    /// Judges which certificates have expired.
+    clock: Clock,
     /// SPIFFE id of the proxy, which its certificates inside the mesh must have.
     identity: Option<String>,
     servers: HashMap<String, Used<ServerTls>>,
@@ -71,6 +73,18 @@ struct Used<T> {
 }
 
 impl Sockets {
+    /// No certificate in use yet.
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            identity: None,
+            servers: HashMap::new(),
+            clients: HashMap::new(),
+            looked: BTreeMap::new(),
+            renewed: Vec::new(),
+        }
+    }
+
     /// Starts to check the files of a plan.
     pub(crate) fn begin(&mut self, identity: Option<&str>) {
         self.identity = identity.map(str::to_owned);
@@ -185,7 +199,7 @@ impl Sockets {
         let mesh = listener.direction == DirectionPlan::Inbound && client_ca.is_some();
         let same_file = before.filter(|used| used.file == plan.certificate);
         let needs = CertificateNeeds {
-            now: Some(SystemTime::now()),
+            now: Some(self.clock.wall()),
             name: self.identity.as_deref().filter(|_| mesh),
             authority: client_ca.as_deref().filter(|_| mesh),
             before: same_file.map(|used| used.tls.facts()),
@@ -292,7 +306,7 @@ impl Sockets {
             plan.expect_identity.parse().map_err(|error| format!("{error}"))?;
         let own = OwnCertificate { certificate: &certificate, key: &key };
         let needs = CertificateNeeds {
-            now: Some(SystemTime::now()),
+            now: Some(self.clock.wall()),
             name: self.identity.as_deref(),
             authority: Some(&ca),
             before: before.and_then(|used| used.tls.facts()),

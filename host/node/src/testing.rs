@@ -2,12 +2,14 @@
 
 use crate::build::{Builder, Code};
 use crate::fetch::Fetcher;
+use crate::node::Shared;
 use crate::store::Store;
 use crate::ticks::Ticks;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use tamis_ambient::{Clock, Random};
 use tamis_engine::{Engine, Exporter, FilterSpan, Secrets};
 use tamis_observe::Metrics;
 use tamis_resources::plan::{FilterPlan, GrantPlan, Isolation, LimitsPlan, OnFailure, Phase};
@@ -106,9 +108,7 @@ impl Signed {
 
     pub(crate) fn builder(&self) -> Builder {
         Builder::new(
-            engine().clone(),
-            None,
-            code(),
+            &shared(),
             Store::new(vec![self.folder.path().to_owned()]),
             Arc::new(Metrics::new()),
             Arc::new(Nowhere),
@@ -117,6 +117,12 @@ impl Signed {
             Ticks::new().unwrap(),
         )
     }
+}
+
+/// What nodes of tests share: the clock of the machine, and no cache on disk.
+pub(crate) fn shared() -> Shared {
+    let (clock, random) = (Clock::system(), Random::system());
+    Shared { engine: engine().clone(), cache: None, code: code(), clock, random }
 }
 
 /// An attachment of `tamis/NAME` with what it needs, failing closed.

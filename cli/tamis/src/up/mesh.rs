@@ -12,6 +12,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tamis_ambient::{Clock, Random};
 use tamis_node::{
     CacheFolders, CertificateWatch, Follow, Following, Node, NodeOptions, Shared, Source, Store,
     private,
@@ -86,13 +87,13 @@ fn shared(folder: &Path) -> Result<Shared> {
     let code = folder.join(".tamis/cache");
     let cached = user_state::folder().and_then(|state| {
         let folders = CacheFolders { code: &code, state: &state };
-        Ok(Shared::new(Some(folders))?)
+        Ok(Shared::new(Some(folders), Clock::system(), Random::system())?)
     });
     match cached {
         Ok(shared) => Ok(shared),
         Err(error) => {
             tracing::warn!("compiled code is not kept: {error:#}");
-            Ok(Shared::new(None)?)
+            Ok(Shared::new(None, Clock::system(), Random::system())?)
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use tamis_ambient::Clock;
 use tamis_proxy::SlotRefusal;
 use tamis_resources::NodeName;
 use tamis_resources::plan::NodePlan;
@@ -26,6 +27,7 @@ use crate::build::{Refusal, Wanted};
 pub(crate) struct Followed {
     name: NodeName,
     keys: DirectorKeys,
+    pub(crate) clock: Clock,
     pub(crate) state: StateFolder,
     /// Policy metadata, trusted from the operator's root; `None`: the director's documents count.
     policy: Option<Mutex<Trusted>>,
@@ -49,6 +51,7 @@ impl Followed {
         name: NodeName,
         follow: &Follow,
         state: StateFolder,
+        clock: Clock,
     ) -> Result<Self, NodeError> {
         let policy = match &follow.policy_root {
             None => None,
@@ -73,7 +76,12 @@ impl Followed {
             refused: BTreeMap::new(),
         };
         let keys = follow.keys.clone();
-        Ok(Self { name, keys, state, policy, inner: Mutex::new(inner) })
+        Ok(Self { name, keys, clock, state, policy, inner: Mutex::new(inner) })
+    }
+
+    /// Seconds since the Unix epoch. A clock that stands before it reads 0: then no assignment is issued yet.
+    fn now(&self) -> u64 {
+        self.clock.unix_secs()
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -123,7 +131,7 @@ impl Followed {
 
     /// Records that a message of the director arrived.
     pub(crate) fn heard(&self) {
-        self.inner().heard = now();
+        self.inner().heard = self.now();
     }
 
     /// When the last message of the director arrived, in seconds since the Unix epoch; 0: never.
@@ -154,7 +162,7 @@ impl Followed {
                 })
                 .collect()
         };
-        if let Err(error) = trusted.take(&files, now()) {
+        if let Err(error) = trusted.take(&files, self.now()) {
             notes.push(format!(
                 "policy metadata is refused, the previous metadata stays in force: {}",
                 crate::sockets::causes(&error)
@@ -166,9 +174,9 @@ impl Followed {
     /// How long ago the policies were known to be in force.
     pub(crate) fn age(&self) -> Duration {
         if let Some(policy) = &self.policy {
-            return policy.lock().unwrap_or_else(PoisonError::into_inner).age(now());
+            return policy.lock().unwrap_or_else(PoisonError::into_inner).age(self.now());
         }
-        Duration::from_secs(now().saturating_sub(self.inner().heard))
+        Duration::from_secs(self.now().saturating_sub(self.inner().heard))
     }
 
     /// The desired content of each slot, with the director's permission or its refusal.
@@ -226,7 +234,7 @@ impl Followed {
             return Ok(None);
         }
         if let (Some(policy), Ok(name)) = (&self.policy, filter.filter.parse()) {
-            policy.lock().unwrap_or_else(PoisonError::into_inner).fresh(&name, now())?;
+            policy.lock().unwrap_or_else(PoisonError::into_inner).fresh(&name, self.now())?;
         }
         let manifest: Digest = filter.digest.parse().map_err(|error| {
             let rule = format!("the pin is not a digest: {error}");
@@ -241,7 +249,7 @@ impl Followed {
             envelopes: &envelopes,
             director: &self.keys,
             floor: seen.floor(self.name.key(), slot),
-            now: now(),
+            now: self.now(),
         })?;
         if assignment.mode != mode {
             let rule =
@@ -282,7 +290,7 @@ impl Followed {
                         Some(before) if (before.digest, before.config) == (digest, config) => {
                             before.since_ms
                         }
-                        _ => now_ms(),
+                        _ => self.clock.unix_ms(),
                     };
                     let now = Running { digest, config, version: release, assignment, since_ms };
                     running.insert(slot, now);
@@ -331,14 +339,4 @@ fn word(mode: Mode) -> &'static str {
         Mode::Serve => "serve",
         Mode::Shadow => "run in the shadow",
     }
-}
-
-/// Seconds since the Unix epoch; 0 for a clock before it, which makes everything look expired.
-pub(crate) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

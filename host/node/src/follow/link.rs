@@ -1,17 +1,16 @@
 //! The stream to the director: opened, kept, opened again.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
+use tamis_ambient::{Clock, Random};
 use tamis_sync::{Backoff, Change, FromNode, NodeReported, Outcome, ToNode};
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
 
 use super::body::Said;
 use super::dial::dial;
@@ -40,7 +39,9 @@ pub(crate) struct Link {
     /// The options for starting the proxy when there is a plan; `None`: it runs.
     pub(crate) first: Option<(Shared, NodeOptions)>,
     pub(crate) told: Arc<dyn Fn(&Reload) + Send + Sync>,
-    pub(crate) refreshed: std::time::Instant,
+    pub(crate) clock: Clock,
+    pub(crate) random: Random,
+    pub(crate) refreshed: Instant,
     /// Counts the directors that were tried.
     pub(crate) turn: usize,
 }
@@ -81,7 +82,7 @@ impl Link {
                 self.note(false);
                 self.followed.keep_heard();
                 self.refresh().await;
-                let pause = backoff.next(RandomState::new().hash_one(0), ended.retry_after);
+                let pause = backoff.next(self.random.number(), ended.retry_after);
                 let (director, why) = (&self.follow.director, ended.why);
                 tracing::warn!(
                     director,
@@ -161,15 +162,16 @@ impl Link {
     ) -> Result<Option<Duration>, String> {
         let mut report = tokio::time::interval(self.follow.report_every);
         report.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut heard = Instant::now();
+        let clock = self.clock;
+        let mut heard = clock.now();
         // What was lost or damaged in the folder is fetched even when nothing else changes.
         let mut missing = usize::from(self.followed.assembled().is_some());
-        let mut again = Instant::now();
+        let mut again = clock.now();
         loop {
             tokio::select! {
                 line = lines.next() => {
                     let Some(line) = line? else { return Ok(None) };
-                    heard = Instant::now();
+                    heard = clock.now();
                     self.followed.heard();
                     self.note(true);
                     *worked = true;
@@ -185,12 +187,12 @@ impl Link {
                             let Some(change) = change else { continue };
                             let outcome = self.change(sender, change, reporter, &mut missing).await?;
                             send(say, &FromNode::Outcome(outcome)).await?;
-                            again = Instant::now() + AGAIN;
+                            again = clock.now() + AGAIN;
                         }
                     }
                 }
                 _ = report.tick() => {
-                    if heard.elapsed() > SILENCE {
+                    if clock.since(heard) > SILENCE {
                         return Err("it was silent for too long".to_owned());
                     }
                     self.followed.keep_heard();
@@ -198,13 +200,13 @@ impl Link {
                     let report = self.report(reporter);
                     send(say, &FromNode::Report(report)).await?;
                 }
-                () = tokio::time::sleep_until(again), if missing > 0 => {
+                () = tokio::time::sleep_until(again.into()), if missing > 0 => {
                     if let Some(assembled) = self.followed.assembled() {
                         missing = pull::components(sender, &self.followed, &assembled).await;
                     }
                     self.reload().await?;
                     send(say, &FromNode::Report(self.report(reporter))).await?;
-                    again = Instant::now() + AGAIN;
+                    again = clock.now() + AGAIN;
                 }
             }
         }
@@ -269,8 +271,8 @@ impl Link {
 
     /// Checks the files on disk at intervals.
     async fn refresh(&mut self) {
-        if self.node.is_some() && self.refreshed.elapsed() > REFRESH {
-            self.refreshed = std::time::Instant::now();
+        if self.node.is_some() && self.clock.since(self.refreshed) > REFRESH {
+            self.refreshed = self.clock.now();
             if let Err(why) = self.reload().await {
                 tracing::warn!(why, "the files on disk cannot be checked");
             }

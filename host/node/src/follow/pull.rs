@@ -10,7 +10,7 @@ use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::client::conn::http2::SendRequest;
 use tamis_trust::{Digest, Manifest};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use super::body::Said;
 use super::followed::Followed;
@@ -30,7 +30,7 @@ pub(crate) async fn components(
     assembled: &tamis_sync::Assembled,
 ) -> usize {
     let mut missing = 0;
-    let end = Instant::now() + PULL;
+    let end = (followed.clock.now() + PULL).into();
     let all = assembled.slots.values().chain(assembled.shadows.values());
     for activation in all {
         let Some(text) = &activation.manifest else { continue };

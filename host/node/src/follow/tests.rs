@@ -1,6 +1,7 @@
 //! A proxy and its director, with everything that may go wrong between them.
 
 use serde_json::json;
+use tamis_ambient::Clock;
 use tamis_sync::{Activation, SHADOW, SlotReport, split};
 use tamis_trust::{Digest, Mode};
 
@@ -188,7 +189,7 @@ fn g1_what_is_not_proven_is_refused_by_its_rule_and_what_ran_goes_on() {
             "an end that has passed",
             |fleet, release| {
                 fleet.activation("retry", release, |one| {
-                    (one.version, one.expires) = (2, followed::now() - 1);
+                    (one.version, one.expires) = (2, Clock::system().unix_secs() - 1);
                 })
             },
             "assign.expired",

@@ -1,7 +1,8 @@
 //! A node and its folder.
 
 use super::*;
-use crate::testing::engine;
+use crate::build::Code;
+use crate::testing::shared;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -29,7 +30,7 @@ pub(crate) fn folder() -> (TempDir, SocketAddr) {
 }
 
 pub(crate) fn start(folder: &Path) -> Result<(Node, Reload), NodeError> {
-    let shared = Shared { engine: engine().clone(), cache: None, code: Code::default() };
+    let shared = Shared { code: Code::default(), ..shared() };
     let options = NodeOptions {
         name: "gateway:test/edge".parse().unwrap(),
         source: Source::folder(folder),
@@ -183,7 +184,10 @@ fn a_cache_that_is_no_folder_is_an_error_that_says_what_it_is_for() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
-    let said =
-        says(&Shared::new(Some(CacheFolders { code: &file, state: folder.path() })).err().unwrap());
+    let said = {
+        let folders = CacheFolders { code: &file, state: folder.path() };
+        let shared = Shared::new(Some(folders), Clock::system(), Random::system());
+        says(&shared.err().unwrap())
+    };
     assert!(said.contains("compiled code cannot be stored in"), "{said}");
 }

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::num::NonZeroUsize;
 
 use serde_json::json;
+use tamis_ambient::Clock;
 use tamis_proxy::ProxyOptions;
 use tamis_resources::fold;
 use tamis_resources::plan::NodePlan;
@@ -15,7 +16,7 @@ use tempfile::TempDir;
 
 use super::director::Director;
 use crate::follow::*;
-use crate::testing::{Signed, code, engine, plan};
+use crate::testing::{Signed, plan, shared};
 use crate::{Secrets, Source, Store};
 
 const NODE: &str = "gateway:test/edge";
@@ -109,8 +110,8 @@ impl Fleet {
             manifest: release.digest,
             config: config_digest(&filter.config),
             version: 1,
-            issued: followed::now() - 10,
-            expires: followed::now() + 3_600,
+            issued: Clock::system().unix_secs() - 10,
+            expires: Clock::system().unix_secs() + 3_600,
             mode: Mode::Serve,
         };
         change(&mut assignment);
@@ -139,7 +140,7 @@ impl Fleet {
         &self,
         change: impl FnOnce(&mut Follow),
     ) -> Result<Following, NodeError> {
-        let shared = Shared { engine: engine().clone(), cache: None, code: code() };
+        let shared = shared();
         let options = NodeOptions {
             name: NODE.parse().unwrap(),
             source: Source::folder(self.director.folder.path()),
