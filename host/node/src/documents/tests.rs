@@ -99,7 +99,7 @@ fn longer_files_than_the_limit_are_refused() {
 
 #[test]
 fn a_change_concerns_what_is_read_and_nothing_else() {
-    let folder = tempfile::TempDir::new().unwrap();
+    let folder = TempDir::new().unwrap();
     let root = folder.path();
     for sub in ["more", ".tamis/keys", "logs"] {
         std::fs::create_dir_all(root.join(sub)).unwrap();
