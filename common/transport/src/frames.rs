@@ -15,8 +15,9 @@ use tokio::time::Instant;
 
 use crate::serve::linger;
 
-/// What a useful frame adds to the budget: the head of a message, or a DATA frame that we send, which peers
-/// answer with WINDOW_UPDATE for the stream and for the connection, and some with a PING.
+/// What a useful frame adds to the budget: the head of a request, which calls for a head and trailers in
+/// return, or a DATA frame that we send, which peers answer with WINDOW_UPDATE for the stream and for the
+/// connection, and some with a PING.
 const EARNED: u32 = 4;
 /// Frames that each second adds, for pings on idle connections.
 const EARNED_A_SECOND: u64 = 50;
@@ -47,7 +48,7 @@ pub const IDLE_FRAMES_MAX: u32 = 1_000;
 enum Peer {
     /// Its requests are useful.
     Client,
-    /// Its responses are useful, each once: an interim head (1xx) is not.
+    /// Its content is useful. Its heads are paid for by the requests that they answer.
     Server,
 }
 
@@ -111,9 +112,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Metered<IO> {
         received.walk(octets, |frame| {
             *turn_frames = turn_frames.saturating_add(1);
             match frame.kind {
+                // Heads of a server, trailers among them, are paid for by the requests of ours: it may send them to a
+                // stream that has ended as well as any other frame.
                 HEADERS if *peer == Peer::Client => budget.earn(EARNED),
-                // A complete response, or trailers; other heads are paid for by our requests.
-                HEADERS if frame.is_end() => {}
                 DATA | CONTINUATION if frame.length > 0 || frame.is_end() => {}
                 _ => within &= budget.spend(),
             }
@@ -207,11 +208,10 @@ struct Frame {
 }
 
 impl Frame {
-    /// END_STREAM of DATA and HEADERS, END_HEADERS of CONTINUATION: such a frame ends something even
-    /// without payload.
+    /// END_STREAM of DATA, END_HEADERS of CONTINUATION: such a frame ends something even without payload.
     fn is_end(self) -> bool {
         match self.kind {
-            DATA | HEADERS => self.flags & 0x1 != 0,
+            DATA => self.flags & 0x1 != 0,
             CONTINUATION => self.flags & 0x4 != 0,
             _ => false,
         }
@@ -411,11 +411,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_server_answers_once_and_what_else_it_sends_is_counted() {
+    async fn a_server_answers_what_it_was_asked_and_what_else_it_sends_is_counted() {
         let interim = frame(HEADERS, 4, 1, &[0x48, 3, b'1', b'0', b'3']);
         let (last, data) = (frame(HEADERS, 5, 1, &[0x88]), frame(DATA, 0, 1, b"a"));
         for (what, one, passes) in [
-            ("final heads without content", &last, true),
+            ("final heads without content", &last, false),
+            ("trailers", &frame(HEADERS, 5, 1, &[0]), false),
+            ("heads of a stream that is not there", &frame(HEADERS, 5, 9, &[0x88]), false),
+            ("padded DATA of no content", &frame(DATA, 0x8, 1, &[0]), true),
             ("content", &data, true),
             ("interim heads", &interim, false),
             ("PING", &frame(PING, 0, 0, &[0; 8]), false),
@@ -444,6 +447,23 @@ mod tests {
         metered.write_all(PREFACE).await.unwrap();
         metered.write_all(&frame(HEADERS, 5, 1, &[0x82]).repeat(2)).await.unwrap();
         assert_eq!(metered.budget.left, 8);
+        // However many there are: a head, trailers and two WINDOW_UPDATE for each.
+        let (mut server, near) = tokio::io::duplex(16 << 20);
+        let mut metered = Metered::to_server(near, 100);
+        metered.write_all(PREFACE).await.unwrap();
+        let answer = [
+            frame(HEADERS, 4, 1, &[0x88]),
+            frame(DATA, 0, 1, b"a"),
+            frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]).repeat(2),
+            frame(HEADERS, 5, 1, &[0]),
+        ];
+        let answer = answer.concat();
+        let mut octets = vec![0; answer.len()];
+        for _ in 0..1_000 {
+            metered.write_all(&frame(HEADERS, 5, 1, &[0x82])).await.unwrap();
+            server.write_all(&answer).await.unwrap();
+            metered.read_exact(&mut octets).await.unwrap();
+        }
     }
 
     #[tokio::test(start_paused = true)]
