@@ -21,9 +21,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
 
 use self::head::{End, Framing};
 pub use self::refusal::ResponseRefusal;
@@ -117,11 +119,25 @@ pub struct ResponseGate<IO> {
     cleared: usize,
     refused: Option<ResponseRefusal>,
     ended: bool,
+    /// The reader asked for more after it was shown a complete response, so it has parsed that response.
+    came_back: bool,
     /// Bytes passed on since we last had to wait for the peer.
     turn: usize,
-    /// How writing failed, and the task to notify.
-    broken: Option<(io::ErrorKind, Option<Waker>)>,
+    broken: Option<Broken>,
 }
+
+/// A write that failed and is not reported yet.
+#[derive(Debug)]
+struct Broken {
+    kind: io::ErrorKind,
+    /// Who waits to be told.
+    waker: Option<Waker>,
+    /// When it is reported even so: whoever was to read the answer may have left.
+    limit: Pin<Box<Sleep>>,
+}
+
+/// How long a failed write waits for a reader that reads nothing.
+const HELD_MAX: Duration = Duration::from_secs(60);
 
 impl<IO> ResponseGate<IO> {
     /// Puts a gate before `io`.
@@ -138,6 +154,7 @@ impl<IO> ResponseGate<IO> {
             cleared: 0,
             refused: None,
             ended: false,
+            came_back: false,
             turn: 0,
             broken: None,
         }
@@ -224,17 +241,20 @@ impl<IO> ResponseGate<IO> {
         Ok(Some(end))
     }
 
-    /// Whether the current response is complete.
+    /// Whether the current response is complete and parsed. hyper takes the bytes before it parses them, and
+    /// forgets all of them when a write fails meanwhile.
     fn is_answered(&self) -> bool {
-        let whole = self.cleared == 0 && matches!(self.state, State::Idle | State::Passing);
-        whole || self.ended || self.refused.is_some()
+        (self.is_whole() && self.came_back) || self.ended || self.refused.is_some()
+    }
+
+    fn is_whole(&self) -> bool {
+        self.cleared == 0 && matches!(self.state, State::Idle | State::Passing)
     }
 
     /// Reports a failed write as soon as the response is complete.
     fn wake_writer(&mut self) {
         if self.is_answered()
-            && let Some((_, waker)) = self.broken.as_mut()
-            && let Some(waker) = waker.take()
+            && let Some(waker) = self.broken.as_mut().and_then(|broken| broken.waker.take())
         {
             waker.wake();
         }
@@ -248,32 +268,34 @@ impl<IO> ResponseGate<IO> {
         {
             (self.expected, self.state) = (expected, State::Head(0));
             (self.interim, self.interim_bytes) = (0, 0);
+            self.came_back = false;
         }
     }
 
     /// A failed write waits until the response was read: the peer may have sent one and closed at once.
     fn hold_failure(
         &mut self,
-        cx: &Context<'_>,
+        cx: &mut Context<'_>,
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         match written {
             Poll::Ready(Err(error)) if !self.is_answered() => {
-                self.broken = Some((error.kind(), Some(cx.waker().clone())));
-                Poll::Pending
+                let limit = Box::pin(tokio::time::sleep(HELD_MAX));
+                self.broken = Some(Broken { kind: error.kind(), waker: None, limit });
+                self.after_failure(cx).unwrap_or(Poll::Pending)
             }
             other => other,
         }
     }
 
     /// The result for a writer after a failed write.
-    fn after_failure(&mut self, cx: &Context<'_>) -> Option<Poll<io::Result<usize>>> {
+    fn after_failure(&mut self, cx: &mut Context<'_>) -> Option<Poll<io::Result<usize>>> {
         let answered = self.is_answered();
-        let (kind, waker) = self.broken.as_mut()?;
-        if answered {
-            return Some(Poll::Ready(Err((*kind).into())));
+        let broken = self.broken.as_mut()?;
+        if answered || broken.limit.as_mut().poll(cx).is_ready() {
+            return Some(Poll::Ready(Err(broken.kind.into())));
         }
-        *waker = Some(cx.waker().clone());
+        broken.waker = Some(cx.waker().clone());
         Some(Poll::Pending)
     }
 
@@ -312,6 +334,10 @@ impl<IO: AsyncRead + Unpin> ResponseGate<IO> {
                 self.wake_writer();
                 return Poll::Ready(Err(error));
             }
+        }
+        if let Some(broken) = self.broken.as_mut() {
+            let now = Instant::now();
+            broken.limit.as_mut().reset(now.checked_add(HELD_MAX).unwrap_or(now));
         }
         let new = out.filled().get(before..).unwrap_or_default();
         self.turn = self.turn.saturating_add(new.len());
@@ -354,6 +380,10 @@ impl<IO: AsyncRead + Unpin> AsyncRead for ResponseGate<IO> {
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.is_whole() {
+            this.came_back = true;
+            this.wake_writer();
+        }
         if this.cleared > 0 {
             this.show(out);
             this.wake_writer();

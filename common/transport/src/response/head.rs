@@ -32,8 +32,11 @@ pub(super) enum End {
     Unknown(usize),
 }
 
+/// The beginning of every HTTP/1 response.
+const BEGINNING: &[u8] = b"HTTP/1.";
+
 /// Searches line by line for the empty one, so that a bare LF and bytes that are not HTTP are refused at
-/// once.
+/// once: a peer of another protocol may close before it ends a line, and that is not a broken connection.
 pub(super) fn find_end(
     scanned: usize,
     bytes: &[u8],
@@ -41,10 +44,13 @@ pub(super) fn find_end(
 ) -> Result<End, ResponseRefusal> {
     let window = bytes.get(..max_bytes).unwrap_or(bytes);
     let mut start = scanned;
+    if start == 0 && !window.iter().zip(BEGINNING).all(|(octet, expected)| octet == expected) {
+        return Err(ResponseRefusal::StatusLine);
+    }
     for at in memchr::memchr_iter(b'\n', window.get(scanned..).unwrap_or_default()) {
         let at = scanned.saturating_add(at);
         let line = window.get(start..at).unwrap_or_default();
-        if start == 0 && !line.starts_with(b"HTTP/1.") {
+        if start == 0 && !line.starts_with(BEGINNING) {
             return Err(ResponseRefusal::StatusLine);
         }
         let line = line.strip_suffix(b"\r").ok_or(ResponseRefusal::LineEnd)?;
@@ -89,7 +95,7 @@ pub(super) fn judge(
 /// The minor version and the status. The reason phrase has no meaning and may be missing (RFC 9112 §4).
 fn status_line(line: &[u8]) -> Result<(u8, u16), ResponseRefusal> {
     let bad = ResponseRefusal::StatusLine;
-    let rest = line.strip_prefix(b"HTTP/1.").ok_or(bad)?;
+    let rest = line.strip_prefix(BEGINNING).ok_or(bad)?;
     let [minor @ (b'0' | b'1'), b' ', a @ b'1'..=b'9', b, c, reason @ ..] = rest else {
         return Err(bad);
     };
