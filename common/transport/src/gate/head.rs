@@ -94,7 +94,11 @@ impl<'a> RequestLine<'a> {
     }
 
     fn check_target(&self) -> Result<(), GateRefusal> {
-        let visible = self.target.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'#');
+        let query = memchr::memchr(b'?', self.target).unwrap_or(self.target.len());
+        let (path, query) = self.target.split_at(query);
+        // What the `http` crate takes for no target hyper would refuse on its own, without a word.
+        let visible = path.iter().all(|byte| byte.is_ascii_graphic() && !b"#<>`".contains(byte))
+            && query.iter().all(|byte| byte.is_ascii_graphic() && !b"#<>\"".contains(byte));
         let form = if self.method == b"CONNECT" {
             is_host(self.target) && self.target.contains(&b':') && !self.target.ends_with(b":")
         } else {
