@@ -29,9 +29,12 @@ use tokio::time::{Instant, Sleep};
 
 pub(crate) use self::body::Body;
 use self::framer::Framer;
-pub use self::refusal::GateRefusal;
+pub use self::refusal::{GateRefusal, RefusedRequest};
 
 const READ_CHUNK: usize = 8 * 1024;
+
+/// The bytes kept of the first line of a refused request.
+const REFUSED_LINE_MAX: usize = 1024;
 
 /// The limits of a connection at the gate.
 #[derive(Debug, Clone)]
@@ -188,6 +191,8 @@ pub struct Gate<IO> {
     /// A head was passed on.
     asked: bool,
     replied: bool,
+    /// First line of the head that was refused.
+    refused_line: Option<Vec<u8>>,
 }
 
 impl<IO> Gate<IO> {
@@ -206,6 +211,7 @@ impl<IO> Gate<IO> {
             peer_ended: false,
             asked: false,
             replied: false,
+            refused_line: None,
         }
     }
 
@@ -233,6 +239,12 @@ impl<IO> Gate<IO> {
         self.replied
     }
 
+    /// The request that was refused from its head. None when no request was, or when it was refused within a
+    /// body, whose reader gets an error.
+    pub(crate) fn refused_request(&mut self) -> Option<RefusedRequest> {
+        Some(RefusedRequest { refusal: self.control.refused()?, line: self.refused_line.take()? })
+    }
+
     /// The stream without the gate; bytes not passed on are lost.
     pub fn into_inner(self) -> IO {
         self.io
@@ -242,6 +254,10 @@ impl<IO> Gate<IO> {
         self.ended = true;
         if !self.framer.in_body() {
             self.replied = false;
+            let head = self.buffer.get(self.cleared..).unwrap_or_default();
+            let head = head.get(..REFUSED_LINE_MAX).unwrap_or(head);
+            let end = memchr::memchr2(b'\r', b'\n', head).unwrap_or(head.len());
+            self.refused_line = head.get(..end).map(<[u8]>::to_vec);
         }
         // Only the first refusal counts, and there is only one: `ended` stops the checks.
         let _first = self.control.0.refused.set(refusal);

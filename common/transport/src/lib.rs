@@ -30,10 +30,12 @@ pub mod tls;
 pub use address::{Address, AddressError};
 pub use connect::{ConnectError, Plain, Stream, connect};
 pub use frames::{IDLE_FRAMES_MAX, Metered};
-pub use gate::{ConnectMethod, GateLimits, GateReasons, GateRefusal};
+pub use gate::{ConnectMethod, GateLimits, GateReasons, GateRefusal, RefusedRequest};
 pub use listen::{BoundListener, ListenError, Listener, bind, spread};
 pub use response::{Expectation, ResponseControl, ResponseGate, ResponseLimits, ResponseRefusal};
-pub use serve::{ConnInfo, ServeError, ServeLimits, Shutdown, Stage, serve_connection};
+pub use serve::{
+    ConnInfo, ServeError, ServeLimits, Shutdown, Stage, serve_and_note, serve_connection,
+};
 pub use tls::spiffe::SpiffeId;
 pub use tls::{
     CertificateFacts, CertificateNeeds, ClientTls, OwnCertificate, PeerIdentity, ServerTls,

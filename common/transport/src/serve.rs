@@ -27,7 +27,7 @@ use tokio::sync::watch;
 use self::rewound::Rewound;
 use crate::address::Address;
 use crate::frames::{IDLE_FRAMES_MAX, Metered};
-use crate::gate::{Gate, GateControl, GateLimits};
+use crate::gate::{Gate, GateControl, GateLimits, RefusedRequest};
 use crate::tls::PeerIdentity;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -124,10 +124,32 @@ pub enum ServeError {
 /// # Errors
 /// [`ServeError`] when the connection did not end normally. A refusal by the gate is normal.
 pub async fn serve_connection<IO, H, B>(
+    io: IO,
+    info: Rc<ConnInfo>,
+    limits: &ServeLimits,
+    handler: H,
+    shutdown: Shutdown,
+) -> Result<(), ServeError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: AsyncFn(Request<Incoming>, &ConnInfo) -> Response<B> + 'static,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    serve_and_note(io, info, limits, handler, |_refused| None, shutdown).await
+}
+
+/// The same, and `refused` learns of the request that the gate refused before the handler saw it. There is at most one: the
+/// connection ends with it. What it gives is sent as `x-request-id`.
+///
+/// # Errors
+/// As [`serve_connection`].
+pub async fn serve_and_note<IO, H, B>(
     mut io: IO,
     info: Rc<ConnInfo>,
     limits: &ServeLimits,
     handler: H,
+    refused: impl FnOnce(RefusedRequest) -> Option<HeaderValue>,
     mut shutdown: Shutdown,
 ) -> Result<(), ServeError>
 where
@@ -137,37 +159,30 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let negotiated = info.identity.as_ref().and_then(|identity| identity.alpn.as_deref());
-    match negotiated {
-        Some(b"h2") => {
-            let io = Rewound::new(io, BytesMut::new());
+    let negotiated = negotiated.map(|protocol| protocol == b"h2");
+    let mut seen = BytesMut::new();
+    let protocol = match negotiated {
+        Some(false) => Protocol::Http1,
+        // The preface of a protocol that was agreed on is waited for no longer than that of one that was not.
+        Some(true) | None => tokio::select! {
+            biased;
+            protocol = sniff(&mut io, &mut seen, &limits.gate) => protocol?,
+            () = reached(&mut shutdown, Stage::End) => return Ok(()),
+        },
+    };
+    match (protocol, negotiated) {
+        (Protocol::Nothing, _) => Ok(()),
+        (Protocol::Http1, None | Some(false)) => {
+            let gate = Gate::new(io, seen, limits.gate.clone());
+            serve_http1(gate, info, handler, refused, shutdown).await
+        }
+        (Protocol::Http2, _) => {
+            let io = Rewound::new(io, seen);
             Box::pin(serve_http2(io, info, limits, handler, shutdown)).await
         }
-        Some(_) => {
-            let gate = Gate::new(io, BytesMut::new(), limits.gate.clone());
-            serve_http1(gate, info, handler, shutdown).await
-        }
-        None => {
-            let mut seen = BytesMut::new();
-            let protocol = tokio::select! {
-                biased;
-                protocol = sniff(&mut io, &mut seen, &limits.gate) => protocol?,
-                () = reached(&mut shutdown, Stage::End) => return Ok(()),
-            };
-            match protocol {
-                Protocol::Nothing => Ok(()),
-                Protocol::Http1 => {
-                    let gate = Gate::new(io, seen, limits.gate.clone());
-                    serve_http1(gate, info, handler, shutdown).await
-                }
-                Protocol::Http2 => {
-                    let io = Rewound::new(io, seen);
-                    Box::pin(serve_http2(io, info, limits, handler, shutdown)).await
-                }
-                Protocol::Neither => {
-                    Box::pin(linger::close(io, b"")).await;
-                    Err(ServeError::Preface)
-                }
-            }
+        (Protocol::Neither, _) | (Protocol::Http1, Some(true)) => {
+            Box::pin(linger::close(io, b"")).await;
+            Err(ServeError::Preface)
         }
     }
 }
@@ -210,6 +225,7 @@ async fn serve_http1<IO, H, B>(
     gate: Gate<IO>,
     info: Rc<ConnInfo>,
     handler: H,
+    refused: impl FnOnce(RefusedRequest) -> Option<HeaderValue>,
     mut shutdown: Shutdown,
 ) -> Result<(), ServeError>
 where
@@ -255,7 +271,9 @@ where
     };
     // `None` when the protocol changed: then the socket belongs to the tunnel.
     if let Some(parts) = connection.into_parts() {
-        Box::pin(finish_http1(parts.io.into_inner())).await;
+        let mut gate = parts.io.into_inner();
+        let id = gate.refused_request().and_then(refused);
+        Box::pin(finish_http1(gate, id)).await;
     }
     match outcome {
         Err(error) if control.refused().is_none() => Err(ServeError::Http(error)),
@@ -284,9 +302,12 @@ fn ends_with_the_connection<B: Body>(response: &Response<B>) -> bool {
         && response.body().size_hint().exact().is_none()
 }
 
-async fn finish_http1<IO: AsyncRead + AsyncWrite + Unpin>(gate: Gate<IO>) {
+async fn finish_http1<IO: AsyncRead + AsyncWrite + Unpin>(
+    gate: Gate<IO>,
+    request_id: Option<HeaderValue>,
+) {
     let reply = match gate.control().refused() {
-        Some(refusal) if !gate.replied() => refusal.reply(gate.reasons()),
+        Some(refusal) if !gate.replied() => refusal.reply(gate.reasons(), request_id.as_ref()),
         _ => String::new(),
     };
     if let Some(refusal) = gate.control().refused() {

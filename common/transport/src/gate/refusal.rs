@@ -1,6 +1,17 @@
 //! Why the gate refused a request, and the reply to it.
 
+use http::HeaderValue;
+
 use super::GateReasons;
+
+/// A request that the gate refused from its head, so that no handler saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedRequest {
+    /// The reason.
+    pub refusal: GateRefusal,
+    /// The received part of its first line, at most 1 KiB, unchecked.
+    pub line: Vec<u8>,
+}
 
 /// A request, or the rest of one, that can be read in more than one way or exceeds a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -106,14 +117,16 @@ impl GateRefusal {
         }
     }
 
-    /// The whole reply; empty when there is no reply.
+    /// The whole reply, with the id of the request if it has one; empty when there is no reply.
     #[must_use]
-    pub fn reply(self, reasons: GateReasons) -> String {
+    pub fn reply(self, reasons: GateReasons, request_id: Option<&HeaderValue>) -> String {
         let Some(status) = self.status() else { return String::new() };
+        let id = request_id.and_then(|id| id.to_str().ok());
+        let id = id.map(|id| format!("x-request-id: {id}\r\n")).unwrap_or_default();
         let reason = match reasons {
             GateReasons::Show => format!("x-tamis-reason: {}\r\n", self.code()),
             GateReasons::Hide => String::new(),
         };
-        format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n{reason}\r\n")
+        format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n{reason}{id}\r\n")
     }
 }

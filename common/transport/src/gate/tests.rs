@@ -37,6 +37,7 @@ const GOOD: &[&str] = &[
     "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
     "GET / HTTP/1.0\r\n\r\n",
     "GET /?q=%zz|^ HTTP/1.1\r\nhost: [::1]:8080\r\n\r\n",
+    "GET /\"[]^{|}\\?[]\\^`{|} HTTP/1.1\r\nhost: a\r\n\r\n",
     "GET http://a/x HTTP/1.1\r\nHost: A\r\n\r\n",
     "OPTIONS * HTTP/1.1\r\nHost: a:80\r\n\r\n",
     "GET / HTTP/1.1\r\nHost: a\r\nX:\r\nY: \t v\x09w \r\n\r\n",
@@ -76,6 +77,11 @@ fn requests_with_two_readings_are_never_seen() {
         (line("GET /\ta HTTP/1.1"), R::Target),
         (line("GET /\u{e9} HTTP/1.1"), R::Target),
         (line("GET /a#b HTTP/1.1"), R::Target),
+        (line("GET /<a> HTTP/1.1"), R::Target),
+        (line("GET /a` HTTP/1.1"), R::Target),
+        (line("GET /?\"a\" HTTP/1.1"), R::Target),
+        (line("GET /?a>b HTTP/1.1"), R::Target),
+        (line("GET http://a/a<b HTTP/1.1"), R::Target),
         (line("GET a HTTP/1.1"), R::Target),
         (line("GET * HTTP/1.1"), R::Target),
         (line("GET ftp://a/ HTTP/1.1"), R::Target),
@@ -347,9 +353,9 @@ proptest! {
 
 #[test]
 fn connect_is_well_formed_and_not_implemented() {
-    let hidden = GateRefusal::Connect.reply(GateReasons::Hide);
+    let hidden = GateRefusal::Connect.reply(GateReasons::Hide, None);
     assert!(!hidden.contains("tamis") && !hidden.contains("http.connect"), "{hidden}");
-    let reply = GateRefusal::Connect.reply(GateReasons::Show);
+    let reply = GateRefusal::Connect.reply(GateReasons::Show, None);
     assert!(reply.contains("\r\nx-tamis-reason: http.connect\r\n"), "{reply}");
     assert!(reply.starts_with("HTTP/1.1 501 Not Implemented\r\n"), "{reply}");
     assert!(reply.contains("\r\nconnection: close\r\n"), "{reply}");

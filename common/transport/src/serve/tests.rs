@@ -6,6 +6,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
 
 use super::*;
+use crate::gate::GateRefusal;
 
 type Reply = Response<Full<Bytes>>;
 
@@ -320,4 +321,78 @@ async fn a_listener_that_leaves_answers_everybody_and_sends_them_elsewhere() {
         connection.await.unwrap().unwrap();
     })
     .await;
+}
+
+/// Serves one connection that agreed on `alpn` while `client` talks to it; gives how it ended and what was refused.
+async fn agreed_on(
+    alpn: Option<&str>,
+    octets: &[u8],
+) -> (Result<(), ServeError>, Option<RefusedRequest>, String) {
+    let identity = PeerIdentity {
+        spiffe_id: None,
+        alpn: alpn.map(|alpn| alpn.as_bytes().to_vec()),
+        sni: None,
+        tls_version: "TLSv1.3",
+    };
+    let address = Address::Unix("/test".into());
+    let info = ConnInfo { peer: None, local: address, identity: alpn.map(|_| identity) };
+    LocalSet::new()
+        .run_until(async {
+            let (mut client, server) = tokio::io::duplex(1 << 16);
+            let (_stop, stopped) = watch::channel(Stage::Serve);
+            client.write_all(octets).await.unwrap();
+            let mut noted = None;
+            let note = |refused: RefusedRequest| {
+                noted = Some(refused);
+                Some(HeaderValue::from_static("id-1"))
+            };
+            let limits = ServeLimits::default();
+            let served = serve_and_note(server, Rc::new(info), &limits, echo, note, stopped);
+            let mut reply = Vec::new();
+            let (served, read) = tokio::join!(served, client.read_to_end(&mut reply));
+            read.unwrap();
+            (served, noted, String::from_utf8_lossy(&reply).into_owned())
+        })
+        .await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_says_nothing_is_not_waited_for_whatever_it_agreed_on() {
+    for alpn in [None, Some("http/1.1"), Some("h2")] {
+        for octets in [&b""[..], b"PRI * HTTP", b"G"] {
+            let ended = agreed_on(alpn, octets);
+            let ended = tokio::time::timeout(Duration::from_secs(120), ended).await;
+            assert!(ended.is_ok(), "{alpn:?} {octets:?}");
+        }
+    }
+    let (served, _, reply) = agreed_on(Some("h2"), b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(matches!(served, Err(ServeError::Preface)) && reply.is_empty(), "{reply}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_nobody_else_saw_is_noted_and_has_an_id() {
+    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(2_000));
+    for (octets, refusal, line) in [
+        ("GET /a HTTP/1.1\r\n\r\n", GateRefusal::Host, "GET /a HTTP/1.1"),
+        (
+            "GET /a HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/2.0\r\nHost: a\r\n\r\n",
+            GateRefusal::Version,
+            "GET /b HTTP/2.0",
+        ),
+        ("GET /a HTT", GateRefusal::HeadTimeout, "GET /a HTT"),
+        ("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", GateRefusal::Connect, "CONNECT a:1 HTTP/1.1"),
+        ("GET /\0 HTTP/1.1\r\n\r\n", GateRefusal::LineEnd, "GET /\0 HTTP/1.1"),
+        (&long, GateRefusal::Host, &long[..1_024]),
+    ] {
+        let (served, noted, reply) = agreed_on(None, octets.as_bytes()).await;
+        served.unwrap();
+        let refused = RefusedRequest { refusal, line: line.as_bytes().to_vec() };
+        assert_eq!(noted, Some(refused), "{octets:?}");
+        assert!(reply.contains("\r\nx-request-id: id-1\r\n"), "{octets:?}: {reply}");
+    }
+    // In the middle of a body the handler has it, and tells.
+    let chunked = "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n";
+    let (_, noted, reply) = agreed_on(None, chunked.as_bytes()).await;
+    assert_eq!(noted, None);
+    assert_eq!(reply.matches("HTTP/1.1 400").count(), 1, "{reply}");
 }
