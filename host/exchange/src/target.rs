@@ -191,7 +191,7 @@ fn spell_escaped(
         b'/' | b'\\' if rules.escaped_slashes == Ambiguous::Refuse => {
             return Err(TargetError::EscapedSlash);
         }
-        0xc0 | 0xc1 if is_continuation(after) => return Err(TargetError::Overlong),
+        _ if is_overlong(octet, after) => return Err(TargetError::Overlong),
         _ if is_unreserved(octet) => out.push(char::from(octet)),
         _ if is_segment_octet(octet) && rules.escapes == Escapes::Segment => {
             out.push(char::from(octet));
@@ -201,10 +201,17 @@ fn spell_escaped(
     Ok(())
 }
 
-/// Whether an escape of a further octet of a UTF-8 character follows.
-fn is_continuation(after: &[u8]) -> bool {
+/// Whether a character begins with that octet that UTF-8 has fewer octets for, or that has more than UTF-8 knows
+/// (RFC 3629 §3).
+fn is_overlong(octet: u8, after: &[u8]) -> bool {
     let next = after.strip_prefix(b"%").and_then(|after| escape(after).ok());
-    next.is_some_and(|(octet, _)| (0x80..0xc0).contains(&octet))
+    let Some((next, _)) = next else { return false };
+    match octet {
+        0xc0 | 0xc1 | 0xf8..=0xfd => (0x80..0xc0).contains(&next),
+        0xe0 => (0x80..0xa0).contains(&next),
+        0xf0 => (0x80..0x90).contains(&next),
+        _ => false,
+    }
 }
 
 /// The octet that two digits stand for, and what follows them.

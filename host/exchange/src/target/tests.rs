@@ -22,6 +22,10 @@ fn a_path_has_one_spelling() {
         ("/\"<>[]^`{|}", "/%22%3C%3E%5B%5D%5E%60%7B%7C%7D"),
         ("/%2561dmin", "/%2561dmin"),
         ("/path-%09-uri/a%0d%0ab", "/path-%09-uri/a%0D%0Ab"),
+        // The first and last characters of each length of UTF-8, and Latin-1, which is none.
+        ("/%c2%80%df%bf%e0%a0%80%ef%bf%bf", "/%C2%80%DF%BF%E0%A0%80%EF%BF%BF"),
+        ("/%f0%90%80%80%f4%8f%bf%bf", "/%F0%90%80%80%F4%8F%BF%BF"),
+        ("/caf%e9/%c0/%e0/%f0", "/caf%E9/%C0/%E0/%F0"),
         // Dot segments in each spelling.
         ("/a/b/c/./../../g", "/a/g"),
         ("/a/..", "/"),
@@ -71,6 +75,12 @@ fn a_path_with_two_readings_is_refused() {
         ("/a/%1f/b", E::Control),
         ("/%c0%ae%c0%ae/", E::Overlong),
         ("/%c1%9c", E::Overlong),
+        ("/%e0%80%ae%e0%80%ae/", E::Overlong),
+        ("/%E0%9F%BF", E::Overlong),
+        ("/%f0%80%80%af", E::Overlong),
+        ("/%F0%8f%bf%bf", E::Overlong),
+        ("/%f8%80%80%80%ae", E::Overlong),
+        ("/%fc%80%80%80%80%ae", E::Overlong),
         ("/a\\b", E::Backslash),
         ("/a%2fb", E::EscapedSlash),
         ("/a%5Cb", E::EscapedSlash),
