@@ -11,6 +11,12 @@ use tamis_exchange::{Body, BodyError, Fault, Owners, Refusal};
 /// A body is kept for another attempt up to this many octets (64 KiB, as Envoy's default buffer at the edge is 32 KiB).
 pub(crate) const REPLAY_MAX_BYTES: usize = 64 * 1024;
 
+/// A kept chunk counts as at least so many octets, for what it occupies beside its own.
+const CHUNK_COST_BYTES: usize = 128;
+
+/// A shorter chunk is copied: it would keep all that was read with it, extensions and padding of a hundred times its size.
+const COPIED_BELOW_BYTES: usize = 4 * 1024;
+
 /// The body as it comes from the client, shared by the attempts that send it; none when there is no body, as with nearly
 /// every request.
 #[derive(Clone)]
@@ -186,9 +192,13 @@ impl Shared {
                     self.broken = Some(Broken::TooLarge);
                     return Err(BodyError::TooLarge { limit_bytes: self.limit_bytes });
                 }
-                if !self.overflowed && self.kept_bytes + chunk.len() <= REPLAY_MAX_BYTES {
-                    self.kept_bytes += chunk.len();
-                    self.kept.push(chunk.clone());
+                let cost = chunk.len().max(CHUNK_COST_BYTES);
+                if !self.overflowed && self.kept_bytes + cost <= REPLAY_MAX_BYTES {
+                    self.kept_bytes += cost;
+                    self.kept.push(match chunk.len() < COPIED_BELOW_BYTES {
+                        true => Bytes::copy_from_slice(&chunk),
+                        false => chunk.clone(),
+                    });
                     *next += 1;
                 } else {
                     // From here on the body cannot be sent again; free what was kept for that. A reader
@@ -238,6 +248,29 @@ mod tests {
         let replay = Replay::new(Body::full(vec![7; REPLAY_MAX_BYTES + 1]), u64::MAX);
         assert_eq!(read(replay.body()).await.len(), REPLAY_MAX_BYTES + 1);
         assert!(!replay.is_replayable());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_is_kept_of_tiny_chunks_is_no_more_than_of_large_ones() {
+        // Each is one octet of a frame that is padded to 256.
+        let frame = Bytes::from(vec![7; 256]);
+        let frames: Vec<_> = (0..2_000)
+            .map(|_| Ok::<_, BodyError>(Frame::data(Bytes::copy_from_slice(&frame).slice(..1))))
+            .collect();
+        let body = http_body_util::StreamBody::new(futures_util::stream::iter(frames));
+        let replay = Replay::new(Body::stream(body), u64::MAX);
+        let mut sent = replay.body();
+        let most = REPLAY_MAX_BYTES / CHUNK_COST_BYTES;
+        for number in 1..=most {
+            sent.frame().await.unwrap().unwrap();
+            assert!(replay.is_replayable(), "{number}");
+        }
+        // Alone in its allocation: what it came in is gone.
+        let kept = replay.shared().unwrap().kept.iter().all(Bytes::is_unique);
+        assert!(kept && replay.shared().unwrap().kept.len() == most);
+        assert_eq!(sent.collect().await.unwrap().to_bytes().len(), 2_000 - most);
+        assert!(!replay.is_replayable());
+        assert!(replay.shared().unwrap().kept.is_empty());
     }
 
     #[tokio::test(flavor = "current_thread")]
