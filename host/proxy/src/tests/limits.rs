@@ -75,6 +75,40 @@ fn a_filter_that_adds_headers_without_end_is_a_fault_like_any_other() {
     }
 }
 
+#[test]
+fn heads_of_responses_stay_within_their_bound_whatever_filters_add_together() {
+    let adds = |name: &str, octets: usize| {
+        let config = json!({ "writes": ["*"], "response_set": [[name, "a".repeat(octets)]] });
+        Attachment { name: format!("test/{name}"), ..attached(&config, None, FailureMode::Closed) }
+    };
+    // One filter alone may not add more than a head holds; several may, each within its own bound.
+    for (sizes, status) in [
+        (&[30_000][..], 200),
+        (&[30_000, 30_000], 200),
+        (&[65_000], 200),
+        (&[65_600], 502),
+        (&[30_000, 30_000, 30_000], 502),
+        (&[60_000, 60_000], 502),
+    ] {
+        let written = Written::default();
+        let recorder = Recorder::to(AccessLog::All, written.clone()).unwrap();
+        let filters = sizes.iter().enumerate().map(|(n, octets)| adds(&format!("x-{n}"), *octets));
+        let router = Attachment { name: "test/router".into(), ..router(&[("/", "ns/all/0")]) };
+        let live = Live::start(
+            filters.chain([router]).collect(),
+            ProxyOptions { recorder, ..ProxyOptions::default() },
+        );
+        let (found, head, _) = live.client().ask("/a", &[]);
+        assert_eq!(found, status, "{sizes:?}: {}", head.len());
+        assert!(head.len() < 66_000, "{sizes:?}: {}", head.len());
+        let refused = head.contains("x-tamis-reason: response.head-too-large\r\n");
+        assert_eq!(refused, status == 502, "{sizes:?}");
+        let records = live.until(|_| written.lines(), |records| records.len() == 1);
+        assert_eq!(records[0]["status"], status, "{sizes:?}");
+        assert!(records[0].to_string().len() < 4_096, "{sizes:?}");
+    }
+}
+
 #[tokio::test(flavor = "current_thread")]
 async fn what_fails_open_is_passed_over_and_changes_nothing() {
     for mode in [FailureMode::Open, FailureMode::SkipAndAlert] {
