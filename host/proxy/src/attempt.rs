@@ -162,6 +162,7 @@ pub(crate) fn prepare(
     let endpoint = attempt.endpoint().to_owned();
     let request = outgoing::request(course, aim.template, Wire::of(&attempt), &endpoint);
     course.endpoint = Some(endpoint);
+    course.next_is_of_mesh = attempt.is_secure();
     let request = request.map_err(|refusal| Failed {
         cause: Cause::Other,
         response: None,

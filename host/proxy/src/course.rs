@@ -28,6 +28,8 @@ pub(crate) struct Course {
     pub(crate) service: Option<usize>,
     pub(crate) endpoint: Option<String>,
     pub(crate) attempts: u32,
+    /// The endpoint is a proxy of the mesh whose identity was checked.
+    pub(crate) next_is_of_mesh: bool,
     pub(crate) upstream: Duration,
     pub(crate) outcome: Outcome,
     pub(crate) asked: Asked,
@@ -91,6 +93,7 @@ impl Course {
             service: None,
             endpoint: None,
             attempts: 0,
+            next_is_of_mesh: false,
             upstream: Duration::ZERO,
             outcome: Outcome::default(),
             held: None,

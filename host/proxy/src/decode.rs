@@ -2,12 +2,12 @@
 //! is forwarded set.
 
 use crate::connection::Connection;
-use crate::fields::{forwarded, join_cookies, remove_hop_by_hop, take_retries, via};
+use crate::fields::{forwarded, join_cookies, one_length, remove_hop_by_hop, take_retries, via};
 use crate::generation::{Direction, ListenerRules};
 use crate::trace;
 use crate::upgrade::{self, Upgrade};
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Method, Request};
+use http::{Method, Request, Version};
 use hyper::body::Incoming;
 use std::sync::Arc;
 use tamis_exchange::{
@@ -50,7 +50,10 @@ pub(crate) fn decode(
         let uri = request.uri().clone();
         authority(&uri, request.headers_mut(), connection.scheme)?
     };
-    let path = path(request.uri(), request.method(), rules.paths)?;
+    if authority.is_empty() && request.version() == Version::HTTP_2 {
+        return Err(refuse("request.host", 400, "the request names no host (RFC 9113 §8.3.1)"));
+    }
+    let path = path(request.uri(), request.method(), request.version(), rules.paths)?;
     let length = length(request.headers_mut())?;
     let (method, version) = (request.method().clone(), request.version());
     let mut headers = std::mem::take(request.headers_mut());
@@ -107,7 +110,8 @@ pub(crate) fn refused(request: &Request<Incoming>, connection: &Connection, id: 
     }
 }
 
-fn attributes(connection: &Connection) -> Attributes {
+/// What is known of a request before it is read.
+pub(crate) fn attributes(connection: &Connection) -> Attributes {
     let mut attributes = Attributes::default();
     attributes.set("source.address", Arc::clone(&connection.peer_address));
     if let Some(identity) = &connection.peer_identity {
@@ -124,10 +128,20 @@ fn attributes(connection: &Connection) -> Attributes {
 }
 
 /// The path of the target in its one form; `*` of OPTIONS is itself.
-fn path(uri: &http::Uri, method: &Method, rules: PathRules) -> Result<String, Refusal> {
+fn path(
+    uri: &http::Uri,
+    method: &Method,
+    version: Version,
+    rules: PathRules,
+) -> Result<String, Refusal> {
     let wrong = |error: TargetError| refuse("request.target", 400, &error.to_string());
     match uri.path_and_query() {
         Some(path) if path.as_str() == "*" && *method == Method::OPTIONS => Ok("*".to_owned()),
+        // An absolute target may have a query and no path, which is `/` (RFC 9112 §3.2.1).
+        Some(path) if path.as_str().starts_with('?') && version != Version::HTTP_2 => {
+            let rooted = format!("/{path}");
+            Ok(normal_path(&rooted, rules).map_err(wrong)?.into_owned())
+        }
         Some(path) => {
             let normal = normal_path(path.as_str(), rules).map_err(wrong)?;
             Ok(normal.into_owned())
@@ -147,24 +161,10 @@ fn takes_trailers(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The declared length of the body. Said more than once and always the same it is said once from here on (RFC 9110 §8.6).
+/// The declared length of the body.
 fn length(headers: &mut HeaderMap) -> Result<Option<u64>, Refusal> {
-    let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
-    let Some(first) = lines.next() else { return Ok(None) };
-    let repeated = lines.next().is_some();
-    let wrong = || refuse("http.content-length", 400, "`content-length` is one number");
-    let text = first.to_str().map_err(|_| wrong())?;
-    if text.is_empty() || !text.bytes().all(|octet| octet.is_ascii_digit()) {
-        return Err(wrong());
-    }
-    let length: u64 = text.parse().map_err(|_| wrong())?;
-    if repeated {
-        if headers.get_all(header::CONTENT_LENGTH).iter().any(|other| other != text) {
-            return Err(wrong());
-        }
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    }
-    Ok(Some(length))
+    let wrong = |_| refuse("http.content-length", 400, "`content-length` is one number");
+    one_length(headers).map_err(wrong)
 }
 
 fn refuse(code: &'static str, status: u16, detail: &str) -> Refusal {
@@ -241,24 +241,6 @@ mod tests {
         headers.append(header::HOST, "a".parse().unwrap());
         headers.append(header::HOST, "a".parse().unwrap());
         assert!(authority(&"/".parse().unwrap(), &mut headers, Scheme::Http).is_err());
-    }
-
-    #[test]
-    fn a_length_said_twice_is_said_once_and_two_lengths_are_refused() {
-        let length_of = |values: &[&str]| {
-            let mut headers = HeaderMap::new();
-            for value in values {
-                headers.append(header::CONTENT_LENGTH, value.parse().unwrap());
-            }
-            let length = length(&mut headers);
-            (length.ok(), headers.get_all(header::CONTENT_LENGTH).iter().count())
-        };
-        assert_eq!(length_of(&[]), (Some(None), 0));
-        assert_eq!(length_of(&["2"]), (Some(Some(2)), 1));
-        assert_eq!(length_of(&["2", "2"]), (Some(Some(2)), 1));
-        for values in [&["2", "3"][..], &["2, 2"], &["+2"], &[""], &["2", "02"], &["x"]] {
-            assert_eq!(length_of(values).0, None, "{values:?}");
-        }
     }
 
     #[test]

@@ -88,6 +88,30 @@ pub(crate) fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
+/// `content-length` that is no number, or two of them.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct NoLength;
+
+/// The declared length of a body. Said more than once and always the same it is said once from here on (RFC 9110 §8.6), and in
+/// one spelling.
+pub(crate) fn one_length(headers: &mut HeaderMap) -> Result<Option<u64>, NoLength> {
+    let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(first) = lines.next() else { return Ok(None) };
+    let repeated = lines.next().is_some();
+    let text = first.to_str().map_err(|_| NoLength)?;
+    if text.is_empty() || !text.bytes().all(|octet| octet.is_ascii_digit()) {
+        return Err(NoLength);
+    }
+    let length: u64 = text.parse().map_err(|_| NoLength)?;
+    if repeated && headers.get_all(header::CONTENT_LENGTH).iter().any(|other| other != text) {
+        return Err(NoLength);
+    }
+    if repeated || (text.len() > 1 && text.starts_with('0')) {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Ok(Some(length))
+}
+
 /// Takes [`RETRIES`] off; whether a proxy of the mesh put it on.
 pub(crate) fn take_retries(
     headers: &mut HeaderMap,
@@ -194,6 +218,26 @@ mod tests {
         let mut left: Vec<_> = map.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["accept", "authorization", "x-forwarded-for"]);
+    }
+
+    #[test]
+    fn a_length_said_twice_is_said_once_and_two_lengths_are_refused() {
+        let length_of = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::CONTENT_LENGTH, value.parse().unwrap());
+            }
+            let length = one_length(&mut headers);
+            (length.ok(), headers.get_all(header::CONTENT_LENGTH).iter().count())
+        };
+        assert_eq!(length_of(&[]), (Some(None), 0));
+        assert_eq!(length_of(&["2"]), (Some(Some(2)), 1));
+        assert_eq!(length_of(&["2", "2"]), (Some(Some(2)), 1));
+        assert_eq!(length_of(&["007"]), (Some(Some(7)), 1));
+        assert_eq!(length_of(&["0"]), (Some(Some(0)), 1));
+        for values in [&["2", "3"][..], &["2, 2"], &["+2"], &[""], &["2", "02"], &["x"]] {
+            assert_eq!(length_of(values).0, None, "{values:?}");
+        }
     }
 
     #[test]

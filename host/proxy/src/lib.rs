@@ -15,6 +15,7 @@ mod balance;
 mod body;
 mod circuit;
 mod connection;
+mod content;
 mod counts;
 mod course;
 mod decide;
@@ -44,6 +45,7 @@ mod tests;
 mod trace;
 mod traffic;
 mod tunnel;
+mod unseen;
 mod upgrade;
 mod worker;
 

@@ -3,6 +3,7 @@
 use crate::attempt;
 use crate::body::{OutBody, chunk_filters};
 use crate::connection::Connection;
+use crate::content;
 use crate::course::{Course, Retries, Routed, Stop};
 use crate::decide::decide;
 use crate::decode::{Decoded, Entrance, decode, refused};
@@ -79,7 +80,11 @@ async fn exchange(
         rules: way.rules,
         owners: &owners,
     };
-    let decoded = match decode(&mut request, entrance, way.id) {
+    let decoded = match content::check(&mut request).await {
+        Ok(()) => decode(&mut request, entrance, way.id),
+        Err(refusal) => Err(refusal),
+    };
+    let decoded = match decoded {
         Ok(decoded) => decoded,
         Err(refusal) => return misread(way, &request, request_id, refusal),
     };
@@ -251,8 +256,11 @@ impl Walk<'_> {
             headers.insert(header::TRAILER, HeaderValue::from_static(names));
         }
         respond::take_head(course, head.status, headers, head.version);
-        let response =
-            respond::respond(local, course, &selection.response_edits, Body::from(body)).await?;
+        let body = match respond::has_no_content(head.status) {
+            true => Body::Empty,
+            false => Body::from(body),
+        };
+        let response = respond::respond(local, course, &selection.response_edits, body).await?;
         let deadline = (selection.request_timeout_ms > 0).then(|| {
             let whole = Duration::from_millis(selection.request_timeout_ms.into());
             tokio::time::Instant::from_std(course.started + whole)

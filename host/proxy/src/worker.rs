@@ -8,6 +8,7 @@ use crate::pipeline::{Way, serve};
 use crate::refuse;
 use crate::shared::Shared;
 use crate::tunnel;
+use crate::unseen;
 use http::Request;
 use hyper::body::Incoming;
 use std::cell::{Cell, RefCell};
@@ -20,7 +21,8 @@ use std::time::Duration;
 use tamis_engine::FailureMode;
 use tamis_exchange::{Attributes, ConnectionVerdict, Exchange, Fault, Refusal, Scheme};
 use tamis_transport::{
-    BoundListener, ConnInfo, GateReasons, Listener, Plain, Shutdown, Stage, serve_connection,
+    BoundListener, ConnInfo, GateReasons, Listener, Plain, RefusedRequest, Shutdown, Stage,
+    serve_and_note,
 };
 use tamis_upstream::Upstreams;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -281,7 +283,8 @@ impl Worker {
                 return Box::pin(forward).await;
             }
         }
-        let worker = Rc::clone(&self);
+        let connection = Rc::new(connection);
+        let (worker, of_refused) = (Rc::clone(&self), Rc::clone(&connection));
         let shutdown = stop.clone();
         let handler = async move |request: Request<Incoming>, _: &ConnInfo| {
             let local = worker.local();
@@ -309,7 +312,21 @@ impl Worker {
         if !self.shows_reasons(name) {
             limits.gate.reasons = GateReasons::Hide;
         }
-        if let Err(error) = serve_connection(io, Rc::new(info), &limits, handler, stop).await {
+        let worker = Rc::clone(&self);
+        let refused = move |refused: RefusedRequest| {
+            let local = worker.local();
+            let listener = *local.listeners.get(&*of_refused.listener)?;
+            let entrance = unseen::Entrance {
+                local: &local,
+                shared: &worker.shared,
+                connection: &of_refused,
+                chain: local.generation.listeners.get(listener)?.chain,
+                id: worker.id(),
+            };
+            unseen::record(&entrance, &refused)
+        };
+        let served = serve_and_note(io, Rc::new(info), &limits, handler, refused, stop).await;
+        if let Err(error) = served {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
             tracing::debug!(listener = name, %error, cause, "a connection ended badly");
         }

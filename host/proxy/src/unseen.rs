@@ -1,0 +1,83 @@
+//! The record of a request that the gate refused, which no other part of the proxy saw.
+
+use crate::connection::Connection;
+use crate::course::Course;
+use crate::decode::attributes;
+use crate::local::Local;
+use crate::request_id;
+use crate::settle::Settle;
+use crate::shared::Shared;
+use http::{HeaderMap, HeaderValue, Method};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tamis_exchange::{Exchange, Outcome};
+use tamis_transport::RefusedRequest;
+
+/// Where it came in.
+pub(crate) struct Entrance<'a> {
+    pub(crate) local: &'a Rc<Local>,
+    pub(crate) shared: &'a Arc<Shared>,
+    pub(crate) connection: &'a Connection,
+    pub(crate) chain: usize,
+    pub(crate) id: u64,
+}
+
+/// Records the refusal and gives the id that its client reads. What closes without a reply is no request and has neither.
+pub(crate) fn record(entrance: &Entrance<'_>, refused: &RefusedRequest) -> Option<HeaderValue> {
+    let Entrance { local, shared, connection, chain, id } = *entrance;
+    let status = refused.refusal.status()?.split(' ').next()?.parse().ok()?;
+    shared.exchanges.fetch_add(1, Ordering::Relaxed);
+    let (method, path) = target(&refused.line);
+    let exchange = Exchange {
+        id,
+        method,
+        scheme: connection.scheme,
+        authority: String::new(),
+        path,
+        headers: HeaderMap::new(),
+        status: None,
+        response_headers: HeaderMap::new(),
+        attributes: attributes(connection),
+    };
+    let request_id = request_id::ensure(&mut HeaderMap::new());
+    let mut course = Course::new(exchange, chain);
+    course.request_id = Some(request_id.clone());
+    course.reason = Some(refused.refusal.code().into());
+    course.detail = Some("refused at the gate".to_owned());
+    let mut settle = Settle::new(local, shared, course, None);
+    settle.head(status, &HeaderMap::new());
+    settle.end(Outcome::default());
+    Some(request_id)
+}
+
+/// Method and target of a first line as far as it has them; what is no text is shown as such.
+fn target(line: &[u8]) -> (Method, String) {
+    let mut words = line.split(|octet| *octet == b' ');
+    let method = words.next().and_then(|word| Method::from_bytes(word).ok());
+    // A line without a method is recorded with one that nobody uses.
+    let method = method.or_else(|| Method::from_bytes(b"-").ok()).unwrap_or_default();
+    let target = words.next().unwrap_or_default();
+    (method, String::from_utf8_lossy(target).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_recorded_as_far_as_it_is_one() {
+        for (line, method, path) in [
+            (&b"GET /a HTTP/1.1"[..], "GET", "/a"),
+            (b"GET /a b HTTP/1.1", "GET", "/a"),
+            (b"GET", "GET", ""),
+            (b"", "-", ""),
+            (b" GET /", "-", "GET"),
+            (b"G(T /\xff\0 HTTP/1.1", "-", "/\u{fffd}\0"),
+            (b"CONNECT a:1 HTTP/1.1", "CONNECT", "a:1"),
+        ] {
+            let (found, target) = target(line);
+            assert_eq!((found.as_str(), target.as_str()), (method, path), "{line:?}");
+        }
+    }
+}
