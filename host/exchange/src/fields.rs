@@ -107,8 +107,7 @@ impl Owners {
         if declared().any(|declared| declared == name) {
             return false;
         }
-        (is_host_field(name) && !is_spelled_as_the_host_does(name))
-            || declared().any(|declared| is_same_name(declared, name))
+        is_host_look_alike(name) || declared().any(|declared| is_same_name(declared, name))
     }
 
     /// Removes trailers that have an owner or may not come after a body; whether anything is left.
@@ -152,6 +151,11 @@ impl Owners {
 /// Whether the host writes that field, in any spelling.
 pub fn is_host_field(name: &str) -> bool {
     is_of(name, HOST, HOST_PREFIXES)
+}
+
+/// Whether a name is another spelling of one that the host writes.
+pub fn is_host_look_alike(name: &str) -> bool {
+    is_odd(name) && is_host_field(name) && !is_spelled_as_the_host_does(name)
 }
 
 fn is_spelled_as_the_host_does(name: &str) -> bool {

@@ -24,7 +24,7 @@ pub use edit::{
     is_host_attribute,
 };
 pub use exchange::{Attributes, Exchange, Scheme};
-pub use fields::{Owners, is_host_field, is_same_name};
+pub use fields::{Owners, is_host_field, is_host_look_alike, is_same_name};
 pub use hooks::{
     Cause, Choice, Circuit, ConnectionDecision, ConnectionVerdict, Decision, Failure, Mirror, NONE,
     NameKind, Outcome, Reply, RetryDecision, RetryVerdict, Selection, Summary, Verdict, Window,

@@ -4,6 +4,7 @@ use crate::course::{Course, Stop};
 use crate::decide::{change, failed};
 use crate::local::Local;
 use bytes::{Bytes, BytesMut};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 use std::cell::RefCell;
@@ -70,18 +71,30 @@ pub(crate) async fn buffered(
         }
     }
     if replaced {
-        course.exchange.headers.remove(http::header::CONTENT_LENGTH);
+        course.exchange.headers.remove(header::CONTENT_LENGTH);
     }
-    Ok(match trailers {
-        None => Body::full(octets),
-        Some(trailers) => {
-            let (send, receive) = mpsc::channel(2);
-            // Two frames in a channel of two: neither waits nor fails.
-            drop(send.try_send(Ok(Frame::data(octets))));
-            drop(send.try_send(Ok(Frame::trailers(trailers))));
-            Body::stream(Frames(receive))
-        }
-    })
+    Ok(whole(octets, trailers, &mut course.exchange.headers))
+}
+
+/// A body that was read, with its trailers. The head names them, since HTTP/1.1 sends no others, unless it has a length:
+/// then HTTP/1.1 sends none at all (RFC 9112 §7.1.2).
+pub(crate) fn whole(octets: Bytes, trailers: Option<HeaderMap>, head: &mut HeaderMap) -> Body {
+    let Some(trailers) = trailers.filter(|trailers| !trailers.is_empty()) else {
+        return Body::full(octets);
+    };
+    let names: Vec<&str> = trailers.keys().map(HeaderName::as_str).collect();
+    if !head.contains_key(header::CONTENT_LENGTH)
+        && let Ok(names) = HeaderValue::try_from(names.join(", "))
+    {
+        head.insert(header::TRAILER, names);
+    }
+    let (send, receive) = mpsc::channel(2);
+    // Two frames in a channel of two: neither waits nor fails.
+    if !octets.is_empty() {
+        drop(send.try_send(Ok(Frame::data(octets))));
+    }
+    drop(send.try_send(Ok(Frame::trailers(trailers))));
+    Body::stream(Frames(receive))
 }
 
 /// Why a filter ended the exchange at a chunk.
@@ -115,7 +128,7 @@ pub(crate) fn chunks(
     filters: Vec<usize>,
     mut body: Body,
 ) -> (Body, Verdicts) {
-    course.exchange.headers.remove(http::header::CONTENT_LENGTH);
+    course.exchange.headers.remove(header::CONTENT_LENGTH);
     filters.iter().for_each(|index| course.asked.note(*index));
     let verdicts = Verdicts::default();
     let (send, receive) = mpsc::channel(1);

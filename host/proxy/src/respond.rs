@@ -3,12 +3,13 @@
 use crate::body::{OutBody, chunk_filters};
 use crate::course::{Course, Stop};
 use crate::decide::{change, failed};
-use crate::fields::{RETRIES, remove_hop_by_hop, via};
+use crate::fields::{RETRIES, one_length, remove_hop_by_hop, via};
 use crate::local::Local;
+use crate::pump;
 use crate::route;
 use crate::shadow;
 use bytes::{Bytes, BytesMut};
-use http::header::{self, HeaderMap};
+use http::header::{self, HeaderMap, HeaderName};
 use http::{Method, Response, StatusCode, Version};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
@@ -16,7 +17,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 use tamis_engine::{BodyMode, Filter, Hook};
-use tamis_exchange::{Body, Edit, Fault, HeadSide, Refusal, Verdict};
+use tamis_exchange::{Body, Edit, Fault, HeadSide, Refusal, Verdict, is_host_look_alike};
 
 /// Takes the head of an upstream's response into the exchange.
 pub(crate) fn take_head(
@@ -26,14 +27,34 @@ pub(crate) fn take_head(
     version: Version,
 ) {
     remove_hop_by_hop(&mut headers);
+    remove_claims_of_upstream(&mut headers, course.next_is_of_mesh);
     headers.remove(RETRIES);
     via(&mut headers, version);
-    if status == StatusCode::NOT_MODIFIED {
+    if has_no_content(status) {
         // Of no body it is no length; HTTP/1.1 leaves it out, so HTTP/2 does too (RFC 9110 §8.6).
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    if one_length(&mut headers).is_err() {
+        // HTTP/2 frames a body without it, and HTTP/1.1 lets none through that says two.
         headers.remove(header::CONTENT_LENGTH);
     }
     course.exchange.status = Some(status);
     course.exchange.response_headers = headers;
+}
+
+/// Whether a response of that status ends with its head (RFC 9110 §15.3.5, §15.4.5).
+pub(crate) fn has_no_content(status: StatusCode) -> bool {
+    status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
+}
+
+/// Removes other spellings of what hosts write, and what only a proxy of the mesh may say of its decisions.
+fn remove_claims_of_upstream(headers: &mut HeaderMap, of_mesh: bool) {
+    let claim = |name: &HeaderName| {
+        (!of_mesh && name.as_str().starts_with("x-tamis-")) || is_host_look_alike(name.as_str())
+    };
+    while let Some(name) = headers.keys().find(|name| claim(name)).cloned() {
+        headers.remove(name);
+    }
 }
 
 /// Runs response hooks over the head of an upstream's response.
@@ -137,18 +158,20 @@ async fn buffered(
     let limit = filters.iter().filter_map(|index| local.filter(*index));
     let limit = limit.map(|filter| filter.body_limit_bytes() as usize).min().unwrap_or(0);
     let mut octets = BytesMut::new();
+    let mut trailers = None;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             let protocol = tamis_upstream::is_broken_by(&error);
             let code = if protocol { "upstream.protocol" } else { "upstream.reset" };
             Refusal::new(code, 502, Fault::Upstream, error.to_string())
         })?;
-        if let Ok(data) = frame.into_data() {
-            if octets.len() + data.len() > limit {
+        match frame.into_data() {
+            Ok(data) if octets.len() + data.len() > limit => {
                 let detail = format!("a filter judges response bodies of at most {limit} bytes");
                 return Err(Refusal::new("response.too-large", 502, Fault::Upstream, detail).into());
             }
-            octets.extend_from_slice(&data);
+            Ok(data) => octets.extend_from_slice(&data),
+            Err(frame) => trailers = frame.into_trailers().ok(),
         }
     }
     let mut octets = octets.freeze();
@@ -178,5 +201,8 @@ async fn buffered(
             Verdict::Answer(reply) => return Err(Stop::Answered(index, reply, decision.reason)),
         }
     }
-    Ok(Body::full(octets))
+    if let (Some(trailers), Some(chain)) = (trailers.as_mut(), local.chain(course.chain)) {
+        chain.owners.clean_trailers(trailers);
+    }
+    Ok(pump::whole(octets, trailers, &mut course.exchange.response_headers))
 }

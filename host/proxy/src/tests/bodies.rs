@@ -50,6 +50,7 @@ fn a_whole_body_is_replaced_before_the_head_goes_on() {
         let body = buffered(&local, &mut course, &[0], pieces(&[b"he", b"", b"llo"])).await;
         assert_eq!(read(body.ok().unwrap()).await, ("HELLO".to_owned(), true));
         assert!(!course.exchange.headers.contains_key("content-length"), "it no longer holds");
+        assert_eq!(course.exchange.headers["trailer"], "x-sum", "HTTP/1.1 sends what is named");
     });
 }
 
