@@ -84,6 +84,10 @@ impl ResponseControl {
         self.0.store(expectation as u8, Ordering::Release);
     }
 
+    fn is_announced(&self) -> bool {
+        self.0.load(Ordering::Acquire) != 0
+    }
+
     fn take(&self) -> Option<Expectation> {
         Expectation::of(self.0.swap(0, Ordering::AcqRel))
     }
@@ -253,7 +257,7 @@ impl<IO> ResponseGate<IO> {
 
     /// Reports a failed write as soon as the response is complete.
     fn wake_writer(&mut self) {
-        if self.is_answered()
+        if (self.is_whole() || self.is_answered())
             && let Some(waker) = self.broken.as_mut().and_then(|broken| broken.waker.take())
         {
             waker.wake();
@@ -276,24 +280,36 @@ impl<IO> ResponseGate<IO> {
     fn hold_failure(
         &mut self,
         cx: &mut Context<'_>,
+        bytes: usize,
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         match written {
             Poll::Ready(Err(error)) if !self.is_answered() => {
                 let limit = Box::pin(tokio::time::sleep(HELD_MAX));
                 self.broken = Some(Broken { kind: error.kind(), waker: None, limit });
-                self.after_failure(cx).unwrap_or(Poll::Pending)
+                self.after_failure(cx, bytes).unwrap_or(Poll::Pending)
             }
             other => other,
         }
     }
 
     /// The result for a writer after a failed write.
-    fn after_failure(&mut self, cx: &mut Context<'_>) -> Option<Poll<io::Result<usize>>> {
-        let answered = self.is_answered();
+    ///
+    /// What is left of a request whose response is complete goes nowhere, and the writer gets no error until the
+    /// response is parsed; the next request gets it at once.
+    fn after_failure(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: usize,
+    ) -> Option<Poll<io::Result<usize>>> {
+        let (answered, whole) = (self.is_answered(), self.is_whole());
+        let next = self.control.is_announced();
         let broken = self.broken.as_mut()?;
-        if answered || broken.limit.as_mut().poll(cx).is_ready() {
+        if answered || next || broken.limit.as_mut().poll(cx).is_ready() {
             return Some(Poll::Ready(Err(broken.kind.into())));
+        }
+        if whole {
+            return Some(Poll::Ready(Ok(bytes)));
         }
         broken.waker = Some(cx.waker().clone());
         Some(Poll::Pending)
@@ -414,12 +430,12 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for ResponseGate<IO> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if let Some(failed) = this.after_failure(cx) {
+        if let Some(failed) = this.after_failure(cx, bytes.len()) {
             return failed;
         }
         this.note_request(bytes.len());
         let written = Pin::new(&mut this.io).poll_write(cx, bytes);
-        this.hold_failure(cx, written)
+        this.hold_failure(cx, bytes.len(), written)
     }
 
     fn poll_write_vectored(
@@ -428,12 +444,13 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for ResponseGate<IO> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if let Some(failed) = this.after_failure(cx) {
+        let bytes = slices.iter().map(|slice| slice.len()).sum();
+        if let Some(failed) = this.after_failure(cx, bytes) {
             return failed;
         }
-        this.note_request(slices.iter().map(|slice| slice.len()).sum());
+        this.note_request(bytes);
         let written = Pin::new(&mut this.io).poll_write_vectored(cx, slices);
-        this.hold_failure(cx, written)
+        this.hold_failure(cx, bytes, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -442,11 +459,11 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for ResponseGate<IO> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if let Some(failed) = this.after_failure(cx) {
+        if let Some(failed) = this.after_failure(cx, 0) {
             return failed.map_ok(|_| ());
         }
         let flushed = Pin::new(&mut this.io).poll_flush(cx).map_ok(|()| 0);
-        this.hold_failure(cx, flushed).map_ok(|_| ())
+        this.hold_failure(cx, 0, flushed).map_ok(|_| ())
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -326,16 +326,21 @@ async fn a_body_that_breaks_the_protocol_halfway_is_told_from_a_broken_connectio
 #[tokio::test]
 async fn an_answer_that_is_there_outlives_the_request_that_cannot_be_written() {
     on_worker(async {
-        let (target, _) = by_hand(|_, mut stream| async move {
+        let (target, _) = by_hand(|number, mut stream| async move {
             read_head(&mut stream).await;
-            let refusal = b"HTTP/1.1 413 x\r\ncontent-length: 3\r\nconnection: close\r\n\r\nbig";
-            stream.write_all(refusal).await.unwrap();
+            let refusal = match number % 3 {
+                0 => "content-length: 3\r\nconnection: close\r\n\r\nbig",
+                1 => "content-length: 3\r\n\r\nbig",
+                _ => "transfer-encoding: chunked\r\n\r\n1\r\nb\r\n2\r\nig\r\n0\r\n\r\n",
+            };
+            let refusal = format!("HTTP/1.1 413 x\r\n{refusal}");
+            stream.write_all(refusal.as_bytes()).await.unwrap();
         })
         .await;
         let table = table();
         let upstreams = Upstreams::new(table.clone());
         let upstream = apply(&upstreams, config(Protocol::Http1, [target]));
-        for number in 0..10 {
+        for number in 0..30 {
             let mut attempt = attempt(&upstream).await;
             let upload = request(Method::POST, "/", Body::full(vec![7; 8 * 1024 * 1024]));
             let response = attempt.send(upload, false, || None).await;
