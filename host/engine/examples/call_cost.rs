@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p tamis-engine --example call_cost [--json] [COMPONENT [CONFIG_JSON]]`; without a component
 //! the built-in route policy from `target/components`.
-#![expect(clippy::print_stdout, reason = "printing is what it is for")]
+#![expect(clippy::print_stdout, reason = "printing is its purpose")]
 
 use std::error::Error;
 use std::path::Path;

@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p tamis-engine --example guest_table [--json] [COMPONENT …]`; without components all that
 //! `cargo xtask guests` left in `target/guests`. Fails when a case fails.
-#![expect(clippy::print_stdout, reason = "printing is what it is for")]
+#![expect(clippy::print_stdout, reason = "printing is its purpose")]
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What came of one component.
+/// Results of one component.
 struct Guest {
     compiled: Compiled,
     compiling: Duration,
@@ -168,7 +168,7 @@ fn filter(
     )?)
 }
 
-/// A request that goes on with two changes.
+/// A request that passes with two changes.
 fn view(filter: &Filter) -> View {
     let mut headers = http::HeaderMap::new();
     for (name, value) in [("x-tenant", "a"), ("x-internal", "1"), ("user-agent", "shop/1.0")] {

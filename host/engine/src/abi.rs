@@ -1,8 +1,8 @@
 //! How values cross into and out of a component: one type per WIT type, lowered by borrow, lifted by value.
 //!
-//! Nothing here decides anything. What goes in borrows (`&[u8]`, `&[…]`), so that no `String` per header is made;
-//! what comes out is turned into `tamis_exchange` values at once. The derives write the unsafe trait
-//! implementations of the canonical ABI; by hand there is none in this file.
+//! This module decides nothing. Values that go in are borrowed (`&[u8]`, `&[…]`), so that no `String` is
+//! allocated per header; values that come out become `tamis_exchange` values at once. The derives write the
+//! unsafe trait implementations of the canonical ABI; this file contains no handwritten one.
 use tamis_exchange as x;
 use wasmtime::component::{ComponentType, Lift, Lower, flags};
 
@@ -187,7 +187,7 @@ pub(crate) struct HeadDecision {
 }
 
 impl HeadDecision {
-    /// The decision, unless it breaks the contract. A reply's body has at most `body_bytes`.
+    /// The decision, or the rule of the contract that it breaks. `body_bytes` bounds the body of a reply.
     pub(crate) fn checked(self, body_bytes: u64) -> Result<x::Decision, String> {
         let verdict = match self.verdict {
             HeadVerdict::Pass => x::Verdict::Pass,
@@ -217,13 +217,14 @@ pub(crate) struct BodyDecision {
 }
 
 impl BodyDecision {
-    /// The decision, unless it breaks the contract. What `shown` octets are replaced by has at most `body_bytes` more.
+    /// The decision, or the rule of the contract that it breaks. A replacement may be at most `body_bytes`
+    /// longer than the `shown` bytes it replaces.
     pub(crate) fn checked(self, shown: usize, body_bytes: u64) -> Result<x::Decision, String> {
         let verdict = match self.verdict {
             BodyVerdict::Pass => x::Verdict::Pass,
             BodyVerdict::Replace(octets) => {
                 within(
-                    "what a body is replaced by",
+                    "the replacement of a body",
                     octets.len().saturating_sub(shown),
                     body_bytes,
                 )?;
@@ -247,10 +248,10 @@ fn within(what: &str, octets: usize, most: u64) -> Result<(), String> {
     if u64::try_from(octets).unwrap_or(u64::MAX) <= most {
         return Ok(());
     }
-    Err(format!("{what} has {octets} octets, its grant allows {most} (`limits.body`)"))
+    Err(format!("{what} has {octets} bytes, its grant allows {most} (`limits.body`)"))
 }
 
-/// A reason that follows the contract: it reaches logs, metrics and headers.
+/// A reason that follows the contract: it is written to logs, metrics and headers.
 fn reason(reason: Option<String>) -> Result<Option<String>, String> {
     let fine = |r: &str| {
         (1..=64).contains(&r.len())
@@ -259,7 +260,9 @@ fn reason(reason: Option<String>) -> Result<Option<String>, String> {
     match reason {
         Some(text) if !fine(&text) => {
             let shown = crate::error::short(&text, 80).escape_debug().to_string();
-            Err(format!("the reason `{shown}` is not 1 to 64 of `a-z`, `0-9`, `.` and `-`"))
+            Err(format!(
+                "the reason `{shown}` is not 1 to 64 characters of `a-z`, `0-9`, `.` and `-`"
+            ))
         }
         reason => Ok(reason),
     }
@@ -301,16 +304,16 @@ pub(crate) enum Choice {
     Unmatched,
 }
 
-/// Copies of a request that a router may ask for.
+/// Mirrors that a router may ask for, per request.
 const MAX_MIRRORS: usize = 8;
 
 impl Choice {
-    /// The choice, unless it breaks the contract.
+    /// The choice, or the rule of the contract that it breaks.
     pub(crate) fn checked(self, body_bytes: u64) -> Result<x::Choice, String> {
         Ok(match self {
             Self::Forward(s) if s.mirrors.len() > MAX_MIRRORS => {
                 return Err(format!(
-                    "{} mirrors; a request has at most {MAX_MIRRORS}",
+                    "{} mirrors; a request may have at most {MAX_MIRRORS}",
                     s.mirrors.len()
                 ));
             }
@@ -417,7 +420,7 @@ pub(crate) struct RetryDecision {
 }
 
 impl RetryDecision {
-    /// The decision, unless it breaks the contract.
+    /// The decision, or the rule of the contract that it breaks.
     pub(crate) fn checked(self) -> Result<x::RetryDecision, String> {
         let verdict = match self.verdict {
             RetryVerdict::GiveUp => x::RetryVerdict::GiveUp,
@@ -688,7 +691,7 @@ pub(crate) struct ConnectionDecision {
 }
 
 impl ConnectionDecision {
-    /// The decision, unless it breaks the contract.
+    /// The decision, or the rule of the contract that it breaks.
     pub(crate) fn checked(self) -> Result<x::ConnectionDecision, String> {
         let verdict = match self.verdict {
             ConnectionVerdict::Allow => x::ConnectionVerdict::Allow,

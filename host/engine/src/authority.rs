@@ -1,4 +1,4 @@
-//! What a filter may do, as sets: so that "may the new one do more?" is a question of arithmetic.
+//! The authority of a filter as sets, so that "may the new release do more?" is set arithmetic.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,36 +7,36 @@ use serde::Serialize;
 
 use crate::{BodyMode, Filter, Hook, Inspection};
 
-/// What a component may do, derived from its octets and from what it declares when it is configured,
-/// never from what somebody says of it.
+/// What a component may do: derived from its bytes and from what it declares when it is configured, never
+/// from what somebody claims about it.
 ///
-/// Its imports of WASI are no part of it: the host links them to an empty world. What its grant allows
-/// is none either: a grant bounds a filter, this is what the filter asks for.
+/// WASI imports are not part of it: the host links them to an empty world. The grant is not part of it
+/// either: a grant limits a filter, an authority is what the filter asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authority {
-    /// When it is asked.
+    /// Hooks that the host calls.
     pub hooks: BTreeSet<Hook>,
     /// Capabilities of the host it can call.
     pub imports: BTreeSet<String>,
-    /// What it sees and touches.
+    /// Fields and bodies that it reads and writes.
     pub declaration: Declaration,
 }
 
-/// What a component declares when it is configured.
+/// The declaration of a component, made when it is configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Declaration {
-    /// This.
+    /// It was configured and declared this.
     Known(Declared),
-    /// Nobody knows: it refuses the configuration at hand, for this reason.
+    /// Unknown: the component refuses the configuration at hand, for this reason.
     Unknown(String),
 }
 
-/// What a configured filter sees and touches.
+/// What a configured filter reads and writes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Declared {
-    /// Fields its hooks see, as declared: `cookie`, `:path`, `request:cookie`, `@attribute`, `*`.
+    /// Fields its hooks read, as declared: `cookie`, `:path`, `request:cookie`, `@attribute`, `*`.
     pub reads: BTreeSet<String>,
-    /// Fields its edits touch, as declared: `x-a`, `:path`, `@attribute`, `*`.
+    /// Fields its edits write, as declared: `x-a`, `:path`, `@attribute`, `*`.
     pub writes: BTreeSet<String>,
     /// How it sees request bodies.
     pub request_body: BodyMode,
@@ -50,10 +50,10 @@ pub struct Declared {
     pub tunnels: BTreeSet<String>,
 }
 
-/// One thing a filter may do that another may not.
+/// One thing that one filter may do and another may not.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Growth {
-    /// Of which kind.
+    /// The respect in which authority grows.
     pub kind: GrowthKind,
     /// The hook, capability, field, mode or service; for an unknown declaration, why it is unknown.
     pub what: String,
@@ -63,28 +63,28 @@ pub struct Growth {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GrowthKind {
-    /// It is asked in a hook.
+    /// The host calls it in one more hook.
     Hook,
     /// It can call a capability.
     Import,
-    /// It sees a field.
+    /// It reads a field.
     Read,
-    /// It touches a field.
+    /// It writes a field.
     Write,
-    /// It sees more of request bodies, or otherwise.
+    /// It sees more of request bodies, or sees them in another way.
     RequestBody,
-    /// It sees more of response bodies, or otherwise.
+    /// It sees more of response bodies, or sees them in another way.
     ResponseBody,
     /// It may send a request to a service.
     Backend,
     /// It may tunnel a connection to a service.
     Tunnel,
-    /// One of the two declares nothing anybody knows, so nobody can say that it may do no more.
+    /// The declaration of one of the two is unknown, so it is unknown whether it may do more.
     Unknown,
 }
 
 impl GrowthKind {
-    /// The word for it, as in JSON.
+    /// The name used in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Hook => "hook",
@@ -123,7 +123,7 @@ impl Declared {
 }
 
 impl Authority {
-    /// From the two ways to learn of it.
+    /// From an inspection and a declaration.
     pub fn new(inspection: &Inspection, declaration: Declaration) -> Self {
         Self {
             hooks: inspection.hooks.iter().copied().collect(),
@@ -132,11 +132,11 @@ impl Authority {
         }
     }
 
-    /// What this one may do and `other` may not, sorted; nothing, if it may do nothing more. What lies
-    /// the other way round is what was lost.
+    /// What this authority allows and `other` does not, sorted; empty when it allows nothing more. Call it
+    /// the other way round for what was lost.
     ///
-    /// Errs towards growth: two ways to see a body are never the same, `request:NAME` is covered by
-    /// itself alone, and an unknown declaration on either side is a growth.
+    /// In doubt it reports growth: two ways to see a body are never equal, `request:NAME` is covered by
+    /// itself alone, and an unknown declaration on either side is growth.
     pub fn grows_beyond(&self, other: &Self) -> Vec<Growth> {
         let mut grown = Vec::new();
         let mut add = |kind, what: &str| grown.push(Growth { kind, what: what.to_owned() });
@@ -187,8 +187,8 @@ fn declared(this: &Declared, that: &Declared, mut add: impl FnMut(GrowthKind, &s
     }
 }
 
-/// Whether these declared fields hold `field`. A star stands for the headers of the message at hand, `@*`
-/// for attributes; neither for pseudo-headers, nor for a request's headers seen with the response.
+/// Whether the declared fields cover `field`. `*` covers the headers of the message at hand, `@*` covers
+/// attributes; neither covers pseudo-headers, nor the headers of a request that are read with its response.
 fn covers(fields: &BTreeSet<String>, field: &str) -> bool {
     let star = match field.chars().next() {
         Some('@') => Some("@*"),
@@ -324,7 +324,8 @@ mod tests {
         fn growth_adds_up(a in fields(), b in fields(), c in fields()) {
             let of = |reads| declaring(|it| it.reads = reads);
             let (a, b, c) = (of(a), of(b), of(c));
-            // Two steps without growth are none together: reviews can be made one release at a time.
+            // If neither of two steps grows, both together do not: a reviewer may review one release at a
+            // time.
             if b.grows_beyond(&a).is_empty() && c.grows_beyond(&b).is_empty() {
                 prop_assert_eq!(c.grows_beyond(&a), vec![]);
             }

@@ -1,4 +1,4 @@
-//! The breaker of a filter itself: one that keeps failing is not called for a while.
+//! The breaker of a filter: a filter that keeps failing is not called for a while.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -27,7 +27,7 @@ pub enum BreakerStatus {
 /// Counts faults of all instances of an attachment.
 #[derive(Debug, Default)]
 pub(crate) struct Breaker {
-    /// False nearly always: a healthy filter pays one load.
+    /// Almost always false: a healthy filter costs one load.
     tripped: AtomicBool,
     inner: Mutex<Inner>,
 }
@@ -41,7 +41,7 @@ struct Inner {
 }
 
 impl Breaker {
-    /// Whether a call may be made now. `true` while it is tripped means: this call is the probe.
+    /// Whether a call may be made now. `true` while the breaker is open means that this call is the probe.
     pub(crate) fn allows(&self) -> bool {
         if !self.tripped.load(Ordering::Relaxed) {
             return true;
@@ -61,7 +61,7 @@ impl Breaker {
             None => true,
             Some(until) if now < until => false,
             Some(_) if inner.probing => {
-                // A probe that never came back (its caller was cancelled) does not block for ever.
+                // A probe that never ended (its caller was cancelled) does not block the filter for ever.
                 inner.until = Some(now + inner.open_for);
                 inner.probing = false;
                 false

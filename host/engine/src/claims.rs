@@ -1,15 +1,16 @@
-//! What a manifest claims of a component against what its octets say.
+//! Compares what a manifest claims about a component with the component itself.
 
 use crate::inspect::{TYPES_ONLY, ours};
 use crate::{Hook, Inspection};
 
 impl Inspection {
-    /// Compares what a manifest's config claims with what was found. Interfaces that carry types alone
-    /// may be claimed or not; all else must be claimed exactly, less being as false as more. Claims of
-    /// this project's interfaces are compared by interface: within a track all versions are one.
+    /// Compares the claims in a manifest's config with the imports and exports that were found. Interfaces
+    /// that carry types only may be claimed or not; all others must be claimed exactly: a missing claim is
+    /// as false as an excess one. Claims of this project's interfaces are compared by interface: within a
+    /// track all versions are equal.
     ///
     /// # Errors
-    /// The first claim that is false, or what is not claimed though it is there.
+    /// Names the first false claim, or the first import or export that is not claimed.
     pub fn check_claims(&self, imports: &[String], exports: &[String]) -> Result<(), String> {
         for claim in imports {
             let true_claim = match ours(claim)? {
@@ -19,7 +20,9 @@ impl Inspection {
                 None => self.wasi.contains(claim),
             };
             if !true_claim {
-                return Err(format!("it claims to import `{claim}`, the component does not"));
+                return Err(format!(
+                    "the manifest claims an import of `{claim}`, which the component does not import"
+                ));
             }
         }
         for claim in exports {
@@ -32,7 +35,9 @@ impl Inspection {
                 None => self.others.contains(claim),
             };
             if !true_claim {
-                return Err(format!("it claims to export `{claim}`, the component does not"));
+                return Err(format!(
+                    "the manifest claims an export of `{claim}`, which the component does not export"
+                ));
             }
         }
         let claims = |all: &[String], name: &str| {
@@ -41,17 +46,21 @@ impl Inspection {
         if let Some(import) =
             self.imports.iter().chain(&self.wasi).find(|import| !claims(imports, import))
         {
-            return Err(format!("the component imports `{import}`, which is not claimed"));
+            return Err(format!(
+                "the component imports `{import}`, which the manifest does not claim"
+            ));
         }
         let hooks = self.hooks.iter().map(|hook| hook.as_str());
         if let Some(export) = hooks.chain(["lifecycle"]).find(|export| !claims(exports, export)) {
-            return Err(format!("the component exports `{export}`, which is not claimed"));
+            return Err(format!(
+                "the component exports `{export}`, which the manifest does not claim"
+            ));
         }
         Ok(())
     }
 }
 
-/// A hook's own interface is imported for its types alone.
+/// A hook's own interface is imported for its types only.
 fn carries_types_alone(interface: &str) -> bool {
     TYPES_ONLY.contains(&interface) || Hook::from_name(interface).is_some()
 }
@@ -93,13 +102,17 @@ mod tests {
         for (imports, exports, part) in [
             (more("tamis:filter/kv@0.1.0"), &EXPORTS[..], "filter/kv"),
             (more("wasi:io/poll@0.2.6"), &EXPORTS, "wasi:io/poll"),
-            (more("tamis:filter/log"), &EXPORTS, "names no version"),
+            (more("tamis:filter/log"), &EXPORTS, "has no version"),
             (IMPORTS[..1].to_vec(), &EXPORTS, "imports `wasi:cli"),
             (IMPORTS[1..].to_vec(), &EXPORTS, "imports `log`"),
             (IMPORTS.to_vec(), &EXPORTS[..1], "exports `lifecycle`"),
             (IMPORTS.to_vec(), &EXPORTS[1..], "exports `request`"),
-            (IMPORTS.to_vec(), &["tamis:filter/tick@0.1.0"], "claims to export `tamis:filter/tick"),
-            (IMPORTS.to_vec(), &["acme:else/x@1.0.0"], "claims to export `acme:else"),
+            (
+                IMPORTS.to_vec(),
+                &["tamis:filter/tick@0.1.0"],
+                "claims an export of `tamis:filter/tick",
+            ),
+            (IMPORTS.to_vec(), &["acme:else/x@1.0.0"], "claims an export of `acme:else"),
             (vec![], &[], "imports `log`"),
         ] {
             let said = judged(&imports, exports).unwrap_err();

@@ -1,4 +1,5 @@
-//! From octets to machine code. Compiled code is never accepted from outside; [`Cache`] has what was compiled here.
+//! From a component to machine code. Compiled code is never accepted from outside; [`Cache`] holds what was
+//! compiled here.
 
 use crate::engine::Compiled;
 use crate::{Cache, Engine, EngineError, inspect, native};
@@ -8,10 +9,11 @@ use std::sync::Arc;
 use wasmtime::component::Component;
 
 impl Engine {
-    /// Compiles a component, or takes its code from the cache. Takes up to seconds: call it off the workers.
+    /// Compiles a component, or reads its code from the cache. This may last seconds: do not call it on a
+    /// worker.
     ///
     /// # Errors
-    /// When [`inspect`](crate::inspect()) refuses it or the compiler does.
+    /// [`inspect`](crate::inspect()) or the compiler refuses the component.
     pub fn compile(&self, bytes: &[u8], cache: Option<&Cache>) -> Result<Compiled, EngineError> {
         let inspection = Arc::new(inspect(bytes)?);
         let name = self.cache_name(bytes);
@@ -33,14 +35,15 @@ impl Engine {
             match component.serialize() {
                 Ok(code) => cache.write(&name, &code),
                 Err(error) => {
-                    tracing::warn!(target: "tamis::engine", %error, "compiled code was not cached");
+                    tracing::warn!(target: "tamis::engine", %error, "compiled code could not be written to the cache");
                 }
             }
         }
         Ok(done(component, false))
     }
 
-    /// Names digest, engine version and flags, so that a file of another build is not even opened.
+    /// File name from digest, engine version and flags, so that the file of another build is not even
+    /// opened.
     fn cache_name(&self, bytes: &[u8]) -> String {
         let mut hasher = Sha256Hasher(digest::Context::new(&digest::SHA256));
         self.wasmtime().precompile_compatibility_hash().hash(&mut hasher);

@@ -1,9 +1,10 @@
-//! The time limit of a call: time of the processor, not of the wall.
+//! The time limit of a call, in processor time rather than wall time.
 //!
-//! Epochs follow the wall clock, and on a busy machine a thread may stand still for many of them. So the first time the
-//! epochs of a call run out it is asked what the thread has used since then, and the call goes on until that is spent. A
-//! call that never waits ends after its limit; one that was not given the processor is not blamed for it. The clock is
-//! read only when epochs run out, so a call that ends in time pays nothing.
+//! Epochs follow the wall clock, and on a busy machine a thread may stand still for many of them. So when
+//! the epochs of a call run out, the processor time of its thread is read, and the call continues until
+//! that time is spent. A call that computes all the time ends at its limit; a call whose thread did not run
+//! is not stopped for it. The clock is read only when epochs run out, so a call that ends in time pays
+//! nothing.
 
 use crate::Host;
 use rustix::time::{ClockId, clock_gettime};
@@ -13,32 +14,32 @@ use wasmtime::{Store, UpdateDeadline};
 /// Length of an epoch: time limits are rounded up to it.
 pub(crate) const EPOCH: Duration = Duration::from_millis(1);
 
-/// What a call may use, and what it had used when its epochs first ran out.
+/// The limit of a call, and the processor time of its thread when its epochs first ran out.
 #[derive(Debug, Default)]
 pub(crate) struct Deadline {
     limit_us: u64,
     since: Option<Duration>,
 }
 
-/// Gives the next call this much time.
+/// Gives the next call this time limit.
 pub(crate) fn arm(store: &mut Store<Host>, limit_us: u64) {
     let epochs = store.data_mut().deadline.again(limit_us);
     store.set_epoch_deadline(epochs);
 }
 
-/// Lets the store ask when epochs run out. Once for each store.
+/// Makes the store call back when epochs run out. Once for each store.
 pub(crate) fn watch(store: &mut Store<Host>) {
     store.epoch_deadline_callback(|mut store| Ok(store.data_mut().deadline.passed(used())));
 }
 
 impl Deadline {
-    /// Starts anew; gives the epochs after which to ask.
+    /// Starts again; returns the number of epochs until the first check.
     pub(crate) fn again(&mut self, limit_us: u64) -> u64 {
         *self = Self { limit_us, since: None };
         half(limit_us)
     }
 
-    /// Epochs ran out while the thread had used `now` of the processor in its life.
+    /// Epochs ran out; `now` is the processor time that the thread has used in its life.
     fn passed(&mut self, now: Duration) -> UpdateDeadline {
         let half_limit = Duration::from_micros(self.limit_us / 2);
         match self.since {
@@ -52,12 +53,12 @@ impl Deadline {
     }
 }
 
-/// Epochs of half the limit, plus the one under way.
+/// Epochs of half the limit, plus the current one.
 fn half(limit_us: u64) -> u64 {
     limit_us.div_ceil(2_000).max(1) + 1
 }
 
-/// What this thread has used of the processor.
+/// Processor time that this thread has used.
 pub(crate) fn used() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);

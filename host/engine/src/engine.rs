@@ -15,7 +15,7 @@ pub const MAX_MEMORY_BYTES: u64 = 128 * 1024 * 1024;
 pub enum Allocation {
     /// Slots reserved ahead: a fresh instance costs microseconds.
     Pooling,
-    /// Mapped when needed: the fallback where address space is limited.
+    /// Mapped when needed: used where address space is limited.
     OnDemand,
 }
 
@@ -35,16 +35,17 @@ impl std::fmt::Debug for Engine {
 impl Engine {
     /// Starts an engine and its epoch thread, which ends with the engine.
     ///
-    /// Pooled when the address space can be reserved, otherwise on demand; [`Engine::allocation`] says which.
+    /// Pooled when the address space can be reserved, otherwise on demand; [`Engine::allocation`] states
+    /// which.
     ///
     /// # Errors
-    /// When this machine cannot run the compiler's code, or no thread can be started.
+    /// This machine cannot run the compiler's code, or no thread can be started.
     pub fn new() -> Result<Self, EngineError> {
         let (inner, allocation) = match wasmtime::Engine::new(&config(Some(&pool()))) {
             Ok(engine) => (engine, Allocation::Pooling),
             Err(error) => {
                 tracing::warn!(target: "tamis::engine", error = %format!("{error:#}"),
-                    "no address space for pooled instances, falling back to on-demand ones");
+                    "the address space for pooled instances cannot be reserved; instances are allocated on demand");
                 let engine = wasmtime::Engine::new(&config(None))
                     .map_err(|e| EngineError::Start(format!("{e:#}")))?;
                 (engine, Allocation::OnDemand)
@@ -54,7 +55,7 @@ impl Engine {
         Ok(Self { inner, allocation })
     }
 
-    /// Which allocator is live.
+    /// The allocator in use.
     pub fn allocation(&self) -> Allocation {
         self.allocation
     }
@@ -75,8 +76,9 @@ fn config(pool: Option<&PoolingAllocationConfig>) -> Config {
         .epoch_interruption(true)
         .memory_init_cow(true)
         .cranelift_opt_level(OptLevel::Speed)
-        // The guests' own compilers inlined already. Doing it again costs gigabytes for an interpreter's component
-        // (all of its functions are kept at once), twice the code, and no call becomes faster by it.
+        // The guests' own compilers have inlined already. Inlining again needs gigabytes for an
+        // interpreter's component (all of its functions are kept at once), doubles the code, and makes no
+        // call faster.
         .compiler_inlining(Inlining::No)
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .max_wasm_stack(512 * 1024);
@@ -86,8 +88,8 @@ fn config(pool: Option<&PoolingAllocationConfig>) -> Config {
     config
 }
 
-/// Sized for 16 workers × 20 filters × 2 generations, and half of that for what is ready, waits or is tested; address
-/// space only, no memory until used.
+/// Sized for 16 workers × 20 filters × 2 generations, and half of that for spare, waiting and tested
+/// instances; reserves address space only, no memory until used.
 fn pool() -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(960)
@@ -119,17 +121,17 @@ fn start_ticker(engine: &wasmtime::Engine) -> Result<(), EngineError> {
                 engine.increment_epoch();
             }
         })
-        .map_err(|e| EngineError::Start(format!("no epoch thread: {e}")))?;
+        .map_err(|e| EngineError::Start(format!("the epoch thread cannot start: {e}")))?;
     Ok(())
 }
 
-/// A component, compiled; shared by every filter made of it.
+/// A compiled component; shared by all its filters.
 #[derive(Clone)]
 pub struct Compiled {
     pub(crate) engine: Engine,
     pub(crate) component: wasmtime::component::Component,
     pub(crate) inspection: Arc<crate::Inspection>,
-    /// Whether the cache had it.
+    /// Whether it was read from the cache.
     pub(crate) cached: bool,
 }
 
@@ -139,7 +141,7 @@ impl Compiled {
         &self.inspection
     }
 
-    /// Whether it came from the cache instead of the compiler.
+    /// Whether it was read from the cache instead of compiled.
     pub fn was_cached(&self) -> bool {
         self.cached
     }

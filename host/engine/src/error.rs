@@ -6,10 +6,10 @@ use crate::field::{self, Lack};
 /// A component that was refused, or could not be built into a filter.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// The engine itself could not be made.
+    /// The engine itself cannot start.
     #[error("the WebAssembly engine cannot start: {0}")]
     Start(String),
-    /// These octets are no component this host runs.
+    /// The bytes are not a component that this host runs.
     #[error("not a filter: {rule}")]
     Invalid {
         /// What is wrong and what is expected.
@@ -30,14 +30,14 @@ pub enum EngineError {
     Field {
         /// Name of the filter.
         filter: String,
-        /// All that it lacks, at least one.
+        /// Declared fields that the grant does not cover; at least one.
         lacks: Vec<Lack>,
     },
-    /// Its grant gives more than this host gives any filter.
+    /// Its grant exceeds the limits of this host.
     #[error(transparent)]
     Ceiling(#[from] crate::OverCeiling),
-    /// What `configure` declared makes no sense.
-    #[error("filter `{filter}` declares an impossible interest: {rule}")]
+    /// The interest that `configure` returned is invalid.
+    #[error("filter `{filter}` declares an invalid interest: {rule}")]
     Interest {
         /// Name of the filter.
         filter: String,
@@ -60,7 +60,7 @@ pub enum EngineError {
         /// What failed.
         cause: String,
     },
-    /// A call while it was being built or tested failed.
+    /// A call during configuration or the self-test failed.
     #[error("filter `{filter}` failed its self-test in `{act}`: {fault}")]
     SelfTest {
         /// Name of the filter.
@@ -87,10 +87,10 @@ impl EngineError {
     }
 }
 
-/// As many errors of a configuration as somebody reads.
+/// Number of configuration errors that are reported at most.
 const MAX_ERRORS: usize = 32;
 
-/// At most `max` octets of a guest's words: they go into logs, status and reports.
+/// At most `max` bytes of a text from a guest: it goes into logs, status and reports.
 pub(crate) fn short(text: &str, max: usize) -> &str {
     text.get(..text.floor_char_boundary(max)).unwrap_or(text)
 }
@@ -108,20 +108,20 @@ fn list(errors: &[(String, String)]) -> String {
     lines.join("; ")
 }
 
-/// Why a call gave no answer. The instance behind it is gone; the next call has a fresh one.
+/// Why a call gave no answer. The instance behind it is discarded; the next call has a fresh one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallFault {
-    /// It trapped (a panic, an unreachable, memory out of bounds).
+    /// It trapped (a panic, an `unreachable`, memory out of bounds).
     #[error("it trapped: {0}")]
     Trap(String),
     /// It ran longer than its time limit.
-    #[error("it ran into its time limit of {limit_us} us")]
+    #[error("it exceeded its time limit of {limit_us} µs")]
     Deadline {
         /// The limit in force.
         limit_us: u64,
     },
-    /// It asked for more memory than granted and did not survive the refusal.
-    #[error("it ran out of its {limit_bytes} bytes of memory")]
+    /// It asked for more memory than granted and failed when the request was refused.
+    #[error("it exceeded its limit of {limit_bytes} bytes of memory")]
     Memory {
         /// The limit in force.
         limit_bytes: u64,
@@ -129,14 +129,14 @@ pub enum CallFault {
     /// Its stack overflowed.
     #[error("its stack overflowed")]
     Stack,
-    /// Its answer is none the contract allows.
+    /// Its answer breaks the contract.
     #[error("its answer is malformed: {0}")]
     Lift(String),
-    /// It failed too often lately and is not called.
+    /// It failed too often recently and is not called.
     #[error("it failed too often and is not called for now")]
     BreakerOpen,
-    /// Its last instance failed and the next is still being made, elsewhere; it is not called until then.
-    #[error("its last instance failed and the next is not made yet")]
+    /// Its last instance failed and the next one is not ready yet; it is not called until then.
+    #[error("its last instance failed and the next one is not ready yet")]
     Remaking,
     /// A fresh instance could not be made.
     #[error("no instance could be made: {0}")]
@@ -144,13 +144,13 @@ pub enum CallFault {
     /// It does not export that hook.
     #[error("it does not export `{}`", .0.as_str())]
     NoHook(Hook),
-    /// The host asks with a view that does not hold all that was declared.
+    /// The declared fields do not fit into a view.
     #[error("the declared fields are larger than a view may be")]
     ViewTruncated,
 }
 
 impl CallFault {
-    /// All words of [`Self::kind`].
+    /// All values of [`Self::kind`].
     pub const KINDS: [&str; 9] = [
         "trap",
         "deadline",
@@ -163,7 +163,7 @@ impl CallFault {
         "view-truncated",
     ];
 
-    /// A short word for metrics and records.
+    /// A short name for metrics and records.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Trap(_) => "trap",

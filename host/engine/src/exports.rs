@@ -136,7 +136,7 @@ impl Finder<'_> {
         let index = self.index(interface, function).ok_or_else(missing)?;
         let func = self.instance.get_func(&mut *self.store, index).ok_or_else(missing)?;
         Slot::check(&*self.store, func).map_err(|e| {
-            e.context(format!("`{interface}.{function}` has another type than the contract says"))
+            e.context(format!("the type of `{interface}.{function}` differs from the contract"))
         })
     }
 

@@ -1,14 +1,14 @@
-//! The fields of a Grant, called as its document calls them.
+//! The fields of a Grant, under the names they have in its document.
 //!
-//! Every message that sends a reader to a grant takes the name of the field from here, so that what it says can be
-//! written as it stands. The command line tests that each is a field of the Grant's schema.
+//! Every message that refers to a field of a grant takes its name from here, so that it can be written
+//! exactly as shown. A test of the command line checks that each is a field of the Grant's schema.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 /// A field of the `spec` of a Grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are those of the fields; see `GrantField::path`")]
+#[expect(missing_docs, reason = "the names are the field names; see `GrantField::path`")]
 pub enum GrantField {
     RequestReadHeaders,
     RequestWriteHeaders,
@@ -55,7 +55,7 @@ impl GrantField {
         Self::SecretsNames,
     ];
 
-    /// Where it stands in the `spec`.
+    /// Its path in the `spec`.
     pub fn path(self) -> &'static str {
         match self {
             Self::RequestReadHeaders => "request.readHeaders",
@@ -80,7 +80,8 @@ impl GrantField {
         }
     }
 
-    /// The field that lets a filter see `name` of `interest.reads`. `response`: its hooks see responses alone.
+    /// The field that lets a filter read `name` of `interest.reads`. `response`: its hooks see responses
+    /// only.
     pub(crate) fn reading(name: &str, response: bool) -> Self {
         match (name.starts_with('@'), response && !name.starts_with("request:")) {
             (true, true) => Self::ResponseAttributes,
@@ -90,7 +91,8 @@ impl GrantField {
         }
     }
 
-    /// The field that lets a filter change `name` of `interest.writes`. `response`: its hooks see responses alone.
+    /// The field that lets a filter write `name` of `interest.writes`. `response`: its hooks see responses
+    /// only.
     pub(crate) fn writing(name: &str, response: bool) -> Self {
         match (name.starts_with('@'), response) {
             (true, true) => Self::ResponseWriteAttributes,
@@ -100,7 +102,7 @@ impl GrantField {
         }
     }
 
-    /// What is written under the field to allow `name`, as declared.
+    /// The value that allows `name` in that field, as declared.
     fn value(self, name: &str) -> String {
         let name = name.trim_start_matches('@').trim_start_matches("request:");
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);

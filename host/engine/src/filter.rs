@@ -1,4 +1,4 @@
-//! A component with its configuration and grant, checked and ready: what a generation holds.
+//! A component with its configuration and grant, checked and ready to serve.
 
 use crate::engine::Compiled;
 use crate::error::short;
@@ -15,13 +15,13 @@ use std::sync::{Arc, OnceLock};
 use tamis_exchange::{Reads, Writes};
 use wasmtime::component::InstancePre;
 
-/// What the caller does with an exchange when a filter's call fails.
+/// What happens to an exchange when a call of the filter fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FailureMode {
     /// The exchange is refused.
     #[default]
     Closed,
-    /// The exchange goes on as if the filter had passed it.
+    /// The exchange continues as if the filter had passed it.
     Open,
     /// As `Open`, and an alert is raised.
     SkipAndAlert,
@@ -30,30 +30,30 @@ pub enum FailureMode {
 /// How long an instance lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Isolation {
-    /// As long as its worker, until it fails.
+    /// As long as its worker, or until it fails.
     #[default]
     Worker,
     /// For one exchange.
     Request,
 }
 
-/// What a [`Filter`] is made with, besides its code.
+/// Arguments of [`Filter::new`], except the code.
 pub struct FilterOptions {
     /// `namespace/name`, for people.
     pub name: String,
-    /// Of its manifest, `sha256:HEX`.
+    /// Digest of its manifest, `sha256:HEX`.
     pub digest: String,
     /// `x.y.z`, for people.
     pub version: String,
-    /// Given to `validate` and `configure`.
+    /// Passed to `validate` and `configure`.
     pub config_json: String,
     /// What it may do.
     pub grant: Grant,
-    /// What outlives it.
+    /// State that outlives the filter.
     pub state: Arc<FilterState>,
     /// Sends its requests; without it `http-client` answers `denied`.
     pub fetch: Option<Arc<dyn HttpFetch>>,
-    /// Applied by the caller.
+    /// Failure mode; the caller applies it.
     pub failure: FailureMode,
     /// How long an instance lives.
     pub isolation: Isolation,
@@ -95,11 +95,12 @@ pub(crate) struct Interest {
 }
 
 impl Filter {
-    /// Checks the grant, validates the configuration with trapping imports, configures an instance, reads what it
-    /// declared and calls each hook once with made-up values against throw-away state. Takes milliseconds.
+    /// Checks the grant, validates the configuration with trapping imports, configures an instance, reads
+    /// its declaration and calls each hook once with sample values against throw-away state. Lasts
+    /// milliseconds.
     ///
     /// # Errors
-    /// [`EngineError::code`] says of which kind; the text says what to change.
+    /// [`EngineError::code`] states the kind; the text states what to change.
     pub fn new(compiled: &Compiled, options: FilterOptions) -> Result<Self, EngineError> {
         let FilterOptions {
             name,
@@ -148,16 +149,17 @@ impl Filter {
         let mut tested = plan.configure()?;
         selftest::run(&plan, &mut tested)?;
         drop(tested);
-        // The first against the state that it is for: what that refuses (a metric of another's, say) is known now.
+        // The first instance is configured against the real state: a conflict, such as a metric name that
+        // another filter owns, shows now.
         let first = Running::configured(&plan, &plan.direct, &plan.state)?;
         plan.ready.put(first);
         Ok(Self(Arc::new(plan)))
     }
 
-    /// A candidate in the shadow of the filter whose state `options` has: checked like any other, and unable to do
-    /// anything that is seen. It has the secrets of that state and reads the values of its `kv`; what it writes,
-    /// counts, measures, exports and logs is its own and reaches nobody, `http-client` answers `denied`, and its
-    /// faults open a breaker of its own.
+    /// A candidate in the shadow of the filter whose state `options` has: checked like any other filter,
+    /// and without visible effects. It reads the secrets and the `kv` values of that state; what it writes,
+    /// counts, measures, exports and logs is its own and reaches nobody, `http-client` answers `denied`,
+    /// and its faults open a breaker of its own.
     ///
     /// # Errors
     /// As [`Filter::new`].
@@ -166,22 +168,24 @@ impl Filter {
         Self::new(compiled, FilterOptions { state, fetch: None, ..options })
     }
 
-    /// A fresh instance, configured here and now: as long as `configure` takes. Not on a worker's thread.
+    /// A fresh instance, configured on the calling thread; lasts as long as `configure`. Do not call it on
+    /// a worker.
     ///
     /// # Errors
-    /// When memory is short or `configure`, which succeeded before, now fails.
+    /// Memory is short, or `configure`, which succeeded before, now fails.
     pub fn instantiate(&self) -> Result<Instance, CallFault> {
         Instance::new(self.clone())
     }
 
-    /// An instance for a worker, at once: it takes one that is ready when it is called first, and its calls fail as
-    /// long as there is none.
+    /// An instance for a worker, without waiting: its first call takes an instance that is ready, and calls
+    /// fail while none is.
     pub fn instance(&self) -> Instance {
         Instance::empty(self.clone())
     }
 
-    /// Makes so many instances ready, one after the other, and one more. Takes as long as `configure` does for each: call
-    /// it off the workers, before they are to serve with this filter. What cannot be made is made, or fails, later.
+    /// Makes `count` instances ready, one after the other, and one spare. Each lasts as long as
+    /// `configure`: call it off the workers, before they serve with this filter. An instance that cannot be
+    /// made here is tried again when it is needed.
     pub fn prepare(&self, count: usize) {
         for _ in 0..count {
             match Running::configured(&self.0, &self.0.direct, &self.0.state) {
@@ -195,24 +199,24 @@ impl Filter {
         }
     }
 
-    /// Counts an answer that breaks the contract as what it is, a fault, and logs it.
+    /// Counts an answer that breaks the contract as a fault, and logs it.
     pub fn broke(&self, hook: Hook, rule: String) -> CallFault {
         self.failed(hook, CallFault::Lift(rule))
     }
 
-    /// Counts a fault, lets the breaker know of it, logs it.
+    /// Counts a fault, reports it to the breaker and logs it.
     pub(crate) fn failed(&self, hook: Hook, fault: CallFault) -> CallFault {
         let plan = &self.0;
         plan.state.count_fault(hook);
         plan.state.breaker.failed();
         if !plan.state.is_shadow() {
             tracing::warn!(target: "tamis::filter", filter = plan.settings.name,
-                digest = plan.settings.digest, hook = hook.as_str(), %fault, "a filter's call failed");
+                digest = plan.settings.digest, hook = hook.as_str(), %fault, "a call of a filter failed");
         }
         fault
     }
 
-    /// Whether both are one filter: the same code, configuration and grant, built once.
+    /// Whether both are the same filter: the same code, configuration and grant, built once.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -227,12 +231,12 @@ impl Filter {
         self.0.compiled.inspection.has(hook)
     }
 
-    /// What its hooks see.
+    /// Fields its hooks read.
     pub fn reads(&self) -> &Reads {
         &self.0.interest.reads
     }
 
-    /// What its edits may touch.
+    /// Fields its edits may write.
     pub fn writes(&self) -> &Writes {
         &self.0.interest.writes
     }
@@ -257,7 +261,7 @@ impl Filter {
         &self.0.backends
     }
 
-    /// Services its connection hook tunnels to.
+    /// Services its connection hook may tunnel to.
     pub fn connection_backends(&self) -> &[String] {
         &self.0.connection_backends
     }
@@ -267,7 +271,7 @@ impl Filter {
         &self.0.rules
     }
 
-    /// HTTP and gRPC statuses its retry hook wants to be asked about.
+    /// HTTP and gRPC statuses for which its retry hook wants to be called.
     pub fn failing_statuses(&self) -> (&[u16], &[u32]) {
         (&self.0.failing.0, &self.0.failing.1)
     }
@@ -288,7 +292,7 @@ impl Filter {
         &self.0.settings.name
     }
 
-    /// Of its manifest.
+    /// Digest of its manifest.
     pub fn digest(&self) -> &str {
         &self.0.settings.digest
     }
@@ -303,7 +307,7 @@ impl Filter {
         self.0.failure
     }
 
-    /// What outlives it.
+    /// State that outlives the filter.
     pub fn state(&self) -> &Arc<FilterState> {
         &self.0.state
     }
@@ -319,7 +323,7 @@ impl std::fmt::Debug for Filter {
     }
 }
 
-/// What somebody reads of what a grant lacks.
+/// Number of uncovered fields that are reported at most.
 const LACKS_MAX: usize = 32;
 const LACK_CHARACTERS: usize = 256;
 
@@ -339,7 +343,7 @@ impl Plan {
         answer.0.map_err(|errors| self.refused(errors))
     }
 
-    /// Configures an instance against state that is thrown away, and keeps what it declares. Gives that instance.
+    /// Configures an instance against throw-away state, and keeps its declaration. Returns that instance.
     fn configure(&mut self) -> Result<Running, EngineError> {
         let scratch = Arc::new(self.state.scratch());
         let mut running = Running::bare(self, &self.direct, &scratch)?;
@@ -373,15 +377,15 @@ impl Plan {
             exports.config_schema.call(store, ())
         })?;
         if schema.len() > MAX_SCHEMA_BYTES {
-            let rule = format!("its schema has at most {MAX_SCHEMA_BYTES} octets");
+            let rule = format!("its schema is longer than {MAX_SCHEMA_BYTES} bytes");
             return Err(EngineError::Interest { filter: self.name(), rule });
         }
         let failing = failing.map(|(statuses,)| statuses).unwrap_or_default();
         if failing.0.len() > MAX_STATUSES || failing.1.len() > MAX_STATUSES {
-            let rule = format!("it names at most {MAX_STATUSES} failing statuses");
+            let rule = format!("it names more than {MAX_STATUSES} failing statuses");
             return Err(EngineError::Interest { filter: self.name(), rule });
         }
-        // Once: the cell is empty until here.
+        // Set once: the cell is empty until here.
         drop(self.settings.buckets.set(buckets));
         self.config_schema = schema;
         self.interest = interest;
@@ -395,16 +399,19 @@ impl Plan {
     /// Names go into metrics, records and status as they are.
     fn few_and_short(&self, act: &str, names: &[String]) -> Result<(), EngineError> {
         let rule = if names.len() > MAX_NAMES {
-            format!("`{act}` has {} names, at most {MAX_NAMES}", names.len())
+            format!("`{act}` has {} names; at most {MAX_NAMES} are allowed", names.len())
         } else if let Some(long) = names.iter().find(|name| name.len() > MAX_NAME_BYTES) {
-            format!("a name of `{act}` has {} octets, at most {MAX_NAME_BYTES}", long.len())
+            format!(
+                "a name of `{act}` has {} bytes; at most {MAX_NAME_BYTES} are allowed",
+                long.len()
+            )
         } else {
             return Ok(());
         };
         Err(EngineError::Interest { filter: self.name(), rule })
     }
 
-    /// `buckets:METRIC` of `interest.extra`: upper bounds, in the metric's unit, with commas between.
+    /// `buckets:METRIC` of `interest.extra`: upper bounds, in the metric's unit, separated by commas.
     fn buckets(&self, declared: &abi::Interest) -> Result<HashMap<String, Vec<f64>>, EngineError> {
         let mut all = HashMap::new();
         for extra in declared.extra.iter().take(MAX_EXTRAS) {
@@ -414,7 +421,7 @@ impl Plan {
             let bounds = bounds.map_err(|_| EngineError::Interest {
                 filter: self.name(),
                 rule: format!(
-                    "`buckets:{}` is numbers with commas between",
+                    "the value of `buckets:{}` must be numbers, separated by commas",
                     short(metric, 200).escape_debug()
                 ),
             })?;
@@ -435,7 +442,7 @@ impl Plan {
     /// Checks the declaration against the contract and the grant.
     fn interest(&self, declared: abi::Interest) -> Result<Interest, EngineError> {
         let grant = &self.settings.grant;
-        // A component chooses these words, so they are bounded as they go into logs and reports.
+        // A component chooses these names, so they are shortened before they reach logs and reports.
         let lack = |act, field: &str, grant| Lack {
             act,
             field: field.chars().take(LACK_CHARACTERS).collect(),
@@ -448,8 +455,7 @@ impl Plan {
         let (asked, most) = (u64::from(declared.body_limit_bytes), grant.limits.body_bytes);
         if buffers && asked > most {
             let rule = format!(
-                "it judges bodies of up to {asked} octets whole, its grant allows {most}; write \
-                 `limits: {{ body: {asked} }}` in the grant, or let it ask for less"
+                "it buffers bodies of up to {asked} bytes, but its grant allows {most}; write `limits: {{ body: {asked} }}` in the grant, or lower the filter's own limit"
             );
             return Err(EngineError::Interest { filter: self.name(), rule });
         }
@@ -460,7 +466,7 @@ impl Plan {
             |name: &&String| name.strip_prefix('@').is_some_and(tamis_exchange::is_host_attribute);
         if let Some(name) = declared.writes.iter().find(stated) {
             let rule = format!(
-                "it writes `{name}`, a fact that the host alone states; no grant covers it"
+                "it writes `{name}`, an attribute that only the host may set; no grant can allow it"
             );
             return Err(EngineError::Interest { filter: self.name(), rule });
         }
@@ -497,15 +503,15 @@ impl Plan {
     }
 }
 
-/// Names a filter declares of one kind: fields, rules, backends.
+/// Names that a filter may declare of one kind: fields, rules, backends.
 const MAX_NAMES: usize = 10_000;
-/// Octets of such a name.
+/// Bytes of such a name.
 const MAX_NAME_BYTES: usize = 1_024;
 /// Entries of `interest.extra` that are read.
 const MAX_EXTRAS: usize = 256;
-/// Statuses a retry policy wants to be asked about, of each protocol.
+/// Statuses that a retry policy may name, of each protocol.
 const MAX_STATUSES: usize = 1_000;
-/// Octets of a configuration's schema.
+/// Bytes of a configuration's schema.
 const MAX_SCHEMA_BYTES: usize = 1024 * 1024;
 
 fn body_mode(mode: abi::BodyMode) -> BodyMode {

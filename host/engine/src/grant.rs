@@ -1,4 +1,4 @@
-//! What a filter may import, read, write and spend. Nothing is implied.
+//! What a filter may import, read, write and spend. Nothing is allowed implicitly.
 
 use crate::Inspection;
 use serde::{Deserialize, Serialize};
@@ -20,28 +20,30 @@ pub(crate) const CAPABILITIES: [&str; 12] = [
     "records",
 ];
 
-/// A security team's answer to what a component asks for.
+/// The permissions of a filter, as a security team granted them.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Grant {
     /// Capabilities, each with its settings.
     pub imports: Imports,
-    /// What hooks may see, as in `interest.reads`: header names, `@attributes`, `@*`, `*`. Pseudo-headers are always readable.
+    /// Fields that hooks may read, as in `interest.reads`: header names, `@attributes`, `@*`, `*`.
+    /// Pseudo-headers are always readable.
     pub reads: Vec<String>,
-    /// What edits may touch, as in `interest.writes`: header names, `:path`, `:authority`, `@attributes`, `@*`, `*`.
+    /// Fields that edits may write, as in `interest.writes`: header names, `:path`, `:authority`,
+    /// `@attributes`, `@*`, `*`.
     pub writes: Vec<String>,
-    /// It may see and replace request bodies.
+    /// It may read and replace request bodies.
     pub request_body: bool,
-    /// It may see and replace response bodies.
+    /// It may read and replace response bodies.
     pub response_body: bool,
     /// What it may spend.
     pub limits: Limits,
 }
 
-/// Settings of each granted capability; absent means not granted.
+/// Settings of each granted capability; `None` means not granted.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-#[expect(missing_docs, reason = "one field a capability, named like its interface")]
+#[expect(missing_docs, reason = "one field for each capability, named like its interface")]
 pub struct Imports {
     pub log: Option<LogGrant>,
     pub metrics: Option<MetricsGrant>,
@@ -77,7 +79,7 @@ macro_rules! settings {
 settings! {
     /// `log`.
     LogGrant {
-        /// Lines past this are dropped and counted. Default 100.
+        /// Lines above this rate are dropped and counted. Default 100.
         per_second: u32 = 100,
         /// Longer messages are cut. Default 4096.
         max_bytes: usize = 4096,
@@ -104,7 +106,7 @@ settings! {
 settings! {
     /// One class of a quota: a token bucket for each key.
     QuotaClass {
-        /// Tokens that come back each second. Default 1.
+        /// Tokens added each second. Default 1.
         per_second: f64 = 1.0,
         /// Size of the bucket. Default 1.
         burst: u32 = 1,
@@ -117,11 +119,12 @@ settings! {
         classes: BTreeMap<String, QuotaClass> = BTreeMap::new(),
         /// Buckets kept. Default 100,000.
         keys: usize = 100_000,
-        /// Octets of a key; of a longer one its SHA-256 is kept. Default 256.
+        /// Bytes of a key; a longer key is stored as its SHA-256. Default 256.
         key_bytes: usize = 256,
-        /// Octets of all buckets. Default 16 MiB.
+        /// Bytes of all buckets. Default 16 MiB.
         total_bytes: usize = 16 * 1024 * 1024,
-        /// Classes that are not named never run out. No document can say so: it is the developer's sandbox.
+        /// Classes that are not named never run out. No document can set this: it exists for the
+        /// developer's sandbox.
         #[serde(skip)]
         endless: bool = false,
     }
@@ -131,9 +134,9 @@ settings! {
     CountersGrant {
         /// Counters kept. Default 10,000.
         keys: usize = 10_000,
-        /// Octets of a name or key; of a longer one its SHA-256 is kept. Default 256.
+        /// Bytes of a name or key; a longer one is stored as its SHA-256. Default 256.
         key_bytes: usize = 256,
-        /// Octets of all counters. Default 8 MiB.
+        /// Bytes of all counters. Default 8 MiB.
         total_bytes: usize = 8 * 1024 * 1024,
     }
 }
@@ -142,11 +145,11 @@ settings! {
     KvGrant {
         /// Entries kept. Default 10,000.
         entries: usize = 10_000,
-        /// Octets of a key. Default 512.
+        /// Bytes of a key. Default 512.
         key_bytes: usize = 512,
-        /// Octets of a value. Default 64 KiB.
+        /// Bytes of a value. Default 64 KiB.
         value_bytes: usize = 64 * 1024,
-        /// Octets of all keys and values. Default 16 MiB.
+        /// Bytes of all keys and values. Default 16 MiB.
         total_bytes: usize = 16 * 1024 * 1024,
     }
 }
@@ -157,11 +160,11 @@ settings! {
         hosts: Vec<String> = Vec::new(),
         /// Longest wait. Default 1000.
         timeout_ms: u32 = 1000,
-        /// Requests past this are refused. Default 60.
+        /// Requests above this rate are refused. Default 60.
         per_minute: u32 = 60,
-        /// Octets of an answer's body, and of a request's. Default 1 MiB.
+        /// Bytes of a response body, and of a request body. Default 1 MiB.
         max_bytes: usize = 1024 * 1024,
-        /// Request hooks may call out too, not `tick` alone. No other hook may.
+        /// Request hooks may send requests too, not only `tick`. No other hook may.
         during_requests: bool = false,
         /// `http:` URLs are allowed for these hosts.
         clear_text: bool = false,
@@ -170,11 +173,11 @@ settings! {
 settings! {
     /// `spans`, `records`.
     RateGrant {
-        /// Past this they are dropped and counted. Default 10,000.
+        /// Items above this rate are dropped and counted. Default 10,000.
         per_second: u32 = 10_000,
-        /// Octets of one; a longer one is dropped and counted. Default 64 KiB.
+        /// Bytes of one item; a longer one is dropped and counted. Default 64 KiB.
         max_bytes: usize = 64 * 1024,
-        /// Octets of all in a second; past this they are dropped and counted. Default 4 MiB.
+        /// Bytes of all items in a second; items above it are dropped and counted. Default 4 MiB.
         bytes_per_second: u32 = 4 * 1024 * 1024,
     }
 }
@@ -187,32 +190,32 @@ settings! {
         configure_us: u64 = 2_000_000,
         /// All linear memories of an instance. Default 16 MiB.
         memory_bytes: u64 = 16 * 1024 * 1024,
-        /// Longest body it may judge whole, replace one by, or answer with. Default 1 MiB.
+        /// Longest body it may buffer, replace another by, or answer with. Default 1 MiB.
         body_bytes: u64 = 1024 * 1024,
     }
 }
 
-/// A setting of a grant that is more than this host gives any filter.
+/// A setting of a grant that exceeds the limit of this host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the grant of filter `{filter}` gives `{setting}: {asked}`; this host gives at most {most}, write less"
+    "the grant of filter `{filter}` sets `{setting}: {asked}`, but this host allows at most {most}; lower it"
 )]
 pub struct OverCeiling {
     /// Name of the filter.
     pub filter: String,
-    /// Where in the grant.
+    /// Its path in the grant.
     pub setting: &'static str,
-    /// What it says.
+    /// Its value.
     pub asked: u64,
-    /// What any may have.
+    /// The limit of this host.
     pub most: u64,
 }
 
-/// Checks that a grant gives nothing that this host gives nobody. Memory is no part of it: more than
-/// [`crate::MAX_MEMORY_BYTES`] is that much.
+/// Checks a grant against the limits of this host. Memory is not checked: a grant above
+/// [`crate::MAX_MEMORY_BYTES`] gives that much.
 ///
 /// # Errors
-/// Names the first setting that does.
+/// Names the first setting above its limit.
 pub fn check_ceilings(filter: &str, grant: &Grant) -> Result<(), OverCeiling> {
     const MIB: u64 = 1024 * 1024;
     let size = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
@@ -268,14 +271,14 @@ pub fn check_ceilings(filter: &str, grant: &Grant) -> Result<(), OverCeiling> {
     }
 }
 
-/// Capabilities a component imports and its grant lacks.
+/// Capabilities that a component imports and its grant does not allow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "filter `{filter}` imports `{}`, which its grant does not allow; if it should, write:\n{grant_yaml}",
     imports.join("`, `")
 )]
 pub struct MissingGrant {
-    /// Interface names, all that lack.
+    /// Names of all these interfaces.
     pub imports: Vec<String>,
     /// Name of the filter.
     pub filter: String,
@@ -303,7 +306,7 @@ pub fn check_imports(
     Err(MissingGrant { imports, filter: filter.to_owned(), grant_yaml })
 }
 
-/// Settings a person has to think about; the others have defaults.
+/// Settings without a useful default, which a person has to choose.
 fn example(import: &str) -> &'static str {
     match import {
         "http-client" => "{ hosts: [HOST] }",
@@ -333,8 +336,8 @@ impl Imports {
         }
     }
 
-    /// Every capability with its default settings, for tests and for the developer's sandbox. It names no host and no
-    /// secret, and no quota ever runs out.
+    /// Every capability with its default settings, for tests and for the developer's sandbox. Names no host
+    /// and no secret; its quotas never run out.
     pub fn everything() -> Self {
         Self {
             log: Some(LogGrant::default()),
@@ -366,7 +369,7 @@ impl Grant {
         }
     }
 
-    /// Whether hooks may see `field` of `interest.reads`.
+    /// Whether hooks may read `field` of `interest.reads`.
     pub fn may_read(&self, field: &str) -> bool {
         if field.starts_with(':') {
             return true;
@@ -374,8 +377,9 @@ impl Grant {
         covers(&self.reads, field.strip_prefix("request:").unwrap_or(field))
     }
 
-    /// Whether edits may touch `field` of `interest.writes`. `*` covers no header in which the host says who is asking
-    /// ([`tamis_exchange::is_host_field`]); what the host states in attributes no filter writes.
+    /// Whether edits may write `field` of `interest.writes`. `*` does not cover headers in which the host
+    /// states who is asking ([`tamis_exchange::is_host_field`]); attributes that the host sets are never
+    /// writable.
     pub fn may_write(&self, field: &str) -> bool {
         if field.strip_prefix('@').is_some_and(tamis_exchange::is_host_attribute) {
             return false;

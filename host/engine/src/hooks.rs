@@ -1,4 +1,4 @@
-//! What a component can export, and the few values only the engine's callers need.
+//! The hooks that a component can export, and a few values that only callers of the engine need.
 
 /// An interface of `tamis:filter` that the host calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -17,13 +17,13 @@ pub enum Hook {
     Retry,
     /// Plans a second attempt.
     Hedge,
-    /// Moves circuits.
+    /// Opens and closes circuits.
     CircuitBreaker,
     /// Weighs endpoints.
     Balancer,
-    /// Sees finished exchanges.
+    /// Receives finished exchanges.
     Telemetry,
-    /// Layer 4 accept.
+    /// Decides about a new connection (layer 4).
     Connection,
     /// Timer.
     Tick,
@@ -83,7 +83,7 @@ pub enum BodyMode {
 }
 
 impl BodyMode {
-    /// The word for it in the WIT.
+    /// The name of the mode in the WIT.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -100,15 +100,15 @@ pub struct EndpointState {
     pub id: u32,
     /// As configured.
     pub configured_weight: u32,
-    /// Attempts under way.
+    /// Attempts in progress.
     pub in_flight: u32,
     /// Exponentially weighted moving average.
     pub ewma_latency_us: u32,
     /// Successes in a thousand.
     pub success_permille: u32,
-    /// Since it was first seen.
+    /// Time since it was first seen.
     pub age_ms: u64,
-    /// Always true: documents name no zones.
+    /// Always true: documents contain no zones.
     pub local_zone: bool,
 }
 
@@ -117,7 +117,7 @@ pub struct EndpointState {
 pub struct Latencies {
     /// Index into the router's rules.
     pub rule: u32,
-    /// How many exchanges the quantiles are of.
+    /// Number of exchanges behind the quantiles.
     pub samples: u32,
     /// Median.
     pub p50_us: u32,

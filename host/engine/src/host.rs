@@ -1,4 +1,4 @@
-//! What imports find in the store of an instance.
+//! The data of an instance's store, which the imports use.
 
 use crate::deadline::Deadline;
 use crate::imports::crypto::Key;
@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tamis_observe::{Family, Series};
 
-/// What all instances of a filter share and none changes.
+/// Constants that all instances of a filter share.
 pub(crate) struct Settings {
     pub(crate) name: String,
     pub(crate) digest: String,
@@ -22,7 +22,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// The bounds it declared for a histogram.
+    /// The bounds declared for a histogram.
     pub(crate) fn buckets(&self, metric: &str) -> Option<&[f64]> {
         self.buckets.get()?.get(metric).map(Vec::as_slice)
     }
@@ -33,7 +33,7 @@ pub(crate) struct Host {
     pub(crate) settings: Arc<Settings>,
     pub(crate) state: Arc<FilterState>,
     pub(crate) limiter: MemoryLimiter,
-    /// Exchange under way; 0 between exchanges.
+    /// The exchange in progress; 0 between exchanges.
     pub(crate) exchange: u64,
     /// `metrics.define` is allowed.
     pub(crate) configuring: bool,
@@ -45,13 +45,13 @@ pub(crate) struct Host {
     pub(crate) series: Vec<Series>,
     /// Names of opened secrets, by handle.
     pub(crate) secrets: Vec<String>,
-    /// Requests sent during the call under way.
+    /// Requests sent during the current call.
     pub(crate) sends: u32,
-    /// How long the call under way waited for answers.
+    /// Time that the current call waited for answers.
     pub(crate) waited: Duration,
-    /// The error line it wrote last during the call under way.
+    /// The last error line that the filter logged during the current call.
     pub(crate) last_words: Option<String>,
-    /// What the call under way may use of the processor.
+    /// Time limit of the current call.
     pub(crate) deadline: Deadline,
 }
 

@@ -61,23 +61,23 @@ fn add(linker: &mut LinkerInstance<'_, Host>, import: &str, mode: Mode) -> wasmt
     }
 }
 
-/// A handle the guest made up.
+/// The error for a handle that the guest invented.
 fn no_handle(what: &str) -> wasmtime::Error {
-    wasmtime::Error::msg(format!("`{what}` was called with a handle that was never given out"))
+    wasmtime::Error::msg(format!("`{what}` was called with an unknown handle"))
 }
 
-/// The index of what was just pushed.
+/// The index of the value just pushed.
 fn handle(len_after: usize) -> u32 {
     u32::try_from(len_after.saturating_sub(1)).unwrap_or(u32::MAX)
 }
 
-/// Cuts to at most `max` octets, on a character boundary.
+/// Cuts to at most `max` bytes, on a character boundary.
 fn cut(text: &str, max: usize) -> &str {
     text.get(..text.floor_char_boundary(max)).unwrap_or(text)
 }
 
-/// A key as it is kept: itself, or its SHA-256 when it is longer than granted. Different keys stay different, and none
-/// costs more than `max`.
+/// The stored form of a key: the key itself, or its SHA-256 when it is longer than granted. Different keys
+/// stay different, and each costs at most `max` bytes.
 fn within(key: String, max: usize) -> String {
     if key.len() <= max {
         return key;

@@ -1,4 +1,4 @@
-//! What a component is, read from its octets alone: no compilation, nothing of it runs.
+//! What a component imports and exports, read from its bytes: nothing is compiled, nothing runs.
 
 use crate::{EngineError, Hook};
 use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload, Validator, WasmFeatures};
@@ -8,12 +8,12 @@ const PACKAGE: &str = "tamis:filter/";
 const TRACK: &str = "0.1.";
 /// Larger components are refused; a Python filter has about 18 MB.
 pub const MAX_COMPONENT_BYTES: usize = 64 * 1024 * 1024;
-/// Nested modules and components a file may hold.
+/// Nested modules and components a file may contain.
 const MAX_NESTED: usize = 256;
 /// Imports and exports of the outer component.
 const MAX_NAMES: usize = 256;
 
-/// What a component exports and imports, as a person auditing it wants to see it.
+/// Exports and imports of a component, for a person who audits it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspection {
     /// Hook interfaces it exports.
@@ -22,9 +22,9 @@ pub struct Inspection {
     pub imports: Vec<String>,
     /// WASI interfaces it imports; the host links them to an empty world.
     pub wasi: Vec<String>,
-    /// What else it exports; the host never calls it.
+    /// Other exports; the host never calls them.
     pub others: Vec<String>,
-    /// Size in octets.
+    /// Size in bytes.
     pub size: usize,
 }
 
@@ -40,33 +40,34 @@ impl Inspection {
     }
 }
 
-/// Interfaces of the contract a component may import without a grant, because they carry types alone.
+/// Interfaces of the contract that a component may import without a grant, because they carry types only.
 pub(crate) const TYPES_ONLY: [&str; 1] = ["types"];
 
-/// Reads and validates a component without running or compiling anything.
+/// Reads and validates a component without compiling or running anything.
 ///
 /// # Errors
-/// When the octets are no valid component, are too large, are precompiled code, do not export
-/// `lifecycle`, or import something this host does not know.
+/// The bytes are not a valid component, are too long, are precompiled code, do not export `lifecycle`, or
+/// import something unknown to this host.
 pub fn inspect(bytes: &[u8]) -> Result<Inspection, EngineError> {
     let invalid = |rule: String| Err(EngineError::Invalid { rule });
     if bytes.len() > MAX_COMPONENT_BYTES {
         return invalid(format!(
-            "{} octets; a component has at most {MAX_COMPONENT_BYTES}",
+            "it has {} bytes; a component may have at most {MAX_COMPONENT_BYTES}",
             bytes.len()
         ));
     }
     if wasmtime::Engine::detect_precompiled(bytes).is_some() {
         return invalid(
-            "precompiled code; publish the component itself, the host compiles it".into(),
+            "it is precompiled code; publish the component itself, the host compiles it".into(),
         );
     }
     if !bytes.starts_with(b"\0asm") {
-        return invalid("these octets are no WebAssembly; expected a component".into());
+        return invalid("it is not WebAssembly; expected a component".into());
     }
     if !Parser::is_component(bytes) {
         return invalid(
-            "a core module; wrap it with `wasm-tools component new` or build a component".into(),
+            "it is a core module; wrap it with `wasm-tools component new` or build a component"
+                .into(),
         );
     }
     let mut found = Inspection {
@@ -105,13 +106,15 @@ fn read(
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(|e| e.to_string())? {
             Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => {
-                return Err("a core module, no component".into());
+                return Err("it is a core module, not a component".into());
             }
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
                 depth += 1;
                 nested += 1;
                 if nested > MAX_NESTED {
-                    return Err(format!("more than {MAX_NESTED} nested modules and components"));
+                    return Err(format!(
+                        "it contains more than {MAX_NESTED} nested modules and components"
+                    ));
                 }
             }
             Payload::End(_) => depth = depth.saturating_sub(1),
@@ -134,7 +137,7 @@ fn read(
             _ => {}
         }
         if names > MAX_NAMES {
-            return Err(format!("more than {MAX_NAMES} imports and exports"));
+            return Err(format!("it has more than {MAX_NAMES} imports and exports"));
         }
     }
     Ok(())
@@ -150,7 +153,7 @@ fn export(name: &str, found: &mut Inspection, lifecycle: &mut bool) -> Result<()
     } else if let Some(hook) = Hook::from_name(interface) {
         found.hooks.push(hook);
     } else if !TYPES_ONLY.contains(&interface) {
-        return Err(format!("it exports `{name}`, which is no hook of this host"));
+        return Err(format!("it exports `{name}`, which is not a hook of this host"));
     }
     Ok(())
 }
@@ -161,9 +164,12 @@ fn import(name: &str, found: &mut Inspection) -> Result<(), String> {
         return Ok(());
     }
     let Some(interface) = ours(name)? else {
-        return Err(format!("it imports `{name}`; a filter imports `tamis:filter` and WASI alone"));
+        return Err(format!(
+            "it imports `{name}`; a filter may import only `tamis:filter` and WASI"
+        ));
     };
-    // A hook's own interface is imported for its types when two worlds share them; it carries no function.
+    // When two worlds share types, a hook's interface is imported for its types only; it carries no
+    // function.
     if TYPES_ONLY.contains(&interface) || Hook::from_name(interface).is_some() {
         return Ok(());
     }
@@ -178,12 +184,12 @@ fn import(name: &str, found: &mut Inspection) -> Result<(), String> {
 pub(crate) fn ours(name: &str) -> Result<Option<&str>, String> {
     let Some(rest) = name.strip_prefix(PACKAGE) else { return Ok(None) };
     let Some((interface, version)) = rest.split_once('@') else {
-        return Err(format!("`{name}` names no version; expected `@{TRACK}0`"));
+        return Err(format!("`{name}` has no version; expected `@{TRACK}0`"));
     };
     if version.starts_with(TRACK) {
         Ok(Some(interface))
     } else {
-        Err(format!("`{name}` is of another track; this host serves {TRACK}x"))
+        Err(format!("`{name}` is of another version track; this host serves {TRACK}x"))
     }
 }
 
@@ -195,7 +201,7 @@ mod tests {
     #[test]
     fn what_is_no_component_is_refused_with_the_reason() {
         for (bytes, part) in [
-            (&b"hello"[..], "no WebAssembly"),
+            (&b"hello"[..], "not WebAssembly"),
             (b"\0asm\x01\0\0\0", "core module"),
             (b"\0asm\x0d\0\x01\0", "does not export"),
         ] {

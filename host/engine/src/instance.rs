@@ -1,4 +1,4 @@
-//! An instance of a filter in one worker: calls in, values out, and nothing survives a failure.
+//! An instance of a filter in one worker: calls go in, values come out, and nothing survives a failure.
 
 use crate::deadline;
 use crate::exports::Exports;
@@ -15,14 +15,14 @@ use tamis_exchange as x;
 use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
-/// Octets a guest may pass out in one call.
+/// Bytes that a guest may pass out in one call.
 const HOSTCALL_BYTES: usize = 16 * 1024 * 1024;
 
 /// A store and the functions in it.
 pub(crate) struct Running {
     pub(crate) store: Store<Host>,
     pub(crate) exports: Exports,
-    /// A suspended call is under way, or was dropped halfway.
+    /// A suspended call is in progress, or was dropped halfway.
     busy: bool,
 }
 
@@ -54,7 +54,7 @@ impl Running {
             })
     }
 
-    /// As [`Self::configured`], on the thread of a caller that has no more time than a call may take.
+    /// As [`Self::configured`], within the time limit of a call, for a caller that cannot wait longer.
     pub(crate) fn configured_within(plan: &Plan, limit_us: u64) -> Result<Self, EngineError> {
         let mut store = Self::store(plan, &plan.state);
         deadline::arm(&mut store, limit_us);
@@ -89,7 +89,7 @@ impl Running {
         running.accept(plan, answer.map(drop))
     }
 
-    /// The same with imports that suspend. None does while it is configured, so nothing here waits.
+    /// The same with imports that may suspend. None of them suspends in `configure`, so nothing here waits.
     pub(crate) fn suspending(plan: &Plan) -> Result<Self, EngineError> {
         let made = pin!(Self::suspending_on_a_fiber(plan));
         match made.poll(&mut Context::from_waker(Waker::noop())) {
@@ -103,7 +103,8 @@ impl Running {
 
     async fn suspending_on_a_fiber(plan: &Plan) -> Result<Self, EngineError> {
         let Some(pre) = plan.suspending.as_ref() else {
-            let (filter, cause) = (plan.settings.name.clone(), "it may not wait".to_owned());
+            let (filter, cause) =
+                (plan.settings.name.clone(), "`configure` may not suspend".to_owned());
             return Err(EngineError::Instantiate { filter, cause });
         };
         let mut store = Self::store(plan, &plan.state);
@@ -133,7 +134,7 @@ impl Running {
         }
     }
 
-    /// Calls something while the filter is being built, under the time limit of `configure`.
+    /// Calls a function while the filter is being built, under the time limit of `configure`.
     pub(crate) fn configure_call<R>(
         &mut self,
         plan: &Plan,
@@ -165,18 +166,19 @@ impl Running {
 
 /// A filter's instance in one worker. Its methods take `&mut self`: an instance serves one call at a time.
 ///
-/// After a [`CallFault`] the next call has another instance, as soon as one is ready: it is made elsewhere.
+/// After a [`CallFault`] the next call uses another instance, as soon as one is ready: a maker thread makes
+/// it.
 pub struct Instance {
     filter: Filter,
     direct: Option<Running>,
     suspending: Option<Running>,
     spans: Vec<abi::Span>,
     tally: Arc<Tally>,
-    /// Most memory that was told.
+    /// Largest memory that was reported.
     memory_told: u64,
-    /// It found none when it lost its own.
+    /// It lost its instance and none was ready.
     lacks: bool,
-    /// When the call that may wait began.
+    /// Start of the call that may suspend.
     began: Instant,
 }
 
@@ -204,7 +206,7 @@ macro_rules! call {
 }
 
 impl Instance {
-    /// One that is made here and now.
+    /// An instance that is made on the calling thread.
     pub(crate) fn new(filter: Filter) -> Result<Self, CallFault> {
         let plan = &filter.0;
         let running = Running::configured(plan, &plan.direct, &plan.state).map_err(|error| {
@@ -216,7 +218,7 @@ impl Instance {
         Ok(instance)
     }
 
-    /// One that takes what is ready when it is called.
+    /// An instance that takes what is ready at its first call.
     pub(crate) fn empty(filter: Filter) -> Self {
         let tally = filter.0.state.tally();
         let (direct, suspending, spans) = (None, None, Vec::new());
@@ -237,8 +239,8 @@ impl Instance {
         &self.filter
     }
 
-    /// Whether its last call would have waited for a request it sends, had there been anything to send it: of a
-    /// [`Filter::shadow`] whose grant has `duringRequests`.
+    /// Whether its last call would have sent a request and waited for it: only for a [`Filter::shadow`]
+    /// whose grant has `duringRequests`.
     pub fn would_wait(&self) -> bool {
         let granted = self.filter.0.settings.grant.imports.http_client.as_ref();
         self.filter.0.state.is_shadow()
@@ -246,7 +248,7 @@ impl Instance {
             && self.direct.as_ref().is_some_and(|running| running.store.data().sends > 0)
     }
 
-    /// Asks about a request head.
+    /// Calls `on-request` with a request head.
     ///
     /// # Errors
     /// Any fault; apply the attachment's failure mode.
@@ -257,7 +259,7 @@ impl Instance {
         self.right(Hook::Request, decision.checked(self.body_bytes()))
     }
 
-    /// Asks about a response head.
+    /// Calls `on-response` with a response head.
     ///
     /// # Errors
     /// Any fault; apply the attachment's failure mode.
@@ -268,7 +270,7 @@ impl Instance {
         self.right(Hook::Response, decision.checked(self.body_bytes()))
     }
 
-    /// Asks about request body octets: a chunk, or all of them when buffered.
+    /// Calls `on-request-body` with a chunk, or with the whole body when it is buffered.
     ///
     /// # Errors
     /// Any fault; apply the attachment's failure mode.
@@ -283,7 +285,7 @@ impl Instance {
         self.right(Hook::RequestBody, decision.checked(octets.len(), self.body_bytes()))
     }
 
-    /// Asks about response body octets.
+    /// Calls `on-response-body` with a chunk, or with the whole body when it is buffered.
     ///
     /// # Errors
     /// Any fault; apply the attachment's failure mode.
@@ -298,10 +300,10 @@ impl Instance {
         self.right(Hook::ResponseBody, decision.checked(octets.len(), self.body_bytes()))
     }
 
-    /// Asks where a request goes. Indices in the answer are within `backends` and `rules`.
+    /// Calls `on-route`: the route of a request. Indices in the answer are within `backends` and `rules`.
     ///
     /// # Errors
-    /// Any fault, an index out of range included.
+    /// Any fault, including an index out of range.
     pub fn on_route(&mut self, view: &x::View) -> Result<x::Choice, CallFault> {
         let (choice,) = self
             .viewed(view, |this, seen| call!(this, Hook::Router, view.exchange, on_route(seen)))?;
@@ -320,7 +322,7 @@ impl Instance {
         Ok(choice)
     }
 
-    /// Asks whether an attempt that failed is tried again.
+    /// Calls `on-failure`: whether a failed attempt is retried.
     ///
     /// # Errors
     /// Any fault; treat it as `give-up`.
@@ -336,10 +338,10 @@ impl Instance {
         self.right(Hook::Retry, decision.checked())
     }
 
-    /// Asks for the circuit of an upstream, or of one endpoint of it.
+    /// Calls `evaluate`: the circuit of an upstream, or of one of its endpoints.
     ///
     /// # Errors
-    /// Any fault; keep the circuit as it is.
+    /// Any fault; keep the circuit unchanged.
     pub fn evaluate(
         &mut self,
         upstream: u32,
@@ -352,10 +354,10 @@ impl Instance {
             .map(|(circuit,)| circuit.into())
     }
 
-    /// Asks for a weight for each endpoint, in order.
+    /// Calls `weigh`: a weight for each endpoint, in order.
     ///
     /// # Errors
-    /// Any fault, a wrong count included; keep the weights as they are.
+    /// Any fault, including a wrong count; keep the weights unchanged.
     pub fn weigh(
         &mut self,
         upstream: u32,
@@ -370,7 +372,7 @@ impl Instance {
         Err(self.filter.broke(Hook::Balancer, rule))
     }
 
-    /// Asks after how many microseconds a second attempt starts.
+    /// Calls `plan` of `hedge`: the microseconds after which a second attempt starts.
     ///
     /// # Errors
     /// Any fault; do not hedge.
@@ -379,10 +381,10 @@ impl Instance {
         call!(self, Hook::Hedge, 0, plan(latencies)).map(|(delay,)| delay)
     }
 
-    /// Tells interned names before a batch uses them.
+    /// Calls `on-names` with interned names, before a batch uses them.
     ///
     /// # Errors
-    /// Any fault. A fresh instance has forgotten all names: tell them again after any fault.
+    /// Any fault. A fresh instance knows no names: pass them again after any fault.
     pub fn on_names(
         &mut self,
         kind: x::NameKind,
@@ -393,7 +395,7 @@ impl Instance {
         call!(self, Hook::Telemetry, 0, on_names(kind.into(), first, &names))
     }
 
-    /// Tells finished exchanges.
+    /// Calls `on-exchanges` with finished exchanges.
     ///
     /// # Errors
     /// Any fault; the batch is lost.
@@ -402,7 +404,7 @@ impl Instance {
         call!(self, Hook::Telemetry, 0, on_exchanges(&batch))
     }
 
-    /// Asks about a connection.
+    /// Calls `on-connection`.
     ///
     /// # Errors
     /// Any fault; apply the attachment's failure mode.
@@ -413,10 +415,11 @@ impl Instance {
         self.right(Hook::Connection, decision.checked())
     }
 
-    /// Background work. Gives the milliseconds to the next call, at least 100, or none to stop.
+    /// Calls `on-tick`: background work. Returns the milliseconds to the next call, at least 100, or `None`
+    /// to stop.
     ///
-    /// Runs in an instance of its own when it may send requests, so that it never holds up hooks' state; what it
-    /// learns reaches the hooks through `kv`. Dropping the future drops that instance.
+    /// A filter that may send requests runs this in an instance of its own, so that it never blocks the
+    /// hooks; what it learns reaches them through `kv`. Dropping the future drops that instance.
     ///
     /// # Errors
     /// Any fault; call again later.
@@ -437,9 +440,10 @@ impl Instance {
         Ok(delay.map(|ms| ms.max(100)))
     }
 
-    /// [`Instance::on_request`] for a filter that may call out ([`Filter::suspends_requests`]).
+    /// [`Instance::on_request`] for a filter that may send requests ([`Filter::suspends_requests`]).
     ///
-    /// A worker needs an instance for each exchange that waits here. Dropping the future drops the instance behind it.
+    /// A worker needs an instance for each exchange that waits here. Dropping the future drops the instance
+    /// behind it.
     ///
     /// # Errors
     /// Any fault; apply the attachment's failure mode.
@@ -469,17 +473,17 @@ impl Instance {
     /// Takes the instance that is ready, so that the next call need not.
     ///
     /// # Errors
-    /// When none is ready yet.
+    /// None is ready yet.
     pub fn warm(&mut self) -> Result<(), CallFault> {
         self.ready()
     }
 
-    /// What a filter of this grant may judge, replace by or answer with.
+    /// The longest body that the grant lets the filter buffer, replace another by, or answer with.
     fn body_bytes(&self) -> u64 {
         self.filter.0.settings.grant.limits.body_bytes
     }
 
-    /// An answer that broke the contract is a fault like any other; the instance lives, nothing in it is broken.
+    /// Counts an answer that breaks the contract as a fault; the instance stays, its state is sound.
     fn right<T>(&self, hook: Hook, answer: Result<T, String>) -> Result<T, CallFault> {
         answer.map_err(|rule| self.filter.broke(hook, rule))
     }
@@ -504,7 +508,8 @@ impl Instance {
         exchange: u64,
         call: impl FnOnce(&Exports, &mut Store<Host>) -> wasmtime::Result<Option<R>>,
     ) -> Result<R, CallFault> {
-        // No instance is spent on a call that is not made, and no probe on one for which there is no instance.
+        // Checked first: a call that is not made uses no instance, and a probe is made only if there is an
+        // instance.
         if self.filter.0.state.breaker.refuses() {
             return Err(CallFault::BreakerOpen);
         }
@@ -527,7 +532,8 @@ impl Instance {
         }
         let plan = &self.filter.0;
         let running = match maker::take(plan, &mut self.lacks) {
-            // One for each exchange is what was asked for: made within the time that a call may take here anyway.
+            // Isolation by request asks for an instance per exchange: it is made here, within the time
+            // limit of a call.
             Err(CallFault::Remaking) if plan.isolation == Isolation::Request => {
                 let limit_us = plan.settings.grant.limits.time_us;
                 let made = Running::configured_within(plan, limit_us).map_err(|error| {
@@ -545,7 +551,7 @@ impl Instance {
         Ok(())
     }
 
-    /// Counts a call's end; after an error the store is gone.
+    /// Counts the end of a call; after an error the store is discarded.
     fn settle<R>(
         &mut self,
         hook: Hook,
@@ -584,7 +590,7 @@ impl Instance {
         }
     }
 
-    /// With request isolation, another exchange gets another instance.
+    /// With isolation by request, another exchange gets another instance.
     fn fresh_for(&mut self, exchange: u64) {
         if self.filter.0.isolation == Isolation::Request {
             let other = |r: &Running| r.store.data().exchange != exchange;

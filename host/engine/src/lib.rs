@@ -1,9 +1,10 @@
-//! A filter as a function: compile, limits, plan, instance, hooks, imports. Alone names wasmtime; opens no socket.
+//! A filter as a function: compile, limits, plan, instance, hooks, imports. The only crate that uses
+//! wasmtime; opens no socket.
 //!
-//! Octets become [`Compiled`] code (inspected, compiled, cached under a MAC), code with a configuration and a
-//! [`Grant`] becomes a [`Filter`] (validated, configured, self-tested), and each worker calls an [`Instance`] of it.
-//! A call that fails gives a [`CallFault`], never a panic; its instance is dropped and the next call has a fresh one.
-//! What outlives instances is in [`FilterState`].
+//! A component becomes [`Compiled`] code (inspected, compiled, cached under a MAC), code with a
+//! configuration and a [`Grant`] becomes a [`Filter`] (validated, configured, self-tested), and each worker
+//! calls an [`Instance`] of it. A call that fails returns a [`CallFault`] and never panics; its instance is
+//! dropped and the next call has a fresh one. [`FilterState`] holds what outlives instances.
 
 mod abi;
 mod authority;

@@ -1,4 +1,4 @@
-//! What bounds a filter: its memory, and how often it may do a thing.
+//! The limits of a filter: its memory, and the rates of what it may do.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -54,7 +54,7 @@ impl wasmtime::ResourceLimiter for MemoryLimiter {
     }
 }
 
-/// Counts events in spans of a second or a minute; those over the rate are dropped and counted.
+/// Counts events in spans of a second or a minute; events above the rate are dropped and counted.
 #[derive(Debug, Default)]
 pub(crate) struct RateLimiter {
     span: Mutex<Option<(Instant, u32)>>,
@@ -62,7 +62,7 @@ pub(crate) struct RateLimiter {
 }
 
 impl RateLimiter {
-    /// Whether `count` more fit into the current span of length `every`.
+    /// Whether `count` more events fit into the current span of length `every`.
     pub(crate) fn take(&self, count: u32, rate: u32, every: Duration) -> bool {
         let now = Instant::now();
         let mut span = self.span.lock().unwrap_or_else(PoisonError::into_inner);
@@ -84,7 +84,7 @@ impl RateLimiter {
         true
     }
 
-    /// Counts one that was dropped for another reason than its rate.
+    /// Counts one event that was dropped for another reason than its rate.
     pub(crate) fn drop_one(&self) {
         self.dropped.fetch_add(1, Ordering::Relaxed);
     }

@@ -1,11 +1,12 @@
-//! Where instances are made: on a thread of their own, never on the one that needs them.
+//! Makes instances on a thread of their own, never on the one that needs them.
 //!
-//! `configure` may take as long as its limit says, seconds perhaps, and a worker has other requests to serve. So a
-//! filter keeps an instance ready beside those in use. Whoever lost one takes it, and the next is made meanwhile; as long
-//! as none is ready, calls fail at once ([`CallFault::Remaking`]) and the attachment's failure mode says what then.
+//! `configure` may last as long as its limit allows, perhaps seconds, and a worker has other requests to
+//! serve. So a filter keeps one spare instance ready. A worker that lost its instance takes the spare, and
+//! the next one is made meanwhile; while none is ready, calls fail at once ([`CallFault::Remaking`]) and
+//! the attachment's failure mode applies.
 //!
-//! A filter whose instances are dear, or cannot be made, has to wait longer for each: making them takes at most a tenth
-//! of a processor.
+//! Instances that are expensive, or cannot be made, are made with longer pauses in between: making them
+//! uses at most a tenth of a processor.
 
 use crate::CallFault;
 use crate::deadline;
@@ -15,23 +16,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-/// Instances kept ready of a filter whose instances live long, and of one that needs one for each exchange.
+/// Spare instances of a filter, whether its instances live long or for one exchange.
 const SPARE: usize = 1;
 const SPARE_PER_REQUEST: usize = 4;
-/// Instances that wait for answers, kept ready when nobody took those that were made.
+/// Spare instances of those that may suspend, kept while nobody takes them.
 const SPARE_WAITING: usize = 4;
-/// What an instance may cost without a pause before the next.
+/// Cost of an instance up to which the next follows without a pause.
 const CHEAP: Duration = Duration::from_millis(10);
-/// How many times its cost a dear one is waited for: nine of ten parts of the time nothing is made.
+/// Pause after an expensive instance, as a multiple of its cost: in nine tenths of the time nothing is
+/// made.
 const PAUSE_FACTOR: u32 = 9;
-/// After the first that could not be made, doubled with each …
+/// Pause after the first instance that could not be made, doubled with each …
 const RETRY: Duration = Duration::from_millis(100);
 /// … up to this.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
-/// A thread that pauses looks this often whether the filter is still wanted.
+/// How often a pausing thread checks whether the filter is still in use.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Instances of a filter that are ready, and who waits for some.
+/// Instances of a filter that are ready, and the demand for more.
 #[derive(Default)]
 pub(crate) struct Ready(Mutex<Inner>);
 
@@ -39,10 +41,10 @@ pub(crate) struct Ready(Mutex<Inner>);
 struct Inner {
     direct: Vec<Running>,
     suspending: Vec<Running>,
-    /// How many lost theirs and found none.
+    /// Number of workers that lost their instance and found no spare.
     lacking: usize,
     waiting: Vec<Waker>,
-    /// A thread is at it.
+    /// A thread is making instances.
     making: bool,
     not_before: Option<Instant>,
     failures: u32,
@@ -60,12 +62,12 @@ impl Ready {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts one there that was made elsewhere.
+    /// Adds an instance that was made elsewhere.
     pub(crate) fn put(&self, running: Running) {
         self.lock().direct.push(running);
     }
 
-    /// Who lacked one does so no more, or is gone.
+    /// A worker that lacked an instance has one, or is gone.
     pub(crate) fn settled(&self) {
         let mut inner = self.lock();
         inner.lacking = inner.lacking.saturating_sub(1);
@@ -103,12 +105,12 @@ impl Inner {
         if !made && !plan.state.is_shadow() {
             tracing::warn!(target: "tamis::filter", filter = plan.settings.name,
                 pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
-                "no instance of a filter could be made; it is tried again after a pause");
+                "no instance of a filter could be made; the next attempt follows after a pause");
         }
     }
 }
 
-/// Takes an instance for a worker, if one is ready; else has one made. `lacks` says whether the caller waits already.
+/// Takes a spare instance for a worker, or orders one. `lacks` is whether the caller waits already.
 pub(crate) fn take(plan: &Arc<Plan>, lacks: &mut bool) -> Result<Running, CallFault> {
     let mut inner = plan.ready.lock();
     let taken = inner.direct.pop();
@@ -123,15 +125,15 @@ pub(crate) fn take(plan: &Arc<Plan>, lacks: &mut bool) -> Result<Running, CallFa
     taken.ok_or(CallFault::Remaking)
 }
 
-/// Has the spare made while nobody waits for it.
+/// Orders a spare while nobody waits for it.
 pub(crate) fn refill(plan: &Arc<Plan>) {
     order(plan, plan.ready.lock());
 }
 
-/// Waits for an instance that may wait itself.
+/// Waits for an instance that may suspend.
 ///
 /// # Errors
-/// When none may be made for now: the last ones were too dear, or could not be made.
+/// None may be made now: the last ones were too expensive, or could not be made.
 pub(crate) async fn waiting(plan: &Arc<Plan>) -> Result<Running, CallFault> {
     std::future::poll_fn(|context| {
         let mut inner = plan.ready.lock();
@@ -150,7 +152,7 @@ pub(crate) async fn waiting(plan: &Arc<Plan>) -> Result<Running, CallFault> {
     .await
 }
 
-/// Starts a thread that makes what is wanted, unless one is at it.
+/// Starts a thread that makes instances, unless one runs already.
 fn order(plan: &Arc<Plan>, mut inner: MutexGuard<'_, Inner>) {
     if inner.making || matches!(inner.next(plan, Instant::now()), Next::Nothing) {
         return;
@@ -160,7 +162,7 @@ fn order(plan: &Arc<Plan>, mut inner: MutexGuard<'_, Inner>) {
     let weak = Arc::downgrade(plan);
     let thread = std::thread::Builder::new().name("tamis-maker".to_owned());
     if let Err(error) = thread.spawn(move || make(&weak)) {
-        tracing::warn!(target: "tamis::engine", %error, "no thread to make an instance on");
+        tracing::warn!(target: "tamis::engine", %error, "the thread that makes instances cannot start");
         let mut inner = plan.ready.lock();
         inner.making = false;
         inner.pause(plan, false, Duration::ZERO);
@@ -172,7 +174,7 @@ fn wake(inner: &mut Inner) {
     inner.waiting.drain(..).for_each(Waker::wake);
 }
 
-/// Makes instances until enough are ready, or nobody has the filter any more.
+/// Makes instances until there are enough, or the filter is no longer in use.
 fn make(weak: &Weak<Plan>) {
     loop {
         let Some(plan) = weak.upgrade() else { return };
@@ -212,7 +214,8 @@ fn make(weak: &Weak<Plan>) {
             }
         }
         if suspends || inner.not_before.is_some() {
-            // All of them: who finds none waits again, or learns that there will be none for a while.
+            // Wake all: a waiter that finds no instance waits again, or learns that there will be none for
+            // a while.
             wake(&mut inner);
         }
     }

@@ -1,4 +1,4 @@
-//! The two places where the engine vouches for something the compiler cannot check.
+//! The two places where the engine guarantees something that the compiler cannot check.
 #![expect(
     unsafe_code,
     reason = "loading our own compiled code; skipping a type check already made"
@@ -9,18 +9,19 @@ use std::marker::PhantomData;
 use wasmtime::component::{Component, ComponentNamedList, Func, Lift, Lower, TypedFunc};
 use wasmtime::{AsContext, AsContextMut};
 
-/// Loads code this host compiled itself. `sealed` proves that: only the cache makes one, after it checked the MAC.
+/// Loads code that this host compiled itself. `sealed` is the proof: only the cache makes one, after it has
+/// checked the MAC.
 pub(crate) fn load(engine: &wasmtime::Engine, sealed: &Sealed) -> Option<Component> {
-    // SAFETY: `Sealed` is made only for octets whose HMAC, under a key only this user can read, covers
+    // SAFETY: `Sealed` is made only for bytes whose HMAC, under a key only this user can read, covers
     // exactly what `Component::serialize` returned here for an engine with the same compatibility hash.
     unsafe { Component::deserialize(engine, sealed.octets()) }.ok()
 }
 
 /// The type of an exported function; its parameters may borrow.
 pub(crate) trait Signature {
-    /// Flat or borrowed values.
+    /// Parameters, flat or borrowed.
     type Params<'a>: ComponentNamedList + Lower;
-    /// Owned values.
+    /// Result, owned.
     type Return: ComponentNamedList + Lift + Send + Sync + 'static;
 }
 

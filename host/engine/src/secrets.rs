@@ -1,9 +1,10 @@
-//! Secrets that filters may use by name. They can be replaced while filters run: a renewed one counts from the next use.
+//! Secrets that filters may use by name. They can be replaced while filters run: the new value applies from
+//! the next use.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// What there is, by name. Clones share it; nothing prints a value.
+/// All secrets, by name. Clones share them; no value is ever printed.
 #[derive(Clone, Default)]
 pub struct Secrets(Arc<RwLock<HashMap<String, Arc<[u8]>>>>);
 
@@ -14,14 +15,14 @@ impl std::fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// These.
+    /// With these values.
     pub fn new(values: HashMap<String, Vec<u8>>) -> Self {
         let secrets = Self::default();
         secrets.replace(values);
         secrets
     }
 
-    /// Has these instead, for everybody who shares them. Says whether anything changed.
+    /// Replaces all values, for every clone. Returns whether anything changed.
     pub fn replace(&self, values: HashMap<String, Vec<u8>>) -> bool {
         let mut there = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let same = there.len() == values.len()
@@ -34,7 +35,7 @@ impl Secrets {
         !same
     }
 
-    /// The one of that name.
+    /// The secret of that name.
     pub(crate) fn find(&self, name: &str) -> Option<Arc<[u8]>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }

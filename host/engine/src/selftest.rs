@@ -1,4 +1,4 @@
-//! One made-up call of each hook before a filter may serve, against state that is thrown away.
+//! Calls each hook once with a sample request before a filter may serve, against throw-away state.
 
 use crate::exports::Exports;
 use crate::filter::Plan;
@@ -11,7 +11,7 @@ use wasmtime::Store;
 /// Calls every exported hook of an instance once; its state is thrown away.
 ///
 /// # Errors
-/// When one of them fails; what it answers does not matter.
+/// A hook fails; its answer does not matter.
 pub(crate) fn run(plan: &Plan, running: &mut Running) -> Result<(), EngineError> {
     let (request, response) = views(plan);
     let (mut request_spans, mut response_spans) = (Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! What outlives instances and generations of one attachment.
+//! The state of one attachment that outlives its instances and generations.
 
 use crate::breaker::Breaker;
 use crate::imports::{counters::Counters, kv::Store, quota::Buckets};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tamis_observe::Metrics;
 
-/// Where finished spans and access records of filters go.
+/// Receives finished spans and access records of filters.
 pub trait Exporter: Send + Sync {
     /// One access record: a JSON object without line breaks.
     fn record(&self, filter: &str, json: &str);
@@ -20,7 +20,7 @@ pub trait Exporter: Send + Sync {
 /// A span a telemetry filter finished.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilterSpan {
-    /// Exchange it belongs to.
+    /// The exchange it belongs to.
     pub exchange: u64,
     /// What was done.
     pub name: String,
@@ -32,7 +32,8 @@ pub struct FilterSpan {
     pub attributes: Vec<(String, String)>,
 }
 
-/// Host state of one attachment: keep it as long as the attachment lives, hand it to every new generation's filter.
+/// Host state of one attachment: keep it as long as the attachment lives, pass it to the filter of every
+/// new generation.
 pub struct FilterState {
     pub(crate) kv: Store,
     pub(crate) counters: Counters,
@@ -47,16 +48,16 @@ pub struct FilterState {
     pub(crate) record_octets: RateLimiter,
     pub(crate) fetches: RateLimiter,
     pub(crate) breaker: Breaker,
-    /// Of a shadow: the state of what it is the shadow of, to look at.
+    /// Set for a shadow: the state of the filter it shadows, read only.
     pub(crate) of: Option<Arc<Self>>,
-    /// Faults by hook, whichever instance had them.
+    /// Faults by hook, of all instances.
     faults: [AtomicU64; Hook::ALL.len()],
     calls: Mutex<Calls>,
     memory_high_bytes: AtomicU64,
     instances: AtomicU64,
 }
 
-/// Forgets what self-tests and shadows export.
+/// An exporter for self-tests and shadows that discards everything.
 struct Nowhere;
 
 impl Exporter for Nowhere {
@@ -64,7 +65,7 @@ impl Exporter for Nowhere {
     fn span(&self, _filter: &str, _span: &FilterSpan) {}
 }
 
-/// What instances counted: those that are there, and those that are gone.
+/// Counts of current instances and of past ones.
 #[derive(Debug, Default)]
 struct Calls {
     live: Vec<Arc<Tally>>,
@@ -86,8 +87,9 @@ impl HookCalls {
     }
 }
 
-/// What one instance counts. It alone writes, so a count is a load and a store, never a locked instruction, and whoever
-/// asks finds every call that has ended. On lines of its own: no other worker writes near it.
+/// Counts of one instance. Only that instance writes, so counting is a load and a store and never a locked
+/// instruction, and a reader finds every call that has ended. Aligned to cache lines of its own, so that no
+/// other worker writes near it.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Tally([TallyCell; Hook::ALL.len()]);
@@ -99,18 +101,19 @@ struct TallyCell {
     time_ns: AtomicU64,
 }
 
-/// One call in this many is timed.
+/// One in this many calls is timed.
 const SAMPLE: u64 = 32;
 
 impl Tally {
-    /// Whether the next call of that hook is one of those that are timed.
+    /// Whether the next call of that hook is timed.
     pub(crate) fn times_next(&self, hook: Hook) -> bool {
         self.0
             .get(hook as usize)
             .is_some_and(|cell| cell.calls.load(Ordering::Relaxed).is_multiple_of(SAMPLE))
     }
 
-    /// A call ended, and took that long if it was timed. Only the owner of the tally may.
+    /// Counts a call that ended, and its duration if it was timed. Only the owner of the tally may call
+    /// this.
     pub(crate) fn count(&self, hook: Hook, took: Option<Duration>) {
         let Some(cell) = self.0.get(hook as usize) else { return };
         let add = |number: &AtomicU64, more: u64| {
@@ -136,7 +139,7 @@ impl Tally {
 /// Numbers of one hook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HookNumbers {
-    /// Which.
+    /// The hook.
     pub hook: Hook,
     /// Calls made.
     pub calls: u64,
@@ -146,23 +149,23 @@ pub struct HookNumbers {
     pub mean_ns: u64,
 }
 
-/// What is known about an attachment's filter.
+/// Statistics of an attachment's filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Statistics {
     /// Hooks called at least once.
     pub hooks: Vec<HookNumbers>,
-    /// Most memory an instance had.
+    /// Largest memory of an instance.
     pub memory_high_bytes: u64,
     /// Instances made since the start.
     pub instances: u64,
     /// Whether the filter's own breaker lets calls pass.
     pub breaker: crate::BreakerStatus,
-    /// Log lines, spans and records that were over their rate.
+    /// Log lines, spans and records dropped because they exceeded their rate.
     pub dropped: u64,
 }
 
 impl FilterState {
-    /// Empty state; metrics the filter defines go into `metrics`.
+    /// Empty state; metrics that the filter defines go into `metrics`.
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self {
             kv: Store::default(),
@@ -186,40 +189,40 @@ impl FilterState {
         }
     }
 
-    /// Sends spans and records there instead of to the log.
+    /// Sends spans and records to `exporter` instead of the log.
     #[must_use]
     pub fn with_exporter(mut self, exporter: Arc<dyn Exporter>) -> Self {
         self.exporter = Some(exporter);
         self
     }
 
-    /// The secrets there are; the grant says which of them the filter may open.
+    /// Sets the available secrets; the grant states which of them the filter may open.
     #[must_use]
     pub fn with_secrets(mut self, secrets: Secrets) -> Self {
         self.secrets = secrets;
         self
     }
 
-    /// Empty state with the same secrets, for a self-test: nothing it does is seen.
+    /// Empty state with the same secrets, for a self-test: its effects are discarded.
     pub(crate) fn scratch(&self) -> Self {
         Self::new(Arc::new(Metrics::new()))
             .with_secrets(self.secrets.clone())
             .with_exporter(Arc::new(Nowhere))
     }
 
-    /// State for a candidate in the shadow of the filter with this one: the same secrets, the values of `kv` as that
-    /// filter has them until the candidate writes its own, counters and quotas of its own that begin empty. What it
+    /// State for a candidate in the shadow of the filter with this state: the same secrets, the `kv` values
+    /// of that filter until the candidate writes its own, and empty counters and quotas of its own. What it
     /// measures, exports and logs reaches nobody.
     pub(crate) fn shadow(self: &Arc<Self>) -> Self {
         Self { of: Some(Arc::clone(self)), ..self.scratch() }
     }
 
-    /// Whether nobody is to hear of what the filter does.
+    /// Whether the effects of the filter are hidden.
     pub(crate) fn is_shadow(&self) -> bool {
         self.of.is_some()
     }
 
-    /// A snapshot of the numbers: every call that has ended is in it.
+    /// A snapshot of the numbers; it includes every call that has ended.
     pub fn statistics(&self) -> Statistics {
         let calls = self.calls();
         let sums = (0..Hook::ALL.len()).map(|hook| {
@@ -249,14 +252,14 @@ impl FilterState {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where a new instance counts.
+    /// The counts of a new instance.
     pub(crate) fn tally(&self) -> Arc<Tally> {
         let tally = Arc::new(Tally::default());
         self.calls().live.push(Arc::clone(&tally));
         tally
     }
 
-    /// The instance is gone, what it counted stays.
+    /// The instance is gone; its counts are kept.
     pub(crate) fn close(&self, tally: &Arc<Tally>) {
         let mut calls = self.calls();
         let Some(at) = calls.live.iter().position(|one| Arc::ptr_eq(one, tally)) else { return };

@@ -1,10 +1,10 @@
-//! What a call's error was, in words an author can use.
+//! Describes the error of a call in terms that a filter's author can use.
 
 use crate::error::short;
 use crate::{CallFault, Host};
 use wasmtime::{Trap, WasmBacktrace};
 
-/// Which fault an error of a call is.
+/// The kind of fault behind an error of a call.
 pub(crate) fn classify(error: &wasmtime::Error, host: &Host, limit_us: u64) -> CallFault {
     let memory = CallFault::Memory { limit_bytes: host.limiter.limit_bytes };
     match error.downcast_ref::<Trap>() {
@@ -17,19 +17,20 @@ pub(crate) fn classify(error: &wasmtime::Error, host: &Host, limit_us: u64) -> C
     }
 }
 
-/// What a trap was, where, and what the filter wrote last as an error: a panic says there what it is and where.
+/// Which trap it was, where, and the last error line of the filter: a panic logs its message and place
+/// there.
 fn trap_text(trap: &Trap, error: &wasmtime::Error, host: &Host) -> String {
     let mut text = trap.to_string();
     if let Some(function) = error.downcast_ref::<WasmBacktrace>().and_then(function) {
         text.push_str(&format!(" in `{function}`"));
     }
     if let Some(words) = &host.last_words {
-        text.push_str(&format!("; it said: {words}"));
+        text.push_str(&format!("; its last error line: {words}"));
     }
     text
 }
 
-/// The innermost function that is not how the language ends itself.
+/// The innermost function that is not part of the language's own panic handling.
 fn function(backtrace: &WasmBacktrace) -> Option<String> {
     const ENDINGS: [&str; 6] = ["panic", "abort", "unwind", "unreachable", "alloc_error", "expect"];
     let names = || backtrace.frames().iter().filter_map(|frame| frame.func_name());
@@ -38,7 +39,7 @@ fn function(backtrace: &WasmBacktrace) -> Option<String> {
     Some(short(&readable(short(name, 512)), 160).escape_debug().to_string())
 }
 
-/// `path::to::function` of a Rust symbol (the older mangling); any other name as it is.
+/// `path::to::function` of a Rust symbol (the older mangling); any other name unchanged.
 fn readable(symbol: &str) -> String {
     let inner = symbol.strip_prefix("_ZN").and_then(|rest| rest.strip_suffix('E'));
     let Some(mut rest) = inner else { return symbol.to_owned() };

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use wasmtime::StoreContextMut;
 use wasmtime::component::LinkerInstance;
 
-/// Octets one `random.octets` call gives at most.
+/// Bytes that one `random.octets` call returns at most.
 const MAX_RANDOM: u32 = 64 * 1024;
-/// Octets of an error line that are kept for the fault that may follow.
+/// Bytes of an error line that are kept for the report of a following fault.
 const MAX_LAST_WORDS: usize = 512;
 
 pub(super) fn log(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()> {
@@ -18,7 +18,7 @@ pub(super) fn log(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()>
         "write",
         |mut store: StoreContextMut<'_, Host>, (level, message): (LogLevel, String)| {
             if matches!(level, LogLevel::Error) {
-                // What it says before it fails is what its author wants to read.
+                // The last log line before a failure is what the filter's author needs.
                 let words = cut(&message, MAX_LAST_WORDS).escape_debug().to_string();
                 store.data_mut().last_words = Some(words);
             }
@@ -84,7 +84,9 @@ pub(super) fn number() -> wasmtime::Result<u64> {
 
 pub(super) fn octets(count: u32) -> wasmtime::Result<Vec<u8>> {
     if count > MAX_RANDOM {
-        return Err(wasmtime::Error::msg(format!("at most {MAX_RANDOM} random octets at once")));
+        return Err(wasmtime::Error::msg(format!(
+            "one call returns at most {MAX_RANDOM} random bytes"
+        )));
     }
     let mut bytes = vec![0; count as usize];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| wasmtime::Error::msg("no randomness"))?;

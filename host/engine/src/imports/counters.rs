@@ -36,7 +36,8 @@ fn grant(host: &Host) -> CountersGrant {
 /// Name, key and window.
 type Id = (String, String, u32);
 
-/// What a counter is kept under: a long name or key by its hash, for a client may choose how long a key is.
+/// The stored id of a counter: a long name or key by its hash, because a client may choose the length of a
+/// key.
 fn id(name: String, key: String, window_ms: u32, grant: &CountersGrant) -> Id {
     (within(name, grant.key_bytes), within(key, grant.key_bytes), window_ms)
 }
@@ -51,7 +52,7 @@ struct Sums {
     octets: usize,
 }
 
-/// What a counter takes beside its name and key.
+/// Memory of a counter, without its name and key.
 const COUNTER_BYTES: usize = 64;
 
 fn size((name, key, _): &Id) -> usize {
@@ -72,7 +73,7 @@ impl Sum {
 }
 
 impl Counters {
-    /// The sum of the window after adding. With no room for another counter nothing is kept.
+    /// The sum of the window after adding. Without room for another counter nothing is stored.
     fn add(&self, id: Id, delta: i64, grant: &CountersGrant, now: Instant) -> i64 {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sum) = inner.sums.get_mut(&id) {

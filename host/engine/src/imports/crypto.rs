@@ -1,4 +1,4 @@
-//! `crypto`: native verification over key handles, hashes.
+//! `crypto`: native signature verification with key handles, and hashes.
 
 use super::{handle, no_handle};
 use crate::Host;
@@ -12,7 +12,7 @@ use wasmtime::component::LinkerInstance;
 
 /// Keys an instance may hold.
 const MAX_KEYS: usize = 256;
-/// Octets of a key as text: an RSA key of 16,384 bits has about 3 KB, certificates beside it some more.
+/// Bytes of a key as text: an RSA key of 16,384 bits has about 3 KB, certificates in it add more.
 const MAX_JWK_BYTES: usize = 16 * 1024;
 
 /// Verifies one kind of signature.
@@ -65,7 +65,9 @@ fn keep(keys: &mut Vec<Option<Key>>, key: Key) -> Result<u32, String> {
         return Ok(handle(free + 1));
     }
     if keys.len() >= MAX_KEYS {
-        return Err(format!("at most {MAX_KEYS} keys; drop those not needed"));
+        return Err(format!(
+            "an instance may hold at most {MAX_KEYS} keys; drop keys that are no longer needed"
+        ));
     }
     keys.push(Some(key));
     Ok(handle(keys.len()))
@@ -91,11 +93,12 @@ impl Key {
     /// Reads a JSON Web Key.
     fn from_jwk(text: &str) -> Result<Self, String> {
         if text.len() > MAX_JWK_BYTES {
-            return Err(format!("a JSON Web Key has at most {MAX_JWK_BYTES} octets"));
+            return Err(format!("a JSON Web Key may have at most {MAX_JWK_BYTES} bytes"));
         }
-        let jwk: Jwk = serde_json::from_str(text).map_err(|e| format!("no JSON Web Key: {e}"))?;
+        let jwk: Jwk =
+            serde_json::from_str(text).map_err(|e| format!("not a JSON Web Key: {e}"))?;
         if jwk.d.is_some() {
-            return Err("a private key; only its public half belongs here".to_owned());
+            return Err("this is a private key; provide the public key only".to_owned());
         }
         if jwk.r#use.as_deref().is_some_and(|u| u != "sig") {
             return Err("`use` is not `sig`".to_owned());
@@ -106,7 +109,7 @@ impl Key {
         let only = match jwk.alg.as_deref() {
             None => None,
             Some(name) => {
-                Some(algorithm(name).ok_or_else(|| format!("`alg` `{name}` is not known"))?)
+                Some(algorithm(name).ok_or_else(|| format!("`alg` `{name}` is unknown"))?)
             }
         };
         let key = match jwk.kty.as_str() {
@@ -115,11 +118,11 @@ impl Key {
             "oct" => {
                 let octets = octets("k", jwk.k.as_deref())?;
                 if octets.len() < 32 {
-                    return Err("`k` is shorter than 32 octets (RFC 7518 §3.2)".to_owned());
+                    return Err("`k` is shorter than 32 bytes (RFC 7518 §3.2)".to_owned());
                 }
                 Self::Shared { octets, only }
             }
-            other => return Err(format!("`kty` `{other}` is not RSA, EC, OKP or oct")),
+            other => return Err(format!("`kty` `{other}` is none of RSA, EC, OKP and oct")),
         };
         if only.is_some_and(|algorithm| !key.allows(algorithm)) {
             return Err("`alg` does not fit `kty` and `crv`".to_owned());
@@ -130,12 +133,12 @@ impl Key {
     fn rsa(jwk: &Jwk, only: Option<Algorithm>) -> Result<Self, String> {
         let (n, e) = (octets("n", jwk.n.as_deref())?, octets("e", jwk.e.as_deref())?);
         if n.first() == Some(&0) || !(256..=1024).contains(&n.len()) {
-            return Err("`n` has 2048 to 8192 bits and no leading zero".to_owned());
+            return Err("`n` must have 2048 to 8192 bits and no leading zero".to_owned());
         }
         let exponent =
             e.iter().fold(0_u64, |sum, &b| sum.saturating_mul(256).saturating_add(b.into()));
         if e.len() > 5 || exponent < 3 || exponent.is_multiple_of(2) {
-            return Err("`e` is an odd number of at least 3 and at most 40 bits".to_owned());
+            return Err("`e` must be an odd number of at least 3, with at most 40 bits".to_owned());
         }
         Ok(Self::Rsa { n, e, only })
     }
@@ -147,14 +150,14 @@ impl Key {
             ("EC", "P-384") => (48, Algorithm::Es384),
             ("EC", "P-521") => (66, Algorithm::Es512),
             ("OKP", "Ed25519") => (32, Algorithm::Eddsa),
-            _ => return Err(format!("`crv` `{crv}` is not P-256, P-384, P-521 or Ed25519")),
+            _ => return Err(format!("`crv` `{crv}` is none of P-256, P-384, P-521 and Ed25519")),
         };
         let x = octets("x", jwk.x.as_deref())?;
         let mut point = Vec::with_capacity(2 * size + 1);
         if jwk.kty == "EC" {
             let y = octets("y", jwk.y.as_deref())?;
             if y.len() != size {
-                return Err(format!("`y` has {size} octets"));
+                return Err(format!("`y` must have {size} bytes"));
             }
             point.push(4);
             point.extend(&x);
@@ -163,7 +166,7 @@ impl Key {
             point.extend(&x);
         }
         if x.len() != size {
-            return Err(format!("`x` has {size} octets"));
+            return Err(format!("`x` must have {size} bytes"));
         }
         let key = Self::Public { octets: point, only };
         key.parses().then_some(key).ok_or_else(|| "the point is not on the curve".to_owned())
@@ -195,7 +198,7 @@ impl Key {
         }
     }
 
-    /// False for a wrong signature and for an algorithm that is not this key's.
+    /// `false` for a wrong signature and for an algorithm that this key does not support.
     fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         if !self.allows(algorithm) {
             return false;
@@ -216,7 +219,7 @@ impl Key {
 
 fn octets(name: &str, value: Option<&str>) -> Result<Vec<u8>, String> {
     let value = value.ok_or_else(|| format!("`{name}` is missing"))?;
-    URL_SAFE_NO_PAD.decode(value).map_err(|_| format!("`{name}` is no base64url without padding"))
+    URL_SAFE_NO_PAD.decode(value).map_err(|_| format!("`{name}` is not base64url without padding"))
 }
 
 fn algorithm(name: &str) -> Option<Algorithm> {

@@ -1,4 +1,5 @@
-//! `http-client`: bounded by the grant here, sent by the embedder. The engine opens no socket.
+//! `http-client`: this module checks requests against the grant, the embedder sends them. The engine opens
+//! no socket.
 
 use super::Mode;
 use crate::abi::{self, HttpFailure};
@@ -12,57 +13,57 @@ use wasmtime::component::LinkerInstance;
 
 /// Requests within one call of a hook.
 const MAX_PER_CALL: u32 = 8;
-/// Octets of a URL.
+/// Bytes of a URL.
 const MAX_URL_BYTES: usize = 8 * 1024;
 
-/// A request the grant allows. Redirects must not be followed: their target was not checked.
+/// A request that the grant allows. Do not follow redirects: their target was not checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
-    /// A token.
+    /// Method, a token.
     pub method: String,
-    /// Absolute, `https:` or (when granted) `http:`.
+    /// Absolute URL, `https:` or (when granted) `http:`.
     pub url: String,
     /// Lower-case names; no framing headers, no `host`.
     pub headers: Vec<(String, Vec<u8>)>,
-    /// Whole.
+    /// Complete.
     pub body: Vec<u8>,
     /// For connection, request and answer together.
     pub timeout: Duration,
-    /// A longer answer is [`FetchFailure::TooLarge`].
+    /// A longer response gives [`FetchFailure::TooLarge`].
     pub max_bytes: usize,
 }
 
-/// An answer.
+/// A response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Incoming {
-    /// Final, no 1xx.
+    /// Final status, not 1xx.
     pub status: u16,
     /// Lower-case names.
     pub headers: Vec<(String, Vec<u8>)>,
-    /// Whole.
+    /// Complete.
     pub body: Vec<u8>,
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FetchFailure {
-    /// No connection, or it broke.
+    /// No connection, or the connection broke.
     #[error("no connection: {0}")]
     Connect(String),
-    /// Not in time.
+    /// The timeout passed.
     #[error("no answer in time")]
     Timeout,
-    /// Longer than allowed.
+    /// The response is longer than allowed.
     #[error("the answer is too large")]
     TooLarge,
 }
 
-/// A fetch under way.
+/// A fetch in progress.
 pub type Fetching = Pin<Box<dyn Future<Output = Result<Incoming, FetchFailure>> + Send>>;
 
 /// Sends requests for filters.
 pub trait HttpFetch: Send + Sync {
-    /// Sends one; obeys its timeout and size. Dropping the future cancels it.
+    /// Sends one; respects its timeout and size. Dropping the future cancels the request.
     fn fetch(&self, request: Outgoing) -> Fetching;
 }
 
@@ -70,8 +71,7 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>, mode: Mode) -> wasmtime
     if mode != Mode::Suspending {
         return linker.func_wrap("send", |mut store: StoreContextMut<'_, Host>, (_,): (abi::Outgoing,)| {
             store.data_mut().sends += 1;
-            let why = "only `tick` may send requests here, and request hooks (`on-request`) when \
-                       `imports.http-client.duringRequests` of the grant says so; no other hook may";
+            let why = "only `tick` may send requests, and request hooks (`on-request`) if the grant sets `imports.http-client.duringRequests: true`; no other hook may";
             Ok((Err::<abi::Incoming, _>(HttpFailure::Denied(why.to_owned())),))
         });
     }
@@ -86,7 +86,8 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>, mode: Mode) -> wasmtime
                     Err(failure) => Err(failure),
                 };
                 store.data_mut().waited += since.elapsed();
-                // Waiting is not computing: the guest gets its time limit again, at most MAX_PER_CALL times.
+                // Waiting is not computing: after each response the guest gets its full time limit again,
+                // at most MAX_PER_CALL times.
                 let limit_us = store.data().settings.grant.limits.time_us;
                 let epochs = store.data_mut().deadline.again(limit_us);
                 store.set_epoch_deadline(epochs);
@@ -120,20 +121,20 @@ fn send(host: &mut Host, request: abi::Outgoing) -> Result<Fetching, HttpFailure
 fn bound(request: abi::Outgoing, grant: &HttpClientGrant) -> Result<Outgoing, HttpFailure> {
     let denied = |why: String| Err(HttpFailure::Denied(why));
     if http::Method::from_bytes(request.method.as_bytes()).is_err() || request.method == "CONNECT" {
-        return denied(format!("`{}` is no method one may send", request.method.escape_debug()));
+        return denied(format!("the method `{}` may not be sent", request.method.escape_debug()));
     }
     if request.url.len() > MAX_URL_BYTES {
-        return denied(format!("a URL has at most {MAX_URL_BYTES} octets"));
+        return denied(format!("a URL may have at most {MAX_URL_BYTES} bytes"));
     }
     if request.body.len() > grant.max_bytes {
         let most = grant.max_bytes;
-        return denied(format!("a body has at most {most} octets (`http-client.maxBytes`)"));
+        return denied(format!("a body may have at most {most} bytes (`http-client.maxBytes`)"));
     }
     if request.headers.len() > MAX_FIELDS {
-        return denied(format!("a request has at most {MAX_FIELDS} headers"));
+        return denied(format!("a request may have at most {MAX_FIELDS} headers"));
     }
     let Some((authority, secure)) = authority(&request.url) else {
-        return denied("a URL is `https://HOST[:PORT]/…` without user info".to_owned());
+        return denied("a URL must be `https://HOST[:PORT]/…` without user info".to_owned());
     };
     if !secure && !grant.clear_text {
         return denied(
@@ -157,7 +158,7 @@ fn bound(request: abi::Outgoing, grant: &HttpClientGrant) -> Result<Outgoing, Ht
         octets = octets.saturating_add(field.name.len()).saturating_add(field.value.len());
         if octets > MAX_HEAD_OCTETS {
             return denied(format!(
-                "the headers of a request have at most {MAX_HEAD_OCTETS} octets"
+                "the headers of a request may have at most {MAX_HEAD_OCTETS} bytes"
             ));
         }
         let known = http::HeaderName::from_lowercase(field.name.as_bytes()).is_ok();
@@ -180,7 +181,8 @@ fn bound(request: abi::Outgoing, grant: &HttpClientGrant) -> Result<Outgoing, Ht
     })
 }
 
-/// Host and port, in lower case, and whether it is `https`. `None` for a URL that two parsers could read in two ways.
+/// Host and port, in lower case, and whether the scheme is `https`. `None` for a URL that two parsers could
+/// read in two ways.
 fn authority(url: &str) -> Option<(String, bool)> {
     if !url.bytes().all(|b| (0x21..=0x7e).contains(&b) && b != b'\\' && b != b'#') {
         return None;

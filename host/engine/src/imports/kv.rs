@@ -38,12 +38,13 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()>
     })
 }
 
-/// What a shadow finds where it has not written: the value of the filter that it is the shadow of.
+/// The value that a shadow reads under a key it has not written: the value of the filter it shadows.
 fn beneath(state: &FilterState, key: &str, now: Instant) -> Option<KvEntry> {
     state.of.as_ref().and_then(|of| of.kv.read(key, now))
 }
 
-/// What a shadow's own value must be for a swap: none where it has not written and expects what is beneath.
+/// The version that a shadow's own value must have for a swap: `None` if the shadow has not written the key
+/// and expects the value beneath.
 fn expected(state: &FilterState, key: &str, expect: u64, now: Instant) -> Result<u64, KvEntry> {
     if state.kv.read(key, now).is_some() {
         return Ok(expect);
@@ -74,7 +75,7 @@ struct Inner {
 struct Stored {
     value: Vec<u8>,
     version: u64,
-    /// `None`: stays.
+    /// `None`: never expires.
     until: Option<Instant>,
 }
 
@@ -97,7 +98,7 @@ impl Store {
         self.lock().entries.get(key).filter(|s| !s.is_over(now)).map(Stored::entry)
     }
 
-    /// Stores a value for `ttl_ms` (0: until removed) and gives its version.
+    /// Stores a value for `ttl_ms` (0: until removed) and returns its version.
     fn write(
         &self,
         key: String,
@@ -148,13 +149,13 @@ impl Inner {
     ) -> Result<u64, String> {
         if key.len() > grant.key_bytes {
             return Err(format!(
-                "a key has at most {} octets (`imports.kv.keyBytes` of the grant)",
+                "a key may have at most {} bytes (`imports.kv.keyBytes` of the grant)",
                 grant.key_bytes
             ));
         }
         if value.len() > grant.value_bytes {
             return Err(format!(
-                "a value has at most {} octets (`imports.kv.valueBytes` of the grant)",
+                "a value may have at most {} bytes (`imports.kv.valueBytes` of the grant)",
                 grant.value_bytes
             ));
         }

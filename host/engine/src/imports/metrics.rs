@@ -1,4 +1,4 @@
-//! `metrics`: defined while configuring, changed by handle.
+//! `metrics`: defined in `configure`, changed through handles.
 
 use super::{handle, no_handle};
 use crate::abi::MetricKind;
@@ -27,7 +27,7 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()>
             let values: Vec<&str> = values.iter().map(String::as_str).collect();
             if host.series.len() >= MAX_HANDLES {
                 return Err(wasmtime::Error::msg(
-                    "too many series handles; keep them instead of asking again",
+                    "too many series handles; keep a handle instead of asking for it again",
                 ));
             }
             host.series.push(family.series(&values));
@@ -56,7 +56,7 @@ fn define(
     (kind, name, help, labels): &(MetricKind, String, String, Vec<String>),
 ) -> Result<u32, String> {
     if !host.configuring {
-        return Err("metrics are defined in `configure`".to_owned());
+        return Err("metrics can only be defined in `configure`".to_owned());
     }
     let default = MetricsGrant::default();
     let grant = host.settings.grant.imports.metrics.as_ref().unwrap_or(&default);

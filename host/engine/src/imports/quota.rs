@@ -11,7 +11,7 @@ use wasmtime::component::LinkerInstance;
 /// A class of the developer's sandbox.
 const ENDLESS: QuotaClass = QuotaClass { per_second: 1e9, burst: u32::MAX };
 
-/// What a caller without a bucket waits.
+/// Wait that a caller is given when there is no room for its bucket.
 const NO_ROOM_MS: u32 = 1_000;
 
 pub(super) fn add(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()> {
@@ -28,7 +28,7 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()>
                     "the grant names no quota class `{class}` in `{field}`"
                 ))
             })?;
-            // A client may choose how long a key is: a long one is kept by its hash.
+            // A client may choose the length of a key: a long key is stored as its hash.
             let key = within(key, grant.key_bytes);
             let (quotas, now) = (&host.state.quotas, Instant::now());
             Ok((quotas.take(&class, &key, tokens, settings, grant, now),))
@@ -47,7 +47,7 @@ struct Classes {
     octets: usize,
 }
 
-/// What a bucket takes beside its key.
+/// Memory of a bucket, without its key.
 const BUCKET_BYTES: usize = 64;
 
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +57,7 @@ struct Bucket {
 }
 
 impl Buckets {
-    /// Takes `tokens`, or says how many milliseconds until they are there.
+    /// Takes `tokens`, or returns the milliseconds until there are enough.
     fn take(
         &self,
         class: &str,

@@ -1,4 +1,4 @@
-//! `secrets`: used by handle, seen only when the grant says `reveal`.
+//! `secrets`: used by handle; the value is visible only if the grant sets `reveal`.
 
 use super::{handle, no_handle};
 use crate::Host;
@@ -42,7 +42,7 @@ fn open(host: &mut Host, name: String) -> Result<u32, String> {
     }
     if host.state.secrets.find(&name).is_none() {
         return Err(format!(
-            "this proxy has no secret `{name}`; give it one with `--secrets` or `--secret`"
+            "this proxy has no secret `{name}`; provide it with `--secrets` or `--secret`"
         ));
     }
     if let Some(at) = host.secrets.iter().position(|n| *n == name) {
@@ -52,9 +52,9 @@ fn open(host: &mut Host, name: String) -> Result<u32, String> {
     Ok(handle(host.secrets.len()))
 }
 
-/// As it is now: it may have been renewed since it was opened.
+/// The current value: it may have been renewed since the secret was opened.
 fn value(host: &Host, secret: u32) -> wasmtime::Result<Arc<[u8]>> {
     let name = host.secrets.get(secret as usize).ok_or_else(|| no_handle("secrets"))?;
-    let gone = || wasmtime::Error::msg("a secret was taken away after it was opened");
+    let gone = || wasmtime::Error::msg("a secret was removed after it was opened");
     host.state.secrets.find(name).ok_or_else(gone)
 }

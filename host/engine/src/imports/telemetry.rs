@@ -11,7 +11,7 @@ use wasmtime::component::LinkerInstance;
 const SECOND: Duration = Duration::from_secs(1);
 /// Fields of a record or attributes of a span.
 const MAX_FIELDS: usize = 128;
-/// Octets of a name or value.
+/// Bytes of a name or value.
 const MAX_TEXT: usize = 8 * 1024;
 
 pub(super) fn spans(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()> {
@@ -46,7 +46,8 @@ pub(super) fn records(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result
     linker.func_wrap("emit", |store: StoreContextMut<'_, Host>, (fields,): (Vec<Attribute>,)| {
         let host = store.data();
         let grant = host.settings.grant.imports.records.clone().unwrap_or_default();
-        // Before anything is made of it: what is over costs no more than it took to pass it in.
+        // Checked before anything is built from it: an item above the limit costs no more than passing it
+        // in.
         if !fits(octets(&fields), &grant, &host.state.records, &host.state.record_octets) {
             return Ok(());
         }
@@ -61,7 +62,7 @@ pub(super) fn records(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result
     })
 }
 
-/// Whether one of so many octets is within what is granted; counts it.
+/// Whether one item of this many bytes is within the grant; counts it.
 fn fits(octets: usize, grant: &RateGrant, number: &RateLimiter, bytes: &RateLimiter) -> bool {
     if octets > grant.max_bytes {
         number.drop_one();
@@ -71,7 +72,7 @@ fn fits(octets: usize, grant: &RateGrant, number: &RateLimiter, bytes: &RateLimi
     number.take(1, grant.per_second, SECOND) && bytes.take(octets, grant.bytes_per_second, SECOND)
 }
 
-/// What is left of fields after names and values are cut. A control character becomes six octets of JSON.
+/// Bytes of the fields after names and values are cut. A control character becomes six bytes of JSON.
 fn octets(fields: &[Attribute]) -> usize {
     let one = |text: &str| {
         let text = cut(text, MAX_TEXT);
@@ -103,7 +104,7 @@ mod tests {
         assert_eq!(octets(&control), MAX_TEXT * 6 + 7, "as it will be written");
         let plain = [field(8 * 1024, "a")];
         let taken = (0..1_000).filter(|_| fits(octets(&plain), &grant, &number, &bytes)).count();
-        // The span of a second may end in between.
+        // A new second may begin in between.
         assert!(taken <= 2 * (grant.bytes_per_second as usize / (8 * 1024)), "{taken}");
         assert!(number.dropped() + bytes.dropped() >= 1, "and those over it are counted");
     }

@@ -1,7 +1,9 @@
-//! WASI 0.2 imports some toolchains emit, linked to an empty world: no environment, files, sockets or output.
+//! WASI 0.2 imports that some toolchains emit, linked to an empty world: no environment, files, sockets or
+//! output.
 //!
-//! Functions are answered by their type (an empty list, no option, zero), so that any 0.2.x starts; a few by
-//! name, because a zero would make a runtime loop or fail. Nothing here reaches outside but time and randomness.
+//! The type of a function determines its result (an empty list, an empty option, zero), so that every 0.2.x
+//! starts; a few functions are answered by name, because a zero would make a runtime loop or fail. Nothing
+//! here reaches the outside except time and randomness.
 
 use super::basic;
 use crate::Host;
@@ -10,7 +12,7 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 use wasmtime::component::{Linker, Resource, ResourceType, Val};
 
-/// What every WASI resource is here.
+/// The representation of every WASI resource.
 struct Inert;
 
 pub(super) fn add(linker: &mut Linker<Host>, compiled: &Compiled) -> wasmtime::Result<()> {
@@ -60,7 +62,7 @@ fn answer(
     Ok(())
 }
 
-/// Answers that the type alone would get wrong.
+/// Results of functions for which the default of the type would be wrong.
 fn named(path: &str, params: &[Val]) -> wasmtime::Result<Option<Val>> {
     let ok = |value| Val::Result(Ok(Some(Box::new(value))));
     Ok(Some(match path {
@@ -85,16 +87,16 @@ fn named(path: &str, params: &[Val]) -> wasmtime::Result<Option<Val>> {
         | "wasi:random/insecure-seed.get-insecure-seed" => {
             Val::Tuple(vec![Val::U64(basic::number()?), Val::U64(basic::number()?)])
         }
-        // Room for output that is thrown away; zero would make a writer wait for ever.
+        // Room for output that is discarded; zero would make a writer wait for ever.
         "wasi:io/streams.[method]output-stream.check-write" => ok(Val::U64(1 << 20)),
-        // The end of input, not an empty read to be repeated.
+        // The end of input, rather than an empty read that would be repeated.
         "wasi:io/streams.[method]input-stream.read"
         | "wasi:io/streams.[method]input-stream.blocking-read"
         | "wasi:io/streams.[method]input-stream.skip"
         | "wasi:io/streams.[method]input-stream.blocking-skip" => {
             Val::Result(Err(Some(Box::new(Val::Variant("closed".to_owned(), None)))))
         }
-        // Nothing ever waits here, so everything is ready.
+        // Nothing ever waits here, so every pollable is ready.
         "wasi:io/poll.[method]pollable.ready" => Val::Bool(true),
         "wasi:io/poll.poll" => {
             let count = match params.first() {
@@ -115,7 +117,7 @@ fn datetime(unix_ms: u64) -> Val {
     ])
 }
 
-/// The emptiest value of a type; of a result the ok side unless `unreachable`.
+/// The emptiest value of a type; the `ok` side of a result unless `unreachable`.
 fn empty(
     ty: &Type,
     store: &mut StoreContextMut<'_, Host>,
@@ -163,7 +165,7 @@ fn empty(
         }
         other => {
             return Err(wasmtime::Error::msg(format!(
-                "WASI functions answering {other:?} are not offered"
+                "WASI functions that return {other:?} are not supported"
             )));
         }
     })

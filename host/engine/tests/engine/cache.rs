@@ -1,4 +1,5 @@
-//! Whom the cache of compiled code believes: this user on this machine, whoever filled the folder.
+//! Which files the cache of compiled code trusts: those of this user on this machine, whoever filled the
+//! folder.
 
 use crate::guests::{behaviour_bytes, engine};
 use std::fs;
@@ -10,7 +11,7 @@ use tempfile::TempDir;
 /// `nobody`.
 const STRANGER: u32 = 65_534;
 
-/// A folder for code and one for the key, nothing in them yet.
+/// A folder for code and one for the key, both empty.
 struct Place {
     _root: TempDir,
     code: PathBuf,
@@ -33,7 +34,7 @@ impl Place {
         entry.path()
     }
 
-    /// The one file of code.
+    /// The only file of code.
     fn file(&self) -> PathBuf {
         let files = fs::read_dir(&self.code).unwrap().map(|entry| entry.unwrap().path());
         files.into_iter().find(|path| path.extension().is_some_and(|e| e == "code")).unwrap()
@@ -63,7 +64,7 @@ fn refusal(place: &Place) -> String {
     place.open().unwrap_err().to_string()
 }
 
-/// Only root can give files away; CI runs as root.
+/// Only root can change the owner of a file; CI runs as root.
 fn is_root() -> bool {
     fs::metadata("/proc/self").unwrap().uid() == 0
 }
@@ -82,7 +83,8 @@ fn the_key_is_private_and_outside_the_folder_of_the_code() {
 #[test]
 fn a_key_that_travelled_with_the_folder_is_not_believed_and_removed() {
     let (place, theirs) = (Place::new(), Place::filled());
-    // Their folder as an archive brings it: their code, under their key, which lies beside it as it did in old versions.
+    // A folder as an archive contains it: foreign code, with its key in the same folder, as older versions
+    // kept it.
     fs::create_dir_all(&place.code).unwrap();
     fs::copy(theirs.file(), place.code.join(theirs.file().file_name().unwrap())).unwrap();
     fs::copy(theirs.key(), place.code.join("cache.key")).unwrap();
@@ -161,7 +163,7 @@ fn a_key_others_could_know_is_refused_with_the_way_out() {
                 fs::remove_file(key).unwrap();
                 fs::create_dir(key).unwrap();
             },
-            "no plain file",
+            "not a regular file",
         ),
     ];
     for (what, spoil, part) in spoils {
@@ -208,7 +210,7 @@ fn nothing_of_another_user_is_believed() {
     if !is_root() {
         return;
     }
-    // The whole folder is a stranger's, code and key in it: what was sent, unpacked by its sender.
+    // The whole folder belongs to another user, code and key in it: an archive, unpacked by its sender.
     for which in ["code", "state", "above the code", "above the state"] {
         let place = Place::filled();
         let folder = match which {

@@ -1,4 +1,4 @@
-//! Builds guests once and makes filters and views of them.
+//! Builds guests once and makes filters and views from them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -50,7 +50,7 @@ pub(crate) fn behaviour() -> &'static Compiled {
     COMPILED.get_or_init(|| engine().compile(behaviour_bytes(), None).unwrap())
 }
 
-/// A built-in filter as `cargo xtask filters` left it.
+/// A built-in filter, as built by `cargo xtask filters`.
 pub(crate) fn built_in(name: &str) -> Compiled {
     let path = root().join("target/components").join(format!("{name}.wasm"));
     let bytes = std::fs::read(&path)
@@ -101,7 +101,7 @@ impl Given {
         self.filter(behaviour(), &config)
     }
 
-    /// The same in the shadow of the filters with this state.
+    /// The same, in the shadow of the filter with this state.
     pub(crate) fn shadow_does(&self, what: &str) -> Result<Filter, EngineError> {
         let config = format!(r#"{{"do":"{what}","reads":[":path"],"writes":["x-path"]}}"#);
         Filter::shadow(behaviour(), self.options(&config))

@@ -1,4 +1,4 @@
-//! Guests and files that mean harm cost one call, never the host.
+//! A hostile guest or file costs one call and never the host.
 
 use crate::guests::{behaviour, behaviour_bytes, given, view};
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ use tamis_engine::{BreakerStatus, CallFault, Grant, Limits, inspect};
 
 fn fault(what: &str) -> CallFault {
     let mut given = given();
-    // Time enough that the fault itself is what ends the call.
+    // Enough time, so that the fault itself ends the call.
     given.grant.limits.time_us = 2_000_000;
     let filter = given.does(what).unwrap();
     let mut instance = filter.instantiate().unwrap();
@@ -29,7 +29,7 @@ fn an_endless_loop_ends_at_its_deadline() {
 #[test]
 fn memory_beyond_the_grant_is_refused() {
     let mut given = given();
-    // Time enough that memory is what runs out.
+    // Enough time, so that memory runs out first.
     given.grant.limits.time_us = 2_000_000;
     let filter = given.does("grow").unwrap();
     let seen = view(filter.reads(), 1, "/a");
@@ -51,7 +51,7 @@ fn a_filter_that_keeps_failing_is_not_called() {
     let filter = given.does("trap").unwrap();
     let mut instance = filter.instantiate().unwrap();
     let seen = view(filter.reads(), 1, "/a");
-    // In between the next instance may not be ready yet.
+    // Meanwhile the next instance may not be ready yet.
     let mut faults = Vec::new();
     while faults.last() != Some(&"breaker-open") {
         match instance.on_request(&seen).unwrap_err().kind() {
@@ -70,7 +70,7 @@ fn a_filter_that_fails_its_self_test_or_configuration_never_serves() {
     for (what, code, part) in [
         ("trap-always", "filter.selftest", "`request`: it trapped"),
         ("refuse", "filter.configure", "/do: never"),
-        ("configure-loop", "filter.selftest", "`configure`: it ran into its time limit"),
+        ("configure-loop", "filter.selftest", "`configure`: it exceeded its time limit"),
         ("import-in-validate", "filter.selftest", "`validate`"),
     ] {
         let mut given = given();
@@ -125,8 +125,8 @@ fn an_answer_that_cannot_be_sent_is_a_fault_with_its_reason() {
 fn a_filter_that_would_state_facts_of_the_host_never_serves() {
     let given = given();
     for (field, part) in [
-        ("@peer.spiffe-id", "the host alone states"),
-        ("@source.address", "the host alone states"),
+        ("@peer.spiffe-id", "only the host may set"),
+        ("@source.address", "only the host may set"),
         ("x-forwarded-for", "writeHeaders"),
         ("forwarded", "writeHeaders"),
         ("via", "writeHeaders"),
@@ -199,7 +199,7 @@ fn no_call_waits_for_configure_after_a_fault() {
     let mut instance = filter.instance();
     let seen = view(filter.reads(), 1, "/a");
     assert_eq!(instance.on_request(&seen).unwrap_err().kind(), "trap");
-    // The next is being made, elsewhere: nobody waits for it, and after it there is a pause.
+    // The next instance is being made elsewhere: nobody waits for it, and a pause follows.
     let began = Instant::now();
     let kinds: Vec<_> = (0..50).map(|_| instance.on_request(&seen).unwrap_err().kind()).collect();
     assert!(began.elapsed() < dear, "{:?} of {dear:?}", began.elapsed());

@@ -79,7 +79,7 @@ fn faults_of_a_shadow_open_no_breaker_but_its_own() {
     let given = given();
     let (filter, shadow) = (given.does("edit").unwrap(), given.shadow_does("trap").unwrap());
     let mut instance = shadow.instantiate().unwrap();
-    // In between the next instance may not be ready yet.
+    // Meanwhile the next instance may not be ready yet.
     while shadow.state().statistics().breaker != BreakerStatus::Open {
         instance.on_request(&view(shadow.reads(), 1, "/")).unwrap_err();
     }
@@ -113,7 +113,7 @@ fn request_isolation_gives_every_exchange_its_own_instance() {
     assert_eq!((calls(1), calls(2), calls(2)), (1, 1, 2));
 }
 
-/// Answers after a while and remembers what was asked.
+/// Answers after a while and records the requests.
 struct Slow(Mutex<Vec<Outgoing>>);
 
 impl HttpFetch for Slow {
@@ -172,7 +172,7 @@ async fn a_call_dropped_while_it_waits_costs_that_instance_alone() {
     let filter = given.does("fetch").unwrap();
     let seen = view(filter.reads(), 1, "/");
     let mut instance = filter.instantiate().unwrap();
-    // Once whole: the instance that waits is made meanwhile.
+    // One complete call first: the instance that may suspend is made meanwhile.
     assert_eq!(body(instance.on_request_async(&seen).await.unwrap()), b"200 keys");
     let cut =
         tokio::time::timeout(Duration::from_millis(15), instance.on_request_async(&seen)).await;

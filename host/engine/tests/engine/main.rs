@@ -1,4 +1,4 @@
-//! What the engine promises, shown with guests that behave and guests that do not.
+//! The guarantees of the engine, shown with well-behaved and hostile guests.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,4 +1,5 @@
-//! The built-in policies in the engine. They run when `cargo xtask filters` has built the components.
+//! The built-in policies in the engine. These tests run when `cargo xtask filters` has built the
+//! components.
 
 use crate::guests::{built_in, given, view};
 use tamis_exchange::{
@@ -87,7 +88,7 @@ fn telemetry_turns_summaries_into_metrics() {
     instance.on_exchanges(&[summary; 3]).unwrap();
     let text = given.metrics.render();
     assert!(text.contains("shop/pay/0"), "{text}");
-    // The bounds are those of its configuration, which it declares when it is configured.
+    // The bounds come from its configuration; it declares them in `configure`.
     let bucket = |bound: &str| {
         let of = |line: &&str| {
             line.contains("tamis_request_duration_ms_bucket")
