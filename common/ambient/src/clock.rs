@@ -79,7 +79,8 @@ impl Clock {
 
 /// The time of a test: it stands still until the test moves it.
 ///
-/// Each one made stays in memory until the process ends, so that a [`Clock`] stays a word that can be copied.
+/// Each `ManualTime` stays in memory until the process ends, so that a [`Clock`] stays a word that can be
+/// copied.
 #[derive(Clone, Copy, Debug)]
 pub struct ManualTime(&'static Hands);
 
@@ -94,7 +95,7 @@ struct Hands {
 }
 
 impl ManualTime {
-    /// The wall clock of a new one: 2026-01-01T00:00:00Z.
+    /// The wall clock of a new `ManualTime`: 2026-01-01T00:00:00Z.
     pub const FIRST_UNIX_SECS: u64 = 1_767_225_600;
 
     /// A time that stands still, at [`ManualTime::FIRST_UNIX_SECS`].

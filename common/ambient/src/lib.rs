@@ -4,7 +4,7 @@
 //! one that they move themselves. Both are [`Copy`], a word wide and concrete: a read costs one predicted branch more
 //! than the call to the operating system behind it. Everywhere else `clippy.toml` forbids the ambient sources.
 //!
-//! It refuses to wait: a sleep belongs to the runtime.
+//! It offers no way to wait: a sleep belongs to the runtime.
 //!
 //! ```
 //! use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Randomness of two kinds in one value: quick numbers for choices and ids, and octets for secrets.
+//! Randomness of two kinds in one value: quick numbers for choices and ids, and bytes for secrets.
 
 use std::cell::Cell;
 use std::hash::{BuildHasher as _, RandomState};
@@ -15,9 +15,9 @@ enum Source {
     Seeded(&'static AtomicU64),
 }
 
-/// The machine has no randomness to give.
+/// The operating system provides no randomness.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the operating system has no randomness to give")]
+#[error("the operating system provides no randomness")]
 pub struct NoRandomness;
 
 thread_local! {
@@ -31,9 +31,11 @@ impl Random {
         Self(Source::System)
     }
 
-    /// Numbers that are the same in every run with this seed, for a test. Copies of the value go on in one sequence.
+    /// Numbers that are the same in every run with this seed, for a test. All copies of the value continue
+    /// one sequence.
     ///
-    /// Each one made stays in memory until the process ends, so that a `Random` stays a word that can be copied.
+    /// Each seeded value stays in memory until the process ends, so that a `Random` stays a word that can
+    /// be copied.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self(Source::Seeded(Box::leak(Box::new(AtomicU64::new(seed)))))
@@ -64,11 +66,12 @@ impl Random {
         u64::try_from(wide >> 64).unwrap_or(0)
     }
 
-    /// Fills `octets` with randomness nobody can guess: for keys, tokens and names that must stay unknown. From a seed
-    /// they are as guessable as the seed.
+    /// Fills `octets` with randomness nobody can guess: for keys, tokens and names that must stay unknown.
+    /// From a seed the bytes are as guessable as the seed.
     ///
     /// # Errors
-    /// When the operating system has none. Nothing may go on without: a secret of zeroes is no secret.
+    /// The operating system provides no randomness. The caller must not continue without: a secret of
+    /// zeroes is no secret.
     pub fn fill(self, octets: &mut [u8]) -> Result<(), NoRandomness> {
         match self.0 {
             Source::System => aws_lc_rs::rand::fill(octets).map_err(|_| NoRandomness),
@@ -83,7 +86,7 @@ impl Random {
         }
     }
 
-    /// So many octets of [`Random::fill`].
+    /// An array filled by [`Random::fill`].
     ///
     /// # Errors
     /// As [`Random::fill`].

@@ -1,17 +1,17 @@
-//! A message body on its way through: what the client, a filter or an upstream sends.
+//! A streaming message body: what the client, a filter or an upstream sends.
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Why a body broke off.
+/// Why a body ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
     /// The peer's connection or stream failed.
-    #[error("the peer broke off the body")]
+    #[error("the peer ended the body early")]
     Peer(#[source] hyper::Error),
-    /// More octets came than the limit allows.
+    /// The body exceeds the limit.
     #[error("the body is longer than {limit_bytes} bytes")]
     TooLarge {
         /// The limit in force.
@@ -20,16 +20,16 @@ pub enum BodyError {
     /// A filter or the host ended the exchange.
     #[error("the exchange was ended: {0}")]
     Ended(&'static str),
-    /// Any other source of octets failed.
-    #[error("the body's source failed")]
+    /// Any other source of the body failed.
+    #[error("the source of the body failed")]
     Source(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// A streaming body. Back-pressure is the poll itself: nothing is read ahead.
+/// A streaming body. Polling is the back-pressure: nothing is read ahead.
 pub enum Body {
-    /// No octets, no trailers.
+    /// No bytes, no trailers.
     Empty,
-    /// All octets at hand; `None` once they were taken.
+    /// All bytes at hand; `None` once they were taken.
     Full(Option<Bytes>),
     /// What hyper reads from a connection.
     Incoming(hyper::body::Incoming),
@@ -38,7 +38,7 @@ pub enum Body {
 }
 
 impl Body {
-    /// A body of these octets.
+    /// A body with this content.
     pub fn full(octets: impl Into<Bytes>) -> Self {
         let octets = octets.into();
         if octets.is_empty() { Self::Empty } else { Self::Full(Some(octets)) }

@@ -1,4 +1,4 @@
-//! Changes a filter asks for, checked before any of them applies.
+//! Changes that a filter requests; all are checked before any of them applies.
 
 use crate::fields::{is_host_field, is_same_name, remove_other_spellings};
 use crate::{Exchange, PathRules, Reply, Scheme, normal_authority, normal_path};
@@ -8,21 +8,22 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 const MAX_EDITS: usize = 1_024;
 /// Fields of a head after edits, and of a reply.
 pub const MAX_FIELDS: usize = 512;
-/// Octets of a head after edits, and of a reply's: names, values and 32 for each field (RFC 9113 §6.5.2).
+/// Bytes of a head after edits, and of a reply's head: names, values and 32 for each field (RFC 9113
+/// §6.5.2).
 pub const MAX_HEAD_OCTETS: usize = 128 * 1024;
-/// Octets of a header's name in an edit or a reply.
+/// Bytes of a header's name in an edit or a reply.
 const MAX_NAME_OCTETS: usize = 256;
-/// Octets of a path that a filter sets.
+/// Bytes of a path that a filter sets.
 const MAX_PATH_OCTETS: usize = 32 * 1024;
-/// Octets of an authority that a filter sets: a host name (RFC 1035 §2.3.4) and a port.
+/// Bytes of an authority that a filter sets: a host name (RFC 1035 §2.3.4) and a port.
 const MAX_AUTHORITY_OCTETS: usize = 260;
-/// Octets of an attribute's name that a filter sets.
+/// Bytes of an attribute's name that a filter sets.
 const MAX_ATTRIBUTE_NAME_OCTETS: usize = 128;
-/// Octets of all attributes of an exchange, names and values, once filters set some.
+/// Bytes of all attributes of an exchange, names and values, once filters set some.
 pub const MAX_ATTRIBUTES_OCTETS: usize = 64 * 1024;
 /// Attributes of an exchange, once filters set some.
 pub const MAX_ATTRIBUTES: usize = 128;
-/// What a field costs beside its octets (RFC 9113 §6.5.2).
+/// Overhead of a field (RFC 9113 §6.5.2).
 const FIELD_OCTETS: usize = 32;
 
 /// A header line as it crosses the contract.
@@ -30,7 +31,7 @@ const FIELD_OCTETS: usize = 32;
 pub struct FieldLine {
     /// Lower case.
     pub name: String,
-    /// Raw octets.
+    /// Raw bytes.
     pub value: Vec<u8>,
 }
 
@@ -47,7 +48,7 @@ pub enum Edit {
     SetPath(String),
     /// Host and port.
     SetAuthority(String),
-    /// Seen by filters that come later in this exchange; never sent.
+    /// Seen by later filters of this exchange; never sent.
     SetAttribute {
         /// Without `@`.
         name: String,
@@ -56,7 +57,7 @@ pub enum Edit {
     },
 }
 
-/// Which head the edits are for.
+/// The head that the edits are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeadSide {
     /// Towards the upstream.
@@ -65,7 +66,7 @@ pub enum HeadSide {
     Response,
 }
 
-/// Why a list of edits was refused. None of them was applied.
+/// Why a list of edits was refused. None of the edits was applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("edit {index} ({what}): {rule}")]
 pub struct EditError {
@@ -77,15 +78,16 @@ pub struct EditError {
     pub rule: &'static str,
 }
 
-/// What a filter may write: its declaration, already bounded by its grant.
+/// What a filter may write: its declaration, already limited by its grant.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Writes {
     names: Vec<String>,
 }
 
 impl Writes {
-    /// From `interest.writes`: header names, `:path`, `:authority`, `@attributes`; `*` means any header that is not the
-    /// host's ([`crate::is_host_field`]), `@*` any attribute that is not ([`is_host_attribute`]).
+    /// From `interest.writes`: header names, `:path`, `:authority`, `@attributes`; `*` means any header
+    /// that is not the host's ([`crate::is_host_field`]), `@*` any attribute that is not the host's
+    /// ([`is_host_attribute`]).
     pub fn new<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Self {
         Self { names: names.into_iter().map(Into::into).collect() }
     }
@@ -115,21 +117,21 @@ impl Writes {
     }
 }
 
-/// Headers with which the host alone speaks of its own decisions, `x-tamis-…`. Nobody is granted them.
+/// Headers in which the host reports its own decisions, `x-tamis-…`. No grant covers them.
 fn is_reason_header(name: &str) -> bool {
     const PREFIX: &str = "x-tamis-";
     name.get(..PREFIX.len()).is_some_and(|start| is_same_name(PREFIX, start))
 }
 
-/// Attributes in which the host states facts: who the peer is and where it is, the connection, the rule that matched.
-/// No filter writes them, whatever its grant says; records and rules may rely on them.
+/// Attributes that the host sets: the peer's identity and address, the connection, the rule that matched.
+/// No filter writes them, whatever its grant allows, so records and rules may rely on them.
 pub fn is_host_attribute(name: &str) -> bool {
     const OWNED: [&str; 6] = ["peer.", "source.", "tls.", "listener.", "route.", "upstream."];
     OWNED.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Headers that frame a message or belong to one connection; the host alone writes them
-/// (RFC 9110 §7.6.1, RFC 9112 §6).
+/// Headers that frame a message or belong to one connection; only the host writes them (RFC 9110 §7.6.1,
+/// RFC 9112 §6).
 pub fn is_framing_header(name: &str) -> bool {
     matches!(
         name,
@@ -156,7 +158,7 @@ pub fn check(edits: &[Edit], writes: &Writes, side: HeadSide) -> Result<(), Edit
         return Err(EditError {
             index: MAX_EDITS,
             what,
-            rule: "a verdict has at most 1,024 edits",
+            rule: "a verdict may have at most 1,024 edits",
         });
     }
     for (index, edit) in edits.iter().enumerate() {
@@ -169,7 +171,7 @@ pub fn check(edits: &[Edit], writes: &Writes, side: HeadSide) -> Result<(), Edit
                 if HeaderValue::from_bytes(&field.value).is_err() {
                     return refuse(
                         &field.name,
-                        "a value holds no CR, LF, NUL or other control character (RFC 9110 §5.5)",
+                        "a value must not contain CR, LF, NUL or other control characters (RFC 9110 §5.5)",
                     );
                 }
             }
@@ -179,7 +181,7 @@ pub fn check(edits: &[Edit], writes: &Writes, side: HeadSide) -> Result<(), Edit
                 }
             }
             Edit::SetPath(_) | Edit::SetAuthority(_) if side == HeadSide::Response => {
-                return refuse(":path", "a response has no path and no authority");
+                return refuse(":path", "only requests have a path and an authority");
             }
             Edit::SetPath(path) => {
                 if !writes.covers(":path") {
@@ -189,13 +191,12 @@ pub fn check(edits: &[Edit], writes: &Writes, side: HeadSide) -> Result<(), Edit
                     );
                 }
                 if path.len() > MAX_PATH_OCTETS {
-                    return refuse(":path", "a path that is set has at most 32 KiB");
+                    return refuse(":path", "a path may have at most 32 KiB");
                 }
                 if normal_path(path, PathRules::KEEP).is_err() {
                     return refuse(
                         ":path",
-                        "starts with `/`, visible ASCII without `#` or `\\`, escapes of two digits, not \
-                         of NUL, no dot segment in disguise",
+                        "a path must start with `/` and be visible ASCII without `#` and `\\`; `%` needs two hexadecimal digits, `%00` and disguised dot segments are not allowed",
                     );
                 }
             }
@@ -207,21 +208,21 @@ pub fn check(edits: &[Edit], writes: &Writes, side: HeadSide) -> Result<(), Edit
                     );
                 }
                 if authority.len() > MAX_AUTHORITY_OCTETS {
-                    return refuse(":authority", "an authority that is set has at most 260 octets");
+                    return refuse(":authority", "an authority may have at most 260 bytes");
                 }
                 if normal_authority(authority, Scheme::Http).is_err() {
-                    return refuse(":authority", "is HOST or HOST:PORT without user info");
+                    return refuse(
+                        ":authority",
+                        "an authority must be HOST or HOST:PORT without user info",
+                    );
                 }
             }
             Edit::SetAttribute { name, .. } => {
                 if name.len() > MAX_ATTRIBUTE_NAME_OCTETS {
-                    return refuse(name, "the name of an attribute has at most 128 octets");
+                    return refuse(name, "the name of an attribute may have at most 128 bytes");
                 }
                 if is_host_attribute(name) {
-                    return refuse(
-                        name,
-                        "a fact that the host alone states; set another attribute",
-                    );
+                    return refuse(name, "only the host may set it; choose another attribute");
                 }
                 if !writes.covers_attribute(name) {
                     return refuse(
@@ -249,7 +250,7 @@ fn header_rule(name: &str, writes: &Writes) -> Option<&'static str> {
     }
     if !writes.covers_header(name) {
         return Some(if is_host_field(name) {
-            "the host's own; `*` does not cover it: name it in `interest.writes` and in `writeHeaders`"
+            "the host writes this header, so `*` does not cover it: name it in `interest.writes` and in `writeHeaders`"
         } else {
             "declare the header in `interest.writes`, and let `writeHeaders` of the grant name it"
         });
@@ -259,30 +260,31 @@ fn header_rule(name: &str, writes: &Writes) -> Option<&'static str> {
 
 fn name_rule(name: &str) -> Option<&'static str> {
     if name.starts_with(':') {
-        return Some("a pseudo-header is no header; use set-path or set-authority");
+        return Some("pseudo-headers cannot be set as headers; use set-path or set-authority");
     }
     if name.len() > MAX_NAME_OCTETS {
-        return Some("a header name has at most 256 octets");
+        return Some("a header name may have at most 256 bytes");
     }
     if HeaderName::from_lowercase(name.as_bytes()).is_err() {
-        return Some("a header name is lower case and a token (RFC 9110 §5.1)");
+        return Some("a header name must be a token in lower case (RFC 9110 §5.1)");
     }
     if is_reason_header(name) {
-        return Some("headers that begin with `x-tamis-` are the host's");
+        return Some("only the host may write headers that begin with `x-tamis-`");
     }
     None
 }
 
-/// Checks an answer of a filter: what is wrong here could not be sent, and nobody would know why.
+/// Checks a filter's reply before it is sent: a reply that cannot be sent would otherwise fail without an
+/// explanation.
 ///
 /// # Errors
-/// Names what is wrong with it. Framing headers are no error: the host leaves them out and writes its own.
+/// Names what is wrong with it. Framing headers are not an error: the host drops them and writes its own.
 pub fn check_reply(reply: &Reply) -> Result<(), String> {
     if !(200..=599).contains(&reply.status) {
-        return Err(format!("the status {} of a reply is not within 200 to 599", reply.status));
+        return Err(format!("the status {} of a reply is not between 200 and 599", reply.status));
     }
     if reply.headers.len() > MAX_FIELDS {
-        return Err(format!("a reply has at most {MAX_FIELDS} headers"));
+        return Err(format!("a reply may have at most {MAX_FIELDS} headers"));
     }
     let mut octets = 0_usize;
     for field in &reply.headers {
@@ -292,13 +294,13 @@ pub fn check_reply(reply: &Reply) -> Result<(), String> {
         }
         if HeaderValue::from_bytes(&field.value).is_err() {
             return Err(format!(
-                "the header `{name}` of a reply: a value holds no CR, LF, NUL or other control character (RFC 9110 §5.5)"
+                "the header `{name}` of a reply: a value must not contain CR, LF, NUL or other control characters (RFC 9110 §5.5)"
             ));
         }
         octets = octets.saturating_add(field_octets(field));
     }
     if octets > MAX_HEAD_OCTETS {
-        return Err(format!("the headers of a reply have at most {MAX_HEAD_OCTETS} octets"));
+        return Err(format!("the headers of a reply may have at most {MAX_HEAD_OCTETS} bytes"));
     }
     Ok(())
 }
@@ -307,18 +309,19 @@ fn field_octets(field: &FieldLine) -> usize {
     field.name.len().saturating_add(field.value.len()).saturating_add(FIELD_OCTETS)
 }
 
-/// Fields of a head, and their octets as [`MAX_HEAD_OCTETS`] counts them.
+/// The number of fields of a head, and its size as [`MAX_HEAD_OCTETS`] counts it.
 pub fn head_size(headers: &HeaderMap) -> (usize, usize) {
     let octets = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
     (headers.len(), octets.fold(0, usize::saturating_add) + headers.len() * FIELD_OCTETS)
 }
 
-/// Applies edits that [`check`] let pass, all or none. Whoever writes a header owns its name in every spelling, and what
-/// others sent under those goes.
+/// Applies edits that [`check`] accepted, all or none. Writing a header also removes every other spelling
+/// of its name that others sent.
 ///
 /// # Errors
-/// When the head would have more than [`MAX_FIELDS`] fields or [`MAX_HEAD_OCTETS`] octets afterwards, or the attributes
-/// more than [`MAX_ATTRIBUTES`] or [`MAX_ATTRIBUTES_OCTETS`]. A head that had more before may not grow.
+/// The head would have more than [`MAX_FIELDS`] fields or [`MAX_HEAD_OCTETS`] bytes afterwards, or the
+/// attributes more than [`MAX_ATTRIBUTES`] or [`MAX_ATTRIBUTES_OCTETS`]. A head that was larger before may
+/// not grow.
 pub fn apply(edits: &[Edit], exchange: &mut Exchange, side: HeadSide) -> Result<(), EditError> {
     room_for_attributes(edits, exchange)?;
     let headers = match side {
@@ -347,7 +350,7 @@ pub fn apply(edits: &[Edit], exchange: &mut Exchange, side: HeadSide) -> Result<
     Ok(())
 }
 
-/// Changes a head in place where it cannot become too large, else a copy that is looked at first.
+/// Changes a head in place if it cannot become too large, otherwise changes a copy and checks its size.
 fn change_head(edits: &[Edit], headers: &mut HeaderMap) -> Result<(), EditError> {
     let (mut more, mut more_octets) = (0_usize, 0_usize);
     for edit in edits {
@@ -363,13 +366,13 @@ fn change_head(edits: &[Edit], headers: &mut HeaderMap) -> Result<(), EditError>
     let mut changed = headers.clone();
     change(edits, &mut changed)?;
     let (fields_then, octets_then) = head_size(&changed);
-    let what = format!("a head of {fields_then} fields and {octets_then} octets");
+    let what = format!("a head of {fields_then} fields and {octets_then} bytes");
     let refuse = |rule| Err(EditError { index: edits.len().saturating_sub(1), what, rule });
     if fields_then > fields.max(MAX_FIELDS) {
-        return refuse("a head has at most 512 fields after edits");
+        return refuse("a head may have at most 512 fields after edits");
     }
     if octets_then > octets.max(MAX_HEAD_OCTETS) {
-        return refuse("a head has at most 128 KiB after edits");
+        return refuse("a head may have at most 128 KiB after edits");
     }
     *headers = changed;
     Ok(())
@@ -378,7 +381,7 @@ fn change_head(edits: &[Edit], headers: &mut HeaderMap) -> Result<(), EditError>
 fn change(edits: &[Edit], headers: &mut HeaderMap) -> Result<(), EditError> {
     for (index, edit) in edits.iter().enumerate() {
         let refuse = |what: &str, rule| Err(EditError { index, what: shown(what), rule });
-        // The map itself has an end, and says so instead of going on: a client's head may be near it.
+        // The map itself has a limit and returns an error there: the head of a client may be close to it.
         let done = match edit {
             Edit::SetHeader(field) => match line(field) {
                 Some((name, value)) => {
@@ -402,7 +405,7 @@ fn change(edits: &[Edit], headers: &mut HeaderMap) -> Result<(), EditError> {
             Edit::SetPath(_) | Edit::SetAuthority(_) | Edit::SetAttribute { .. } => Ok(()),
         };
         if done.is_err() {
-            return refuse("a header", "the head holds no more fields");
+            return refuse("a header", "the head has no room for more fields");
         }
     }
     Ok(())
@@ -421,10 +424,11 @@ fn room_for_attributes(edits: &[Edit], exchange: &Exchange) -> Result<(), EditEr
     }
     let octets = exchange.attributes.iter().map(|(name, value)| name.len() + value.len());
     let octets = octets.fold(more_octets, usize::saturating_add);
-    // What replaces another is counted as one more: the bound is a bound, whatever is in it.
+    // An attribute that replaces another still counts as one more: the limit holds whatever was there
+    // before.
     if exchange.attributes.iter().count() + more > MAX_ATTRIBUTES || octets > MAX_ATTRIBUTES_OCTETS
     {
-        let rule = "the attributes of an exchange are at most 128, of 64 KiB together";
+        let rule = "an exchange may have at most 128 attributes, of 64 KiB together";
         return Err(EditError { index: 0, what: "attributes".to_owned(), rule });
     }
     Ok(())

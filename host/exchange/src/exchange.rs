@@ -4,7 +4,7 @@ use http::{HeaderMap, StatusCode};
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// How the client spoke to us.
+/// The scheme that the client used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
     /// Clear text.
@@ -23,10 +23,10 @@ impl Scheme {
     }
 }
 
-/// Named values that are no headers: `peer.spiffe-id`, `source.address`, `route.name` …
+/// Named values that are not headers: `peer.spiffe-id`, `source.address`, `route.name` …
 ///
-/// Names carry no `@` here; in `interest.reads` they do. Few and short-lived, so a list beats a map. Values are shared:
-/// most are the same for all exchanges of a connection.
+/// Names have no `@` here; in `interest.reads` they do. There are few and they live briefly, so a list is
+/// faster than a map. Values are shared: most are the same for all exchanges of a connection.
 #[derive(Debug, Clone, Default)]
 pub struct Attributes(Vec<(Cow<'static, str>, Arc<str>)>);
 
@@ -51,11 +51,11 @@ impl Attributes {
     }
 }
 
-/// One request and its response: heads and facts, no bodies.
+/// One request and its response: heads and attributes, no bodies.
 ///
-/// Invariants: `path` starts with `/` (or is `*` for OPTIONS) and has its one form ([`normal_path`](crate::normal_path)),
-/// `authority` has its own ([`normal_authority`](crate::normal_authority)); `headers` hold no hop-by-hop field and no
-/// `host`.
+/// Invariants: `path` starts with `/` (or is `*` for OPTIONS) and is normalised
+/// ([`normal_path`](crate::normal_path)), `authority` is normalised
+/// ([`normal_authority`](crate::normal_authority)); `headers` contain no hop-by-hop field and no `host`.
 #[derive(Debug, Clone)]
 pub struct Exchange {
     /// Never reused within a proxy's life.
@@ -64,16 +64,16 @@ pub struct Exchange {
     pub method: http::Method,
     /// Of the client's connection.
     pub scheme: Scheme,
-    /// Host and port the client asked for in their one form; empty when it named none.
+    /// The host and port that the client asked for, normalised; empty when it named none.
     pub authority: String,
-    /// Path and query in their one form.
+    /// Path and query, normalised.
     pub path: String,
     /// Request headers, end-to-end ones only.
     pub headers: HeaderMap,
-    /// 0 while there is no response.
+    /// `None` while there is no response.
     pub status: Option<StatusCode>,
     /// Response headers, end-to-end ones only.
     pub response_headers: HeaderMap,
-    /// Facts and what filters said.
+    /// Values that the host and the filters set.
     pub attributes: Attributes,
 }

@@ -1,13 +1,14 @@
-//! Who owns a field.
+//! Ownership of fields.
 //!
-//! A server that makes variables of field names (RFC 3875 §4.1.18: CGI, WSGI, PHP, Rack) takes `x_user` for `x-user`.
-//! So names that differ only in what is neither letter nor digit are one name here, and have one owner: the host, a
-//! filter that declares to write it, or whoever sent it. A field in the trailers is owned like the same field in the head.
+//! A server that turns field names into variables (RFC 3875 §4.1.18: CGI, WSGI, PHP, Rack) reads `x_user`
+//! as `x-user`. So names that differ only in characters other than letters and digits are one name here,
+//! and have one owner: the host, a filter that declares to write it, or the sender of the message. A
+//! trailer is owned like the header of that name.
 
 use crate::Writes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-/// Fields that the host alone writes, or that mean something to one connection.
+/// Fields that only the host writes, or that belong to one connection.
 const HOST: &[&str] = &[
     "connection",
     "content-length",
@@ -30,11 +31,11 @@ const HOST: &[&str] = &[
     "x-rewrite-url",
 ];
 
-/// Names of the host by how they begin.
+/// Prefixes of the host's names.
 const HOST_PREFIXES: &[&str] = &["x-forwarded-", "x-tamis-"];
 
-/// Fields that may not come after a body, apart from those of the host: they route, authenticate, describe the body or
-/// say what may be done with it (RFC 9110 §6.5.1).
+/// Fields that must not follow a body, in addition to the host's: they route, authenticate, describe the
+/// body or state what may be done with it (RFC 9110 §6.5.1).
 const NO_TRAILERS: &[&str] = &[
     "authorization",
     "cache-control",
@@ -53,25 +54,25 @@ const NO_TRAILERS: &[&str] = &[
     "vary",
     "www-authenticate",
 ];
-/// The same by how they begin.
+/// The same, by prefix.
 const NO_TRAILER_PREFIXES: &[&str] = &["access-control-", "if-", "sec-"];
 
-/// Trailers of gRPC, which belong to its own protocol ("gRPC over HTTP/2", Responses).
+/// Trailers of gRPC, which are part of its protocol ("gRPC over HTTP/2", Responses).
 const GRPC: &[&str] = &["grpc-message", "grpc-status", "grpc-status-details-bin"];
 
 /// The fields that the filters of a chain write.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Owners {
-    /// As declared.
+    /// Names as declared.
     names: Vec<Box<str>>,
-    /// One of the names has a character that is neither letter, digit nor `-`.
+    /// One of the names has a character that is not a letter, a digit or `-`.
     odd: bool,
     /// A filter declares every header.
     all: bool,
 }
 
 impl Owners {
-    /// Of what filters declare to write.
+    /// The owners that the filters' declarations result in.
     pub fn of<'a>(writes: impl IntoIterator<Item = &'a Writes>) -> Self {
         let mut owners = Self::default();
         for name in writes.into_iter().flat_map(Writes::names) {
@@ -87,9 +88,10 @@ impl Owners {
         owners
     }
 
-    /// Removes fields of a received head whose names are another spelling of one with an owner.
+    /// Removes fields of a received head whose names are another spelling of an owned name.
     ///
-    /// Looks at each name once; those of letters, digits and `-` alone are no other spelling of such names.
+    /// Looks at each name once; a name of letters, digits and `-` only is never another spelling of such a
+    /// name.
     pub fn remove_look_alikes(&self, headers: &mut HeaderMap) {
         let doubtful = |name: &HeaderName| self.odd || is_odd(name.as_str());
         if !headers.keys().any(doubtful) {
@@ -110,7 +112,7 @@ impl Owners {
         is_host_look_alike(name) || declared().any(|declared| is_same_name(declared, name))
     }
 
-    /// Removes trailers that have an owner or may not come after a body; whether anything is left.
+    /// Removes trailers that have an owner or must not follow a body. Returns whether any are left.
     pub fn clean_trailers(&self, trailers: &mut HeaderMap) -> bool {
         let owned: Vec<HeaderName> =
             trailers.keys().filter(|name| self.owns_trailer(name.as_str())).cloned().collect();
@@ -120,8 +122,8 @@ impl Owners {
         !trailers.is_empty()
     }
 
-    /// Makes `trailer` of a head name those of its trailers that may pass, or takes it out when there are none. A sender of
-    /// HTTP/1.1 names them before the body (RFC 9110 §6.6.2).
+    /// Reduces `trailer` of a head to the trailers that may pass, or removes it when there are none. A
+    /// sender of HTTP/1.1 announces them before the body (RFC 9110 §6.6.2).
     pub fn clean_trailer_names(&self, headers: &mut HeaderMap) {
         if !headers.contains_key(header::TRAILER) {
             return;
@@ -170,7 +172,7 @@ fn is_of(name: &str, names: &[&str], prefixes: &[&str]) -> bool {
     names.iter().any(|known| is_same_name(known, name)) || prefixes.iter().any(begins)
 }
 
-/// Whether two names are one to a server that makes variables of them.
+/// Whether two names are one to a server that turns names into variables.
 pub fn is_same_name(one: &str, other: &str) -> bool {
     let fold = |octet: u8| match octet.is_ascii_alphanumeric() {
         true => octet.to_ascii_lowercase(),

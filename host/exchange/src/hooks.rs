@@ -1,31 +1,31 @@
-//! What filters answer, and what they are asked with: the contract's values in Rust.
+//! The values of the contract in Rust: the questions that filters are asked, and their answers.
 
 use crate::edit::{Edit, FieldLine};
 
-/// "None" in the numbers of a [`Summary`].
+/// The absent value in the numbers of a [`Summary`].
 pub const NONE: u32 = u32::MAX;
 
-/// An answer authored by a filter. The host owns framing headers.
+/// A response written by a filter. The host owns framing headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     /// 200 to 599.
     pub status: u16,
     /// In order.
     pub headers: Vec<FieldLine>,
-    /// Whole.
+    /// Complete.
     pub body: Vec<u8>,
 }
 
 /// What a request or response hook decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Go on, nothing to change.
+    /// Continue, nothing to change.
     Pass,
-    /// Go on with these changes.
+    /// Continue with these changes.
     Change(Vec<Edit>),
-    /// Replace the body octets just shown (body hooks only).
+    /// Replace the bytes of the body just shown (body hooks only).
     Replace(Vec<u8>),
-    /// Answer now.
+    /// Answer now with this reply.
     Answer(Reply),
 }
 
@@ -38,7 +38,7 @@ pub struct Decision {
     pub reason: Option<String>,
 }
 
-/// A backend that gets a copy of the request.
+/// A backend that receives a copy of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mirror {
     /// Index into the router's backends.
@@ -47,18 +47,18 @@ pub struct Mirror {
     pub share_permille: u32,
 }
 
-/// Where a request goes.
+/// The route of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selection {
     /// Index into the router's rules.
     pub rule: u32,
     /// Index into the router's backends.
     pub backend: u32,
-    /// Whole exchange; 0 means none.
+    /// Of the whole exchange; 0: no timeout.
     pub request_timeout_ms: u32,
-    /// Each attempt; 0 means none.
+    /// Of each attempt; 0: no timeout.
     pub attempt_timeout_ms: u32,
-    /// Requests with the same go to the same endpoint; none: as the service's policy says.
+    /// Requests with the same hash go to the same endpoint; `None`: the service's policy decides.
     pub hash: Option<u64>,
     /// Applied before the request is sent.
     pub request_edits: Vec<Edit>,
@@ -73,7 +73,7 @@ pub struct Selection {
 pub enum Choice {
     /// To a backend.
     Forward(Box<Selection>),
-    /// A redirect, say.
+    /// Answer without an upstream, such as a redirect.
     Answer(Reply),
     /// No rule matched.
     Unmatched,
@@ -86,7 +86,7 @@ pub enum Cause {
     ConnectFailure,
     /// HTTP/2 REFUSED_STREAM or GOAWAY before the stream was processed.
     RefusedStream,
-    /// Broken off after it was sent.
+    /// The upstream broke it off after it was sent.
     Reset,
     /// The attempt's timeout passed.
     Timeout,
@@ -125,19 +125,19 @@ pub struct Failure {
     pub grpc_status: Option<u32>,
     /// Since the exchange began.
     pub elapsed_ms: u32,
-    /// To the deadline; 0 means none.
+    /// Time to the deadline; 0: no deadline.
     pub remaining_ms: u32,
     /// By method (RFC 9110 §9.2).
     pub idempotent: bool,
-    /// The body is still whole in the host.
+    /// The host still has the complete body.
     pub replayable: bool,
-    /// The upstream's wish (RFC 9110 §10.2.3).
+    /// The upstream's `retry-after` (RFC 9110 §10.2.3).
     pub retry_after_ms: Option<u32>,
     /// Retries the budget still allows.
     pub budget_left: u32,
 }
 
-/// Whether and where to try again.
+/// Whether and where to retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryVerdict {
     /// The failure is final.
@@ -157,7 +157,7 @@ pub struct RetryDecision {
     pub reason: Option<String>,
 }
 
-/// What happened lately at an upstream or endpoint.
+/// Recent results of an upstream or endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Window {
     /// Length of the window.
@@ -172,7 +172,7 @@ pub struct Window {
     pub slow: u32,
     /// Failures since the last success.
     pub consecutive_failures: u32,
-    /// Attempts under way.
+    /// Attempts in progress.
     pub in_flight: u32,
     /// Exponentially weighted moving average.
     pub ewma_latency_us: u32,
@@ -181,16 +181,16 @@ pub struct Window {
 /// The state of a circuit; the host enforces it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Circuit {
-    /// Everything passes.
+    /// All attempts pass.
     #[default]
     Closed,
-    /// Nothing passes for this many milliseconds.
+    /// No attempt passes for this many milliseconds.
     Open(u32),
     /// This many probes pass.
     HalfOpen(u32),
 }
 
-/// What interned names stand for.
+/// What interned names denote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NameKind {
     /// A routing rule.
@@ -245,9 +245,9 @@ pub struct Summary {
     pub exchange: u64,
     /// When the head was complete.
     pub start_unix_us: u64,
-    /// To the last octet sent.
+    /// Time to the last byte sent.
     pub duration_us: u32,
-    /// Of which in attempts.
+    /// Time of it spent in attempts.
     pub upstream_us: u32,
     /// As sent to the client.
     pub status: u16,
@@ -255,11 +255,11 @@ pub struct Summary {
     pub grpc_status: u16,
     /// How it ended.
     pub outcome: Outcome,
-    /// How many were made.
+    /// Number of attempts made.
     pub attempts: u32,
-    /// Request body octets.
+    /// Request body bytes.
     pub bytes_in: u64,
-    /// Response body octets.
+    /// Response body bytes.
     pub bytes_out: u64,
     /// Interned rule, or [`NONE`].
     pub rule: u32,
@@ -282,10 +282,10 @@ pub struct ConnectionDecision {
     pub reason: Option<String>,
 }
 
-/// Whether a connection may go on.
+/// Whether a connection may continue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionVerdict {
-    /// Go on.
+    /// Continue.
     Allow,
     /// Close it.
     Deny,

@@ -1,11 +1,11 @@
 //! The request as a value.
 //!
 //! An [`Exchange`] is one request and its response, without bodies and without sockets. Filters see a
-//! [`View`] of it, packed from exactly the fields they declared ([`Reads`]), and answer with values:
+//! [`View`] of it, which contains exactly the fields they declared ([`Reads`]), and answer with values:
 //! [`Decision`], [`Choice`], [`RetryDecision`], [`Circuit`]. Edits are checked against what a filter may
-//! write ([`Writes`]) before any of them applies. What cannot be served is a [`Refusal`].
+//! write ([`Writes`]) before any of them applies. A request that cannot be served gives a [`Refusal`].
 //!
-//! This crate refuses to do I/O: it opens nothing, reads no clock and knows no filter.
+//! This crate does no I/O: it opens nothing, reads no clock and knows no filter.
 
 mod body;
 mod edit;

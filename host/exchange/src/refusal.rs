@@ -1,9 +1,9 @@
 //! A request that could not be served.
 
-/// Who has to change something for it to work.
+/// Who has to act so that the request can be served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The request itself.
+    /// The client: the request itself is wrong.
     Client,
     /// A filter refused it or failed.
     Filter,

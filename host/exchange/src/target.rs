@@ -1,60 +1,61 @@
-//! Authority and path of a request in their one form.
+//! Normalisation of authority and path.
 //!
-//! Whatever two servers read as the same host or the same path has one spelling here, and routes, filters, records and
-//! the upstream see that spelling and no other. What they would read in two ways is refused. `docs/reference/paths.md`
-//! is this file in prose.
+//! Spellings that servers read as the same host or the same path are reduced to one here, and routes,
+//! filters, records and the upstream see only that one. Spellings that servers read in different ways are
+//! refused. `docs/reference/paths.md` describes this file.
 
 use crate::Scheme;
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
-/// What a listener does with paths that servers read in more than one way.
+/// How a listener treats paths that servers read in more than one way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PathRules {
     /// `//`.
     pub empty_segments: EmptySegments,
     /// `%2F` and `%5C`: a slash and a backslash to servers that decode before they split.
     pub escaped_slashes: Ambiguous,
-    /// `;`: servers of the Java world cut it off, with all that follows it in its segment.
+    /// `;`: Java servers cut it off, with everything that follows it in its segment.
     pub parameters: Ambiguous,
-    /// Which escapes are written as the character they stand for.
+    /// Which escapes are replaced by the character they stand for.
     pub escapes: Escapes,
 }
 
-/// What becomes of segments without a character.
+/// Treatment of empty segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EmptySegments {
-    /// They are left out, as nginx and Tomcat do.
+    /// They are removed, as nginx and Tomcat do.
     #[default]
     Merge,
-    /// They stay, as object stores want.
+    /// They stay, as object stores require.
     Keep,
     /// The request is refused.
     Refuse,
 }
 
-/// What becomes of a path whose reading depends on the server.
+/// Treatment of a path whose reading depends on the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Ambiguous {
     /// The request is refused.
     #[default]
     Refuse,
-    /// It stays as it is written.
+    /// It stays unchanged.
     Keep,
 }
 
 /// Which escapes are decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Escapes {
-    /// Those of all characters a segment may hold (RFC 3986 §3.3, `pchar`), but `;`.
+    /// Those of all characters a segment may contain (RFC 3986 §3.3, `pchar`), except `;`.
     #[default]
     Segment,
-    /// Those of unreserved characters alone (RFC 3986 §6.2.2.2), for upstreams that tell `+` and `%2B` apart.
+    /// Only those of unreserved characters (RFC 3986 §6.2.2.2), for upstreams that distinguish `+` from
+    /// `%2B`.
     Unreserved,
 }
 
 impl PathRules {
-    /// Keeps what is ambiguous: for paths of filters, which answer for what they write.
+    /// Keeps what is ambiguous: for paths written by filters, which are responsible for them.
     pub const KEEP: Self = Self {
         empty_segments: EmptySegments::Keep,
         escaped_slashes: Ambiguous::Keep,
@@ -63,50 +64,57 @@ impl PathRules {
     };
 }
 
-/// Why an authority or a path has no form.
+/// Why an authority or a path cannot be normalised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    /// It has octets that no URI has.
-    #[error("a path begins with `/` and is visible ASCII without `#` (RFC 3986 §3.3)")]
+    /// It has characters that a URI cannot have.
+    #[error("a path must begin with `/` and be visible ASCII without `#` (RFC 3986 §3.3)")]
     Octets,
     /// `%` without two hexadecimal digits.
-    #[error("`%` is followed by two hexadecimal digits (RFC 3986 §2.1)")]
+    #[error("`%` must be followed by two hexadecimal digits (RFC 3986 §2.1)")]
     Escape,
-    /// `%00`, or a control character at an end of a segment: patterns that end in `$` overlook a line break there.
-    #[error("the path escapes NUL, or has an escaped control character at an end of a segment")]
+    /// `%00`, or a control character at the start or end of a segment: patterns that end in `$` overlook a
+    /// line break there.
+    #[error(
+        "the path contains an escaped NUL, or an escaped control character at the start or end of a segment"
+    )]
     Control,
-    /// UTF-8 in more octets than needed, which some decoders take for `.` or `/`.
-    #[error("the path escapes a character in more octets than UTF-8 has for it (RFC 3629 §3)")]
+    /// UTF-8 in more bytes than needed, which some decoders read as `.` or `/`.
+    #[error(
+        "the path contains an escaped character in more bytes than UTF-8 uses for it (RFC 3629 §3)"
+    )]
     Overlong,
     /// A backslash.
-    #[error("a path has no backslash; servers read it as `/`")]
+    #[error("a path must not contain a backslash; some servers read it as `/`")]
     Backslash,
     /// `%2F` or `%5C` where they are refused.
     #[error(
-        "an escaped slash or backslash splits a segment on some servers; `paths.escapedSlashes: Keep` lets it pass"
+        "some servers split a segment at an escaped slash or backslash; `paths.escapedSlashes: Keep` on the listener lets it pass"
     )]
     EscapedSlash,
     /// `;` where it is refused.
-    #[error("some servers cut off `;` and what follows; `paths.parameters: Keep` lets it pass")]
+    #[error(
+        "some servers cut off `;` and what follows; `paths.parameters: Keep` on the listener lets it pass"
+    )]
     Parameters,
     /// `//` where it is refused.
     #[error("the path has an empty segment")]
     EmptySegment,
     /// `..;` or `..%2F`, which some servers read as `..`.
-    #[error("the path has a dot segment in disguise")]
+    #[error("the path contains a disguised dot segment, such as `..;`")]
     DotSegment,
-    /// No HOST or HOST:PORT.
-    #[error("an authority is HOST or HOST:PORT without user info (RFC 9110 §7.2)")]
+    /// Not HOST or HOST:PORT.
+    #[error("an authority must be HOST or HOST:PORT without user info (RFC 9110 §7.2)")]
     Authority,
 }
 
-/// The one form of path and query: escapes decoded or in upper case, no dot segments, no empty ones. The query stays as
-/// it is.
+/// Normalises path and query: escapes decoded or in upper case, no dot segments, no empty segments. The
+/// query stays unchanged.
 ///
-/// Borrowed when it has that form already, which is nearly always.
+/// Borrowed when the input is normalised already, which is nearly always.
 ///
 /// # Errors
-/// Where servers read it in two ways, and where it is no path at all.
+/// Servers would read it in different ways, or it is not a path.
 pub fn normal_path(path_and_query: &str, rules: PathRules) -> Result<Cow<'_, str>, TargetError> {
     let octets = path_and_query.as_bytes();
     if octets.first() != Some(&b'/')
@@ -116,7 +124,7 @@ pub fn normal_path(path_and_query: &str, rules: PathRules) -> Result<Cow<'_, str
     }
     let end = octets.iter().position(|octet| *octet == b'?').unwrap_or(octets.len());
     let (path, query) = path_and_query.split_at_checked(end).ok_or(TargetError::Octets)?;
-    // No request target holds them (RFC 3986 §3.4), and the `http` crate sends none with them.
+    // A request target cannot contain them (RFC 3986 §3.4), and the `http` crate refuses to send them.
     if query.bytes().any(|octet| matches!(octet, b'"' | b'<' | b'>')) {
         return Err(TargetError::Octets);
     }
@@ -129,7 +137,7 @@ pub fn normal_path(path_and_query: &str, rules: PathRules) -> Result<Cow<'_, str
     Ok(Cow::Owned(out))
 }
 
-/// Whether nothing in it has a second spelling or reading.
+/// Whether it is certainly normalised: nothing in it has a second spelling or reading.
 fn is_plain(path: &[u8]) -> bool {
     let mut slash = false;
     for octet in path {
@@ -143,7 +151,7 @@ fn is_plain(path: &[u8]) -> bool {
     true
 }
 
-/// RFC 3986 §3.3, `pchar`, without `%` and without `;`, which has a reading of its own.
+/// RFC 3986 §3.3, `pchar`, without `%`, and without `;`, which servers read in different ways.
 fn is_segment_octet(octet: u8) -> bool {
     is_unreserved(octet)
         || matches!(
@@ -157,7 +165,7 @@ fn is_unreserved(octet: u8) -> bool {
     octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_' | b'~')
 }
 
-/// Each character in its one spelling.
+/// Reduces each character to one spelling.
 fn spell(path: &[u8], rules: PathRules) -> Result<String, TargetError> {
     let mut out = String::with_capacity(path.len());
     let mut rest = path;
@@ -173,7 +181,7 @@ fn spell(path: &[u8], rules: PathRules) -> Result<String, TargetError> {
             b';' if rules.parameters == Ambiguous::Refuse => return Err(TargetError::Parameters),
             b';' | b'/' => out.push(char::from(first)),
             _ if is_segment_octet(first) => out.push(char::from(first)),
-            // What a path may not hold as it is.
+            // A character that a path must not contain unescaped.
             _ => push_escape(&mut out, first),
         }
     }
@@ -201,8 +209,7 @@ fn spell_escaped(
     Ok(())
 }
 
-/// Whether a character begins with that octet that UTF-8 has fewer octets for, or that has more than UTF-8 knows
-/// (RFC 3629 §3).
+/// Whether a sequence that begins with this byte is an overlong form in UTF-8, or longer than UTF-8 allows (RFC 3629 §3).
 fn is_overlong(octet: u8, after: &[u8]) -> bool {
     let next = after.strip_prefix(b"%").and_then(|after| escape(after).ok());
     let Some((next, _)) = next else { return false };
@@ -214,7 +221,7 @@ fn is_overlong(octet: u8, after: &[u8]) -> bool {
     }
 }
 
-/// The octet that two digits stand for, and what follows them.
+/// The byte that two digits stand for, and what follows them.
 fn escape(after: &[u8]) -> Result<(u8, &[u8]), TargetError> {
     let (digits, rest) = after.split_at_checked(2).ok_or(TargetError::Escape)?;
     let mut octet = 0_u8;
@@ -230,7 +237,7 @@ fn push_escape(out: &mut String, octet: u8) {
     out.extend(['%', digit(octet >> 4), digit(octet & 0xf)]);
 }
 
-/// Leaves dot segments (RFC 3986 §5.2.4) and empty ones out of a spelled path.
+/// Removes dot segments (RFC 3986 §5.2.4) and empty segments from a spelled path.
 fn fold(path: &str, rules: PathRules) -> Result<String, TargetError> {
     let mut kept: Vec<&str> = Vec::new();
     let mut segments = path.split('/').skip(1).peekable();
@@ -266,7 +273,7 @@ fn fold(path: &str, rules: PathRules) -> Result<String, TargetError> {
     Ok(out)
 }
 
-/// Whether a server that cuts parameters off or splits at escaped slashes finds a dot segment in it.
+/// Whether a server that cuts off parameters or splits at escaped slashes finds a dot segment in it.
 fn is_disguised(segment: &str) -> bool {
     let parts = segment.split("%2F").flat_map(|part| part.split("%5C"));
     let mut names = parts.map(|part| part.split(';').next().unwrap_or_default());
@@ -284,11 +291,11 @@ fn is_edged_with_control(segment: &str) -> bool {
         || control(segment.len().checked_sub(3).and_then(|at| segment.get(at..)))
 }
 
-/// The one form of an authority: lower case, no closing dot, the port as a number and only where it is not the one that
-/// the scheme implies (RFC 9110 §4.2.3).
+/// Normalises an authority: lower case, no trailing dot, the port as a number and only if the scheme does
+/// not imply it (RFC 9110 §4.2.3).
 ///
 /// # Errors
-/// When it is no HOST or HOST:PORT.
+/// It is not HOST or HOST:PORT.
 pub fn normal_authority(authority: &str, scheme: Scheme) -> Result<Cow<'_, str>, TargetError> {
     let (host, port) = split_port(authority)?;
     let port = match port {
@@ -342,7 +349,7 @@ fn normal_address(inner: &str) -> Result<String, TargetError> {
     address.map(|address| format!("[{address}]")).ok_or(TargetError::Authority)
 }
 
-/// A name of at most 255 octets (RFC 1035 §2.3.4) with no empty label.
+/// A name of at most 255 bytes (RFC 1035 §2.3.4) without an empty label.
 fn normal_name(host: &str) -> Result<Cow<'_, str>, TargetError> {
     let name = host.strip_suffix('.').unwrap_or(host);
     let known =

@@ -1,12 +1,12 @@
-//! Which protocols a listener carries beside HTTP, and when both sides have agreed on one.
+//! The protocols that a listener carries in addition to HTTP, and how both sides agree on one.
 //!
-//! A tunnel is a way round every filter for whatever speaks HTTP inside it. So it carries protocols that are named, and
-//! never one that is itself HTTP or TLS, whose requests no filter would see.
+//! A tunnel bypasses every filter for the requests inside it. So a listener carries only protocols that are
+//! named, and never one that is itself HTTP or TLS, whose requests no filter would see.
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
 
-/// The protocols that requests may change to (RFC 9110 §7.8, RFC 8441). `websocket` alone unless named otherwise.
+/// The protocols that requests may change to (RFC 9110 §7.8, RFC 8441). Default: only `websocket`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Protocols(Vec<Box<str>>);
 
@@ -17,22 +17,23 @@ impl Default for Protocols {
 }
 
 impl Protocols {
-    /// Those of `names` that may be carried; [`is_carried`] says which.
+    /// Those of `names` that may be carried; see [`is_carried`].
     pub fn new<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Self {
         let names = names.into_iter().filter(|name| is_carried(name.as_ref()));
         Self(names.map(|name| name.as_ref().to_ascii_lowercase().into()).collect())
     }
 
-    /// The protocol an extended CONNECT (RFC 8441 §4) asks for; none when it is not carried here.
+    /// The protocol that an extended CONNECT (RFC 8441 §4) asks for; `None` if it is not carried here.
     pub fn of_connect(&self, protocol: &str) -> Option<HeaderValue> {
         let known = self.0.iter().find(|known| known.eq_ignore_ascii_case(protocol))?;
         HeaderValue::from_str(known).ok()
     }
 
-    /// The protocol that is carried of those a head of HTTP/1.1 offers, the first if there are several. None when there is
-    /// none: the offer goes no further and the request is served as it is (RFC 9110 §7.8).
+    /// The first protocol offered by a head of HTTP/1.1 that is carried here. `None` if there is none: the
+    /// offer is dropped and the request is served without it (RFC 9110 §7.8).
     pub fn of_upgrade(&self, method: &Method, headers: &HeaderMap) -> Option<HeaderValue> {
-        // A tunnel over HTTP/2 begins with a request without a body that has no other method to carry (RFC 8441 §5).
+        // A tunnel over HTTP/2 begins with a request without a body, and cannot carry another method (RFC
+        // 8441 §5).
         let offers = *method == Method::GET
             && words(headers, &header::CONNECTION).any(|word| word.eq_ignore_ascii_case("upgrade"));
         if !offers {
@@ -42,7 +43,7 @@ impl Protocols {
     }
 }
 
-/// Whether a protocol may be carried at all: a token that is not HTTP, TLS or a proxy's own way of connecting.
+/// Whether a protocol may be carried at all: a token that is not HTTP, TLS or a proxy's own connect method.
 pub fn is_carried(name: &str) -> bool {
     const NEVER: [&str; 11] =
         ["http", "shttp", "s-http", "h2", "h3", "hq", "spdy", "tls", "ssl", "quic", "connect"];

@@ -1,19 +1,19 @@
-//! What a filter gets to see: the fields it declared, packed into one buffer.
+//! What a filter sees: the fields it declared, packed into one buffer.
 //!
-//! Every string or list that enters a component costs an allocation in it, about 100 ns each. So a view is one
-//! octet buffer and one list of spans, whatever it holds.
+//! Every string or list that enters a component costs an allocation in it, about 100 ns each. So a view is
+//! one byte buffer and one list of spans, whatever it contains.
 
 use crate::Exchange;
 use http::{HeaderMap, HeaderName};
 use std::fmt;
 
-/// A view never holds more octets than this; fields that do not fit are left out and the view says so.
+/// Maximum size of a view; fields that do not fit are left out and the view is marked as truncated.
 pub const MAX_VIEW_OCTETS: usize = 256 * 1024;
 
 /// Request methods as the contract numbers them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(u8)]
-#[expect(missing_docs, reason = "the names are the methods")]
+#[expect(missing_docs, reason = "the names are those of the methods")]
 pub enum Method {
     #[default]
     Get,
@@ -66,7 +66,7 @@ pub enum Selector {
     AllHeaders,
 }
 
-/// As it is declared.
+/// The selector as declared.
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -82,7 +82,7 @@ impl fmt::Display for Selector {
     }
 }
 
-/// A declared field that cannot be.
+/// A declared field that is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("reads[{index}] is `{name}`: {rule}")]
 pub struct ReadsError {
@@ -90,7 +90,7 @@ pub struct ReadsError {
     pub index: usize,
     /// As declared.
     pub name: String,
-    /// What is expected instead.
+    /// The form that is expected.
     pub rule: &'static str,
 }
 
@@ -102,15 +102,16 @@ impl Reads {
     /// Parses the declaration.
     ///
     /// # Errors
-    /// Names the first entry that is neither a pseudo-header, a lower-case header name, an attribute nor `*`.
+    /// Names the first entry that is not a pseudo-header, a lower-case header name, an attribute or `*`.
     pub fn parse<S: AsRef<str>>(names: &[S]) -> Result<Self, ReadsError> {
         let mut selectors = Vec::with_capacity(names.len());
         for (index, name) in names.iter().enumerate() {
             let name = name.as_ref();
             let error = |rule| ReadsError { index, name: name.to_owned(), rule };
             let header = |name: &str| {
-                HeaderName::from_lowercase(name.as_bytes())
-                    .map_err(|_| error("a header name is lower case and a token (RFC 9110 §5.1)"))
+                HeaderName::from_lowercase(name.as_bytes()).map_err(|_| {
+                    error("a header name must be a token in lower case (RFC 9110 §5.1)")
+                })
             };
             selectors.push(match name {
                 ":path" => Selector::Path,
@@ -119,7 +120,7 @@ impl Reads {
                 ":method" => Selector::Method,
                 "*" => Selector::AllHeaders,
                 _ if name.starts_with(':') => {
-                    return Err(error("known are :path, :authority, :scheme and :method"));
+                    return Err(error("expected :path, :authority, :scheme or :method"));
                 }
                 _ => match (name.strip_prefix('@'), name.strip_prefix("request:")) {
                     (Some(""), _) => return Err(error("an attribute needs a name after `@`")),
@@ -138,14 +139,14 @@ impl Reads {
     }
 }
 
-/// Where one field lies in [`View::octets`].
+/// Where one field is in [`View::octets`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
     /// Index into `interest.reads`.
     pub field: u32,
     /// Offset.
     pub start: u32,
-    /// For a field taken in by `*`: the length of its name, which stands before the value; else 0.
+    /// For a field that `*` covers: the length of its name, which precedes the value; else 0.
     pub name_length: u32,
     /// Length of the value.
     pub length: u32,
@@ -162,7 +163,7 @@ pub struct View {
     pub status: u16,
     /// Names and values, back to back.
     pub octets: Vec<u8>,
-    /// Absent fields have no span; repeated ones have one for each occurrence, in order.
+    /// Absent fields have no span; repeated fields have one for each occurrence, in order.
     pub spans: Vec<Span>,
     /// A field did not fit into [`MAX_VIEW_OCTETS`]; the caller must refuse the request.
     pub truncated: bool,

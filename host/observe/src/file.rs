@@ -1,4 +1,4 @@
-//! A file that lines are appended to: for its owner's eyes, and opened again when it was moved away.
+//! A file for appended lines: private to its owner, and opened again when it was moved away.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -8,14 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How often it is looked at whether the file is still the one at its path.
+/// How often to check that the file is still the one at its path.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// A file that lines are appended to.
 ///
-/// Records hold paths and queries of requests, and those hold tokens: the file is made with `mode`, and one that more
-/// people could read than that is narrowed. When it is renamed or removed, as rotation does, a new one is made at its path
-/// within a second, or at once when [`LogFile::reopen`] is set.
+/// Records contain paths and queries of requests, and those contain tokens: the file is created with
+/// `mode`, and the permissions of an existing file are narrowed to it. When the file is renamed or removed,
+/// as rotation does, a new one is created at its path within a second, or at once when [`LogFile::reopen`]
+/// is set.
 #[derive(Debug)]
 pub struct LogFile {
     path: PathBuf,
@@ -26,17 +27,18 @@ pub struct LogFile {
 }
 
 impl LogFile {
-    /// Opens it, or makes it, with these permissions, such as 0o600.
+    /// Opens it, or creates it, with these permissions, such as 0o600.
     ///
     /// # Errors
-    /// When it cannot be written, or others can read it and that cannot be changed.
+    /// It cannot be written, or others can read it and that cannot be changed.
     pub fn open(path: &Path, mode: u32) -> io::Result<Self> {
         let file = open(path, mode)?;
         let reopen = Arc::default();
         Ok(Self { path: path.to_owned(), mode, file, looked: Instant::now(), reopen })
     }
 
-    /// Set it, from a signal handler say, and the file is opened again before the next line.
+    /// Set this flag, for example from a signal handler, to have the file opened again before the next
+    /// line.
     #[must_use]
     pub fn reopen(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.reopen)
@@ -49,7 +51,7 @@ impl LogFile {
         }
         self.looked = Instant::now();
         let about = self.file.metadata()?;
-        // What is no file, such as a pipe, cannot be rotated.
+        // Other than a regular file, such as a pipe, cannot be rotated.
         let moved = about.is_file()
             && fs::metadata(&self.path)
                 .map_or(true, |there| (there.dev(), there.ino()) != (about.dev(), about.ino()));
@@ -65,7 +67,7 @@ impl Write for LogFile {
         self.file.write(octets)
     }
 
-    /// Comes after a batch of whole lines, and once a second when there are none.
+    /// Called after a batch of complete lines, and once a second when there are none.
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()?;
         self.look()
@@ -106,7 +108,7 @@ mod tests {
             drop(LogFile::open(&path, 0o600).unwrap());
             assert_eq!(mode(&path), 0o600, "{before:o}");
         }
-        // Somebody who wants a group to read it says so.
+        // The owner let a group read it.
         fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
         drop(LogFile::open(&path, 0o640).unwrap());
         assert_eq!(mode(&path), 0o640);
@@ -129,7 +131,7 @@ mod tests {
         log.write_all(b"three\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "three\n");
         assert_eq!(mode(&path), 0o600);
-        // Without one, the path is looked at now and then.
+        // Without a signal, the path is checked once a second.
         fs::remove_file(&path).unwrap();
         log.looked = Instant::now().checked_sub(2 * LOOK).unwrap();
         log.flush().unwrap();

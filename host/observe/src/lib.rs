@@ -1,4 +1,4 @@
-//! What is seen: metrics and access records.
+//! Observation of a process: metrics and access records.
 
 mod file;
 mod metrics;

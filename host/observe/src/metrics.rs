@@ -1,11 +1,11 @@
-//! Metrics: families with fixed labels, series that are capped, text exposition for Prometheus.
+//! Metrics: families with fixed labels, a limited number of series, text exposition for Prometheus.
 //!
-//! A family is defined once; defining it again with the same kind, help and labels gives the same family, with others an
-//! error. Past its cap all new label values share one series whose values are `overflow`, so that a hostile
-//! label cannot eat memory. Handles are lock-free; only finding a series takes a lock.
+//! A family is defined once; defining it again with the same kind, help and labels returns the same family,
+//! with others an error. Beyond its cap all new label values share one series whose values are `overflow`,
+//! so that a hostile label cannot use up memory. Handles are lock-free; only finding a series takes a lock.
 //!
-//! A family belongs to who defined it. The host's have names of their own (`tamis_…`), those of a filter begin with the
-//! filter's name, so that neither can take or alter the other's.
+//! A family belongs to whoever defined it. The names of the host's families begin with `tamis_`, those of a
+//! filter begin with the filter's name, so that neither can take or change the other's.
 
 use prometheus::{
     CounterVec, Encoder, GaugeVec, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder,
@@ -13,11 +13,11 @@ use prometheus::{
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What the values of the overflow series are.
+/// Label value of the overflow series.
 pub const OVERFLOW: &str = "overflow";
-/// Series of a family unless told otherwise.
+/// Default number of series of a family.
 pub const DEFAULT_SERIES: usize = 1_000;
-/// Upper bounds in seconds, unless told otherwise.
+/// Default upper bounds, in seconds.
 pub const DEFAULT_BUCKETS: [f64; 12] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 /// Upper bounds in bytes: 64 B to 16 MiB.
@@ -33,19 +33,19 @@ const BYTE_BUCKETS: [f64; 10] = [
     4_194_304.0,
     16_777_216.0,
 ];
-/// Metrics of one filter, whichever of its instances defined them.
+/// Metrics that all instances of one filter may define together.
 const MAX_OWN: usize = 256;
-/// Octets of a name as a filter writes it.
+/// Bytes of a name, as a filter writes it.
 const MAX_NAME: usize = 200;
-/// Octets of a help text.
+/// Bytes of a help text.
 const MAX_HELP: usize = 1_024;
-/// Octets of a label's name.
+/// Bytes of a label's name.
 const MAX_LABEL: usize = 64;
-/// Octets of a label's value; longer ones are cut.
+/// Bytes of a label's value; longer values are cut.
 const MAX_VALUE: usize = 256;
 /// Bounds of a histogram.
 const MAX_BUCKETS: usize = 64;
-/// Who may use names that begin with `tamis_`: the host, and filters of this project.
+/// Namespace that may use names that begin with `tamis_`: the host, and filters of this project.
 const PROJECT: &str = "tamis";
 const RESERVED: &str = "tamis_";
 
@@ -64,7 +64,7 @@ pub enum MetricKind {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("metric `{name}`: {rule}")]
 pub struct MetricError {
-    /// As asked for.
+    /// As requested.
     pub name: String,
     /// What is expected.
     pub rule: String,
@@ -75,12 +75,12 @@ pub struct MetricError {
 pub struct Metrics {
     registry: Registry,
     families: Mutex<HashMap<String, Arc<Family>>>,
-    /// Names the host writes itself, not through families.
+    /// Names that the host writes itself, not through families.
     taken: Mutex<HashSet<String>>,
 }
 
-/// Upper bounds for a histogram of that name, in the unit that the name ends with: `_seconds`, `_ms`, `_us`, `_ns` or
-/// `_bytes`; those of seconds for any other.
+/// Upper bounds for a histogram of that name, in the unit that the name ends with: `_seconds`, `_ms`,
+/// `_us`, `_ns` or `_bytes`; seconds for any other name.
 pub fn buckets_of(name: &str) -> Vec<f64> {
     let times = |factor: f64| DEFAULT_BUCKETS.iter().map(|bound| bound * factor).collect();
     match name.rsplit('_').next() {
@@ -92,8 +92,9 @@ pub fn buckets_of(name: &str) -> Vec<f64> {
     }
 }
 
-/// The name under which a filter's metric is shown: as it is for `tamis/…` filters whose names begin with `tamis_`;
-/// `NAMESPACE__FILTER__NAME` for all others, with `_` for `-`. Another filter's name gives another beginning.
+/// The name under which a filter's metric is exposed: unchanged for `tamis/…` filters whose metric names
+/// begin with `tamis_`; `NAMESPACE__FILTER__NAME` for all others, with `_` for `-`. Metrics of different
+/// filters begin differently.
 pub fn shown_name(filter: &str, name: &str) -> String {
     let (namespace, bare) = filter.split_once('/').unwrap_or(("", filter));
     if namespace == PROJECT && name.starts_with(RESERVED) {
@@ -106,7 +107,7 @@ pub fn shown_name(filter: &str, name: &str) -> String {
             && !text.ends_with('-')
     };
     let word = |text: &str| text.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
-    // What another name would be written like too gets a number of its own in front.
+    // A name that another could be written like gets a number of its own as prefix.
     let number = match plain(namespace) && plain(bare) {
         true => String::new(),
         false => format!("h{:016x}__", fnv(filter)),
@@ -116,7 +117,8 @@ pub fn shown_name(filter: &str, name: &str) -> String {
     format!("{start}{number}{}__{}__{name}", word(namespace), word(bare))
 }
 
-/// FNV-1a, 64 bits: tells names apart that nobody chose to be alike; a family has an owner besides.
+/// FNV-1a, 64 bits: distinguishes names that were not chosen to collide; the owner of a family is checked
+/// as well.
 fn fnv(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
@@ -126,7 +128,7 @@ fn fnv(text: &str) -> u64 {
 /// One metric with its label names.
 #[derive(Debug)]
 pub struct Family {
-    /// The filter it belongs to; none: the host.
+    /// The filter it belongs to; `None`: the host.
     owner: Option<String>,
     kind: MetricKind,
     help: String,
@@ -160,10 +162,10 @@ impl Metrics {
         Self::default()
     }
 
-    /// Defines a family with the default cap and buckets, or finds the equal one defined before.
+    /// Defines a family with the default cap and buckets, or returns an equal one that was defined before.
     ///
     /// # Errors
-    /// When the name or a label is malformed, or the name is taken by another definition.
+    /// The name or a label is malformed, or the name has another definition.
     pub fn define(
         &self,
         kind: MetricKind,
@@ -190,16 +192,17 @@ impl Metrics {
         self.owned(None, kind, name, help, labels, cap, buckets)
     }
 
-    /// Names that the host writes on its page itself: nobody defines a family of that name.
+    /// Reserves names that the host itself writes on its page: no family may have such a name.
     pub fn reserve<'a>(&self, names: impl IntoIterator<Item = &'a str>) {
         lock(&self.taken).extend(names.into_iter().map(str::to_owned));
     }
 
-    /// Defines a family of a filter (`namespace/name`), shown as [`shown_name`] says, or finds the equal one that the
-    /// same filter defined before. `buckets` are those of a histogram; none: of [`buckets_of`] its name.
+    /// Defines a family of a filter (`namespace/name`), exposed under [`shown_name`], or returns an equal
+    /// one that the same filter defined before. `buckets` are the bounds of a histogram; `None`:
+    /// [`buckets_of`] its name.
     ///
     /// # Errors
-    /// As [`Metrics::define`], and when the name is another's.
+    /// As [`Metrics::define`], and when the name belongs to another owner.
     #[expect(clippy::too_many_arguments, reason = "a definition has that many parts")]
     pub fn define_for(
         &self,
@@ -214,10 +217,10 @@ impl Metrics {
         let error = |rule: &str| MetricError { name: name.to_owned(), rule: rule.to_owned() };
         check_names(name, labels).map_err(error)?;
         if name.len() > MAX_NAME {
-            return Err(error("a name has at most 200 characters"));
+            return Err(error("a name may have at most 200 characters"));
         }
         if help.len() > MAX_HELP {
-            return Err(error("its help text has at most 1,024 octets"));
+            return Err(error("its help text may have at most 1,024 bytes"));
         }
         let shown = shown_name(filter, name);
         let buckets = buckets.map_or_else(|| buckets_of(name), <[f64]>::to_vec);
@@ -239,25 +242,27 @@ impl Metrics {
         check_names(name, labels).map_err(error)?;
         check_buckets(buckets).map_err(error)?;
         if lock(&self.taken).contains(name) {
-            return Err(error("a metric of the host; choose another name"));
+            return Err(error("the name belongs to the host; choose another name"));
         }
         let mut families = lock(&self.families);
         if let Some(family) = families.get(name) {
             if family.owner.as_deref() != owner {
-                return Err(error("belongs to another; choose another name"));
+                return Err(error("the name belongs to another filter; choose another name"));
             }
             let same = family.kind == kind && family.help == help && family.labels == labels;
             return if same {
                 Ok(Arc::clone(family))
             } else {
-                Err(error("defined before with another kind, help or labels; choose another name"))
+                Err(error(
+                    "it was defined before with another kind, help or labels; choose another name",
+                ))
             };
         }
-        // An instance that is made again and again could define other names each time.
+        // An instance that is made again and again could define new names each time.
         let own = families.values().filter(|family| family.owner.as_deref() == owner).count();
         if owner.is_some() && own >= MAX_OWN {
             return Err(error(
-                "a filter has at most 256 metrics; define fewer, and the same each time",
+                "a filter may have at most 256 metrics; define fewer, and the same ones in each instance",
             ));
         }
         let failed =
@@ -293,7 +298,7 @@ impl Metrics {
         Ok(family)
     }
 
-    /// Everything in the text exposition format 0.0.4.
+    /// All metrics in the text exposition format 0.0.4.
     pub fn render(&self) -> String {
         let mut out = Vec::new();
         // Writing to memory fails only for a family without series, which `gather` leaves out.
@@ -313,8 +318,8 @@ impl Family {
         self.kind
     }
 
-    /// The series with these label values; missing ones are empty, further ones ignored, and past the cap it is the
-    /// overflow series.
+    /// The series with these label values; missing values are empty, excess values ignored. Beyond the cap
+    /// it is the overflow series.
     pub fn series(&self, values: &[&str]) -> Series {
         let mut values: Vec<&str> = values.iter().take(self.labels.len()).map(|v| cut(v)).collect();
         values.resize(self.labels.len(), "");
@@ -343,7 +348,7 @@ impl Family {
 }
 
 impl Series {
-    /// Adds to a counter or gauge; a counter ignores what would shrink it.
+    /// Adds to a counter or gauge; a counter ignores negative amounts.
     pub fn add(&self, amount: f64) {
         match self {
             Self::Counter(counter) if amount >= 0.0 && amount.is_finite() => counter.inc_by(amount),
@@ -376,12 +381,12 @@ fn cut(value: &str) -> &str {
 fn check_buckets(buckets: &[f64]) -> Result<(), &'static str> {
     let rises = buckets.iter().zip(buckets.iter().skip(1)).all(|(a, b)| a < b);
     if buckets.is_empty() || buckets.len() > MAX_BUCKETS || !rises {
-        return Err("a histogram has 1 to 64 bounds, each larger than the one before");
+        return Err("a histogram needs 1 to 64 bounds, in ascending order");
     }
     if buckets.iter().all(|bound| bound.is_finite()) {
         Ok(())
     } else {
-        Err("the bounds of a histogram are finite numbers")
+        Err("the bounds of a histogram must be finite numbers")
     }
 }
 
@@ -392,20 +397,22 @@ fn check_names(name: &str, labels: &[&str]) -> Result<(), &'static str> {
             && !text.as_bytes().first().is_some_and(u8::is_ascii_digit)
             && text.bytes().all(ok)
     };
-    // Twice and more: the name of the filter may stand before it.
+    // Longer than the limit: the name of the filter may precede it.
     if !word(name, true) || name.len() > MAX_NAME * 4 {
-        return Err("a name matches [a-zA-Z_:][a-zA-Z0-9_:]* and has at most 200 characters");
+        return Err("a name must match [a-zA-Z_:][a-zA-Z0-9_:]* and have at most 200 characters");
     }
     if labels.len() > 16 {
-        return Err("at most 16 labels");
+        return Err("a metric may have at most 16 labels");
     }
     for (index, label) in labels.iter().enumerate() {
         if label.len() > MAX_LABEL {
-            return Err("a label's name has at most 64 characters");
+            return Err("the name of a label may have at most 64 characters");
         }
         if !word(label, false) || label.starts_with("__") || *label == "le" || *label == "quantile"
         {
-            return Err("a label matches [a-zA-Z_][a-zA-Z0-9_]*, not `le`, `quantile` or `__…`");
+            return Err(
+                "the name of a label must match [a-zA-Z_][a-zA-Z0-9_]*, other than `le`, `quantile` and `__…`",
+            );
         }
         if labels.iter().take(index).any(|l| l == label) {
             return Err("a label is named twice");
@@ -414,7 +421,7 @@ fn check_names(name: &str, labels: &[&str]) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// A panic while the lock was held leaves a map that is whole.
+/// A panic while the lock was held leaves the map intact.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! What the system knows of this process, as Prometheus names it.
+//! Metrics of this process that the system provides, under Prometheus' names.
 
 use std::fs;
 
@@ -7,13 +7,13 @@ const TICKS: f64 = 100.0;
 /// Bytes of the unit in which `status` counts memory; `statm` counts pages, whose size differs.
 const KIB: f64 = 1_024.0;
 
-/// Name and value of each metric that can be had here; none of what cannot.
+/// Name and value of each metric that is available here; unavailable ones are left out.
 #[must_use]
 pub fn process() -> Vec<(&'static str, f64)> {
     let mut all = Vec::new();
     let read = |name: &str| fs::read_to_string(format!("/proc/{name}")).unwrap_or_default();
     let stat = read("self/stat");
-    // The name of the program may hold anything but ends with the last parenthesis (proc(5)).
+    // The name of the program may contain anything; it ends at the last parenthesis (proc(5)).
     let fields: Vec<f64> = stat.rsplit_once(')').map_or_else(Vec::new, |(_, rest)| {
         rest.split_whitespace().map(|field| field.parse().unwrap_or_default()).collect()
     });
@@ -38,7 +38,7 @@ pub fn process() -> Vec<(&'static str, f64)> {
         all.extend(value.map(|value| (metric, value * unit)));
     }
     if let Ok(open) = fs::read_dir("/proc/self/fd") {
-        // One of them is the folder that is read.
+        // One of them is the folder being read.
         let count = u32::try_from(open.count()).unwrap_or(u32::MAX).saturating_sub(1);
         all.push(("process_open_fds", f64::from(count)));
     }

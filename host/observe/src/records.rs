@@ -1,4 +1,4 @@
-//! Access records: one JSON line for each exchange, written by a thread of its own.
+//! Access records: one JSON line for each exchange, written by a separate thread.
 
 use serde::Serialize;
 use std::io::Write;
@@ -7,17 +7,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
-/// Lines that wait to be written; more are dropped and counted rather than holding up exchanges.
+/// Lines that wait to be written; further ones are dropped and counted rather than delaying exchanges.
 const WAITING_MAX: usize = 8_192;
 
 /// Which exchanges are recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AccessLog {
-    /// None.
+    /// No exchange.
     Off,
-    /// Those that were refused or failed.
+    /// Exchanges that were refused or failed.
     Refused,
-    /// All.
+    /// All exchanges.
     #[default]
     All,
 }
@@ -32,7 +32,7 @@ pub struct AccessRecord<'a> {
     /// Trace id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace: Option<&'a str>,
-    /// What `x-request-id` says, to the upstream and in the response.
+    /// Value of `x-request-id`, sent to the upstream and in the response.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<&'a str>,
     /// Generation that served it.
@@ -50,9 +50,9 @@ pub struct AccessRecord<'a> {
     pub scheme: &'a str,
     /// Host asked for.
     pub authority: &'a str,
-    /// Path and query as last seen by the upstream.
+    /// Path and query as sent to the upstream.
     pub path: &'a str,
-    /// Status sent; 0 when none was.
+    /// Status sent; 0 if no response was sent.
     pub status: u16,
     /// gRPC status sent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,7 +60,7 @@ pub struct AccessRecord<'a> {
     /// Rule id behind a decision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'a str>,
-    /// What the client was not told.
+    /// Details that the client did not receive.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<&'a str>,
     /// Attachment that answered.
@@ -69,7 +69,7 @@ pub struct AccessRecord<'a> {
     /// Rule that matched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<&'a str>,
-    /// Service it went to.
+    /// Service it was sent to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<&'a str>,
     /// Endpoint of the last attempt.
@@ -79,18 +79,18 @@ pub struct AccessRecord<'a> {
     pub attempts: u32,
     /// Whole time.
     pub duration_us: u32,
-    /// Of which in attempts.
+    /// Time of it spent in attempts.
     pub upstream_us: u32,
-    /// Request body octets.
+    /// Request body bytes.
     pub bytes_in: u64,
-    /// Response body octets.
+    /// Response body bytes.
     pub bytes_out: u64,
-    /// How it ended; empty is well.
+    /// How it ended; empty: successfully.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub outcome: Vec<&'static str>,
 }
 
-/// Takes records and writes them out. Cheap to clone.
+/// Accepts records and writes them out. Cheap to clone.
 #[derive(Clone)]
 pub struct Recorder {
     mode: AccessLog,
@@ -110,10 +110,10 @@ impl Recorder {
         Self { mode: AccessLog::Off, lines: None, dropped: Arc::default() }
     }
 
-    /// Writes lines to `out` on a thread of its own, which ends with the last clone.
+    /// Writes lines to `out` on a separate thread, which ends with the last clone.
     ///
     /// # Errors
-    /// When no thread can be started.
+    /// No thread can be started.
     pub fn to(mode: AccessLog, out: impl Write + Send + 'static) -> std::io::Result<Self> {
         let (send, receive) = sync_channel(WAITING_MAX);
         std::thread::Builder::new()
@@ -122,7 +122,7 @@ impl Recorder {
         Ok(Self { mode, lines: Some(send), dropped: Arc::default() })
     }
 
-    /// Whether an exchange is to be recorded.
+    /// Whether an exchange should be recorded.
     pub fn wants(&self, refused: bool) -> bool {
         match self.mode {
             AccessLog::Off => false,
@@ -142,7 +142,7 @@ impl Recorder {
         self.send(lines, line);
     }
 
-    /// Takes one line of a filter's own record; `json` holds no line break.
+    /// Accepts one line of a filter's own record; `json` must not contain a line break.
     pub fn line(&self, json: &str) {
         if let Some(lines) = &self.lines {
             self.send(lines, format!("{json}\n").into_bytes());
@@ -161,10 +161,10 @@ impl Recorder {
     }
 }
 
-/// How often the writer looks after its file when there is nothing to write: it may have been rotated.
+/// How often the writer checks its file while there is nothing to write: the file may have been rotated.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Writes until nobody records any more; flushes whenever nothing waits.
+/// Writes until all recorders are gone; flushes whenever no line waits.
 fn write(lines: &Receiver<Vec<u8>>, mut out: impl Write) {
     loop {
         let mut failed = match lines.recv_timeout(IDLE) {
@@ -177,7 +177,7 @@ fn write(lines: &Receiver<Vec<u8>>, mut out: impl Write) {
         }
         failed |= out.flush().is_err();
         if failed {
-            // The disk may have room again later; records are no reason to stop serving.
+            // The disk may have room again later; a failure to record does not stop the proxy.
             tracing::warn!("access records could not be written");
         }
     }
@@ -196,7 +196,7 @@ mod tests {
             Ok(octets.len())
         }
         fn flush(&mut self) -> std::io::Result<()> {
-            // The test may have seen enough.
+            // The test may have ended already.
             let _ = self.1.send(());
             Ok(())
         }

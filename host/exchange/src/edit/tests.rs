@@ -1,4 +1,4 @@
-//! Bounds, ownership and form of what filters want changed.
+//! Limits, ownership and form of the changes that filters request.
 
 use super::*;
 use proptest::prelude::*;
@@ -195,16 +195,16 @@ fn a_reply_that_could_not_be_sent_says_why() {
         body: Vec::new(),
     };
     for (what, reply, part) in [
-        ("99", reply(99, "a", b""), "200 to 599"),
-        ("101", reply(101, "a", b""), "200 to 599"),
-        ("600", reply(600, "a", b""), "200 to 599"),
-        ("0", reply(0, "a", b""), "200 to 599"),
+        ("99", reply(99, "a", b""), "between 200 and 599"),
+        ("101", reply(101, "a", b""), "between 200 and 599"),
+        ("600", reply(600, "a", b""), "between 200 and 599"),
+        ("0", reply(0, "a", b""), "between 200 and 599"),
         ("upper case", reply(200, "X-A", b""), "lower case"),
         ("a break", reply(200, "x-a", b"1\r\nset-cookie: a"), "RFC 9110 §5.5"),
         ("a pseudo-header", reply(200, ":path", b"/"), "pseudo-header"),
         ("the host's reason", reply(200, "x-tamis-reason", b"a"), "x-tamis-"),
-        ("a long name", reply(200, &"a".repeat(300), b""), "256 octets"),
-        ("a long value", reply(200, "a", &vec![b'a'; 200_000]), "131072 octets"),
+        ("a long name", reply(200, &"a".repeat(300), b""), "256 bytes"),
+        ("a long value", reply(200, "a", &vec![b'a'; 200_000]), "131072 bytes"),
     ] {
         let said = check_reply(&reply).unwrap_err();
         assert!(said.contains(part), "{what}: {said}");

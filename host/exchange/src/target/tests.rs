@@ -13,11 +13,11 @@ fn a_path_has_one_spelling() {
     for (from, to) in [
         ("/", "/"),
         ("/a/b?c=%zz;//..", "/a/b?c=%zz;//.."),
-        // Unreserved characters and those a segment may hold.
+        // Unreserved characters and others that a segment may contain.
         ("/%61dmin", "/admin"),
         ("/%41%2d%2E%5f%7e", "/A-._~"),
         ("/users/%40me%3a%21%24%26%27%28%29%2a%2b%2c%3d", "/users/@me:!$&'()*+,="),
-        // What stays escaped, in upper case, and what a path may not hold as it is.
+        // Escapes that stay, in upper case, and characters that a path must not contain unescaped.
         ("/%e2%82%ac%20%25%3b%3f%23", "/%E2%82%AC%20%25%3B%3F%23"),
         ("/\"<>[]^`{|}", "/%22%3C%3E%5B%5D%5E%60%7B%7C%7D"),
         ("/%2561dmin", "/%2561dmin"),
@@ -170,7 +170,8 @@ fn what_is_no_authority_is_refused() {
     }
 }
 
-/// As nginx reads a path (`ngx_http_parse_complex_uri`, `merge_slashes on`): decoded, slashes merged, dot segments gone.
+/// Reads a path as nginx does (`ngx_http_parse_complex_uri`, `merge_slashes on`): decoded, slashes merged,
+/// dot segments removed.
 fn decoded(path: &str) -> Vec<u8> {
     let mut out = Vec::new();
     let mut octets = path.split('?').next().unwrap().bytes();
@@ -228,7 +229,7 @@ proptest! {
     fn what_is_matched_is_what_a_server_that_decodes_reads(path in "/([a./]|%2[0eE]|%41|@|%40|%7[bB]|\\.\\.){0,12}") {
         let normal = normal_path(&path, DEFAULT).unwrap();
         prop_assert_eq!(decoded(&normal), decoded(&path));
-        // And what it reads as the same path is matched as the same.
+        // Paths that nginx reads as the same also match the same.
         let respelled: String =
             decoded(&path).iter().map(|o| if *o == b'/' { "/".into() } else { format!("%{o:02x}") }).collect();
         let respelled = normal_path(&respelled, DEFAULT).unwrap();

@@ -1,4 +1,4 @@
-//! Who owns a metric, and what it may cost.
+//! Ownership of metrics, and limits of their cost.
 
 use super::*;
 
@@ -35,7 +35,7 @@ fn define(metrics: &Metrics, filter: &str, name: &str) -> Result<Arc<Family>, Me
 fn a_filter_neither_takes_nor_alters_the_metrics_of_another_or_of_the_host() {
     let metrics = Metrics::new();
     metrics.reserve(["tamis_generation", "tamis_exchanges_total"]);
-    // Before telemetry, as whoever wants its names would.
+    // Defined before telemetry, as a filter that wants to take its names would.
     for name in ["tamis_requests_total", "tamis_generation", "hits_total"] {
         define(&metrics, "evil/squatter", name).unwrap().series(&["evil"]).add(1.0);
     }
@@ -61,7 +61,7 @@ fn a_filter_neither_takes_nor_alters_the_metrics_of_another_or_of_the_host() {
         assert!(text.lines().any(|it| it == line), "{line} in {text}");
     }
     assert!(!text.lines().any(|line| line.starts_with("tamis_generation")), "{text}");
-    // Not even the project's own filters write what the host writes.
+    // Even the project's own filters may not write the host's metrics.
     assert!(define(&metrics, "tamis/telemetry", "tamis_generation").is_err());
     assert!(define(&metrics, "tamis/other", "tamis_requests_total").is_err());
     assert!(
