@@ -1,6 +1,7 @@
-//! The built-in circuit breaker: opens on failures in a row, on a share of failures or of slow answers.
+//! The built-in circuit breaker: opens a circuit on consecutive failures, on a share of failures or on a
+//! share of slow responses.
 //!
-//! Keeps nothing between calls: the host brings the window and the circuit, and enforces what comes back.
+//! Stateless: the host passes the window and the circuit, and enforces the result.
 
 use serde::Deserialize;
 use tamis_sdk::circuit_breaker::{Circuit, Window};
@@ -10,11 +11,12 @@ use tamis_sdk::{CircuitBreaker, ConfigError, Filter, GatewayDuration, Interest};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Settings {
-    /// Failures in a row that open the circuit; 0 never does.
+    /// Number of consecutive failures that opens the circuit; 0: never.
     pub consecutive_failures: u32,
     /// Share of failures and timeouts that opens it, above 0 and at most 1.
     pub failure_ratio: f64,
-    /// Share of slow answers that opens it, above 0 and at most 1. The host says what is slow.
+    /// Share of slow responses that opens it, above 0 and at most 1. The service's policy defines what is
+    /// slow.
     pub slow_ratio: f64,
     /// Requests in the window before a share counts.
     pub minimum_requests: u32,
@@ -22,9 +24,9 @@ pub struct Settings {
     pub window: Option<GatewayDuration>,
     /// How long it stays open the first time; doubled for each failed probe.
     pub open_for: GatewayDuration,
-    /// The longest it stays open.
+    /// The longest time it stays open.
     pub max_open_for: GatewayDuration,
-    /// Requests let through to try, all of which must succeed.
+    /// Requests let through as probes, all of which must succeed.
     pub probes: u32,
 }
 
@@ -56,10 +58,10 @@ impl Breaker {
         Self { settings }
     }
 
-    /// The circuit from now on.
+    /// The next state of the circuit.
     ///
-    /// `now` carries what is left: `open(0)` has expired. The window of a half-open circuit holds its probes alone,
-    /// but for `consecutive-failures`, which runs on until a success.
+    /// `now` carries the remaining time: `open(0)` has expired. The window of a half-open circuit contains
+    /// its probes only, except `consecutive-failures`, which counts on until a success.
     #[must_use]
     pub fn next(&self, seen: &Window, now: Circuit) -> Circuit {
         match now {
@@ -85,7 +87,7 @@ impl Breaker {
                     || share(u64::from(seen.slow), settings.slow_ratio)))
     }
 
-    /// Twice as long for each failure in a row beyond those that opened the circuit: they were probes.
+    /// Doubled for each consecutive failure beyond those that opened the circuit: they were probes.
     fn open_ms(&self, seen: &Window) -> u32 {
         let beyond = seen.consecutive_failures.saturating_sub(self.settings.consecutive_failures);
         let factor = 1_u32.checked_shl(beyond).unwrap_or(u32::MAX);
@@ -94,7 +96,7 @@ impl Breaker {
     }
 }
 
-/// Failures and timeouts; the contract counts them apart.
+/// Failures and timeouts; the contract counts them separately.
 fn bad(seen: &Window) -> u64 {
     u64::from(seen.failures) + u64::from(seen.timeouts)
 }
@@ -106,19 +108,27 @@ impl Filter for Breaker {
     fn check(settings: &Settings) -> Result<(), Vec<ConfigError>> {
         let ratio = |ratio: f64| ratio > 0.0 && ratio <= 1.0;
         let rules = [
-            (ratio(settings.failure_ratio), "/failureRatio", "a share is above 0 and at most 1"),
-            (ratio(settings.slow_ratio), "/slowRatio", "a share is above 0 and at most 1"),
-            (settings.probes > 0, "/probes", "a circuit closes only by probes: at least 1"),
+            (
+                ratio(settings.failure_ratio),
+                "/failureRatio",
+                "a share must be above 0 and at most 1",
+            ),
+            (ratio(settings.slow_ratio), "/slowRatio", "a share must be above 0 and at most 1"),
+            (
+                settings.probes > 0,
+                "/probes",
+                "at least 1: a circuit closes only after successful probes",
+            ),
             (
                 settings.window.is_none(),
                 "/window",
                 "the host keeps the window; write `statsWindow` in the UpstreamPolicy of the service",
             ),
-            (settings.open_for.millis() > 0, "/openFor", "an open circuit lasts longer than 0"),
+            (settings.open_for.millis() > 0, "/openFor", "must be longer than 0"),
             (
                 settings.max_open_for >= settings.open_for,
                 "/maxOpenFor",
-                "the longest time is at least openFor",
+                "must be at least as long as openFor",
             ),
         ];
         let errors: Vec<ConfigError> = rules

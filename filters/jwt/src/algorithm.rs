@@ -59,7 +59,7 @@ pub enum KeyKind {
     P521,
     /// An Ed25519 public key.
     Ed25519,
-    /// Octets shared with the issuer.
+    /// A secret shared with the issuer.
     Symmetric,
 }
 
@@ -107,7 +107,7 @@ impl Algorithm {
         }
     }
 
-    /// The one kind of key this algorithm may be used with.
+    /// The kind of key that this algorithm requires.
     #[must_use]
     pub fn key_kind(self) -> KeyKind {
         match self {
@@ -121,7 +121,7 @@ impl Algorithm {
         }
     }
 
-    /// Length of the signature in octets, where the algorithm fixes it (RSA: as long as the key).
+    /// Length of the signature in bytes, where the algorithm fixes it (RSA: as long as the key).
     #[must_use]
     pub fn signature_length(self) -> Option<usize> {
         match self {
@@ -135,7 +135,8 @@ impl Algorithm {
         }
     }
 
-    /// Fewest octets of a symmetric key (RFC 7518 §3.2: as many as the hash has); 0 for the others.
+    /// Minimum length of a symmetric key in bytes (RFC 7518 §3.2: the length of the hash); 0 for the
+    /// others.
     #[must_use]
     pub fn least_secret_length(self) -> usize {
         match self {

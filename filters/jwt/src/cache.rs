@@ -1,8 +1,8 @@
-//! Tokens that were verified, remembered until they expire or the keys change.
+//! Verified tokens, kept until they expire or the keys change.
 //!
-//! Two generations of at most half the size each: a full young one becomes the old one, and what is used
-//! moves back. So both insert and eviction cost one step, and what is used often stays.
-//! Only verified tokens get in, so a client without one cannot push others out.
+//! Two generations of at most half the size each: a full young generation becomes the old one, and entries
+//! that are used move back. So insertion and eviction cost one step each, and entries in frequent use stay.
+//! Only verified tokens enter, so a client without one cannot displace others.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,13 +12,13 @@ use std::hash::{BuildHasherDefault, Hasher};
 use crate::claims::Accepted;
 use crate::host::Verify;
 
-/// Tokens up to this length are kept whole; longer ones are known by their SHA-256.
+/// Tokens up to this length are stored complete; longer ones as their SHA-256.
 const LONGEST_WHOLE: usize = 2048;
-/// Octets of a token that its place is found by: its last, which are of the signature and so differ wherever tokens
-/// differ. What is found is compared whole.
+/// Number of a token's last bytes that determine its place: they belong to the signature and so differ
+/// wherever tokens differ. A hit compares the complete token.
 const HASHED: usize = 24;
 
-/// Remembers what verified tokens said.
+/// Remembers the claims of verified tokens.
 #[derive(Debug)]
 pub struct Cache {
     half: usize,
@@ -29,7 +29,7 @@ pub struct Cache {
 
 type Map = HashMap<u64, Entry, BuildHasherDefault<Hashed>>;
 
-/// A token, or what a long one is known by, and what it said.
+/// A token, or the digest of a long one, and its claims.
 #[derive(Debug)]
 struct Entry {
     token: Box<[u8]>,
@@ -37,14 +37,15 @@ struct Entry {
 }
 
 impl Cache {
-    /// A cache of at most `size` tokens (0: none). The seed keeps outsiders from choosing colliding tokens.
+    /// A cache of at most `size` tokens (0: no cache). The seed prevents outsiders from choosing colliding
+    /// tokens.
     #[must_use]
     pub fn new(size: usize, seed: u64) -> Self {
         Self { half: size.div_ceil(2), seed, young: Map::default(), old: Map::default() }
     }
 
-    /// What the token said, if it is remembered. Costs no call out of the filter for tokens of up to
-    /// 2048 octets, and one hash for longer ones.
+    /// The claims of a token, if it is remembered. Needs no call to the host for tokens of up to 2048
+    /// bytes, and one hash for longer ones.
     pub fn find<V: Verify>(&mut self, token: &[u8], crypto: &V) -> Option<&Accepted> {
         if self.is_empty() {
             return None;
@@ -81,13 +82,13 @@ impl Cache {
         }
     }
 
-    /// Forgets everything: the keys changed.
+    /// Forgets all tokens: the keys changed.
     pub fn clear(&mut self) {
         self.young.clear();
         self.old.clear();
     }
 
-    /// How many tokens are remembered.
+    /// Number of tokens that are remembered.
     #[must_use]
     pub fn len(&self) -> usize {
         self.young.len() + self.old.len()
@@ -99,7 +100,8 @@ impl Cache {
         self.len() == 0
     }
 
-    /// Where a token is kept. Two that fall together take turns: then one is verified anew, and nothing is wrong.
+    /// The place of a token. If two tokens share a place, one of them is verified again when it returns;
+    /// nothing else happens.
     fn place(&self, token: &[u8]) -> u64 {
         let mut hasher = DefaultHasher::new();
         hasher.write_u64(self.seed);
@@ -121,7 +123,7 @@ fn holds(map: &Map, place: u64, token: &[u8]) -> bool {
     map.get(&place).is_some_and(|entry| *entry.token == *token)
 }
 
-/// The token itself, or of a long one its digest; the leading NUL keeps that apart from every token.
+/// The token itself, or the digest of a long one; the leading NUL distinguishes a digest from every token.
 fn known_by<'a, V: Verify>(token: &'a [u8], crypto: &V) -> Cow<'a, [u8]> {
     if token.len() <= LONGEST_WHOLE {
         return Cow::Borrowed(token);
@@ -131,13 +133,13 @@ fn known_by<'a, V: Verify>(token: &'a [u8], crypto: &V) -> Cow<'a, [u8]> {
     Cow::Owned(key)
 }
 
-/// Takes a key that is a hash already as it is.
+/// A hasher for keys that are hashes already.
 #[derive(Clone, Copy, Debug, Default)]
 struct Hashed(u64);
 
 impl Hasher for Hashed {
     fn write(&mut self, octets: &[u8]) {
-        // Keys are u64; whatever else comes is folded in.
+        // Keys are u64; other input is folded in.
         for octet in octets {
             self.0 = self.0.rotate_left(8) ^ u64::from(*octet);
         }

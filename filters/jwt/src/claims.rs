@@ -5,19 +5,19 @@ use serde_json::{Map, Value};
 use crate::config::Issuer;
 use crate::refusal::Refusal;
 
-/// What a verified token said.
+/// The claims of a verified token that matter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Accepted {
-    /// Seconds since 1970 from which it counts, clock skew taken off.
+    /// Seconds since 1970 from which the token is valid, clock skew subtracted.
     not_before: f64,
-    /// Seconds since 1970 at which it ends, clock skew added.
+    /// Seconds since 1970 at which it expires, clock skew added.
     expires: f64,
     /// Claim headers: index into the configuration's header list, and the value.
     pub headers: Vec<(usize, String)>,
 }
 
 impl Accepted {
-    /// Whether the token counts at this time.
+    /// Checks whether the token is valid at this time.
     ///
     /// # Errors
     /// [`Refusal::Expired`] or [`Refusal::NotYet`].
@@ -33,10 +33,10 @@ impl Accepted {
     }
 }
 
-/// Judges the claims of a token whose signature was verified.
+/// Checks the claims of a token whose signature was verified.
 ///
 /// # Errors
-/// The first rule the claims break.
+/// The first rule that the claims break.
 pub fn judge(
     claims: &Map<String, Value>,
     issuer: &Issuer,
@@ -86,7 +86,7 @@ fn headers(claims: &Map<String, Value>, issuer: &Issuer) -> Result<Vec<(usize, S
     let mut headers = Vec::new();
     for carried in &issuer.claims_to_headers {
         let Some(value) = claims.get(&carried.claim).and_then(as_text) else { continue };
-        // A value that cannot be a header is not dropped: the upstream would take the user for nobody.
+        // A claim that cannot be a header is not dropped: the upstream would treat the user as anonymous.
         if value.chars().any(char::is_control) || value.trim() != value {
             return Err(Refusal::Malformed("a claim cannot be carried in a header"));
         }
@@ -95,8 +95,8 @@ fn headers(claims: &Map<String, Value>, issuer: &Issuer) -> Result<Vec<(usize, S
     Ok(headers)
 }
 
-/// Strings, numbers and booleans as they are; lists of them joined by spaces. Items with white space are left
-/// out of a list, because `["a b"]` would read as `["a","b"]`. Other values have no text.
+/// Strings, numbers and booleans unchanged; lists of them joined by spaces. List items that contain white
+/// space are left out, because `["a b"]` would read as `["a","b"]`. `None` for other values.
 fn as_text(value: &Value) -> Option<String> {
     match value {
         Value::Array(items) => {

@@ -1,4 +1,4 @@
-//! The filter as the host runs it: the imports behind the traits of [`crate::host`], the hooks.
+//! The filter as a component: implements the traits of [`crate::host`] with imports, and exports the hooks.
 
 use tamis_sdk::{
     ConfigError, Filter, Interest, Request, Tick, View, clock, crypto, http_client, kv, log,
@@ -11,7 +11,7 @@ use crate::host::{Fetch, Fetched, Store, Stored, Verify};
 use crate::policy::Policy;
 use crate::refresh::Refresher;
 
-/// Time a server has to send a key set, in milliseconds.
+/// Time that a server has to send a key set, in milliseconds.
 const FETCH_TIMEOUT_MS: u32 = 5000;
 
 /// The built-in `jwt` policy.
@@ -33,7 +33,7 @@ impl Filter for Jwt {
         let rules = Rules::check(&settings)?;
         let interest = interest(&rules);
         let refresher = Refresher::new(&rules);
-        // Only verified tokens enter the cache, so a seed that differs from start to start is enough.
+        // Only verified tokens enter the cache, so a seed that differs from start to start is sufficient.
         let seed = clock::unix_ms() ^ clock::monotonic_us().rotate_left(32);
         Ok((Self { policy: Policy::new(rules, seed, &Imports)?, refresher }, interest))
     }
@@ -55,8 +55,8 @@ impl Tick for Jwt {
     }
 }
 
-/// What the filter reads: the token and the claim headers (to see whether a client sent one); what it writes: the
-/// claim headers, and the token's header unless it is forwarded.
+/// Reads: the token and the claim headers (to see whether a client sent one). Writes: the claim headers,
+/// and the token's header unless it is forwarded.
 #[must_use]
 pub fn interest(rules: &Rules) -> Interest {
     let token = std::iter::once(rules.token_header.as_str());
@@ -121,10 +121,10 @@ impl Fetch for Imports {
                 Err(format!("the grant does not allow it: {why}"))
             }
             Err(http_client::Failure::Connect(why)) => Err(format!("no connection: {why}")),
-            Err(http_client::Failure::Timeout) => Err("no answer in time".to_owned()),
-            Err(http_client::Failure::TooLarge) => Err("the answer is too large".to_owned()),
+            Err(http_client::Failure::Timeout) => Err("no response in time".to_owned()),
+            Err(http_client::Failure::TooLarge) => Err("the response is too large".to_owned()),
             Err(http_client::Failure::Exhausted) => {
-                Err("the grant's requests are used up".to_owned())
+                Err("the grant allows no more requests for now".to_owned())
             }
         }
     }

@@ -83,23 +83,23 @@ fn clock_skew() -> GatewayDuration {
 pub enum Absent {
     /// It is refused.
     Refused,
-    /// It passes, without claim headers; a bad token is refused all the same.
+    /// It passes, without claim headers; a bad token is refused nevertheless.
     Passes,
 }
 
 /// What happens to the token of a request that passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spent {
-    /// It goes no further.
+    /// It is removed.
     Removed,
-    /// The upstream gets it.
+    /// It is forwarded to the upstream.
     Forwarded,
 }
 
 /// The configuration, checked.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// At least one; no two of one name.
+    /// At least one; their names differ.
     pub issuers: Vec<Issuer>,
     /// Requests without a token.
     pub absent: Absent,
@@ -107,15 +107,15 @@ pub struct Rules {
     pub spent: Spent,
     /// Lower-case name of the header with the token.
     pub token_header: String,
-    /// What stands before the token, compared without case; may be empty.
+    /// Text before the token, compared without case; may be empty.
     pub token_prefix: String,
     /// Lower-case names of the claim headers of all issuers, each once.
     pub claim_headers: Vec<String>,
-    /// Most tokens remembered.
+    /// Maximum number of remembered tokens.
     pub cache_size: usize,
 }
 
-/// An issuer whose tokens are believed.
+/// An issuer whose tokens are trusted.
 #[derive(Clone, Debug)]
 pub struct Issuer {
     /// Compared with `iss` exactly.
@@ -126,9 +126,9 @@ pub struct Issuer {
     pub algorithms: Vec<Algorithm>,
     /// Where its keys come from.
     pub keys: Keys,
-    /// Claims carried to the upstream.
+    /// Claims that become headers for the upstream.
     pub claims_to_headers: Vec<CarriedClaim>,
-    /// How far clocks may differ.
+    /// Tolerated difference of clocks.
     pub clock_skew: Duration,
 }
 
@@ -146,16 +146,16 @@ pub enum Keys {
     },
 }
 
-/// A claim that goes to the upstream as a header.
+/// A claim that becomes a header for the upstream.
 #[derive(Clone, Debug)]
 pub struct CarriedClaim {
-    /// Name of the claim, at the top of the payload.
+    /// Name of the claim, at the top level of the payload.
     pub claim: String,
     /// Index into [`Rules::claim_headers`].
     pub header: usize,
 }
 
-/// Headers that frame or route a message; no claim may become one.
+/// Headers that frame or route a message; a claim must not become one.
 const RESERVED: [&str; 12] = [
     "connection",
     "content-length",
@@ -180,7 +180,7 @@ impl Rules {
     /// Checks settings.
     ///
     /// # Errors
-    /// All that is wrong, each with its JSON pointer.
+    /// All errors, each with its JSON pointer.
     pub fn check(settings: &Settings) -> Result<Self, Vec<ConfigError>> {
         let mut errors = Vec::new();
         if settings.issuers.is_empty() {
@@ -188,10 +188,10 @@ impl Rules {
         }
         let token_header = settings.from.header.to_ascii_lowercase();
         if !is_header_name(&token_header) {
-            errors.push(ConfigError::at("/from/header", "this is no header name"));
+            errors.push(ConfigError::at("/from/header", "this is not a header name"));
         }
         if settings.cache_size > MOST_CACHED {
-            errors.push(ConfigError::at("/cacheSize", "remember at most 1048576 tokens"));
+            errors.push(ConfigError::at("/cacheSize", "must be at most 1048576"));
         }
         let mut claim_headers = Vec::new();
         let mut issuers: Vec<Issuer> = Vec::new();
@@ -200,7 +200,7 @@ impl Rules {
             if issuers.iter().any(|other| other.name == written.issuer) {
                 errors.push(ConfigError::at(
                     format!("{at}/issuer"),
-                    "an issuer before has this name: join the two",
+                    "an earlier issuer has this name: merge the two",
                 ));
             }
             let mut checked = Checked { at, errors: &mut errors };
@@ -222,7 +222,7 @@ impl Rules {
     }
 }
 
-/// The checks of one issuer; every error names its place.
+/// The checks of one issuer; every error has its JSON pointer.
 struct Checked<'a> {
     at: String,
     errors: &'a mut Vec<ConfigError>,
@@ -233,14 +233,14 @@ impl Checked<'_> {
         if written.audiences.is_empty() {
             self.refuse(
                 "audiences",
-                "name at least one audience: a token for another service is no token for this one",
+                "name at least one audience: otherwise tokens for other services would be accepted",
             );
         }
         if written.algorithms.is_empty() {
-            self.refuse("algorithms", "name at least one algorithm, as RS256");
+            self.refuse("algorithms", "name at least one algorithm, such as RS256");
         }
         if written.clock_skew.0 > LONGEST_SKEW {
-            self.refuse("clockSkew", "clocks may differ by at most 1h");
+            self.refuse("clockSkew", "must be at most 1h");
         }
         let keys = self.keys(written)?;
         Some(Issuer {
@@ -266,18 +266,18 @@ impl Checked<'_> {
             (None, Some(url)) => {
                 let refresh = jwks.refresh.map_or(USUAL_REFRESH, |given| given.0);
                 if !(SHORTEST_REFRESH..=LONGEST_REFRESH).contains(&refresh) {
-                    self.refuse("jwks/refresh", "refresh keys between every 10s and every 24h");
+                    self.refuse("jwks/refresh", "must be from 10s to 24h");
                 }
                 if !is_safe_address(url) {
                     self.refuse(
                         "jwks/url",
-                        "keys are fetched over https: (http: from a loopback address alone)",
+                        "must be an https: URL (http: is allowed only for a loopback address)",
                     );
                 }
                 if written.algorithms.iter().any(|a| a.key_kind() == KeyKind::Symmetric) {
                     self.refuse(
                         "algorithms",
-                        "HS algorithms need a key that is not published: use `jwks.inline`",
+                        "HS algorithms need a secret key, which is not published: use `jwks.inline`",
                     );
                 }
                 Some(Keys::Url { url: url.clone(), refresh })
@@ -300,7 +300,7 @@ impl Checked<'_> {
             let name = wanted.header.to_ascii_lowercase();
             if !is_header_name(&name) || RESERVED.contains(&name.as_str()) || name == token_header {
                 let at = format!("claimsToHeaders/{index}/header");
-                self.refuse(&at, "no claim may become this header: use a name as x-user");
+                self.refuse(&at, "a claim must not become this header: use a name such as x-user");
                 continue;
             }
             let header = all.iter().position(|known| *known == name).unwrap_or(all.len());

@@ -1,22 +1,22 @@
-//! What this filter needs of its host: imports in a component, plain values in tests.
+//! What this filter requires of its host: imports in a component, plain values in tests.
 
 use crate::algorithm::Algorithm;
 
 /// Native cryptography over key handles (`crypto`).
 pub trait Verify {
-    /// Imports a JSON Web Key; the text holds public (or symmetric) members alone.
+    /// Imports a JSON Web Key; the text contains public (or symmetric) members only.
     ///
     /// # Errors
     /// Why the key is refused.
     fn import_key(&self, jwk: &str) -> Result<u32, String>;
 
-    /// Whether the signature is one of this message by this key.
+    /// Whether `signature` is a signature of this message by this key.
     fn verify(&self, key: u32, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool;
 
     /// SHA-256 of the message.
     fn sha256(&self, message: &[u8]) -> Vec<u8>;
 
-    /// Gives a handle back.
+    /// Releases a handle.
     fn drop_key(&self, key: u32);
 }
 
@@ -25,16 +25,16 @@ pub trait Verify {
 pub struct Stored {
     /// What was written.
     pub value: Vec<u8>,
-    /// Never the same for two writes of a key.
+    /// Different for every write of a key.
     pub version: u64,
 }
 
 /// Values shared by the instances of this filter (`kv`).
 pub trait Store {
-    /// The value, if there is one that has not timed out.
+    /// The value, if there is one that has not expired.
     fn read(&self, key: &str) -> Option<Stored>;
 
-    /// Writes a value that lives this many milliseconds.
+    /// Writes a value that expires after this many milliseconds.
     ///
     /// # Errors
     /// Why the host refuses it.
@@ -44,20 +44,20 @@ pub trait Store {
     fn remove(&self, key: &str);
 }
 
-/// An answer from a server.
+/// A response of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetched {
     /// HTTP status.
     pub status: u16,
-    /// The whole body.
+    /// The complete body.
     pub body: Vec<u8>,
 }
 
 /// Requests to the hosts the grant names (`http-client`).
 pub trait Fetch {
-    /// Gets an address.
+    /// Fetches a URL.
     ///
     /// # Errors
-    /// Why there is no answer.
+    /// Why there is no response.
     fn fetch(&self, url: &str) -> Result<Fetched, String>;
 }

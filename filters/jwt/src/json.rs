@@ -1,17 +1,17 @@
-//! JSON objects in which every member name is used once, at every depth.
+//! JSON objects in which no member name is repeated, at any depth.
 //!
-//! Two readers that disagree on which of two equal names counts can be made to see two different tokens
-//! (RFC 7515 §4, RFC 7519 §4 leave the choice open), so a token with such a header or payload is refused.
+//! If two readers disagree on which of two equal names counts, they see two different tokens (RFC 7515 §4
+//! and RFC 7519 §4 leave the choice open), so a token with such a header or payload is refused.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Reads octets that are exactly one JSON object without repeated member names.
+/// Reads bytes that are exactly one JSON object without repeated member names.
 ///
 /// # Errors
-/// When the octets are not UTF-8, not JSON, not an object, followed by more, or repeat a name.
+/// The bytes are not UTF-8, not JSON, not an object, followed by more, or repeat a name.
 pub fn unique_object(octets: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_slice(octets);
     let value = Unique.deserialize(&mut reader)?;
@@ -58,7 +58,9 @@ impl<'de> Visitor<'de> for Unique {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number is not finite"))
+        Number::from_f64(value)
+            .map(Value::Number)
+            .ok_or_else(|| E::custom("the number is not finite"))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {

@@ -10,13 +10,13 @@ use crate::json::unique_object;
 use crate::keys::{Key, Ring};
 use crate::refusal::Refusal;
 
-/// Longest token that is read, in octets.
+/// Longest token that is accepted, in bytes.
 pub const LONGEST_TOKEN: usize = 16 * 1024;
 
-/// Most keys tried for one token; a set in which more fit is cut there.
+/// Maximum number of keys tried for one token; further keys that fit are ignored.
 const MOST_TRIES: usize = 8;
 
-/// A token taken apart. Nothing in it is trusted before [`Token::check`].
+/// A parsed token. Nothing in it is trusted before [`Token::check`].
 #[derive(Debug)]
 pub struct Token<'a> {
     algorithm: Option<Algorithm>,
@@ -27,9 +27,9 @@ pub struct Token<'a> {
 }
 
 impl<'a> Token<'a> {
-    /// Takes a token apart: three parts, each base64url without padding, stray bits or other characters;
-    /// a header without repeated names, without `crit` and `b64` (no extension is understood, RFC 7515 §4.1.11).
-    /// Keys and addresses of keys in the header (`jwk`, `jku`, `x5u`, `x5c`) are never looked at.
+    /// Parses a token: three parts, each base64url without padding, stray bits or other characters; a
+    /// header without repeated names, without `crit` and `b64` (no extension is supported, RFC 7515
+    /// §4.1.11). Keys and addresses of keys in the header (`jwk`, `jku`, `x5u`, `x5c`) are ignored.
     ///
     /// # Errors
     /// [`Refusal::Malformed`] or [`Refusal::AlgNone`].
@@ -41,14 +41,14 @@ impl<'a> Token<'a> {
         let (Some(header), Some(payload), Some(signature), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
         else {
-            return Err(Refusal::Malformed("the token has not three parts"));
+            return Err(Refusal::Malformed("the token does not have three parts"));
         };
-        // Lengths within `text`, so the slice exists.
+        // The lengths are within `text`, so the slice exists.
         let signed = text.get(..header.len() + 1 + payload.len()).unwrap_or_default();
         let header = unique_object(&decode(header)?)
             .map_err(|_| Refusal::Malformed("the header is not a JSON object"))?;
         if header.contains_key("crit") || header.contains_key("b64") {
-            return Err(Refusal::Malformed("the token demands an extension"));
+            return Err(Refusal::Malformed("the token requires an unsupported extension"));
         }
         let algorithm = match header.get("alg") {
             Some(Value::String(name)) if name.eq_ignore_ascii_case("none") => {
@@ -79,7 +79,7 @@ impl<'a> Token<'a> {
     }
 
     /// Checks the signature with the keys of the ring that fit: same `kid` where both have one, the kind of
-    /// key the algorithm needs, the key's own `alg` where it has one.
+    /// key that the algorithm requires, the key's own `alg` where it has one.
     ///
     /// # Errors
     /// [`Refusal::AlgNotAllowed`], [`Refusal::UnknownKey`] or [`Refusal::BadSignature`].

@@ -1,21 +1,22 @@
-//! The keys of one issuer, as this instance holds them, and how they follow what `tick` stored.
+//! The keys of one issuer, as this instance holds them, and how they follow the store, which `tick`
+//! updates.
 
 use crate::config::Keys;
 use crate::host::{Store, Stored, Verify};
 use crate::keys::{KeySet, KeySetError, Ring, Source};
 
-/// Time between two looks into the store, in milliseconds.
+/// Time between two reads of the store, in milliseconds.
 const LOOK_EVERY_MS: u64 = 1000;
-/// How long a wish for newer keys lasts, in milliseconds.
+/// How long a request for newer keys stays, in milliseconds.
 const WISH_TTL_MS: u32 = 60_000;
 
-/// Key of the store under which a key set lies.
+/// Key in the store of a key set.
 #[must_use]
 pub fn set_key(url: &str) -> String {
     format!("jwks:{url}")
 }
 
-/// Key of the store that says that somebody met a key it does not know.
+/// Key in the store that requests newer keys: an instance met a token with an unknown key.
 #[must_use]
 pub fn wish_key(url: &str) -> String {
     format!("want:{url}")
@@ -40,12 +41,12 @@ pub struct Followed {
     wished_ms: Option<u64>,
 }
 
-/// Whether keys changed since the last look.
+/// Whether keys changed since the last read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// They are as before.
+    /// They are unchanged.
     Same,
-    /// They are others: what was verified with the ones before counts no more.
+    /// They changed: tokens verified with the previous keys must be verified again.
     Other,
 }
 
@@ -53,7 +54,7 @@ impl Keyring {
     /// The keys of a checked configuration.
     ///
     /// # Errors
-    /// When the host refuses all inline keys.
+    /// The host refuses all inline keys.
     pub fn new<V: Verify>(keys: &Keys, crypto: &V) -> Result<Self, KeySetError> {
         match keys {
             Keys::Inline(set) => set.clone().import(crypto).map(Self::Fixed),
@@ -67,7 +68,7 @@ impl Keyring {
         }
     }
 
-    /// The keys, if there are some yet.
+    /// The keys, if there are any yet.
     #[must_use]
     pub fn ring(&self) -> Option<&Ring> {
         match self {
@@ -76,7 +77,7 @@ impl Keyring {
         }
     }
 
-    /// Looks whether the keys changed, at most once a second.
+    /// Checks whether the keys changed, at most once a second.
     pub fn look<H: Verify + Store>(&mut self, now_ms: u64, host: &H) -> Change {
         match self {
             Self::Fixed(_) => Change::Same,
@@ -84,13 +85,13 @@ impl Keyring {
         }
     }
 
-    /// Asks for newer keys because a token names one that is not here, at most once a second.
+    /// Requests newer keys because a token names an unknown key, at most once a second.
     pub fn wish<S: Store>(&mut self, now_ms: u64, store: &S) {
         if let Self::Followed(followed) = self
             && is_due(followed.wished_ms, now_ms)
         {
             followed.wished_ms = Some(now_ms);
-            // A full store delays the newer keys until the next refresh and does no other harm.
+            // A full store delays the newer keys until the next refresh, and does no other harm.
             drop(store.write(&wish_key(&followed.url), b"1", WISH_TTL_MS));
         }
     }
@@ -134,7 +135,7 @@ pub fn envelope(fetched_ms: u64, set: &[u8]) -> Vec<u8> {
     value
 }
 
-/// When a stored key set was fetched; 0 when nobody can tell.
+/// When a stored key set was fetched; 0 if that is unknown.
 #[must_use]
 pub fn fetched_ms(value: &[u8]) -> u64 {
     let line = value.split(|octet| *octet == b'\n').next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Key sets (RFC 7517): read, judged, imported.
+//! Key sets (RFC 7517): parsed, checked, imported.
 
 use std::fmt::Write as _;
 
@@ -12,13 +12,13 @@ use crate::host::Verify;
 use crate::json::unique_object;
 use crate::roca;
 
-/// Most keys read of one set.
+/// Maximum number of keys in a set.
 const MOST_KEYS: usize = 64;
-/// Bounds of an RSA modulus, in bits (RFC 7518 §3.3; above, a check costs too much).
+/// Bounds of an RSA modulus, in bits (RFC 7518 §3.3; above, a check is too expensive).
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
-/// Where a key set comes from. Symmetric keys are believed only in a configuration: one that a server
-/// publishes is public, and anybody could sign with it.
+/// Origin of a key set. Symmetric keys are accepted only in a configuration: one that a server publishes is
+/// public, and anybody could sign with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// Written in the configuration.
@@ -33,16 +33,16 @@ pub enum KeySetError {
     /// Not JSON, or not a set or key.
     #[error("the key set is not a JSON object with `keys` (RFC 7517 §5)")]
     Format,
-    /// More keys than are read.
-    #[error("the key set has more than {MOST_KEYS} keys: remove the ones out of use")]
+    /// More keys than allowed.
+    #[error("the key set has more than {MOST_KEYS} keys: remove unused ones")]
     TooMany,
     /// Two keys of one type with one `kid`.
-    #[error("two keys share the kid `{0}`: give each its own (RFC 7517 §4.5)")]
+    #[error("two keys have the kid `{0}`: give each its own (RFC 7517 §4.5)")]
     RepeatedId(String),
     /// Symmetric and public keys together.
-    #[error("the key set mixes symmetric and public keys: give them separate issuers")]
+    #[error("the key set mixes symmetric and public keys: use separate issuers for them")]
     Mixed,
-    /// Nothing in it can check a signature.
+    /// No key in it can check a signature.
     #[error("no key of the set can check a signature: {0}")]
     NoneUsable(String),
 }
@@ -73,24 +73,24 @@ impl Key {
     }
 }
 
-/// A key set that was read and judged, not yet imported.
+/// A key set that was parsed and checked, not yet imported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeySet {
     keys: Vec<Key>,
 }
 
 impl KeySet {
-    /// Reads a set, or one key alone. Keys that are not for checking signatures or that this filter does
-    /// not know are left out (RFC 7517 §5).
+    /// Parses a set, or a single key. Keys that are not for checking signatures, or of an unknown type, are
+    /// left out (RFC 7517 §5).
     ///
     /// # Errors
-    /// When the text is no set, when it is ambiguous, or when no key is left.
+    /// The text is not a set, is ambiguous, or no key is left.
     pub fn parse(text: &[u8], source: Source) -> Result<Self, KeySetError> {
         let members = unique_object(text).map_err(|_| KeySetError::Format)?;
         Self::from_members(&members, source)
     }
 
-    /// As [`KeySet::parse`], from JSON already read.
+    /// As [`KeySet::parse`], from parsed JSON.
     ///
     /// # Errors
     /// As [`KeySet::parse`].
@@ -124,7 +124,7 @@ impl KeySet {
         Ok(Self { keys })
     }
 
-    /// Imports the keys; those the host refuses (a point that is not on its curve) are left out.
+    /// Imports the keys; keys that the host refuses (a point that is not on its curve) are left out.
     ///
     /// # Errors
     /// [`KeySetError::NoneUsable`] when the host refuses all of them.
@@ -153,7 +153,7 @@ impl Ring {
         self.keys.iter().map(|(key, handle)| (key, *handle))
     }
 
-    /// Gives the handles back to the host.
+    /// Releases the handles.
     pub fn release<V: Verify>(self, crypto: &V) {
         for (_, handle) in self.keys {
             crypto.drop_key(handle);
@@ -161,7 +161,8 @@ impl Ring {
     }
 }
 
-/// Keys of one type for one use need different ids. Also those that cannot be read: a damaged twin is a twin.
+/// Keys of one type for one use need different ids. This includes keys that cannot be read: a damaged
+/// duplicate is a duplicate.
 fn refuse_repeated_ids(listed: &[&Map<String, Value>]) -> Result<(), KeySetError> {
     let same = |a: &Map<String, Value>, b: &Map<String, Value>| {
         ["kid", "kty", "use"].into_iter().all(|name| a.get(name) == b.get(name))
@@ -190,7 +191,7 @@ fn read_key(jwk: &Map<String, Value>, source: Source) -> Result<Key, &'static st
     }
     let algorithm = match text(jwk, "alg")? {
         None => None,
-        Some(name) => Some(Algorithm::named(name).ok_or("`alg` is no signature algorithm")?),
+        Some(name) => Some(Algorithm::named(name).ok_or("`alg` is not a signature algorithm")?),
     };
     let id = text(jwk, "kid")?.map(str::to_owned);
     let (kind, secret_length, members) = match text(jwk, "kty")? {
@@ -201,13 +202,13 @@ fn read_key(jwk: &Map<String, Value>, source: Source) -> Result<Key, &'static st
         }
         Some("OKP") => (KeyKind::Ed25519, 0, edwards(jwk)?),
         Some("oct") if source == Source::Fetched => {
-            return Err("a symmetric key is believed only in the configuration");
+            return Err("a symmetric key is accepted only in the configuration");
         }
         Some("oct") => (KeyKind::Symmetric, octets(jwk, "k")?.len(), vec!["kty", "k"]),
-        _ => return Err("`kty` is not RSA, EC, OKP or oct"),
+        _ => return Err("`kty` is none of RSA, EC, OKP and oct"),
     };
     if algorithm.is_some_and(|own| own.key_kind() != kind) {
-        return Err("`alg` does not go with the key type");
+        return Err("`alg` does not fit the key type");
     }
     if kind == KeyKind::Symmetric {
         let least = algorithm.unwrap_or(Algorithm::Hs256).least_secret_length();
@@ -215,7 +216,7 @@ fn read_key(jwk: &Map<String, Value>, source: Source) -> Result<Key, &'static st
             return Err("the symmetric key is shorter than the hash (RFC 7518 §3.2)");
         }
     }
-    // Public members alone: a set that leaks private ones hands none of them on.
+    // Public members only: if a set leaks private ones, they are not passed on.
     let public: Map<String, Value> = members
         .into_iter()
         .filter_map(|name| jwk.get(name).map(|value| (name.to_owned(), value.clone())))
@@ -246,17 +247,17 @@ fn elliptic(jwk: &Map<String, Value>) -> Result<(KeyKind, Vec<&'static str>), &'
         Some("P-256") => (KeyKind::P256, 32),
         Some("P-384") => (KeyKind::P384, 48),
         Some("P-521") => (KeyKind::P521, 66),
-        _ => return Err("`crv` is not P-256, P-384 or P-521"),
+        _ => return Err("`crv` is none of P-256, P-384 and P-521"),
     };
     if octets(jwk, "x")?.len() != length || octets(jwk, "y")?.len() != length {
-        return Err("a coordinate has not the length of the curve (RFC 7518 §6.2.1.2)");
+        return Err("the length of a coordinate does not fit the curve (RFC 7518 §6.2.1.2)");
     }
     Ok((kind, vec!["kty", "crv", "x", "y"]))
 }
 
 fn edwards(jwk: &Map<String, Value>) -> Result<Vec<&'static str>, &'static str> {
     if text(jwk, "crv")? != Some("Ed25519") || octets(jwk, "x")?.len() != 32 {
-        return Err("the key is not an Ed25519 key of 32 octets");
+        return Err("the key is not an Ed25519 key of 32 bytes");
     }
     Ok(vec!["kty", "crv", "x"])
 }

@@ -1,10 +1,11 @@
 //! The built-in `jwt` policy: lets requests pass that carry a valid JSON Web Token (RFC 7519).
 //!
-//! It refuses what is not strictly a compact JWS, algorithms the issuer is not configured for, keys that do not go with
-//! the algorithm, and every key or address of a key that a token brings along. The way of a request:
-//! [`policy`] finds the token and asks the [`cache`]; a token not seen before is taken apart by [`jws`], its
-//! signature checked with the issuer's [`keyring`], its [`claims`] judged and carried into headers. Keys come from the
-//! configuration, or [`refresh`] fetches them in the background and shares them through the store.
+//! It refuses tokens that are not strictly a compact JWS, algorithms that the issuer is not configured for,
+//! keys that do not fit the algorithm, and every key or address of a key that a token brings along. For
+//! each request, [`policy`] finds the token and looks it up in the [`cache`]; a new token is parsed by
+//! [`jws`], its signature is checked with the issuer's [`keyring`], and its [`claims`] are checked and
+//! become headers. Keys come from the configuration, or [`refresh`] fetches them in the background and
+//! shares them through the store.
 //!
 //! The logic knows the host only through the traits in [`host`], so that it runs natively in tests.
 

@@ -23,7 +23,7 @@ impl Policy {
     /// Imports the inline keys. `seed` is for the hash of the cache.
     ///
     /// # Errors
-    /// When the host refuses all inline keys of an issuer.
+    /// The host refuses all inline keys of an issuer.
     pub fn new<V: Verify>(rules: Rules, seed: u64, crypto: &V) -> Result<Self, Vec<ConfigError>> {
         let mut keyrings = Vec::with_capacity(rules.issuers.len());
         for (index, issuer) in rules.issuers.iter().enumerate() {
@@ -36,7 +36,7 @@ impl Policy {
         Ok(Self { rules, keyrings, cache })
     }
 
-    /// Decides about a request. Claim headers that the client sent never get through.
+    /// Decides about a request. Claim headers that the client sent never pass.
     pub fn decide<H: Verify + Store>(
         &mut self,
         seen: View<'_>,
@@ -77,7 +77,7 @@ impl Policy {
         }
     }
 
-    /// How many tokens are remembered.
+    /// Number of tokens that are remembered.
     #[must_use]
     pub fn remembered(&self) -> usize {
         self.cache.len()
@@ -93,13 +93,13 @@ struct Issuers<'a> {
 impl Issuers<'_> {
     fn look<H: Verify + Store>(&mut self, now_ms: u64, host: &H) -> Change {
         let look = |keyring: &mut Keyring| keyring.look(now_ms, host);
-        // Every keyring looks: no short cut at the first change.
+        // Every keyring checks: the loop must not stop at the first change.
         let changes = self.keyrings.iter_mut().map(look);
         changes.fold(Change::Same, |all, one| if one == Change::Other { one } else { all })
     }
 
-    /// Judges a token that is not remembered. Its issuer is read before the signature is checked, but only to choose
-    /// the keys to check it with.
+    /// Checks a token that is not remembered. Its issuer is read before the signature is checked, but only
+    /// to choose the keys.
     fn accept<H: Verify + Store>(
         &mut self,
         text: &[u8],
@@ -115,7 +115,7 @@ impl Issuers<'_> {
             known.find(|(issuer, _)| issuer.name == name).ok_or(Refusal::WrongIssuer)?;
         let ring = keyring.ring().ok_or(Refusal::NoKeys)?;
         let checked = token.check(ring, &issuer.algorithms, host);
-        // Without a key id, a new key shows as a signature that fits none.
+        // Without a key id, a new key shows as a signature that no key verifies.
         let rotated = match checked {
             Err(Refusal::UnknownKey) => true,
             Err(Refusal::BadSignature) => token.key_id().is_none(),
@@ -129,7 +129,7 @@ impl Issuers<'_> {
     }
 }
 
-/// The token of a request. A field with another scheme (`Basic …`) holds none.
+/// The token of a request; `None` if the field has another scheme (`Basic …`).
 fn find_token<'a>(rules: &Rules, seen: View<'a>) -> Result<Option<&'a [u8]>, Refusal> {
     let mut fields = seen.headers(&rules.token_header);
     let Some(field) = fields.next() else { return Ok(None) };
@@ -154,7 +154,7 @@ fn edits(rules: &Rules, accepted: &Accepted, seen: View<'_>) -> Vec<Edit> {
     edits
 }
 
-/// Sets the headers the token has claims for, and removes the others that the client sent.
+/// Sets the headers for which the token has claims, and removes those that the client sent for others.
 fn claim_edits(rules: &Rules, accepted: Option<&Accepted>, seen: View<'_>) -> Vec<Edit> {
     let mut edits = Vec::with_capacity(rules.claim_headers.len() + 1);
     for (index, name) in rules.claim_headers.iter().enumerate() {

@@ -1,22 +1,22 @@
 //! Background work: fetches key sets and stores them for all instances.
 //!
-//! A set that cannot be fetched or read never replaces one that could: the old keys stay, for at most a day.
+//! A set that cannot be fetched or parsed never replaces a good one: the old keys stay, for at most a day.
 
 use crate::config::{Keys, Rules};
 use crate::host::{Fetch, Store};
 use crate::keyring::{envelope, fetched_ms, set_key, wish_key};
 use crate::keys::{KeySet, Source};
 
-/// Time to the next call: short, because a wish for newer keys is seen in it.
+/// Time to the next call: short, because each call checks for requests for newer keys.
 const TICK_MS: u32 = 1000;
-/// Time between two fetches that wishes can cause, in milliseconds: made-up key ids must not become a
-/// flood of requests to the issuer.
+/// Minimum time between two fetches caused by such requests, in milliseconds: invented key ids must not
+/// flood the issuer with requests.
 const WISHED_EVERY_MS: u64 = 10_000;
-/// How long keys live that are not confirmed by a fetch, in milliseconds.
+/// How long keys stay that no fetch confirms, in milliseconds.
 const LONGEST_STALE_MS: u64 = 24 * 3600 * 1000;
 const FIRST_BACKOFF_MS: u64 = 1000;
 const LONGEST_BACKOFF_MS: u64 = 60_000;
-/// Longest key set that is read, in octets.
+/// Longest key set that is accepted, in bytes.
 const LONGEST_SET: usize = 256 * 1024;
 
 /// Keeps the stored key sets fresh.
@@ -33,12 +33,12 @@ struct Place {
     not_before_ms: u64,
 }
 
-/// What one call did.
+/// The result of one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Round {
-    /// Delay to the next call in milliseconds; none when nothing is ever fetched.
+    /// Delay to the next call in milliseconds; `None` if nothing is ever fetched.
     pub next_ms: Option<u32>,
-    /// For the log: what could not be fetched, and why.
+    /// For the log: which addresses could not be fetched, and why.
     pub failures: Vec<String>,
 }
 
@@ -63,8 +63,8 @@ impl Refresher {
         Self { places }
     }
 
-    /// Fetches what is due: never fetched, older than its refresh time, or wished for. The time of the last fetch
-    /// is in the store, so several instances that tick share the work.
+    /// Fetches the sets that are due: never fetched, older than their refresh time, or requested. The time
+    /// of the last fetch is in the store, so several instances that tick share the work.
     pub fn tick<H: Store + Fetch>(&mut self, now_ms: u64, host: &H) -> Round {
         let failures =
             self.places.iter_mut().filter_map(|place| place.visit(now_ms, host)).collect();
@@ -89,14 +89,17 @@ impl Place {
                 let backoff = backoff.min(LONGEST_BACKOFF_MS);
                 self.failures = self.failures.saturating_add(1);
                 self.not_before_ms = now_ms.saturating_add(backoff);
-                Some(format!("keys from {} not refreshed, the old ones stay: {why}", self.url))
+                Some(format!(
+                    "keys from {} could not be refreshed, the old ones stay: {why}",
+                    self.url
+                ))
             }
         }
     }
 
     fn is_due<S: Store>(&self, now_ms: u64, store: &S) -> bool {
         let Some(stored) = store.read(&set_key(&self.url)) else { return true };
-        // A fetch in the future: the clock was set back; do not wait for it.
+        // A fetch in the future means that the clock was set back; do not wait for it.
         let age = now_ms.abs_diff(fetched_ms(&stored.value));
         age >= self.refresh_ms
             || (age >= WISHED_EVERY_MS && store.read(&wish_key(&self.url)).is_some())
@@ -108,7 +111,7 @@ impl Place {
             return Err(format!("the server answered {}", answer.status));
         }
         if answer.body.len() > LONGEST_SET {
-            return Err(format!("the key set is longer than {LONGEST_SET} octets"));
+            return Err(format!("the key set is longer than {LONGEST_SET} bytes"));
         }
         KeySet::parse(&answer.body, Source::Fetched).map_err(|error| error.to_string())?;
         let ttl_ms = LONGEST_STALE_MS.max(self.refresh_ms.saturating_mul(2));

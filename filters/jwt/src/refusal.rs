@@ -8,10 +8,10 @@ pub enum Refusal {
     /// No token, and one is required.
     #[error("a token is required")]
     Missing,
-    /// More than one field carries a token, and they might disagree.
+    /// More than one field carries a token, and they might differ.
     #[error("more than one field carries a token")]
     Ambiguous,
-    /// Not a compact JWS that this filter reads; says which rule.
+    /// Not a compact JWS that this filter accepts; the text names the rule.
     #[error("{0}")]
     Malformed(&'static str),
     /// `alg` is `none`.
@@ -20,7 +20,7 @@ pub enum Refusal {
     /// The algorithm is not allowed for the issuer or for the key.
     #[error("the algorithm is not allowed")]
     AlgNotAllowed,
-    /// The signature does not fit.
+    /// The signature is wrong.
     #[error("the signature does not verify")]
     BadSignature,
     /// Past `exp`.
@@ -29,16 +29,16 @@ pub enum Refusal {
     /// Before `nbf`, or issued in the future.
     #[error("the token is not valid yet")]
     NotYet,
-    /// `iss` is none of the configured issuers.
+    /// `iss` is not one of the configured issuers.
     #[error("the issuer is not trusted")]
     WrongIssuer,
-    /// `aud` names none of the configured audiences.
+    /// `aud` contains no configured audience.
     #[error("the token is for another audience")]
     WrongAudience,
     /// No key of the issuer fits the token.
-    #[error("the key is not known")]
+    #[error("the key is unknown")]
     UnknownKey,
-    /// The keys of the issuer are not fetched yet: the proxy's trouble, not the client's.
+    /// The keys of the issuer are not fetched yet: the fault is the proxy's, not the client's.
     #[error("the keys of the issuer are not available")]
     NoKeys,
 }
@@ -69,8 +69,8 @@ impl Refusal {
         if self == Self::NoKeys { 503 } else { 401 }
     }
 
-    /// The header that goes with the status: `www-authenticate`, or `retry-after` with a 503.
-    /// A request without a token gets the bare challenge (RFC 6750 §3.1).
+    /// The header for the status: `www-authenticate`, or `retry-after` with a 503. A request without a
+    /// token gets the bare challenge (RFC 6750 §3.1).
     #[must_use]
     pub fn header(self) -> (&'static str, String) {
         match self {

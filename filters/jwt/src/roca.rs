@@ -1,13 +1,13 @@
 //! Recognises RSA moduli made by a broken generator (CVE-2017-15361, "ROCA"), whose factors can be computed.
 
-/// Primes of the published test. Each modulus of the broken generator is a power of 65537 modulo all of them;
-/// another modulus is with a chance of about one in 2²⁷.
+/// Primes of the published test. Each modulus of the broken generator is a power of 65537 modulo all of
+/// them; for another modulus the chance is about one in 2²⁷.
 const PRIMES: [u32; 38] = [
     3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97,
     101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
 ];
 
-/// Whether a modulus (big endian) carries the mark of the broken generator.
+/// Whether a modulus (big endian) was made by the broken generator.
 #[must_use]
 pub(crate) fn is_marked(modulus: &[u8]) -> bool {
     PRIMES.into_iter().all(|prime| is_power(remainder(modulus, prime), prime))

@@ -1,4 +1,5 @@
-//! The policy as a whole: examples of RFC 7515, requests, remembered tokens, keys that change, foreign octets.
+//! The policy as a whole: examples of RFC 7515, requests, remembered tokens, keys that change, hostile
+//! input.
 
 #![expect(
     clippy::unwrap_used,
@@ -205,7 +206,7 @@ proptest! {
         let bit = bit.index(token.len() * 8);
         token[bit / 8] ^= 1 << (bit % 8);
         let decision = scene.ask(&[("authorization", &field(&token))]);
-        // The good token is remembered: neither the cache nor the check may take the other for it.
+        // The good token is remembered: neither the cache nor the check may mistake the other for it.
         prop_assert!(decision.reason.is_some());
     }
 }

@@ -1,7 +1,7 @@
-//! The vectors of project Wycheproof for JWS and JWK, run against the check of signatures.
+//! The vectors of project Wycheproof for JWS and JWK, applied to the check of signatures.
 //!
-//! The files are not in this repository: `TAMIS_WYCHEPROOF` names a folder that holds them (`testvectors_v1`), or
-//! the Go module with them is fetched at the pinned version.
+//! The files are not in this repository: `TAMIS_WYCHEPROOF` names a folder that contains them
+//! (`testvectors_v1`), or the Go module with them is downloaded at the pinned version.
 
 #![expect(
     clippy::unwrap_used,
@@ -27,7 +27,7 @@ use native::Native;
 
 const MODULE: &str = "github.com/c2sp/wycheproof@v0.0.0-20260902155932-3fa63dd0344a";
 
-/// Vectors whose verdict no strict verifier can share, each with the proof that the test below runs.
+/// Vectors whose verdict no strict verifier can share, each with the proof that the test below checks.
 const DISPUTED: [(u64, Dispute); 8] = [
     (346, Dispute::KeyLabel("PS384")),
     (347, Dispute::KeyLabel("ES512")),
@@ -39,16 +39,18 @@ const DISPUTED: [(u64, Dispute); 8] = [
     (373, Dispute::StrayCharacter(357)),
 ];
 
-/// What is wrong with a vector.
+/// The defect of a vector.
 #[derive(Clone, Copy)]
 enum Dispute {
-    /// Called valid, although the key's own `alg` is another than the token's (PS256 for PS384) or none that is
-    /// registered (ES521). With the right label the token verifies. Vectors 338 and 340 demand that the label counts.
+    /// Declared valid, although the key's own `alg` differs from the token's (PS256 for PS384) or is not
+    /// registered (ES521). With the right label the token verifies. Vectors 338 and 340 require that the
+    /// label counts.
     KeyLabel(&'static str),
-    /// Called invalid, but octet for octet the token of a vector called valid, under the same key.
+    /// Declared invalid, but byte for byte equal to the token of a vector declared valid, under the same
+    /// key.
     SameAsValid(u64),
-    /// Called valid, although it is the named valid token with a character outside base64url in it (RFC 7515 §2),
-    /// which also changes what is signed.
+    /// Declared valid, although it is the named valid token with a character outside base64url in it (RFC
+    /// 7515 §2), which also changes the signed text.
     StrayCharacter(u64),
 }
 
@@ -118,7 +120,7 @@ fn prove(vectors: &BTreeMap<u64, Vector>, id: u64, dispute: Dispute) {
     }
 }
 
-/// The check below the claims: key or set → keys → token → signature, every algorithm allowed.
+/// The check without claims: key or set → keys → token → signature, every algorithm allowed.
 fn verifies(key: &Value, token: &str, native: &Native) -> bool {
     let ring = KeySet::parse(key.to_string().as_bytes(), Source::Inline)
         .and_then(|set| set.import(native));

@@ -1,4 +1,4 @@
-//! The configuration: one policy, and what single rules have otherwise.
+//! The configuration: one policy, and overrides for single rules.
 
 use std::collections::HashMap;
 
@@ -11,9 +11,9 @@ use tamis_sdk::{ConfigError, GatewayDuration};
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Settings {
-    /// Tries in all, the first included. Default 3.
+    /// Attempts in total, including the first. Default 3.
     pub attempts: Option<u32>,
-    /// Which failures are tried again. Default: connect-failure, refused-stream, reset, status.
+    /// Failures that are retried. Default: connect-failure, refused-stream, reset, status.
     pub retry_on: Option<Vec<On>>,
     /// HTTP statuses that count as failure. Default 502, 503, 504.
     pub statuses: Option<Vec<u16>>,
@@ -21,15 +21,16 @@ pub struct Settings {
     pub grpc_statuses: Option<Vec<u32>>,
     /// How long to wait.
     pub backoff: Option<Backoff>,
-    /// Also try requests again that may have taken effect. Default no.
+    /// Also retry requests that may have taken effect. Default no.
     pub non_idempotent: Option<bool>,
-    /// Wait as long as the upstream asks, but for more than [`Backoff::max`]: then its answer is passed on. Default yes.
+    /// Wait as long as the upstream's `retry-after` asks; if that is longer than [`Backoff::max`], pass the
+    /// response on instead. Default yes.
     pub honor_retry_after: Option<bool>,
-    /// What rules have otherwise, by `namespace/route/rule`.
+    /// Overrides for rules, by `namespace/route/rule`.
     pub rules: HashMap<String, Override>,
 }
 
-/// Settings of one rule; what is not said is as above.
+/// Overrides of one rule; fields that are absent keep the values of the policy.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Override {
@@ -55,18 +56,18 @@ pub struct Override {
 pub enum On {
     /// No connection: nothing was sent.
     ConnectFailure,
-    /// The upstream said that it did not look at the request.
+    /// The upstream reported that it has not processed the request.
     RefusedStream,
     /// The connection or stream broke.
     Reset,
-    /// The attempt took too long.
+    /// The attempt exceeded its timeout.
     Timeout,
-    /// An answer with a failing status.
+    /// A response with a failing status.
     Status,
 }
 
 impl On {
-    /// The kind of a cause; none is never tried again.
+    /// The kind of a cause; `None` is never retried.
     #[must_use]
     pub fn of(cause: Cause) -> Option<Self> {
         match cause {
@@ -80,14 +81,14 @@ impl On {
     }
 }
 
-/// Waits double from `base` up to `max`; of each a random part is waited.
+/// Waits double from `base` up to `max`; the actual wait is a random part of each.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Backoff {
-    /// Before the second try.
+    /// Before the second attempt.
     #[serde(default = "base")]
     pub base: GatewayDuration,
-    /// The longest, what an upstream asks for included.
+    /// The longest wait, including what an upstream asks for.
     #[serde(default = "max")]
     pub max: GatewayDuration,
 }
@@ -103,19 +104,19 @@ fn max() -> GatewayDuration {
 /// The settings that apply to one rule.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// Tries in all.
+    /// Attempts in total.
     pub attempts: u32,
-    /// Which failures.
+    /// Failures that are retried.
     pub retry_on: Vec<On>,
-    /// Which HTTP statuses.
+    /// HTTP statuses that count as failure.
     pub statuses: Vec<u16>,
-    /// Which gRPC codes.
+    /// gRPC codes that count as failure.
     pub grpc_statuses: Vec<u32>,
     /// How long to wait.
     pub backoff: Backoff,
-    /// Whether requests that may have taken effect are tried again.
+    /// Whether requests that may have taken effect are retried.
     pub non_idempotent: bool,
-    /// Whether `retry-after` is followed.
+    /// Whether `retry-after` is respected.
     pub honor_retry_after: bool,
 }
 
@@ -134,7 +135,7 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// This policy with what a rule has otherwise.
+    /// This policy with the overrides of a rule.
     #[must_use]
     pub fn with(&self, rule: &Override) -> Self {
         let or = |own: &Option<Vec<On>>| own.clone().unwrap_or_else(|| self.retry_on.clone());
@@ -151,16 +152,16 @@ impl Policy {
 
     fn errors(&self, pointer: &str) -> impl Iterator<Item = ConfigError> {
         let rules = [
-            (self.attempts > 0, "/attempts", "the first try counts: at least 1"),
+            (self.attempts > 0, "/attempts", "at least 1: the first attempt counts"),
             (
                 self.backoff.max >= self.backoff.base,
                 "/backoff/max",
-                "the longest wait is at least the base",
+                "must be at least as long as base",
             ),
             (
                 self.statuses.iter().all(|status| (100..600).contains(status)),
                 "/statuses",
-                "a status is from 100 to 599",
+                "a status must be from 100 to 599",
             ),
         ];
         rules
@@ -171,7 +172,7 @@ impl Policy {
 }
 
 impl Settings {
-    /// The policy of rules without settings of their own, and those of the others.
+    /// The policy of rules without overrides, and the policies of the others.
     #[must_use]
     pub fn policies(&self) -> (Policy, HashMap<String, Policy>) {
         let shared = Policy::default().with(&Override {
@@ -188,7 +189,7 @@ impl Settings {
         (shared, rules)
     }
 
-    /// What the types cannot express.
+    /// Errors that the types cannot express.
     #[must_use]
     pub fn errors(&self) -> Vec<ConfigError> {
         let (shared, rules) = self.policies();

@@ -4,7 +4,7 @@ use tamis_sdk::retry::{Cause, Decision, Failure, Verdict};
 
 use crate::config::{On, Policy};
 
-/// Whether and when to try again. `random` is any number, all equally likely.
+/// Whether and when to retry. `random` is any number, all equally likely.
 #[must_use]
 pub fn decide(policy: &Policy, failure: &Failure, random: u64) -> Decision {
     match refusal(policy, failure) {
@@ -13,7 +13,7 @@ pub fn decide(policy: &Policy, failure: &Failure, random: u64) -> Decision {
     }
 }
 
-/// Why there is no other try, if there is none.
+/// Why the failure is not retried, if so.
 fn refusal(policy: &Policy, failure: &Failure) -> Option<&'static str> {
     let wanted = On::of(failure.cause).is_some_and(|on| policy.retry_on.contains(&on));
     if !wanted || !status_counts(policy, failure) {
@@ -22,7 +22,8 @@ fn refusal(policy: &Policy, failure: &Failure) -> Option<&'static str> {
     if failure.attempt >= policy.attempts {
         return Some("retry.attempts-spent");
     }
-    // Nothing took effect when no connection came about or the upstream refused the stream unseen.
+    // The request had no effect when there was no connection or the upstream refused the stream
+    // unprocessed.
     let untouched = matches!(failure.cause, Cause::ConnectFailure | Cause::RefusedStream);
     if !(untouched || failure.idempotent || policy.non_idempotent) {
         return Some("retry.not-idempotent");
@@ -42,14 +43,16 @@ fn status_counts(policy: &Policy, failure: &Failure) -> bool {
 fn wait(policy: &Policy, failure: &Failure, random: u64) -> Decision {
     let asked = failure.retry_after_ms.filter(|_| policy.honor_retry_after);
     if asked.is_some_and(|asked| asked > policy.backoff.max.millis()) {
-        // Nobody outside says how long a client waits here: it gets the answer, and with it what to wait for.
+        // An upstream does not determine how long a client waits here: the client gets the response, and
+        // with it the time to wait.
         return give_up("retry.after-too-long");
     }
     let delay_ms = asked.unwrap_or_else(|| backoff_ms(policy, failure.attempt, random));
     if failure.remaining_ms > 0 && delay_ms >= failure.remaining_ms {
         return give_up("retry.no-time");
     }
-    // Who asks for patience speaks for the service, so any endpoint will do; else rather not the one that failed.
+    // An upstream that asks for a pause speaks for the service, so any endpoint will do; otherwise prefer
+    // another endpoint.
     let verdict = match asked {
         Some(_) => Verdict::Again(delay_ms),
         None => Verdict::Elsewhere(delay_ms),
@@ -64,7 +67,8 @@ fn wait(policy: &Policy, failure: &Failure, random: u64) -> Decision {
     })
 }
 
-/// Full jitter: anything from nothing to the doubled base, so that retries of many do not meet.
+/// Full jitter: anything from zero to the doubled base, so that the retries of many clients do not
+/// coincide.
 fn backoff_ms(policy: &Policy, attempt: u32, random: u64) -> u32 {
     let factor = 1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
     let longest = policy.backoff.base.millis().saturating_mul(factor);

@@ -1,6 +1,6 @@
-//! The built-in retry policy: tries again what is safe to try again, with full-jitter backoff.
+//! The built-in retry policy: retries what is safe to retry, with full-jitter backoff.
 //!
-//! The budget is the host's; this policy only respects it. It keeps nothing between calls.
+//! The host keeps the retry budget; this policy respects it. It is stateless.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ use config::{On, Policy, Settings};
 /// The attribute that names the matched rule as `namespace/route/rule`.
 const RULE: &str = "@route.name";
 
-/// The policy: one for all rules, and those of rules with settings of their own.
+/// The policy: one for all rules, and those of rules with overrides.
 #[derive(Debug)]
 pub struct RetryPolicy {
     shared: Policy,
@@ -30,7 +30,7 @@ impl RetryPolicy {
         Self { shared, rules }
     }
 
-    /// The settings that apply to an exchange.
+    /// The policy that applies to an exchange.
     #[must_use]
     pub fn of(&self, seen: View<'_>) -> &Policy {
         seen.attribute(RULE).and_then(|rule| self.rules.get(rule)).unwrap_or(&self.shared)
@@ -48,7 +48,7 @@ impl Filter for RetryPolicy {
 
     fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
         let policy = Self::new(&settings);
-        // Without settings by rule the name of the rule is of no interest, and costs nothing.
+        // Without overrides the name of the rule is not needed, and costs nothing.
         let reads = (!policy.rules.is_empty()).then_some(RULE);
         Ok((policy, Interest::reading(reads)))
     }

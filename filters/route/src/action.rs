@@ -9,7 +9,7 @@ use crate::config::{
 };
 use crate::pattern::without_port;
 
-/// Why a rule without a backend answers 500.
+/// Reason of the status 500 for a rule without a backend.
 const NO_BACKEND: &str = "route.no-backend";
 
 /// A rule, compiled.
@@ -30,7 +30,7 @@ struct Backend {
     changes: Changes,
 }
 
-/// What filters of a rule or a backend ask for.
+/// The edits that filters of a rule or a backend request.
 #[derive(Clone, Debug, Default)]
 struct Changes {
     request: Vec<Edit>,
@@ -39,10 +39,10 @@ struct Changes {
     path: Option<PathModifier>,
 }
 
-/// What of the request an action needs.
+/// The parts of the request that an action needs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Target<'a> {
-    /// Names the exchange; decides between weighted backends.
+    /// Number of the exchange; decides between weighted backends.
     pub exchange: u64,
     /// `http` or `https`.
     pub scheme: &'a str,
@@ -52,7 +52,7 @@ pub struct Target<'a> {
     pub path: &'a str,
     /// Query without `?`.
     pub query: &'a str,
-    /// The prefix the rule matched by, if it did.
+    /// The prefix by which the rule matched, if it did.
     pub prefix: Option<&'a str>,
 }
 
@@ -60,7 +60,7 @@ impl Action {
     /// Compiles a rule; services it names are added to `services`.
     ///
     /// # Errors
-    /// Each filter that is incomplete or not allowed where it stands; `pointer` is the place of the rule.
+    /// Each filter that is incomplete or not allowed in its place; `pointer` is the place of the rule.
     pub fn new(
         rule: &Rule,
         services: &mut Services,
@@ -96,7 +96,7 @@ impl Action {
         if errors.is_empty() { Ok(action) } else { Err(errors) }
     }
 
-    /// The answer for one request.
+    /// The choice for one request.
     #[must_use]
     pub fn choose(&self, rule: u32, target: &Target<'_>) -> router::Choice {
         if let Some(redirect) = &self.redirect {
@@ -104,24 +104,24 @@ impl Action {
         }
         match self.pick(target.exchange) {
             Some(backend) => router::Choice::Forward(self.forward(rule, backend, target)),
-            // No backend, or all of weight 0: the Gateway API wants a 500.
+            // No backend, or all of weight 0: the Gateway API requires a 500.
             None => router::Choice::Answer(no_backend()),
         }
     }
 
-    /// Whether it needs path and query to act.
+    /// Whether it needs path and query.
     #[must_use]
     pub fn reads_path(&self) -> bool {
         self.redirect.is_some() || self.all_changes().any(|changes| changes.path.is_some())
     }
 
-    /// Whether it needs scheme and authority to act.
+    /// Whether it needs scheme and authority.
     #[must_use]
     pub fn reads_origin(&self) -> bool {
         self.redirect.is_some()
     }
 
-    /// Names its edits of the request touch.
+    /// Names of the request fields that its edits change.
     pub fn request_writes(&self) -> impl Iterator<Item = &str> {
         self.all_changes().flat_map(|changes| {
             let path = changes.path.is_some().then_some(":path");
@@ -129,7 +129,7 @@ impl Action {
         })
     }
 
-    /// Names its edits of the response touch.
+    /// Names of the response fields that its edits change.
     pub fn response_writes(&self) -> impl Iterator<Item = &str> {
         self.all_changes().flat_map(|changes| changes.response.iter().map(written))
     }
@@ -167,7 +167,7 @@ impl Action {
     }
 }
 
-/// Says, as every refusal does, why there is no answer of an application.
+/// States, as every refusal does, why there is no response of an application.
 pub(crate) fn no_backend() -> Reply {
     reply(500)
         .header("x-tamis-reason", NO_BACKEND)
@@ -212,7 +212,7 @@ impl Changes {
         pointer: &str,
     ) -> Result<(), ConfigError> {
         let missing = |field: &str| {
-            ConfigError::at(pointer, format!("a filter of this type needs the field {field:?}"))
+            ConfigError::at(pointer, format!("this filter type requires the field {field:?}"))
         };
         match filter.kind {
             FilterKind::RequestHeaderModifier => {
@@ -243,7 +243,7 @@ impl Changes {
             FilterKind::RequestRedirect => {
                 return Err(ConfigError::at(
                     pointer,
-                    "a redirect has no backend; put the filter on the rule",
+                    "a redirect is not sent to a backend; put the filter on the rule",
                 ));
             }
         }
@@ -268,7 +268,7 @@ fn written(edit: &Edit) -> &str {
     }
 }
 
-/// Share of a mirror in thousandths; all when neither field is set.
+/// Share of a mirror in thousandths; 1000 when neither field is set.
 fn share(mirror: &Mirror, pointer: &str) -> Result<u32, ConfigError> {
     let (part, whole, field) = match (mirror.percent, mirror.fraction) {
         (None, None) => (1, 1, ""),
@@ -279,10 +279,9 @@ fn share(mirror: &Mirror, pointer: &str) -> Result<u32, ConfigError> {
         }
     };
     let permille = (u64::from(part) * 1000).checked_div(u64::from(whole));
-    permille
-        .and_then(|share| u32::try_from(share).ok())
-        .filter(|share| *share <= 1000)
-        .ok_or_else(|| ConfigError::at(format!("{pointer}{field}"), "a share is from 0 to all"))
+    permille.and_then(|share| u32::try_from(share).ok()).filter(|share| *share <= 1000).ok_or_else(
+        || ConfigError::at(format!("{pointer}{field}"), "a share must be from 0 to 100 %"),
+    )
 }
 
 fn checked_redirect(
@@ -291,17 +290,17 @@ fn checked_redirect(
     errors: &mut Vec<ConfigError>,
 ) -> Option<Redirect> {
     let Some(redirect) = &filter.request_redirect else {
-        let message = "a filter of this type needs the field \"requestRedirect\"";
+        let message = "this filter type requires the field \"requestRedirect\"";
         errors.push(ConfigError::at(pointer, message));
         return None;
     };
     let place = format!("{pointer}/requestRedirect");
     if !matches!(redirect.status_code, None | Some(301 | 302 | 303 | 307 | 308)) {
-        let message = "a redirect is 301, 302, 303, 307 or 308";
+        let message = "the status of a redirect must be 301, 302, 303, 307 or 308";
         errors.push(ConfigError::at(format!("{place}/statusCode"), message));
     }
     if !matches!(redirect.scheme.as_deref(), None | Some("http" | "https")) {
-        errors.push(ConfigError::at(format!("{place}/scheme"), "a scheme is http or https"));
+        errors.push(ConfigError::at(format!("{place}/scheme"), "the scheme must be http or https"));
     }
     let path = redirect.path.as_ref();
     errors.extend(path.and_then(|path| check_path(path, &format!("{place}/path")).err()));
@@ -315,7 +314,7 @@ fn check_path(path: &PathModifier, pointer: &str) -> Result<(), ConfigError> {
     };
     match value {
         Some(_) => Ok(()),
-        None => Err(ConfigError::at(pointer, format!("this type needs the field {field:?}"))),
+        None => Err(ConfigError::at(pointer, format!("this type requires the field {field:?}"))),
     }
 }
 
@@ -359,12 +358,13 @@ fn redirected(redirect: &Redirect, target: &Target<'_>) -> Reply {
         Some(path) => rewritten(path, target),
         None => with_query(target.path.to_owned(), target.query),
     };
-    // HTTP/1.0 may name no host: then the client knows where it is, and the path says the rest (RFC 9110 §10.2.2).
+    // An HTTP/1.0 request may have no host: then the location is a path, which the client resolves itself
+    // (RFC 9110 §10.2.2).
     let origin = if host.is_empty() { String::new() } else { format!("{scheme}://{host}{port}") };
     reply(redirect.status_code.unwrap_or(302)).header("location", format!("{origin}{path}"))
 }
 
-/// Spreads exchange numbers, which count up, over all of 64 bits (Steele, Lea, Flood 2014).
+/// Spreads exchange numbers, which are consecutive, over all of 64 bits (Steele, Lea, Flood 2014).
 fn splitmix64(seed: u64) -> u64 {
     let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

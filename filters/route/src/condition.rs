@@ -1,4 +1,4 @@
-//! One match of a rule, compiled: where the index files it, its rank, and what else must hold.
+//! One compiled match of a rule: its place in the index, its rank, and its other conditions.
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -9,7 +9,7 @@ use tamis_sdk::{ConfigError, View};
 use crate::config::{GrpcMethod, Kind, Match, MethodMatch, PathKind, ValueKind, ValueMatch};
 use crate::pattern::{Pattern, expression, query_value};
 
-/// What is asked of a request.
+/// The parts of a request that conditions look at.
 #[derive(Clone, Copy)]
 pub struct Asked<'a> {
     /// Path without query.
@@ -20,23 +20,23 @@ pub struct Asked<'a> {
     pub view: View<'a>,
 }
 
-/// The path condition, in the shape the index wants.
+/// The path condition, in the form that the index needs.
 #[derive(Clone, Debug)]
 pub enum Place {
     /// Equal to this path.
     Exact(String),
-    /// Below this prefix, without its trailing slash; the empty prefix is everything.
+    /// Equal to this prefix or below it, without its trailing slash; the empty prefix covers everything.
     Prefix(String),
-    /// The path matches.
+    /// The path matches the expression.
     Path(Box<Regex>),
-    /// Service and method of a gRPC path match; none for any.
+    /// Service and method of a gRPC path match; `None`: any.
     Call(Option<Pattern>, Option<Pattern>),
 }
 
 /// One compiled match.
 #[derive(Clone, Debug)]
 pub struct Condition {
-    /// Where it lies.
+    /// Its place in the index.
     pub place: Place,
     /// Characters of the path or service condition, then of the method condition.
     pub length: (usize, usize),
@@ -49,7 +49,8 @@ impl Condition {
     /// Compiles a match; `pointer` is its place in the configuration.
     ///
     /// # Errors
-    /// A path that does not begin with `/`, an expression that is none, a condition of the other kind of route.
+    /// A path does not begin with `/`, an expression is invalid, or a condition belongs to the other kind
+    /// of route.
     pub fn new(kind: Kind, from: &Match, pointer: &str) -> Result<Self, ConfigError> {
         check_kind(kind, from, pointer)?;
         let (place, length, method) = match &from.method {
@@ -85,7 +86,7 @@ impl Condition {
         )
     }
 
-    /// Names of the fields it reads besides `:path`.
+    /// Names of the fields it reads in addition to `:path`.
     pub fn reads(&self) -> impl Iterator<Item = &str> {
         let extension = self.method.as_deref().is_some_and(|method| !REGISTERED.contains(&method));
         self.headers.iter().map(|(name, _)| name.as_str()).chain(extension.then_some(":method"))
@@ -97,7 +98,7 @@ impl Condition {
         !self.query.is_empty() || !matches!(&self.place, Place::Prefix(prefix) if prefix.is_empty())
     }
 
-    /// Whether all but an exact path or a prefix holds; those two the index has settled.
+    /// Whether all conditions hold except an exact path or a prefix, which the index has checked.
     #[must_use]
     pub fn holds(&self, asked: &Asked<'_>) -> bool {
         self.method.as_deref().is_none_or(|method| method == asked.view.method_name())
@@ -140,7 +141,7 @@ fn check_kind(kind: Kind, from: &Match, pointer: &str) -> Result<(), ConfigError
     Err(ConfigError::at(format!("{pointer}/{field}"), message))
 }
 
-/// Methods the view tells apart by itself; others need `:method`.
+/// Methods that the view distinguishes by number; others need `:method`.
 const REGISTERED: [&str; 9] =
     ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
@@ -172,14 +173,14 @@ fn path_place(from: &Match, pointer: &str) -> Result<Placed, ConfigError> {
     };
     let pointer = format!("{pointer}/path/value");
     if path.kind != PathKind::RegularExpression && !path.value.starts_with('/') {
-        return Err(ConfigError::at(pointer, "a path begins with \"/\""));
+        return Err(ConfigError::at(pointer, "a path must begin with \"/\""));
     }
     let place = match path.kind {
         PathKind::Exact => Place::Exact(path.value.clone()),
         PathKind::PathPrefix => Place::Prefix(path.value.trim_end_matches('/').to_owned()),
         PathKind::RegularExpression => Place::Path(Box::new(expression(&path.value, &pointer)?)),
     };
-    // `/a` and `/a/` are the same prefix, so neither is the longer one.
+    // `/a` and `/a/` are the same prefix, so neither is longer.
     let length = match &place {
         Place::Prefix(prefix) => prefix.len(),
         Place::Exact(_) | Place::Path(_) | Place::Call(..) => path.value.len(),

@@ -1,4 +1,4 @@
-//! The configuration: routes as Gateway API v1 writes their rules, backends already resolved to services.
+//! The configuration: routes with the rules of Gateway API v1, backends already resolved to services.
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ pub struct Route {
     /// Which of the two kinds of match its rules have.
     #[serde(default)]
     pub kind: Kind,
-    /// Exact names or `*.suffix`; none matches every host.
+    /// Exact names or `*.suffix`; empty: every host.
     #[serde(default)]
     pub hostnames: Vec<String>,
     /// Rules in their order.
@@ -48,18 +48,18 @@ pub enum Kind {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Rule {
-    /// Its name; the index stands in.
+    /// Its name; default: its index.
     pub name: Option<String>,
-    /// Alternatives; none matches everything.
+    /// Alternatives; empty: matches everything.
     #[serde(default)]
     pub matches: Vec<Match>,
     /// What happens to the request and the response.
     #[serde(default)]
     pub filters: Vec<Filter>,
-    /// Where requests go.
+    /// Where requests are sent.
     #[serde(default)]
     pub backend_refs: Vec<BackendRef>,
-    /// How long they may take.
+    /// Time limits.
     #[serde(default)]
     pub timeouts: Timeouts,
 }
@@ -84,7 +84,7 @@ pub struct Match {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PathMatch {
-    /// How `value` is meant.
+    /// How `value` is compared.
     #[serde(rename = "type", default)]
     pub kind: PathKind,
     /// A path or an expression.
@@ -121,12 +121,12 @@ pub enum MethodMatch {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GrpcMethod {
-    /// How both values are meant.
+    /// How both values are compared.
     #[serde(rename = "type", default)]
     pub kind: ValueKind,
-    /// Full service name; none for any.
+    /// Full service name; `None`: any.
     pub service: Option<String>,
-    /// Method name; none for any.
+    /// Method name; `None`: any.
     pub method: Option<String>,
 }
 
@@ -136,7 +136,7 @@ impl<'de> Deserialize<'de> for MethodMatch {
     }
 }
 
-/// Tells the two shapes apart without buffering, so that errors keep their place.
+/// Distinguishes the two forms without buffering, so that errors keep their place.
 struct MethodVisitor;
 
 impl<'de> Visitor<'de> for MethodVisitor {
@@ -159,10 +159,10 @@ impl<'de> Visitor<'de> for MethodVisitor {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ValueMatch {
-    /// How `value` is meant.
+    /// How `value` is compared.
     #[serde(rename = "type", default)]
     pub kind: ValueKind,
-    /// Which header or parameter.
+    /// Name of the header or parameter.
     pub name: String,
     /// A value or an expression.
     pub value: String,
@@ -184,10 +184,10 @@ pub enum ValueKind {
 pub struct BackendRef {
     /// `namespace/name:port`.
     pub service: String,
-    /// Share among the backends of the rule; 0 takes none.
+    /// Share among the backends of the rule; 0: no requests.
     #[serde(default = "one")]
     pub weight: u32,
-    /// Applied to requests that go here, after those of the rule.
+    /// Applied to requests that are sent here, after those of the rule.
     #[serde(default)]
     pub filters: Vec<Filter>,
 }
@@ -196,7 +196,7 @@ fn one() -> u32 {
     1
 }
 
-/// Time limits of a rule; `0s` is none.
+/// Time limits of a rule; `0s`: no limit.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Timeouts {
@@ -206,11 +206,11 @@ pub struct Timeouts {
     pub backend_request: Option<GatewayDuration>,
 }
 
-/// One filter of a rule or backend; the field named like its type is set.
+/// One filter of a rule or backend; the field with the name of its type is set.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Filter {
-    /// Which field counts.
+    /// Which field is set.
     #[serde(rename = "type")]
     pub kind: FilterKind,
     /// For `RequestHeaderModifier`.
@@ -225,14 +225,14 @@ pub struct Filter {
     pub url_rewrite: Option<Rewrite>,
 }
 
-/// The filters of the Gateway API that a route policy carries out itself.
+/// The filters of the Gateway API that a route policy implements itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum FilterKind {
     /// Changes request headers.
     RequestHeaderModifier,
     /// Changes response headers.
     ResponseHeaderModifier,
-    /// Sends a copy elsewhere.
+    /// Sends a copy to another service.
     RequestMirror,
     /// Answers with a redirect.
     RequestRedirect,
@@ -270,7 +270,7 @@ pub struct Header {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Mirror {
-    /// Where it goes.
+    /// Where the copy is sent.
     pub backend_ref: MirrorRef,
     /// Share in percent, 0 to 100.
     pub percent: Option<u32>,
@@ -278,7 +278,7 @@ pub struct Mirror {
     pub fraction: Option<Fraction>,
 }
 
-/// Where mirrored requests go.
+/// Where mirrored requests are sent.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MirrorRef {
@@ -290,9 +290,9 @@ pub struct MirrorRef {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fraction {
-    /// Above the line.
+    /// Numerator.
     pub numerator: u32,
-    /// Below the line, 100 when not said.
+    /// Denominator; default: 100.
     #[serde(default = "hundred")]
     pub denominator: u32,
 }
@@ -301,7 +301,7 @@ fn hundred() -> u32 {
     100
 }
 
-/// A redirect; what is not said stays as in the request.
+/// A redirect; parts that are absent stay as in the request.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Redirect {
@@ -311,13 +311,13 @@ pub struct Redirect {
     pub hostname: Option<String>,
     /// New path.
     pub path: Option<PathModifier>,
-    /// Port; with a scheme and no port, the one of that scheme.
+    /// Port; with a scheme and no port, the default port of that scheme.
     pub port: Option<u16>,
-    /// 301, 302, 303, 307 or 308; 302 when not said.
+    /// 301, 302, 303, 307 or 308; default: 302.
     pub status_code: Option<u16>,
 }
 
-/// Changes to where the upstream thinks it is asked.
+/// Changes of the host and path that are sent to the upstream.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rewrite {
@@ -331,7 +331,7 @@ pub struct Rewrite {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct PathModifier {
-    /// Which field counts.
+    /// Which field is set.
     #[serde(rename = "type")]
     pub kind: PathModifierKind,
     /// For `ReplaceFullPath`.
@@ -343,7 +343,7 @@ pub struct PathModifier {
 /// How a path changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum PathModifierKind {
-    /// All of it.
+    /// The complete path.
     ReplaceFullPath,
     /// The part a `PathPrefix` matched.
     ReplacePrefixMatch,

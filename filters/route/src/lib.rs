@@ -1,6 +1,6 @@
 //! The built-in route policy: `HTTPRoute` and `GRPCRoute` of the Gateway API, compiled into one table.
 //!
-//! Reads no more of a request than its routes look at. Refuses configurations with fields it does not know.
+//! Reads only those parts of a request that its routes look at. Refuses configurations with unknown fields.
 
 use tamis_sdk::{ConfigError, Filter, Interest, Router, View, router};
 
@@ -28,7 +28,7 @@ impl RoutePolicy {
     /// Compiles routes.
     ///
     /// # Errors
-    /// Everything that is wrong with them, each with its place.
+    /// All errors, each with its place.
     pub fn compile(settings: &Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
         let mut building = Building::default();
         for (index, route) in settings.routes.iter().enumerate() {
@@ -84,7 +84,7 @@ impl Building {
         for (index, host) in route.hostnames.iter().enumerate() {
             let name = host.strip_prefix("*.").unwrap_or(host);
             if name.is_empty() || name.contains(['*', ':', '/']) {
-                let message = "a hostname is a name without port, or \"*.\" and a name";
+                let message = "a hostname must be a name without port, or \"*.\" and a name";
                 self.errors.push(ConfigError::at(format!("{pointer}/hostnames/{index}"), message));
             }
         }

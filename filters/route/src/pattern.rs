@@ -20,7 +20,7 @@ impl Pattern {
     /// Compiles a condition; `pointer` is its place in the configuration.
     ///
     /// # Errors
-    /// When the expression is none.
+    /// The expression is not a regular expression.
     pub fn new(kind: ValueKind, value: &str, pointer: &str) -> Result<Self, ConfigError> {
         match kind {
             ValueKind::Exact => Ok(Self::Exact(value.to_owned())),
@@ -43,7 +43,7 @@ impl Pattern {
 }
 
 impl Pattern {
-    /// Whether a list satisfies the condition whatever stands around its commas (RFC 9110 §5.6.1).
+    /// Whether a list satisfies the condition, with any white space around its commas (RFC 9110 §5.6.1).
     #[must_use]
     pub fn matches_as_list(&self, value: &[u8]) -> bool {
         let members = |list: &'_ [u8]| -> Vec<Vec<u8>> {
@@ -58,12 +58,12 @@ impl Pattern {
     }
 }
 
-/// An expression that must match the whole of a text.
+/// An expression that must match a complete text.
 ///
 /// # Errors
-/// When it is none.
+/// The text is not a regular expression.
 pub fn expression(text: &str, pointer: &str) -> Result<Regex, ConfigError> {
-    // Checked alone first: `a)(b` is an error although its anchored form would parse.
+    // Checked without anchors first: `a)(b` is an error although its anchored form would parse.
     Regex::new(text)
         .and_then(|_| Regex::new(&format!("^(?:{text})$")))
         .map_err(|error| ConfigError::at(pointer, format!("not a regular expression: {error}")))
@@ -80,7 +80,7 @@ pub fn host_of(authority: &str) -> Cow<'_, str> {
     }
 }
 
-/// Host as written; an IPv6 address keeps its brackets.
+/// Host, unchanged; an IPv6 address keeps its brackets.
 #[must_use]
 pub fn without_port(authority: &str) -> &str {
     match authority.rsplit_once(':') {
@@ -98,7 +98,7 @@ pub fn query_value<'q>(query: &'q str, name: &str) -> Option<Cow<'q, [u8]>> {
     })
 }
 
-/// `application/x-www-form-urlencoded`; broken escapes stay as they are.
+/// `application/x-www-form-urlencoded`; broken escapes stay unchanged.
 fn decoded(text: &str) -> Cow<'_, [u8]> {
     if !text.bytes().any(|b| b == b'%' || b == b'+') {
         return Cow::Borrowed(text.as_bytes());

@@ -1,7 +1,8 @@
-//! Which rule a request matches, found by index: hosts and paths are hashed, so 10,000 routes cost what 10 do.
+//! Finds the rule that a request matches, by index: hosts and paths are hashed, so 10,000 routes cost as
+//! much as 10.
 //!
-//! Only conditions that nothing but trying can settle (expressions, and several rules of one host and path) are tried
-//! in turn, in the order of precedence of the Gateway API.
+//! Only conditions that have to be evaluated (expressions, and several rules of one host and path) are
+//! tried in turn, in the order of precedence of the Gateway API.
 
 use std::collections::HashMap;
 
@@ -13,7 +14,7 @@ use crate::pattern::host_of;
 pub struct Table {
     conditions: Vec<(Condition, usize)>,
     exact_hosts: HashMap<String, Paths>,
-    /// Key: what follows `*.`.
+    /// Key: the text after `*.`.
     wildcard_hosts: HashMap<String, Paths>,
     any_host: Paths,
     longest_wildcard: usize,
@@ -22,14 +23,14 @@ pub struct Table {
 /// A condition that holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found<'t> {
-    /// What the caller gave with it: the rule.
+    /// The rule that the caller stored with it.
     pub rule: usize,
     /// The prefix that matched, for a rewrite of it.
     pub prefix: Option<&'t str>,
 }
 
 impl Table {
-    /// Adds a condition that leads to a rule, for each of these hosts; none is every host.
+    /// Adds a condition that leads to a rule, for each of these hosts; empty: every host.
     ///
     /// Conditions of equal precedence keep the order in which they are added.
     pub fn insert(&mut self, hosts: &[String], condition: Condition, rule: usize) {
@@ -60,7 +61,8 @@ impl Table {
         }
     }
 
-    /// The rule with precedence: the most specific host that has one, there the most specific path, and so on.
+    /// The rule with precedence: the most specific host that has a match, there the most specific path, and
+    /// so on.
     #[must_use]
     pub fn find(&self, authority: &str, asked: &Asked<'_>) -> Option<Found<'_>> {
         let host = host_of(authority);
@@ -74,7 +76,8 @@ impl Table {
 
     /// Wildcards that cover the host, longest first. `*` stands for one label or more.
     fn wildcards<'t>(&'t self, host: &str) -> impl Iterator<Item = &'t Paths> {
-        // Only suffixes a wildcard could have: a hostile host of a thousand dots costs no thousand hashes.
+        // Only suffixes that a wildcard could have: a hostile host of a thousand dots does not cost a
+        // thousand hashes.
         let longest = self.longest_wildcard;
         host.match_indices('.').filter_map(move |(dot, _)| {
             let suffix = host.get(dot + 1..).filter(|s| dot > 0 && s.len() <= longest)?;
@@ -115,7 +118,7 @@ impl Paths {
     fn sort(&mut self, conditions: &[(Condition, usize)]) {
         let maps = self.exact.values_mut().chain(self.prefixes.values_mut());
         for list in maps.chain([&mut self.patterns, &mut self.methods, &mut self.everything]) {
-            // Stable: what is equal keeps the order of insertion.
+            // Stable: equal conditions keep the order of insertion.
             list.sort_by_key(|id| conditions.get(*id).map(|(condition, _)| condition.rank()));
             list.dedup();
         }
@@ -145,7 +148,8 @@ impl Paths {
 
     /// Lists of the prefixes that cover the path element by element, longest first.
     fn covering<'t>(&'t self, path: &str) -> impl Iterator<Item = &'t Vec<usize>> {
-        // Never longer than the longest prefix: a hostile path of slashes costs no more hashes than a prefix has.
+        // Never longer than the longest prefix: a hostile path of slashes costs no more hashes than the
+        // longest prefix.
         let end = path.len().min(self.longest_prefix);
         let whole = (path.len() <= self.longest_prefix).then_some(path);
         let bytes = path.as_bytes();

@@ -7,9 +7,9 @@ use tamis_sdk::ConfigError;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Labels of all series, in order. More labels are more series.
+    /// Labels of all series, in order. Each label multiplies the number of series.
     pub labels: Vec<Label>,
-    /// Upper bounds of the buckets in milliseconds, ascending; a last one without bound is implied.
+    /// Upper bounds of the buckets in milliseconds, ascending; a last bucket without bound is implied.
     pub buckets_ms: Vec<f64>,
 }
 
@@ -59,20 +59,20 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// What the types cannot express.
+    /// Errors that the types cannot express.
     #[must_use]
     pub fn errors(&self) -> Vec<ConfigError> {
         let mut errors = Vec::new();
         for (index, label) in self.labels.iter().enumerate() {
             if self.labels.iter().take(index).any(|earlier| earlier == label) {
-                let message = format!("the label {:?} is there already", label.name());
+                let message = format!("the label {:?} is listed twice", label.name());
                 errors.push(ConfigError::at(format!("/labels/{index}"), message));
             }
         }
         let mut below = 0.0;
         for (index, bound) in self.buckets_ms.iter().enumerate() {
             if *bound <= below {
-                let message = "bounds are above 0 and ascend";
+                let message = "bounds must be above 0 and ascending";
                 errors.push(ConfigError::at(format!("/buckets_ms/{index}"), message));
             }
             below = *bound;
@@ -80,7 +80,7 @@ impl Settings {
         errors
     }
 
-    /// The bounds as the host reads them: comma-separated.
+    /// The bounds in the host's format: separated by commas.
     #[must_use]
     pub fn buckets_text(&self) -> String {
         self.buckets_ms.iter().map(f64::to_string).collect::<Vec<_>>().join(",")

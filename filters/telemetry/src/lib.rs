@@ -1,7 +1,7 @@
 //! The built-in telemetry policy: counters and a latency histogram of all exchanges.
 //!
-//! Sees scalars and interned names only. A series is looked up by the ids of its labels, and what a batch adds to
-//! it goes to the host in one call.
+//! Sees numbers and interned names only. A series is found by the ids of its labels, and each batch adds to
+//! it in one call to the host.
 
 use tamis_sdk::telemetry::{NameKind, Summary};
 use tamis_sdk::{Attribute, ConfigError, Filter, Interest, Telemetry, metrics};
@@ -44,7 +44,7 @@ impl Meter for Host {
     }
 }
 
-/// The policy, over the host's metrics or a test's.
+/// The policy, over the metrics of the host or of a test.
 #[derive(Debug)]
 pub struct TelemetryPolicy<M> {
     meter: M,
@@ -56,14 +56,14 @@ impl<M: Meter> TelemetryPolicy<M> {
     /// Defines the metrics.
     ///
     /// # Errors
-    /// When the host refuses one: its grant allows fewer, say.
+    /// The host refuses one, for example because its grant allows fewer.
     pub fn new(settings: &Settings, mut meter: M) -> Result<Self, Vec<ConfigError>> {
         let board = Board::define(&settings.labels, &mut meter)
             .map_err(|message| vec![ConfigError::at("", message)])?;
         Ok(Self { meter, names: Names::default(), board })
     }
 
-    /// Learns names. A name that changes its meaning ends the series it was used in.
+    /// Stores names. A name that changes its meaning ends the series that used it.
     pub fn learn(&mut self, kind: NameKind, first: u32, names: Vec<String>) {
         if self.names.learn(kind, first, names) {
             self.board.forget();

@@ -1,4 +1,4 @@
-//! What the policy needs of a metrics registry: the host's, or a test's.
+//! The metrics registry that the policy needs: the host's, or a test's.
 
 use tamis_sdk::metrics::Kind;
 
@@ -7,7 +7,7 @@ pub trait Meter {
     /// Defines a metric.
     ///
     /// # Errors
-    /// When it may not be defined.
+    /// The metric may not be defined.
     fn define(
         &mut self,
         kind: Kind,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tamis_sdk::telemetry::NameKind;
 
-/// All names the host announced that labels can show.
+/// All names announced by the host that labels can show.
 #[derive(Debug, Default)]
 pub struct Names {
     rules: HashMap<u32, String>,
@@ -15,7 +15,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// Learns names numbered from `first`; true when a known one changed.
+    /// Stores names numbered from `first`. Returns whether a known one changed.
     pub fn learn(&mut self, kind: NameKind, first: u32, names: Vec<String>) -> bool {
         let Some(known) = self.of_mut(kind) else {
             return false;

@@ -12,7 +12,8 @@ use crate::names::Names;
 /// Name of the histogram.
 pub const DURATION: &str = "tamis_request_duration_ms";
 
-/// Series kept at most; beyond, all are looked up again. The host caps how many exist.
+/// Maximum number of series handles kept; above it, all are looked up again. The host limits how many
+/// exist.
 const KEPT: usize = 4_096;
 
 /// Ids of the label values of one series, in the order of the labels.
@@ -55,7 +56,7 @@ impl Board {
     /// Defines all metrics.
     ///
     /// # Errors
-    /// The host's reason when it refuses one.
+    /// The host's reason for refusing one.
     pub fn define(labels: &[Label], meter: &mut impl Meter) -> Result<Self, String> {
         let names = |all: bool| -> Vec<String> {
             let shown = labels.iter().filter(|label| all || **label != Label::StatusClass);
@@ -73,12 +74,12 @@ impl Board {
                 &some,
             )?,
             retries: counter("tamis_retries_total", "Attempts after the first.", &some)?,
-            bytes_in: counter("tamis_request_bytes_total", "Body octets received.", &some)?,
-            bytes_out: counter("tamis_response_bytes_total", "Body octets sent.", &some)?,
+            bytes_in: counter("tamis_request_bytes_total", "Body bytes received.", &some)?,
+            bytes_out: counter("tamis_response_bytes_total", "Body bytes sent.", &some)?,
             duration: meter.define(
                 Kind::Histogram,
                 DURATION,
-                "Time from the first octet of a request to the last of its response.",
+                "Time from the first byte of a request to the last byte of its response.",
                 &all,
             )?,
         };
@@ -91,7 +92,7 @@ impl Board {
         })
     }
 
-    /// Counts one exchange; counters reach the meter with [`Self::flush`].
+    /// Counts one exchange; [`Self::flush`] passes counters to the meter.
     pub fn count(&mut self, summary: &Summary, names: &Names, meter: &mut impl Meter) {
         let index = self.row(summary, names, meter);
         let Some(row) = self.rows.get_mut(index) else {
@@ -110,7 +111,7 @@ impl Board {
         meter.observe(row.series.duration, f64::from(summary.duration_us) / 1_000.0);
     }
 
-    /// Passes on what the batch added.
+    /// Passes on the sums of the batch.
     pub fn flush(&mut self, meter: &mut impl Meter) {
         for index in self.touched.drain(..) {
             let Some(row) = self.rows.get_mut(index) else {

@@ -7,7 +7,7 @@ use tamis_sdk::telemetry::Outcome;
 
 use super::*;
 
-/// A registry in memory: series by their text, and the calls made.
+/// A registry in memory: series by their text, and the number of calls.
 #[derive(Default)]
 struct Book {
     metrics: Vec<String>,

@@ -1,10 +1,10 @@
-//! What `wit-bindgen` makes of the contract in `wit/`.
+//! The code that `wit-bindgen` generates from the contract in `wit/`.
 //!
-//! One world per hook interface and one for all capabilities, so that every interface is generated once and a filter
-//! exports any subset of hooks. `wit-component` unites the worlds a filter uses and drops the imports nobody calls, so a
-//! finished component shows exactly what it does.
+//! One world per hook interface and one for all capabilities, so that every interface is generated once and
+//! a filter exports any subset of hooks. `wit-component` merges the worlds that a filter uses and drops the
+//! imports that nothing calls, so the imports of a finished component show exactly what it does.
 
-/// Every capability, and the types all interfaces share.
+/// All capabilities, and the types that all interfaces share.
 pub mod capabilities {
     wit_bindgen::generate!({
         path: "../../wit",

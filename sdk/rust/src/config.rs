@@ -1,21 +1,22 @@
-//! From configuration text to checked settings, with errors that say where.
+//! Parses a configuration into checked settings, with errors that name the place.
 
 use serde::de::DeserializeOwned;
 
 use crate::lifecycle::ConfigError;
 
-/// Reads configurations.
+/// Parses configurations.
 pub struct Config;
 
 impl Config {
     /// Parses JSON into settings.
     ///
     /// # Errors
-    /// One error with the JSON pointer (RFC 6901) of the value at fault; for an unknown or misspelt field, its own.
+    /// One error with the JSON pointer (RFC 6901) of the wrong value, or of the unknown field.
     pub fn parse<Settings: DeserializeOwned>(text: &str) -> Result<Settings, Vec<ConfigError>> {
         serde_json::from_str(text).map_err(|error| {
             let message = error.to_string();
-            // The place is in the pointer; serde's "at line 1 column 9" speaks of a text nobody wrote by hand.
+            // The pointer names the place; serde's "at line 1 column 9" refers to a text that nobody wrote
+            // by hand.
             let (message, _) = message.rsplit_once(" at line ").unwrap_or((&message, ""));
             let place = pointer_at(text, error.line(), error.column());
             vec![ConfigError::at(place, message)]
@@ -31,7 +32,7 @@ impl ConfigError {
     }
 }
 
-/// One step of a JSON pointer, its special characters escaped.
+/// One step of a JSON pointer, with special characters escaped.
 #[must_use]
 pub fn step(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
@@ -39,8 +40,9 @@ pub fn step(name: &str) -> String {
 
 /// Pointer of the innermost value that is open, or was just read, where serde_json stopped.
 ///
-/// serde_json reports a wrong value right after it, an unknown field right after its name and a missing field right
-/// after the object that lacks it, so the path of the text read so far is the path of the fault.
+/// serde_json reports a wrong value right after it, an unknown field right after its name, and a missing
+/// field right after the object that lacks it, so the path of the text read so far is the path of the
+/// mistake.
 fn pointer_at(text: &str, line: usize, column: usize) -> String {
     let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
     let read = text.as_bytes().get(..start.saturating_add(column)).unwrap_or(text.as_bytes());
@@ -71,7 +73,7 @@ fn pointer_at(text: &str, line: usize, column: usize) -> String {
     open.iter().filter_map(Open::step).fold(String::new(), |path, next| path + "/" + &next)
 }
 
-/// An object or array that is open, and where in it the text stands.
+/// An object or array that is open, and the current place in it.
 enum Open {
     Object(Option<String>),
     Array(usize),

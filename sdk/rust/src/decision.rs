@@ -1,16 +1,16 @@
-//! Builders for what a filter answers: replies, edits, decisions.
+//! Builders for the answers of a filter: replies, edits, decisions.
 
 use crate::types::{Attribute, Edit, Field, Reply};
 use crate::{connection, request, request_body, response, response_body, retry};
 
-/// Begins an answer: `reply(403).header("x-why", "no token").text("forbidden")`.
+/// Starts a reply: `reply(403).header("x-why", "no token").text("forbidden")`.
 #[must_use]
 pub fn reply(status: u16) -> Reply {
     Reply { status, headers: Vec::new(), body: Vec::new() }
 }
 
 impl Reply {
-    /// Adds a header field; the name is lower case.
+    /// Adds a header field; the name must be lower case.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
         self.headers.push(Field { name: name.into(), value: value.into() });
@@ -24,7 +24,7 @@ impl Reply {
         self
     }
 
-    /// Sets the body and says that it is plain text.
+    /// Sets the body and the content type `text/plain`.
     #[must_use]
     pub fn text(self, body: impl Into<String>) -> Self {
         self.header("content-type", "text/plain; charset=utf-8").body(body.into())
@@ -62,7 +62,7 @@ impl Edit {
         Self::SetAuthority(authority.into())
     }
 
-    /// Sets an attribute for filters that come later in this exchange; never sent.
+    /// Sets an attribute for later filters of this exchange; never sent.
     #[must_use]
     pub fn attribute(name: impl Into<String>, value: impl Into<String>) -> Self {
         Self::SetAttribute(Attribute { name: name.into(), value: value.into() })
@@ -92,17 +92,17 @@ because!(request, request_body, response, response_body, connection, retry);
 macro_rules! heads {
     ($($module:ident),+) => {$(
         impl $module::Decision {
-            /// Go on, nothing to change.
+            /// Continue, nothing to change.
             #[must_use]
             pub fn pass() -> Self {
                 $module::Verdict::Pass.into()
             }
-            /// Go on with these changes; none is the same as [`Self::pass`].
+            /// Continue with these changes; an empty list is the same as [`Self::pass`].
             #[must_use]
             pub fn change(edits: Vec<Edit>) -> Self {
                 if edits.is_empty() { Self::pass() } else { $module::Verdict::Change(edits).into() }
             }
-            /// Answer with this.
+            /// Answer with this reply.
             #[must_use]
             pub fn answer(reply: Reply) -> Self {
                 $module::Verdict::Answer(reply).into()
@@ -116,17 +116,17 @@ heads!(request, response);
 macro_rules! bodies {
     ($($module:ident),+) => {$(
         impl $module::Decision {
-            /// Go on with these octets as they are.
+            /// Continue with the bytes unchanged.
             #[must_use]
             pub fn pass() -> Self {
                 $module::Verdict::Pass.into()
             }
-            /// Go on with other octets.
+            /// Continue with other bytes.
             #[must_use]
             pub fn replace(octets: impl Into<Vec<u8>>) -> Self {
                 $module::Verdict::Replace(octets.into()).into()
             }
-            /// Answer with this.
+            /// Answer with this reply.
             #[must_use]
             pub fn answer(reply: Reply) -> Self {
                 $module::Verdict::Answer(reply).into()

@@ -1,4 +1,4 @@
-//! Durations as Gateway API writes them (GEP-2257): `1h`, `5m`, `1m30s`, `250ms`.
+//! Durations in the format of the Gateway API (GEP-2257): `1h`, `5m`, `1m30s`, `250ms`.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer};
 
-/// A duration in a configuration, written as GEP-2257 says.
+/// A duration in a configuration, in the format of GEP-2257.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GatewayDuration(pub Duration);
 
@@ -30,7 +30,7 @@ impl<'de> Deserialize<'de> for GatewayDuration {
     }
 }
 
-/// A visitor and not `String` first: the parser then knows the place of a wrong duration.
+/// A visitor rather than `String` first: so the parser knows the place of a wrong duration.
 struct DurationVisitor;
 
 impl Visitor<'_> for DurationVisitor {
@@ -45,7 +45,7 @@ impl Visitor<'_> for DurationVisitor {
     }
 }
 
-/// Why a text is no duration.
+/// Why a text is not a duration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DurationError(String);
 
@@ -53,7 +53,7 @@ impl fmt::Display for DurationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?} is no duration; write up to four numbers of at most five digits, each with h, m, s or ms: \"1m30s\"",
+            "{:?} is not a duration; write up to four numbers of at most five digits, each with h, m, s or ms: \"1m30s\"",
             self.0
         )
     }
@@ -64,7 +64,7 @@ impl std::error::Error for DurationError {}
 /// Parses `^([0-9]{1,5}(h|m|s|ms)){1,4}$` (GEP-2257).
 ///
 /// # Errors
-/// When the text is anything else, the empty text included.
+/// The text does not match, or is empty.
 pub fn parse(text: &str) -> Result<Duration, DurationError> {
     let refused = || DurationError(text.to_owned());
     let mut rest = text;
@@ -86,7 +86,7 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
     Ok(total)
 }
 
-/// Milliseconds of the unit in front, and what follows it.
+/// Milliseconds of the unit at the start, and the text after it.
 fn unit_of(text: &str) -> Option<(u64, &str)> {
     // `ms` before `m`: `5ms` is not five minutes and a stray `s`.
     [("ms", 1), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)]

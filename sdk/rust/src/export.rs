@@ -1,9 +1,10 @@
 //! The macros that export a filter from its component.
 
-/// Exports a filter with the hooks named: `tamis_sdk::export!(MyFilter: request, tick);`.
+/// Exports a filter with the listed hooks: `tamis_sdk::export!(MyFilter: request, tick);`.
 ///
-/// The hook names are those of the WIT interfaces with `_` for `-`; each needs its trait ([`Request`](crate::Request)
-/// for `request`). `lifecycle` is always exported. Use it once in a crate, at its root.
+/// The hook names are those of the WIT interfaces with `_` for `-`; each needs its trait
+/// ([`Request`](crate::Request) for `request`). `lifecycle` is always exported. Use it once in a crate, at
+/// its root.
 #[macro_export]
 macro_rules! export {
     ($filter:ty: $($hook:ident),+ $(,)?) => {
@@ -33,7 +34,8 @@ macro_rules! export {
     };
 }
 
-/// Links the exports of one interface. Natively there is nobody to export to, and symbols with `@` mean versions.
+/// Links the exports of one interface. Native builds have no host to export to, and their linkers read `@`
+/// in a symbol as a version.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __link {
@@ -43,7 +45,7 @@ macro_rules! __link {
     };
 }
 
-/// Implements one hook interface by the trait of that hook.
+/// Implements one hook interface with the trait of that hook.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __hook {

@@ -1,10 +1,11 @@
-//! What every filter is: a checked configuration that became a value.
+//! The trait that every filter implements.
 
 use std::cell::RefCell;
 
 use crate::lifecycle::{BodyMode, ConfigError, Interest};
 
-/// A filter: built once per instance from its configuration, then asked by the host through the hooks it exports.
+/// A filter: built once per instance from its configuration, then called by the host through the hooks it
+/// exports.
 pub trait Filter: Sized {
     /// The configuration as the operator writes it. Let it refuse unknown fields (`#[serde(deny_unknown_fields)]`).
     type Settings: serde::de::DeserializeOwned;
@@ -12,24 +13,25 @@ pub trait Filter: Sized {
     /// JSON Schema of [`Self::Settings`].
     const SCHEMA: &'static str;
 
-    /// Checks what the types cannot express. Pure: runs in CI and in the registry, where every capability traps.
+    /// Checks what the types cannot express. Pure: it runs in CI and in the registry, where every
+    /// capability traps.
     ///
     /// # Errors
-    /// All that is wrong with the settings, each with its place.
+    /// All errors in the settings, each with its place.
     fn check(_settings: &Self::Settings) -> Result<(), Vec<ConfigError>> {
         Ok(())
     }
 
-    /// Builds the filter from settings that passed [`Self::check`], and says what it reads and writes.
+    /// Builds the filter from settings that passed [`Self::check`], and declares what it reads and writes.
     ///
     /// # Errors
-    /// What is wrong with the settings, each with its place.
+    /// All errors in the settings, each with its place.
     fn configure(settings: Self::Settings) -> Result<(Self, Interest), Vec<ConfigError>>;
 }
 
 impl Interest {
-    /// Reads these fields, writes nothing, wants no bodies. See `interest.reads` in the WIT for the names; `[]` reads
-    /// nothing.
+    /// Reads these fields, writes nothing, sees no bodies. See `interest.reads` in the WIT for the names;
+    /// `[]` reads nothing.
     pub fn reading<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
         Self {
             reads: names.into_iter().map(str::to_owned).collect(),
@@ -41,14 +43,14 @@ impl Interest {
         }
     }
 
-    /// Edits may touch these names as well.
+    /// Edits may change these fields as well.
     #[must_use]
     pub fn writing<'n>(mut self, names: impl IntoIterator<Item = &'n str>) -> Self {
         self.writes.extend(names.into_iter().map(str::to_owned));
         self
     }
 
-    /// Wants whole bodies, each up to `limit_bytes`.
+    /// Buffers bodies, each up to `limit_bytes`.
     #[must_use]
     pub fn buffering(mut self, request: BodyMode, response: BodyMode, limit_bytes: u32) -> Self {
         self.request_body = request;
@@ -58,12 +60,12 @@ impl Interest {
     }
 }
 
-/// Has panics say what they are and where, through [`log`](crate::log): the proxy's log and its record of the request then
-/// name the file and line instead of an `unreachable` instruction.
+/// Makes panics write their message and place through [`log`](crate::log): the proxy's log and its record
+/// of the request then name the file and line instead of an `unreachable` instruction.
 ///
 /// Call it at the beginning of `configure`. The component then imports `log`, which its grant has to allow.
 ///
-/// Natively, in unit tests, it does nothing: there is no proxy whose log it could be.
+/// In native builds (unit tests) it does nothing: there is no proxy with a log.
 pub fn log_panics() {
     #[cfg(target_arch = "wasm32")]
     {
@@ -77,7 +79,7 @@ pub fn log_panics() {
     }
 }
 
-/// Where an instance of a component keeps its filter between calls. Used by [`export!`](crate::export).
+/// Keeps the filter of a component's instance between calls. Used by [`export!`](crate::export).
 pub struct Slot<F>(RefCell<Option<(F, Vec<String>)>>);
 
 impl<F> Slot<F> {
@@ -89,18 +91,18 @@ impl<F> Slot<F> {
 }
 
 impl<F: Filter> Slot<F> {
-    /// Checks a configuration without keeping anything.
+    /// Checks a configuration without storing anything.
     ///
     /// # Errors
-    /// All that is wrong with it.
+    /// All errors in it.
     pub fn validate(config: &str) -> Result<(), Vec<ConfigError>> {
         F::check(&crate::Config::parse(config)?)
     }
 
-    /// Builds the filter and keeps it with the order of the fields it reads.
+    /// Builds the filter and stores it with the order of the fields it reads.
     ///
     /// # Errors
-    /// All that is wrong with the configuration; a filter configured before stays.
+    /// All errors in the configuration; a filter configured before stays.
     pub fn configure(&self, config: &str) -> Result<Interest, Vec<ConfigError>> {
         let settings = crate::Config::parse(config)?;
         F::check(&settings)?;
@@ -112,8 +114,12 @@ impl<F: Filter> Slot<F> {
     /// Calls a hook with the filter and the names it reads.
     ///
     /// # Panics
-    /// Before a successful [`Self::configure`]: a host that asks an unconfigured filter gets a trap, never a verdict.
-    #[expect(clippy::panic, reason = "a trap is the one answer that cannot be taken for a verdict")]
+    /// Before a successful [`Self::configure`]: a host that calls an unconfigured filter receives a trap,
+    /// never a verdict.
+    #[expect(
+        clippy::panic,
+        reason = "a trap is the only result that cannot be mistaken for a verdict"
+    )]
     pub fn call<R>(&self, hook: impl FnOnce(&mut F, &[String]) -> R) -> R {
         match self.0.borrow_mut().as_mut() {
             Some((filter, reads)) => hook(filter, reads),

@@ -1,4 +1,5 @@
-//! One trait for each hook. The WIT says when each is called; here are only the friendly shapes.
+//! One trait for each hook. The WIT defines when each is called; the traits only offer more convenient
+//! types.
 
 use crate::view::View;
 use crate::{
@@ -14,7 +15,7 @@ pub trait Request: Filter {
 
 /// Decides about a request body, as declared in `interest.request-body`.
 pub trait RequestBody: Filter {
-    /// `last` marks the end; with a buffered body there is one call.
+    /// Receives a chunk, `last` with the last one; a buffered body comes in one call.
     fn on_request_body(
         &mut self,
         exchange: u64,
@@ -31,7 +32,7 @@ pub trait Response: Filter {
 
 /// Decides about a response body, as declared in `interest.response-body`.
 pub trait ResponseBody: Filter {
-    /// `last` marks the end; with a buffered body there is one call.
+    /// Receives a chunk, `last` with the last one; a buffered body comes in one call.
     fn on_response_body(
         &mut self,
         exchange: u64,
@@ -40,33 +41,33 @@ pub trait ResponseBody: Filter {
     ) -> response_body::Decision;
 }
 
-/// Chooses where a request goes.
+/// Chooses the service that a request is sent to.
 pub trait Router: Filter {
     /// Services this router may choose, as `namespace/name:port`.
     fn backends(&self) -> Vec<String>;
-    /// Names of its rules, `namespace/route/rule`: filters that hang on a rule are found by its name.
+    /// Names of its rules, `namespace/route/rule`: filters attached to a rule are found by its name.
     fn rules(&self) -> Vec<String>;
-    /// Forward, answer, or nothing matched.
+    /// Forward, answer, or no match.
     fn on_route(&mut self, seen: View<'_>) -> router::Choice;
 }
 
-/// Asked when an attempt did not succeed.
+/// Decides about retries; called only when an attempt did not succeed.
 pub trait Retry: Filter {
-    /// HTTP statuses and gRPC codes that count as failure although a response arrived.
+    /// HTTP and gRPC status codes that count as failure although a response arrived.
     fn failing_statuses(&self) -> (Vec<u16>, Vec<u32>);
-    /// Give up, or try again.
+    /// Give up, or retry.
     fn on_failure(&mut self, failure: retry::Failure, seen: View<'_>) -> retry::Decision;
 }
 
 /// Decides when a second attempt starts.
 pub trait Hedge: Filter {
-    /// Delay in microseconds, none for no hedging.
+    /// Delay in microseconds; `None`: no second attempt.
     fn plan(&mut self, seen: hedge::Latencies) -> Option<u32>;
 }
 
-/// Moves circuits.
+/// Opens and closes circuits.
 pub trait CircuitBreaker: Filter {
-    /// The circuit from now on; `endpoint` is never none.
+    /// The next state of the circuit; `endpoint` is always `Some`.
     fn evaluate(
         &mut self,
         upstream: u32,
@@ -90,9 +91,9 @@ pub trait Telemetry: Filter {
     fn on_exchanges(&mut self, batch: &[telemetry::Summary]);
 }
 
-/// Decides about a connection before anything of it is read.
+/// Decides about a connection before anything is read from it.
 pub trait Connection: Filter {
-    /// Backends of [`connection::Verdict::Tunnel`].
+    /// Services that [`connection::Verdict::Tunnel`] may name.
     fn backends(&self) -> Vec<String>;
     /// Allow, deny or tunnel.
     fn on_connection(&mut self, seen: View<'_>) -> connection::Decision;
@@ -100,6 +101,6 @@ pub trait Connection: Filter {
 
 /// Background work.
 pub trait Tick: Filter {
-    /// Delay to the next call in milliseconds (at least 100), none to stop.
+    /// Delay to the next call in milliseconds (at least 100); `None`: no further call.
     fn on_tick(&mut self) -> Option<u32>;
 }

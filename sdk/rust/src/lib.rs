@@ -1,8 +1,6 @@
 //! Write Tamis filters in Rust.
 //!
-//! A filter is a type that implements [`Filter`] (its configuration) and one trait for each hook it takes part in; one
-//! macro line exports it. The component imports only the capabilities it calls and exports only those hooks, so what
-//! a person sees when auditing it is what it does. A filter crate needs this crate alone, `serde` beside it.
+//! A filter is a type that implements [`Filter`] (its configuration) and one trait for each of its hooks; one macro line exports it. The component imports only the capabilities it calls and exports only those hooks, so its imports and exports show an auditor what it does. A filter crate needs only this crate and `serde`.
 //!
 //! ```
 //! use tamis_sdk::{Config, ConfigError, Filter, Interest, Request, View, request, reply};
@@ -48,7 +46,7 @@
 //! assert_eq!(decision.reason.as_deref(), Some("agents.blocked"));
 //! ```
 //!
-//! A setting that is unknown or wrong is an error at its place, never ignored:
+//! An unknown or wrong setting is an error with its place, and never ignored:
 //!
 //! ```
 //! # #[derive(Debug, serde::Deserialize)]

@@ -2,9 +2,9 @@
 
 use crate::types::{self, Method, Span};
 
-/// What a filter sees of an exchange: one buffer, and where in it each declared field lies.
+/// The fields of an exchange that a filter declared: one buffer, and the place of each field in it.
 ///
-/// Lookups by name compare against the few declared names; [`View::field`] takes the index for hot loops.
+/// Lookups by name compare against the few declared names; [`View::field`] accepts an index, for hot loops.
 #[derive(Clone, Copy)]
 pub struct View<'a> {
     raw: &'a types::View,
@@ -12,19 +12,19 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// Reads `raw` by the names in `reads`, the order declared in `interest.reads`.
+    /// Reads `raw` with the names in `reads`, in the order declared in `interest.reads`.
     #[must_use]
     pub fn new(raw: &'a types::View, reads: &'a [String]) -> Self {
         Self { raw, reads }
     }
 
-    /// Names the exchange in logs.
+    /// The number of the exchange, as in logs.
     #[must_use]
     pub fn exchange(&self) -> u64 {
         self.raw.exchange
     }
 
-    /// The method; [`Method::Other`] when it is none of the registered ones.
+    /// The method; [`Method::Other`] if it is not one of the registered ones.
     #[must_use]
     pub fn method(&self) -> Method {
         self.raw.method
@@ -65,7 +65,7 @@ impl<'a> View<'a> {
         self.headers(name).next()
     }
 
-    /// All values of that name, in the order received. Also those taken in by `*`.
+    /// All values of that name, in the order received, including those that `*` covers.
     pub fn headers<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         let view = *self;
         view.raw
@@ -75,25 +75,25 @@ impl<'a> View<'a> {
             .filter_map(move |s| view.value(s))
     }
 
-    /// Everything the view holds, as name and value.
+    /// All fields of the view, as name and value.
     pub fn entries(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
         let view = *self;
         view.raw.spans.iter().filter_map(move |span| Some((view.name(span)?, view.value(span)?)))
     }
 
-    /// First value of that name, when it is UTF-8.
+    /// First value of that name, if it is UTF-8.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&'a str> {
         self.header(name).and_then(|octets| std::str::from_utf8(octets).ok())
     }
 
-    /// Path and query, when `:path` is declared.
+    /// Path and query, if `:path` is declared.
     #[must_use]
     pub fn path(&self) -> Option<&'a str> {
         self.text(":path")
     }
 
-    /// Host and port, when `:authority` is declared.
+    /// Host and port, if `:authority` is declared.
     #[must_use]
     pub fn authority(&self) -> Option<&'a str> {
         self.text(":authority")
@@ -127,7 +127,7 @@ impl<'a> View<'a> {
 
 /// Packs fields as the host does, for unit tests: of `fields`, those that `reads` declares, in order.
 ///
-/// The method is `GET` and the exchange 1; set the public fields of the result for others.
+/// The method is `GET` and the exchange number 1; set the public fields of the result for others.
 #[must_use]
 pub fn packed(reads: &[String], fields: &[(&str, &[u8])]) -> types::View {
     let mut octets = Vec::new();

@@ -1,4 +1,4 @@
-//! What is wrong with a table beyond its shape: a case that cannot fail, or that no filter can meet.
+//! Checks of a table beyond its shape: a case that cannot fail, or that no filter can meet.
 
 use crate::table::{Case, Expect, ExpectRequest, ExpectResponse, Lines, Request, Response, Table};
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use tamis_resources::{CheckedText, Problem, suggest};
 /// Longest reason the contract allows.
 const REASON_MAX: usize = 64;
 
-/// Everything that is wrong, in the order of the table.
+/// All problems, in the order of the table.
 pub(crate) fn problems(table: &Table, text: &CheckedText) -> Vec<Problem> {
     let mut check = Check { text, at: String::new(), found: Vec::new() };
     for (index, case) in table.cases.iter().enumerate() {
@@ -45,25 +45,25 @@ impl Check<'_> {
             !waits,
             "/expect/response",
             "the case has no `response`, so no hook on responses runs",
-            "write what the upstream answers: `response: { status: 200 }`",
+            "write the response of the upstream: `response: { status: 200 }`",
         );
     }
 
     fn request(&mut self, request: &Request) {
         let method = request.method.as_deref().unwrap_or("GET");
-        let message = format!("`{method}` is no method");
+        let message = format!("`{method}` is not a method");
         self.unless(
             method.parse::<http::Method>().is_ok(),
             "/request/method",
             &message,
-            "a method is a token such as GET",
+            "a method must be a token, such as GET",
         );
         let path = request.path.as_deref().unwrap_or("/");
         let sound = path.starts_with('/') || path == "*";
         self.unless(
             sound,
             "/request/path",
-            "a path begins with `/`",
+            "a path must begin with `/`",
             "write path and query, such as `/pay?a=1`",
         );
         self.headers(&request.headers, "/request/headers", true);
@@ -73,40 +73,50 @@ impl Check<'_> {
         self.headers(&response.headers, "/response/headers", true);
     }
 
-    /// `sent`: they are put into a message, so each has a value.
+    /// `sent`: the headers are put into a message, so each needs a value.
     fn headers(&mut self, lines: &BTreeMap<String, Lines>, at: &str, sent: bool) {
         for (name, lines) in lines {
             let place = format!("{at}/{name}");
-            let message = format!("`{name}` is no header");
+            let message = format!("`{name}` is not a header name");
             let known = http::HeaderName::from_lowercase(name.as_bytes()).is_ok();
             self.unless(
                 known,
                 &place,
                 &message,
-                "a header name is lower case and a token (RFC 9110 §5.1)",
+                "a header name must be a token in lower case (RFC 9110 §5.1)",
             );
             let sound = lines.values().iter().all(|one| http::HeaderValue::from_str(one).is_ok());
-            let message = format!("the value of {name} has a control character or is no ASCII");
-            self.unless(sound, &place, &message, "a value holds visible ASCII, spaces and tabs");
+            let message = format!("the value of {name} has a control character or is not ASCII");
+            self.unless(
+                sound,
+                &place,
+                &message,
+                "a value may contain visible ASCII, spaces and tabs",
+            );
             let absent = sent && lines.values().is_empty();
-            self.unless(!absent, &place, "a message has no header without a value", "leave it out");
+            self.unless(
+                !absent,
+                &place,
+                "a message cannot contain a header without a value",
+                "leave it out",
+            );
         }
     }
 
     fn expect(&mut self, expect: &Expect) {
-        let help = "expect what the filter should do; `pass: true` when it should change nothing";
+        let help = "write what the filter should do; `pass: true` if it should change nothing";
         let says = *expect != Expect::default();
-        self.unless(says, "/expect", "`expect` says nothing, so this case cannot fail", help);
+        self.unless(says, "/expect", "`expect` is empty, so this case cannot fail", help);
         for (name, said) in [("pass", expect.pass), ("unmatched", expect.unmatched)] {
-            let message = format!("`{name}` is true or is left out");
-            let help = "say what should happen instead";
+            let message = format!("`{name}` must be true or absent");
+            let help = "write what should happen instead";
             self.unless(said != Some(false), &format!("/expect/{name}"), &message, help);
         }
         if expect.request == Some(ExpectRequest::default()) {
             self.unless(
                 false,
                 "/expect/request",
-                "it says nothing",
+                "it is empty",
                 "name a header, the path or the body",
             );
         }
@@ -114,7 +124,7 @@ impl Check<'_> {
             self.unless(
                 false,
                 "/expect/response",
-                "it says nothing",
+                "it is empty",
                 "name a header, the status or the body",
             );
         }
@@ -132,7 +142,7 @@ impl Check<'_> {
         }
     }
 
-    /// What cannot come together cannot be expected together.
+    /// Refuses expectations that cannot both hold.
     fn alone(&mut self, expect: &Expect) {
         let said = [
             ("configure", expect.configure.is_some()),
@@ -167,8 +177,9 @@ impl Check<'_> {
         for (index, first) in said.iter().enumerate() {
             for second in said.iter().skip(index + 1).filter(|name| excluded(first).contains(name))
             {
-                let message = format!("`{first}` and `{second}` cannot both come of one case");
-                self.unless(false, &format!("/expect/{second}"), &message, "make two cases of it");
+                let message =
+                    format!("`{first}` and `{second}` cannot both be the result of one case");
+                self.unless(false, &format!("/expect/{second}"), &message, "write two cases");
             }
         }
     }
@@ -179,23 +190,23 @@ impl Check<'_> {
                 byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte)
             };
             let fits = (1..=REASON_MAX).contains(&reason.len()) && reason.bytes().all(sound);
-            let message = format!("`{reason}` is no reason");
+            let message = format!("`{reason}` is not a reason");
             self.unless(
                 fits,
                 "/expect/reason",
                 &message,
-                "a reason is of `a-z0-9.-`, at most 64 characters",
+                "a reason consists of at most 64 characters of `a-z0-9.-`",
             );
         }
         if let Some(fault) = &expect.fault {
-            let message = format!("there is no fault `{fault}`");
+            let message = format!("`{fault}` is not a fault");
             let known = CallFault::KINDS.contains(&fault.as_str());
             self.unless(known, "/expect/fault", &message, &suggest(fault, &CallFault::KINDS));
         }
         let pointer =
             expect.configure.as_ref().and_then(|it| it.error.as_deref()).unwrap_or_default();
         let sound = pointer.is_empty() || pointer.starts_with('/');
-        let message = format!("`{pointer}` is no JSON pointer");
+        let message = format!("`{pointer}` is not a JSON pointer");
         self.unless(
             sound,
             "/expect/configure/error",

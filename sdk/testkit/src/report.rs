@@ -1,26 +1,26 @@
-//! What came of the cases, as a developer likes to read it.
+//! Results of the cases, as text for developers.
 
 use serde::Serialize;
 use std::fmt;
 
-/// What came of a table.
+/// Results of a table.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// Where the table was read from.
+    /// File of the table.
     pub source: String,
-    /// In the table's order.
+    /// In the order of the table.
     pub cases: Vec<CaseReport>,
 }
 
-/// What came of one case.
+/// Result of one case.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CaseReport {
     /// Its name.
     pub name: String,
-    /// What was expected and what came instead; empty is passed.
+    /// What was expected and what happened instead; empty: passed.
     pub differences: Vec<String>,
-    /// How long its calls took.
+    /// Duration of its calls.
     pub duration_us: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Puts cases through the engine.
+//! Runs cases in the engine.
 
 use crate::report::{CaseReport, Report};
 use crate::table::{
@@ -40,7 +40,7 @@ impl Table {
             (Err(error), None) => return vec![format!("the filter does not start: {error}")],
             (Ok(_), Some(_)) => {
                 return vec![
-                    "the configuration was expected to be refused, and was taken".to_owned(),
+                    "the configuration was expected to be refused, and was accepted".to_owned(),
                 ];
             }
             (Ok(filter), None) => filter,
@@ -78,7 +78,7 @@ impl Table {
     }
 }
 
-/// What the filter said on the way.
+/// What the filter did in a case.
 #[derive(Default)]
 struct Seen {
     reason: Option<String>,
@@ -86,7 +86,7 @@ struct Seen {
     choice: Option<Choice>,
     changed: bool,
     fault: Option<(&'static str, String)>,
-    /// In the chunks that came or that took their place.
+    /// In chunks: those received, or their replacements.
     request_body: Option<Vec<Vec<u8>>>,
     response_body: Option<Vec<Vec<u8>>>,
 }
@@ -94,7 +94,7 @@ struct Seen {
 enum Stopped {
     Answer(Reply),
     Fault(&'static str, String),
-    /// The case itself makes no sense.
+    /// The case itself is invalid.
     Case(String),
 }
 
@@ -104,7 +104,7 @@ impl From<CallFault> for Stopped {
     }
 }
 
-/// Calls the hooks the filter has, in the order of the proxy.
+/// Calls the hooks that the filter has, in the order of the proxy.
 fn walk(
     filter: &Filter,
     case: &Case,
@@ -155,7 +155,7 @@ fn walk(
     Ok(())
 }
 
-/// Shows a body: chunk by chunk where the filter reads it so, whole where it buffers.
+/// Passes a body to the filter: chunk by chunk, or complete where it buffers.
 fn body(
     filter: &Filter,
     instance: &mut Instance,
@@ -193,7 +193,7 @@ fn body(
     Ok(())
 }
 
-/// Why a case says nothing about a filter: no table calls what it exports.
+/// Why a case cannot test a filter: no table calls the hooks that it exports.
 fn unasked(filter: &Filter) -> Option<String> {
     let called =
         [Hook::Request, Hook::RequestBody, Hook::Router, Hook::Response, Hook::ResponseBody];
@@ -202,8 +202,7 @@ fn unasked(filter: &Filter) -> Option<String> {
     }
     let names: Vec<&str> = filter.hooks().iter().map(|hook| hook.as_str()).collect();
     Some(format!(
-        "no case can call this filter: it exports {} alone, and a table calls request, request-body, router, response \
-         and response-body; expect `configure` here, and test the rest as a plain function",
+        "no case can call this filter: it exports only {}, and a table calls request, request-body, router, response and response-body; expect `configure` here, and test the rest as a plain function",
         names.join(", ")
     ))
 }
@@ -229,7 +228,7 @@ fn take(
     }
 }
 
-/// Changes a head as the proxy does: what it would refuse is a fault here too.
+/// Changes a head as the proxy does: what the proxy would refuse is a fault here too.
 fn change(
     filter: &Filter,
     edits: &[Edit],
@@ -249,7 +248,7 @@ fn request(message: &Request) -> Result<Exchange, String> {
     }
     Ok(Exchange {
         id: 1,
-        method: method.parse().map_err(|_| format!("`{method}` is no method"))?,
+        method: method.parse().map_err(|_| format!("`{method}` is not a method"))?,
         scheme: match message.scheme {
             Some(Scheme::Http) => x::Scheme::Http,
             None | Some(Scheme::Https) => x::Scheme::Https,
@@ -263,7 +262,7 @@ fn request(message: &Request) -> Result<Exchange, String> {
     })
 }
 
-/// The name of an attribute as the exchange has it: filters declare it with an `@`.
+/// The name of an attribute as the exchange stores it: filters declare it with an `@`.
 fn bare(name: &str) -> &str {
     name.strip_prefix('@').unwrap_or(name)
 }
@@ -275,13 +274,14 @@ fn path(path: &str) -> Result<String, String> {
 }
 
 fn http_status(status: u16) -> Result<http::StatusCode, String> {
-    http::StatusCode::from_u16(status).map_err(|_| format!("{status} is no status"))
+    http::StatusCode::from_u16(status).map_err(|_| format!("{status} is not a status"))
 }
 
 fn headers(lines: &BTreeMap<String, Lines>) -> Result<http::HeaderMap, String> {
     let mut map = http::HeaderMap::new();
     for (name, values) in lines {
-        let name: http::HeaderName = name.parse().map_err(|_| format!("`{name}` is no header"))?;
+        let name: http::HeaderName =
+            name.parse().map_err(|_| format!("`{name}` is not a header name"))?;
         for value in values.values() {
             let value = http::HeaderValue::from_bytes(value.as_bytes());
             map.append(
@@ -293,7 +293,7 @@ fn headers(lines: &BTreeMap<String, Lines>) -> Result<http::HeaderMap, String> {
     Ok(map)
 }
 
-/// A refused configuration against what was expected of it.
+/// Compares the refusal of a configuration with the expected one.
 fn refused(error: &EngineError, expected: &ExpectConfigure) -> Vec<String> {
     let mut differences = Vec::new();
     let text = error.to_string();
@@ -304,13 +304,13 @@ fn refused(error: &EngineError, expected: &ExpectConfigure) -> Vec<String> {
             _ => false,
         };
         if !at {
-            differences.push(format!("expected an error at {pointer}, came: {text}"));
+            differences.push(format!("expected an error at {pointer}, got: {text}"));
         }
     }
     if let Some(part) = &expected.contains
         && !text.contains(part)
     {
-        differences.push(format!("expected an error that says `{part}`, came: {text}"));
+        differences.push(format!("expected an error that contains `{part}`, got: {text}"));
     }
     differences
 }
@@ -319,10 +319,10 @@ fn compare(expect: &Expect, exchange: &Exchange, seen: &Seen, filter: &Filter) -
     match (&expect.fault, &seen.fault) {
         (Some(kind), Some((came, _))) if kind == came => return Vec::new(),
         (Some(kind), Some((came, text))) => {
-            return vec![format!("expected the fault {kind}, came {came}: {text}")];
+            return vec![format!("expected the fault {kind}, got {came}: {text}")];
         }
         (Some(kind), None) => {
-            return vec![format!("expected the fault {kind}, and every call gave a verdict")];
+            return vec![format!("expected the fault {kind}, but every call returned a verdict")];
         }
         (None, Some((kind, text))) => return vec![format!("the call failed ({kind}): {text}")],
         (None, None) => {}
@@ -330,7 +330,7 @@ fn compare(expect: &Expect, exchange: &Exchange, seen: &Seen, filter: &Filter) -
     let mut found = Vec::new();
     match (&expect.answer, &seen.answer) {
         (Some(expected), Some(reply)) => answer(expected, reply, &mut found),
-        (Some(_), None) => found.push("expected an answer, and the request passed".to_owned()),
+        (Some(_), None) => found.push("expected an answer, but the request passed".to_owned()),
         (None, Some(reply)) => {
             let reason = seen.reason.as_deref().unwrap_or("none");
             found.push(format!("the filter answered {} (reason {reason})", reply.status));
@@ -341,10 +341,10 @@ fn compare(expect: &Expect, exchange: &Exchange, seen: &Seen, filter: &Filter) -
         && seen.reason.as_ref() != Some(expected)
     {
         let came = seen.reason.as_deref().unwrap_or("none");
-        found.push(format!("expected the reason {expected}, came {came}"));
+        found.push(format!("expected the reason {expected}, got {came}"));
     }
     if expect.pass == Some(true) && seen.changed {
-        found.push("expected that nothing changes, and something did".to_owned());
+        found.push("expected no change, but something changed".to_owned());
     }
     if let Some(expected) = &expect.request {
         request_differs(expected, exchange, seen, &mut found);
@@ -361,17 +361,18 @@ fn compare(expect: &Expect, exchange: &Exchange, seen: &Seen, filter: &Filter) -
     found
 }
 
-const NO_ROUTER: &str = "and no router was asked: the filter exports none, or answered before";
+const NO_ROUTER: &str =
+    "but no router was called: the filter does not export one, or answered before";
 
-/// A rule that matched where none should.
+/// Reports a rule that matched although none should.
 fn matched(choice: Option<&Choice>, filter: &Filter) -> Option<String> {
     let came = match choice {
         Some(Choice::Unmatched) => return None,
         Some(Choice::Forward(selection)) => {
             let rule = filter.rules().get(selection.rule as usize).map_or("a rule", String::as_str);
-            format!("and `{rule}` did")
+            format!("but `{rule}` matched")
         }
-        Some(Choice::Answer(reply)) => format!("and the router answered {}", reply.status),
+        Some(Choice::Answer(reply)) => format!("but the router answered {}", reply.status),
         None => NO_ROUTER.to_owned(),
     };
     Some(format!("expected no rule to match, {came}"))
@@ -386,12 +387,12 @@ fn forward_differs(
     let selection = match choice {
         Some(Choice::Forward(selection)) => selection,
         Some(Choice::Unmatched) => {
-            return found.push("expected a rule to match, and none did".to_owned());
+            return found.push("expected a rule to match, but none did".to_owned());
         }
         Some(Choice::Answer(reply)) => {
             let status = reply.status;
             return found
-                .push(format!("expected a rule to match, and the router answered {status}"));
+                .push(format!("expected a rule to match, but the router answered {status}"));
         }
         None => return found.push(format!("expected a rule to match, {NO_ROUTER}")),
     };
@@ -400,8 +401,8 @@ fn forward_differs(
     let pairs = [("rule", &expected.rule, rule), ("backend", &expected.backend, backend)];
     for (what, wanted, came) in pairs {
         if let Some(wanted) = wanted.as_ref().filter(|wanted| Some(*wanted) != came) {
-            let came = came.map_or("one that the filter does not name", String::as_str);
-            found.push(format!("expected the {what} `{wanted}`, came `{came}`"));
+            let came = came.map_or("one that the filter did not declare", String::as_str);
+            found.push(format!("expected the {what} `{wanted}`, got `{came}`"));
         }
     }
 }
@@ -410,7 +411,7 @@ fn answer(expected: &ExpectAnswer, reply: &Reply, found: &mut Vec<String>) {
     if let Some(status) = expected.status
         && status != reply.status
     {
-        found.push(format!("expected the answer {status}, came {}", reply.status));
+        found.push(format!("expected the answer {status}, got {}", reply.status));
     }
     for (name, lines) in &expected.headers {
         let fields = reply.headers.iter().filter(|field| field.name == *name);
@@ -423,12 +424,12 @@ fn answer(expected: &ExpectAnswer, reply: &Reply, found: &mut Vec<String>) {
     if let Some(whole) = &expected.body
         && *whole != body
     {
-        found.push(format!("answer body: expected {whole:?}, came {body:?}"));
+        found.push(format!("answer body: expected {whole:?}, got {body:?}"));
     }
     if let Some(part) = &expected.body_contains
         && !body.contains(part)
     {
-        found.push(format!("answer body: expected one with {part:?}, came {body:?}"));
+        found.push(format!("answer body: expected one that contains {part:?}, got {body:?}"));
     }
 }
 
@@ -445,7 +446,7 @@ fn request_differs(
         ("body", &expected.body, &body),
     ] {
         if let Some(wanted) = wanted.as_ref().filter(|wanted| *wanted != came) {
-            found.push(format!("request {field}: expected {wanted:?}, came {came:?}"));
+            found.push(format!("request {field}: expected {wanted:?}, got {came:?}"));
         }
     }
     fields_differ("request", &expected.headers, &exchange.headers, found);
@@ -460,11 +461,11 @@ fn response_differs(
 ) {
     let came = exchange.status.map_or(0, |status| status.as_u16());
     if let Some(status) = expected.status.filter(|status| *status != came) {
-        found.push(format!("response status: expected {status}, came {came}"));
+        found.push(format!("response status: expected {status}, got {came}"));
     }
     let came = joined(seen.response_body.as_ref());
     if let Some(body) = expected.body.as_ref().filter(|body| **body != came) {
-        found.push(format!("response body: expected {body:?}, came {came:?}"));
+        found.push(format!("response body: expected {body:?}, got {came:?}"));
     }
     fields_differ("response", &expected.headers, &exchange.response_headers, found);
     attributes_differ(&expected.attributes, exchange, found);
@@ -495,18 +496,18 @@ fn attributes_differ(
         let came = exchange.attributes.find(bare(name));
         if wanted.as_deref() != came {
             let (wanted, came) = (shown(wanted.as_deref()), shown(came));
-            found.push(format!("attribute {name}: expected {wanted}, came {came}"));
+            found.push(format!("attribute {name}: expected {wanted}, got {came}"));
         }
     }
 }
 
-/// Values of a header that are not those expected.
+/// Describes values of a header that differ from the expected ones.
 fn differs(what: &str, wanted: &[&str], came: &[String]) -> String {
     fn shown<T: AsRef<str>>(values: &[T]) -> String {
         let quoted: Vec<String> = values.iter().map(|one| format!("{:?}", one.as_ref())).collect();
         if quoted.is_empty() { "none".to_owned() } else { quoted.join(", ") }
     }
-    format!("{what}: expected {}, came {}", shown(wanted), shown(came))
+    format!("{what}: expected {}, got {}", shown(wanted), shown(came))
 }
 
 fn joined(chunks: Option<&Vec<Vec<u8>>>) -> String {

@@ -1,7 +1,7 @@
 //! A table of cases, read from YAML.
 //!
-//! The Rust types are the one home of its shape: the schema that finds mistakes with their places, and the reference
-//! page, come from them.
+//! The Rust types are the only definition of its shape: the schema that finds mistakes with their places,
+//! and the reference page, are generated from them.
 
 use crate::check;
 use schemars::generate::SchemaSettings;
@@ -20,14 +20,14 @@ use tamis_resources::{CheckedText, GrantSpec, Problem, grant_plan};
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Table {
-    /// Where it was read from.
+    /// File it was read from.
     #[serde(skip)]
     pub source: String,
-    /// Given to the filter, unless a case has its own. `{}` when not said.
+    /// Configuration of the filter, unless a case has its own. Default: `{}`.
     #[serde(default)]
     pub config: Option<Value>,
-    /// What the filter may do: the `spec` of a Grant, without `filter`. When not said: every capability, field and
-    /// body, quota that never runs out, no host to call, no secret, and the usual limits.
+    /// What the filter may do: the `spec` of a Grant, without `filter`. Default: every capability, field
+    /// and body, a quota that never runs out, no host, no secret, and the usual limits.
     #[serde(default, deserialize_with = "granted")]
     #[schemars(schema_with = "grant_schema")]
     pub grant: Option<Grant>,
@@ -40,56 +40,56 @@ pub struct Table {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Case {
-    /// What it shows, as a sentence; no two are the same.
+    /// What it shows, as a sentence; names must differ.
     #[schemars(length(min = 1))]
     pub name: String,
-    /// Instead of the table's.
+    /// Replaces the table's configuration.
     #[serde(default)]
     pub config: Option<Value>,
-    /// What a client sends: `GET /` of `https://test.example` when not said.
+    /// Request of the client. Default: `GET /` of `https://test.example`.
     #[serde(default)]
     pub request: Request,
-    /// What the upstream answers; then hooks on responses run too.
+    /// Response of the upstream; with it, hooks on responses run too.
     #[serde(default)]
     pub response: Option<Response>,
-    /// What should come of it.
+    /// Expected result.
     pub expect: Expect,
 }
 
-/// A request as it comes from a client.
+/// A request of a client.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Request {
-    /// `GET` when not said.
+    /// Default: `GET`.
     pub method: Option<String>,
-    /// `https` when not said.
+    /// Default: `https`.
     pub scheme: Option<Scheme>,
-    /// Host and port; `test.example` when not said.
+    /// Host and port. Default: `test.example`.
     pub authority: Option<String>,
-    /// Path and query; `/` when not said.
+    /// Path and query. Default: `/`.
     pub path: Option<String>,
-    /// A value each, or a list of values for several fields of a name.
+    /// One value each, or a list of values for several fields of a name.
     pub headers: BTreeMap<String, Lines>,
-    /// Facts that the proxy adds (`peer.spiffe-id`), or that a filter before set.
+    /// Attributes that the proxy (`peer.spiffe-id`) or an earlier filter sets.
     pub attributes: BTreeMap<String, String>,
-    /// The whole body, or a list of chunks as they come in.
+    /// The complete body, or a list of chunks as they arrive.
     pub body: Option<Body>,
 }
 
-/// A response as it comes from the upstream.
+/// A response of the upstream.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Response {
-    /// 200 when not said.
+    /// Default: 200.
     #[schemars(range(min = 200, max = 599))]
     pub status: Option<u16>,
-    /// A value each, or a list of values for several fields of a name.
+    /// One value each, or a list of values for several fields of a name.
     pub headers: BTreeMap<String, Lines>,
-    /// The whole body, or a list of chunks as they come in.
+    /// The complete body, or a list of chunks as they arrive.
     pub body: Option<Body>,
 }
 
-/// How a client spoke.
+/// Scheme of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Scheme {
@@ -99,7 +99,7 @@ pub enum Scheme {
     Https,
 }
 
-/// One value, several, or (in what is expected) none.
+/// One value, several, or (in expectations) `null`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub enum Lines {
@@ -135,7 +135,7 @@ impl JsonSchema for Lines {
     }
 }
 
-/// A body: whole, or in chunks.
+/// A body: complete, or in chunks.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub enum Body {
@@ -169,47 +169,47 @@ impl JsonSchema for Body {
     }
 }
 
-/// What should come of a case. What is not said is not looked at; something has to be.
+/// Expected result of a case. Only what is written is compared; at least one field is required.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Expect {
-    /// `true`: nothing was changed and nothing answered.
+    /// `true`: the filter changed nothing and did not answer.
     pub pass: Option<bool>,
-    /// The filter answers, so.
+    /// The filter answers with this reply.
     pub answer: Option<ExpectAnswer>,
-    /// The reason it gives last.
+    /// The last reason that the filter gave.
     pub reason: Option<String>,
-    /// What goes to the upstream.
+    /// The request as sent to the upstream.
     pub request: Option<ExpectRequest>,
-    /// What goes to the client; the case needs a `response`.
+    /// The response as sent to the client; the case needs a `response`.
     pub response: Option<ExpectResponse>,
-    /// Where a router sends it; `{}` is anywhere.
+    /// Where a router sends the request; `{}`: anywhere.
     pub forward: Option<ExpectForward>,
-    /// `true`: a router has no rule for it.
+    /// `true`: no rule of a router matches.
     pub unmatched: Option<bool>,
-    /// The configuration is refused. Nothing else can be expected with it.
+    /// The configuration is refused. Cannot be combined with other expectations.
     pub configure: Option<ExpectConfigure>,
-    /// A call fails: `trap`, `deadline`, `memory`, `stack`, `lift` (an answer that the contract does not allow).
-    /// Nothing else can be expected with it.
+    /// A call fails: `trap`, `deadline`, `memory`, `stack`, `lift` (an answer that breaks the contract).
+    /// Cannot be combined with other expectations.
     pub fault: Option<String>,
 }
 
-/// An answer of the filter.
+/// A reply of the filter.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct ExpectAnswer {
     /// Its status.
     #[schemars(range(min = 200, max = 599))]
     pub status: Option<u16>,
-    /// Its headers, each with all its values; `null` is absent.
+    /// Its headers, each with all its values; `null`: absent.
     pub headers: BTreeMap<String, Lines>,
-    /// Its whole body.
+    /// Its complete body.
     pub body: Option<String>,
     /// Part of its body.
     pub body_contains: Option<String>,
 }
 
-/// A request as it goes on.
+/// The request as sent to the upstream.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct ExpectRequest {
@@ -217,26 +217,26 @@ pub struct ExpectRequest {
     pub path: Option<String>,
     /// Host and port.
     pub authority: Option<String>,
-    /// Each with all its values; `null` is absent.
+    /// Each with all its values; `null`: absent.
     pub headers: BTreeMap<String, Lines>,
-    /// `null` is absent.
+    /// `null`: absent.
     pub attributes: BTreeMap<String, Option<String>>,
-    /// The whole body.
+    /// The complete body.
     pub body: Option<String>,
 }
 
-/// A response as it goes on.
+/// The response as sent to the client.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct ExpectResponse {
     /// Its status.
     #[schemars(range(min = 200, max = 599))]
     pub status: Option<u16>,
-    /// Each with all its values; `null` is absent.
+    /// Each with all its values; `null`: absent.
     pub headers: BTreeMap<String, Lines>,
-    /// `null` is absent.
+    /// `null`: absent.
     pub attributes: BTreeMap<String, Option<String>>,
-    /// The whole body.
+    /// The complete body.
     pub body: Option<String>,
 }
 
@@ -254,13 +254,13 @@ pub struct ExpectForward {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct ExpectConfigure {
-    /// JSON pointer of the place; `/` or empty is the whole.
+    /// JSON pointer of the place; `/` or empty: the whole configuration.
     pub error: Option<String>,
-    /// Part of what it says.
+    /// Part of its message.
     pub contains: Option<String>,
 }
 
-/// A table that cannot be read, with everything that is wrong with it.
+/// A table that cannot be read, with all its problems.
 #[derive(Debug)]
 pub struct TableError {
     /// At least one, each with its place and the way out.
@@ -284,17 +284,17 @@ impl fmt::Display for TableError {
 impl std::error::Error for TableError {}
 
 impl Table {
-    /// Reads a table. `source_name` is what errors and reports call it.
+    /// Parses a table. `source_name` is its name in errors and reports.
     ///
     /// # Errors
-    /// Everything that is wrong with it, before any component is looked at.
+    /// All problems of the table, before any component is loaded.
     pub fn parse(source_name: &str, text: &str) -> Result<Self, TableError> {
         static SCHEMA: OnceLock<Value> = OnceLock::new();
         let schema = SCHEMA.get_or_init(Self::schema);
         let checked = CheckedText::read(source_name, text, schema)
             .map_err(|problems| TableError { problems })?;
         let table: Self = serde_json::from_value(checked.to_json()).map_err(|error| {
-            let help = "docs/reference/cases.md says what a table holds";
+            let help = "docs/reference/cases.md describes the fields of a table";
             TableError {
                 problems: vec![checked.problem("cases.shape", "", error.to_string(), help)],
             }
@@ -315,11 +315,10 @@ impl Table {
     }
 }
 
-/// The `spec` of a Grant; the table says nothing about whose it is.
+/// The `spec` of a Grant, without the name of its filter.
 fn grant_schema(generator: &mut SchemaGenerator) -> Schema {
     let mut schema = generator.subschema_for::<GrantSpec>();
-    let description = "What the filter may do: the `spec` of a Grant, without `filter`. When not said: every capability, \
-         field and body, quota that never runs out, no host to call, no secret, and the usual limits.";
+    let description = "What the filter may do: the `spec` of a Grant, without `filter`. Default: every capability, field and body, a quota that never runs out, no host, no secret, and the usual limits.";
     schema.insert("description".to_owned(), description.into());
     schema.remove("required");
     if let Some(Value::Object(properties)) = schema.get_mut("properties") {
@@ -330,7 +329,7 @@ fn grant_schema(generator: &mut SchemaGenerator) -> Schema {
     schema
 }
 
-/// A grant as documents write it, in the shape of the engine.
+/// A grant in the format of documents, converted to the engine's type.
 fn granted<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Grant>, D::Error> {
     let Some(Value::Object(mut spec)) = Option::<Value>::deserialize(deserializer)? else {
         return Ok(None);

@@ -1,4 +1,5 @@
-//! Every expectation passes when it holds, and says what came instead when it does not; a bad table names its place.
+//! Every expectation passes when it holds, and reports what happened instead when it does not; a bad table
+//! names its place.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -11,7 +12,7 @@ use std::sync::OnceLock;
 use tamis_engine::{Compiled, Engine};
 use tamis_testkit::Table;
 
-/// A built-in filter, as `cargo xtask filters` left it.
+/// A built-in filter, as built by `cargo xtask filters`.
 fn component(name: &str) -> Compiled {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/components");
@@ -52,7 +53,7 @@ config:
           backendRefs: [{ service: 'shop/api:80' }]
 ";
 
-/// What is different in the one case of a table.
+/// Differences of the only case of a table.
 fn differences(compiled: &Compiled, head: &str, case: &str) -> Vec<String> {
     let table =
         Table::parse("cases.yaml", &format!("{head}\ncases:\n  - {{ name: one, {case} }}\n"));
@@ -75,91 +76,91 @@ fn each_expectation_can_hold_and_can_fail() {
             API,
             "forward: { rule: shop/web/api, backend: 'shop/api:80' }",
             "forward: { rule: shop/web/old }",
-            "expected the rule `shop/web/old`, came `shop/web/api`",
+            "expected the rule `shop/web/old`, got `shop/web/api`",
         ),
         (
             API,
             "forward: { backend: 'shop/api:80' }",
             "forward: { backend: 'shop/pay:80' }",
-            "expected the backend `shop/pay:80`, came `shop/api:80`",
+            "expected the backend `shop/pay:80`, got `shop/api:80`",
         ),
-        (API, "request: { path: '/v1/a?b' }", "request: { path: /api/a }", "came \"/v1/a?b\""),
+        (API, "request: { path: '/v1/a?b' }", "request: { path: /api/a }", "got \"/v1/a?b\""),
         (
             API,
             "request: { authority: in.example }",
             "request: { authority: shop.example }",
-            "came \"in.example\"",
+            "got \"in.example\"",
         ),
         (
             API,
             "request: { headers: { x-a: [one, two], x-gone: null } }",
             "request: { headers: { x-a: [one] } }",
-            "request header x-a: expected \"one\", came \"one\", \"two\"",
+            "request header x-a: expected \"one\", got \"one\", \"two\"",
         ),
         (
             API,
             "request: { headers: { x-gone: null } }",
             "request: { headers: { x-gone: x } }",
-            "expected \"x\", came none",
+            "expected \"x\", got none",
         ),
         (
             API,
             "request: { attributes: { nope: null } }",
             "request: { attributes: { nope: a } }",
-            "attribute nope: expected \"a\", came none",
+            "attribute nope: expected \"a\", got none",
         ),
         (API, "request: { body: '' }", "request: { body: a }", "request body: expected \"a\""),
         (
             ANSWERED,
             "response: { status: 201, body: hi }",
             "response: { status: 200 }",
-            "response status: expected 200, came 201",
+            "response status: expected 200, got 201",
         ),
         (
             ANSWERED,
             "response: { headers: { server: shop } }",
             "response: { headers: { server: nginx } }",
-            "came \"shop\"",
+            "got \"shop\"",
         ),
         (
             ANSWERED,
             "forward: {}",
             "answer: { status: 200 }",
-            "expected an answer, and the request passed",
+            "expected an answer, but the request passed",
         ),
         (
             OLD,
             "answer: { status: 301 }",
             "answer: { status: 302 }",
-            "expected the answer 302, came 301",
+            "expected the answer 302, got 301",
         ),
         (
             OLD,
             "answer: { headers: { location: 'https://new.example/old/a' } }",
             "answer: { headers: { location: a } }",
-            "came \"https://new.example/old/a\"",
+            "got \"https://new.example/old/a\"",
         ),
         (
             OLD,
             "answer: { body: '' }",
             "answer: { bodyContains: moved }",
-            "expected one with \"moved\"",
+            "expected one that contains \"moved\"",
         ),
         (OLD, "answer: {}", "pass: true", "the filter answered 301"),
-        (ELSEWHERE, "unmatched: true", "forward: {}", "expected a rule to match, and none did"),
+        (ELSEWHERE, "unmatched: true", "forward: {}", "expected a rule to match, but none did"),
         (
             API,
             "forward: {}",
             "unmatched: true",
-            "expected no rule to match, and `shop/web/api` did",
+            "expected no rule to match, but `shop/web/api` matched",
         ),
         (
             API,
             "forward: {}",
             "fault: trap",
-            "expected the fault trap, and every call gave a verdict",
+            "expected the fault trap, but every call returned a verdict",
         ),
-        (API, "forward: {}", "configure: { contains: a }", "was taken"),
+        (API, "forward: {}", "configure: { contains: a }", "was accepted"),
     ];
     for (case, holds, fails, says) in rows {
         let found = differences(route(), ROUTES, &format!("{case}, expect: {{ {holds} }}"));
@@ -182,7 +183,7 @@ fn a_reason_is_compared_and_a_refused_configuration_has_a_place() {
     let other = missing.replace("jwt.missing", "jwt.expired");
     assert_eq!(
         differences(jwt(), config, &other),
-        ["expected the reason jwt.expired, came jwt.missing"]
+        ["expected the reason jwt.expired, got jwt.missing"]
     );
     let asked = "expect: { forward: {} }";
     let found = differences(jwt(), &format!("{config}\ngrant: {GRANT}"), asked);
@@ -193,15 +194,15 @@ fn a_reason_is_compared_and_a_refused_configuration_has_a_place() {
     let whole = differences(jwt(), config, &refused.replace("AT", "/issuers/0/issuer"));
     assert_eq!(whole, Vec::<String>::new());
     let found = differences(jwt(), config, &refused.replace("AT", "/required"));
-    assert!(found[0].contains("expected an error at /required, came:"), "{found:?}");
+    assert!(found[0].contains("expected an error at /required, got:"), "{found:?}");
     let found = differences(jwt(), config, "config: { issuers: 7 }, expect: { pass: true }");
     assert!(found[0].starts_with("the filter does not start"), "{found:?}");
 }
 
-/// What the token filter needs of a grant, in the words of a document.
+/// The grant that the token filter needs, in the format of documents.
 const GRANT: &str = "{ request: { readHeaders: [authorization], writeHeaders: [authorization] }, \
      imports: { clock: {}, crypto: {}, log: {}, kv: {}, http-client: { hosts: [] } }, limits: { time: 50ms } }";
-const NO_ROUTER: &str = "expected a rule to match, and no router was asked: the filter exports none, or answered before";
+const NO_ROUTER: &str = "expected a rule to match, but no router was called: the filter does not export one, or answered before";
 
 #[test]
 fn a_filter_without_the_grant_does_not_start() {
@@ -213,7 +214,7 @@ fn a_filter_without_the_grant_does_not_start() {
 #[test]
 fn a_filter_that_no_case_can_call_says_which_hooks_it_has() {
     let found = differences(&component("retry"), "config: {}", "expect: { pass: true }");
-    assert!(found[0].contains("it exports retry alone"), "{found:?}");
+    assert!(found[0].contains("it exports only retry"), "{found:?}");
     let found = differences(
         &component("retry"),
         "config: { attempt: 1 }",
@@ -222,7 +223,7 @@ fn a_filter_that_no_case_can_call_says_which_hooks_it_has() {
     assert_eq!(found, Vec::<String>::new());
 }
 
-/// Every mistake with its place, what is said of it, and the way out. None of them needs a component.
+/// Every mistake with its place, its message, and the way out. None of them needs a component.
 #[test]
 fn a_mistake_in_a_table_is_found_before_a_build_with_its_place_and_the_way_out() {
     let one = |text: &str| format!("cases:\n  - name: a\n    {text}\n");
@@ -266,23 +267,28 @@ fn a_mistake_in_a_table_is_found_before_a_build_with_its_place_and_the_way_out()
             "",
         ),
         // Its sense.
-        (one("expect: {}"), 3, "`expect` says nothing", "`pass: true`"),
-        (expect("pass: false"), 3, "`pass` is true or is left out", ""),
-        (expect("unmatched: false"), 3, "`unmatched` is true or is left out", ""),
-        (expect("request: {}"), 3, "it says nothing", "name a header"),
+        (one("expect: {}"), 3, "`expect` is empty", "`pass: true`"),
+        (expect("pass: false"), 3, "`pass` must be true or absent", ""),
+        (expect("unmatched: false"), 3, "`unmatched` must be true or absent", ""),
+        (expect("request: {}"), 3, "it is empty", "name a header"),
         (expect("response: { status: 200 }"), 3, "the case has no `response`", "response: {"),
         (expect("answer: {}, pass: true"), 3, "`answer` and `pass` cannot both", "two cases"),
         (expect("configure: {}, reason: a"), 3, "`configure` and `reason` cannot both", ""),
         (expect("fault: trap, answer: {}"), 3, "`fault` and `answer` cannot both", ""),
-        (expect("fault: deadlin"), 3, "there is no fault `deadlin`", "did you mean `deadline`?"),
-        (expect("reason: Not This"), 3, "`Not This` is no reason", "a-z0-9.-"),
-        (expect("configure: { error: blocked }"), 3, "`blocked` is no JSON pointer", "/issuers/0"),
-        (expect("answer: { headers: { X-A: b } }"), 3, "`X-A` is no header", "lower case"),
-        (also("request: { method: A B }"), 3, "`A B` is no method", "GET"),
-        (also("request: { path: pay }"), 3, "a path begins with `/`", ""),
-        (also("request: { headers: { a b: x } }"), 3, "`a b` is no header", ""),
+        (expect("fault: deadlin"), 3, "`deadlin` is not a fault", "did you mean `deadline`?"),
+        (expect("reason: Not This"), 3, "`Not This` is not a reason", "a-z0-9.-"),
+        (
+            expect("configure: { error: blocked }"),
+            3,
+            "`blocked` is not a JSON pointer",
+            "/issuers/0",
+        ),
+        (expect("answer: { headers: { X-A: b } }"), 3, "`X-A` is not a header name", "lower case"),
+        (also("request: { method: A B }"), 3, "`A B` is not a method", "GET"),
+        (also("request: { path: pay }"), 3, "a path must begin with `/`", ""),
+        (also("request: { headers: { a b: x } }"), 3, "`a b` is not a header name", ""),
         (also("request: { headers: { a: \"\\n\" } }"), 3, "has a control character", ""),
-        (also("request: { headers: { a: null } }"), 3, "no header without a value", "leave it out"),
+        (also("request: { headers: { a: null } }"), 3, "header without a value", "leave it out"),
         (also("response: { status: 99 }"), 3, "must be at least 200", ""),
         (
             format!("{0}{1}", expect("pass: true"), "  - { name: a, expect: { pass: true } }"),
@@ -293,7 +299,7 @@ fn a_mistake_in_a_table_is_found_before_a_build_with_its_place_and_the_way_out()
     ];
     for (text, line, says, help) in rows {
         let Err(error) = Table::parse("tests/cases.yaml", &text) else {
-            panic!("{text} was taken");
+            panic!("{text} was accepted");
         };
         let problem = &error.problems[0];
         assert!(problem.message.contains(says), "{text}: {problem}");

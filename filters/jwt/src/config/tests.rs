@@ -1,4 +1,4 @@
-//! Configurations: defaults, and an error at the place of each fault.
+//! Configurations: defaults, and an error at the place of each mistake.
 
 use tamis_sdk::Config;
 

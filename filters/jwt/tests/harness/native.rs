@@ -1,4 +1,4 @@
-//! The cryptography of the host, by a library: what the `crypto` import does in a component.
+//! The host's cryptography, implemented with a library: the `crypto` import of a component.
 
 use std::cell::{Cell, RefCell};
 
@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tamis_filter_jwt::algorithm::Algorithm;
 use tamis_filter_jwt::host::Verify;
 
-/// Keys by handle, and how often a signature was checked.
+/// Keys by handle, and counts of signature checks.
 #[derive(Default)]
 pub(crate) struct Native {
     keys: RefCell<Vec<Option<NativeKey>>>,
@@ -24,7 +24,7 @@ enum NativeKey {
 }
 
 impl Native {
-    /// Signatures checked and calls of any kind since the last time.
+    /// Numbers of signature checks and of all calls since the last time.
     pub(crate) fn take_counts(&self) -> (usize, usize) {
         (self.checks.take(), self.calls.take())
     }

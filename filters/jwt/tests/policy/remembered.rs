@@ -1,4 +1,4 @@
-//! Remembered tokens: what they cost, when they end.
+//! Remembered tokens: what they cost, and when they expire.
 
 use super::*;
 

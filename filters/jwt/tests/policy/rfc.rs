@@ -1,4 +1,4 @@
-//! Examples of RFC 7515 and RFC 8037, and what an attacker makes of them.
+//! Examples of RFC 7515 and RFC 8037, and attacks built from them.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{self, EcdsaKeyPair, KeyPair};

@@ -5,7 +5,7 @@ use super::*;
 use crate::config::{Kind, Match, Settings};
 use tamis_sdk::View;
 
-/// One match as text, and the same facts for the reference.
+/// One match as text, and its parts for the reference.
 #[derive(Clone, Debug)]
 struct Plain {
     hosts: Vec<String>,
@@ -48,7 +48,7 @@ fn condition(plain: &Plain) -> Condition {
     Condition::new(Kind::Http, &wanted, "").unwrap()
 }
 
-/// The specification read out loud: everything that matches, then the comparisons in its order.
+/// The specification, implemented literally: everything that matches, then the comparisons in its order.
 fn reference(
     all: &[Plain],
     host: &str,
