@@ -288,5 +288,5 @@ impl Proxy {
 async fn send(say: &mpsc::Sender<Bytes>, message: &FromNode) -> Result<()> {
     let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
-    say.send(Bytes::from(line)).await.context("it does not listen any more")
+    say.send(Bytes::from(line)).await.context("it no longer listens")
 }
