@@ -11,6 +11,7 @@ use prometheus::{
     CounterVec, Encoder, GaugeVec, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder,
 };
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Label value of the overflow series.
@@ -45,6 +46,11 @@ const MAX_LABEL: usize = 64;
 const MAX_VALUE: usize = 256;
 /// Bounds of a histogram.
 const MAX_BUCKETS: usize = 64;
+/// Bytes of all metrics of one filter on the page of metrics. Bounds on the numbers of metrics, series, labels
+/// and buckets are not enough: the numbers multiply.
+const MAX_OWN_OCTETS: usize = 16 * 1024 * 1024;
+/// Bytes of a line in addition to its name and labels: quotes, `_bucket`, the bound, the value.
+const LINE_OCTETS: usize = 64;
 /// Namespace that may use names that begin with `tamis_`: the host, and filters of this project.
 const PROJECT: &str = "tamis";
 const RESERVED: &str = "tamis_";
@@ -75,6 +81,8 @@ pub struct MetricError {
 pub struct Metrics {
     registry: Registry,
     families: Mutex<HashMap<String, Arc<Family>>>,
+    /// Bytes of the metrics of each filter on the page.
+    octets: Mutex<HashMap<String, Arc<AtomicUsize>>>,
     /// Names that the host writes itself, not through families.
     taken: Mutex<HashSet<String>>,
 }
@@ -134,6 +142,12 @@ pub struct Family {
     help: String,
     labels: Vec<String>,
     cap: usize,
+    /// Lines that a series is shown as.
+    lines: usize,
+    /// Octets of a line without the values of labels.
+    line: usize,
+    /// What all metrics of its owner take on the page; none: the host's, which nobody bounds.
+    octets: Option<Arc<AtomicUsize>>,
     seen: Mutex<HashSet<Vec<String>>>,
     vector: Vector,
 }
@@ -265,6 +279,20 @@ impl Metrics {
                 "a filter may have at most 256 metrics; define fewer, and the same ones in each instance",
             ));
         }
+        let lines = match kind {
+            MetricKind::Counter | MetricKind::Gauge => 1,
+            // One for each bound, for all, the sum and the count.
+            MetricKind::Histogram => buckets.len() + 3,
+        };
+        let line = labels.iter().fold(name.len() + LINE_OCTETS, |sum, label| sum + label.len() + 4);
+        let octets = owner.map(|owner| self.octets_of(owner));
+        // The series of those that are over the cap is one more, and always has to be there.
+        let least = lines * (line + labels.len() * OVERFLOW.len()) + 2 * name.len() + escaped(help);
+        if octets.as_ref().is_some_and(|octets| !spend(octets, least)) {
+            return Err(error(
+                "all metrics of a filter take at most 16 MiB on the page; define fewer, with fewer labels and bounds",
+            ));
+        }
         let failed =
             |e: prometheus::Error| MetricError { name: name.to_owned(), rule: e.to_string() };
         let vector = match kind {
@@ -291,11 +319,22 @@ impl Metrics {
             help: help.to_owned(),
             labels: labels.iter().map(|&l| l.to_owned()).collect(),
             cap,
+            lines,
+            line,
+            octets,
             seen: Mutex::default(),
             vector,
         });
         families.insert(name.to_owned(), Arc::clone(&family));
         Ok(family)
+    }
+
+    fn octets_of(&self, owner: &str) -> Arc<AtomicUsize> {
+        let mut octets = lock(&self.octets);
+        match octets.get(owner) {
+            Some(known) => Arc::clone(known),
+            None => Arc::clone(octets.entry(owner.to_owned()).or_default()),
+        }
     }
 
     /// All metrics in the text exposition format 0.0.4.
@@ -318,8 +357,8 @@ impl Family {
         self.kind
     }
 
-    /// The series with these label values; missing values are empty, excess values ignored. Beyond the cap
-    /// it is the overflow series.
+    /// The series with these label values; missing values are empty, excess values ignored. Beyond the cap,
+    /// or without room for more on the page, it is the overflow series.
     pub fn series(&self, values: &[&str]) -> Series {
         let mut values: Vec<&str> = values.iter().take(self.labels.len()).map(|v| cut(v)).collect();
         values.resize(self.labels.len(), "");
@@ -339,12 +378,26 @@ impl Family {
         if seen.contains(&key) {
             return true;
         }
-        let room = seen.len() < self.cap;
+        let values = values.iter().map(|value| escaped(value)).sum::<usize>();
+        let size = self.lines.saturating_mul(self.line.saturating_add(values));
+        let room = seen.len() < self.cap
+            && self.octets.as_ref().is_none_or(|octets| spend(octets, size));
         if room {
             seen.insert(key);
         }
         room
     }
+}
+
+/// Octets of a text on the page, where three characters are written with a `\` before them.
+fn escaped(text: &str) -> usize {
+    text.len() + text.bytes().filter(|octet| b"\\\"\n".contains(octet)).count()
+}
+
+/// Takes so much of what the metrics of a filter may take, if it is there.
+fn spend(octets: &AtomicUsize, size: usize) -> bool {
+    let more = |used: usize| used.checked_add(size).filter(|sum| *sum <= MAX_OWN_OCTETS);
+    octets.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
 }
 
 impl Series {

@@ -3,12 +3,17 @@
 use serde::Serialize;
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 /// Lines that wait to be written; further ones are dropped and counted rather than delaying exchanges.
 const WAITING_MAX: usize = 8_192;
+/// Octets that wait to be written: what a disk that stands still may cost.
+const WAITING_OCTETS_MAX: usize = 64 * 1024 * 1024;
+/// Of lines and octets that wait, what filters' own records may be: one part of so many. Whatever a filter emits, there is
+/// room for what the host has to say of the requests.
+const FILTERS_PART: usize = 4;
 
 /// Which exchanges are recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -90,11 +95,62 @@ pub struct AccessRecord<'a> {
     pub outcome: Vec<&'static str>,
 }
 
+/// Origin of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Host,
+    Filter,
+}
+
+/// A line that waits to be written.
+struct Line {
+    whose: Whose,
+    octets: Vec<u8>,
+}
+
+/// Amounts that wait to be written.
+#[derive(Default)]
+struct Waiting {
+    octets: AtomicUsize,
+    filter_lines: AtomicUsize,
+    filter_octets: AtomicUsize,
+}
+
+impl Waiting {
+    /// Whether a line may wait too.
+    fn admits(&self, whose: Whose, size: usize) -> bool {
+        let fits = |number: &AtomicUsize, more: usize, most: usize| {
+            number.load(Ordering::Relaxed).saturating_add(more) <= most
+        };
+        fits(&self.octets, size, WAITING_OCTETS_MAX)
+            && (whose == Whose::Host
+                || (fits(&self.filter_lines, 1, WAITING_MAX / FILTERS_PART)
+                    && fits(&self.filter_octets, size, WAITING_OCTETS_MAX / FILTERS_PART)))
+    }
+
+    fn more(&self, whose: Whose, size: usize) {
+        self.octets.fetch_add(size, Ordering::Relaxed);
+        if whose == Whose::Filter {
+            self.filter_lines.fetch_add(1, Ordering::Relaxed);
+            self.filter_octets.fetch_add(size, Ordering::Relaxed);
+        }
+    }
+
+    fn less(&self, whose: Whose, size: usize) {
+        self.octets.fetch_sub(size, Ordering::Relaxed);
+        if whose == Whose::Filter {
+            self.filter_lines.fetch_sub(1, Ordering::Relaxed);
+            self.filter_octets.fetch_sub(size, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Accepts records and writes them out. Cheap to clone.
 #[derive(Clone)]
 pub struct Recorder {
     mode: AccessLog,
-    lines: Option<SyncSender<Vec<u8>>>,
+    lines: Option<SyncSender<Line>>,
+    waiting: Arc<Waiting>,
     dropped: Arc<AtomicU64>,
 }
 
@@ -107,7 +163,12 @@ impl std::fmt::Debug for Recorder {
 impl Recorder {
     /// Records nothing.
     pub fn off() -> Self {
-        Self { mode: AccessLog::Off, lines: None, dropped: Arc::default() }
+        Self {
+            mode: AccessLog::Off,
+            lines: None,
+            waiting: Arc::default(),
+            dropped: Arc::default(),
+        }
     }
 
     /// Writes lines to `out` on a separate thread, which ends with the last clone.
@@ -116,10 +177,14 @@ impl Recorder {
     /// No thread can be started.
     pub fn to(mode: AccessLog, out: impl Write + Send + 'static) -> std::io::Result<Self> {
         let (send, receive) = sync_channel(WAITING_MAX);
+        let waiting: Arc<Waiting> = Arc::default();
+        let left = Arc::clone(&waiting);
         std::thread::Builder::new()
             .name("tamis-records".to_owned())
-            .spawn(move || write(&receive, std::io::BufWriter::with_capacity(64 * 1024, out)))?;
-        Ok(Self { mode, lines: Some(send), dropped: Arc::default() })
+            .spawn(move || {
+                write(&receive, &left, std::io::BufWriter::with_capacity(64 * 1024, out));
+            })?;
+        Ok(Self { mode, lines: Some(send), waiting, dropped: Arc::default() })
     }
 
     /// Whether an exchange should be recorded.
@@ -139,19 +204,36 @@ impl Recorder {
             return;
         }
         line.push(b'\n');
-        self.send(lines, line);
+        self.send(lines, Whose::Host, line);
+    }
+
+    #[cfg(test)]
+    fn line_of_host(&self, json: &str) {
+        if let Some(lines) = &self.lines {
+            self.send(lines, Whose::Host, format!("{json}\n").into_bytes());
+        }
     }
 
     /// Accepts one line of a filter's own record; `json` must not contain a line break.
     pub fn line(&self, json: &str) {
         if let Some(lines) = &self.lines {
-            self.send(lines, format!("{json}\n").into_bytes());
+            self.send(lines, Whose::Filter, format!("{json}\n").into_bytes());
         }
     }
 
-    fn send(&self, lines: &SyncSender<Vec<u8>>, line: Vec<u8>) {
-        if let Err(TrySendError::Full(_)) = lines.try_send(line) {
+    fn send(&self, lines: &SyncSender<Line>, whose: Whose, octets: Vec<u8>) {
+        let size = octets.len();
+        if !self.waiting.admits(whose, size) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        // First: the writer may have it before this goes on.
+        self.waiting.more(whose, size);
+        if let Err(error) = lines.try_send(Line { whose, octets }) {
+            self.waiting.less(whose, size);
+            if matches!(error, TrySendError::Full(_)) {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 
@@ -165,15 +247,20 @@ impl Recorder {
 const IDLE: Duration = Duration::from_secs(1);
 
 /// Writes until all recorders are gone; flushes whenever no line waits.
-fn write(lines: &Receiver<Vec<u8>>, mut out: impl Write) {
+fn write(lines: &Receiver<Line>, waiting: &Waiting, mut out: impl Write) {
+    let put = |out: &mut dyn Write, line: Line| {
+        let failed = out.write_all(&line.octets).is_err();
+        waiting.less(line.whose, line.octets.len());
+        failed
+    };
     loop {
         let mut failed = match lines.recv_timeout(IDLE) {
-            Ok(line) => out.write_all(&line).is_err(),
+            Ok(line) => put(&mut out, line),
             Err(RecvTimeoutError::Timeout) => false,
             Err(RecvTimeoutError::Disconnected) => return,
         };
         while let Ok(line) = lines.try_recv() {
-            failed |= out.write_all(&line).is_err();
+            failed |= put(&mut out, line);
         }
         failed |= out.flush().is_err();
         if failed {
@@ -210,5 +297,45 @@ mod tests {
         recorder.line("{\"a\":\"b\"}");
         flushed.recv().unwrap();
         assert_eq!(*written.lock().unwrap(), b"{\"a\":\"b\"}\n");
+    }
+
+    /// A disk that stands still until it is let go.
+    struct Still(mpsc::Receiver<()>, Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Still {
+        fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+            // An error means: let go for good.
+            let _ = self.0.recv();
+            self.1.lock().unwrap().extend_from_slice(octets);
+            Ok(octets.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_filters_emit_never_takes_the_room_of_the_hosts_own_records() {
+        for (what, line, wanted) in [
+            ("many", "{}".to_owned(), WAITING_MAX / FILTERS_PART),
+            ("long", format!("\"{}\"", "a".repeat(1 << 20)), 16),
+        ] {
+            let (let_go, held) = mpsc::channel();
+            let written: Arc<Mutex<Vec<u8>>> = Arc::default();
+            let out = Still(held, Arc::clone(&written));
+            let recorder = Recorder::to(AccessLog::All, out).unwrap();
+            for _ in 0..20_000.min(wanted * 4) {
+                recorder.line(&line);
+            }
+            let before = recorder.dropped();
+            assert!(before as usize >= wanted, "{what}: {before}");
+            // One less than there is room for: the writer may hold one.
+            let own = WAITING_MAX - WAITING_MAX / FILTERS_PART;
+            for _ in 0..own {
+                recorder.line_of_host("{\"status\":200}");
+            }
+            assert_eq!(recorder.dropped(), before, "{what}: none of the host's is lost");
+            drop(let_go);
+        }
     }
 }

@@ -152,3 +152,54 @@ fn malformed_names_and_values_are_refused_or_escaped() {
     family.series(&["a\"\n"]).set(1.0);
     assert!(metrics.render().contains(r#"c{x="a\"\n"} 1"#), "{}", metrics.render());
 }
+
+#[test]
+fn the_metrics_of_a_filter_take_no_more_of_the_page_than_one_may() {
+    let metrics = Metrics::new();
+    let labels: Vec<String> = (0..16).map(|n| format!("label_{n}")).collect();
+    let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+    let bounds: Vec<f64> = (0..64).map(f64::from).collect();
+    let mut refused = 0;
+    for family in 0..256 {
+        let (name, help) = (format!("h{family}_{}", "n".repeat(150)), "h".repeat(1_000));
+        let defined = metrics.define_for(
+            "acme/greedy",
+            MetricKind::Histogram,
+            &name,
+            &help,
+            &labels,
+            1_000,
+            Some(&bounds),
+        );
+        let Ok(family) = defined else {
+            refused += 1;
+            continue;
+        };
+        for series in 0..40 {
+            let values: Vec<String> = (0..16).map(|n| format!("{series}{n}{}", "\"".repeat(300))).collect();
+            let values: Vec<&str> = values.iter().map(String::as_str).collect();
+            family.series(&values).observe(1.0);
+        }
+    }
+    let taken = metrics.render().len();
+    assert!(taken <= MAX_OWN_OCTETS, "{taken} octets, {refused} refused");
+    assert!(taken > MAX_OWN_OCTETS / 4, "{taken} octets: the count is far from what is written");
+    // What one takes is no other's.
+    let other = metrics.define_for("acme/modest", MetricKind::Counter, "c", "C.", &["l"], 10, None);
+    other.unwrap().series(&["a"]).add(1.0);
+    assert!(metrics.render().contains("acme__modest__c{l=\"a\"} 1"));
+}
+
+#[test]
+fn values_that_would_break_a_line_are_escaped_on_it() {
+    let metrics = Metrics::new();
+    let family =
+        metrics.define_for("a/b", MetricKind::Gauge, "g", "two\nlines \\ \"q\"", &["l"], 10, None);
+    let family = family.unwrap();
+    for value in ["a\nb", "\"} 1\ntamis_ready 0", "\\", "\u{0}", "\u{1b}[2J", "", "overflow"] {
+        family.series(&[value]).set(f64::NAN);
+    }
+    let text = metrics.render();
+    assert_eq!(text.lines().filter(|line| line.starts_with("a__b__g{")).count(), 7, "{text}");
+    assert!(text.lines().all(|line| line.starts_with("# ") || line.starts_with("a__b__g{")), "{text}");
+}
