@@ -126,8 +126,22 @@ fn is_reason_header(name: &str) -> bool {
 /// Attributes that the host sets: the peer's identity and address, the connection, the rule that matched.
 /// No filter writes them, whatever its grant allows, so records and rules may rely on them.
 pub fn is_host_attribute(name: &str) -> bool {
-    const OWNED: [&str; 6] = ["peer.", "source.", "tls.", "listener.", "route.", "upstream."];
-    OWNED.iter().any(|prefix| name.starts_with(prefix))
+    const OWNED: [&str; 9] = [
+        "peer.",
+        "source.",
+        "tls.",
+        "listener.",
+        "route.",
+        "upstream.",
+        // None is stated yet; what filters set there today would be taken for the host's tomorrow.
+        "connection.",
+        "destination.",
+        "tamis.",
+    ];
+    let begins = |prefix: &str| {
+        name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    };
+    OWNED.iter().any(|prefix| begins(prefix))
 }
 
 /// Headers that frame a message or belong to one connection; only the host writes them (RFC 9110 §7.6.1,
@@ -220,6 +234,13 @@ pub fn check(edits: &[Edit], writes: &Writes, side: HeadSide) -> Result<(), Edit
             Edit::SetAttribute { name, .. } => {
                 if name.len() > MAX_ATTRIBUTE_NAME_OCTETS {
                     return refuse(name, "the name of an attribute may have at most 128 bytes");
+                }
+                let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-/".contains(&b);
+                if name.is_empty() || !name.bytes().all(plain) {
+                    return refuse(
+                        &name.escape_debug().to_string(),
+                        "the name of an attribute is letters, digits, `.`, `_`, `-` and `/`",
+                    );
                 }
                 if is_host_attribute(name) {
                     return refuse(name, "only the host may set it; choose another attribute");
