@@ -227,6 +227,8 @@ const GRANT: &[(&str, Names)] = &[
     ("/imports/http-client/maxBytes", Names::Nothing),
     ("/imports/http-client/duringRequests", Names::Nothing),
     ("/imports/http-client/clearText", Names::Nothing),
+    // The text itself, no name of a file: nobody else writes it.
+    ("/imports/http-client/ca", Names::Nothing),
     ("/imports/kv/entries", Names::Nothing),
     ("/imports/kv/keyBytes", Names::Nothing),
     ("/imports/kv/totalBytes", Names::Nothing),

@@ -294,6 +294,29 @@ impl ClientTls {
         Ok(Self { config: Arc::new(config), server_name, shown })
     }
 
+    /// Reads PEM text: the authorities of servers, each of which must show a certificate valid for `server_name`. We show
+    /// none. `place` is where the text stands, for errors.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the place or name and the way out.
+    pub fn from_authorities(
+        authorities: &str,
+        place: &Path,
+        server_name: &str,
+    ) -> Result<Self, TlsError> {
+        let authorities = files::certificates_of(place, authorities.as_bytes())?;
+        let mut config = ClientConfig::builder_with_provider(verify::provider())
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::Setup)?
+            .dangerous()
+            .with_custom_certificate_verifier(verify::servers_of(place, authorities)?)
+            .with_no_client_auth();
+        config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
+        let server_name = ServerName::try_from(server_name.to_owned())
+            .map_err(|_| TlsError::ServerName { name: server_name.to_owned() })?;
+        Ok(Self { config: Arc::new(config), server_name, shown: None })
+    }
+
     /// The facts of its own certificate; `None` when it shows none.
     #[must_use]
     pub fn facts(&self) -> Option<&CertificateFacts> {

@@ -99,6 +99,11 @@ fn wider_grant(before: &GrantSpec, after: &GrantSpec) -> Vec<String> {
         json
     };
     wider(Some(&json(before)), &json(after), "", &mut found);
+    // Without its own authorities a client believes all of the machine's.
+    let ca = |spec: &GrantSpec| spec.imports.http_client.as_ref().map(|it| it.ca.is_some());
+    if (ca(before), ca(after)) == (Some(true), Some(false)) {
+        found.push("imports.http-client.ca is gone".to_owned());
+    }
     found
 }
 

@@ -105,6 +105,7 @@ fn imports(spec: &GrantedImports) -> BTreeMap<String, Json> {
                 ("maxBytes", it.max_bytes.map(|it| json!(it.0))),
                 ("duringRequests", it.during_requests.map(Json::from)),
                 ("clearText", it.clear_text.map(Json::from)),
+                ("ca", it.ca.as_ref().map(|ca| json!(ca))),
             ])
         }),
     );

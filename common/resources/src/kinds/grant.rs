@@ -58,7 +58,7 @@ shapes! {
         #[serde(default)]
         pub attributes: Vec<String>,
         /// Attributes it may set; `*` for all. Attributes of the host (`peer.*`, `source.*`, `tls.*`,
-        /// `listener.*`, `route.*`, `upstream.*`) can never be set.
+        /// `listener.*`, `route.*`, `upstream.*`, `connection.*`, `destination.*`, `tamis.*`) can never be set.
         #[serde(default)]
         pub write_attributes: Vec<String>,
         /// Access to bodies.
@@ -99,6 +99,9 @@ shapes! {
         /// Whether `http:` URLs of these hosts are allowed, which anybody on the network path can read and
         /// alter; default: no.
         pub clear_text: Option<bool>,
+        /// Certificates, in PEM, of the authorities that sign the certificates of these hosts; no other
+        /// authority is then trusted. Default: the authorities of the machine.
+        pub ca: Option<String>,
     }
     /// `kv`.
     pub struct KvSettings {

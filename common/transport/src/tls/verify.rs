@@ -98,9 +98,26 @@ fn of_authority(
     })
 }
 
+/// Requires a certificate of one of these authorities, valid for the server's name. `place` is where they stand.
+pub(super) fn servers_of(
+    place: &Path,
+    authorities: Vec<CertificateDer<'static>>,
+) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
+    let roots = roots(place, authorities)?;
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider()).build();
+    Ok(verifier.map_err(|error| authority(place, &error))?)
+}
+
 fn authorities(path: &Path) -> Result<Arc<RootCertStore>, TlsError> {
+    roots(path, files::certificates(path)?)
+}
+
+fn roots(
+    path: &Path,
+    authorities: Vec<CertificateDer<'static>>,
+) -> Result<Arc<RootCertStore>, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in files::certificates(path)? {
+    for certificate in authorities {
         roots.add(certificate).map_err(|error| authority(path, &error))?;
     }
     Ok(Arc::new(roots))
