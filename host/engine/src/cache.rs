@@ -8,11 +8,12 @@
 //! another key. A file whose MAC is wrong is ignored and written again.
 
 use aws_lc_rs::{hmac, rand};
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const MAC_BYTES: usize = 32;
 const KEY_FILE: &str = "compiled-code.key";
@@ -24,9 +25,10 @@ const MAX_CODE_BYTES: u64 = 1 << 30;
 /// Write permission of the group and of everybody else.
 const OTHERS_WRITE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
-/// How often to read a key that another process may be writing, and how long to wait in between.
-const KEY_TRIES: u32 = 20;
-const KEY_PAUSE: Duration = Duration::from_millis(10);
+/// The first number of a person (`UID_MIN` of login.defs(5)).
+const FIRST_PERSON: u32 = 1_000;
+/// Tells files apart that threads of this process write at once.
+static WRITTEN: AtomicU64 = AtomicU64::new(0);
 
 /// Folders of compiled code and of its key.
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +63,7 @@ impl Cache {
         let user = effective_user()?;
         let state = own_folder(folders.state, user)?;
         let directory = own_folder(folders.code, user)?;
-        let secret = secret(&state.join(KEY_FILE), user)?;
+        let secret = secret(&state, user)?;
         // A key in the folder of the code is no longer used, and should not be copied with it.
         drop(fs::remove_file(directory.join(OLD_KEY_FILE)));
         Ok(Self { directory, key: bound_to_this_machine(&secret, user), user })
@@ -81,7 +83,8 @@ impl Cache {
             return None;
         }
         let mut octets = Vec::new();
-        file.read_to_end(&mut octets).ok()?;
+        // As much as it had: its owner may be writing it at this moment.
+        Read::take(&mut file, found.len()).read_to_end(&mut octets).ok()?;
         let (mac, code) = octets.split_at_checked(MAC_BYTES)?;
         let message = [name.as_bytes(), code].concat();
         hmac::verify(&self.key, &message, mac).ok()?;
@@ -92,7 +95,8 @@ impl Cache {
     /// disk costs the cache only.
     pub(crate) fn write(&self, name: &str, code: &[u8]) {
         let mac = hmac::sign(&self.key, &[name.as_bytes(), code].concat());
-        let temporary = self.directory.join(format!("{name}.{}.tmp", std::process::id()));
+        let (process, nth) = (std::process::id(), WRITTEN.fetch_add(1, Ordering::Relaxed));
+        let temporary = self.directory.join(format!("{name}.{process}.{nth}.tmp"));
         // A leftover of a process with the same number.
         drop(fs::remove_file(&temporary));
         let written = create_private(&temporary)
@@ -127,31 +131,27 @@ fn bound_to_this_machine(secret: &[u8], user: u32) -> hmac::Key {
 }
 
 /// Reads the secret, or creates it. The file is opened once and checked through its handle: a file that
-/// replaces it later changes nothing.
-fn secret(path: &Path, user: u32) -> io::Result<Vec<u8>> {
-    for _ in 0..KEY_TRIES {
-        let file = match open_nofollow(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => match make_secret(path) {
-                // Another process was faster: use its key.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                made => return made,
-            },
-            Err(error) => return Err(at(path, &error.to_string())),
-        };
-        let found = file.metadata()?;
-        is_ours(&found, user, 0o077).map_err(|why| at(path, &why))?;
-        let mut octets = Vec::new();
-        file.take(MAC_BYTES as u64 + 1).read_to_end(&mut octets)?;
-        if octets.len() == MAC_BYTES {
-            return Ok(octets);
+/// replaces it later changes nothing. Processes that start at once take turns, so that all have one key.
+fn secret(state: &Path, user: u32) -> io::Result<Vec<u8>> {
+    let path = state.join(KEY_FILE);
+    let turn = File::open(state).map_err(|error| at(state, &error.to_string()))?;
+    // Ends with `turn`, however this process ends.
+    rustix::fs::flock(&turn, FlockOperation::LockExclusive)
+        .map_err(|error| at(state, &format!("it cannot be locked: {error}")))?;
+    match open_nofollow(&path) {
+        Ok(file) => {
+            is_ours(&file.metadata()?, user, 0o077).map_err(|why| at(&path, &why))?;
+            let mut octets = Vec::new();
+            file.take(MAC_BYTES as u64 + 1).read_to_end(&mut octets)?;
+            if octets.len() == MAC_BYTES {
+                return Ok(octets);
+            }
         }
-        // Another process may be writing it at this moment.
-        std::thread::sleep(KEY_PAUSE);
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(at(&path, &error.to_string())),
     }
-    // The process that created this file ended before it had written the key.
-    fs::remove_file(path)?;
-    make_secret(path)
+    // There is none, or it is no whole key.
+    make_secret(&path)
 }
 
 fn make_secret(path: &Path) -> io::Result<Vec<u8>> {
@@ -159,7 +159,15 @@ fn make_secret(path: &Path) -> io::Result<Vec<u8>> {
     rand::fill(&mut octets).map_err(|_| {
         io::Error::other("the operating system provides no randomness for the cache's key")
     })?;
-    create_private(path)?.write_all(&octets)?;
+    let beside = path.with_extension("new");
+    // One that a process left which ended while it wrote it: whoever is here has the turn.
+    drop(fs::remove_file(&beside));
+    let written = create_private(&beside).and_then(|mut file| {
+        file.write_all(&octets)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    });
+    written.map_err(|error| at(path, &error.to_string()))?;
     Ok(octets)
 }
 
@@ -173,13 +181,23 @@ fn own_folder(path: &Path, user: u32) -> io::Result<PathBuf> {
             .create(&path)
             .map_err(|error| at(&path, &error.to_string()))?;
     }
-    let found = path.symlink_metadata()?;
-    if found.is_symlink() {
+    // First: what others can put another thing in the place of is not worth a look.
+    for ancestor in path.ancestors().skip(1) {
+        cannot_be_replaced(ancestor, user)?;
+    }
+    let named = path.symlink_metadata()?;
+    if named.is_symlink() {
         return Err(at(&path, "it is a symbolic link; name the folder itself"));
     }
-    if !found.is_dir() {
+    if !named.is_dir() {
         return Err(at(&path, "it is not a folder"));
     }
+    // From here on what was opened counts, whatever has its name.
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(&path, flags, Mode::empty())
+        .map_err(|error| at(&path, &error.to_string()))?;
+    let folder = File::from(folder);
+    let found = folder.metadata()?;
     if found.uid() != user {
         let why = format!(
             "it belongs to user {}, this process runs as user {user}; `chown` it, remove it or name another",
@@ -189,15 +207,16 @@ fn own_folder(path: &Path, user: u32) -> io::Result<PathBuf> {
     }
     if found.mode() & OTHERS_WRITE != 0 {
         // The folder is this user's now; files that others put there before have no valid MAC.
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o700))?;
-    }
-    for ancestor in path.ancestors().skip(1) {
-        cannot_be_replaced(ancestor, user)?;
+        folder.set_permissions(fs::Permissions::from_mode(0o700))?;
     }
     // The links on the way were checked above; from here on their target counts.
     let real = path.canonicalize()?;
     for ancestor in real.ancestors().skip(1) {
         cannot_be_replaced(ancestor, user)?;
+    }
+    let there = real.symlink_metadata()?;
+    if (there.dev(), there.ino()) != (found.dev(), found.ino()) {
+        return Err(at(&path, "another folder took its place while it was looked at"));
     }
     Ok(real)
 }
@@ -216,8 +235,9 @@ fn cannot_be_replaced(folder: &Path, user: u32) -> io::Result<()> {
     if found.is_symlink() || others == 0 || found.mode() & STICKY != 0 {
         return Ok(());
     }
-    // A group with one member: the user's own group, recognised by the number that user and group share.
-    if others == 0o020 && user != 0 && found.gid() == user {
+    // A group of one: a person's own, by the number that person and group share. Below are the system's, and a group of
+    // such a number (100, say, is `users`) has members.
+    if others == 0o020 && user >= FIRST_PERSON && found.gid() == user {
         return Ok(());
     }
     Err(at(folder, "others may write there and could replace the folder below it; `chmod go-w` it"))
@@ -247,7 +267,7 @@ fn is_ours(found: &fs::Metadata, user: u32, others: u32) -> Result<(), String> {
 
 fn open_nofollow(path: &Path) -> io::Result<File> {
     // Non-blocking: opening a pipe of that name would wait for ever.
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     fs::OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
 }
 

@@ -2,6 +2,8 @@
 //! compiled here.
 
 use crate::engine::Compiled;
+use crate::error::printable;
+use crate::filter::MAX_CAUSE;
 use crate::{Cache, Engine, EngineError, inspect, native};
 use aws_lc_rs::digest;
 use std::hash::{Hash, Hasher};
@@ -30,7 +32,7 @@ impl Engine {
             return Ok(done(component, true));
         }
         let component = Component::from_binary(self.wasmtime(), bytes)
-            .map_err(|e| EngineError::Compile(format!("{e:#}")))?;
+            .map_err(|e| EngineError::Compile(printable(&format!("{e:#}"), MAX_CAUSE)))?;
         if let Some(cache) = cache {
             match component.serialize() {
                 Ok(code) => cache.write(&name, &code),

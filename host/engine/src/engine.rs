@@ -88,15 +88,16 @@ fn config(pool: Option<&PoolingAllocationConfig>) -> Config {
     config
 }
 
-/// Sized for 16 workers × 20 filters × 2 generations, and half of that for spare, waiting and tested
-/// instances; reserves address space only, no memory until used.
+/// Sized for 16 workers × 20 filters × 2 generations, half of that for spare and tested instances, and for
+/// 16 filters all of whose calls wait ([`crate::MAX_WAITING`]); reserves address space only, no memory until
+/// used.
 fn pool() -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(960)
-        .total_core_instances(6_000)
-        .total_memories(1_200)
-        .total_tables(3_000)
-        .total_stacks(256)
+    pool.total_component_instances(1_984)
+        .total_core_instances(12_000)
+        .total_memories(2_400)
+        .total_tables(6_000)
+        .total_stacks(1_024)
         .max_core_instances_per_component(64)
         .max_memories_per_component(8)
         .max_tables_per_component(64)

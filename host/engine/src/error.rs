@@ -49,7 +49,7 @@ pub enum EngineError {
     Configure {
         /// Name of the filter.
         filter: String,
-        /// JSON pointer and message of each error.
+        /// JSON pointer and message of each error, the first 32, shortened.
         errors: Vec<(String, String)>,
     },
     /// The component could not be linked or instantiated.
@@ -95,12 +95,42 @@ pub(crate) fn short(text: &str, max: usize) -> &str {
     text.get(..text.floor_char_boundary(max)).unwrap_or(text)
 }
 
+/// A guest's words as they may be shown: at most `max` octets, and nothing in them that acts on who reads them. Control
+/// characters move a terminal's cursor and end lines of a log, and marks of direction turn the text around them.
+pub(crate) fn printable(text: &str, max: usize) -> String {
+    let acts = |one: char| {
+        let turns = matches!(one, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        one.is_control() || turns || matches!(one, '\u{2028}' | '\u{2029}')
+    };
+    let mut shown = String::new();
+    for one in short(text, max).chars() {
+        let before = shown.len();
+        if acts(one) {
+            shown.extend(one.escape_debug());
+        } else {
+            shown.push(one);
+        }
+        // An escape is longer than what it stands for.
+        if shown.len() > max {
+            shown.truncate(before);
+            break;
+        }
+    }
+    shown
+}
+
+/// The errors of a configuration, as a guest says them: as many, as long and as plain as somebody reads.
+pub(crate) fn places(errors: impl IntoIterator<Item = (String, String)>) -> Vec<(String, String)> {
+    let plain = |(pointer, message): (String, String)| {
+        (printable(&pointer, 256), printable(&message, 1_024))
+    };
+    errors.into_iter().take(MAX_ERRORS).map(plain).collect()
+}
+
 fn list(errors: &[(String, String)]) -> String {
     let lines: Vec<_> = errors
         .iter()
-        .take(MAX_ERRORS)
         .map(|(pointer, message)| {
-            let (pointer, message) = (short(pointer, 256), short(message, 1_024));
             let pointer = if pointer.is_empty() { "/" } else { pointer };
             format!("{pointer}: {message}")
         })
@@ -177,5 +207,29 @@ impl CallFault {
             Self::NoHook(_) => "no-hook",
             Self::ViewTruncated => "view-truncated",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_guest_says_acts_on_nobody_who_reads_it() {
+        for (said, shown) in [
+            ("plain `text`, \"quoted\", with ä and 漢", "plain `text`, \"quoted\", with ä and 漢"),
+            ("a\nlevel=error forged", "a\\nlevel=error forged"),
+            ("\u{1b}[2J\u{1b}]0;owned\u{7}", "\\u{1b}[2J\\u{1b}]0;owned\\u{7}"),
+            ("\0\r\t\u{9b}31m", "\\0\\r\\t\\u{9b}31m"),
+            ("\u{202e}txet\u{2066}\u{2028}", "\\u{202e}txet\\u{2066}\\u{2028}"),
+        ] {
+            assert_eq!(printable(said, 256), shown);
+        }
+        assert_eq!(printable(&"ä".repeat(100), 3), "ä");
+        assert_eq!(printable(&"\u{1b}".repeat(100), 14), "\\u{1b}\\u{1b}");
+        let many = (0..1_000).map(|_| ("/\u{1b}".to_owned(), "m".repeat(1 << 16)));
+        let kept = places(many);
+        assert_eq!((kept.len(), kept[0].0.as_str()), (MAX_ERRORS, "/\\u{1b}"));
+        assert!(kept.iter().all(|(_, message)| message.len() <= 1_024));
     }
 }

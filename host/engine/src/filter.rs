@@ -1,7 +1,8 @@
 //! A component with its configuration and grant, checked and ready to serve.
 
+use crate::deadline;
 use crate::engine::Compiled;
-use crate::error::short;
+use crate::error::{places, printable, short};
 use crate::host::Settings;
 use crate::imports::{self, http_client::HttpFetch};
 use crate::instance::Running;
@@ -11,7 +12,9 @@ use crate::{
     abi, check_ceilings, check_imports, selftest,
 };
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tamis_exchange::{Reads, Writes};
 use wasmtime::component::InstancePre;
 
@@ -63,6 +66,25 @@ pub struct FilterOptions {
 #[derive(Clone)]
 pub struct Filter(pub(crate) Arc<Plan>);
 
+/// Calls of one filter that may wait for answers at once, in all workers together: a sixteenth of the stacks there are,
+/// so that no filter whose answers do not come keeps others from asking.
+pub const MAX_WAITING: usize = 64;
+
+/// A place among the calls of a filter that wait: see [`Filter::wait`].
+pub struct Place(Arc<Plan>);
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Place").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 pub(crate) struct Plan {
     pub(crate) compiled: Compiled,
     pub(crate) settings: Arc<Settings>,
@@ -75,6 +97,8 @@ pub(crate) struct Plan {
     pub(crate) isolation: Isolation,
     /// Instances made ahead.
     pub(crate) ready: Ready,
+    /// Calls that wait.
+    waiting: AtomicUsize,
     failure: FailureMode,
     interest: Interest,
     backends: Vec<String>,
@@ -119,7 +143,7 @@ impl Filter {
         let settings = Arc::new(Settings { name, digest, version, grant, fetch, buckets });
         let start = |cause: wasmtime::Error| EngineError::Instantiate {
             filter: settings.name.clone(),
-            cause: format!("{cause:#}"),
+            cause: printable(&format!("{cause:#}"), MAX_CAUSE),
         };
         let suspends = compiled.inspection.imports("http-client") && settings.fetch.is_some();
         let direct = imports::link(compiled, imports::Mode::Direct).map_err(start)?;
@@ -137,6 +161,7 @@ impl Filter {
             suspending,
             isolation,
             ready: Ready::default(),
+            waiting: AtomicUsize::new(0),
             failure,
             interest: Interest::default(),
             backends: Vec::new(),
@@ -185,9 +210,14 @@ impl Filter {
 
     /// Makes `count` instances ready, one after the other, and one spare. Each lasts as long as
     /// `configure`: call it off the workers, before they serve with this filter. An instance that cannot be
-    /// made here is tried again when it is needed.
+    /// made here is tried again when it is needed; so are those of a filter whose instances take so long that
+    /// other filters would wait for them.
     pub fn prepare(&self, count: usize) {
+        let began = deadline::used();
         for _ in 0..count {
+            if deadline::used().saturating_sub(began) > PREPARE {
+                return;
+            }
             match Running::configured(&self.0, &self.0.direct, &self.0.state) {
                 Ok(running) => self.0.ready.put(running),
                 Err(error) => {
@@ -282,6 +312,22 @@ impl Filter {
         self.0.suspending.is_some() && granted.is_some_and(|g| g.during_requests)
     }
 
+    /// A place among the calls of this filter that wait at once in this process, given back when it is dropped. Each takes
+    /// an instance and a stack of those that all filters share.
+    ///
+    /// # Errors
+    /// When all [`MAX_WAITING`] are taken.
+    pub fn wait(&self) -> Result<Place, CallFault> {
+        let more = |waiting: usize| (waiting < MAX_WAITING).then(|| waiting + 1);
+        let taken = self.0.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        match taken {
+            Ok(_) => Ok(Place(Arc::clone(&self.0))),
+            Err(_) => {
+                Err(CallFault::Instantiate("too many of its calls are waiting".to_owned()))
+            }
+        }
+    }
+
     /// JSON Schema of its configuration.
     pub fn config_schema(&self) -> &str {
         &self.0.config_schema
@@ -323,9 +369,12 @@ impl std::fmt::Debug for Filter {
     }
 }
 
+/// Octets of what the engine says of why an instance does not start: it quotes the component.
+pub(crate) const MAX_CAUSE: usize = 2_048;
+
 /// Number of uncovered fields that are reported at most.
 const LACKS_MAX: usize = 32;
-const LACK_CHARACTERS: usize = 256;
+const LACK_OCTETS: usize = 256;
 
 impl Plan {
     fn name(&self) -> String {
@@ -334,7 +383,8 @@ impl Plan {
 
     fn validate(&self) -> Result<(), EngineError> {
         let pre = imports::link(&self.compiled, imports::Mode::Trapping).map_err(|e| {
-            EngineError::Instantiate { filter: self.name(), cause: format!("{e:#}") }
+            let cause = printable(&format!("{e:#}"), MAX_CAUSE);
+            EngineError::Instantiate { filter: self.name(), cause }
         })?;
         let mut running = Running::bare(self, &pre, &self.state)?;
         let answer = running.configure_call(self, "validate", |exports, store| {
@@ -398,13 +448,17 @@ impl Plan {
 
     /// Names go into metrics, records and status as they are.
     fn few_and_short(&self, act: &str, names: &[String]) -> Result<(), EngineError> {
-        let rule = if names.len() > MAX_NAMES {
-            format!("`{act}` has {} names; at most {MAX_NAMES} are allowed", names.len())
+        let most = if matches!(act, "reads" | "writes") { MAX_DECLARED } else { MAX_NAMES };
+        let rule = if names.len() > most {
+            format!("`{act}` has {} names; at most {most} are allowed", names.len())
         } else if let Some(long) = names.iter().find(|name| name.len() > MAX_NAME_BYTES) {
             format!(
                 "a name of `{act}` has {} bytes; at most {MAX_NAME_BYTES} are allowed",
                 long.len()
             )
+        } else if let Some(name) = names.iter().find(|name| name.chars().any(char::is_control)) {
+            let name = printable(name, LACK_OCTETS);
+            format!("the name `{name}` of `{act}` has a control character in it")
         } else {
             return Ok(());
         };
@@ -435,7 +489,7 @@ impl Plan {
     }
 
     fn refused(&self, errors: Vec<abi::ConfigError>) -> EngineError {
-        let errors = errors.into_iter().map(|e| (e.pointer, e.message)).collect();
+        let errors = places(errors.into_iter().map(|e| (e.pointer, e.message)));
         EngineError::Configure { filter: self.name(), errors }
     }
 
@@ -445,7 +499,7 @@ impl Plan {
         // A component chooses these names, so they are shortened before they reach logs and reports.
         let lack = |act, field: &str, grant| Lack {
             act,
-            field: field.chars().take(LACK_CHARACTERS).collect(),
+            field: printable(field, LACK_OCTETS),
             grant,
         };
         self.few_and_short("reads", &declared.reads)?;
@@ -465,6 +519,7 @@ impl Plan {
         let stated =
             |name: &&String| name.strip_prefix('@').is_some_and(tamis_exchange::is_host_attribute);
         if let Some(name) = declared.writes.iter().find(stated) {
+            let name = printable(name, LACK_OCTETS);
             let rule = format!(
                 "it writes `{name}`, an attribute that only the host may set; no grant can allow it"
             );
@@ -503,7 +558,12 @@ impl Plan {
     }
 }
 
-/// Names that a filter may declare of one kind: fields, rules, backends.
+/// Fields that a filter may read, and write. The host searches them with each request and each edit, in time
+/// that no limit of the filter covers; a filter that needs more declares `*`.
+const MAX_DECLARED: usize = 256;
+/// Processor time for making instances of one filter ahead.
+const PREPARE: Duration = Duration::from_secs(2);
+/// Names that a filter may declare of another kind: rules, backends.
 const MAX_NAMES: usize = 10_000;
 /// Bytes of such a name.
 const MAX_NAME_BYTES: usize = 1_024;

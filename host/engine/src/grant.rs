@@ -168,6 +168,8 @@ settings! {
         during_requests: bool = false,
         /// `http:` URLs are allowed for these hosts.
         clear_text: bool = false,
+        /// Authorities these hosts' certificates are of, in PEM, instead of the machine's.
+        ca: Option<std::sync::Arc<str>> = None,
     }
 }
 settings! {

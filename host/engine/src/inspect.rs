@@ -1,5 +1,6 @@
 //! What a component imports and exports, read from its bytes: nothing is compiled, nothing runs.
 
+use crate::error::printable;
 use crate::{EngineError, Hook};
 use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload, Validator, WasmFeatures};
 
@@ -10,6 +11,8 @@ const TRACK: &str = "0.1.";
 pub const MAX_COMPONENT_BYTES: usize = 64 * 1024 * 1024;
 /// Nested modules and components a file may contain.
 const MAX_NESTED: usize = 256;
+/// Octets of what is said against a component: it quotes it.
+const MAX_RULE: usize = 1_024;
 /// Imports and exports of the outer component.
 const MAX_NAMES: usize = 256;
 
@@ -81,12 +84,12 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, EngineError> {
     read(bytes, |name, outward| -> Result<(), String> {
         if outward { export(name, &mut found, &mut lifecycle) } else { import(name, &mut found) }
     })
-    .map_err(|rule| EngineError::Invalid { rule })?;
+    .map_err(|rule| EngineError::Invalid { rule: printable(&rule, MAX_RULE) })?;
     if !lifecycle {
         return invalid(format!("it does not export `{PACKAGE}lifecycle@{TRACK}0`"));
     }
     if let Err(error) = Validator::new_with_features(features()).validate_all(bytes) {
-        return invalid(error.to_string());
+        return invalid(printable(&error.to_string(), MAX_RULE));
     }
     found.hooks.sort_unstable();
     found.hooks.dedup();

@@ -2,11 +2,12 @@
 
 use crate::deadline;
 use crate::exports::Exports;
-use crate::filter::{Filter, Isolation, Plan};
+use crate::error::{places, printable};
+use crate::filter::{Filter, Isolation, MAX_CAUSE, Plan};
 use crate::host::Host;
 use crate::state::Tally;
 use crate::trap::classify;
-use crate::{CallFault, EndpointState, EngineError, FilterState, Hook, Latencies, abi, maker};
+use crate::{CallFault, EndpointState, EngineError, FilterState, Grant, Hook, Latencies, abi, maker};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -15,8 +16,20 @@ use tamis_exchange as x;
 use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
-/// Bytes that a guest may pass out in one call.
-const HOSTCALL_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes that a guest may pass out in one call of an import or one answer, whatever its grant says …
+const HOSTCALL_BYTES: u64 = 4 * 1024 * 1024;
+/// … and beside the longest value that its grant lets it pass.
+const HOSTCALL_BESIDE: u64 = 1024 * 1024;
+
+/// What a guest may pass out at once. The host reads, copies or hashes all of it in time that no limit interrupts, so it
+/// is no more than the grant has a use for.
+fn hostcall_bytes(grant: &Grant) -> usize {
+    let kv = grant.imports.kv.as_ref().map_or(0, |kv| kv.value_bytes);
+    let sent = grant.imports.http_client.as_ref().map_or(0, |client| client.max_bytes);
+    let longest = u64::try_from(kv.max(sent)).unwrap_or(u64::MAX).max(grant.limits.body_bytes);
+    let bytes = longest.saturating_add(HOSTCALL_BESIDE).max(HOSTCALL_BYTES);
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
 
 /// A store and the functions in it.
 pub(crate) struct Running {
@@ -31,7 +44,7 @@ impl Running {
         let host = Host::new(Arc::clone(&plan.settings), Arc::clone(state));
         let mut store = Store::new(plan.compiled.engine.wasmtime(), host);
         store.limiter(|host| &mut host.limiter);
-        store.set_hostcall_fuel(HOSTCALL_BYTES);
+        store.set_hostcall_fuel(hostcall_bytes(&plan.settings.grant));
         deadline::watch(&mut store);
         deadline::arm(&mut store, plan.settings.grant.limits.configure_us);
         store
@@ -50,7 +63,7 @@ impl Running {
             .map(|exports| Self { exports, busy: false, store })
             .map_err(|e| EngineError::Instantiate {
                 filter: plan.settings.name.clone(),
-                cause: format!("{e:#}"),
+                cause: printable(&format!("{e:#}"), MAX_CAUSE),
             })
     }
 
@@ -129,7 +142,7 @@ impl Running {
             }
             Err(errors) => Err(EngineError::Configure {
                 filter: plan.settings.name.clone(),
-                errors: errors.into_iter().map(|e| (e.pointer, e.message)).collect(),
+                errors: places(errors.into_iter().map(|e| (e.pointer, e.message))),
             }),
         }
     }

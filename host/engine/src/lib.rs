@@ -38,7 +38,7 @@ pub use cache::{Cache, CacheFolders};
 pub use engine::{Allocation, Compiled, Engine, MAX_MEMORY_BYTES};
 pub use error::{CallFault, EngineError};
 pub use field::{GrantField, Lack};
-pub use filter::{FailureMode, Filter, FilterOptions, Isolation};
+pub use filter::{FailureMode, Filter, FilterOptions, Isolation, MAX_WAITING, Place};
 pub use grant::{
     CountersGrant, Grant, HttpClientGrant, Imports, KvGrant, Limits, LogGrant, MetricsGrant,
     MissingGrant, OverCeiling, Plain, QuotaClass, QuotaGrant, RateGrant, SecretsGrant,

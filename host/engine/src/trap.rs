@@ -1,6 +1,6 @@
 //! Describes the error of a call in terms that a filter's author can use.
 
-use crate::error::short;
+use crate::error::{printable, short};
 use crate::{CallFault, Host};
 use wasmtime::{Trap, WasmBacktrace};
 
@@ -13,7 +13,7 @@ pub(crate) fn classify(error: &wasmtime::Error, host: &Host, limit_us: u64) -> C
         Some(_) if host.limiter.refused => memory,
         Some(trap) => CallFault::Trap(trap_text(trap, error, host)),
         None if host.limiter.refused => memory,
-        None => CallFault::Lift(short(&error.root_cause().to_string(), 512).to_owned()),
+        None => CallFault::Lift(printable(&error.root_cause().to_string(), 512)),
     }
 }
 

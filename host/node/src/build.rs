@@ -13,7 +13,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use tamis_ambient::Clock;
 use tamis_engine::{
     Cache, Compiled, Engine, EngineError, Exporter, FailureMode, Filter, FilterOptions,
-    FilterState, Grant, Hook, HttpFetch, Inspection, Isolation, Secrets, check_imports, inspect,
+    FilterState, Grant, Hook, HttpFetch, Inspection, Isolation, Secrets, check_ceilings,
+    check_imports, inspect,
 };
 use tamis_observe::Metrics;
 use tamis_proxy::{Attachment, Occupant, Phase, Shadow, SlotRefusal, SlotState, SlotStatus};
@@ -187,10 +188,16 @@ impl From<EngineError> for Faulty {
 
 /// The grant of a filter.
 fn granted(proven: &Proven) -> Result<Grant, Refusal> {
-    serde_json::from_str(&proven.grant).map_err(|error| {
+    let grant: Grant = serde_json::from_str(&proven.grant).map_err(|error| {
         let remedy = "correct its Grant; `tamis check` shows where";
         Refusal::new("grant.format", error.to_string(), remedy)
-    })
+    })?;
+    let ca = grant.imports.http_client.as_ref().and_then(|client| client.ca.as_deref());
+    if let Some(Err(why)) = ca.map(crate::fetch::check_authorities) {
+        let remedy = "write the authorities' certificates there, as they stand in their file";
+        return Err(Refusal::new("grant.format", why, remedy));
+    }
+    Ok(grant)
 }
 
 /// Whether its configuration consists of routes.
@@ -654,19 +661,19 @@ impl Builder {
     /// it.
     fn compiled(&self, plan: &FilterPlan, proven: &Proven) -> Result<Compiled, Refusal> {
         let grant = granted(proven)?;
-        let compiled = self.compile(&proven.artifact, |inspection| {
-            check_imports(&plan.filter, inspection, &grant).map_err(EngineError::from)?;
-            match plan.world {
-                Some(world) => fulfils(&plan.filter, world, inspection),
-                None => Ok(()),
-            }
-        })?;
         let manifest = Manifest::parse(&proven.artifact.manifest).map_err(|error| {
             let remedy = "sign and push it again with `tamis filter sign`";
             Refusal::new("trust.format", error.to_string(), remedy)
         })?;
-        check_claims(&manifest, compiled.inspection())?;
-        Ok(compiled)
+        self.compile(&proven.artifact, |inspection| {
+            check_claims(&manifest, inspection)?;
+            check_imports(&plan.filter, inspection, &grant).map_err(EngineError::from)?;
+            check_ceilings(&plan.filter, &grant).map_err(EngineError::from)?;
+            match plan.world {
+                Some(world) => fulfils(&plan.filter, world, inspection),
+                None => Ok(()),
+            }
+        })
     }
 
     /// What a filter of a slot is made with.

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
 use tamis_engine::{FetchFailure, Fetching, HttpFetch, Incoming, Outgoing};
@@ -39,7 +40,7 @@ async fn send(request: Outgoing) -> Result<Incoming, FetchFailure> {
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let secure = uri.scheme_str() == Some("https");
     let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    let tls = secure.then(|| authorities(&host)).transpose()?;
+    let tls = secure.then(|| authorities(&host, request.ca.as_deref())).transpose()?;
     let stream = dial(&host, port, tls.as_ref(), request.timeout).await?;
     // The server is as untrusted as any upstream.
     let gate = ResponseGate::new(stream, ResponseLimits::default());
@@ -81,6 +82,54 @@ async fn send(request: Outgoing) -> Result<Incoming, FetchFailure> {
     })
 }
 
+/// Whether a host of that name may be at that address. A grant names a host; whoever answers for that name could lead the
+/// filter to what trusts this machine alone: the admin listener, other processes on it, the cloud's metadata. Where a grant
+/// names an address or `localhost` itself, that is what was meant.
+fn may_be_at(host: &str, address: IpAddr) -> bool {
+    let name = host.trim_end_matches('.').to_ascii_lowercase();
+    if host.parse::<IpAddr>().is_ok() {
+        return true;
+    }
+    let address = embedded(address);
+    if name == "localhost" || name.ends_with(".localhost") {
+        return address.is_loopback();
+    }
+    !match address {
+        IpAddr::V4(v4) => {
+            v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_multicast()
+                || v4.is_broadcast()
+                // "This network" (RFC 1122 §3.2.1.3): Linux takes 0.0.0.0 for this machine.
+                || v4.octets()[0] == 0
+        }
+        IpAddr::V6(v6) => {
+            v6.is_loopback()
+                || v6.is_unspecified()
+                || v6.is_multicast()
+                || v6.is_unicast_link_local()
+                || v6 == AWS_METADATA
+        }
+    }
+}
+
+/// Where Amazon's metadata are over IPv6, beside link-local 169.254.169.254.
+const AWS_METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254);
+/// IPv4 in IPv6 by translation (RFC 6052 §2.1).
+const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
+
+/// The address that an address leads to: IPv4 inside IPv6 is IPv4.
+fn embedded(address: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = address else { return address };
+    let segments = v6.segments();
+    let [_, _, _, _, _, _, high, low] = segments;
+    if segments.starts_with(&NAT64) {
+        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+        return Ipv4Addr::new(a, b, c, d).into();
+    }
+    address.to_canonical()
+}
+
 /// A connection to the first address that accepts one.
 async fn dial(
     host: &str,
@@ -93,6 +142,13 @@ async fn dial(
         .map_err(|error| FetchFailure::Connect(format!("{host} does not resolve: {error}")))?;
     let mut last = FetchFailure::Connect(format!("{host} has no address"));
     for address in addresses {
+        if !may_be_at(host, address.ip()) {
+            last = FetchFailure::Connect(format!(
+                "{host} resolves to {}, an address of this machine or its link; name that address in the grant if it is meant",
+                address.ip()
+            ));
+            continue;
+        }
         match connect(&Address::Tcp(address), tls, timeout).await {
             Ok(stream) => return Ok(stream),
             Err(error) => last = FetchFailure::Connect(crate::sockets::causes(&error)),
@@ -101,7 +157,29 @@ async fn dial(
     Err(last)
 }
 
-fn authorities(host: &str) -> Result<ClientTls, FetchFailure> {
+/// Whether a grant's own authorities can be believed at all.
+///
+/// # Errors
+/// Names what is wrong with them.
+pub(crate) fn check_authorities(pem: &str) -> Result<(), String> {
+    if pem.len() > MAX_AUTHORITIES {
+        return Err(format!("{GRANTED} has at most {MAX_AUTHORITIES} octets"));
+    }
+    let tls = ClientTls::from_authorities(pem, Path::new(GRANTED), "localhost");
+    tls.map(drop).map_err(|error| crate::sockets::causes(&error))
+}
+
+/// Octets of a grant's own authorities: some hundred certificates. They go with the plan to every proxy.
+const MAX_AUTHORITIES: usize = 256 * 1024;
+/// Where authorities stand that a grant has.
+const GRANTED: &str = "`imports.http-client.ca` of the grant";
+
+fn authorities(host: &str, granted: Option<&str>) -> Result<ClientTls, FetchFailure> {
+    if let Some(pem) = granted {
+        return ClientTls::from_authorities(pem, Path::new(GRANTED), host)
+            .map(|tls| tls.with_alpn(&[b"http/1.1"]))
+            .map_err(|error| FetchFailure::Connect(crate::sockets::causes(&error)));
+    }
     let own = std::env::var("SSL_CERT_FILE").ok();
     let file = own.as_deref().into_iter().chain(AUTHORITIES).map(Path::new);
     let file = file.into_iter().find(|path| path.exists()).ok_or_else(|| {

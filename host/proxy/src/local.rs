@@ -6,7 +6,7 @@ use crate::generation::{Attachment, ChainLayout, Generation, Occupant};
 use crate::hedge::Hedges;
 use crate::names::Names;
 use crate::shadow::{Queue, Sampler, Shadows};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,15 +16,12 @@ use tamis_upstream::Upstream;
 
 /// Instances kept for calls that wait, for each filter of a worker.
 const SPARE_MAX: usize = 16;
-/// Calls of one filter that may wait at once on a worker.
-const WAITING_MAX: usize = 64;
 
 /// A filter's instances in this worker; shared by generations that have the same filter.
 pub(crate) struct Instances {
     filter: Filter,
     direct: RefCell<Instance>,
     spare: RefCell<Vec<Instance>>,
-    waiting: Cell<usize>,
 }
 
 impl Instances {
@@ -33,7 +30,6 @@ impl Instances {
             filter: filter.clone(),
             direct: RefCell::new(filter.instance()),
             spare: RefCell::default(),
-            waiting: Cell::new(0),
         }
     }
 
@@ -46,11 +42,7 @@ impl Instances {
     }
 
     async fn request_waiting(&self, view: &View) -> Result<Decision, CallFault> {
-        if self.waiting.get() >= WAITING_MAX {
-            return Err(CallFault::Instantiate("too many of its calls are waiting".to_owned()));
-        }
-        self.waiting.set(self.waiting.get() + 1);
-        let _done = Leave(&self.waiting);
+        let _place = self.filter.wait()?;
         let spare = self.spare.borrow_mut().pop();
         let mut instance = spare.unwrap_or_else(|| self.filter.instance());
         let decision = instance.on_request_async(view).await;
@@ -59,14 +51,6 @@ impl Instances {
             spare.push(instance);
         }
         decision
-    }
-}
-
-struct Leave<'a>(&'a Cell<usize>);
-
-impl Drop for Leave<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
     }
 }
 

@@ -1,6 +1,6 @@
 //! `counters`: sums over fixed windows that begin with the first change.
 
-use super::within;
+use super::{Sweep, within};
 use crate::{CountersGrant, Host};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -50,6 +50,7 @@ pub(crate) struct Counters(Mutex<Sums>);
 struct Sums {
     sums: HashMap<Id, Sum>,
     octets: usize,
+    sweep: Sweep,
 }
 
 /// Memory of a counter, without its name and key.
@@ -83,7 +84,8 @@ impl Counters {
             sum.value = sum.value.saturating_add(delta);
             return sum.value;
         }
-        if !inner.has_room(&id, grant) {
+        let entries = inner.sums.len();
+        if !inner.has_room(&id, grant) && inner.sweep.is_due(entries, now) {
             inner.forget(now);
         }
         if inner.has_room(&id, grant) {

@@ -3,6 +3,7 @@
 
 use super::Mode;
 use crate::abi::{self, HttpFailure};
+use crate::error::printable;
 use crate::{Host, HttpClientGrant};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -31,6 +32,8 @@ pub struct Outgoing {
     pub timeout: Duration,
     /// A longer response gives [`FetchFailure::TooLarge`].
     pub max_bytes: usize,
+    /// Authorities that the host's certificate has to be of, in PEM; none: those of the machine.
+    pub ca: Option<Arc<str>>,
 }
 
 /// A response.
@@ -120,8 +123,10 @@ fn send(host: &mut Host, request: abi::Outgoing) -> Result<Fetching, HttpFailure
 /// Checks a request against the grant and the rules of HTTP.
 fn bound(request: abi::Outgoing, grant: &HttpClientGrant) -> Result<Outgoing, HttpFailure> {
     let denied = |why: String| Err(HttpFailure::Denied(why));
-    if http::Method::from_bytes(request.method.as_bytes()).is_err() || request.method == "CONNECT" {
-        return denied(format!("the method `{}` may not be sent", request.method.escape_debug()));
+    if http::Method::from_bytes(request.method.as_bytes()).is_err() || request.method.eq_ignore_ascii_case("CONNECT")
+    {
+        let method = printable(&request.method, 80);
+        return denied(format!("the method `{method}` may not be sent"));
     }
     if request.url.len() > MAX_URL_BYTES {
         return denied(format!("a URL may have at most {MAX_URL_BYTES} bytes"));
@@ -166,7 +171,8 @@ fn bound(request: abi::Outgoing, grant: &HttpClientGrant) -> Result<Outgoing, Ht
             || is_framing_header(&field.name)
             || http::HeaderValue::from_bytes(&field.value).is_err()
         {
-            return denied(format!("the header `{}` may not be sent", field.name.escape_debug()));
+            let name = printable(&field.name, 80);
+            return denied(format!("the header `{name}` may not be sent"));
         }
         headers.push((field.name, field.value));
     }
@@ -178,6 +184,7 @@ fn bound(request: abi::Outgoing, grant: &HttpClientGrant) -> Result<Outgoing, Ht
         body: request.body,
         timeout: Duration::from_millis(u64::from(wanted.min(grant.timeout_ms))),
         max_bytes: grant.max_bytes,
+        ca: grant.ca.clone(),
     })
 }
 

@@ -1,5 +1,6 @@
 //! `kv`: small values with a time to live, shared by all instances of an attachment.
 
+use super::Sweep;
 use crate::abi::KvEntry;
 use crate::{FilterState, Host, KvGrant};
 use std::collections::HashMap;
@@ -60,6 +61,9 @@ fn grant(host: &Host) -> KvGrant {
     host.settings.grant.imports.kv.clone().unwrap_or_default()
 }
 
+const FULL: &str =
+    "the store is full (`imports.kv.entries`, `imports.kv.totalBytes` of the grant)";
+
 /// All values of an attachment.
 #[derive(Debug, Default)]
 pub(crate) struct Store(Mutex<Inner>);
@@ -69,6 +73,7 @@ struct Inner {
     entries: HashMap<String, Stored>,
     octets: usize,
     last_version: u64,
+    sweep: Sweep,
 }
 
 #[derive(Debug)]
@@ -161,6 +166,10 @@ impl Inner {
         }
         let size = key.len() + value.len();
         if !self.fits(&key, size, grant) {
+            let entries = self.entries.len();
+            if !self.sweep.is_due(entries, now) {
+                return Err(FULL.to_owned());
+            }
             let over: Vec<String> = self
                 .entries
                 .iter()
@@ -169,7 +178,7 @@ impl Inner {
                 .collect();
             over.iter().for_each(|key| self.take(key));
             if !self.fits(&key, size, grant) {
-                return Err("the store is full (`imports.kv.entries`, `imports.kv.totalBytes` of the grant)".to_owned());
+                return Err(FULL.to_owned());
             }
         }
         self.take(&key);

@@ -1,6 +1,6 @@
 //! `quota`: token buckets. The operator sets the rates in the grant; the filter names class and key.
 
-use super::within;
+use super::{Sweep, within};
 use crate::{GrantField, Host, QuotaClass, QuotaGrant};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -45,6 +45,7 @@ struct Classes {
     /// By class and key.
     classes: HashMap<String, HashMap<String, Bucket>>,
     octets: usize,
+    sweep: Sweep,
 }
 
 /// Memory of a bucket, without its key.
@@ -68,7 +69,7 @@ impl Buckets {
         now: Instant,
     ) -> Result<u32, u32> {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Classes { classes, octets } = &mut *inner;
+        let Classes { classes, octets, sweep } = &mut *inner;
         if !classes.contains_key(class) {
             classes.insert(class.to_owned(), HashMap::new());
         }
@@ -78,7 +79,7 @@ impl Buckets {
             let fits = |count: usize, octets: usize| {
                 count < grant.keys && octets.saturating_add(size) <= grant.total_bytes
             };
-            if !fits(buckets.len(), *octets) {
+            if !fits(buckets.len(), *octets) && sweep.is_due(buckets.len(), now) {
                 // A full bucket equals a fresh one: forgetting it changes nothing.
                 buckets.retain(|key, bucket| {
                     let full = bucket.refilled(settings, now).is_full(settings);

@@ -12,6 +12,9 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 use wasmtime::component::{Linker, Resource, ResourceType, Val};
 
+/// Values in one result; the largest of WASI has a dozen.
+const MAX_VALUES: u32 = 1_000;
+
 /// The representation of every WASI resource.
 struct Inert;
 
@@ -56,7 +59,7 @@ fn answer(
     for (slot, ty) in results.iter_mut().zip(ty.results()) {
         *slot = match named(path, params)? {
             Some(value) => value,
-            None => empty(&ty, &mut store, unreachable)?,
+            None => empty(&ty, &mut store, unreachable, &mut { MAX_VALUES })?,
         };
     }
     Ok(())
@@ -122,9 +125,14 @@ fn empty(
     ty: &Type,
     store: &mut StoreContextMut<'_, Host>,
     unreachable: bool,
+    left: &mut u32,
 ) -> wasmtime::Result<Val> {
-    let side = |ty: Option<Type>, store: &mut StoreContextMut<'_, Host>| {
-        ty.map(|ty| empty(&ty, store, false).map(Box::new)).transpose()
+    // The component chooses the type, and types of types multiply.
+    *left = left.checked_sub(1).ok_or_else(|| {
+        wasmtime::Error::msg("WASI functions answering so large a value are not offered")
+    })?;
+    let side = |ty: Option<Type>, store: &mut StoreContextMut<'_, Host>, left: &mut u32| {
+        ty.map(|ty| empty(&ty, store, false, left).map(Box::new)).transpose()
     };
     Ok(match ty {
         Type::Bool => Val::Bool(false),
@@ -143,21 +151,21 @@ fn empty(
         Type::List(_) => Val::List(Vec::new()),
         Type::Option(_) => Val::Option(None),
         Type::Flags(_) => Val::Flags(Vec::new()),
-        Type::Result(result) if unreachable => Val::Result(Err(side(result.err(), store)?)),
-        Type::Result(result) => Val::Result(Ok(side(result.ok(), store)?)),
+        Type::Result(result) if unreachable => Val::Result(Err(side(result.err(), store, left)?)),
+        Type::Result(result) => Val::Result(Ok(side(result.ok(), store, left)?)),
         Type::Record(record) => {
-            let fields = record
-                .fields()
-                .map(|field| Ok((field.name.to_owned(), empty(&field.ty, store, unreachable)?)));
+            let fields = record.fields().map(|field| {
+                Ok((field.name.to_owned(), empty(&field.ty, store, unreachable, left)?))
+            });
             Val::Record(fields.collect::<wasmtime::Result<_>>()?)
         }
         Type::Tuple(tuple) => {
-            let types = tuple.types().map(|ty| empty(&ty, store, unreachable));
+            let types = tuple.types().map(|ty| empty(&ty, store, unreachable, left));
             Val::Tuple(types.collect::<wasmtime::Result<_>>()?)
         }
         Type::Enum(cases) => Val::Enum(cases.names().next().unwrap_or_default().to_owned()),
         Type::Variant(variant) => match variant.cases().next() {
-            Some(case) => Val::Variant(case.name.to_owned(), side(case.ty, store)?),
+            Some(case) => Val::Variant(case.name.to_owned(), side(case.ty, store, left)?),
             None => return Err(wasmtime::Error::msg("a variant without cases")),
         },
         Type::Own(_) => {

@@ -174,6 +174,70 @@ fn a_key_others_could_know_is_refused_with_the_way_out() {
     }
 }
 
+/// What the processes below run: opens the cache in `TAMIS_TEST_CACHE`, and ends well when it has a key.
+#[test]
+fn opens_the_cache_it_is_told_of() {
+    let Some(root) = std::env::var_os("TAMIS_TEST_CACHE").map(PathBuf::from) else { return };
+    Cache::open(CacheFolders { code: &root.join("code"), state: &root.join("home/state") }).unwrap();
+}
+
+#[test]
+fn processes_that_start_at_once_have_one_key_and_never_a_half_one() {
+    let root = tempfile::tempdir().unwrap();
+    for round in 0..3 {
+        let home = root.path().join(round.to_string());
+        if round == 2 {
+            // One that another process left half-written.
+            fs::create_dir_all(home.join("home/state")).unwrap();
+            fs::write(home.join("home/state/compiled-code.key"), b"half").unwrap();
+            set_mode(&home.join("home/state/compiled-code.key"), 0o600);
+        }
+        let start = || {
+            std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "cache::opens_the_cache_it_is_told_of"])
+                .env("TAMIS_TEST_CACHE", &home)
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .unwrap()
+        };
+        let mut processes: Vec<_> = (0..8).map(|_| start()).collect();
+        // Whoever looks finds a whole key or none, and always the same.
+        let key = home.join("home/state/compiled-code.key");
+        let mut seen = std::collections::BTreeSet::new();
+        loop {
+            let over = processes.iter_mut().all(|one| one.try_wait().unwrap().is_some());
+            if let Ok(octets) = fs::read(&key) {
+                seen.insert(octets);
+            }
+            if over {
+                break;
+            }
+        }
+        for mut process in processes {
+            assert!(process.wait().unwrap().success());
+        }
+        seen.remove(&b"half"[..]);
+        assert_eq!(seen.len(), 1, "round {round}");
+        assert!(seen.iter().all(|key| key.len() == 32), "round {round}");
+        assert_eq!(mode(&key), 0o600);
+        assert_eq!(fs::read_dir(home.join("home/state")).unwrap().count(), 1, "nothing beside it");
+    }
+}
+
+#[test]
+fn threads_that_write_the_same_code_at_once_leave_it_whole() {
+    let place = Place::new();
+    let cache = place.open().unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| engine().compile(behaviour_bytes(), Some(&cache)).unwrap());
+        }
+    });
+    assert!(was_cached(&cache));
+    let names = fs::read_dir(&place.code).unwrap();
+    assert_eq!(names.count(), 1, "nothing half-written stays");
+}
+
 #[test]
 fn a_key_nobody_finished_writing_is_made_once_more() {
     let place = Place::filled();

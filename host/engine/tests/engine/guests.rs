@@ -20,28 +20,37 @@ pub(crate) fn engine() -> &'static Engine {
     ENGINE.get_or_init(|| Engine::new().unwrap())
 }
 
-/// The guest `tests/guests/rust/behaviour` as a component.
+/// A guest of `tests/guests/rust` as a component.
+fn component(name: &str) -> Vec<u8> {
+    let guest = root().join("tests/guests/rust").join(name);
+    let target = root().join("target/guests");
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--release", "--target", "wasm32-unknown-unknown"])
+        .arg("--target-dir")
+        .arg(&target)
+        .current_dir(&guest)
+        .status()
+        .unwrap();
+    assert!(built.success(), "the guest does not build; is the wasm32 target installed?");
+    let module = target.join(format!("wasm32-unknown-unknown/release/guest_{name}.wasm"));
+    wit_component::ComponentEncoder::default()
+        .validate(true)
+        .module(&std::fs::read(module).unwrap())
+        .unwrap()
+        .encode()
+        .unwrap()
+}
+
+/// The guest that does what it is told to.
 pub(crate) fn behaviour_bytes() -> &'static [u8] {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
-    BYTES.get_or_init(|| {
-        let guest = root().join("tests/guests/rust/behaviour");
-        let target = root().join("target/guests");
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--release", "--target", "wasm32-unknown-unknown"])
-            .arg("--target-dir")
-            .arg(&target)
-            .current_dir(&guest)
-            .status()
-            .unwrap();
-        assert!(built.success(), "the guest does not build; is the wasm32 target installed?");
-        let module = target.join("wasm32-unknown-unknown/release/guest_behaviour.wasm");
-        wit_component::ComponentEncoder::default()
-            .validate(true)
-            .module(&std::fs::read(module).unwrap())
-            .unwrap()
-            .encode()
-            .unwrap()
-    })
+    BYTES.get_or_init(|| component("behaviour"))
+}
+
+/// The guest that does one bad thing in one place, compiled.
+pub(crate) fn rogue() -> &'static Compiled {
+    static COMPILED: OnceLock<Compiled> = OnceLock::new();
+    COMPILED.get_or_init(|| engine().compile(&component("rogue"), None).unwrap())
 }
 
 /// The same, compiled.

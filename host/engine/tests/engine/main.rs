@@ -10,3 +10,5 @@ mod guests;
 mod hostile;
 mod imports;
 mod policies;
+mod raw;
+mod rogue;

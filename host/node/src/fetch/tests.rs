@@ -47,6 +47,7 @@ fn get(url: String) -> Outgoing {
         body: Vec::new(),
         timeout: Duration::from_secs(10),
         max_bytes: 1024,
+        ca: None,
     }
 }
 
@@ -156,6 +157,102 @@ fn what_is_no_answer_is_an_error_at_once() {
         match fetch(get(format!("http://{}/", server.address))) {
             Err(FetchFailure::Connect(_)) => {}
             other => panic!("{why}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_name_leads_to_no_address_of_this_machine_or_its_link() {
+    for (host, address, may) in [
+        ("idp.example", "10.1.2.3", true),
+        ("idp.example", "203.0.113.1", true),
+        ("idp.example", "2001:db8::1", true),
+        ("idp.example", "fd12::1", true),
+        ("idp.example", "127.0.0.1", false),
+        ("idp.example", "127.8.8.8", false),
+        ("idp.example", "0.0.0.0", false),
+        ("idp.example", "0.1.2.3", false),
+        ("idp.example", "169.254.169.254", false),
+        ("idp.example", "224.0.0.1", false),
+        ("idp.example", "255.255.255.255", false),
+        ("idp.example", "::1", false),
+        ("idp.example", "::", false),
+        ("idp.example", "::ffff:127.0.0.1", false),
+        ("idp.example", "::ffff:169.254.169.254", false),
+        ("idp.example", "64:ff9b::7f00:1", false),
+        ("idp.example", "64:ff9b::a9fe:a9fe", false),
+        ("idp.example", "64:ff9b::a01:203", true),
+        ("idp.example", "fe80::1", false),
+        ("idp.example", "ff02::1", false),
+        ("idp.example", "fd00:ec2::254", false),
+        ("localhost.example", "127.0.0.1", false),
+        ("127.0.0.1.example", "127.0.0.1", false),
+        ("localhost", "127.0.0.1", true),
+        ("LOCALHOST.", "::1", true),
+        ("a.localhost", "127.0.0.1", true),
+        ("localhost", "203.0.113.1", false),
+        // Whoever granted the address meant it.
+        ("127.0.0.1", "127.0.0.1", true),
+        ("169.254.169.254", "169.254.169.254", true),
+        ("::1", "::1", true),
+    ] {
+        assert_eq!(may_be_at(host, address.parse().unwrap()), may, "{host} at {address}");
+    }
+}
+
+/// An authority, and a server with a certificate of it for `127.0.0.1`.
+fn secure(answer: &'static str) -> (String, SocketAddr, JoinHandle<()>) {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    let own = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = params.self_signed(&own).unwrap();
+    let issuer = Issuer::new(params, own);
+    let key = KeyPair::generate().unwrap();
+    let names = vec!["127.0.0.1".to_owned()];
+    let leaf = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, secret) = (folder.path().join("crt"), folder.path().join("key"));
+    std::fs::write(&certificate, leaf.pem()).unwrap();
+    std::fs::write(&secret, key.serialize_pem()).unwrap();
+    let tls = tamis_transport::ServerTls::from_files(&certificate, &secret, None).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let run = move || {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            // One that is refused, and one that is believed.
+            for _ in 0..2 {
+                let (stream, _) = listener.accept().await.unwrap();
+                let Ok((mut stream, _)) = tls.accept(stream).await else { continue };
+                let mut buffer = [0; 4096];
+                let _ = stream.read(&mut buffer).await;
+                let _ = stream.write_all(answer.as_bytes()).await;
+                let _ = stream.shutdown().await;
+            }
+        });
+    };
+    (authority.pem(), address, std::thread::spawn(run))
+}
+
+#[test]
+fn the_authorities_of_the_grant_are_believed_and_no_others() {
+    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+    let ((own, address, server), (other, ..)) = (secure(answer), secure(answer));
+    let asked = |ca: &str| {
+        let url = format!("https://{address}/");
+        fetch(Outgoing { ca: Some(ca.into()), ..get(url) })
+    };
+    assert!(matches!(asked(&other), Err(FetchFailure::Connect(_))), "of another authority");
+    assert_eq!(asked(&own).unwrap().body, b"ok");
+    server.join().unwrap();
+    for wrong in ["", "no PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        match asked(wrong) {
+            Err(FetchFailure::Connect(why)) => assert!(why.contains("http-client.ca"), "{why}"),
+            other => panic!("{wrong}: {other:?}"),
         }
     }
 }

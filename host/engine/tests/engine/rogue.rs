@@ -1,0 +1,353 @@
+//! One bad thing in one place, in every place: what it costs, and that nobody else is touched.
+
+use crate::guests::{Given, given, rogue, view};
+use std::time::{Duration, Instant};
+use tamis_engine::{
+    CallFault, EndpointState, EngineError, Filter, Instance, Latencies, MAX_WAITING,
+};
+use tamis_exchange::{
+    Cause, Circuit, Exchange, Failure, HeadSide, NameKind, Verdict, Window, apply, check,
+};
+
+fn configuration(at: &str, does: &str) -> String {
+    format!(r#"{{"at":"{at}","do":"{does}","reads":[":path"],"writes":["*",":path","@*"]}}"#)
+}
+
+/// Time enough that the fault itself is what ends the call, and nothing is slow but what is meant to be.
+fn patient() -> Given {
+    let mut given = given();
+    given.grant.limits.time_us = 2_000_000;
+    given
+}
+
+fn made(given: &Given, at: &str, does: &str) -> Result<Filter, EngineError> {
+    given.filter(rogue(), &configuration(at, does))
+}
+
+/// Every function that the host asks once a filter serves.
+const HOOKS: [&str; 13] = [
+    "on-request",
+    "on-request-body",
+    "on-response",
+    "on-response-body",
+    "on-route",
+    "on-failure",
+    "plan",
+    "evaluate",
+    "weigh",
+    "on-names",
+    "on-exchanges",
+    "on-connection",
+    "on-tick",
+];
+
+/// Asks a hook for something, in an exchange of that number.
+fn ask(instance: &mut Instance, hook: &str, exchange: u64) -> Result<(), CallFault> {
+    let filter = instance.filter().clone();
+    let seen = view(filter.reads(), exchange, "/a");
+    match hook {
+        "on-request" => instance.on_request(&seen).map(drop),
+        "on-request-body" => instance.on_request_body(exchange, b"body", true).map(drop),
+        "on-response" => instance.on_response(&seen).map(drop),
+        "on-response-body" => instance.on_response_body(exchange, b"body", true).map(drop),
+        "on-route" => instance.on_route(&seen).map(drop),
+        "on-failure" => {
+            let failure = Failure {
+                rule: 0,
+                attempt: 1,
+                cause: Cause::Reset,
+                status: 0,
+                grpc_status: None,
+                elapsed_ms: 1,
+                remaining_ms: 0,
+                idempotent: true,
+                replayable: true,
+                retry_after_ms: None,
+                budget_left: 1,
+            };
+            instance.on_failure(&failure, &seen).map(drop)
+        }
+        "plan" => instance.hedge(&Latencies::default()).map(drop),
+        "evaluate" => {
+            instance.evaluate(0, Some(0), &Window::default(), Circuit::Closed).map(drop)
+        }
+        "weigh" => instance.weigh(0, &[EndpointState::default()]).map(drop),
+        "on-names" => instance.on_names(NameKind::Rule, 0, &["a".to_owned()]),
+        "on-exchanges" => instance.on_exchanges(&[]),
+        "on-connection" => instance.on_connection(&seen).map(drop),
+        "on-tick" => {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(instance.on_tick()).map(drop)
+        }
+        other => panic!("no hook {other}"),
+    }
+}
+
+/// Asks again as long as the next instance is being made.
+fn asked(instance: &mut Instance, hook: &str, exchange: u64) -> Result<(), CallFault> {
+    let until = Instant::now() + Duration::from_secs(30);
+    loop {
+        match ask(instance, hook, exchange) {
+            Err(CallFault::Remaking) if Instant::now() < until => std::thread::yield_now(),
+            answer => return answer,
+        }
+    }
+}
+
+/// What comes of a bad thing in a hook: the first question is as good as the self-test's, the second is not.
+fn fault(given: &Given, hook: &str, does: &str) -> Result<(), CallFault> {
+    let filter = made(given, hook, does).unwrap_or_else(|error| panic!("{hook} {does}: {error}"));
+    let mut instance = filter.instantiate().unwrap();
+    asked(&mut instance, hook, 0).unwrap_or_else(|fault| panic!("{hook} {does} first: {fault}"));
+    let answer = asked(&mut instance, hook, 1);
+    if answer.is_err() {
+        let again = asked(&mut instance, hook, 0);
+        assert_eq!(again, Ok(()), "{hook} {does}: the next instance is as good as new");
+    }
+    answer
+}
+
+#[test]
+fn every_hook_is_ended_in_every_way_that_a_filter_ends_badly() {
+    for hook in HOOKS {
+        for (does, kind) in [
+            ("trap", "trap"),
+            ("trap-in-drop", "trap"),
+            ("recurse", "stack"),
+            ("grow", "memory"),
+            ("handles", "lift"),
+            ("secret-handles", "lift"),
+        ] {
+            // Each has a breaker of its own.
+            let fault = fault(&patient(), hook, does).unwrap_err();
+            assert_eq!(fault.kind(), kind, "{hook} {does}: {fault}");
+        }
+    }
+}
+
+#[test]
+fn no_hook_runs_longer_than_it_may() {
+    for hook in HOOKS {
+        let filter = made(&given(), hook, "loop").unwrap();
+        let mut instance = filter.instantiate().unwrap();
+        asked(&mut instance, hook, 0).unwrap();
+        let fault = asked(&mut instance, hook, 1).unwrap_err();
+        assert_eq!(fault, CallFault::Deadline { limit_us: 5_000 }, "{hook}");
+    }
+}
+
+#[test]
+fn what_the_host_does_for_a_filter_is_bounded_like_what_it_does_itself() {
+    let given = patient();
+    // The host hashes in time that nothing interrupts, so what it is given at once is bounded.
+    let flooded = fault(&given, "on-request", "hash-flood").unwrap_err();
+    assert_eq!(flooded.kind(), "lift", "{flooded}");
+    for does in ["log-flood", "kv-flood", "spans-flood", "define-late"] {
+        assert_eq!(fault(&given, "on-request", does), Ok(()), "{does}");
+    }
+    let flooded = fault(&given, "on-request", "series-flood").unwrap_err();
+    assert!(flooded.to_string().contains("too many series handles"), "{flooded}");
+    let series = given.metrics.render().matches("rogue_total{").count();
+    assert!(series <= 1_001, "{series}");
+}
+
+#[test]
+fn an_answer_that_lies_about_itself_is_a_fault() {
+    for (hook, does, part) in [
+        ("on-request", "reply-beyond", ""),
+        ("on-request", "reply-64k-headers", "512 headers"),
+        ("on-request", "reply-huge", ""),
+        ("on-request", "reply-0", "status 0"),
+        ("on-request", "reply-65535", "status 65535"),
+        ("on-request", "no-utf8", "utf-8"),
+        ("on-request", "long-reason", "reason"),
+        ("on-request", "reason-no-utf8", "utf-8"),
+        ("on-response", "reply-beyond", ""),
+        ("on-response", "no-utf8", "utf-8"),
+        ("on-request-body", "replace-beyond", ""),
+        ("on-request-body", "replace-huge", "limits.body"),
+        ("on-request-body", "reply-beyond", ""),
+        ("on-response-body", "replace-beyond", ""),
+        ("on-response-body", "replace-huge", "limits.body"),
+        ("on-response-body", "reply-0", "status 0"),
+        ("on-route", "reply-beyond", ""),
+        ("on-route", "reply-0", "status 0"),
+        ("on-route", "rule-beyond", "beyond `backends` or `rules`"),
+        ("on-route", "backend-beyond", "beyond `backends` or `rules`"),
+        ("on-route", "mirror-beyond", "beyond `backends` or `rules`"),
+        ("on-route", "mirrors", "at most 8"),
+        ("weigh", "many", "weights for 1 endpoints"),
+        ("weigh", "none", "weights for 1 endpoints"),
+    ] {
+        let fault = fault(&patient(), hook, does).unwrap_err();
+        assert_eq!(fault.kind(), "lift", "{hook} {does}: {fault}");
+        assert!(fault.to_string().contains(part), "{hook} {does}: {fault}");
+        assert!(fault.to_string().len() < 2_048, "{hook} {does}");
+    }
+}
+
+#[test]
+fn an_edit_that_is_none_of_the_filters_is_refused_whatever_it_is_called() {
+    let given = patient();
+    for does in ["many-edits", "odd-names", "odd-values", "overlapping", "facts"] {
+        for (hook, side) in [("on-request", HeadSide::Request), ("on-response", HeadSide::Response)]
+        {
+            let filter = made(&given, hook, does).unwrap();
+            let mut instance = filter.instantiate().unwrap();
+            let seen = view(filter.reads(), 1, "/a");
+            let decision = match hook {
+                "on-request" => instance.on_request(&seen),
+                _ => instance.on_response(&seen),
+            };
+            let Verdict::Change(edits) = decision.unwrap().verdict else { panic!("{does}") };
+            assert!(!edits.is_empty(), "{does}");
+            if does == "many-edits" {
+                assert!(check(&edits, filter.writes(), side).is_err());
+                continue;
+            }
+            // Each alone, so that no one hides behind another.
+            for edit in edits {
+                let one = [edit];
+                let mut exchange = Exchange {
+                    id: 1,
+                    method: http::Method::GET,
+                    scheme: tamis_exchange::Scheme::Http,
+                    authority: "a".into(),
+                    path: "/".into(),
+                    headers: http::HeaderMap::new(),
+                    status: None,
+                    response_headers: http::HeaderMap::new(),
+                    attributes: Default::default(),
+                };
+                let done = check(&one, filter.writes(), side)
+                    .and_then(|()| apply(&one, &mut exchange, side));
+                match does {
+                    "overlapping" => {
+                        let (fields, octets) = tamis_exchange::head_size(&exchange.headers);
+                        assert!(fields <= 1 && octets <= 128 * 1024);
+                    }
+                    _ => assert!(done.is_err(), "{does}: {one:?}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_declared_badly_never_serves_and_is_said_in_plain_words() {
+    let mut given = given();
+    given.grant.limits.configure_us = 200_000;
+    for (at, does, code, part) in [
+        ("validate", "loop", "filter.selftest", "`validate`: it exceeded its time limit"),
+        ("validate", "trap", "filter.selftest", "`validate`"),
+        ("validate", "grow", "filter.selftest", "`validate`: it exceeded its limit"),
+        ("validate", "import", "filter.selftest", "`validate`"),
+        ("validate", "many-errors", "filter.configure", "/\\u{1b}[2J: m\\n\\u{202e}m"),
+        ("configure", "loop", "filter.selftest", "`configure`: it exceeded its time limit"),
+        ("configure", "trap", "filter.selftest", "`configure`"),
+        ("configure", "grow", "filter.selftest", "`configure`: it exceeded its limit"),
+        ("configure", "send", "filter.selftest", "`configure`"),
+        ("configure", "reads-1000", "filter.configure", "1000 names; at most 256"),
+        ("configure", "writes-1000", "filter.configure", "1000 names; at most 256"),
+        ("configure", "writes-control", "filter.configure", "x\\u{1b}[2J"),
+        ("backends", "many", "filter.configure", "20000 names"),
+        ("backends", "long", "filter.configure", "2000 bytes"),
+        ("backends", "control", "filter.configure", "a/b\\n:1"),
+        ("rules", "many", "filter.configure", "20000 names"),
+        ("rules", "long", "filter.configure", "2000 bytes"),
+        ("rules", "control", "filter.configure", "r\\u{1b}[2J"),
+        ("rules", "no-utf8", "filter.selftest", "utf-8"),
+        ("failing-statuses", "many", "filter.configure", "failing statuses"),
+    ] {
+        let error = made(&given, at, does).unwrap_err();
+        let said = error.to_string();
+        assert_eq!(error.code(), code, "{at} {does}: {said}");
+        assert!(said.contains(part), "{at} {does}: {said}");
+        assert!(said.len() < 64 * 1024, "{at} {does}: {} octets", said.len());
+        assert!(!said.chars().any(|one| one.is_control() && one != '\n'), "{at} {does}: {said:?}");
+        if let EngineError::Configure { errors, .. } = error {
+            assert!(errors.len() <= 32, "{at} {does}");
+            let longest = errors.iter().map(|(pointer, message)| pointer.len() + message.len());
+            assert!(longest.max().unwrap_or(0) < 16 * 1024, "{at} {does}");
+        }
+    }
+}
+
+#[test]
+fn metrics_of_a_filter_are_no_others_and_have_their_room() {
+    let given = patient();
+    let host = given.metrics.define(
+        tamis_observe::MetricKind::Gauge,
+        "tamis_ready",
+        "Whether.",
+        &[],
+    );
+    host.unwrap().series(&[]).set(1.0);
+    made(&given, "configure", "squat").unwrap();
+    let text = given.metrics.render();
+    assert!(text.contains("\ntamis_ready 1\n"), "{text}");
+    for line in text.lines().filter(|line| line.contains("666")) {
+        assert!(line.starts_with("test__guest__"), "{line}");
+    }
+    made(&given, "configure", "metrics-flood").unwrap();
+    let families = given.metrics.render().len();
+    assert!(families <= 16 << 20, "{families}");
+}
+
+#[test]
+fn a_secret_that_is_not_granted_is_not_opened_by_any_name() {
+    let mut given = patient();
+    let values = [("db", "hunter2"), ("other", "x"), ("", "y")];
+    let values = values.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+    let secrets = tamis_engine::Secrets::new(values.into());
+    let state = tamis_engine::FilterState::new(std::sync::Arc::clone(&given.metrics));
+    given.state = std::sync::Arc::new(state.with_secrets(secrets));
+    let fault = fault(&given, "on-request", "secrets-of-others").unwrap_err();
+    // It panics once it was refused all of them.
+    assert_eq!(fault.kind(), "trap", "{fault}");
+}
+
+/// Fails the test if it is asked.
+struct Nobody;
+
+impl tamis_engine::HttpFetch for Nobody {
+    fn fetch(&self, request: tamis_engine::Outgoing) -> tamis_engine::Fetching {
+        let answer = tamis_engine::Incoming { status: 200, headers: vec![], body: vec![] };
+        // Seen by the guest as an answer, which it reports.
+        let _ = request;
+        Box::pin(async move { Ok(answer) })
+    }
+}
+
+#[tokio::test]
+async fn a_request_reaches_the_host_that_was_granted_and_by_no_spelling_another() {
+    let mut given = patient();
+    given.fetch = Some(std::sync::Arc::new(Nobody));
+    given.grant.imports.http_client = Some(tamis_engine::HttpClientGrant {
+        hosts: vec!["idp.example".into()],
+        during_requests: true,
+        per_minute: 1_000,
+        clear_text: true,
+        ..Default::default()
+    });
+    given.grant.imports.log = Some(Default::default());
+    let filter = made(&given, "on-request", "reach").unwrap();
+    let mut instance = filter.instantiate().unwrap();
+    let seen = view(filter.reads(), 1, "/a");
+    let fault = instance.on_request_async(&seen).await.unwrap_err();
+    // `Exhausted` is not `Denied`: none of them was even counted as a request.
+    assert_eq!(fault.kind(), "trap", "{fault}");
+    let text = fault.to_string();
+    assert!(!text.contains("was sent"), "{text}");
+}
+
+#[test]
+fn calls_that_wait_take_no_more_than_their_part_of_what_all_share() {
+    let given = given();
+    let filter = made(&given, "on-request", "nothing").unwrap();
+    let other = filter.clone();
+    let mut places: Vec<_> = (0..MAX_WAITING).map(|_| filter.wait().unwrap()).collect();
+    assert!(matches!(other.wait(), Err(CallFault::Instantiate(why)) if why.contains("waiting")));
+    places.pop();
+    assert!(other.wait().is_ok());
+}
