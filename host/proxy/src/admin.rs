@@ -20,19 +20,25 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::Value;
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tamis_transport::{
-    Address, BoundListener, ConnInfo, Listener, Plain, ServeLimits, Shutdown, Stage, bind,
+    Address, BoundListener, ConnInfo, GateLimits, Listener, Plain, ServeLimits, Shutdown, Stage, bind,
     serve_connection,
 };
 use tokio::task::LocalSet;
 
 /// Connections at once; more are closed.
 const CONNECTIONS_MAX: usize = 256;
+/// Connections of one address; more are closed, so that nobody keeps those out who look after the proxy.
+const CONNECTIONS_OF_ONE_MAX: usize = 64;
+/// How long a connection may say nothing between two requests.
+const IDLE_MAX: Duration = Duration::from_secs(15);
 /// The longest time that a drain may be asked to leave others for: an hour.
 const LAME_DUCK_MAX: u64 = 3_600;
 
@@ -69,16 +75,17 @@ pub(crate) fn start(
 }
 
 async fn serve(listener: &Listener, inner: &Arc<Inner>, mut stop: Shutdown) {
-    let open = Rc::new(Cell::new(0_usize));
+    let open = Rc::new(Open::default());
+    let limits = ServeLimits::default();
+    let gate = GateLimits { idle_timeout: IDLE_MAX, ..limits.gate };
+    let limits = Rc::new(ServeLimits { gate, ..limits });
     loop {
         let ending = stop.clone();
         let (plain, peer) = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stop.wait_for(|stage| *stage == Stage::End) => return,
         };
-        if open.get() >= CONNECTIONS_MAX {
-            continue;
-        }
+        let Some(counted) = Counted::new(&open, peer.map(|peer| peer.ip())) else { continue };
         let door = match &plain {
             Plain::Unix(_) => Door::Socket,
             Plain::Tcp(stream) => match stream.local_addr() {
@@ -86,13 +93,12 @@ async fn serve(listener: &Listener, inner: &Arc<Inner>, mut stop: Shutdown) {
                 Err(_gone) => continue,
             },
         };
-        let (inner, counted) = (Arc::clone(inner), Counted::new(&open));
+        let (inner, limits) = (Arc::clone(inner), Rc::clone(&limits));
         drop(tokio::task::spawn_local(async move {
             let info = ConnInfo { peer, local: Address::Unix("admin".into()), identity: None };
             let handler = async move |request: Request<Incoming>, _: &ConnInfo| {
                 answer(&inner, &door, &request)
             };
-            let limits = ServeLimits::default();
             let served = serve_connection(plain, Rc::new(info), &limits, handler, ending).await;
             if let Err(error) = served {
                 tracing::debug!(%error, "an admin connection ended badly");
@@ -102,19 +108,40 @@ async fn serve(listener: &Listener, inner: &Arc<Inner>, mut stop: Shutdown) {
     }
 }
 
+/// The connections there are, by whom; none: a unix socket's.
+#[derive(Default)]
+struct Open(RefCell<HashMap<Option<IpAddr>, usize>>);
+
 /// A connection that is counted, until it is dropped.
-struct Counted(Rc<Cell<usize>>);
+struct Counted {
+    open: Rc<Open>,
+    of: Option<IpAddr>,
+}
 
 impl Counted {
-    fn new(open: &Rc<Cell<usize>>) -> Self {
-        open.set(open.get().saturating_add(1));
-        Self(Rc::clone(open))
+    /// None when there are as many as may be, of all or of this one.
+    fn new(open: &Rc<Open>, of: Option<IpAddr>) -> Option<Self> {
+        let mut counts = open.0.borrow_mut();
+        let all: usize = counts.values().sum();
+        let own = counts.get(&of).copied().unwrap_or(0);
+        if all >= CONNECTIONS_MAX || own >= CONNECTIONS_OF_ONE_MAX {
+            return None;
+        }
+        counts.insert(of, own + 1);
+        drop(counts);
+        Some(Self { open: Rc::clone(open), of })
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
+        let mut counts = self.open.0.borrow_mut();
+        if let Some(own) = counts.get_mut(&self.of) {
+            *own = own.saturating_sub(1);
+            if *own == 0 {
+                counts.remove(&self.of);
+            }
+        }
     }
 }
 

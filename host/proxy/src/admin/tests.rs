@@ -243,3 +243,20 @@ fn names_of_the_listener_are_host_names() {
         assert_eq!(check_hosts(&[host.to_owned()]).is_ok(), good, "{host}");
     }
 }
+
+#[test]
+fn nobody_keeps_others_from_the_admin_listener() {
+    let open = Rc::new(Open::default());
+    let of = |n: u8| Some(IpAddr::from([10, 0, 0, n]));
+    let greedy: Vec<_> = (0..CONNECTIONS_MAX).map_while(|_| Counted::new(&open, of(1))).collect();
+    assert_eq!(greedy.len(), CONNECTIONS_OF_ONE_MAX);
+    assert!(Counted::new(&open, of(2)).is_some() && Counted::new(&open, None).is_some());
+    // Many together still have an end.
+    let all: Vec<_> = (2..=255).flat_map(|n| Counted::new(&open, of(n))).collect();
+    assert_eq!(greedy.len() + all.len(), CONNECTIONS_MAX);
+    assert!(Counted::new(&open, of(2)).is_none());
+    drop(greedy);
+    assert!(Counted::new(&open, of(1)).is_some());
+    drop(all);
+    assert!(open.0.borrow().is_empty(), "whoever is gone is forgotten");
+}
