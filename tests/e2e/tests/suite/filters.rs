@@ -27,7 +27,7 @@ fn a_new_filter_builds_passes_its_tests_is_signed_and_refuses_a_request() {
         run(here, &["filter", "inspect", component, "--config", r#"{"blocked":[]}"#, "--json"]);
     let inspected: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(inspected["hooks"], serde_json::json!(["request"]));
-    assert_eq!(inspected["imports"], serde_json::json!([]));
+    assert_eq!(inspected["imports"], serde_json::json!(["log"]));
     assert_eq!(inspected["declared"]["reads"], serde_json::json!(["user-agent"]));
     assert_eq!(inspected["declared"]["writes"], serde_json::json!(["x-policy"]));
 
@@ -53,7 +53,7 @@ fn a_new_filter_builds_passes_its_tests_is_signed_and_refuses_a_request() {
         "agents",
         "acme/agents",
         "{ blocked: [curl/7] }",
-        "  request: { readHeaders: [user-agent], writeHeaders: [x-policy] }",
+        "  request: { readHeaders: [user-agent], writeHeaders: [x-policy] }\n  imports: { log: {} }",
         "",
     );
     folder.slot_state("test/agents", "serving");
