@@ -3,6 +3,8 @@
 use anyhow::{Context as _, Result, bail};
 use std::collections::HashMap;
 use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tamis_node::Secrets;
@@ -15,7 +17,7 @@ const MAX_BYTES: u64 = 64 * 1024;
 const MAX_SECRETS: usize = 1_000;
 
 /// The sources of secrets.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub(crate) struct SecretArguments {
     /// Folder whose files are secrets for filters, each named like its file (such as a mounted Kubernetes
     /// Secret); changes take effect within seconds.
@@ -73,21 +75,69 @@ pub(crate) fn kept(arguments: &SecretArguments) -> Result<Secrets> {
     Ok(secrets)
 }
 
+/// As [`kept`], for somebody who runs a folder of documents: what others may read, or what lies in that folder and is copied
+/// and checked in with it, is refused.
+///
+/// # Errors
+/// Names the file and the way out; and as [`kept`].
+pub(crate) fn kept_apart(arguments: &SecretArguments, documents: &Path) -> Result<Secrets> {
+    let documents = documents.canonicalize().unwrap_or_else(|_| documents.to_owned());
+    let mut files: Vec<PathBuf> = Vec::new();
+    for (_, source) in &arguments.single {
+        if let Source::File(path) = source {
+            files.push(path.clone());
+        }
+    }
+    if let Some(folder) = &arguments.folder {
+        files.extend(in_folder(folder)?.into_iter().map(|(_, path)| path));
+    }
+    for file in files {
+        let unread = || format!("the secret {} cannot be read", file.display());
+        // Where a link leads to is what counts.
+        let real = file.canonicalize().with_context(unread)?;
+        if real.starts_with(&documents) {
+            bail!(
+                "the secret {} lies in {}, which is copied and checked in: keep it elsewhere",
+                file.display(),
+                documents.display()
+            );
+        }
+        let mode = fs::metadata(&real).with_context(unread)?.permissions().mode();
+        if mode & 0o077 != 0 {
+            bail!(
+                "the secret {} can be read by others (mode {:03o}): `chmod 600` it",
+                file.display(),
+                mode & 0o777
+            );
+        }
+    }
+    kept(arguments)
+}
+
+/// The files of a folder that are secrets, with their names.
+fn in_folder(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let unread = || format!("the secrets in {} cannot be read", folder.display());
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).with_context(unread)? {
+        let entry = entry.with_context(unread)?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        // Names with a dot in front are how a mounted Secret keeps its versions apart.
+        if name.starts_with('.') || !entry.path().is_file() {
+            continue;
+        }
+        files.push((name, entry.path()));
+        if files.len() > MAX_SECRETS {
+            bail!("{} has more than {MAX_SECRETS} files", folder.display());
+        }
+    }
+    Ok(files)
+}
+
 fn read(folder: Option<&Path>, single: &[(String, Source)]) -> Result<HashMap<String, Vec<u8>>> {
     let mut values = HashMap::new();
     if let Some(folder) = folder {
-        let unread = || format!("the secrets in {} cannot be read", folder.display());
-        for entry in fs::read_dir(folder).with_context(unread)? {
-            let entry = entry.with_context(unread)?;
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            // A mounted Kubernetes Secret keeps its versions in entries that begin with a dot.
-            if name.starts_with('.') || !entry.path().is_file() {
-                continue;
-            }
-            values.insert(name, file(&entry.path())?);
-            if values.len() > MAX_SECRETS {
-                bail!("{} has more than {MAX_SECRETS} files", folder.display());
-            }
+        for (name, path) in in_folder(folder)? {
+            values.insert(name, file(&path)?);
         }
     }
     for (name, source) in single {
@@ -107,10 +157,14 @@ fn read(folder: Option<&Path>, single: &[(String, Source)]) -> Result<HashMap<St
 /// The content of a file, unchanged: a line break at its end is part of the secret.
 fn file(path: &Path) -> Result<Vec<u8>> {
     let unread = || format!("the secret {} cannot be read", path.display());
-    if fs::metadata(path).with_context(unread)?.len() > MAX_BYTES {
+    let mut value = Vec::new();
+    let file = fs::File::open(path).with_context(unread)?;
+    // It is read, not asked for its length: a device has none.
+    file.take(MAX_BYTES + 1).read_to_end(&mut value).with_context(unread)?;
+    if u64::try_from(value.len()).unwrap_or(u64::MAX) > MAX_BYTES {
         bail!("the secret {} is longer than {MAX_BYTES} bytes", path.display());
     }
-    fs::read(path).with_context(unread)
+    Ok(value)
 }
 
 #[cfg(test)]
@@ -142,5 +196,48 @@ mod tests {
         let said = read(Some(folder.path()), &[]).unwrap_err().to_string();
         assert!(said.contains("big is longer"), "{said}");
         assert!(read(Some(&folder.path().join("none")), &[]).is_err());
+    }
+
+    #[test]
+    fn a_mesh_from_a_folder_takes_secrets_that_are_its_users_alone_and_not_in_the_folder() {
+        let root = tempfile::tempdir().unwrap();
+        let (documents, own) = (root.path().join("shop"), root.path().join("own"));
+        fs::create_dir_all(documents.join(".tamis")).unwrap();
+        fs::create_dir(&own).unwrap();
+        let put = |path: &Path, mode| {
+            fs::write(path, "hunter2").unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let one = |path: &Path| SecretArguments {
+            folder: None,
+            single: vec![("db".to_owned(), Source::File(path.to_owned()))],
+        };
+        let all = |path: &Path| SecretArguments { folder: Some(path.to_owned()), single: vec![] };
+        let said = |arguments: &SecretArguments| {
+            let refused = kept_apart(arguments, &documents).unwrap_err();
+            let said = format!("{refused:#}");
+            assert!(!said.contains("hunter2"), "{said}");
+            said
+        };
+
+        put(&own.join("db"), 0o600);
+        for good in [one(&own.join("db")), all(&own), SecretArguments::default()] {
+            kept_apart(&good, &documents).unwrap();
+        }
+        for mode in [0o644, 0o640, 0o604, 0o660] {
+            put(&own.join("db"), mode);
+            for wide in [one(&own.join("db")), all(&own)] {
+                assert!(said(&wide).contains("chmod 600"), "{mode:o}");
+            }
+        }
+        put(&own.join("db"), 0o600);
+        let inside = documents.join(".tamis/db");
+        put(&inside, 0o600);
+        std::os::unix::fs::symlink(&inside, own.join("linked")).unwrap();
+        let around = documents.join("../shop/.tamis/db");
+        for within in [one(&inside), one(&own.join("linked")), one(&around), all(&own)] {
+            assert!(said(&within).contains("keep it elsewhere"));
+        }
+        assert!(said(&one(&own.join("none"))).contains("cannot be read"));
     }
 }

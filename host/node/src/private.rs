@@ -30,13 +30,23 @@ pub fn folder(path: &Path) -> io::Result<()> {
 }
 
 /// Opens a file for its owner only, and empties it; an existing one is closed to others before anything is
-/// written.
+/// written. A link to another file is not followed, and a file with a second name is left as it is.
 ///
 /// # Errors
-/// The system's error.
+/// The system's error, or that the name is a link.
 pub fn file(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    // Emptied only once it is known which file it is.
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let (opened, named) = (file.metadata()?, fs::symlink_metadata(path)?);
+    let same = (opened.dev(), opened.ino()) == (named.dev(), named.ino());
+    if !same || opened.nlink() > 1 {
+        let path = path.display();
+        let why = format!("{path} is a link to another file, which is not overwritten; remove it");
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
+    owned(path, &opened)?;
     file.set_permissions(Permissions::from_mode(0o600))?;
+    file.set_len(0)?;
     Ok(file)
 }
 
@@ -121,5 +131,23 @@ mod tests {
         symlink("/etc/passwd", at("a/link")).unwrap();
         narrow(&at("a")).unwrap();
         assert_eq!((mode(&at("a/b")), mode(&at("a/b/deep"))), (0o700, 0o600));
+    }
+
+    #[test]
+    fn no_other_file_is_written_through_a_link() {
+        let root = TempDir::new().unwrap();
+        let at = |name: &str| root.path().join(name);
+        fs::write(at("mine"), "precious").unwrap();
+        fs::set_permissions(at("mine"), Permissions::from_mode(0o644)).unwrap();
+        symlink(at("mine"), at("link")).unwrap();
+        fs::hard_link(at("mine"), at("name")).unwrap();
+        for link in ["link", "name"] {
+            let said = file(&at(link)).unwrap_err().to_string();
+            assert!(said.contains("not overwritten"), "{said}");
+        }
+        assert_eq!(fs::read_to_string(at("mine")).unwrap(), "precious");
+        assert_eq!(mode(&at("mine")), 0o644, "not even its mode");
+        symlink(at("nowhere"), at("dangling")).unwrap();
+        assert!(file(&at("dangling")).is_err());
     }
 }

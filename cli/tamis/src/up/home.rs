@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tamis_node::private;
 
 /// The note's name.
@@ -62,6 +62,14 @@ pub(crate) fn open(folder: &Path, elsewhere: Elsewhere) -> Result<()> {
             folder.display()
         );
     }
+    if !before.as_ref().is_some_and(same)
+        && let Some(link) = link(&dot, DEPTH_MAX)?
+    {
+        bail!(
+            "{} is a link, in a folder that was not made here: `tamis up` writes there, and would write elsewhere. Remove it",
+            link.display()
+        );
+    }
     private::narrow(&dot)
         .with_context(|| format!("{shown} cannot be made private to its owner"))?;
     if before.as_ref() != Some(&now) {
@@ -71,6 +79,27 @@ pub(crate) fn open(folder: &Path, elsewhere: Elsewhere) -> Result<()> {
             .with_context(|| format!("{} cannot be written", note.display()))?;
     }
     Ok(())
+}
+
+/// Folders in folders that are looked at; deeper ones are refused as a link is.
+const DEPTH_MAX: usize = 8;
+
+/// A link in a folder, or what lies too deep to be looked at.
+fn link(folder: &Path, depth: usize) -> Result<Option<PathBuf>> {
+    let unread = || format!("{} cannot be read", folder.display());
+    for entry in fs::read_dir(folder).with_context(unread)? {
+        let path = entry.with_context(unread)?.path();
+        let about = fs::symlink_metadata(&path).with_context(unread)?;
+        if about.is_symlink() || (about.is_dir() && depth == 0) {
+            return Ok(Some(path));
+        }
+        if about.is_dir()
+            && let Some(link) = link(&path, depth - 1)?
+        {
+            return Ok(Some(link));
+        }
+    }
+    Ok(None)
 }
 
 /// For commands that read a `.tamis` without owning it: whether it is a copy.
@@ -132,6 +161,45 @@ mod tests {
         fs::remove_file(moved.join(".tamis/home.json")).unwrap();
         open(&moved, Elsewhere::Adopt).unwrap();
         open(&moved, Elsewhere::Refuse).unwrap();
+    }
+
+    #[test]
+    fn a_folder_from_elsewhere_leads_no_file_out_of_it() {
+        let root = TempDir::new().unwrap();
+        let (mine, folder) = (root.path().join("mine"), root.path().join("folder"));
+        fs::create_dir(&mine).unwrap();
+        fs::write(mine.join("rc"), "precious").unwrap();
+        for (name, to) in [
+            ("home.json", "rc"),
+            ("try.txt", "rc"),
+            ("filters.lock.yaml", "rc"),
+            ("store", ""),
+            ("access", ""),
+            ("state", ""),
+            ("cache", ""),
+            ("registry", ""),
+            ("certs", ""),
+            ("a/b/c/d", "rc"),
+            ("a/b/dangling", "none"),
+        ] {
+            let planted = folder.join(".tamis").join(name);
+            fs::create_dir_all(planted.parent().unwrap()).unwrap();
+            std::os::unix::fs::symlink(mine.join(to), &planted).unwrap();
+            for elsewhere in [Elsewhere::Refuse, Elsewhere::Adopt] {
+                let said = open(&folder, elsewhere).unwrap_err().to_string();
+                assert!(said.contains("is a link") || said.contains("is a copy"), "{name}: {said}");
+            }
+            let adopted = open(&folder, Elsewhere::Adopt).unwrap_err().to_string();
+            assert!(adopted.contains("is a link"), "{name}: {adopted}");
+            assert_eq!(fs::read_to_string(mine.join("rc")).unwrap(), "precious", "{name}");
+            assert_eq!(fs::read_dir(&mine).unwrap().count(), 1, "{name}");
+            fs::remove_dir_all(&folder).unwrap();
+        }
+        // What its owner links once it is theirs is their affair.
+        fs::create_dir(&folder).unwrap();
+        open(&folder, Elsewhere::Refuse).unwrap();
+        std::os::unix::fs::symlink(&mine, folder.join(".tamis/store")).unwrap();
+        open(&folder, Elsewhere::Refuse).unwrap();
     }
 
     #[test]

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tamis_ambient::{Clock, Random};
 use tamis_node::{
-    CacheFolders, CertificateWatch, Follow, Following, Node, NodeOptions, Shared, Source, Store,
-    private,
+    CacheFolders, CertificateWatch, Follow, Following, Node, NodeOptions, Secrets, Shared, Source,
+    Store, private,
 };
 use tamis_observe::AccessLog;
 use tamis_proxy::ProxyOptions;
@@ -32,12 +32,19 @@ pub(crate) struct Mesh {
     run: Option<RunFolder>,
 }
 
+/// What every proxy is given from the command line.
+pub(crate) struct Given {
+    pub(crate) secrets: Secrets,
+    /// Responses name the generation that served them.
+    pub(crate) name_generation: bool,
+}
+
 /// Starts every proxy that the registry has a plan for.
 pub(crate) fn start(
     folder: &Path,
     members: &[Member],
     registry: &Embedded,
-    name_generation: bool,
+    given: Given,
     output: Output,
 ) -> Result<Mesh> {
     let shared = shared(folder)?;
@@ -56,13 +63,13 @@ pub(crate) fn start(
         let name = member.name.to_string();
         let short = name.replace([':', '/'], "-");
         let records = access.join(format!("{short}.jsonl"));
-        let mut proxy = proxy(&records, &member.name, name_generation)?;
+        let mut proxy = proxy(&records, &member.name, given.name_generation)?;
         proxy.control = mesh.run.as_ref().map(|run| run.admin(&member.name));
         let options = NodeOptions {
             name: member.name.clone(),
             source: Source::folder(folder),
             store: Store::new(Vec::new()),
-            secrets: Default::default(),
+            secrets: given.secrets.clone(),
             proxy,
         };
         let follow = follow(folder, member, registry, keys.clone(), &state.join(short));

@@ -14,6 +14,7 @@ mod view;
 
 use crate::ending::Ending;
 use crate::output::{self, Output};
+use crate::secrets;
 use anyhow::{Context as _, Result, bail};
 use feed::Feeding;
 use home::Elsewhere;
@@ -55,6 +56,8 @@ pub(crate) struct Arguments {
     /// Add the generation that served a request to its response (`x-tamis-generation`).
     #[arg(long)]
     name_generation: bool,
+    #[command(flatten)]
+    secrets: secrets::SecretArguments,
 }
 
 /// Interval between two frames of the live view.
@@ -84,13 +87,16 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let members = members(folder, &prepared)?;
+    // Before anything runs: a secret that cannot be read is one that a filter would miss.
+    let secrets = secrets::kept_apart(&arguments.secrets, folder)?;
     let registry = Embedded::start(folder, &members, arguments.registry.as_ref(), ports)?;
     feed::ready(folder, &registry)?;
     let apps = if arguments.no_apps { None } else { Some(apps::start(&prepared.documents)?) };
     let busy = output::busy("filling the registry");
     let feeding = Feeding::start(folder, ports, &members, &prepared.store, &registry, output)?;
     drop(busy);
-    let mesh = mesh::start(folder, &members, &registry, arguments.name_generation, output)?;
+    let given = mesh::Given { secrets, name_generation: arguments.name_generation };
+    let mesh = mesh::start(folder, &members, &registry, given, output)?;
     // Until here Ctrl-C ends the process at once: there is nothing in progress to finish.
     let ending = Ending::new()?;
     // Also covers files that were made since the start.
