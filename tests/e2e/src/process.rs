@@ -66,8 +66,14 @@ pub fn up(folder: &Path, arguments: &[&str]) -> Running {
 impl Running {
     /// Starts the binary with JSON output.
     pub fn start(folder: &Path, arguments: &[&str]) -> Self {
+        Self::start_as(folder, arguments, &[])
+    }
+
+    /// The same with these variables of the environment.
+    pub fn start_as(folder: &Path, arguments: &[&str], variables: &[(&str, &Path)]) -> Self {
         let mut child = command(folder, arguments)
             .args(["--output", "json"])
+            .envs(variables.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
