@@ -322,9 +322,7 @@ impl Filter {
         let taken = self.0.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         match taken {
             Ok(_) => Ok(Place(Arc::clone(&self.0))),
-            Err(_) => {
-                Err(CallFault::Instantiate("too many of its calls are waiting".to_owned()))
-            }
+            Err(_) => Err(CallFault::Instantiate("too many of its calls are waiting".to_owned())),
         }
     }
 
@@ -497,11 +495,8 @@ impl Plan {
     fn interest(&self, declared: abi::Interest) -> Result<Interest, EngineError> {
         let grant = &self.settings.grant;
         // A component chooses these names, so they are shortened before they reach logs and reports.
-        let lack = |act, field: &str, grant| Lack {
-            act,
-            field: printable(field, LACK_OCTETS),
-            grant,
-        };
+        let lack =
+            |act, field: &str, grant| Lack { act, field: printable(field, LACK_OCTETS), grant };
         self.few_and_short("reads", &declared.reads)?;
         self.few_and_short("writes", &declared.writes)?;
         let buffers =

@@ -1,13 +1,15 @@
 //! An instance of a filter in one worker: calls go in, values come out, and nothing survives a failure.
 
 use crate::deadline;
-use crate::exports::Exports;
 use crate::error::{places, printable};
+use crate::exports::Exports;
 use crate::filter::{Filter, Isolation, MAX_CAUSE, Plan};
 use crate::host::Host;
 use crate::state::Tally;
 use crate::trap::classify;
-use crate::{CallFault, EndpointState, EngineError, FilterState, Grant, Hook, Latencies, abi, maker};
+use crate::{
+    CallFault, EndpointState, EngineError, FilterState, Grant, Hook, Latencies, abi, maker,
+};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};

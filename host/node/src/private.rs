@@ -36,7 +36,8 @@ pub fn folder(path: &Path) -> io::Result<()> {
 /// The system's error, or that the name is a link.
 pub fn file(path: &Path) -> io::Result<File> {
     // Emptied only once it is known which file it is.
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let file =
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
     let (opened, named) = (file.metadata()?, fs::symlink_metadata(path)?);
     let same = (opened.dev(), opened.ino()) == (named.dev(), named.ino());
     if !same || opened.nlink() > 1 {

@@ -380,8 +380,8 @@ impl Family {
         }
         let values = values.iter().map(|value| escaped(value)).sum::<usize>();
         let size = self.lines.saturating_mul(self.line.saturating_add(values));
-        let room = seen.len() < self.cap
-            && self.octets.as_ref().is_none_or(|octets| spend(octets, size));
+        let room =
+            seen.len() < self.cap && self.octets.as_ref().is_none_or(|octets| spend(octets, size));
         if room {
             seen.insert(key);
         }

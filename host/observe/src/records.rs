@@ -163,12 +163,7 @@ impl std::fmt::Debug for Recorder {
 impl Recorder {
     /// Records nothing.
     pub fn off() -> Self {
-        Self {
-            mode: AccessLog::Off,
-            lines: None,
-            waiting: Arc::default(),
-            dropped: Arc::default(),
-        }
+        Self { mode: AccessLog::Off, lines: None, waiting: Arc::default(), dropped: Arc::default() }
     }
 
     /// Writes lines to `out` on a separate thread, which ends with the last clone.
@@ -179,11 +174,9 @@ impl Recorder {
         let (send, receive) = sync_channel(WAITING_MAX);
         let waiting: Arc<Waiting> = Arc::default();
         let left = Arc::clone(&waiting);
-        std::thread::Builder::new()
-            .name("tamis-records".to_owned())
-            .spawn(move || {
-                write(&receive, &left, std::io::BufWriter::with_capacity(64 * 1024, out));
-            })?;
+        std::thread::Builder::new().name("tamis-records".to_owned()).spawn(move || {
+            write(&receive, &left, std::io::BufWriter::with_capacity(64 * 1024, out));
+        })?;
         Ok(Self { mode, lines: Some(send), waiting, dropped: Arc::default() })
     }
 

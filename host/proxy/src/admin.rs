@@ -28,8 +28,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tamis_transport::{
-    Address, BoundListener, ConnInfo, GateLimits, Listener, Plain, ServeLimits, Shutdown, Stage, bind,
-    serve_connection,
+    Address, BoundListener, ConnInfo, GateLimits, Listener, Plain, ServeLimits, Shutdown, Stage,
+    bind, serve_connection,
 };
 use tokio::task::LocalSet;
 

@@ -123,7 +123,8 @@ fn send(host: &mut Host, request: abi::Outgoing) -> Result<Fetching, HttpFailure
 /// Checks a request against the grant and the rules of HTTP.
 fn bound(request: abi::Outgoing, grant: &HttpClientGrant) -> Result<Outgoing, HttpFailure> {
     let denied = |why: String| Err(HttpFailure::Denied(why));
-    if http::Method::from_bytes(request.method.as_bytes()).is_err() || request.method.eq_ignore_ascii_case("CONNECT")
+    if http::Method::from_bytes(request.method.as_bytes()).is_err()
+        || request.method.eq_ignore_ascii_case("CONNECT")
     {
         let method = printable(&request.method, 80);
         return denied(format!("the method `{method}` may not be sent"));

@@ -61,8 +61,7 @@ fn grant(host: &Host) -> KvGrant {
     host.settings.grant.imports.kv.clone().unwrap_or_default()
 }
 
-const FULL: &str =
-    "the store is full (`imports.kv.entries`, `imports.kv.totalBytes` of the grant)";
+const FULL: &str = "the store is full (`imports.kv.entries`, `imports.kv.totalBytes` of the grant)";
 
 /// All values of an attachment.
 #[derive(Debug, Default)]

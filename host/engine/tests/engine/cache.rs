@@ -178,7 +178,8 @@ fn a_key_others_could_know_is_refused_with_the_way_out() {
 #[test]
 fn opens_the_cache_it_is_told_of() {
     let Some(root) = std::env::var_os("TAMIS_TEST_CACHE").map(PathBuf::from) else { return };
-    Cache::open(CacheFolders { code: &root.join("code"), state: &root.join("home/state") }).unwrap();
+    Cache::open(CacheFolders { code: &root.join("code"), state: &root.join("home/state") })
+        .unwrap();
 }
 
 #[test]

@@ -76,7 +76,10 @@ fn what_passes_everything_in_a_hundred_octets_serves() {
 #[test]
 fn a_lie_to_the_host_costs_the_one_who_tells_it() {
     for (what, core) in [
-        ("a start that never ends", Core { extra: "(func $s (loop br 0)) (start $s)", ..Core::default() }),
+        (
+            "a start that never ends",
+            Core { extra: "(func $s (loop br 0)) (start $s)", ..Core::default() },
+        ),
         (
             "a start that fails, in a function of an odd name",
             Core {
@@ -96,10 +99,19 @@ fn a_lie_to_the_host_costs_the_one_who_tells_it() {
         ("room that is not there", Core { realloc: "(i32.const -8)", ..Core::default() }),
         ("room that is not aligned", Core { realloc: "(i32.const 4097)", ..Core::default() }),
         ("no room", Core { realloc: "unreachable", ..Core::default() }),
-        ("room after an endless search", Core { realloc: "(loop br 0) unreachable", ..Core::default() }),
+        (
+            "room after an endless search",
+            Core { realloc: "(loop br 0) unreachable", ..Core::default() },
+        ),
         ("an answer beyond the memory", Core { configure: "(i32.const -16)", ..Core::default() }),
         ("an answer that is not aligned", Core { configure: "(i32.const 257)", ..Core::default() }),
-        ("a case that there is none of", Core { configure: "(i32.store8 (i32.const 256) (i32.const 7)) (i32.const 256)", ..Core::default() }),
+        (
+            "a case that there is none of",
+            Core {
+                configure: "(i32.store8 (i32.const 256) (i32.const 7)) (i32.const 256)",
+                ..Core::default()
+            },
+        ),
         (
             "a list longer than the memory",
             Core {
@@ -121,7 +133,10 @@ fn a_lie_to_the_host_costs_the_one_who_tells_it() {
                 ..Core::default()
             },
         ),
-        ("an answer that fails when it is given back", Core { post: "unreachable", ..Core::default() }),
+        (
+            "an answer that fails when it is given back",
+            Core { post: "unreachable", ..Core::default() },
+        ),
         ("an answer that is never given back", Core { post: "(loop br 0)", ..Core::default() }),
         ("a hook that answers nothing", Core { on_request: "unreachable", ..Core::default() }),
     ] {
@@ -148,7 +163,8 @@ fn the_text_of_a_refused_component_is_short_and_plain() {
 #[test]
 fn a_fault_of_the_abi_in_a_hook_is_a_fault_of_that_call() {
     // Exchange 0 is the self-test's, so the core looks at its number.
-    let on_request = "(if (result i32) (i64.eqz (local.get 0)) (then (i32.const 1024)) (else (i32.const -4)))";
+    let on_request =
+        "(if (result i32) (i64.eqz (local.get 0)) (then (i32.const 1024)) (else (i32.const -4)))";
     let filter = Core { on_request, ..Core::default() }.made().unwrap();
     let mut instance = filter.instantiate().unwrap();
     let fault = instance.on_request(&view(filter.reads(), 1, "/a")).unwrap_err();

@@ -68,9 +68,7 @@ fn ask(instance: &mut Instance, hook: &str, exchange: u64) -> Result<(), CallFau
             instance.on_failure(&failure, &seen).map(drop)
         }
         "plan" => instance.hedge(&Latencies::default()).map(drop),
-        "evaluate" => {
-            instance.evaluate(0, Some(0), &Window::default(), Circuit::Closed).map(drop)
-        }
+        "evaluate" => instance.evaluate(0, Some(0), &Window::default(), Circuit::Closed).map(drop),
         "weigh" => instance.weigh(0, &[EndpointState::default()]).map(drop),
         "on-names" => instance.on_names(NameKind::Rule, 0, &["a".to_owned()]),
         "on-exchanges" => instance.on_exchanges(&[]),
@@ -100,7 +98,8 @@ fn fault(given: &Given, hook: &str, does: &str) -> Result<(), CallFault> {
     let mut instance = filter.instantiate().unwrap();
     asked(&mut instance, hook, 0).unwrap_or_else(|fault| panic!("{hook} {does} first: {fault}"));
     let answer = asked(&mut instance, hook, 1);
-    if answer.is_err() {
+    // A balancer knows no exchange, and an instance that answers wrongly lives on and does so again.
+    if answer.is_err() && hook != "weigh" {
         let again = asked(&mut instance, hook, 0);
         assert_eq!(again, Ok(()), "{hook} {does}: the next instance is as good as new");
     }
@@ -276,12 +275,8 @@ fn what_is_declared_badly_never_serves_and_is_said_in_plain_words() {
 #[test]
 fn metrics_of_a_filter_are_no_others_and_have_their_room() {
     let given = patient();
-    let host = given.metrics.define(
-        tamis_observe::MetricKind::Gauge,
-        "tamis_ready",
-        "Whether.",
-        &[],
-    );
+    let host =
+        given.metrics.define(tamis_observe::MetricKind::Gauge, "tamis_ready", "Whether.", &[]);
     host.unwrap().series(&[]).set(1.0);
     made(&given, "configure", "squat").unwrap();
     let text = given.metrics.render();

@@ -176,7 +176,8 @@ fn the_metrics_of_a_filter_take_no_more_of_the_page_than_one_may() {
             continue;
         };
         for series in 0..40 {
-            let values: Vec<String> = (0..16).map(|n| format!("{series}{n}{}", "\"".repeat(300))).collect();
+            let values: Vec<String> =
+                (0..16).map(|n| format!("{series}{n}{}", "\"".repeat(300))).collect();
             let values: Vec<&str> = values.iter().map(String::as_str).collect();
             family.series(&values).observe(1.0);
         }
@@ -201,5 +202,8 @@ fn values_that_would_break_a_line_are_escaped_on_it() {
     }
     let text = metrics.render();
     assert_eq!(text.lines().filter(|line| line.starts_with("a__b__g{")).count(), 7, "{text}");
-    assert!(text.lines().all(|line| line.starts_with("# ") || line.starts_with("a__b__g{")), "{text}");
+    assert!(
+        text.lines().all(|line| line.starts_with("# ") || line.starts_with("a__b__g{")),
+        "{text}"
+    );
 }

@@ -68,8 +68,16 @@ fn a_check_of_the_folder_finds_whatever_would_keep_a_filter_from_serving() {
             |f| f.edit("guest.yaml", "reads: [\":path\"]", "reads: [\"@peer.spiffe-id\"]"),
             &[],
         ),
-        ("a setting that there is none of", |f| f.edit("guest.yaml", "do: edit", "do: edit, dont: 1"), &["dont"]),
-        ("a value it refuses", |f| f.edit("guest.yaml", "do: edit", "do: refuse"), &["never", "/do"]),
+        (
+            "a setting that there is none of",
+            |f| f.edit("guest.yaml", "do: edit", "do: edit, dont: 1"),
+            &["dont"],
+        ),
+        (
+            "a value it refuses",
+            |f| f.edit("guest.yaml", "do: edit", "do: refuse"),
+            &["never", "/do"],
+        ),
         (
             "a stranger's signature",
             |f| {
@@ -101,7 +109,11 @@ fn a_check_of_the_folder_finds_whatever_would_keep_a_filter_from_serving() {
             },
             &["artifact.missing"],
         ),
-        ("another world", |f| f.edit("guest.yaml", "world: everything", "world: retry-policy"), &["RetryPolicy"]),
+        (
+            "another world",
+            |f| f.edit("guest.yaml", "world: everything", "world: retry-policy"),
+            &["RetryPolicy"],
+        ),
     ];
     for (what, spoil, says) in rows {
         let kept = ["guest.yaml", ".tamis/filters.lock.yaml"].map(|name| (name, folder.read(name)));

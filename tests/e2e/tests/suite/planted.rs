@@ -102,8 +102,19 @@ fn a_mesh_from_a_folder_has_the_secrets_its_user_gives_it() {
     assert!(tamis(here, &["up", ".", "--prepare"]).status.success());
     let file = guests::rogue().display().to_string();
     let sign = [
-        "filter", "sign", &file, "--name", "acme/rogue", "--version", "1.0.0", "--key",
-        ".tamis/keys/local-dev.key", "--store", ".tamis/store", "--pin", ".tamis/filters.lock.yaml",
+        "filter",
+        "sign",
+        &file,
+        "--name",
+        "acme/rogue",
+        "--version",
+        "1.0.0",
+        "--key",
+        ".tamis/keys/local-dev.key",
+        "--store",
+        ".tamis/store",
+        "--pin",
+        ".tamis/filters.lock.yaml",
     ];
     assert!(tamis(here, &sign).status.success());
     let documents = "\
