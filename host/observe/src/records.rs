@@ -293,7 +293,7 @@ mod tests {
     }
 
     /// A disk that stands still until it is let go.
-    struct Still(mpsc::Receiver<()>, Arc<Mutex<Vec<u8>>>);
+    struct Still(Receiver<()>, Arc<Mutex<Vec<u8>>>);
 
     impl Write for Still {
         fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
