@@ -78,21 +78,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Checks that the folder may be served: everything in it that may guard something can be read, or was in
-/// force before.
+/// Whether the folder may be served: everything in it that may guard something can be read, at least so far that what it
+/// was to guard can be closed, or was in force before.
 ///
 /// # Errors
 /// Names what cannot be read, and why.
 pub(crate) fn ready(folder: &Path, registry: &Embedded) -> Result<()> {
     let read = Source::folder(folder).read()?;
-    let known = feeder::known(&registry.folder);
+    let known = feeder::kept(&registry.folder).documents;
     let is_known = |one: &str| known.values().any(|file| Path::new(file).starts_with(one));
     let unreadable = read.unreadable.iter().map(|one| one.path.as_str());
     let files = read.lost.iter().map(String::as_str).chain(unreadable);
-    let mut unknown: Vec<String> = files.filter(|one| !is_known(one)).map(str::to_owned).collect();
-    let guards = read.stubs.iter().filter(|one| one.kind() == "FilterAttachment");
-    let guards = guards.filter(|one| !known.contains_key(&super::gather::key(one)));
-    unknown.extend(guards.map(|one| format!("{}:{}", one.source, one.line())));
+    let unknown: Vec<String> = files.filter(|one| !is_known(one)).map(str::to_owned).collect();
     if unknown.is_empty() {
         return Ok(());
     }

@@ -10,6 +10,15 @@ pub(crate) struct Shop {
     pub(crate) http: String,
 }
 
+impl Shop {
+    /// Writes a file beside, then renames it, as editors do.
+    fn write(&self, name: &str, text: &str) {
+        let beside = self.folder.path().join(format!("{name}.new"));
+        std::fs::write(&beside, text).unwrap();
+        std::fs::rename(&beside, self.folder.path().join(name)).unwrap();
+    }
+}
+
 pub(crate) fn shop() -> Shop {
     let folder = TempDir::new().unwrap();
     let mut http = String::new();
@@ -92,6 +101,49 @@ fn one_command_runs_a_mesh_and_ends_it() {
     assert_eq!(record["peer"], "spiffe://shop.example/ns/shop/gateway/edge");
 
     assert!(running.end("-INT").success());
+}
+
+#[test]
+fn a_broken_guard_that_is_added_while_up_runs_closes_what_it_was_to_guard() {
+    let shop = shop();
+    let running = up(shop.folder.path(), &[]);
+    running.event("the mesh is up", |event| event["event"] == "up");
+    let status = |path: &str| get(&shop.http, path).status;
+    eventually("the catalogue answers", || (status("/catalog") == 200).then_some(()));
+    let guard = "kind: FilterAttachment\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: late, namespace: shop }\nspec:\n  \
+        targetRefs: [{ kind: HTTPRoute, name: shop, sectionName: catalog }]\n  filter: tamis/jwt\n  phase: authn\n  order: 30\n  \
+        config: { required: true, issuers: [{ issuer: https://idp.shop.example, audiences: [shop], algorithms: [ES256], jwks: { file: .tamis/jwks.json } }] }\n";
+    let twice = format!("{guard}---\n{guard}");
+    let grant = "---\nkind: Grant\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: again, namespace: security }\nspec: { filter: tamis/jwt }\n";
+    let rows = [
+        ("its phase", guard.replace("phase: authn", "phase: auth")),
+        ("its order", guard.replace("order: 30", "order: ten")),
+        ("a field of it", guard.replace("order: 30", "order: 30\n  onFailur: closed")),
+        (
+            "its target",
+            guard.replace("name: shop, sectionName: catalog", "name: shp, sectionName: catalog"),
+        ),
+        ("its section", guard.replace("sectionName: catalog", "sectionName: catalogue")),
+        ("its kind", guard.replace("kind: FilterAttachment", "kind: FilterAtachment")),
+        ("its filter", guard.replace("filter: tamis/jwt", "filter: tamis/jtw")),
+        ("its configuration", guard.replace("required: true", "requird: true")),
+        ("its key set", guard.replace(".tamis/jwks.json", "gone.json")),
+        ("it is there twice", twice),
+        ("its order is taken", guard.replace("order: 30", "order: 20").replace("catalog", "pay")),
+    ];
+    for (what, text) in rows {
+        let path = if text.contains("sectionName: pay") { "/pay" } else { "/catalog" };
+        shop.write("late.yaml", &text);
+        eventually(&format!("{what} is wrong, and nothing passes"), || {
+            (status(path) == 503).then_some(())
+        });
+        std::fs::remove_file(shop.folder.path().join("late.yaml")).unwrap();
+        let open = if path == "/pay" { 401 } else { 200 };
+        eventually(&format!("{what}: it is gone"), || (status(path) == open).then_some(()));
+    }
+    // A second grant for its filter: the one in force stays, and so does the guard.
+    shop.write("late.yaml", &format!("{guard}{grant}"));
+    eventually("the guard guards", || (status("/catalog") == 401).then_some(()));
 }
 
 #[test]
