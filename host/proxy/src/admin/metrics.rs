@@ -4,6 +4,7 @@ use crate::generation::{Attachment, Occupant};
 use crate::proxy::Inner;
 use crate::status::SlotStatus;
 use crate::traffic::{CLASSES, DIRECTIONS};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tamis_exchange::Circuit;
@@ -17,7 +18,7 @@ pub const METRICS: [(&str, &str, &str); 35] = [
     (
         "tamis_problems",
         "gauge",
-        "What is wrong with its documents, files and certificates; `/config` has the words.",
+        "What is wrong with its documents, files and certificates, by code; no line when nothing is. `/config` has the words.",
     ),
     (
         "tamis_slots",
@@ -166,7 +167,15 @@ fn state(inner: &Inner, page: &mut Page) {
     page.one("tamis_generation", number);
     page.one("tamis_ready", u8::from(number > 0 && !shared.is_draining()));
     page.one("tamis_draining", u8::from(shared.is_draining()));
-    page.one("tamis_problems", status.problems.len());
+    page.family("tamis_problems");
+    let mut problems: BTreeMap<&str, usize> = BTreeMap::new();
+    for problem in &status.problems {
+        let code = problem.get("code").and_then(serde_json::Value::as_str);
+        *problems.entry(code.unwrap_or("other")).or_default() += 1;
+    }
+    for (code, count) in problems {
+        page.series("tamis_problems", &[("code", code)], count);
+    }
     page.family("tamis_certificate_not_after_seconds");
     for one in &status.certificates {
         let labels = [("use", one.used_by.as_str()), ("file", one.file.as_str())];

@@ -212,6 +212,9 @@ fn a_drain_can_be_called_off_while_listeners_are_open_and_not_later() {
 fn every_metric_is_told_once_and_with_what_it_means() {
     let proxy = proxy(AdminAccess::default());
     proxy.director(true, 1_700_000_000);
+    let problem = |code: &str| serde_json::json!({ "code": code, "message": "x" });
+    let problems = ["route.parent", "pin.missing", "route.parent"].map(problem).to_vec();
+    proxy.report(Status { problems, ..Status::default() });
     let (_, text, _) = ask(&proxy, &Door::Socket, "GET", "/metrics", &[]);
     for (name, kind, _) in METRICS {
         let line = format!("# TYPE {name} {kind}\n");
@@ -220,6 +223,8 @@ fn every_metric_is_told_once_and_with_what_it_means() {
     for line in [
         "tamis_ready 1\n",
         "tamis_draining 0\n",
+        "tamis_problems{code=\"pin.missing\"} 1\n",
+        "tamis_problems{code=\"route.parent\"} 2\n",
         "tamis_director_connected 1\n",
         "tamis_director_heard_seconds 1700000000\n",
         "tamis_slots{state=\"refused\"} 0\n",
