@@ -7,6 +7,7 @@ mod absence;
 mod hostile;
 mod load;
 mod plane;
+mod refuses;
 mod replicas;
 mod rollouts;
 mod tells;
