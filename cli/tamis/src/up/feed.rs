@@ -5,7 +5,6 @@
 //! registry: a rollback stays.
 
 use super::gather::Wrong;
-use super::member::Member;
 use super::ports::Ports;
 use super::registry::Embedded;
 use crate::output::Output;
@@ -14,6 +13,7 @@ use feeder::Feeder;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use tamis_node::{Source, Watch};
+use tamis_resources::Document;
 
 mod feeder;
 mod pins;
@@ -25,6 +25,15 @@ pub(crate) struct Feeding {
     feeder: Arc<Mutex<Feeder>>,
     watch: Option<Watch>,
     wrongs: Wrongs,
+    planned: Arc<Mutex<Option<Planned>>>,
+}
+
+/// What the documents in force plan.
+pub(crate) struct Planned {
+    /// These documents, but for those that stay as they were since they cannot be used as they are now.
+    pub(crate) documents: Vec<Document>,
+    /// Whether all of the folder could be used: what is missing then is gone.
+    pub(crate) whole: bool,
 }
 
 impl Feeding {
@@ -32,14 +41,13 @@ impl Feeding {
     pub(crate) fn start(
         folder: &Path,
         ports: Ports,
-        members: &[Member],
         store: &Path,
         registry: &Embedded,
         output: Output,
     ) -> Result<Self> {
         let wrongs = Wrongs::default();
         let feeder = Feeder::new(folder, ports, store, registry, wrongs.clone(), output)?;
-        let feeder = feeder.running(members);
+        let planned = Arc::clone(&feeder.planned);
         let feeder = Arc::new(Mutex::new(feeder));
         let (said, hear) = mpsc::channel();
         let feeding = Arc::clone(&feeder);
@@ -51,12 +59,17 @@ impl Feeding {
         };
         let matters = |path: &Path| !is_own(path);
         let watch = Watch::folders(&[folder.to_owned()], matters, changed)?;
-        let feeding = Self { feeder, watch: Some(watch), wrongs };
+        let feeding = Self { feeder, watch: Some(watch), wrongs, planned };
         let in_force = hear.recv().context("the registry received nothing")?;
         if !in_force {
             bail!("the documents are not in force: {}", feeding.wrongs.lines().join("; "));
         }
         Ok(feeding)
+    }
+
+    /// What the documents in force plan, if that may have changed since somebody asked.
+    pub(crate) fn planned(&self) -> Option<Planned> {
+        lock(&self.planned).take()
     }
 
     /// The current problems of the folder.

@@ -147,6 +147,58 @@ fn a_broken_guard_that_is_added_while_up_runs_closes_what_it_was_to_guard() {
 }
 
 #[test]
+fn a_service_that_is_added_while_up_runs_gets_its_sidecar_and_one_that_goes_loses_it() {
+    let shop = shop();
+    let running = up(shop.folder.path(), &[]);
+    running.event("the mesh is up", |event| event["event"] == "up");
+    let ports = [(); 4].map(|()| free_port());
+    let service = format!(
+        "kind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: reviews, namespace: shop }}\nspec:\n  \
+         ports: [{{ port: 80, protocol: http }}]\n  identity: spiffe://shop.example/ns/shop/service/reviews\n  \
+         tls: {{ certificate: .tamis/certs/reviews.crt, key: .tamis/certs/reviews.key, ca: .tamis/certs/ca.crt }}\n  endpoints:\n    \
+         - {{ address: 127.0.0.1:{}, sidecar: 127.0.0.1:{}, outbound: 127.0.0.1:{}, admin: 127.0.0.1:{} }}\n",
+        ports[0], ports[1], ports[2], ports[3]
+    );
+    let route = "---\nkind: HTTPRoute\napiVersion: gateway.networking.k8s.io/v1\nmetadata: { name: reviews, namespace: shop }\nspec:\n  \
+        parentRefs: [{ kind: Gateway, name: edge }]\n  rules:\n    - matches: [{ path: { type: PathPrefix, value: /reviews } }]\n      \
+        backendRefs: [{ name: reviews, port: 80 }]\n";
+    let is = |state: &'static str| {
+        move |event: &Value| {
+            event["event"] == "proxy"
+                && event["node"] == "sidecar:shop/reviews/0"
+                && event["state"] == state
+        }
+    };
+    shop.write("reviews.yaml", &format!("{service}{route}"));
+    running.event("its sidecar serves", is("serving"));
+    let page = eventually("it is reached over its sidecar", || {
+        let reply = get(&shop.http, "/reviews");
+        (reply.status == 200).then(|| reply.json())
+    });
+    assert_eq!((&page["service"], &page["via"]), (&"reviews".into(), &"1.1 tamis, 2 tamis".into()));
+    let admin = format!("127.0.0.1:{}", ports[3]);
+    assert_eq!(get(&admin, "/readyz").status, 200);
+
+    // A document that cannot be used any more takes nothing away, one that is gone does.
+    shop.write("reviews.yaml", &service.replace("ports:", "prots:"));
+    running.event("it is told", |event| {
+        event["event"] == "sent" && event["wrong"].to_string().contains("reviews.yaml")
+    });
+    assert_eq!(get(&admin, "/readyz").status, 200);
+    std::fs::remove_file(shop.folder.path().join("reviews.yaml")).unwrap();
+    running.event("its sidecar ends", is("ended"));
+    eventually("nobody listens there", || {
+        std::net::TcpStream::connect(("127.0.0.1", ports[1])).is_err().then_some(())
+    });
+    // One that cannot be anybody is told, with what to write.
+    let nobody = service.replace("  identity: spiffe://shop.example/ns/shop/service/reviews\n", "");
+    shop.write("reviews.yaml", &nobody);
+    let refused = running.event("it is told", is("refused"));
+    assert!(refused["why"].as_str().unwrap().contains("identity: spiffe://"), "{refused}");
+    assert!(running.end("-INT").success());
+}
+
+#[test]
 fn the_shipped_folder_has_nothing_wrong() {
     let shop = shop();
     let prepared = tamis(shop.folder.path(), &["up", ".", "--prepare"]);

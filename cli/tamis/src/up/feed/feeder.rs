@@ -1,11 +1,9 @@
 //! One pass over a folder: sends what the registry does not have yet.
 
-use super::Wrongs;
+use super::{Planned, Wrongs, lock};
 use crate::change::files;
-use crate::check::nodes;
 use crate::output::{self, Output, one_line};
 use crate::up::gather::{Gathered, Known, Wrong, gather, key};
-use crate::up::member::Member;
 use crate::up::ports::Ports;
 use crate::up::registry::Embedded;
 use anyhow::{Context as _, Result};
@@ -13,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use tamis_api::ApplyRequest;
 use tamis_client::{Artifact, Client, ClientError, Options};
 use tamis_node::{Source, Store, causes, private};
-use tamis_resources::NodeName;
 use tamis_trust::{Digest, Manifest, bundle_lines};
 use tokio::runtime::Runtime;
 
@@ -71,8 +69,8 @@ pub(super) struct Feeder {
     output: Output,
     wrongs: Wrongs,
     pub(super) stopped: bool,
-    /// The proxies that were started.
-    running: Vec<NodeName>,
+    /// What the documents in force plan, for whoever starts proxies.
+    pub(super) planned: Arc<Mutex<Option<Planned>>>,
     /// What was applied last.
     pub(super) applied: Option<ApplyRequest>,
     /// What the registry has of the folder.
@@ -111,32 +109,12 @@ impl Feeder {
             output,
             wrongs,
             stopped: false,
-            running: Vec::new(),
+            planned: Arc::default(),
             applied: None,
             kept: kept(&registry.folder),
             there: HashSet::new(),
             pins: pins.unwrap_or_default(),
         })
-    }
-
-    /// Sets the proxies that were started.
-    pub(super) fn running(mut self, members: &[Member]) -> Self {
-        self.running = members.iter().map(|member| member.name.clone()).collect();
-        self
-    }
-
-    /// Reports proxies that the documents added since the start, and those that they no longer declare.
-    fn members(&self, gathered: &Gathered, done: &mut Done) {
-        let planned = nodes(&gathered.documents);
-        let new = planned.iter().filter(|name| !self.running.contains(name));
-        done.wrongs.extend(new.map(|name| {
-            Wrong::new(format!("{name} is declared but does not run: restart `tamis up`"))
-        }));
-        // A file that cannot be read may still declare it.
-        let gone = self.running.iter().filter(|name| !planned.contains(name));
-        done.wrongs.extend(gone.filter(|_| gathered.broken.is_empty()).map(|name| {
-            Wrong::new(format!("{name} runs but is no longer declared: restart `tamis up`"))
-        }));
     }
 
     pub(super) fn ask<T>(
@@ -168,7 +146,6 @@ impl Feeder {
 
     fn send(&mut self, gathered: &Gathered, done: &mut Done) {
         done.wrongs.extend(gathered.wrongs.iter().cloned());
-        self.members(gathered, done);
         self.push(gathered, done);
         // Pins before documents: what a new document attaches must exist. The first time it is the other
         // way round, since documents name the trusted keys; and a refused pin may have waited for exactly
@@ -235,6 +212,8 @@ impl Feeder {
                 self.kept.stand_ins = stand_ins;
                 self.keep_known(done);
                 self.applied = Some(request);
+                let (documents, whole) = (gathered.documents.clone(), gathered.broken.is_empty());
+                *lock(&self.planned) = Some(Planned { documents, whole });
                 true
             }
             Err(why) => {

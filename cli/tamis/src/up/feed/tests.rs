@@ -39,7 +39,7 @@ fn folder() -> TempDir {
 
 const PORTS: Ports = Ports { offset: 0, apps: true };
 
-fn edge() -> Vec<Member> {
+fn edge() -> Vec<crate::up::member::Member> {
     members(&parse("edge.yaml", GATEWAY).0).unwrap()
 }
 
@@ -51,8 +51,7 @@ impl World {
     fn start(folder: TempDir) -> Self {
         let registry = registry(folder.path()).unwrap();
         let store = folder.path().join(".tamis/store");
-        let feeding =
-            Feeding::start(folder.path(), PORTS, &edge(), &store, &registry, Output::Json);
+        let feeding = Feeding::start(folder.path(), PORTS, &store, &registry, Output::Json);
         let feeding = feeding.unwrap();
         Self { folder, feeding, registry }
     }
