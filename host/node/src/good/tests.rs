@@ -146,7 +146,8 @@ fn of_two_documents_of_one_name_the_one_in_force_stays_whatever_files_are_called
             let documents = good.complete(read, true, &mut Vec::new()).unwrap();
             let folded = tamis_resources::fold(&documents, &name, &|_| Err(String::new()));
             let plan = folded.plan.unwrap();
-            assert_eq!(plan.listeners[0].address, address.to_string(), "restart {round}");
+            let stays = tamis_resources::plan::AddressPlan::Tcp(address.to_string());
+            assert_eq!(plan.listeners[0].address, stays, "restart {round}");
             good.keep(&documents, &folded.statuses, &mut Vec::new());
         }
         let (node, _) = start(folder.path()).unwrap();

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::generation::Generation;
+use crate::status::Status;
 use crate::{Proxy, ProxyOptions};
 use http_body_util::BodyExt as _;
 
