@@ -1,12 +1,16 @@
 //! Sends the request: pick, circuit, send, and after a failure what the retry filter says.
 
+mod race;
+
+use crate::chain::Chain;
 use crate::circuit::{answer, pick};
-use crate::course::{Course, Retries};
-use crate::hedge;
-use crate::local::Local;
-use crate::outgoing::{self, Template, Wire};
+use crate::exchange::{ExchangeState, Retries};
+use crate::failure::AttemptFailure;
+use crate::outgoing::{self, RequestTemplate, Wire};
+use crate::receive::RequestParts;
 use crate::refuse::is_grpc;
-use crate::shadow;
+use crate::replay::Replay;
+use crate::slot::RetryQuestion;
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -15,15 +19,6 @@ use std::time::{Duration, Instant, SystemTime};
 use tamis_exchange::{Body, Cause, Failure, Fault, Outcome, Refusal, RetryVerdict, Selection};
 use tamis_upstream::{Attempt, AttemptOutcome, SendFailure, Upstream};
 use tokio::time::error::Elapsed;
-
-/// An attempt that did not succeed, and what there is to show for it.
-pub(crate) struct Failed {
-    pub(crate) cause: Cause,
-    pub(crate) response: Option<Box<Response<Incoming>>>,
-    pub(crate) refusal: Refusal,
-    /// The request never left, or the upstream said that it did not look at it.
-    pub(crate) untouched: bool,
-}
 
 /// Octets read from a failed response so that its connection can be used again.
 const DRAIN_MAX_BYTES: u64 = 64 * 1024;
@@ -34,54 +29,61 @@ const ATTEMPT_MAX: Duration = Duration::from_secs(3600);
 /// No request waits longer than this for its next attempt, whatever the retry filter says.
 const DELAY_MAX: Duration = Duration::from_secs(60);
 
-/// What all attempts of an exchange aim at.
-pub(crate) struct Aim<'a> {
-    pub(crate) local: &'a Rc<Local>,
-    pub(crate) chain: usize,
-    pub(crate) selection: &'a Selection,
-    pub(crate) upstream: &'a Rc<Upstream>,
-    pub(crate) template: &'a Template<'a>,
+/// What all attempts of an exchange have in common.
+struct AttemptPlan<'a> {
+    chain: &'a Chain,
+    selection: &'a Selection,
+    upstream: &'a Rc<Upstream>,
+    template: &'a RequestTemplate<'a>,
     /// What keeps requests together: the router's, or of the field that the service's policy names.
-    pub(crate) hash: Option<u64>,
+    hash: Option<u64>,
     deadline: Option<Instant>,
 }
 
 /// What came of sending: a head, a failure, or nothing in time.
-pub(crate) type Sent = Result<Result<Response<Incoming>, SendFailure>, Elapsed>;
+type SendResult = Result<Result<Response<Incoming>, SendFailure>, Elapsed>;
 
 /// An attempt with its request, not sent yet.
-pub(crate) struct Ready {
-    pub(crate) attempt: Attempt,
-    pub(crate) request: Request<Body>,
-    pub(crate) limit: Duration,
+struct PreparedAttempt {
+    attempt: Attempt,
+    request: Request<Body>,
+    limit: Duration,
 }
 
 /// Sends the request until there is a response or nothing more to try.
 pub(crate) async fn send(
-    local: &Rc<Local>,
-    course: &mut Course,
+    state: &mut ExchangeState,
     selection: &Selection,
     upstream: &Rc<Upstream>,
-    template: &Template<'_>,
+    parts: &RequestParts,
+    body: &Replay,
 ) -> Result<Response<Incoming>, Refusal> {
     upstream.note_request();
+    let chain = Rc::clone(&state.chain);
+    let template = RequestTemplate {
+        upgrade: parts.upgrade.as_ref(),
+        trailers: parts.trailers,
+        retries: chain.retries() || state.retries == Retries::Callers,
+        body,
+    };
     let deadline = (selection.request_timeout_ms > 0)
-        .then(|| course.started + Duration::from_millis(selection.request_timeout_ms.into()));
+        .then(|| state.started + Duration::from_millis(selection.request_timeout_ms.into()));
     let hash = selection.hash.or_else(|| {
-        let value = course.exchange.headers.get(upstream.hash_header()?)?;
+        let value = state.exchange.headers.get(upstream.hash_header()?)?;
         Some(hash_of(value.as_bytes()))
     });
-    let aim = Aim { local, chain: course.chain, selection, upstream, template, hash, deadline };
+    let (chain, template) = (&*chain, &template);
+    let plan = AttemptPlan { chain, selection, upstream, template, hash, deadline };
     let mut tried: Vec<String> = Vec::new();
     let first = Instant::now();
     let mut began = first;
     loop {
-        course.attempts += 1;
-        let outcome = once(&aim, course, &tried).await;
-        course.upstream += began.elapsed();
+        state.attempts += 1;
+        let outcome = once(&plan, state, &tried).await;
+        state.upstream_time += began.elapsed();
         let failed = match outcome {
             Ok(response) => {
-                if let Some(hedges) = local.hedges(course.chain) {
+                if let Some(hedges) = &chain.hedges {
                     hedges.note(selection.rule, first.elapsed());
                 }
                 return Ok(response);
@@ -91,20 +93,20 @@ pub(crate) async fn send(
         if failed.refusal.fault == Fault::Client {
             return Err(failed.refusal);
         }
-        match retry(&aim, course, &failed) {
+        match retry(&plan, state, &failed) {
             None => {
                 if failed.cause == Cause::Timeout {
-                    course.outcome.insert(Outcome::TIMED_OUT);
+                    state.outcome.insert(Outcome::TIMED_OUT);
                 }
-                course.outcome.insert(Outcome::UPSTREAM_FAILED);
+                state.outcome.insert(Outcome::UPSTREAM_FAILED);
                 return failed.response.map(|response| *response).ok_or(failed.refusal);
             }
             Some((delay, elsewhere)) => {
-                course.outcome.insert(Outcome::RETRIED);
+                state.outcome.insert(Outcome::RETRIED);
                 if let Some(response) = failed.response {
                     drain(*response);
                 }
-                match course.endpoint.take() {
+                match state.endpoint.take() {
                     Some(endpoint) if elsewhere => tried.push(endpoint),
                     _ => {}
                 }
@@ -124,69 +126,69 @@ fn hash_of(octets: &[u8]) -> u64 {
 
 /// One attempt, to its response head; with a second beside it where the hedge filter says so.
 async fn once(
-    aim: &Aim<'_>,
-    course: &mut Course,
+    plan: &AttemptPlan<'_>,
+    state: &mut ExchangeState,
     tried: &[String],
-) -> Result<Response<Incoming>, Failed> {
-    let attempt = pick(aim.local, aim.chain, aim.upstream, tried, aim.hash).await?;
-    let ready = prepare(aim, course, attempt)?;
-    if let Some(delay) = hedge::delay(aim, course) {
-        return Box::pin(hedge::race(aim, course, ready, delay, tried)).await;
+) -> Result<Response<Incoming>, AttemptFailure> {
+    let attempt = pick(plan.chain, plan.upstream, tried, plan.hash).await?;
+    let ready = prepare(plan, state, attempt)?;
+    if let Some(delay) = race::delay(plan, state) {
+        return Box::pin(race::race(plan, state, ready, delay, tried)).await;
     }
-    let Ready { mut attempt, request, limit } = ready;
-    let upgrade = aim.template.upgrade.is_some();
-    let again = again(aim, course, &attempt);
+    let PreparedAttempt { mut attempt, request, limit } = ready;
+    let upgrade = plan.template.upgrade.is_some();
+    let again = again(plan, state, &attempt);
     let sent = tokio::time::timeout(limit, attempt.send(request, upgrade, again)).await;
-    judge(aim, course, attempt, limit, sent)
+    judge(plan, state, attempt, limit, sent)
 }
 
 /// Makes the request of an attempt once more.
-pub(crate) fn again<'a>(
-    aim: &Aim<'a>,
-    course: &'a Course,
+fn again<'a>(
+    plan: &AttemptPlan<'a>,
+    state: &'a ExchangeState,
     attempt: &Attempt,
 ) -> impl FnOnce() -> Option<Request<Body>> + use<'a> {
-    let (template, wire) = (aim.template, Wire::of(attempt));
+    let (template, wire) = (plan.template, Wire::of(attempt));
     move || {
-        let endpoint = course.endpoint.as_deref()?;
-        outgoing::request(course, template, wire, endpoint).ok()
+        let endpoint = state.endpoint.as_deref()?;
+        outgoing::request(&state.exchange, template, wire, endpoint).ok()
     }
 }
 
 /// Puts the request of an attempt together.
-pub(crate) fn prepare(
-    aim: &Aim<'_>,
-    course: &mut Course,
+fn prepare(
+    plan: &AttemptPlan<'_>,
+    state: &mut ExchangeState,
     attempt: Attempt,
-) -> Result<Ready, Failed> {
+) -> Result<PreparedAttempt, AttemptFailure> {
     let endpoint = attempt.endpoint().to_owned();
-    let request = outgoing::request(course, aim.template, Wire::of(&attempt), &endpoint);
-    course.endpoint = Some(endpoint);
-    course.next_is_of_mesh = attempt.is_secure();
-    let request = request.map_err(|refusal| Failed {
+    let request = outgoing::request(&state.exchange, plan.template, Wire::of(&attempt), &endpoint);
+    state.endpoint = Some(endpoint);
+    state.next_is_of_mesh = attempt.is_secure();
+    let request = request.map_err(|refusal| AttemptFailure {
         cause: Cause::Other,
         response: None,
         refusal,
         untouched: true,
     })?;
-    let limit = time_limit(aim.selection.attempt_timeout_ms, aim.deadline);
-    Ok(Ready { attempt, request, limit })
+    let limit = time_limit(plan.selection.attempt_timeout_ms, plan.deadline);
+    Ok(PreparedAttempt { attempt, request, limit })
 }
 
 /// Counts what came of an attempt, and says whether it is worth sending on.
-pub(crate) fn judge(
-    aim: &Aim<'_>,
-    course: &mut Course,
+fn judge(
+    plan: &AttemptPlan<'_>,
+    state: &mut ExchangeState,
     mut attempt: Attempt,
     limit: Duration,
-    sent: Sent,
-) -> Result<Response<Incoming>, Failed> {
-    let Aim { local, chain, upstream, template, .. } = *aim;
+    sent: SendResult,
+) -> Result<Response<Incoming>, AttemptFailure> {
+    let AttemptPlan { chain, upstream, template, .. } = *plan;
     match sent {
         Err(_elapsed) => {
-            answer(local, chain, upstream, attempt.record(AttemptOutcome::Timeout));
+            answer(chain, upstream, attempt.record(AttemptOutcome::Timeout));
             let detail = format!("no response head within {} ms", limit.as_millis());
-            Err(Failed {
+            Err(AttemptFailure {
                 cause: Cause::Timeout,
                 response: None,
                 refusal: Refusal::new("upstream.timeout", 504, Fault::Upstream, detail),
@@ -196,26 +198,26 @@ pub(crate) fn judge(
         Ok(Err(failure)) => {
             if let Some(refusal) = template.body.refusal() {
                 // The client's fault, not the endpoint's: counts neither way.
-                return Err(Failed {
+                return Err(AttemptFailure {
                     cause: Cause::Other,
                     response: None,
                     refusal,
                     untouched: false,
                 });
             }
-            answer(local, chain, upstream, attempt.record(AttemptOutcome::Failure));
+            answer(chain, upstream, attempt.record(AttemptOutcome::Failure));
             Err(unsent(failure))
         }
         Ok(Ok(response)) => {
             let bad = is_failure(&response);
             let outcome = if bad { AttemptOutcome::Failure } else { AttemptOutcome::Success };
-            answer(local, chain, upstream, attempt.record(outcome));
-            if !asks_about(local, chain, &response) {
-                course.hold(attempt);
+            answer(chain, upstream, attempt.record(outcome));
+            if !asks_about(chain, &response) {
+                state.hold(attempt);
                 return Ok(response);
             }
             let detail = format!("status {}", response.status());
-            Err(Failed {
+            Err(AttemptFailure {
                 cause: Cause::Status,
                 response: Some(Box::new(response)),
                 refusal: Refusal::new("upstream.status", 502, Fault::Upstream, detail),
@@ -226,7 +228,7 @@ pub(crate) fn judge(
 }
 
 /// An attempt that brought no response.
-fn unsent(failure: SendFailure) -> Failed {
+fn unsent(failure: SendFailure) -> AttemptFailure {
     let (code, status) = match failure.cause {
         _ if failure.protocol => ("upstream.protocol", 502),
         Cause::ConnectFailure => ("upstream.connect", 503),
@@ -235,7 +237,7 @@ fn unsent(failure: SendFailure) -> Failed {
         Cause::Timeout => ("upstream.timeout", 504),
         Cause::Status | Cause::Other => ("upstream.failed", 502),
     };
-    Failed {
+    AttemptFailure {
         cause: failure.cause,
         response: None,
         refusal: Refusal::new(code, status, Fault::Upstream, failure.detail),
@@ -244,9 +246,9 @@ fn unsent(failure: SendFailure) -> Failed {
 }
 
 /// Whether a head came that nobody would rather have from elsewhere.
-pub(crate) fn is_good(aim: &Aim<'_>, sent: &Sent) -> bool {
+fn is_good(plan: &AttemptPlan<'_>, sent: &SendResult) -> bool {
     matches!(sent, Ok(Ok(response))
-        if !is_failure(response) && !asks_about(aim.local, aim.chain, response))
+        if !is_failure(response) && !asks_about(plan.chain, response))
 }
 
 fn time_limit(attempt_ms: u32, deadline: Option<Instant>) -> Duration {
@@ -280,25 +282,29 @@ fn grpc_status(headers: &HeaderMap) -> Option<u32> {
 }
 
 /// Whether the retry filter wants to be asked about this response.
-fn asks_about(local: &Local, chain: usize, response: &Response<Incoming>) -> bool {
-    let retry = local.chain(chain).and_then(|chain| chain.retry);
-    let Some(filter) = retry.and_then(|index| local.filter(index)) else { return false };
+fn asks_about(chain: &Chain, response: &Response<Incoming>) -> bool {
+    let retry = chain.retry.as_ref().and_then(|slot| slot.filter());
+    let Some(filter) = retry else { return false };
     let (statuses, grpc) = filter.failing_statuses();
     statuses.contains(&response.status().as_u16())
         || grpc_status(response.headers()).is_some_and(|status| grpc.contains(&status))
 }
 
 /// Whether to try again: after how long, and whether elsewhere.
-fn retry(aim: &Aim<'_>, course: &mut Course, failed: &Failed) -> Option<(Duration, bool)> {
-    let Aim { local, selection, upstream, template, deadline, .. } = *aim;
-    let index = local.chain(course.chain)?.retry?;
-    let not_here = match course.retries {
+fn retry(
+    plan: &AttemptPlan<'_>,
+    state: &mut ExchangeState,
+    failed: &AttemptFailure,
+) -> Option<(Duration, bool)> {
+    let AttemptPlan { chain, selection, upstream, template, deadline, .. } = *plan;
+    let slot = chain.retry.as_ref()?;
+    let not_here = match state.retries {
         Retries::Ours => None,
         Retries::Elsewhere => upstream.is_single().then_some("retry.nowhere-else"),
         Retries::Callers => Some("retry.by-caller"),
     };
     if let Some(reason) = not_here {
-        course.reason = Some(reason.into());
+        state.reason = Some(reason.into());
         return None;
     }
     let replayable = template.body.is_replayable();
@@ -307,37 +313,20 @@ fn retry(aim: &Aim<'_>, course: &mut Course, failed: &Failed) -> Option<(Duratio
     let response = failed.response.as_deref();
     let failure = Failure {
         rule: selection.rule,
-        attempt: course.attempts,
+        attempt: state.attempts,
         cause: failed.cause,
         status: response.map_or(0, |response| response.status().as_u16()),
         grpc_status: response.and_then(|response| grpc_status(response.headers())),
-        elapsed_ms: millis(course.started.elapsed()),
+        elapsed_ms: millis(state.started.elapsed()),
         // 0 means none, so a deadline that has all but passed counts as one millisecond.
         remaining_ms: left.map_or(0, |left| millis(left).max(1)),
-        idempotent: course.exchange.method.is_idempotent() || failed.untouched,
+        idempotent: state.exchange.method.is_idempotent() || failed.untouched,
         replayable,
         retry_after_ms: response
             .and_then(|response| retry_after(response.headers(), SystemTime::now)),
         budget_left: upstream.budget_left(),
     };
-    let since = course.asked.begin(index);
-    let said = local.call_request(index, &course.exchange, |i, view| i.on_failure(&failure, view));
-    course.asked.end(index, since);
-    shadow::retry(local, course, index, &failure, &said);
-    let decision = match said {
-        Ok(decision) => decision,
-        Err(fault) => {
-            tracing::warn!(
-                exchange = course.exchange.id,
-                kind = fault.kind(),
-                "the retry filter failed"
-            );
-            return None;
-        }
-    };
-    if let Some(reason) = decision.reason {
-        course.reason = Some(reason.into());
-    }
+    let decision = slot.ask(&RetryQuestion(&failure), state).ok()??;
     let (delay, elsewhere) = match decision.verdict {
         RetryVerdict::GiveUp => return None,
         RetryVerdict::Again(ms) => (ms, false),
@@ -349,7 +338,7 @@ fn retry(aim: &Aim<'_>, course: &mut Course, failed: &Failed) -> Option<(Duratio
         return None;
     }
     if !upstream.spend_retry() {
-        course.reason = Some("retry.budget".into());
+        state.reason = Some("retry.budget".into());
         return None;
     }
     Some((delay, elsewhere))
@@ -372,7 +361,7 @@ fn wait_of(text: &str, now: &impl Fn() -> SystemTime) -> Option<u32> {
 }
 
 /// Reads the rest of a response nobody wants, so that its connection can serve again.
-pub(crate) fn drain(response: Response<Incoming>) {
+fn drain(response: Response<Incoming>) {
     let mut body = response.into_body();
     if body.is_end_stream() {
         return;

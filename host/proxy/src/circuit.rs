@@ -1,7 +1,7 @@
 //! An endpoint whose circuit lets an attempt pass, and the breaker filter's say in that.
 
-use crate::attempt::Failed;
-use crate::local::Local;
+use crate::chain::Chain;
+use crate::failure::AttemptFailure;
 use std::rc::Rc;
 use tamis_exchange::{Cause, Circuit, Fault, NameKind, Refusal};
 use tamis_upstream::{Ask, Attempt, Pick, PickFailure, Upstream};
@@ -11,13 +11,12 @@ const ASKS_MAX: usize = 8;
 
 /// Finds an endpoint whose circuit lets the attempt pass, asking the breaker filter where that is due.
 pub(crate) async fn pick(
-    local: &Rc<Local>,
-    chain: usize,
+    chain: &Chain,
     upstream: &Rc<Upstream>,
     tried: &[String],
     hash: Option<u64>,
-) -> Result<Attempt, Failed> {
-    let refuse = |code, status, cause, detail: String| Failed {
+) -> Result<Attempt, AttemptFailure> {
+    let refuse = |code, status, cause, detail: String| AttemptFailure {
         cause,
         response: None,
         refusal: Refusal::new(code, status, Fault::Upstream, detail),
@@ -26,7 +25,7 @@ pub(crate) async fn pick(
     for _ in 0..ASKS_MAX {
         match upstream.pick(tried, hash).await {
             Ok(Pick::Attempt(attempt)) => return Ok(attempt),
-            Ok(Pick::Ask(ask)) => answer(local, chain, upstream, Some(ask)),
+            Ok(Pick::Ask(ask)) => answer(chain, upstream, Some(ask)),
             Err(PickFailure::CircuitOpen { retry_in_ms }) => {
                 let detail = format!("every circuit is open; the next opens in {retry_in_ms} ms");
                 return Err(refuse("circuit.open", 503, Cause::Other, detail));
@@ -49,15 +48,15 @@ pub(crate) async fn pick(
 }
 
 /// Puts a question of a circuit to the breaker filter. Without one circuits stay closed.
-pub(crate) fn answer(local: &Rc<Local>, chain: usize, upstream: &Upstream, ask: Option<Ask>) {
+pub(crate) fn answer(chain: &Chain, upstream: &Upstream, ask: Option<Ask>) {
     let Some(ask) = ask else { return };
-    let Some(breaker) = local.chain(chain).and_then(|chain| chain.breaker) else {
+    let Some(breaker) = &chain.breaker else {
         return ask.unanswered();
     };
-    let service = local.intern(NameKind::Upstream, Some(upstream.name()));
-    let endpoint = local.intern(NameKind::Endpoint, Some(ask.endpoint()));
+    let service = chain.telemetry.intern(NameKind::Upstream, Some(upstream.name()));
+    let endpoint = chain.telemetry.intern(NameKind::Endpoint, Some(ask.endpoint()));
     let (window, now) = (ask.window(), ask.circuit());
-    let said = local.call(breaker, |i| i.evaluate(service, Some(endpoint), &window, now));
+    let said = breaker.call(|i| i.evaluate(service, Some(endpoint), &window, now));
     match said {
         Ok(circuit) => {
             let (service, endpoint) = (ask.service().to_owned(), ask.endpoint().to_owned());

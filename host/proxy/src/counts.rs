@@ -4,11 +4,10 @@
 //! slot, digest and worker, not to a generation: one that is swapped out counts on in the same cells until its last
 //! exchange has ended.
 
-use crate::local::Local;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tamis_engine::CallFault;
 
 /// What one digest did in one slot since the proxy started. Numbers only rise.
@@ -34,8 +33,6 @@ pub struct SlotCounts {
     pub added: BTreeMap<u8, u64>,
 }
 
-/// One exchange in this many is timed.
-const TIMED_BITS: u32 = 4;
 const BUCKETS: usize = 33;
 /// Slots and digests remembered. Those in use always are, whatever their number.
 const ENTRIES_MAX: usize = 1_024;
@@ -93,7 +90,13 @@ impl Cells {
         }
     }
 
-    fn took(&self, time: Duration) {
+    /// An exchange in which it was asked ended with a status of 500 to 599.
+    pub(crate) fn server_error(&self) {
+        count(&self.server_errors);
+    }
+
+    /// An exchange that is timed was held up by its calls for so long.
+    pub(crate) fn took(&self, time: Duration) {
         let micros = time.as_nanos().div_ceil(1_000).max(1);
         // The exponent of the next power of two: 1 is in bucket 0, 2 in 1, 3 and 4 in 2.
         let bucket = (u128::BITS - (micros - 1).leading_zeros()) as usize;
@@ -177,87 +180,6 @@ impl Entries {
     }
 }
 
-/// Whom an exchange asked on its way, and how long that took if it is one of those that are timed.
-#[derive(Debug, Default)]
-pub(crate) struct Asked {
-    /// Slots 0 to 63, by bit.
-    low: u64,
-    /// The others.
-    high: Vec<usize>,
-    timed: bool,
-    times: Vec<(usize, Duration)>,
-    denied: Option<usize>,
-}
-
-impl Asked {
-    pub(crate) fn new(exchange: u64) -> Self {
-        // Multiples of the golden ratio fall evenly, and in step with no pattern of requests.
-        let timed = exchange.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - TIMED_BITS) == 0;
-        Self { timed, ..Self::default() }
-    }
-
-    /// The slot has a say.
-    pub(crate) fn note(&mut self, index: usize) {
-        match u32::try_from(index).ok().and_then(|index| 1_u64.checked_shl(index)) {
-            Some(bit) => self.low |= bit,
-            None if self.high.contains(&index) => {}
-            None => self.high.push(index),
-        }
-    }
-
-    /// The slot is asked now; hand what this gives to [`Self::end`].
-    pub(crate) fn begin(&mut self, index: usize) -> Option<Instant> {
-        self.note(index);
-        self.timed.then(Instant::now)
-    }
-
-    /// It answered.
-    pub(crate) fn end(&mut self, index: usize, since: Option<Instant>) {
-        let Some(since) = since else { return };
-        let took = since.elapsed();
-        match self.times.iter_mut().find(|(slot, _)| *slot == index) {
-            Some((_, time)) => *time += took,
-            None => self.times.push((index, took)),
-        }
-    }
-
-    /// Its answer, with that status, goes to the client.
-    pub(crate) fn answered(&mut self, index: usize, status: u16) {
-        if status >= 400 {
-            self.denied = Some(index);
-        }
-    }
-
-    /// The exchange ended with that status; 0 when there was none.
-    pub(crate) fn settle(&mut self, local: &Local, status: u16) {
-        let failed = (500..600).contains(&status);
-        let mut low = std::mem::take(&mut self.low);
-        while low != 0 {
-            self.count(local, low.trailing_zeros() as usize, failed);
-            low &= low - 1;
-        }
-        for index in std::mem::take(&mut self.high) {
-            self.count(local, index, failed);
-        }
-        for (index, time) in std::mem::take(&mut self.times) {
-            if let Some(cells) = local.cells(index) {
-                cells.took(time);
-            }
-        }
-    }
-
-    fn count(&self, local: &Local, index: usize, failed: bool) {
-        let Some(cells) = local.cells(index) else { return };
-        cells.asked();
-        if failed {
-            count(&cells.server_errors);
-        }
-        if self.denied == Some(index) {
-            cells.denied();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,15 +201,6 @@ mod tests {
         let cells = Cells::default();
         cells.took(Duration::from_nanos(1_001));
         assert_eq!(cells.added[1].load(Ordering::Relaxed), 1, "more than a microsecond");
-    }
-
-    #[test]
-    fn one_exchange_in_16_is_timed_whatever_its_neighbours() {
-        for (first, step) in [(1_u64, 1), (1, 2), (2, 2), (3, 16), ((5 << 48) | 1, 1), (7, 10)] {
-            let ids = (0..16_000_u64).map(|n| first + n * step);
-            let timed = ids.filter(|id| Asked::new(*id).timed).count();
-            assert!((950..=1_050).contains(&timed), "{timed} of 16,000 from {first} by {step}");
-        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use tamis_exchange::{
 };
 
 /// A request as the pipeline takes it.
-pub(crate) struct Decoded {
+pub(crate) struct DecodedRequest {
     pub(crate) exchange: Exchange,
     pub(crate) upgrade: Option<Upgrade>,
     /// The client takes trailers (`te: trailers`).
@@ -43,9 +43,9 @@ pub(crate) fn decode(
     request: &mut Request<Incoming>,
     entrance: Entrance<'_>,
     id: u64,
-) -> Result<Decoded, Refusal> {
+) -> Result<DecodedRequest, Refusal> {
     let Entrance { connection, direction, rules, owners } = entrance;
-    let upgrade = upgrade::asked(request, &rules.upgrades)?;
+    let upgrade = upgrade::wanted(request, &rules.upgrades)?;
     let (authority, host) = {
         let uri = request.uri().clone();
         authority(&uri, request.headers_mut(), connection.scheme)?
@@ -69,7 +69,7 @@ pub(crate) fn decode(
     via(&mut headers, version);
     trace::ensure(&mut headers);
     let extended = upgrade.as_ref().is_some_and(|upgrade| upgrade.extended);
-    Ok(Decoded {
+    Ok(DecodedRequest {
         exchange: Exchange {
             id,
             method: if extended { Method::GET } else { method },

@@ -12,7 +12,7 @@ const BUCKETS: usize = 16 + 28 * 8;
 const HALF: Duration = Duration::from_secs(10);
 
 /// Samples of the last while.
-pub(crate) struct Recent {
+pub(crate) struct RecentLatencies {
     now: Counts,
     before: Counts,
     turned: Instant,
@@ -21,7 +21,7 @@ pub(crate) struct Recent {
 /// Made at the first sample: most rules of a long list see none.
 type Counts = Option<Box<[u32; BUCKETS]>>;
 
-impl Recent {
+impl RecentLatencies {
     pub(crate) fn new(now: Instant) -> Self {
         Self { now: None, before: None, turned: now }
     }
@@ -101,14 +101,14 @@ mod tests {
 
     #[test]
     fn nothing_seen_is_zero_everywhere() {
-        let recent = Recent::new(Instant::now());
+        let recent = RecentLatencies::new(Instant::now());
         assert_eq!(recent.quantiles(3), Latencies { rule: 3, ..Latencies::default() });
     }
 
     #[test]
     fn samples_are_forgotten_after_one_to_two_halves() {
         let start = Instant::now();
-        let mut recent = Recent::new(start);
+        let mut recent = RecentLatencies::new(start);
         recent.add(Duration::from_micros(5));
         assert!(!recent.turn(start + HALF / 2));
         assert!(!recent.turn(start + HALF), "moved, not forgotten");
@@ -137,7 +137,7 @@ mod tests {
         fn quantiles_are_those_of_the_sorted_samples(
             samples in prop::collection::vec(0_u32..5_000_000, 1..300),
         ) {
-            let mut recent = Recent::new(Instant::now());
+            let mut recent = RecentLatencies::new(Instant::now());
             for sample in &samples {
                 recent.add(Duration::from_micros(u64::from(*sample)));
             }

@@ -1,6 +1,5 @@
 //! The request as one attempt sends it.
 
-use crate::course::Course;
 use crate::fields::RETRIES;
 use crate::replay::Replay;
 use crate::upgrade::Upgrade;
@@ -12,7 +11,7 @@ use tamis_exchange::{Body, Exchange, Fault, Refusal};
 use tamis_upstream::Attempt;
 
 /// What stays the same over the attempts of an exchange.
-pub(crate) struct Template<'a> {
+pub(crate) struct RequestTemplate<'a> {
     pub(crate) upgrade: Option<&'a Upgrade>,
     pub(crate) trailers: bool,
     /// The next proxy of the mesh need not send again what fails.
@@ -36,22 +35,12 @@ impl Wire {
 
 /// Puts the request together.
 pub(crate) fn request(
-    course: &Course,
-    template: &Template<'_>,
-    wire: Wire,
-    endpoint: &str,
-) -> Result<Request<Body>, Refusal> {
-    request_of(&course.exchange, template, template.body.body(), wire, endpoint)
-}
-
-/// The same for any exchange and body.
-pub(crate) fn request_of(
     exchange: &Exchange,
-    template: &Template<'_>,
-    body: Body,
+    template: &RequestTemplate<'_>,
     wire: Wire,
     endpoint: &str,
 ) -> Result<Request<Body>, Refusal> {
+    let body = template.body.body();
     let no_body = body.is_end_stream();
     let mut request = Request::new(body);
     request.method_mut().clone_from(&exchange.method);

@@ -1,6 +1,5 @@
 //! The one place where a refusal becomes a response.
 
-use crate::body::OutBody;
 use crate::generation::Reasons;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use tamis_exchange::{Body, Exchange, Fault, FieldLine, Refusal, Reply, is_framing_header};
@@ -20,7 +19,7 @@ pub(crate) fn response(
     refusal: &Refusal,
     exchange: Option<&Exchange>,
     reasons: Reasons,
-) -> Response<OutBody> {
+) -> Response<Body> {
     let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_GATEWAY);
     if exchange.is_some_and(|exchange| is_grpc(&exchange.headers)) {
         return grpc(status, refusal.fault, refusal.code, reasons);
@@ -30,7 +29,7 @@ pub(crate) fn response(
         Reasons::Show => format!("{phrase} ({})\n", refusal.code),
         Reasons::Hide => format!("{phrase}\n"),
     };
-    let mut response = Response::new(OutBody::plain(Body::full(text)));
+    let mut response = Response::new(Body::full(text));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(REASON_HEADER, HeaderValue::from_static(refusal.code));
@@ -48,7 +47,7 @@ pub(crate) fn answer(
     reason: Option<&str>,
     exchange: &Exchange,
     reasons: Reasons,
-) -> Response<OutBody> {
+) -> Response<Body> {
     // The engine lets no reply through that cannot be sent as it is: what follows has no case in practice.
     let status = StatusCode::from_u16(reply.status)
         .ok()
@@ -57,7 +56,7 @@ pub(crate) fn answer(
     if is_grpc(&exchange.headers) && !reply.headers.iter().any(|h| h.name == "grpc-status") {
         return grpc(status, Fault::Filter, reason.unwrap_or("filter.answer"), reasons);
     }
-    let mut response = Response::new(OutBody::plain(Body::full(reply.body)));
+    let mut response = Response::new(Body::full(reply.body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     for FieldLine { name, value } in reply.headers {
@@ -77,13 +76,13 @@ pub(crate) fn answer(
 }
 
 /// A trailers-only gRPC response (gRPC over HTTP/2, "Responses").
-fn grpc(status: StatusCode, fault: Fault, reason: &str, reasons: Reasons) -> Response<OutBody> {
+fn grpc(status: StatusCode, fault: Fault, reason: &str, reasons: Reasons) -> Response<Body> {
     let code = grpc_status(status, fault);
     let reason = match reasons {
         Reasons::Show => reason,
         Reasons::Hide => status.canonical_reason().unwrap_or("refused"),
     };
-    let mut response = Response::new(OutBody::plain(Body::Empty));
+    let mut response = Response::new(Body::Empty);
     let headers = response.headers_mut();
     headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(u16::from(code)));

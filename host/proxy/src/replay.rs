@@ -20,9 +20,9 @@ const COPIED_BELOW_BYTES: usize = 4 * 1024;
 /// The body as it comes from the client, shared by the attempts that send it; none when there is no body, as with nearly
 /// every request.
 #[derive(Clone)]
-pub(crate) struct Replay(Option<Arc<Mutex<Shared>>>);
+pub(crate) struct Replay(Option<Arc<Mutex<ReplayState>>>);
 
-struct Shared {
+struct ReplayState {
     source: Body,
     kept: Vec<Bytes>,
     kept_bytes: usize,
@@ -30,7 +30,7 @@ struct Shared {
     /// More came than is kept: no further attempt.
     overflowed: bool,
     ended: bool,
-    broken: Option<Broken>,
+    broken: Option<BodyBreak>,
     bytes_in: u64,
     limit_bytes: u64,
     /// Whose the trailers are; none where they were looked at before.
@@ -38,21 +38,26 @@ struct Shared {
 }
 
 impl Replay {
+    /// Of a request without a body.
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+
     /// Wraps what the client sends; more than `limit_bytes` is an error to the reader.
     pub(crate) fn new(source: Body, limit_bytes: u64) -> Self {
         Self::make(source, limit_bytes, None)
     }
 
     /// The same for a body off the wire: trailers that have an owner, as the same fields of the head have, are left out.
-    pub(crate) fn received(source: Body, limit_bytes: u64, owners: Arc<Owners>) -> Self {
+    pub(crate) fn received(source: Body, limit_bytes: u64, owners: &Arc<Owners>) -> Self {
         Self::make(source, limit_bytes, Some(owners))
     }
 
-    fn make(source: Body, limit_bytes: u64, owners: Option<Arc<Owners>>) -> Self {
+    fn make(source: Body, limit_bytes: u64, owners: Option<&Arc<Owners>>) -> Self {
         if source.is_end_stream() {
             return Self(None);
         }
-        Self(Some(Arc::new(Mutex::new(Shared {
+        Self(Some(Arc::new(Mutex::new(ReplayState {
             source,
             kept: Vec::new(),
             kept_bytes: 0,
@@ -62,11 +67,11 @@ impl Replay {
             broken: None,
             bytes_in: 0,
             limit_bytes,
-            owners,
+            owners: owners.map(Arc::clone),
         }))))
     }
 
-    fn shared(&self) -> Option<MutexGuard<'_, Shared>> {
+    fn shared(&self) -> Option<MutexGuard<'_, ReplayState>> {
         Some(self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -84,11 +89,11 @@ impl Replay {
     pub(crate) fn refusal(&self) -> Option<Refusal> {
         let shared = self.shared()?;
         shared.broken.map(|broken| match broken {
-            Broken::Peer => {
+            BodyBreak::Peer => {
                 Refusal::new("request.broken", 400, Fault::Client, "the client broke off its body")
             }
-            Broken::TooLarge => too_large(shared.limit_bytes),
-            Broken::Ended(why) => Refusal::new("request.ended", 400, Fault::Client, why),
+            BodyBreak::TooLarge => too_large(shared.limit_bytes),
+            BodyBreak::Ended(why) => Refusal::new("request.ended", 400, Fault::Client, why),
         })
     }
 
@@ -100,7 +105,7 @@ impl Replay {
     /// A body for one attempt.
     pub(crate) fn body(&self) -> Body {
         let Some(shared) = &self.0 else { return Body::Empty };
-        Body::stream(Attempt { shared: Arc::clone(shared), next: 0, done: false })
+        Body::stream(AttemptBody { shared: Arc::clone(shared), next: 0, done: false })
     }
 }
 
@@ -112,19 +117,19 @@ pub(crate) fn too_large(limit_bytes: u64) -> Refusal {
 
 /// Why the body will never be whole.
 #[derive(Clone, Copy)]
-enum Broken {
+enum BodyBreak {
     Peer,
     TooLarge,
     Ended(&'static str),
 }
 
-struct Attempt {
-    shared: Arc<Mutex<Shared>>,
+struct AttemptBody {
+    shared: Arc<Mutex<ReplayState>>,
     next: usize,
     done: bool,
 }
 
-impl HttpBody for Attempt {
+impl HttpBody for AttemptBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -155,9 +160,9 @@ impl HttpBody for Attempt {
             }
             Some(Err(error)) => {
                 shared.broken = Some(match error {
-                    BodyError::TooLarge { .. } => Broken::TooLarge,
-                    BodyError::Ended(why) => Broken::Ended(why),
-                    BodyError::Peer(_) | BodyError::Source(_) => Broken::Peer,
+                    BodyError::TooLarge { .. } => BodyBreak::TooLarge,
+                    BodyError::Ended(why) => BodyBreak::Ended(why),
+                    BodyError::Peer(_) | BodyError::Source(_) => BodyBreak::Peer,
                 });
                 Some(Err(error))
             }
@@ -183,13 +188,13 @@ impl HttpBody for Attempt {
     }
 }
 
-impl Shared {
+impl ReplayState {
     fn take(&mut self, frame: Frame<Bytes>, next: &mut usize) -> Result<Frame<Bytes>, BodyError> {
         let mut frame = match frame.into_data() {
             Ok(chunk) => {
                 self.bytes_in += chunk.len() as u64;
                 if self.bytes_in > self.limit_bytes {
-                    self.broken = Some(Broken::TooLarge);
+                    self.broken = Some(BodyBreak::TooLarge);
                     return Err(BodyError::TooLarge { limit_bytes: self.limit_bytes });
                 }
                 let cost = chunk.len().max(CHUNK_COST_BYTES);
@@ -283,7 +288,7 @@ mod tests {
         let body =
             Body::stream(http_body_util::StreamBody::new(futures_util::stream::iter(frames)));
         let owners = Owners::of(&[tamis_exchange::Writes::new(["x-user"])]);
-        let replay = Replay::received(body, 10, Arc::new(owners));
+        let replay = Replay::received(body, 10, &Arc::new(owners));
         for _ in 0..2 {
             let sent = replay.body().collect().await.unwrap();
             let left: Vec<_> = sent.trailers().unwrap().keys().collect();

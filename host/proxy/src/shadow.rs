@@ -7,14 +7,13 @@
 //! Request, response, router and retry hooks are compared. Those that see bodies, connections, finished exchanges
 //! or statistics, and ticks, are not.
 
-mod hooks;
+mod answer;
 mod queue;
-mod said;
 
-pub(crate) use hooks::{new_requests, new_responses, request, response, retry, route};
-pub(crate) use queue::{Queue, Sampler, Shadows};
+pub(crate) use answer::ComparableAnswer;
+pub(crate) use queue::{ExchangeSampler, ShadowQueue, Shadows};
 
-use said::Said;
+use answer::{checked, checked_choice};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tamis_engine::{CallFault, Filter, Hook, Instance};
@@ -33,16 +32,16 @@ const PATH_CHARS: usize = 100;
 ///
 /// Keep it while the candidate stays the same, through any number of generations.
 #[derive(Clone)]
-pub struct Shadow(Arc<Inner>);
+pub struct Shadow(Arc<ShadowState>);
 
-struct Inner {
+struct ShadowState {
     filter: Filter,
     instance: Mutex<Option<Instance>>,
-    seen: Mutex<Seen>,
+    seen: Mutex<ComparisonTally>,
 }
 
 #[derive(Default)]
-struct Seen {
+struct ComparisonTally {
     samples: u64,
     differences: BTreeMap<String, Difference>,
 }
@@ -81,7 +80,7 @@ impl Shadow {
     /// Of a filter made by [`Filter::shadow`]; one made otherwise would be heard.
     pub fn new(filter: Filter) -> Self {
         let (instance, seen) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { filter, instance, seen }))
+        Self(Arc::new(ShadowState { filter, instance, seen }))
     }
 
     /// The candidate.
@@ -94,7 +93,7 @@ impl Shadow {
     }
 
     /// Asks the candidate what its filter was asked, and notes how the answers compare.
-    fn compare(&self, job: &Job) {
+    fn compare(&self, job: &Comparison) {
         let said = self.ask(&job.asked);
         let mut seen = lock(&self.0.seen);
         seen.samples += 1;
@@ -104,10 +103,10 @@ impl Shadow {
     }
 
     /// What the candidate says; or the cause of the difference when it says nothing.
-    fn ask(&self, asked: &Asked) -> Result<Said, String> {
+    fn ask(&self, asked: &ShadowQuestion) -> Result<ComparableAnswer, String> {
         let filter = &self.0.filter;
         if !filter.has(asked.hook()) {
-            return Ok(Said::nothing(asked.hook()));
+            return Ok(ComparableAnswer::nothing(asked.hook()));
         }
         let mut slot = lock(&self.0.instance);
         let trap = |fault: &CallFault| format!("trap:{}", fault.kind());
@@ -116,18 +115,18 @@ impl Shadow {
             None => slot.insert(filter.instantiate().map_err(|fault| trap(&fault))?),
         };
         let said = match asked {
-            Asked::Request(view) => instance
+            ShadowQuestion::Request(view) => instance
                 .on_request(view)
-                .and_then(|decision| said::checked(&decision, filter, HeadSide::Request)),
-            Asked::Response(view) => instance
+                .and_then(|decision| checked(&decision, filter, HeadSide::Request)),
+            ShadowQuestion::Response(view) => instance
                 .on_response(view)
-                .and_then(|decision| said::checked(&decision, filter, HeadSide::Response)),
-            Asked::Route(view) => {
-                instance.on_route(view).and_then(|choice| said::checked_choice(&choice, filter))
+                .and_then(|decision| checked(&decision, filter, HeadSide::Response)),
+            ShadowQuestion::Route(view) => {
+                instance.on_route(view).and_then(|choice| checked_choice(&choice, filter))
             }
-            Asked::Failure(failure, view) => instance
+            ShadowQuestion::Failure(failure, view) => instance
                 .on_failure(failure, view)
-                .map(|decision| Said::retry(Ok(&decision)).unwrap_or_default()),
+                .map(|decision| ComparableAnswer::retry(Ok(&decision)).unwrap_or_default()),
         };
         if instance.would_wait() {
             return Err("waits".to_owned());
@@ -136,8 +135,8 @@ impl Shadow {
     }
 }
 
-impl Seen {
-    fn note(&mut self, cause: String, example: &Example) {
+impl ComparisonTally {
+    fn note(&mut self, cause: String, example: &ExchangeExample) {
         let cause = match cause.char_indices().nth(CAUSE_CHARS) {
             Some((end, _)) => cause.get(..end).unwrap_or_default().to_owned(),
             None => cause,
@@ -158,14 +157,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// What a hook was asked, as the candidate would see it.
-enum Asked {
+pub(crate) enum ShadowQuestion {
     Request(View),
     Response(View),
     Route(View),
     Failure(Box<Failure>, View),
 }
 
-impl Asked {
+impl ShadowQuestion {
     fn hook(&self) -> Hook {
         match self {
             Self::Request(_) => Hook::Request,
@@ -186,13 +185,13 @@ impl Asked {
 }
 
 /// Which exchange it was, without what clients may want to keep to themselves.
-struct Example {
+struct ExchangeExample {
     method: http::Method,
     path: String,
     exchange: u64,
 }
 
-impl Example {
+impl ExchangeExample {
     fn of(exchange: &Exchange) -> Self {
         let path = exchange.path.split('?').next().unwrap_or_default();
         let path = path.chars().take(PATH_CHARS).collect();
@@ -200,18 +199,18 @@ impl Example {
     }
 }
 
-impl std::fmt::Display for Example {
+impl std::fmt::Display for ExchangeExample {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {} (exchange {})", self.method, self.path, self.exchange)
     }
 }
 
 /// A verdict to compare.
-struct Job {
+struct Comparison {
     shadow: Shadow,
-    asked: Asked,
-    said: Said,
-    example: Example,
+    asked: ShadowQuestion,
+    said: ComparableAnswer,
+    example: ExchangeExample,
 }
 
 #[cfg(test)]
@@ -220,8 +219,8 @@ mod tests {
 
     #[test]
     fn causes_and_examples_are_bounded_and_no_count_is_lost() {
-        let mut seen = Seen::default();
-        let example = Example { method: http::Method::GET, path: "/".into(), exchange: 7 };
+        let mut seen = ComparisonTally::default();
+        let example = ExchangeExample { method: http::Method::GET, path: "/".into(), exchange: 7 };
         for n in 0..CAUSES_MAX * 2 {
             (0..5).for_each(|_| seen.note(format!("{n} {}", "é".repeat(900)), &example));
         }

@@ -9,6 +9,9 @@ use tamis_observe::{Metrics, Recorder};
 use tamis_transport::ServeLimits;
 use tamis_upstream::ServiceTable;
 
+/// Exchange ids hold the worker above this bit, so that no two workers give the same.
+pub(crate) const ID_BITS: u32 = 48;
+
 /// Shared, and touched seldom on the way of a request.
 pub(crate) struct Shared {
     pub(crate) limits: ServeLimits,

@@ -12,13 +12,15 @@ pub(crate) struct Upgrade {
     pub(crate) protocol: HeaderValue,
     /// Its side of the tunnel.
     pub(crate) client: OnUpgrade,
+    /// The upstream's side, once it agreed.
+    pub(crate) upstream: Option<OnUpgrade>,
     /// It is an extended CONNECT.
     pub(crate) extended: bool,
 }
 
 /// What a request asks for, if it asks for a protocol that is carried. An offer of HTTP/1.1 that is not is left out, as a
 /// server may (RFC 9110 §7.8); CONNECT has nothing to fall back to and is refused.
-pub(crate) fn asked<B>(
+pub(crate) fn wanted<B>(
     request: &mut Request<B>,
     protocols: &Protocols,
 ) -> Result<Option<Upgrade>, Refusal> {
@@ -35,7 +37,12 @@ pub(crate) fn asked<B>(
             let detail = "an extended CONNECT has no body before its tunnel";
             return Err(Refusal::new("request.protocol", 400, Fault::Client, detail));
         }
-        return Ok(Some(Upgrade { protocol, client: hyper::upgrade::on(request), extended: true }));
+        return Ok(Some(Upgrade {
+            protocol,
+            client: hyper::upgrade::on(request),
+            upstream: None,
+            extended: true,
+        }));
     }
     if request.version() != Version::HTTP_11 || !is_bodiless(request.headers()) {
         return Ok(None);
@@ -44,6 +51,7 @@ pub(crate) fn asked<B>(
     Ok(protocol.map(|protocol| Upgrade {
         protocol,
         client: hyper::upgrade::on(request),
+        upstream: None,
         extended: false,
     }))
 }
@@ -99,7 +107,7 @@ mod tests {
     fn connect_carries_what_the_listener_names_and_nothing_that_is_http() {
         let default = Protocols::default();
         let asked = |mut request: Request<()>, protocols: &Protocols| {
-            asked(&mut request, protocols).map(|upgrade| upgrade.unwrap().protocol)
+            wanted(&mut request, protocols).map(|upgrade| upgrade.unwrap().protocol)
         };
         assert_eq!(asked(connect("websocket"), &default).unwrap(), "websocket");
         assert_eq!(asked(connect("WebSocket"), &default).unwrap(), "websocket");
@@ -126,7 +134,7 @@ mod tests {
             for (name, value) in lines {
                 request = request.header(*name, *value);
             }
-            let upgrade = asked(&mut request.body(()).unwrap(), &Protocols::default());
+            let upgrade = wanted(&mut request.body(()).unwrap(), &Protocols::default());
             upgrade.unwrap().map(|upgrade| upgrade.protocol)
         };
         let websocket = [("connection", "upgrade"), ("upgrade", "websocket")];

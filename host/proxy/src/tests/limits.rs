@@ -114,10 +114,10 @@ async fn what_fails_open_is_passed_over_and_changes_nothing() {
     for mode in [FailureMode::Open, FailureMode::SkipAndAlert] {
         let filters = vec![attached(&adds(25_000, 0), None, mode), router(&[("/", "ns/all/0")])];
         let chain = ChainLayout { request: vec![0], router: Some(1), ..ChainLayout::default() };
-        let local = local(filters, chain);
-        let mut course = course("/a");
-        assert_eq!(forwarded(decide(&local, &mut course).await), 0);
-        assert_eq!(course.exchange.headers.len(), 0, "none of them");
+        let worker = worker(filters, chain);
+        let mut state = worker.exchange("/a");
+        assert_eq!(forwarded(decide(&mut state).await), 0);
+        assert_eq!(state.exchange.headers.len(), 0, "none of them");
     }
 }
 
@@ -127,10 +127,10 @@ async fn filters_together_stay_within_the_bound_of_a_head() {
     let filters: Vec<_> = filters.chain([router(&[("/", "ns/all/0")])]).collect();
     let chain =
         ChainLayout { request: (0..8).collect(), router: Some(8), ..ChainLayout::default() };
-    let local = local(filters, chain);
-    let mut course = course("/a");
-    assert_eq!(forwarded(decide(&local, &mut course).await), 0);
-    assert!(course.exchange.headers.len() <= tamis_exchange::MAX_FIELDS);
+    let worker = worker(filters, chain);
+    let mut state = worker.exchange("/a");
+    assert_eq!(forwarded(decide(&mut state).await), 0);
+    assert!(state.exchange.headers.len() <= tamis_exchange::MAX_FIELDS);
 }
 
 #[test]

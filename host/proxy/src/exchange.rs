@@ -1,0 +1,168 @@
+//! The exchange that is under way: one value from the decoded head to the last octet of the response.
+
+mod settle;
+
+use crate::calls::HookCalls;
+use crate::chain::Chain;
+use crate::replay::Replay;
+use crate::shared::Shared;
+use crate::slot::Slot;
+use crate::trace;
+use http::{HeaderMap, HeaderValue};
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tamis_exchange::{Exchange, Outcome};
+use tamis_upstream::{Attempt, Upstream};
+
+/// One exchange, what it goes through, and everything that its end reports. When it is dropped it is settled: counted,
+/// recorded, summarised, and no longer in flight at its endpoint; exactly once, whatever ended it.
+pub(crate) struct ExchangeState {
+    /// Heads and facts, as hooks see them.
+    pub(crate) exchange: Exchange,
+    /// What it goes through; the generation that it began on.
+    pub(crate) chain: Rc<Chain>,
+    shared: Arc<Shared>,
+    pub(crate) started: Instant,
+    start_unix_us: u64,
+    /// The rule id of the last filter that named one, or of the refusal.
+    pub(crate) reason: Option<Cow<'static, str>>,
+    /// For the record: what a refusal does not show the client.
+    pub(crate) detail: Option<String>,
+    /// The slot that answered, or ended it otherwise.
+    pub(crate) answered_by: Option<Rc<Slot>>,
+    /// The router's number of the rule that matched.
+    pub(crate) rule: Option<u32>,
+    /// The service that the router chose.
+    pub(crate) service: Option<Rc<Upstream>>,
+    /// The endpoint of the latest attempt.
+    pub(crate) endpoint: Option<String>,
+    pub(crate) attempts: u32,
+    /// The endpoint is a proxy of the mesh whose identity was checked.
+    pub(crate) next_is_of_mesh: bool,
+    /// How long attempts took, together.
+    pub(crate) upstream_time: Duration,
+    pub(crate) outcome: Outcome,
+    /// Which slots were asked.
+    pub(crate) calls: HookCalls,
+    pub(crate) retries: Retries,
+    /// Names the request at every hop; a tunnel of a connection has none.
+    pub(crate) request_id: Option<HeaderValue>,
+    /// Whether shadows compare it; `None`: no slot with a shadow was asked yet.
+    pub(crate) sampled: Option<bool>,
+    /// What the client sends after the head.
+    pub(crate) body: Replay,
+    /// Octets that came through a tunnel; those of a request body are counted with it.
+    pub(crate) bytes_in: u64,
+    /// Octets of the response body sent so far.
+    pub(crate) bytes_out: u64,
+    /// That of the response; 0: none was sent.
+    status: u16,
+    /// `None`: the response named none.
+    grpc_status: Option<u16>,
+    /// Its end was reached; otherwise the client went away.
+    complete: bool,
+    /// Counted in flight at its endpoint until the response has ended.
+    held: Option<Attempt>,
+}
+
+/// Who sends an exchange again when it fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Retries {
+    /// This proxy, if a filter says so.
+    Ours,
+    /// This proxy, unless there is nowhere else to send it: a sidecar before its one application.
+    Elsewhere,
+    /// A proxy of the mesh before this one. Two that do multiply what a failing service gets.
+    Callers,
+}
+
+/// `unknown` (gRPC over HTTP/2, "Responses").
+const GRPC_UNKNOWN: u16 = 2;
+
+impl ExchangeState {
+    /// One that begins now. Boxed: it goes with the response through several hands, and is large.
+    pub(crate) fn new(exchange: Exchange, chain: &Rc<Chain>, shared: &Arc<Shared>) -> Box<Self> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Box::new(Self {
+            calls: HookCalls::new(exchange.id),
+            exchange,
+            chain: Rc::clone(chain),
+            shared: Arc::clone(shared),
+            started: Instant::now(),
+            start_unix_us: u64::try_from(since.as_micros()).unwrap_or(u64::MAX),
+            reason: None,
+            detail: None,
+            answered_by: None,
+            rule: None,
+            service: None,
+            endpoint: None,
+            attempts: 0,
+            next_is_of_mesh: false,
+            upstream_time: Duration::ZERO,
+            outcome: Outcome::default(),
+            retries: Retries::Ours,
+            request_id: None,
+            sampled: None,
+            body: Replay::none(),
+            bytes_in: 0,
+            bytes_out: 0,
+            status: 0,
+            grpc_status: None,
+            complete: false,
+            held: None,
+        })
+    }
+
+    /// The name of the rule that matched.
+    pub(crate) fn rule_name(&self) -> Option<&str> {
+        self.chain.rule_name(self.rule?)
+    }
+
+    /// Whether a slot has a say in it.
+    pub(crate) fn is_for(&self, slot: &Slot) -> bool {
+        !slot.is_scoped() || slot.is_for(self.rule_name())
+    }
+
+    /// The longest request body.
+    pub(crate) fn max_body_bytes(&self) -> u64 {
+        self.shared.max_body_bytes
+    }
+
+    /// Keeps the attempt whose response is on its way.
+    pub(crate) fn hold(&mut self, attempt: Attempt) {
+        self.held = Some(attempt);
+    }
+
+    /// What the upstream sent broke its protocol: there is no more of the response.
+    pub(crate) fn broke_protocol(&mut self, detail: String) {
+        self.outcome.insert(Outcome::UPSTREAM_FAILED);
+        self.reason = Some("upstream.protocol".into());
+        self.detail = Some(detail);
+    }
+
+    /// The head that is sent.
+    pub(crate) fn note_head(&mut self, status: u16, headers: &HeaderMap) {
+        self.status = status;
+        self.note_trailers(headers);
+    }
+
+    /// `grpc-status`, wherever it comes.
+    pub(crate) fn note_trailers(&mut self, headers: &HeaderMap) {
+        if let Some(status) = headers.get("grpc-status") {
+            let status = status.to_str().ok().and_then(|text| text.parse().ok());
+            self.grpc_status = Some(status.unwrap_or(GRPC_UNKNOWN));
+        }
+    }
+
+    /// It ended like this.
+    pub(crate) fn end(mut self: Box<Self>, outcome: Outcome) {
+        self.outcome.insert(outcome);
+        self.complete = true;
+    }
+
+    fn trace_id(&self) -> Option<&str> {
+        trace::id(&self.exchange.headers)
+    }
+}

@@ -1,0 +1,187 @@
+//! A filter in its place, as one worker holds it: made once, when the worker takes a generation.
+//!
+//! A slot has everything that a question to its filter needs: instances, counters, the way to its shadow, the failure
+//! mode. [`Slot::ask`] is in a file of its own, because it knows the exchange, and an exchange holds slots.
+
+mod ask;
+mod instances;
+mod question;
+
+pub(crate) use question::{
+    ResponseHead, RetryQuestion, RouteQuestion, WholeRequestBody, WholeResponseBody,
+};
+
+use crate::counts::Cells;
+use crate::generation::{Attachment, Occupant};
+use crate::shadow::{ExchangeSampler, Shadow, ShadowQueue};
+use crate::slot_refusal::SlotRefusal;
+use instances::Instances;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use tamis_engine::{BodyMode, CallFault, Filter, Hook, Instance};
+use tamis_exchange::View;
+
+/// A place of the chain in one worker, and what runs there.
+pub(crate) struct Slot {
+    /// Its bit in [`HookCalls`](crate::calls::HookCalls): its position in [`Slots`].
+    pub(crate) number: usize,
+    attachment: Arc<Attachment>,
+    /// `None`: it may not run.
+    running: Option<Running>,
+    shadow: Option<ShadowFeed>,
+    /// Room for what a filter sees, shared by the slots of a worker: they are asked one after the other.
+    view: Rc<RefCell<View>>,
+}
+
+/// A filter that runs in a slot.
+struct Running {
+    instances: Rc<Instances>,
+    /// Where this worker counts what it does.
+    cells: Arc<Cells>,
+}
+
+/// The way of what a hook saw and said to the candidate that is compared.
+struct ShadowFeed {
+    shadow: Shadow,
+    queue: ShadowQueue,
+    sampler: Rc<ExchangeSampler>,
+}
+
+/// All slots of a generation in one worker, in the order of its filters.
+pub(crate) type Slots = Rc<[Rc<Slot>]>;
+
+/// What the slots of a worker share.
+pub(crate) struct SlotMaker<'a> {
+    /// Slots of the generation before: instances of the same filters go on.
+    pub(crate) before: &'a [Rc<Slot>],
+    /// Where the worker counts what that digest does in that slot.
+    pub(crate) cells: &'a dyn Fn(&str, &str) -> Arc<Cells>,
+    /// The way to those that compare shadows; `None` while there are none.
+    pub(crate) queue: Option<ShadowQueue>,
+    pub(crate) sampler: Rc<ExchangeSampler>,
+    pub(crate) view: Rc<RefCell<View>>,
+}
+
+impl SlotMaker<'_> {
+    /// The slot of an attachment.
+    pub(crate) fn slot(&self, number: usize, attachment: &Arc<Attachment>) -> Slot {
+        let running = match &attachment.occupant {
+            Occupant::Refused(_) => None,
+            Occupant::Running(filter) => {
+                let known = self.before.iter().filter_map(|slot| slot.running.as_ref());
+                let mut known = known.map(|running| &running.instances);
+                let same = known.find(|one| one.filter.is_same(filter)).cloned();
+                let instances = same.unwrap_or_else(|| Rc::new(Instances::new(filter)));
+                Some(Running { instances, cells: (self.cells)(&attachment.name, filter.digest()) })
+            }
+        };
+        let shadow = attachment.shadow.clone().zip(self.queue.clone());
+        let shadow = shadow.map(|(shadow, queue)| {
+            let sampler = Rc::clone(&self.sampler);
+            ShadowFeed { shadow, queue, sampler }
+        });
+        let (attachment, view) = (Arc::clone(attachment), Rc::clone(&self.view));
+        Slot { number, attachment, running, shadow, view }
+    }
+}
+
+impl Slot {
+    /// Attachment name.
+    pub(crate) fn name(&self) -> &str {
+        &self.attachment.name
+    }
+
+    /// What runs in it; `None` when it may not run.
+    pub(crate) fn filter(&self) -> Option<&Filter> {
+        self.running.as_ref().map(|running| &running.instances.filter)
+    }
+
+    /// Why nothing runs in it.
+    fn refusal(&self) -> Option<&SlotRefusal> {
+        match &self.attachment.occupant {
+            Occupant::Refused(refusal) => Some(refusal),
+            Occupant::Running(_) => None,
+        }
+    }
+
+    /// Where to count what its filter does; `None` when it may not run.
+    pub(crate) fn cells(&self) -> Option<&Cells> {
+        self.running.as_ref().map(|running| &*running.cells)
+    }
+
+    /// Whether it is attached to a part of the routes only.
+    pub(crate) fn is_scoped(&self) -> bool {
+        self.attachment.scope.is_some()
+    }
+
+    /// Whether it has a say in exchanges of that rule; `None`: no rule matched.
+    pub(crate) fn is_for(&self, rule: Option<&str>) -> bool {
+        let Some(scope) = &self.attachment.scope else { return true };
+        rule.is_some_and(|rule| covers(scope, rule))
+    }
+
+    /// Whether both run the same filter for the same part of the routes.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let same = match (self.filter(), other.filter()) {
+            (Some(one), Some(other)) => one.is_same(other),
+            _ => false,
+        };
+        same && self.attachment.scope == other.attachment.scope
+    }
+
+    /// Calls a hook that no exchange waits for. A call without an answer is counted.
+    pub(crate) fn call<R>(
+        &self,
+        hook: impl FnOnce(&mut Instance) -> Result<R, CallFault>,
+    ) -> Result<R, CallFault> {
+        let Some(running) = &self.running else {
+            return Err(CallFault::Instantiate("the filter was refused".to_owned()));
+        };
+        let answer = running.instances.call(hook);
+        if let Err(fault) = &answer {
+            running.cells.faulted(fault);
+        }
+        answer
+    }
+
+    /// An answer that breaks the contract is a fault like any other: counted, logged, and the filter's breaker knows.
+    fn broke(&self, hook: Hook, rule: String) -> CallFault {
+        let Some(running) = &self.running else { return CallFault::Lift(rule) };
+        let fault = running.instances.filter.broke(hook, rule);
+        running.cells.faulted(&fault);
+        fault
+    }
+}
+
+/// Those of `slots` that have a say in exchanges of `rule` and see bodies in that way.
+pub(crate) fn body_slots(
+    slots: &[Rc<Slot>],
+    rule: Option<&str>,
+    mode: impl Fn(&Filter) -> BodyMode,
+    wanted: BodyMode,
+) -> Vec<Rc<Slot>> {
+    let wants = |slot: &&Rc<Slot>| {
+        slot.is_for(rule) && slot.filter().is_some_and(|filter| mode(filter) == wanted)
+    };
+    slots.iter().filter(wants).cloned().collect()
+}
+
+/// Whether a scope names `rule`: by its route (`ns/route/`) or itself.
+fn covers(scope: &[String], rule: &str) -> bool {
+    scope.iter().any(|entry| {
+        if entry.ends_with('/') { rule.starts_with(entry.as_str()) } else { rule == entry }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_names_a_route_or_a_rule() {
+        let scope = ["shop/pay/".to_owned(), "shop/front/0".to_owned()];
+        assert!(covers(&scope, "shop/pay/0") && covers(&scope, "shop/front/0"));
+        assert!(!covers(&scope, "shop/front/01") && !covers(&scope, "shop/payments/0"));
+    }
+}

@@ -1,0 +1,64 @@
+//! The end of an exchange before or instead of an upstream, and what the client reads of it.
+
+use crate::exchange::ExchangeState;
+use crate::generation::Reasons;
+use crate::refuse;
+use crate::slot::Slot;
+use http::Response;
+use std::rc::Rc;
+use tamis_exchange::{Body, Fault, Outcome, Refusal, Reply};
+
+/// The way ends here.
+pub(crate) enum Stop {
+    /// The host refuses.
+    Refused(Refusal),
+    /// A filter answers.
+    Answered(FilterAnswer),
+    /// The request may go no further than here, and says so (`max-forwards`).
+    LastHop(Box<Response<Body>>),
+}
+
+/// A filter's own answer to the client.
+pub(crate) struct FilterAnswer {
+    /// Whose it is.
+    pub(crate) slot: Rc<Slot>,
+    pub(crate) reply: Reply,
+    /// The rule id behind it.
+    pub(crate) reason: Option<String>,
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl Stop {
+    /// The response to the client; the exchange notes why it is that.
+    pub(crate) fn response(self, state: &mut ExchangeState, reasons: Reasons) -> Response<Body> {
+        match self {
+            Self::Refused(refusal) => {
+                if refusal.fault == Fault::Filter {
+                    state.outcome.insert(Outcome::REFUSED_BY_FILTER);
+                }
+                state.reason = Some(refusal.code.into());
+                state.detail = Some(refusal.detail.clone());
+                refuse::response(&refusal, Some(&state.exchange), reasons)
+            }
+            Self::Answered(FilterAnswer { slot, reply, reason }) => {
+                // A redirect or a page of a filter's own is an answer, and refuses nobody.
+                if reply.status >= 400 {
+                    state.outcome.insert(Outcome::REFUSED_BY_FILTER);
+                }
+                state.calls.answered(slot.number, reply.status);
+                state.answered_by = Some(slot);
+                let response = refuse::answer(reply, reason.as_deref(), &state.exchange, reasons);
+                if reason.is_some() {
+                    state.reason = reason.map(Into::into);
+                }
+                response
+            }
+            Self::LastHop(response) => *response,
+        }
+    }
+}
