@@ -3,7 +3,7 @@
 use tamis_engine::Inspection;
 use tamis_trust::{Manifest, Refused, code};
 
-/// Compares the imports and exports a manifest's config claims with those of the component's octets: who
+/// Compares the imports and exports a manifest's config claims with those of the component's bytes: who
 /// reviews a filter by its manifest must have reviewed what runs.
 ///
 /// # Errors
