@@ -1,4 +1,4 @@
-//! Whether a manifest tells the truth about its component.
+//! Compares the claims of a manifest with its component.
 
 use tamis_engine::Inspection;
 use tamis_trust::{Manifest, Refused, code};

@@ -1,7 +1,7 @@
 //! Content where none is expected.
 //!
 //! Servers disagree whether GET, HEAD and TRACE have content: one that does not read it takes it for the next request on the
-//! connection. HTTP/1.1 says in the head whether there is any, and the gate refuses it; HTTP/2 may leave that open until the
+//! connection. HTTP/1.1 states in the head whether there is any, and the gate refuses it; HTTP/2 may leave that open until the
 //! stream ends, so the end is waited for here.
 
 use bytes::Bytes;

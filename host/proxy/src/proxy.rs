@@ -109,7 +109,7 @@ pub enum ProxyError {
     Handover {
         /// Its path.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: std::io::Error,
     },
     /// A worker ended or does not answer.

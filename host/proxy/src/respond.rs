@@ -59,7 +59,7 @@ pub(crate) fn take_head(
         headers.remove(header::CONTENT_LENGTH);
     }
     if one_length(&mut headers).is_err() {
-        // HTTP/2 frames a body without it, and HTTP/1.1 lets none through that says two.
+        // HTTP/2 frames a body without it, and HTTP/1.1 refuses a message with two.
         headers.remove(header::CONTENT_LENGTH);
     }
     state.exchange.status = Some(status);

@@ -1,10 +1,10 @@
-//! `tamis up` on the shipped folder: the first thing a user sees.
+//! `tamis up` on the shipped example: the first experience of a user.
 
 use serde_json::Value;
 use tamis_e2e::{eventually, free_port, get, root, tamis, up};
 use tempfile::TempDir;
 
-/// A copy of `examples/shop` whose ports are this test's own.
+/// A copy of `examples/shop` with its own ports.
 pub(crate) struct Shop {
     pub(crate) folder: TempDir,
     pub(crate) http: String,
@@ -244,7 +244,8 @@ fn the_commands_that_up_prints_do_what_they_say() {
     assert_eq!(upgraded["running"], upgraded["digest"]);
     assert_eq!(get(&shop.http, "/").status, 200);
 
-    // A rollback in the registry is none in the folder, and a change of the folder that is not one of its lock undoes none.
+    // A rollback in the registry does not change the folder, and a change of the folder other than its lock
+    // does not undo the rollback.
     assert!(sh(&tries[2]["command"]).contains("0.1.0"));
     let back = serves("0.1.0");
     assert_ne!(back["digest"], upgraded["digest"]);
