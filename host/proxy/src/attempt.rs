@@ -1,4 +1,5 @@
-//! Sends the request: pick, circuit, send, and after a failure what the retry filter says.
+//! Sends the request: picks an endpoint, checks its circuit, sends, and asks the retry filter after a
+//! failure.
 
 mod race;
 
@@ -20,11 +21,11 @@ use tamis_exchange::{Body, Cause, Failure, Fault, Outcome, Refusal, RetryVerdict
 use tamis_upstream::{Attempt, AttemptOutcome, SendFailure, Upstream};
 use tokio::time::error::Elapsed;
 
-/// Octets read from a failed response so that its connection can be used again.
+/// Bytes read from a failed response so that its connection can be used again.
 const DRAIN_MAX_BYTES: u64 = 64 * 1024;
 /// How long that may take.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
-/// An attempt without any timeout ends here, so that nothing waits for ever on a silent upstream.
+/// Timeout of an attempt without any other, so that nothing waits for ever for a silent upstream.
 const ATTEMPT_MAX: Duration = Duration::from_secs(3600);
 /// No request waits longer than this for its next attempt, whatever the retry filter says.
 const DELAY_MAX: Duration = Duration::from_secs(60);
@@ -35,12 +36,13 @@ struct AttemptPlan<'a> {
     selection: &'a Selection,
     upstream: &'a Rc<Upstream>,
     template: &'a RequestTemplate<'a>,
-    /// What keeps requests together: the router's, or of the field that the service's policy names.
+    /// Hash that keeps requests together: from the router, or from the field that the service's policy
+    /// names.
     hash: Option<u64>,
     deadline: Option<Instant>,
 }
 
-/// What came of sending: a head, a failure, or nothing in time.
+/// Result of sending: a head, a failure, or a timeout.
 type SendResult = Result<Result<Response<Incoming>, SendFailure>, Elapsed>;
 
 /// An attempt with its request, not sent yet.
@@ -50,7 +52,7 @@ struct PreparedAttempt {
     limit: Duration,
 }
 
-/// Sends the request until there is a response or nothing more to try.
+/// Sends the request until there is a response or no attempt is left.
 pub(crate) async fn send(
     state: &mut ExchangeState,
     selection: &Selection,
@@ -117,14 +119,14 @@ pub(crate) async fn send(
     }
 }
 
-/// FNV-1a: the same for the same octets on every proxy, so that all of them send a key to the same endpoint.
+/// FNV-1a: the same for the same bytes on every proxy, so that all of them send a key to the same endpoint.
 fn hash_of(octets: &[u8]) -> u64 {
     octets.iter().fold(0xcbf2_9ce4_8422_2325, |sum, octet| {
         (sum ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3)
     })
 }
 
-/// One attempt, to its response head; with a second beside it where the hedge filter says so.
+/// One attempt, up to its response head; with a second one in parallel if the hedge filter asks for it.
 async fn once(
     plan: &AttemptPlan<'_>,
     state: &mut ExchangeState,
@@ -142,7 +144,7 @@ async fn once(
     judge(plan, state, attempt, limit, sent)
 }
 
-/// Makes the request of an attempt once more.
+/// Makes the request of an attempt again.
 fn again<'a>(
     plan: &AttemptPlan<'a>,
     state: &'a ExchangeState,
@@ -175,7 +177,7 @@ fn prepare(
     Ok(PreparedAttempt { attempt, request, limit })
 }
 
-/// Counts what came of an attempt, and says whether it is worth sending on.
+/// Counts the result of an attempt, and decides whether to pass it on.
 fn judge(
     plan: &AttemptPlan<'_>,
     state: &mut ExchangeState,
@@ -197,7 +199,7 @@ fn judge(
         }
         Ok(Err(failure)) => {
             if let Some(refusal) = template.body.refusal() {
-                // The client's fault, not the endpoint's: counts neither way.
+                // The client's fault, not the endpoint's: counts as neither success nor failure.
                 return Err(AttemptFailure {
                     cause: Cause::Other,
                     response: None,
@@ -227,7 +229,7 @@ fn judge(
     }
 }
 
-/// An attempt that brought no response.
+/// An attempt without a response.
 fn unsent(failure: SendFailure) -> AttemptFailure {
     let (code, status) = match failure.cause {
         _ if failure.protocol => ("upstream.protocol", 502),
@@ -245,7 +247,7 @@ fn unsent(failure: SendFailure) -> AttemptFailure {
     }
 }
 
-/// Whether a head came that nobody would rather have from elsewhere.
+/// Whether a head arrived that no other attempt could improve on.
 fn is_good(plan: &AttemptPlan<'_>, sent: &SendResult) -> bool {
     matches!(sent, Ok(Ok(response))
         if !is_failure(response) && !asks_about(plan.chain, response))
@@ -260,7 +262,8 @@ fn time_limit(attempt_ms: u32, deadline: Option<Instant>) -> Duration {
     left.map_or(own, |left| left.min(own))
 }
 
-/// Whether statistics count a response as failure: the server says that it could not (RFC 9110 §15.6), or gRPC does.
+/// Whether statistics count a response as failure: the status reports a server error (RFC 9110 §15.6), or
+/// the gRPC status does.
 fn is_failure(response: &Response<Incoming>) -> bool {
     match grpc_status(response.headers()) {
         // unknown, deadline exceeded, internal, unavailable, data loss
@@ -281,7 +284,7 @@ fn grpc_status(headers: &HeaderMap) -> Option<u32> {
     headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
-/// Whether the retry filter wants to be asked about this response.
+/// Whether the retry filter wants to be called for this response.
 fn asks_about(chain: &Chain, response: &Response<Incoming>) -> bool {
     let retry = chain.retry.as_ref().and_then(|slot| slot.filter());
     let Some(filter) = retry else { return false };
@@ -290,7 +293,7 @@ fn asks_about(chain: &Chain, response: &Response<Incoming>) -> bool {
         || grpc_status(response.headers()).is_some_and(|status| grpc.contains(&status))
 }
 
-/// Whether to try again: after how long, and whether elsewhere.
+/// Whether to retry: after which delay, and whether elsewhere.
 fn retry(
     plan: &AttemptPlan<'_>,
     state: &mut ExchangeState,
@@ -318,7 +321,7 @@ fn retry(
         status: response.map_or(0, |response| response.status().as_u16()),
         grpc_status: response.and_then(|response| grpc_status(response.headers())),
         elapsed_ms: millis(state.started.elapsed()),
-        // 0 means none, so a deadline that has all but passed counts as one millisecond.
+        // 0 means no deadline, so a deadline that has almost passed counts as one millisecond.
         remaining_ms: left.map_or(0, |left| millis(left).max(1)),
         idempotent: state.exchange.method.is_idempotent() || failed.untouched,
         replayable,
@@ -333,7 +336,8 @@ fn retry(
         RetryVerdict::Elsewhere(ms) => (ms, true),
     };
     let delay = Duration::from_millis(delay.into());
-    // What the filter cannot override: the body must be whole, time must be left, and the budget holds.
+    // Limits that the filter cannot override: the body must be complete, time must be left, and the budget
+    // must allow it.
     if !replayable || left.is_some_and(|left| delay >= left) || delay > DELAY_MAX {
         return None;
     }
@@ -344,8 +348,8 @@ fn retry(
     Some((delay, elsewhere))
 }
 
-/// `retry-after` in milliseconds, in seconds or as a date (RFC 9110 §10.2.3); the longest of several. What is too long
-/// for the number is the longest there is, and not none.
+/// `retry-after` in milliseconds, given in seconds or as a date (RFC 9110 §10.2.3); the longest of several.
+/// A value too large for the number counts as the largest number rather than as absent.
 fn retry_after(headers: &HeaderMap, now: impl Fn() -> SystemTime) -> Option<u32> {
     let lines = headers.get_all(header::RETRY_AFTER).iter().filter_map(|line| line.to_str().ok());
     lines.filter_map(|line| wait_of(line.trim(), &now)).max()
@@ -360,7 +364,7 @@ fn wait_of(text: &str, now: &impl Fn() -> SystemTime) -> Option<u32> {
     Some(u32::try_from(left.as_millis()).unwrap_or(u32::MAX))
 }
 
-/// Reads the rest of a response nobody wants, so that its connection can serve again.
+/// Reads the rest of a response that is not passed on, so that its connection can be used again.
 fn drain(response: Response<Incoming>) {
     let mut body = response.into_body();
     if body.is_end_stream() {

@@ -1,5 +1,6 @@
-//! Weights of endpoints, as the balancer filter says them, off the way of requests: when a generation is taken, and then
-//! at most once a second for services whose endpoints or statistics changed. Picking reads the weights and no more.
+//! Weights of endpoints, from the balancer filter. It is called outside of requests: when a generation
+//! starts to serve, and then at most once a second for services whose endpoints or statistics changed.
+//! Requests only read the weights.
 
 use crate::generation::ChainLayout;
 use crate::names::Names;
@@ -26,7 +27,7 @@ pub(crate) struct BalancePlan {
     pub(crate) service: usize,
 }
 
-/// Who weighs what: a service has the balancer of the first chain that may send to it.
+/// Services and their balancers: a service has the balancer of the first chain that may send to it.
 pub(crate) fn plan(chains: &[ChainLayout]) -> Vec<BalancePlan> {
     let mut plans: Vec<BalancePlan> = Vec::new();
     for chain in chains {
@@ -45,7 +46,7 @@ pub(crate) fn begin(all: &[Rc<Balancing>]) {
     for balancing in all {
         let balancing = Rc::clone(balancing);
         drop(tokio::task::spawn_local(async move {
-            // What does not resolve now is weighed when it does.
+            // A name that does not resolve now is weighed when it does.
             if balancing.upstream.resolve().await.is_ok() {
                 balancing.weigh();
             }
@@ -92,13 +93,13 @@ impl Balancing {
             ewma_latency_us: seen.ewma_latency_us,
             success_permille: seen.success_permille,
             age_ms: millis(seen.age),
-            // Resources know no zones: everything is in one.
+            // Resources contain no zones: everything is in one.
             local_zone: true,
         }
     }
 }
 
-/// Whether nothing changed but the time.
+/// Whether nothing changed except the time.
 fn is_same(a: &EndpointState, b: &EndpointState) -> bool {
     EndpointState { age_ms: b.age_ms, ..*a } == *b
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// One exchange in 2 to the power of this is timed.
 const TIMED_BITS: u32 = 4;
 
-/// Whom an exchange asked on its way, and how long that took if it is one of those that are timed.
+/// The slots that an exchange called, and the duration if the exchange is measured.
 #[derive(Debug, Default)]
 pub(crate) struct HookCalls {
     /// Slots 0 to 63, by bit.
@@ -21,12 +21,13 @@ pub(crate) struct HookCalls {
 
 impl HookCalls {
     pub(crate) fn new(exchange: u64) -> Self {
-        // Multiples of the golden ratio fall evenly, and in step with no pattern of requests.
+        // Multiples of the golden ratio are evenly distributed, and independent of patterns in the
+        // requests.
         let timed = exchange.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - TIMED_BITS) == 0;
         Self { timed, ..Self::default() }
     }
 
-    /// The slot has a say.
+    /// The slot takes part in the exchange.
     pub(crate) fn note(&mut self, number: usize) {
         match u32::try_from(number).ok().and_then(|number| 1_u64.checked_shl(number)) {
             Some(bit) => self.low |= bit,
@@ -35,13 +36,13 @@ impl HookCalls {
         }
     }
 
-    /// The slot is asked now; hand what this gives to [`Self::end`].
+    /// A call of the slot begins; pass the result to [`Self::end`].
     pub(crate) fn begin(&mut self, number: usize) -> Option<Instant> {
         self.note(number);
         self.timed.then(Instant::now)
     }
 
-    /// It answered.
+    /// The call ended.
     pub(crate) fn end(&mut self, number: usize, since: Option<Instant>) {
         let Some(since) = since else { return };
         let took = since.elapsed();
@@ -51,14 +52,14 @@ impl HookCalls {
         }
     }
 
-    /// Its answer, with that status, goes to the client.
+    /// Its reply, with that status, is sent to the client.
     pub(crate) fn answered(&mut self, number: usize, status: u16) {
         if status >= 400 {
             self.denied = Some(number);
         }
     }
 
-    /// The exchange ended with that status; 0 when there was none.
+    /// The exchange ended with that status; 0 if there was none.
     pub(crate) fn settle(&mut self, slots: &[Rc<Slot>], status: u16) {
         let failed = (500..600).contains(&status);
         let mut low = std::mem::take(&mut self.low);

@@ -26,15 +26,15 @@ pub(crate) struct Chain {
     pub(crate) response: Vec<Rc<Slot>>,
     /// Response body hooks, in their order.
     pub(crate) response_body: Vec<Rc<Slot>>,
-    /// Those whose candidate alone has a request hook.
+    /// Slots in which only the candidate has a request hook.
     pub(crate) new_request: Vec<Rc<Slot>>,
-    /// Those whose candidate alone has a response hook.
+    /// Slots in which only the candidate has a response hook.
     pub(crate) new_response: Vec<Rc<Slot>>,
-    /// Chooses where a request goes.
+    /// Chooses the route.
     pub(crate) router: Option<Rc<Slot>>,
-    /// Asked when an attempt failed.
+    /// Called when an attempt failed.
     pub(crate) retry: Option<Rc<Slot>>,
-    /// Moves circuits.
+    /// Opens and closes circuits.
     pub(crate) breaker: Option<Rc<Slot>>,
     /// Plans second attempts.
     pub(crate) hedge: Option<Rc<Slot>>,
@@ -46,7 +46,7 @@ pub(crate) struct Chain {
     pub(crate) backends: Vec<Option<Rc<Upstream>>>,
     /// See exchanges that ended.
     pub(crate) telemetry: Telemetry,
-    /// The fields that its filters write.
+    /// The owners of the fields that its filters write.
     pub(crate) owners: Arc<Owners>,
 }
 

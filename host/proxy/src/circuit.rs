@@ -1,4 +1,4 @@
-//! An endpoint whose circuit lets an attempt pass, and the breaker filter's say in that.
+//! Finds an endpoint whose circuit lets an attempt pass, with the breaker filter.
 
 use crate::chain::Chain;
 use crate::failure::AttemptFailure;
@@ -6,10 +6,10 @@ use std::rc::Rc;
 use tamis_exchange::{Cause, Circuit, Fault, NameKind, Refusal};
 use tamis_upstream::{Ask, Attempt, Pick, PickFailure, Upstream};
 
-/// Questions to the breaker for one attempt.
+/// Calls of the breaker for one attempt.
 const ASKS_MAX: usize = 8;
 
-/// Finds an endpoint whose circuit lets the attempt pass, asking the breaker filter where that is due.
+/// Finds an endpoint whose circuit lets the attempt pass, calling the breaker filter where that is due.
 pub(crate) async fn pick(
     chain: &Chain,
     upstream: &Rc<Upstream>,
@@ -47,7 +47,7 @@ pub(crate) async fn pick(
     Err(refuse("circuit.open", 503, Cause::Other, "the breaker did not come to an end".to_owned()))
 }
 
-/// Puts a question of a circuit to the breaker filter. Without one circuits stay closed.
+/// Calls the breaker filter for a circuit. Without a breaker, circuits stay closed.
 pub(crate) fn answer(chain: &Chain, upstream: &Upstream, ask: Option<Ask>) {
     let Some(ask) = ask else { return };
     let Some(breaker) = &chain.breaker else {
@@ -60,7 +60,7 @@ pub(crate) fn answer(chain: &Chain, upstream: &Upstream, ask: Option<Ask>) {
     match said {
         Ok(circuit) => {
             let (service, endpoint) = (ask.service().to_owned(), ask.endpoint().to_owned());
-            // One too many open circuits is not opened, and that is no news.
+            // A circuit above the limit of open circuits stays closed, which is not worth a log line.
             let circuit = ask.answer(circuit);
             let changed = std::mem::discriminant(&circuit) != std::mem::discriminant(&now);
             if changed {

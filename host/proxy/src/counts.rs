@@ -1,8 +1,8 @@
-//! What each digest did in each slot: counted by each worker for itself, added up when somebody asks.
+//! Counts of what each digest did in each slot: each worker counts for itself, readers add up.
 //!
-//! A worker alone writes its cells, so a count is a load and a store, never a locked instruction. Cells belong to
-//! slot, digest and worker, not to a generation: one that is swapped out counts on in the same cells until its last
-//! exchange has ended.
+//! Only one worker writes its cells, so a count is a load and a store and never a locked instruction. Cells
+//! belong to slot, digest and worker, not to a generation: a filter that was replaced continues to count in
+//! the same cells until its last exchange has ended.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,21 +15,24 @@ use tamis_engine::CallFault;
 pub struct SlotCounts {
     /// Attachment name.
     pub slot: String,
-    /// Of the filter's manifest, `sha256:HEX`.
+    /// Digest of the filter's manifest, `sha256:HEX`.
     pub digest: String,
-    /// Exchanges in which a hook was asked, each counted once when it ends; for connection hooks, connections.
+    /// Exchanges in which a hook was called, each counted once when it ends; for connection hooks,
+    /// connections.
     pub exchanges: u64,
-    /// Calls without a verdict: traps, limits, answers the contract does not allow, and calls not made because
-    /// the filter failed too often or its next instance was not ready. A head larger than a view is the client's fault and not counted.
+    /// Calls without a verdict: traps, limits, answers that break the contract, and calls that were not
+    /// made because the filter failed too often or its next instance was not ready. A head larger than a
+    /// view is the client's fault and not counted.
     pub traps: u64,
-    /// Those of `exchanges` that were answered with a status of 500 to 599, by whomever.
+    /// Those of `exchanges` that ended with a status of 500 to 599, whatever the cause.
     pub server_errors: u64,
-    /// Those of `exchanges` that the filter answered itself with a status of 400 or more, and connections and
-    /// response bodies that it broke off.
+    /// Those of `exchanges` that the filter answered itself with a status of 400 or more, and connections
+    /// and response bodies that it ended.
     pub denials: u64,
-    /// How many exchanges were held up for how long by its calls, all hooks together, waiting included: bucket
-    /// `n`, 0 to 32, counts those of up to 2^n µs that are in no bucket before. Of one exchange in 16 only, for
-    /// reading the clock is dear; hooks that see bodies chunk by chunk are not timed.
+    /// How long its calls delayed exchanges, all hooks together, including waiting: bucket `n`, 0 to 32,
+    /// counts exchanges delayed by up to 2^n µs that are in no lower bucket. Only one exchange in 16 is
+    /// measured, because reading the clock is expensive; hooks that see bodies chunk by chunk are not
+    /// measured.
     pub added: BTreeMap<u8, u64>,
 }
 
@@ -37,7 +40,8 @@ const BUCKETS: usize = 33;
 /// Slots and digests remembered. Those in use always are, whatever their number.
 const ENTRIES_MAX: usize = 1_024;
 
-/// One worker's numbers of a slot and digest. On lines of its own: no other worker writes near it.
+/// One worker's counts of a slot and digest. Aligned to cache lines of its own, so that no other worker
+/// writes near it.
 #[repr(align(128))]
 pub(crate) struct Cells {
     exchanges: AtomicU64,
@@ -59,13 +63,13 @@ impl Default for Cells {
     }
 }
 
-/// Only the worker that owns the cell may: two of them would lose counts.
+/// Only the worker that owns the cell may call this: two of them would lose counts.
 fn count(cell: &AtomicU64) {
     cell.store(cell.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
 }
 
 impl Cells {
-    /// It was asked about something.
+    /// A hook was called.
     pub(crate) fn asked(&self) {
         count(&self.exchanges);
     }
@@ -138,12 +142,12 @@ struct Entries {
 struct Entry {
     /// By worker.
     cells: BTreeMap<u64, Arc<Cells>>,
-    /// Rises with every generation that asks for it.
+    /// Rises with every generation that uses the entry.
     wanted: u64,
 }
 
 impl Ledger {
-    /// Where that worker counts what the digest does in the slot.
+    /// The cells in which that worker counts for the digest in the slot.
     pub(crate) fn cells(&self, worker: u64, slot: &str, digest: &str) -> Arc<Cells> {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let inner = &mut *inner;
@@ -157,7 +161,7 @@ impl Ledger {
         cells
     }
 
-    /// What all workers counted, by slot and digest.
+    /// The sums over all workers, by slot and digest.
     pub(crate) fn sum(&self) -> Vec<SlotCounts> {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let sum = inner.entries.iter().map(|((slot, digest), entry)| {
@@ -171,7 +175,7 @@ impl Ledger {
 }
 
 impl Entries {
-    /// Forgets what was wanted longest ago of what no generation holds any more.
+    /// Removes the entries that were used longest ago and that no generation uses any more.
     fn forget_oldest(&mut self) {
         let idle = |entry: &Entry| entry.cells.values().all(|cells| Arc::strong_count(cells) == 1);
         let oldest = self.entries.iter().filter(|(_, entry)| idle(entry));

@@ -1,8 +1,8 @@
 //! Request hooks in their order, then the router.
 //!
-//! A filter attached to a route has its say only when that route matches, so the router is asked before the first
-//! such filter, and again when an edit changed what the router looks at. Filters of a route that only then matches
-//! run too; what never settles is refused.
+//! A filter attached to a route takes part only when that route matches, so the router is called before the
+//! first such filter, and again when an edit changed something that the router reads. Filters of a route
+//! that matches only then run too; an exchange that never settles is refused.
 
 use crate::chain::Chain;
 use crate::exchange::ExchangeState;
@@ -15,7 +15,7 @@ use tamis_exchange::{Fault, Refusal, Verdict};
 /// Rounds of routing and scoped filters before an exchange counts as unstable.
 const ROUNDS_MAX: usize = 4;
 
-/// Runs the request hooks and finds where the exchange goes.
+/// Runs the request hooks and finds the route of the exchange.
 pub(crate) async fn decide(state: &mut ExchangeState) -> Result<Destination, Stop> {
     let chain = Rc::clone(&state.chain);
     let mut destination = None;
@@ -42,7 +42,7 @@ pub(crate) async fn decide(state: &mut ExchangeState) -> Result<Destination, Sto
         }
         match destination.take() {
             None => destination = Some(route::ask(state)?),
-            // Nothing ran after the router was asked, or nothing that it looks at changed.
+            // Nothing ran after the router was called, or nothing that it reads changed.
             Some(found) if !ran_one => return Ok(found),
             Some(found) => destination = Some(found),
         }
@@ -56,7 +56,7 @@ pub(crate) async fn decide(state: &mut ExchangeState) -> Result<Destination, Sto
     Err(Refusal::new("route.unstable", 500, Fault::Host, detail).into())
 }
 
-/// Asks one filter. True when it changed something that the router looks at.
+/// Calls one filter. Returns true if it changed something that the router reads.
 async fn ask(state: &mut ExchangeState, chain: &Chain, slot: &Rc<Slot>) -> Result<bool, Stop> {
     match slot.decide_request(state).await? {
         Verdict::Change(edits) => Ok(route::looks_at(chain, &edits)),

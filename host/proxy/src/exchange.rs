@@ -1,4 +1,4 @@
-//! The exchange that is under way: one value from the decoded head to the last octet of the response.
+//! The exchange that is under way: one value from the decoded head to the last byte of the response.
 
 mod settle;
 
@@ -47,15 +47,15 @@ pub(crate) struct ExchangeState {
     /// Which slots were asked.
     pub(crate) calls: HookCalls,
     pub(crate) retries: Retries,
-    /// Names the request at every hop; a tunnel of a connection has none.
+    /// Identifies the request at every hop; a tunnel of a connection has no id.
     pub(crate) request_id: Option<HeaderValue>,
     /// Whether shadows compare it; `None`: no slot with a shadow was asked yet.
     pub(crate) sampled: Option<bool>,
     /// What the client sends after the head.
     pub(crate) body: Replay,
-    /// Octets that came through a tunnel; those of a request body are counted with it.
+    /// Bytes that came through a tunnel; those of a request body are counted with it.
     pub(crate) bytes_in: u64,
-    /// Octets of the response body sent so far.
+    /// Bytes of the response body sent so far.
     pub(crate) bytes_out: u64,
     /// That of the response; 0: none was sent.
     status: u16,
@@ -63,18 +63,19 @@ pub(crate) struct ExchangeState {
     grpc_status: Option<u16>,
     /// Its end was reached; otherwise the client went away.
     complete: bool,
-    /// Counted in flight at its endpoint until the response has ended.
+    /// Counted as in flight at its endpoint until the response has ended.
     held: Option<Attempt>,
 }
 
-/// Who sends an exchange again when it fails.
+/// Which proxy retries an exchange that fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Retries {
-    /// This proxy, if a filter says so.
+    /// This proxy, if a filter decides so.
     Ours,
-    /// This proxy, unless there is nowhere else to send it: a sidecar before its one application.
+    /// This proxy, unless there is no other endpoint: a sidecar in front of its one application.
     Elsewhere,
-    /// A proxy of the mesh before this one. Two that do multiply what a failing service gets.
+    /// An earlier proxy of the mesh. If two proxies retry, a failing service receives the product of their
+    /// attempts.
     Callers,
 }
 
@@ -130,7 +131,7 @@ impl ExchangeState {
         self.shared.max_body_bytes
     }
 
-    /// Keeps the attempt whose response is on its way.
+    /// Keeps the attempt whose response is being sent.
     pub(crate) fn hold(&mut self, attempt: Attempt) {
         self.held = Some(attempt);
     }
@@ -148,7 +149,7 @@ impl ExchangeState {
         self.note_trailers(headers);
     }
 
-    /// `grpc-status`, wherever it comes.
+    /// `grpc-status`, in head or trailers.
     pub(crate) fn note_trailers(&mut self, headers: &HeaderMap) {
         if let Some(status) = headers.get("grpc-status") {
             let status = status.to_str().ok().and_then(|text| text.parse().ok());
@@ -156,7 +157,7 @@ impl ExchangeState {
         }
     }
 
-    /// It ended like this.
+    /// The exchange ended with this outcome.
     pub(crate) fn end(mut self: Box<Self>, outcome: Outcome) {
         self.outcome.insert(outcome);
         self.complete = true;

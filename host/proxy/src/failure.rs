@@ -9,6 +9,6 @@ pub(crate) struct AttemptFailure {
     pub(crate) cause: Cause,
     pub(crate) response: Option<Box<Response<Incoming>>>,
     pub(crate) refusal: Refusal,
-    /// The request never left, or the upstream said that it did not look at it.
+    /// The request was never sent, or the upstream reported that it did not process it.
     pub(crate) untouched: bool,
 }

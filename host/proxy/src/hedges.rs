@@ -8,26 +8,26 @@ use crate::slot::Slot;
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-/// Delays of a chain's rules, and what they are planned from.
+/// Delays of a chain's rules, and the statistics they are planned from.
 pub(crate) struct Hedges(RefCell<Vec<RuleHedge>>);
 
 struct RuleHedge {
     recent: RecentLatencies,
-    /// After which a second attempt starts; none for no hedging.
+    /// Delay of the second attempt; `None`: no second attempt.
     delay: Option<Duration>,
-    /// The statistics changed since they were planned from.
+    /// The statistics changed since the last plan.
     changed: bool,
 }
 
 impl Hedges {
-    /// For so many rules, each to be planned for.
+    /// For `rules` rules, none of them planned yet.
     pub(crate) fn new(rules: usize) -> Self {
         let now = Instant::now();
         let new = || RuleHedge { recent: RecentLatencies::new(now), delay: None, changed: true };
         Self(RefCell::new((0..rules).map(|_| new()).collect()))
     }
 
-    /// An exchange of a rule had its response head after so long.
+    /// Records the time to the response head of an exchange of a rule.
     pub(crate) fn note(&self, rule: u32, latency: Duration) {
         if let Some(rule) = self.0.borrow_mut().get_mut(rule as usize) {
             rule.recent.add(latency);
@@ -35,7 +35,7 @@ impl Hedges {
         }
     }
 
-    /// As planned last.
+    /// The delay planned last.
     pub(crate) fn delay(&self, rule: u32) -> Option<Duration> {
         self.0.borrow().get(rule as usize)?.delay
     }

@@ -44,7 +44,7 @@ async fn send_copy(upstream: Rc<Upstream>, exchange: Exchange, body: Replay) {
     let sending = tokio::time::timeout(MIRROR_TIME, async {
         let response = attempt.send(request, false, || None).await?;
         let mut body = response.into_body();
-        // Nobody keeps what comes back, however much it is.
+        // The response is discarded, however long it is.
         while let Some(Ok(_)) = http_body_util::BodyExt::frame(&mut body).await {}
         Ok::<_, SendFailure>(())
     });

@@ -1,4 +1,4 @@
-//! Interned names: a summary carries numbers, a telemetry filter hears each name once.
+//! Interned names: a summary contains numbers, and a telemetry filter receives each name once.
 
 use std::collections::HashMap;
 use tamis_exchange::{NONE, NameKind};
@@ -17,7 +17,7 @@ pub(crate) struct Names {
     tables: [Table; 6],
 }
 
-/// A table stops growing here; further names are reported as "none" rather than filling memory.
+/// Maximum size of a table; further names are reported as absent rather than filling memory.
 const NAMES_MAX: usize = 65_536;
 
 const KINDS: [NameKind; 6] = [
@@ -45,7 +45,7 @@ impl Names {
         number
     }
 
-    /// What the telemetry filters have not heard yet: kind, number of the first, names.
+    /// The names that telemetry filters have not received yet: kind, number of the first, names.
     pub(crate) fn unsent(&mut self) -> Vec<(NameKind, u32, Vec<String>)> {
         let mut news = Vec::new();
         for kind in KINDS {
@@ -60,7 +60,7 @@ impl Names {
         news
     }
 
-    /// A filter's instance was replaced and knows nothing: tell everything again.
+    /// A filter's instance was replaced and knows no names: all are passed again.
     pub(crate) fn forget_sent(&mut self) {
         for table in &mut self.tables {
             table.sent = 0;

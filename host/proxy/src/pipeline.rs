@@ -42,7 +42,7 @@ async fn forward(
     let body = request_body::show(state).await?;
     route::change(state, &selection.request_edits, HeadSide::Request)?;
     let sent = attempt::send(state, &selection, &upstream, parts, &body.replay).await;
-    // Before what was sent is looked at: a body that a filter broke off is not the client's fault.
+    // Checked before what was sent: a body that a filter ended is not the client's fault.
     body.check(state)?;
     let response = sent?;
     mirror::send(state, &selection, parts, &body.replay);

@@ -34,7 +34,7 @@ pub(crate) struct Arrival<'a> {
 #[derive(Default)]
 pub(crate) struct RequestParts {
     pub(crate) upgrade: Option<Upgrade>,
-    /// The client takes trailers (`te: trailers`).
+    /// The client accepts trailers (`te: trailers`).
     pub(crate) trailers: bool,
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn receive(
     };
     let limit = shared.max_body_bytes;
     state.body = Replay::received(body, limit, &chain.owners);
-    // A body that breaks the limit by its own declaration need not be read at all.
+    // A body whose declared length exceeds the limit need not be read at all.
     let goes_on = match (length.filter(|length| *length > limit), last_hop) {
         (Some(_), _) => Err(too_large(limit).into()),
         (None, Some(response)) => Err(Stop::LastHop(Box::new(response))),
@@ -83,8 +83,8 @@ pub(crate) fn receive(
     (state, RequestParts { upgrade, trailers }, goes_on)
 }
 
-/// Answers OPTIONS and TRACE that may go no further, and counts one hop on the others (RFC 9110 §7.6.2). A TRACE is not
-/// sent back: it would show the client what hops before this one added.
+/// Answers OPTIONS and TRACE that may not be forwarded, and decrements the hop count of others (RFC 9110
+/// §7.6.2). A TRACE is not echoed: that would show the client what earlier hops added.
 fn last_hop(exchange: &mut Exchange) -> Option<Response<Body>> {
     if exchange.method != Method::OPTIONS && exchange.method != Method::TRACE {
         return None;

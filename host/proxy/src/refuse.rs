@@ -1,20 +1,20 @@
-//! The one place where a refusal becomes a response.
+//! The only place where a refusal becomes a response.
 
 use crate::generation::Reasons;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use tamis_exchange::{Body, Exchange, Fault, FieldLine, Refusal, Reply, is_framing_header};
 
-/// Names the reason id on answers the proxy or a filter authored.
+/// Header with the reason id, on responses written by the proxy or a filter.
 pub(crate) const REASON_HEADER: HeaderName = HeaderName::from_static("x-tamis-reason");
 
-/// Whether the client speaks gRPC and expects a status in its own terms.
+/// Whether the client speaks gRPC and expects a gRPC status.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     headers
         .get(http::header::CONTENT_TYPE)
         .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// The response to a refused request. Nothing of the inner detail is sent.
+/// The response to a refused request. It contains no internal details.
 pub(crate) fn response(
     refusal: &Refusal,
     exchange: Option<&Exchange>,
@@ -41,14 +41,14 @@ pub(crate) fn response(
     response
 }
 
-/// The response a filter authored.
+/// The response written by a filter.
 pub(crate) fn answer(
     reply: Reply,
     reason: Option<&str>,
     exchange: &Exchange,
     reasons: Reasons,
 ) -> Response<Body> {
-    // The engine lets no reply through that cannot be sent as it is: what follows has no case in practice.
+    // The engine accepts only replies that can be sent: the fallback below is never used in practice.
     let status = StatusCode::from_u16(reply.status)
         .ok()
         .filter(|status| !status.is_informational())
@@ -65,7 +65,7 @@ pub(crate) fn answer(
         }
         let name = HeaderName::from_lowercase(name.as_bytes());
         if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(&value)) {
-            // A map that is full takes no more; it is never near that here.
+            // A full map accepts no more; that does not happen here.
             drop(headers.try_append(name, value));
         }
     }

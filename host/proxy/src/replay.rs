@@ -1,4 +1,4 @@
-//! A request body that can be sent again while it is still whole.
+//! A request body that can be sent again while the host has it complete.
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -8,17 +8,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use tamis_exchange::{Body, BodyError, Fault, Owners, Refusal};
 
-/// A body is kept for another attempt up to this many octets (64 KiB, as Envoy's default buffer at the edge is 32 KiB).
+/// A body is kept for another attempt up to this many bytes (64 KiB, like Envoy's default buffer at the
+/// edge of 32 KiB).
 pub(crate) const REPLAY_MAX_BYTES: usize = 64 * 1024;
 
-/// A kept chunk counts as at least so many octets, for what it occupies beside its own.
+/// A kept chunk counts as at least this many bytes, for its overhead.
 const CHUNK_COST_BYTES: usize = 128;
 
-/// A shorter chunk is copied: it would keep all that was read with it, extensions and padding of a hundred times its size.
+/// A shorter chunk is copied: otherwise it would keep the whole read buffer, which may be a hundred times
+/// its size.
 const COPIED_BELOW_BYTES: usize = 4 * 1024;
 
-/// The body as it comes from the client, shared by the attempts that send it; none when there is no body, as with nearly
-/// every request.
+/// The body as it arrives from the client, shared by the attempts that send it; `None` if there is no body,
+/// as with nearly every request.
 #[derive(Clone)]
 pub(crate) struct Replay(Option<Arc<Mutex<ReplayState>>>);
 
@@ -27,13 +29,13 @@ struct ReplayState {
     kept: Vec<Bytes>,
     kept_bytes: usize,
     trailers: Option<HeaderMap>,
-    /// More came than is kept: no further attempt.
+    /// More arrived than is kept: no further attempt.
     overflowed: bool,
     ended: bool,
     broken: Option<BodyBreak>,
     bytes_in: u64,
     limit_bytes: u64,
-    /// Whose the trailers are; none where they were looked at before.
+    /// Owners of the trailers; `None` if the trailers were checked before.
     owners: Option<Arc<Owners>>,
 }
 
@@ -43,12 +45,13 @@ impl Replay {
         Self(None)
     }
 
-    /// Wraps what the client sends; more than `limit_bytes` is an error to the reader.
+    /// Wraps the client's body; more than `limit_bytes` is an error for the reader.
     pub(crate) fn new(source: Body, limit_bytes: u64) -> Self {
         Self::make(source, limit_bytes, None)
     }
 
-    /// The same for a body off the wire: trailers that have an owner, as the same fields of the head have, are left out.
+    /// The same for a received body: trailers that have an owner are removed, as for the same fields of the
+    /// head.
     pub(crate) fn received(source: Body, limit_bytes: u64, owners: &Arc<Owners>) -> Self {
         Self::make(source, limit_bytes, Some(owners))
     }
@@ -75,17 +78,17 @@ impl Replay {
         Some(self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whether another attempt can send the body from its first octet.
+    /// Whether another attempt can send the body from its first byte.
     pub(crate) fn is_replayable(&self) -> bool {
         self.shared().is_none_or(|shared| !shared.overflowed && shared.broken.is_none())
     }
 
-    /// Whether every octet has come.
+    /// Whether every byte has arrived.
     pub(crate) fn has_ended(&self) -> bool {
         self.shared().is_none_or(|shared| shared.ended)
     }
 
-    /// What to answer when the body broke off on the client's side, if it did.
+    /// The refusal if the client ended the body early.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
         let shared = self.shared()?;
         shared.broken.map(|broken| match broken {
@@ -97,7 +100,7 @@ impl Replay {
         })
     }
 
-    /// Octets received so far.
+    /// Bytes received so far.
     pub(crate) fn bytes_in(&self) -> u64 {
         self.shared().map_or(0, |shared| shared.bytes_in)
     }
@@ -109,13 +112,13 @@ impl Replay {
     }
 }
 
-/// The refusal of a body over the limit.
+/// The refusal of a body above the limit.
 pub(crate) fn too_large(limit_bytes: u64) -> Refusal {
     let detail = format!("the body is longer than {limit_bytes} bytes");
     Refusal::new("request.too-large", 413, Fault::Client, detail)
 }
 
-/// Why the body will never be whole.
+/// Why the body will never be complete.
 #[derive(Clone, Copy)]
 enum BodyBreak {
     Peer,
@@ -206,7 +209,7 @@ impl ReplayState {
                     });
                     *next += 1;
                 } else {
-                    // From here on the body cannot be sent again; free what was kept for that. A reader
+                    // From here on the body cannot be sent again, so the kept bytes are freed. A reader
                     // that was still replaying has caught up, or it would not have polled the source.
                     self.overflowed = true;
                     self.kept.clear();
@@ -257,7 +260,7 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn what_is_kept_of_tiny_chunks_is_no_more_than_of_large_ones() {
-        // Each is one octet of a frame that is padded to 256.
+        // Each is one byte of a frame that is padded to 256.
         let frame = Bytes::from(vec![7; 256]);
         let frames: Vec<_> = (0..2_000)
             .map(|_| Ok::<_, BodyError>(Frame::data(Bytes::copy_from_slice(&frame).slice(..1))))
@@ -270,7 +273,7 @@ mod tests {
             sent.frame().await.unwrap().unwrap();
             assert!(replay.is_replayable(), "{number}");
         }
-        // Alone in its allocation: what it came in is gone.
+        // Alone in its allocation: the buffer it arrived in is freed.
         let kept = replay.shared().unwrap().kept.iter().all(Bytes::is_unique);
         assert!(kept && replay.shared().unwrap().kept.len() == most);
         assert_eq!(sent.collect().await.unwrap().to_bytes().len(), 2_000 - most);

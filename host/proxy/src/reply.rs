@@ -11,7 +11,7 @@ use crate::tunnel;
 use http::{HeaderName, HeaderValue, Response};
 use tamis_exchange::{Fault, Refusal};
 
-/// Names the generation that served, when asked to.
+/// Header with the generation that served the exchange, when enabled.
 const GENERATION_HEADER: HeaderName = HeaderName::from_static("x-tamis-generation");
 
 /// Gives the response to the connection.

@@ -59,7 +59,7 @@ pub(crate) async fn show(state: &mut ExchangeState) -> Result<OutgoingBody, Stop
     Ok(OutgoingBody { replay: Replay::new(body, limit), end: Some(end) })
 }
 
-/// Reads the body whole and shows it to the filters that want that; the head is held meanwhile.
+/// Reads the complete body and passes it to the filters that buffer; the head is held meanwhile.
 pub(crate) async fn show_whole(
     state: &mut ExchangeState,
     slots: &[Rc<Slot>],
@@ -98,13 +98,13 @@ pub(crate) async fn show_whole(
 
 /// The slot that ended an exchange at a chunk, and how.
 pub(crate) enum ChunkStop {
-    /// It answered.
+    /// The call ended.
     Answered(FilterAnswer),
-    /// Its call failed, and nothing passes without it.
+    /// Its call failed, and the failure mode refuses the exchange.
     Failed(Rc<Slot>, CallFault),
 }
 
-/// Where the end of an exchange at a chunk is noted.
+/// Records the end of an exchange at a chunk.
 #[derive(Clone, Default)]
 pub(crate) struct ChunkEnd(Rc<RefCell<Option<ChunkStop>>>);
 

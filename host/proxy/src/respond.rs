@@ -18,7 +18,7 @@ use std::time::Duration;
 use tamis_engine::{BodyMode, Filter};
 use tamis_exchange::{Body, Fault, HeadSide, Refusal, Selection, is_host_look_alike};
 
-/// Runs response hooks over an upstream's response and puts together what is sent.
+/// Runs response hooks over an upstream's response and builds the response to the client.
 pub(crate) async fn respond(
     state: &mut ExchangeState,
     selection: &Selection,
@@ -43,7 +43,7 @@ pub(crate) async fn respond(
     Ok(response)
 }
 
-/// Takes the head of an upstream's response into the exchange.
+/// Moves the head of an upstream's response into the exchange.
 pub(crate) fn take_head(
     state: &mut ExchangeState,
     status: StatusCode,
@@ -55,7 +55,7 @@ pub(crate) fn take_head(
     headers.remove(RETRIES);
     via(&mut headers, version);
     if has_no_content(status) {
-        // Of no body it is no length; HTTP/1.1 leaves it out, so HTTP/2 does too (RFC 9110 §8.6).
+        // Without a body it states no length; HTTP/1.1 drops it, so HTTP/2 does too (RFC 9110 §8.6).
         headers.remove(header::CONTENT_LENGTH);
     }
     if one_length(&mut headers).is_err() {
@@ -71,7 +71,8 @@ fn has_no_content(status: StatusCode) -> bool {
     status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
 }
 
-/// Removes other spellings of what hosts write, and what only a proxy of the mesh may say of its decisions.
+/// Removes other spellings of the host's headers, and headers about decisions that only a proxy of the mesh
+/// may set.
 fn remove_claims_of_upstream(headers: &mut HeaderMap, of_mesh: bool) {
     let claim = |name: &HeaderName| {
         (!of_mesh && name.as_str().starts_with("x-tamis-")) || is_host_look_alike(name.as_str())

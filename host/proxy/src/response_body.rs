@@ -18,13 +18,13 @@ use tamis_exchange::{
 };
 use tokio::time::Sleep;
 
-/// What a connection sends as the body of a response.
+/// The response body that a connection sends.
 pub(crate) struct ResponseBody {
     inner: Body,
     state: Option<Box<ExchangeState>>,
     hooks: Option<ChunkHooks>,
     deadline: Option<Pin<Box<Sleep>>>,
-    /// Whose the trailers are.
+    /// Owners of the trailers.
     owners: Option<Arc<Owners>>,
 }
 
@@ -32,10 +32,10 @@ pub(crate) struct ResponseBody {
 struct ChunkHooks {
     exchange: u64,
     slots: Vec<Rc<Slot>>,
-    /// The last call, with no octets, was made.
+    /// The last call, with no bytes, was made.
     closed: bool,
     trailers: Option<Frame<Bytes>>,
-    /// Which of them ended the body, and why.
+    /// The filter that ended the body, and why.
     end: Option<(Rc<Slot>, String)>,
 }
 
@@ -51,7 +51,7 @@ impl ResponseBody {
         self
     }
 
-    /// Breaks off when the exchange's deadline passes.
+    /// Ends the body when the exchange's deadline passes.
     pub(crate) fn until(mut self, deadline: Option<tokio::time::Instant>) -> Self {
         self.deadline = deadline.map(|at| Box::pin(tokio::time::sleep_until(at)));
         self
@@ -66,13 +66,13 @@ impl ResponseBody {
         self
     }
 
-    /// Leaves out trailers that have an owner, as the same fields of the head have.
+    /// Removes trailers that have an owner, as for the same fields of the head.
     pub(crate) fn owned(mut self, owners: Option<Arc<Owners>>) -> Self {
         self.owners = owners;
         self
     }
 
-    /// A frame without the trailers that are not the upstream's to send.
+    /// A frame without the trailers that the upstream may not send.
     fn cleaned(&self, mut frame: Frame<Bytes>) -> Frame<Bytes> {
         if let (Some(trailers), Some(owners)) = (frame.trailers_mut(), &self.owners) {
             owners.clean_trailers(trailers);
@@ -80,7 +80,7 @@ impl ResponseBody {
         frame
     }
 
-    /// Broken off; the record names the filter if one did it.
+    /// The body ended early; the record names the filter if one ended it.
     fn broken(&mut self) {
         let end = self.hooks.as_mut().and_then(|hooks| hooks.end.take());
         if let (Some((slot, why)), Some(state)) = (end, self.state.as_mut()) {
@@ -114,7 +114,7 @@ fn with_causes(error: &BodyError) -> String {
 }
 
 impl ChunkHooks {
-    /// Shows octets to the filters, each to what the one before made of them.
+    /// Passes bytes through the filters, each receiving the result of the one before.
     fn show(&mut self, mut octets: Bytes, last: bool) -> Result<Bytes, BodyError> {
         for slot in &self.slots {
             let answer = slot.ask_chunk(HeadSide::Response, self.exchange, &octets, last);
@@ -127,7 +127,8 @@ impl ChunkHooks {
             match verdict {
                 Verdict::Pass => {}
                 Verdict::Replace(by) => octets = Bytes::from(by),
-                // The head is gone: neither can be done any more, and going on would send what was refused.
+                // The head was sent: neither is possible any more, and continuing would send what was
+                // refused.
                 Verdict::Answer(_) | Verdict::Change(_) => {
                     slot.cells().inspect(|cells| cells.denied());
                     let why = "it refused the rest of the response".to_owned();

@@ -1,4 +1,4 @@
-//! Asks the router where an exchange goes. The host has no routes of its own.
+//! Calls the router for an exchange. The host has no routes of its own.
 
 use crate::chain::Chain;
 use crate::exchange::ExchangeState;
@@ -18,7 +18,7 @@ pub(crate) enum Destination {
     Unmatched,
 }
 
-/// Asks the router of the chain and notes the rule.
+/// Calls the router of the chain and stores the rule.
 pub(crate) fn ask(state: &mut ExchangeState) -> Result<Destination, Stop> {
     state.rule = None;
     let Some(router) = state.chain.router.clone() else { return Ok(Destination::Unmatched) };

@@ -1,10 +1,11 @@
-//! A candidate beside the filter of a slot: asked the same, compared, and never heard.
+//! A candidate in the shadow of a slot's filter: it receives the same calls, its answers are compared and
+//! then ignored.
 //!
-//! On the way of an exchange that is sampled, what a hook of the slot saw and said is copied into a queue; a thread
-//! of its own asks the candidate and compares. So an exchange neither waits for a candidate nor fails by one, and
-//! when the thread cannot follow, samples are left out.
+//! During a sampled exchange, the input and answer of a slot's hook are copied into a queue; a separate
+//! thread calls the candidate and compares. So an exchange neither waits for a candidate nor fails because
+//! of one, and samples are dropped when the thread cannot keep up.
 //!
-//! Request, response, router and retry hooks are compared. Those that see bodies, connections, finished exchanges
+//! Request, response, router and retry hooks are compared. Hooks on bodies, connections, finished exchanges
 //! or statistics, and ticks, are not.
 
 mod answer;
@@ -19,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tamis_engine::{CallFault, Filter, Hook, Instance};
 use tamis_exchange::{Exchange, Failure, HeadSide, View};
 
-/// Causes told apart between two reports; those after count as `other`.
+/// Causes distinguished between two reports; further ones count as `other`.
 const CAUSES_MAX: usize = 64;
 /// Characters of a cause.
 const CAUSE_CHARS: usize = 200;
@@ -28,7 +29,8 @@ const EXAMPLES_MAX: usize = 3;
 /// Characters of a path in an example.
 const PATH_CHARS: usize = 100;
 
-/// A candidate in the shadow of a slot. Clones are one: they are asked in turn and add to one report.
+/// A candidate in the shadow of a slot. Clones share one state: they are called in turn and add to one
+/// report.
 ///
 /// Keep it while the candidate stays the same, through any number of generations.
 #[derive(Clone)]
@@ -46,18 +48,18 @@ struct ComparisonTally {
     differences: BTreeMap<String, Difference>,
 }
 
-/// How the verdicts of a shadow compared with those that counted, since it was asked before.
+/// How the verdicts of a shadow compared with those that counted, since the previous report.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ShadowReport {
     /// Attachment name of the slot that it is the shadow of.
     pub slot: String,
-    /// Of the candidate's manifest, `sha256:HEX`.
+    /// Digest of the candidate's manifest, `sha256:HEX`.
     pub digest: String,
     /// Verdicts compared.
     pub samples: u64,
-    /// Those that differed, each under one cause: `trap:KIND` when the candidate gave none, `waits` when it would
-    /// have waited for a request it sends, `decision: allow→deny 403`, `route: a→b`, `edit: x-user missing`,
-    /// `added` or `differs` (`answer:` and `response edit:` alike), `other` beyond 64 of them.
+    /// Verdicts that differed, by cause: `trap:KIND` if the candidate gave none, `waits` if it would have
+    /// waited for a request it sends, `decision: allow→deny 403`, `route: a→b`, `edit: x-user missing`,
+    /// `added` or `differs` (likewise `answer:` and `response edit:`), `other` beyond 64 of them.
     pub differences: BTreeMap<String, Difference>,
 }
 
@@ -77,7 +79,7 @@ impl std::fmt::Debug for Shadow {
 }
 
 impl Shadow {
-    /// Of a filter made by [`Filter::shadow`]; one made otherwise would be heard.
+    /// From a filter made by [`Filter::shadow`]; any other filter would have visible effects.
     pub fn new(filter: Filter) -> Self {
         let (instance, seen) = (Mutex::default(), Mutex::default());
         Self(Arc::new(ShadowState { filter, instance, seen }))
@@ -92,7 +94,7 @@ impl Shadow {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Asks the candidate what its filter was asked, and notes how the answers compare.
+    /// Calls the candidate with the input of the slot's filter, and records how the answers compare.
     fn compare(&self, job: &Comparison) {
         let said = self.ask(&job.asked);
         let mut seen = lock(&self.0.seen);
@@ -102,7 +104,7 @@ impl Shadow {
         }
     }
 
-    /// What the candidate says; or the cause of the difference when it says nothing.
+    /// The candidate's answer, or the cause of the difference if it gave none.
     fn ask(&self, asked: &ShadowQuestion) -> Result<ComparableAnswer, String> {
         let filter = &self.0.filter;
         if !filter.has(asked.hook()) {
@@ -156,7 +158,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a hook was asked, as the candidate would see it.
+/// The input of a hook, as the candidate would see it.
 pub(crate) enum ShadowQuestion {
     Request(View),
     Response(View),
@@ -184,7 +186,7 @@ impl ShadowQuestion {
     }
 }
 
-/// Which exchange it was, without what clients may want to keep to themselves.
+/// Identifies the exchange, without data that clients may want to keep private.
 struct ExchangeExample {
     method: http::Method,
     path: String,

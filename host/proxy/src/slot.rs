@@ -145,7 +145,8 @@ impl Slot {
         answer
     }
 
-    /// An answer that breaks the contract is a fault like any other: counted, logged, and the filter's breaker knows.
+    /// An answer that breaks the contract is a fault like any other: counted, logged, and reported to the
+    /// filter's breaker.
     fn broke(&self, hook: Hook, rule: String) -> CallFault {
         let Some(running) = &self.running else { return CallFault::Lift(rule) };
         let fault = running.instances.filter.broke(hook, rule);
@@ -167,7 +168,7 @@ pub(crate) fn body_slots(
     slots.iter().filter(wants).cloned().collect()
 }
 
-/// Whether a scope names `rule`: by its route (`ns/route/`) or itself.
+/// Whether a scope names `rule`: by its route (`ns/route/`) or by its full name.
 fn covers(scope: &[String], rule: &str) -> bool {
     scope.iter().any(|entry| {
         if entry.ends_with('/') { rule.starts_with(entry.as_str()) } else { rule == entry }

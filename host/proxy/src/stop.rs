@@ -46,7 +46,7 @@ impl Stop {
                 refuse::response(&refusal, Some(&state.exchange), reasons)
             }
             Self::Answered(FilterAnswer { slot, reply, reason }) => {
-                // A redirect or a page of a filter's own is an answer, and refuses nobody.
+                // A redirect or a page of a filter is an answer, not a refusal.
                 if reply.status >= 400 {
                     state.outcome.insert(Outcome::REFUSED_BY_FILTER);
                 }

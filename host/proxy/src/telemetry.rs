@@ -70,7 +70,7 @@ impl Telemetry {
         }
     }
 
-    /// A fault of a telemetry filter costs its batch and makes it forget the names.
+    /// A fault of a telemetry filter loses its batch and makes it forget the names.
     fn check(&self, slot: &Slot, answer: Result<(), CallFault>) {
         if let Err(fault) = answer {
             self.names.borrow_mut().forget_sent();

@@ -1,4 +1,4 @@
-//! Pieces of the way with filters that run: a guest built once, and chains of it.
+//! The parts of the pipeline with filters that run: a guest built once, and chains of it.
 
 mod bodies;
 mod counting;

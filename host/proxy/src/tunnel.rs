@@ -1,4 +1,4 @@
-//! Two connections joined octet for octet: upgraded ones, and those a connection hook sends on.
+//! Two connections joined byte for byte: upgraded ones, and those that a connection hook forwards.
 
 use crate::chain::Chain;
 use crate::circuit::{answer, pick};
@@ -32,20 +32,20 @@ pub(crate) fn join(upgrade: Upgrade, state: Box<ExchangeState>, mut shutdown: Sh
     }));
 }
 
-/// A connection that a hook sends on to a service.
+/// A connection that a hook forwards to a service.
 pub(crate) struct Forward {
-    /// What is known of it.
+    /// Attributes of the connection.
     pub(crate) facts: Exchange,
     /// The chain of its listener, under the generation whose hook said so.
     pub(crate) chain: Rc<Chain>,
     /// The service.
     pub(crate) service: Rc<Upstream>,
-    /// What the hook said why.
+    /// The reason that the hook gave.
     pub(crate) reason: Option<String>,
 }
 
-/// Forwards a connection's octets, decrypted where the listener has certificates, to an endpoint of the service until
-/// either side is done or the proxy drains.
+/// Forwards a connection, decrypted where the listener has certificates, to an endpoint of the service
+/// until either side ends or the proxy drains.
 pub(crate) async fn forward<IO: AsyncRead + AsyncWrite + Unpin>(
     client: IO,
     forward: Forward,
@@ -73,7 +73,7 @@ pub(crate) async fn forward<IO: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// A connection to one of the endpoints, another if one cannot be reached.
+/// A connection to one of the endpoints; tries another if one cannot be reached.
 async fn connect(
     state: &mut ExchangeState,
     upstream: &Rc<Upstream>,

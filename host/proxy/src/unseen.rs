@@ -21,7 +21,8 @@ pub(crate) struct Entrance<'a> {
     pub(crate) id: u64,
 }
 
-/// Records the refusal and gives the id that its client reads. What closes without a reply is no request and has neither.
+/// Records the refusal and returns the id that its client receives. A connection that is closed without a
+/// reply is not a request and has neither.
 pub(crate) fn record(entrance: &Entrance<'_>, refused: &RefusedRequest) -> Option<HeaderValue> {
     let Entrance { chain, shared, connection, id } = *entrance;
     let status = refused.refusal.status()?.split(' ').next()?.parse().ok()?;
@@ -48,11 +49,11 @@ pub(crate) fn record(entrance: &Entrance<'_>, refused: &RefusedRequest) -> Optio
     Some(request_id)
 }
 
-/// Method and target of a first line as far as it has them; what is no text is shown as such.
+/// Method and target of a first line, as far as it has them; bytes that are not text are escaped.
 fn target(line: &[u8]) -> (Method, String) {
     let mut words = line.split(|octet| *octet == b' ');
     let method = words.next().and_then(|word| Method::from_bytes(word).ok());
-    // A line without a method is recorded with one that nobody uses.
+    // A line without a method is recorded with `-`, which no client uses.
     let method = method.or_else(|| Method::from_bytes(b"-").ok()).unwrap_or_default();
     let target = words.next().unwrap_or_default();
     (method, String::from_utf8_lossy(target).into_owned())

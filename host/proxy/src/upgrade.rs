@@ -1,4 +1,4 @@
-//! A request that changes the protocol: what it asks for, and when both sides have agreed.
+//! A request that changes the protocol: which protocol it asks for, and when both sides have agreed.
 
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
@@ -8,9 +8,9 @@ use tamis_exchange::{Fault, Protocols, Refusal, is_agreed};
 
 /// The client wants to change the protocol (RFC 9110 §7.8) or opens a WebSocket over HTTP/2 (RFC 8441).
 pub(crate) struct Upgrade {
-    /// What it asks for, such as `websocket`: one protocol, and one that is carried.
+    /// The protocol it asks for, such as `websocket`: one that is carried.
     pub(crate) protocol: HeaderValue,
-    /// Its side of the tunnel.
+    /// The client's side of the tunnel.
     pub(crate) client: OnUpgrade,
     /// The upstream's side, once it agreed.
     pub(crate) upstream: Option<OnUpgrade>,
@@ -18,8 +18,8 @@ pub(crate) struct Upgrade {
     pub(crate) extended: bool,
 }
 
-/// What a request asks for, if it asks for a protocol that is carried. An offer of HTTP/1.1 that is not is left out, as a
-/// server may (RFC 9110 §7.8); CONNECT has nothing to fall back to and is refused.
+/// The upgrade that a request asks for, if it asks for a protocol that is carried. Other offers over
+/// HTTP/1.1 are ignored, as a server may (RFC 9110 §7.8); CONNECT cannot be ignored and is refused.
 pub(crate) fn wanted<B>(
     request: &mut Request<B>,
     protocols: &Protocols,
@@ -65,8 +65,8 @@ fn is_bodiless(headers: &HeaderMap) -> bool {
         && headers.get(header::CONTENT_LENGTH).is_none_or(|length| length == "0")
 }
 
-/// Whether the upstream's response opens the tunnel. What is neither that nor a response that a client of this request
-/// may read is an error of the upstream.
+/// Whether the upstream's response opens the tunnel. A response that neither opens it nor can be passed to
+/// the client is an error of the upstream.
 pub(crate) fn opens(
     upgrade: Option<&Upgrade>,
     response: &Response<Incoming>,

@@ -1,4 +1,4 @@
-//! One thread, one core: its listeners, its connections, its view of the generation.
+//! One thread per core: its listeners, its connections, its view of the generation.
 
 pub(crate) mod state;
 
@@ -33,19 +33,19 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, LocalSet};
 
-/// What a worker is told.
+/// Commands to a worker.
 pub(crate) enum Command {
-    /// Serve this generation from the next request on; answer when that is so.
+    /// Serve this generation from the next request on; answer when it does.
     Take {
         generation: Arc<Generation>,
         listeners: Vec<(String, Vec<BoundListener>)>,
         taken: std::sync::mpsc::Sender<()>,
     },
-    /// Send clients elsewhere and serve them meanwhile; close the listeners or go on to accept.
+    /// Send clients elsewhere while still serving them; close the listeners or continue to accept.
     Leave { accept: bool, done: std::sync::mpsc::Sender<()> },
-    /// Serve on after all.
+    /// Cancel `Leave`.
     Stay,
-    /// Accept nothing more and finish what is under way; answer when nothing more is accepted.
+    /// Accept no more connections and finish what is in progress; answer when nothing more is accepted.
     Drain { done: std::sync::mpsc::Sender<()> },
     /// End now.
     Stop,
@@ -53,7 +53,7 @@ pub(crate) enum Command {
 
 /// How long a batch of summaries may wait (contract).
 const FLUSH: Duration = Duration::from_millis(100);
-/// Filters that decide on statistics look every so many flushes: each second.
+/// Filters that decide on statistics are called every this many flushes: each second.
 const LOOK_EVERY: u32 = 10;
 
 struct Worker {
@@ -62,21 +62,21 @@ struct Worker {
     upstreams: Upstreams,
     state: RefCell<Rc<WorkerState>>,
     listeners: RefCell<HashMap<String, Listening>>,
-    /// Where new listeners begin.
+    /// The stage at which new listeners start.
     stage: Cell<Stage>,
     next_id: Cell<u64>,
 }
 
 /// A listener of this worker.
 struct Listening {
-    /// What its connections go by.
+    /// The stage that its connections follow.
     stage: watch::Sender<Stage>,
     /// The tasks that accept, one for each socket.
     accepting: Vec<AbortHandle>,
 }
 
 impl Listening {
-    /// Closes its sockets, but for copies that others have.
+    /// Closes its sockets, except for copies elsewhere.
     fn close(&mut self) {
         self.accepting.drain(..).for_each(|task| task.abort());
     }
@@ -87,7 +87,7 @@ impl Listening {
     }
 }
 
-/// Runs a worker until it is told to stop. Meant for a thread of its own.
+/// Runs a worker until it is told to stop. For a thread of its own.
 pub(crate) fn run(
     index: u64,
     shared: Arc<Shared>,
@@ -130,12 +130,12 @@ pub(crate) fn run(
             match command {
                 Some(Command::Take { generation, listeners, taken }) => {
                     worker.take(generation, listeners);
-                    // Nobody waits any more when the proxy was dropped meanwhile.
+                    // Nobody waits any more if the proxy was dropped meanwhile.
                     let _ = taken.send(());
                 }
                 Some(Command::Leave { accept, done }) => {
                     worker.reach(Stage::Leave, accept);
-                    // Whoever asked may have waited long enough.
+                    // The caller may have stopped waiting.
                     let _ = done.send(());
                 }
                 Some(Command::Stay) => worker.reach(Stage::Serve, true),
@@ -218,7 +218,7 @@ impl Worker {
         }
     }
 
-    /// Brings all listeners, and those to come, to a stage.
+    /// Moves all listeners, and future ones, to a stage.
     fn reach(&self, stage: Stage, accept: bool) {
         self.stage.set(stage);
         for listening in self.listeners.borrow_mut().values_mut() {
@@ -252,7 +252,7 @@ impl Worker {
         let info = ConnInfo { peer, local: address, identity: None };
         match tls {
             None => self.exchanges(name, plain, info, stop).await,
-            // Boxed, both: a connection in clear text need not carry their room.
+            // Both boxed, so that a connection in clear text needs no room for them.
             Some(tls) => match Box::pin(tls.accept(plain)).await {
                 Ok((stream, identity)) => {
                     let info = ConnInfo { identity: Some(identity), ..info };
@@ -322,7 +322,7 @@ impl Worker {
         }
     }
 
-    /// Whether clients of that listener read why they were refused.
+    /// Whether clients of that listener see why they were refused.
     fn shows_reasons(&self, name: &str) -> bool {
         let state = self.state();
         let listener = state.listener(name);
@@ -335,7 +335,7 @@ impl Worker {
         id
     }
 
-    /// Asks the connection hooks; without one nothing is made up for them.
+    /// Calls the connection hooks; without any, no view is built.
     fn admit(&self, name: &str, connection: &Connection, info: &ConnInfo) -> Admission {
         let state = self.state();
         let Some((_, chain)) = state.listener(name) else { return Admission::Close };
@@ -391,17 +391,17 @@ fn admit(chain: &Rc<Chain>, listener: &str, facts: Exchange) -> Admission {
     Admission::Serve
 }
 
-/// What becomes of a connection.
+/// What happens to a connection.
 enum Admission {
     /// Its exchanges are served.
     Serve,
-    /// It is closed without a word.
+    /// It is closed without a response.
     Close,
-    /// Its octets go to a service.
+    /// Its bytes go to a service.
     Tunnel(Box<tunnel::Forward>),
 }
 
-/// A connection in the form hooks see: attributes alone.
+/// A connection in the form that hooks see: attributes only.
 fn facts(id: u64, connection: &Connection, info: &ConnInfo) -> Exchange {
     let mut attributes = Attributes::default();
     attributes.set("source.address", Arc::clone(&connection.peer_address));
@@ -433,7 +433,7 @@ fn facts(id: u64, connection: &Connection, info: &ConnInfo) -> Exchange {
     }
 }
 
-/// A connection that is open; counts it out when it ends.
+/// An open connection; counted until it is dropped.
 struct OpenConnection(Arc<Shared>);
 
 impl Drop for OpenConnection {

@@ -1,4 +1,4 @@
-//! `/metrics`: what filters count, then what the host itself knows.
+//! `/metrics`: the metrics of filters, then those of the host.
 
 use crate::generation::{Attachment, Occupant};
 use crate::proxy::Inner;
@@ -117,10 +117,10 @@ pub const METRICS: [(&str, &str, &str); 35] = [
 struct Page(String);
 
 impl Page {
-    /// Begins a metric of [`METRICS`].
+    /// Starts a metric of [`METRICS`].
     fn family(&mut self, name: &str) {
         if let Some((_, kind, help)) = METRICS.iter().find(|(known, _, _)| *known == name) {
-            // Writing into a string cannot fail.
+            // Writing to a string cannot fail.
             let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
         }
     }
@@ -144,7 +144,7 @@ fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-/// Everything there is to measure.
+/// All metrics.
 pub(crate) fn metrics(inner: &Inner) -> String {
     let mut page = Page(inner.shared.metrics.render());
     state(inner, &mut page);
@@ -158,7 +158,7 @@ pub(crate) fn metrics(inner: &Inner) -> String {
     page.0
 }
 
-/// What the proxy is, and how it stands with its director.
+/// The proxy, and its connection to the director.
 fn state(inner: &Inner, page: &mut Page) {
     let (shared, status) = (&inner.shared, inner.status.load());
     let number = inner.generation.load().number;
@@ -187,7 +187,7 @@ fn state(inner: &Inner, page: &mut Page) {
     }
 }
 
-/// What runs in slots, and what should.
+/// What slots run, and what they were assigned.
 fn slots(inner: &Inner, page: &mut Page) {
     let (status, generation) = (inner.status.load(), inner.generation.load());
     let runs = |slot: &SlotStatus| {

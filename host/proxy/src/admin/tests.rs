@@ -1,4 +1,4 @@
-//! Who is answered what, as tables; and what a drain does.
+//! Tables of which requests are answered, and the effects of a drain.
 
 use super::*;
 use crate::generation::Generation;
@@ -85,7 +85,7 @@ fn no_page_is_shown_under_another_name_or_to_a_web_page_whatever_the_method() {
     let token = format!("Bearer {TOKEN}");
     for path in PAGES.iter().map(|(path, ..)| *path).chain(["/nothing", "/config/", "//config"]) {
         for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"] {
-            // Nothing is to be drained by its own table.
+            // This table must not start a drain.
             if path == "/drain" && method == "POST" {
                 continue;
             }
@@ -163,7 +163,7 @@ fn what_changes_the_proxy_takes_the_token_or_the_sockets_owner() {
             assert_eq!(proxy.is_draining(), wanted == 202);
         }
     }
-    // An empty token is no token, whoever shows it.
+    // An empty token is never valid.
     let proxy = proxy(AdminAccess { token: Some(String::new()), hosts: Vec::new() });
     let fields = [("host", "localhost"), ("authorization", "Bearer ")];
     assert_eq!(ask(&proxy, &network(), "POST", "/drain", &fields).0, 401);
@@ -203,7 +203,7 @@ fn a_drain_can_be_called_off_while_listeners_are_open_and_not_later() {
     assert_eq!((post("/undrain"), ready()), (200, 200));
     assert_eq!((post("/drain?seconds=0"), ready(), proxy.has_closed()), (202, 503, true));
     assert_eq!((post("/undrain"), ready()), (409, 503));
-    // What the process itself began ends it.
+    // A drain that the process itself began ends it.
     let proxy = self::proxy(AdminAccess::default());
     proxy.leave(Duration::from_secs(3_600));
     assert_eq!(ask(&proxy, &Door::Socket, "POST", "/undrain", &[]).0, 409);

@@ -12,18 +12,18 @@ use hyper::body::Incoming;
 use std::time::Duration;
 use tamis_exchange::{Body, Outcome};
 
-/// After how long a second attempt of this exchange starts.
+/// The delay after which a second attempt of this exchange starts.
 pub(super) fn delay(plan: &AttemptPlan<'_>, state: &ExchangeState) -> Option<Duration> {
     if state.retries == Retries::Callers {
-        // Who calls may send a second by itself.
+        // The caller may send a second attempt itself.
         return None;
     }
     let delay = plan.chain.hedges.as_ref()?.delay(plan.selection.rule)?;
     (plan.template.upgrade.is_none() && state.exchange.method.is_idempotent()).then_some(delay)
 }
 
-/// Sends, and after `delay` without a head a second time elsewhere. The first good head wins and the other attempt is
-/// broken off; without a good one it is what came last, or what came at all.
+/// Sends, and after `delay` without a head sends a second time, elsewhere. The first good head wins and the
+/// other attempt is cancelled; without a good one, the last result counts, or the only one.
 pub(super) async fn race(
     plan: &AttemptPlan<'_>,
     state: &mut ExchangeState,
@@ -59,7 +59,7 @@ pub(super) async fn race(
         sent = beside.as_mut() => (sent, false),
     };
     if is_good(plan, &sent) {
-        // What is dropped breaks the other attempt off.
+        // Dropping cancels the other attempt.
         drop((sending, beside));
         let (winner, loser, limit) =
             if is_first { (one, other, limit) } else { (other, one, other_limit) };
@@ -104,7 +104,7 @@ pub(super) async fn race(
     last
 }
 
-/// The same request without a body, for the case that it goes over a connection that was closed meanwhile.
+/// The same request without a body, in case its connection turns out to be closed.
 fn copy(request: &Request<Body>) -> Request<Body> {
     let mut copy = Request::new(Body::Empty);
     *copy.method_mut() = request.method().clone();
@@ -113,14 +113,14 @@ fn copy(request: &Request<Body>) -> Request<Body> {
     copy
 }
 
-/// A second attempt, if one may be made, elsewhere.
+/// A second attempt elsewhere, if one is allowed.
 async fn second(
     plan: &AttemptPlan<'_>,
     state: &mut ExchangeState,
     tried: &[String],
 ) -> Option<PreparedAttempt> {
     let body = plan.template.body;
-    // A body still on its way could wake one reader only.
+    // A body that is still arriving could wake only one reader.
     if !body.is_replayable() || !body.has_ended() {
         return None;
     }

@@ -1,4 +1,4 @@
-//! What a hook said, in a form that compares.
+//! Answers of hooks, in a form that can be compared.
 
 use std::collections::BTreeMap;
 use tamis_engine::{CallFault, Filter, Hook};
@@ -7,7 +7,7 @@ use tamis_exchange::{
     Verdict, check,
 };
 
-/// An answer of a hook: its kind, the route it chose, and the parts that have a name.
+/// An answer of a hook: its decision, the route it chose, and its named parts.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct ComparableAnswer {
     /// `allow`, `deny 403`, `route`, `give-up` and so on.
@@ -23,7 +23,7 @@ impl ComparableAnswer {
         Self { decision: decision.to_owned(), ..Self::default() }
     }
 
-    /// What it amounts to that there is no such hook.
+    /// The answer that counts where a slot has no such hook.
     pub(super) fn nothing(hook: Hook) -> Self {
         match hook {
             Hook::Router => Self::plain("unmatched"),
@@ -32,7 +32,7 @@ impl ComparableAnswer {
         }
     }
 
-    /// A request or response hook; none when nobody is to blame for having no verdict.
+    /// A request or response hook; `None` if the lack of a verdict is nobody's fault.
     pub(crate) fn decision(said: Result<&Decision, &CallFault>) -> Option<Self> {
         match said.map(|decision| &decision.verdict) {
             Ok(Verdict::Pass | Verdict::Replace(_)) => Some(Self::plain("allow")),
@@ -46,7 +46,7 @@ impl ComparableAnswer {
         }
     }
 
-    /// A call without a verdict; none when the head was too large for a view.
+    /// A call without a verdict; `None` if the head was too large for a view.
     fn fault(fault: &CallFault) -> Option<Self> {
         (*fault != CallFault::ViewTruncated).then(|| Self::plain("fault"))
     }
@@ -98,7 +98,7 @@ impl ComparableAnswer {
         said
     }
 
-    /// A retry filter's decision. Delays are not compared: a part of them is random by design.
+    /// A retry filter's decision. Delays are not compared: they are partly random by design.
     pub(crate) fn retry(said: Result<&RetryDecision, &CallFault>) -> Option<Self> {
         match said.map(|decision| decision.verdict) {
             Ok(RetryVerdict::GiveUp) => Some(Self::plain("give-up")),
@@ -114,7 +114,7 @@ impl ComparableAnswer {
 
     fn edits(&mut self, what: &str, edits: &[Edit]) {
         for edit in edits {
-            // Values begin with the act, so that to set, to add and to remove are told apart.
+            // Values begin with the act, so that set, add and remove are distinguished.
             let (name, act, value) = match edit {
                 Edit::SetHeader(line) => (line.name.clone(), b's', line.value.as_slice()),
                 Edit::AddHeader(line) => (line.name.clone(), b'a', line.value.as_slice()),
@@ -128,7 +128,7 @@ impl ComparableAnswer {
         }
     }
 
-    /// The gravest way in which what a candidate said differs from this.
+    /// The most important way in which the candidate's answer differs from this.
     pub(super) fn cause(&self, candidate: &Self) -> Option<String> {
         if self.decision != candidate.decision {
             return Some(format!("decision: {}→{}", self.decision, candidate.decision));

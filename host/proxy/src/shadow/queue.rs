@@ -1,4 +1,4 @@
-//! The way from workers to the thread that asks candidates, and back to whoever wants reports.
+//! The queue from workers to the thread that calls candidates, and the reports of that thread.
 
 use super::{
     ComparableAnswer, Comparison, ComparisonTally, EXAMPLES_MAX, ExchangeExample, Shadow,
@@ -14,19 +14,19 @@ use tamis_exchange::Exchange;
 
 /// Verdicts that may wait to be compared …
 const QUEUE_MAX: usize = 1_024;
-/// … and octets of what they were asked with.
+/// … and bytes of their input.
 const QUEUE_OCTETS: usize = 4 * 1024 * 1024;
 
-/// All shadows of a proxy and the thread that asks them.
+/// All shadows of a proxy and the thread that calls them.
 #[derive(Default)]
 pub(crate) struct Shadows {
     per_second: u32,
-    /// With the names of their slots; those swapped out stay until they were reported.
+    /// With the names of their slots; replaced ones stay until they were reported.
     known: Mutex<Vec<(String, Shadow)>>,
     queue: OnceLock<ShadowQueue>,
 }
 
-/// The way to the thread. The thread ends when the last is gone.
+/// The sender to the thread. The thread ends when the last sender is gone.
 #[derive(Clone)]
 pub(crate) struct ShadowQueue {
     send: SyncSender<Comparison>,
@@ -38,7 +38,7 @@ impl Shadows {
         Self { per_second, ..Self::default() }
     }
 
-    /// Takes in those of a generation that is about to serve. The first one starts the thread.
+    /// Adds the shadows of a generation that is about to serve. The first one starts the thread.
     pub(crate) fn expect<'a>(
         &self,
         shadows: impl Iterator<Item = (&'a str, &'a Shadow)>,
@@ -46,7 +46,7 @@ impl Shadows {
         for (slot, shadow) in shadows {
             if self.queue.get().is_none() {
                 let queue = start()?;
-                // Generations come one after the other, so that nobody set it meanwhile.
+                // Generations follow one another, so nothing else set it meanwhile.
                 self.queue.get_or_init(|| queue);
             }
             let mut known = lock(&self.known);
@@ -57,7 +57,7 @@ impl Shadows {
         Ok(())
     }
 
-    /// What a worker asks with; none as long as nothing has a shadow.
+    /// The queue for a worker; `None` while there are no shadows.
     pub(crate) fn queue(&self) -> Option<ShadowQueue> {
         self.queue.get().cloned()
     }
@@ -66,11 +66,11 @@ impl Shadows {
         self.per_second
     }
 
-    /// Takes what there is to report, by slot and digest.
+    /// Takes the reports, by slot and digest.
     pub(crate) fn reports(&self) -> Vec<ShadowReport> {
         let mut reports: BTreeMap<(String, String), ComparisonTally> = BTreeMap::new();
         lock(&self.known).retain(|(slot, shadow)| {
-            // Read before the rest: what nobody else holds adds nothing any more.
+            // Read before the rest: a shadow that nothing else uses adds nothing any more.
             let stays = Arc::strong_count(&shadow.0) > 1;
             let seen = std::mem::take(&mut *lock(&shadow.0.seen));
             let key = (slot.clone(), shadow.filter().digest().to_owned());
@@ -117,7 +117,7 @@ impl ShadowQueue {
     ) {
         let job = Comparison { shadow, asked, said, example: ExchangeExample::of(exchange) };
         if job.asked.view().truncated {
-            // The client sent more than a view may hold; that says nothing of the candidate.
+            // The client sent more than a view may hold; that reveals nothing about the candidate.
             return;
         }
         let octets = job.asked.view().octets.len();
@@ -128,7 +128,7 @@ impl ShadowQueue {
     }
 }
 
-/// Says which exchanges of a worker are compared: the first of every second, up to a number.
+/// Selects the exchanges of a worker that are compared: the first of every second, up to a number.
 pub(crate) struct ExchangeSampler {
     per_second: u32,
     since: Cell<Option<Instant>>,

@@ -70,7 +70,7 @@ impl Slot {
         let since = state.calls.begin(self.number);
         let mut view = View::default();
         view.fill_request(running.instances.filter.reads(), &state.exchange);
-        // Boxed: no room for it in exchanges whose filters do not wait.
+        // Boxed, so that exchanges whose filters do not wait need no room for it.
         let answer = Box::pin(running.instances.request_waiting(&view)).await;
         if let Err(fault) = &answer {
             running.cells.faulted(fault);
@@ -79,7 +79,7 @@ impl Slot {
         self.verdict(decision)
     }
 
-    /// Shows a chunk of a body, or its end with no octets. `None`: there is no answer, and the body goes on as it is.
+    /// Shows a chunk of a body, or its end with no bytes. `None`: there is no answer, and the body goes on as it is.
     ///
     /// # Errors
     /// When there is no answer and nothing passes without one.

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use tamis_engine::{CallFault, Filter, Instance};
 use tamis_exchange::{Decision, View};
 
-/// Instances kept for calls that wait, for each filter of a worker.
+/// Spare instances for calls that may wait, for each filter of a worker.
 const SPARE_MAX: usize = 16;
 /// Calls of one filter that may wait at once on a worker.
 const WAITING_MAX: usize = 64;

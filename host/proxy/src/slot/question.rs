@@ -146,7 +146,7 @@ impl Question for ResponseHead {
     }
 }
 
-/// The hook of request bodies, about all octets of one.
+/// The hook of request bodies, about all bytes of one.
 pub(crate) struct WholeRequestBody<'a>(pub(crate) &'a [u8]);
 
 impl Question for WholeRequestBody<'_> {
@@ -155,7 +155,7 @@ impl Question for WholeRequestBody<'_> {
     const ABSENCE: Absence = Absence::FailureMode;
 
     fn show(&self, view: &mut View, _reads: &Reads, exchange: &Exchange) {
-        // It sees octets and no fields.
+        // It sees bytes and no fields.
         view.exchange = exchange.id;
     }
 
@@ -175,7 +175,7 @@ impl Question for WholeRequestBody<'_> {
     }
 }
 
-/// The hook of response bodies, about all octets of one.
+/// The hook of response bodies, about all bytes of one.
 pub(crate) struct WholeResponseBody<'a>(pub(crate) &'a [u8]);
 
 impl Question for WholeResponseBody<'_> {
@@ -184,7 +184,7 @@ impl Question for WholeResponseBody<'_> {
     const ABSENCE: Absence = Absence::FailureMode;
 
     fn show(&self, view: &mut View, _reads: &Reads, exchange: &Exchange) {
-        // It sees octets and no fields.
+        // It sees bytes and no fields.
         view.exchange = exchange.id;
     }
 

@@ -1,4 +1,4 @@
-//! Body hooks, whole and chunk by chunk, in both directions.
+//! Body hooks, complete and chunk by chunk, in both directions.
 
 use super::*;
 use crate::request_body::{ChunkStop, show_chunks, show_whole};
@@ -14,7 +14,7 @@ fn one(config: &Value, failure: FailureMode) -> TestWorker {
     worker(vec![attached(config, None, failure)], ChainLayout::default())
 }
 
-/// A body that comes in these pieces, with trailers.
+/// A body that arrives in these pieces, with trailers.
 fn pieces(pieces: &[&[u8]]) -> Body {
     let mut trailers = HeaderMap::new();
     trailers.insert("x-sum", "7".parse().unwrap());

@@ -1,4 +1,4 @@
-//! Request hooks in their order, scopes, failure modes, and what the router looks at.
+//! Request hooks in their order, scopes, failure modes, and the fields that the router reads.
 
 use super::*;
 use crate::decide::decide;

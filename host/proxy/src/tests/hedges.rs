@@ -1,4 +1,4 @@
-//! What a hedge filter plans, for which rules, and what of it outlives a generation.
+//! What a hedge filter plans, for which rules, and which state outlives a generation.
 
 use super::*;
 use crate::hedges::Hedges;

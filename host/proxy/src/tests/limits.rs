@@ -1,4 +1,5 @@
-//! What a filter costs others has a bound: no size of its answers panics, and its faults are told as its own.
+//! The cost of a filter for others is limited: no size of its answers panics, and its faults are reported
+//! as its own.
 
 use super::live::Live;
 use super::*;
@@ -163,7 +164,7 @@ fn a_filter_that_fails_its_own_requests_makes_no_other_wait_for_its_configure() 
         assert!(head.contains("filter.failed"), "{head}");
         assert_eq!(innocent.ask("/good", &[]).0, 200);
     }
-    // Ten faults, and not ten times what an instance takes.
+    // Ten faults must not cost ten times as much as an instance.
     assert!(began.elapsed() < dear * 5, "{:?}, one instance {dear:?}", began.elapsed());
 }
 
@@ -196,7 +197,7 @@ fn no_filter_names_a_metric_of_the_host() {
     for (name, _, _) in crate::METRICS {
         let kind = tamis_observe::MetricKind::Counter;
         assert!(metrics.define(kind, name, "H.", &[]).is_err(), "{name}");
-        // A name that is not the project's own is shown under the filter's anyway.
+        // A metric that is not the project's own is exposed under the filter's name anyway.
         let own = name.starts_with("tamis_");
         let defined = metrics.define_for("tamis/telemetry", kind, name, "H.", &[], 1, None);
         assert_eq!(defined.is_err(), own, "{name}");

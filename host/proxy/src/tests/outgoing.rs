@@ -1,4 +1,4 @@
-//! What goes to an upstream, and bodies that are sent again.
+//! Requests to an upstream, and bodies that are sent again.
 
 use super::*;
 use crate::outgoing::{RequestTemplate, Wire, request};
@@ -109,7 +109,7 @@ fn an_empty_body_is_said_where_the_method_expects_one() {
     }
 }
 
-/// The client's side of an upgrade, which nobody takes.
+/// The client's side of an upgrade, which nothing reads.
 fn upgrade(extended: bool) -> Upgrade {
     let client = hyper::upgrade::on(http::Request::new(()));
     Upgrade { protocol: "websocket".parse().unwrap(), client, extended, upstream: None }
@@ -137,7 +137,7 @@ fn a_websocket_of_http2_gets_the_key_that_http1_asks_for() {
     };
     assert_eq!(sent(false, None), None, "not every upgrade is a WebSocket");
     assert_eq!(sent(false, Some("mine")).unwrap(), "mine");
-    // RFC 6455 §4.1: 16 octets in base64.
+    // RFC 6455 §4.1: 16 bytes in base64.
     assert_eq!(sent(true, None).unwrap().len(), 24);
     assert_eq!(sent(true, Some("mine")).unwrap(), "mine");
 }

@@ -38,7 +38,7 @@ pub(crate) struct WorkerState {
 }
 
 impl WorkerState {
-    /// Takes a generation over; what `before` has of the same filters goes on.
+    /// Switches to a generation; state of filters that were in `before` as well is kept.
     pub(crate) fn new(
         generation: Arc<Generation>,
         upstreams: &[Rc<Upstream>],
@@ -98,7 +98,7 @@ impl WorkerState {
         self.listeners.contains_key(name)
     }
 
-    /// Lets filters that decide on statistics look at those that changed.
+    /// Calls the filters that decide on statistics, if those changed.
     pub(crate) fn look(&self) {
         for chain in &self.chains {
             if let (Some(hedges), Some(slot)) = (&chain.hedges, &chain.hedge) {
@@ -135,7 +135,7 @@ fn direction(generation: &Generation, chain: usize) -> Direction {
     listener.map_or(Direction::Gateway, |listener| listener.direction)
 }
 
-/// Statistics of a chain's rules; those of `before` go on while router and hedge filter stay the same.
+/// Statistics of a chain's rules; those of `before` are kept while router and hedge filter stay the same.
 fn hedges(layout: &ChainLayout, slots: &Slots, before: Option<&Rc<Chain>>) -> Option<Rc<Hedges>> {
     let (router, hedge) = (slots.get(layout.router?)?, slots.get(layout.hedge?)?);
     let rules = router.filter()?.rules().len();
