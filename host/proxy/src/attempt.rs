@@ -27,7 +27,7 @@ const DRAIN_MAX_BYTES: u64 = 64 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 /// Timeout of an attempt without any other, so that nothing waits for ever for a silent upstream.
 const ATTEMPT_MAX: Duration = Duration::from_secs(3600);
-/// No request waits longer than this for its next attempt, whatever the retry filter says.
+/// No request waits longer than this for its next attempt, whatever the retry filter answers.
 const DELAY_MAX: Duration = Duration::from_secs(60);
 
 /// What all attempts of an exchange have in common.

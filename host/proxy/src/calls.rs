@@ -1,10 +1,10 @@
-//! Which slots an exchange asked on its way, by their numbers, and how long that took.
+//! The slots that an exchange called, by number, and how long the calls took.
 
 use crate::slot::Slot;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// One exchange in 2 to the power of this is timed.
+/// One in 2 to the power of this many exchanges is timed.
 const TIMED_BITS: u32 = 4;
 
 /// The slots that an exchange called, and the duration if the exchange is measured.

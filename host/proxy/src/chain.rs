@@ -1,4 +1,4 @@
-//! The filters of a listener in one worker, by what they do, and where their choices lead.
+//! The filters of a listener in one worker, by hook, and the targets of their choices.
 
 use crate::generation::{ChainLayout, Direction};
 use crate::hedges::Hedges;
@@ -9,10 +9,10 @@ use std::sync::Arc;
 use tamis_exchange::Owners;
 use tamis_upstream::Upstream;
 
-/// What the exchanges of a listener go through. Everything is resolved: nothing on the way of a request is looked up by
-/// a number that means something else in another place.
+/// The filters that the exchanges of a listener pass. All references are resolved: a request never looks
+/// anything up by a number that means something else elsewhere.
 pub(crate) struct Chain {
-    /// The number of the generation it is of.
+    /// The number of its generation.
     pub(crate) generation: u64,
     /// Which way its traffic flows.
     pub(crate) direction: Direction,
@@ -38,13 +38,13 @@ pub(crate) struct Chain {
     pub(crate) breaker: Option<Rc<Slot>>,
     /// Plans second attempts.
     pub(crate) hedge: Option<Rc<Slot>>,
-    /// What it planned.
+    /// The plans of the hedge filter.
     pub(crate) hedges: Option<Rc<Hedges>>,
     /// Decide about connections.
     pub(crate) connection: Vec<ConnectionSlot>,
-    /// The services that the router chooses from; `None`: this proxy does not know it.
+    /// The services that the router chooses from; `None`: unknown to this proxy.
     pub(crate) backends: Vec<Option<Rc<Upstream>>>,
-    /// See exchanges that ended.
+    /// Receives exchanges that ended.
     pub(crate) telemetry: Telemetry,
     /// The owners of the fields that its filters write.
     pub(crate) owners: Arc<Owners>,
@@ -53,7 +53,7 @@ pub(crate) struct Chain {
 /// A slot that decides about connections, and the services that it may send them to.
 pub(crate) struct ConnectionSlot {
     pub(crate) slot: Rc<Slot>,
-    /// `None`: this proxy does not know it.
+    /// `None`: unknown to this proxy.
     pub(crate) backends: Vec<Option<Rc<Upstream>>>,
 }
 
@@ -110,7 +110,7 @@ impl Chain {
         self.backends.get(backend as usize)?.as_ref()
     }
 
-    /// Whether this proxy may send a request again, or a second time.
+    /// Whether this proxy may send a request again, or a second time in parallel.
     pub(crate) fn retries(&self) -> bool {
         self.retry.is_some() || self.hedge.is_some()
     }

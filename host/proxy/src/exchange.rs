@@ -1,4 +1,4 @@
-//! The exchange that is under way: one value from the decoded head to the last byte of the response.
+//! The exchange in progress: one value from the decoded head to the last byte of the response.
 
 mod settle;
 
@@ -16,19 +16,19 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tamis_exchange::{Exchange, Outcome};
 use tamis_upstream::{Attempt, Upstream};
 
-/// One exchange, what it goes through, and everything that its end reports. When it is dropped it is settled: counted,
-/// recorded, summarised, and no longer in flight at its endpoint; exactly once, whatever ended it.
+/// One exchange, its chain, and everything that is reported at its end. Dropping it settles it: it is
+/// counted, recorded, summarised, and no longer in flight at its endpoint; exactly once, however it ended.
 pub(crate) struct ExchangeState {
-    /// Heads and facts, as hooks see them.
+    /// Heads and attributes, as hooks see them.
     pub(crate) exchange: Exchange,
-    /// What it goes through; the generation that it began on.
+    /// Its chain, from the generation in which it began.
     pub(crate) chain: Rc<Chain>,
     shared: Arc<Shared>,
     pub(crate) started: Instant,
     start_unix_us: u64,
     /// The rule id of the last filter that named one, or of the refusal.
     pub(crate) reason: Option<Cow<'static, str>>,
-    /// For the record: what a refusal does not show the client.
+    /// For the record: details of a refusal that the client does not receive.
     pub(crate) detail: Option<String>,
     /// The slot that answered, or ended it otherwise.
     pub(crate) answered_by: Option<Rc<Slot>>,
@@ -41,27 +41,27 @@ pub(crate) struct ExchangeState {
     pub(crate) attempts: u32,
     /// The endpoint is a proxy of the mesh whose identity was checked.
     pub(crate) next_is_of_mesh: bool,
-    /// How long attempts took, together.
+    /// Total duration of its attempts.
     pub(crate) upstream_time: Duration,
     pub(crate) outcome: Outcome,
-    /// Which slots were asked.
+    /// The slots that were called.
     pub(crate) calls: HookCalls,
     pub(crate) retries: Retries,
     /// Identifies the request at every hop; a tunnel of a connection has no id.
     pub(crate) request_id: Option<HeaderValue>,
-    /// Whether shadows compare it; `None`: no slot with a shadow was asked yet.
+    /// Whether shadows compare it; `None`: no slot with a shadow was called yet.
     pub(crate) sampled: Option<bool>,
-    /// What the client sends after the head.
+    /// The client's body.
     pub(crate) body: Replay,
     /// Bytes that came through a tunnel; those of a request body are counted with it.
     pub(crate) bytes_in: u64,
     /// Bytes of the response body sent so far.
     pub(crate) bytes_out: u64,
-    /// That of the response; 0: none was sent.
+    /// Status of the response; 0: no response was sent.
     status: u16,
-    /// `None`: the response named none.
+    /// `None`: the response had none.
     grpc_status: Option<u16>,
-    /// Its end was reached; otherwise the client went away.
+    /// It ended regularly; otherwise the client went away.
     complete: bool,
     /// Counted as in flight at its endpoint until the response has ended.
     held: Option<Attempt>,
@@ -83,7 +83,7 @@ pub(crate) enum Retries {
 const GRPC_UNKNOWN: u16 = 2;
 
 impl ExchangeState {
-    /// One that begins now. Boxed: it goes with the response through several hands, and is large.
+    /// A new exchange. Boxed, because it is large and moves through several functions with the response.
     pub(crate) fn new(exchange: Exchange, chain: &Rc<Chain>, shared: &Arc<Shared>) -> Box<Self> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Box::new(Self {
@@ -121,7 +121,7 @@ impl ExchangeState {
         self.chain.rule_name(self.rule?)
     }
 
-    /// Whether a slot has a say in it.
+    /// Whether a slot takes part in it.
     pub(crate) fn is_for(&self, slot: &Slot) -> bool {
         !slot.is_scoped() || slot.is_for(self.rule_name())
     }
@@ -136,7 +136,7 @@ impl ExchangeState {
         self.held = Some(attempt);
     }
 
-    /// What the upstream sent broke its protocol: there is no more of the response.
+    /// The upstream broke its protocol: the response ends here.
     pub(crate) fn broke_protocol(&mut self, detail: String) {
         self.outcome.insert(Outcome::UPSTREAM_FAILED);
         self.reason = Some("upstream.protocol".into());

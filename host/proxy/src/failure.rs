@@ -1,10 +1,10 @@
-//! An attempt that did not succeed.
+//! A failed attempt.
 
 use http::Response;
 use hyper::body::Incoming;
 use tamis_exchange::{Cause, Refusal};
 
-/// Why an attempt did not succeed, and what there is to show for it.
+/// Why an attempt failed, and the response or error that remains of it.
 pub(crate) struct AttemptFailure {
     pub(crate) cause: Cause,
     pub(crate) response: Option<Box<Response<Incoming>>>,

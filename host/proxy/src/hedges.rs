@@ -1,7 +1,7 @@
-//! After how long second attempts start.
+//! Delays of second attempts.
 //!
-//! The hedge filter plans off the way of requests: once a generation is taken, and then at most once a second for
-//! rules whose statistics changed. A request only reads the delay.
+//! The hedge filter is called outside of requests: when a generation starts to serve, and then at most once
+//! a second for rules whose statistics changed. A request only reads the delay.
 
 use crate::latencies::RecentLatencies;
 use crate::slot::Slot;
@@ -40,7 +40,7 @@ impl Hedges {
         self.0.borrow().get(rule as usize)?.delay
     }
 
-    /// Asks the filter of `slot` about every rule of the router in its scope whose statistics changed.
+    /// Calls the filter of `slot` for every rule of the router in its scope whose statistics changed.
     pub(crate) fn plan(&self, slot: &Slot, rules: &[String]) {
         let now = Instant::now();
         for (index, rule) in (0_u32..).zip(self.0.borrow_mut().iter_mut()) {

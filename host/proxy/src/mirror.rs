@@ -1,4 +1,4 @@
-//! Copies of a request, where the router wants them.
+//! Copies of a request to the services that the router names.
 
 use crate::exchange::ExchangeState;
 use crate::outgoing::{self, RequestTemplate, Wire};
@@ -10,10 +10,10 @@ use std::time::Duration;
 use tamis_exchange::{Exchange, Selection};
 use tamis_upstream::{Pick, SendFailure, Upstream};
 
-/// A copy is given up after this long.
+/// A copy is cancelled after this long.
 const MIRROR_TIME: Duration = Duration::from_secs(60);
 
-/// Sends copies. Nobody waits for their answers; a body that is no longer whole in the host is not copied.
+/// Sends copies. Their responses are ignored; a body that the host no longer has complete is not copied.
 pub(crate) fn send(
     state: &ExchangeState,
     selection: &Selection,

@@ -1,4 +1,4 @@
-//! The way of one request: its stages in their order, which nothing else knows.
+//! The stages of one request, in order. Only this module knows the order.
 
 use crate::attempt;
 use crate::content;

@@ -1,4 +1,4 @@
-//! A request as it comes: its id, its head in the one form, its body; or why it goes no further.
+//! Receives a request: its id, its normalised head, its body; or the refusal.
 
 use crate::chain::Chain;
 use crate::connection::Connection;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use tamis_exchange::{Body, Exchange, Refusal};
 use tamis_transport::Shutdown;
 
-/// Where a request came in, and what it meets there.
+/// Where a request came in.
 pub(crate) struct Arrival<'a> {
     pub(crate) connection: &'a Connection,
     pub(crate) chain: &'a Rc<Chain>,
@@ -30,7 +30,7 @@ pub(crate) struct Arrival<'a> {
     pub(crate) shutdown: &'a Shutdown,
 }
 
-/// What of a request goes on and is no part of its exchange.
+/// Parts of a request that are forwarded without being part of its exchange.
 #[derive(Default)]
 pub(crate) struct RequestParts {
     pub(crate) upgrade: Option<Upgrade>,
@@ -38,8 +38,8 @@ pub(crate) struct RequestParts {
     pub(crate) trailers: bool,
 }
 
-/// Begins the exchange of a request whose content is or is not as its method expects. From here on its end is counted and recorded whatever happens, a client that goes
-/// away included.
+/// Begins the exchange of a request after the check of its content. From here on its end is counted and
+/// recorded in any case, even if the client goes away.
 pub(crate) fn receive(
     arrival: &Arrival<'_>,
     mut request: Request<Incoming>,

@@ -1,4 +1,4 @@
-//! The last stage: the response as it is sent, and the exchange with it, which ends when the body does.
+//! The last stage: passes the response to the connection. The exchange ends when the body does.
 
 use crate::exchange::ExchangeState;
 use crate::generation::Reasons;
@@ -14,7 +14,7 @@ use tamis_exchange::{Fault, Refusal};
 /// Header with the generation that served the exchange, when enabled.
 const GENERATION_HEADER: HeaderName = HeaderName::from_static("x-tamis-generation");
 
-/// Gives the response to the connection.
+/// Passes the response to the connection.
 pub(crate) fn reply(
     arrival: &Arrival<'_>,
     mut state: Box<ExchangeState>,

@@ -1,4 +1,5 @@
-//! The request body and the hooks that see it: whole before the request goes on, or chunk by chunk on its way.
+//! The request body and its hooks: with the complete body before the request is sent, or chunk by chunk
+//! while it is sent.
 
 use crate::body::{ChannelBody, buffered_body};
 use crate::exchange::ExchangeState;
@@ -15,7 +16,7 @@ use tamis_engine::{BodyMode, CallFault, Filter};
 use tamis_exchange::{Body, BodyError, Decision, Fault, HeadSide, Refusal, Verdict};
 use tokio::sync::mpsc;
 
-/// The body of a request as its filters let it go on.
+/// The body of a request, as its filters let it pass.
 pub(crate) struct OutgoingBody {
     pub(crate) replay: Replay,
     /// `None`: no filter sees it chunk by chunk.
@@ -23,20 +24,20 @@ pub(crate) struct OutgoingBody {
 }
 
 impl OutgoingBody {
-    /// The end of the exchange, when a filter ended it at a chunk of the body.
+    /// Checks whether a filter ended the exchange at a chunk of the body.
     ///
     /// # Errors
-    /// That end.
+    /// A filter did.
     pub(crate) fn check(&self, state: &mut ExchangeState) -> Result<(), Stop> {
         let end = self.end.as_ref().and_then(|end| end.take());
         end.map_or(Ok(()), |end| Err(end.stop(state)))
     }
 }
 
-/// Shows the request body to the filters that want it.
+/// Passes the request body to the filters that want it.
 ///
 /// # Errors
-/// When a filter that sees the whole body ends the exchange, or the body cannot be read whole.
+/// A filter that buffers ends the exchange, or the complete body cannot be read.
 pub(crate) async fn show(state: &mut ExchangeState) -> Result<OutgoingBody, Stop> {
     let mut replay = state.body.clone();
     let chain = Rc::clone(&state.chain);
@@ -98,7 +99,7 @@ pub(crate) async fn show_whole(
 
 /// The slot that ended an exchange at a chunk, and how.
 pub(crate) enum ChunkStop {
-    /// The call ended.
+    /// The filter answered.
     Answered(FilterAnswer),
     /// Its call failed, and the failure mode refuses the exchange.
     Failed(Rc<Slot>, CallFault),
@@ -120,7 +121,7 @@ impl ChunkEnd {
 }
 
 impl ChunkStop {
-    /// What the client is answered.
+    /// The response to the client.
     pub(crate) fn stop(self, state: &mut ExchangeState) -> Stop {
         match self {
             Self::Answered(answer) => Stop::Answered(answer),
@@ -133,7 +134,7 @@ impl ChunkStop {
     }
 }
 
-/// Shows the body chunk by chunk, on a task of its own: the next chunk is read when the last was taken.
+/// Passes the body chunk by chunk, on a task of its own: the next chunk is read when the last was consumed.
 pub(crate) fn show_chunks(
     state: &mut ExchangeState,
     slots: Vec<Rc<Slot>>,
@@ -172,7 +173,7 @@ pub(crate) fn show_chunks(
     (Body::stream(ChannelBody(receive)), end)
 }
 
-/// Shows one chunk to each, as the one before left it.
+/// Passes one chunk through all filters, each receiving the result of the one before.
 fn show_chunk(
     slots: &[Rc<Slot>],
     exchange: u64,

@@ -1,5 +1,5 @@
-//! The response body on its way to the client: shown to the hooks that see it, counted, bounded in time; and its end is
-//! that of the exchange.
+//! The response body on its way to the client: passed through hooks, counted, limited in time. Its end is
+//! the end of the exchange.
 
 use crate::body::buffered_body;
 use crate::exchange::ExchangeState;
@@ -40,12 +40,12 @@ struct ChunkHooks {
 }
 
 impl ResponseBody {
-    /// A body of no exchange.
+    /// A body without an exchange.
     pub(crate) fn plain(inner: Body) -> Self {
         Self { inner, state: None, hooks: None, deadline: None, owners: None }
     }
 
-    /// Ends its exchange with it.
+    /// Ends the exchange when the body ends.
     pub(crate) fn settled(mut self, state: Box<ExchangeState>) -> Self {
         self.state = Some(state);
         self
@@ -57,7 +57,7 @@ impl ResponseBody {
         self
     }
 
-    /// Shows every chunk to the filters of those slots.
+    /// Passes every chunk through the filters of those slots.
     pub(crate) fn filtered(mut self, exchange: u64, slots: Vec<Rc<Slot>>) -> Self {
         if !slots.is_empty() {
             let (closed, trailers, end) = (false, None, None);
@@ -224,7 +224,7 @@ impl Drop for ResponseBody {
     }
 }
 
-/// Reads the body whole for the filters that judge it so.
+/// Reads the complete body for the filters that buffer.
 pub(crate) async fn show_whole(
     state: &mut ExchangeState,
     slots: &[Rc<Slot>],

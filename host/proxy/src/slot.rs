@@ -1,7 +1,8 @@
-//! A filter in its place, as one worker holds it: made once, when the worker takes a generation.
+//! A filter in its slot, as one worker holds it: made once, when the worker switches to a generation.
 //!
-//! A slot has everything that a question to its filter needs: instances, counters, the way to its shadow, the failure
-//! mode. [`Slot::ask`] is in a file of its own, because it knows the exchange, and an exchange holds slots.
+//! A slot has everything that a call of its filter needs: instances, counters, the queue to its shadow, the
+//! failure mode. [`Slot::ask`] is in a separate file, because it uses the exchange, and an exchange
+//! contains slots.
 
 mod ask;
 mod instances;
@@ -22,26 +23,27 @@ use std::sync::Arc;
 use tamis_engine::{BodyMode, CallFault, Filter, Hook, Instance};
 use tamis_exchange::View;
 
-/// A place of the chain in one worker, and what runs there.
+/// One slot of the chain in one worker, and its filter.
 pub(crate) struct Slot {
     /// Its bit in [`HookCalls`](crate::calls::HookCalls): its position in [`Slots`].
     pub(crate) number: usize,
     attachment: Arc<Attachment>,
-    /// `None`: it may not run.
+    /// `None`: the filter may not run.
     running: Option<Running>,
     shadow: Option<ShadowFeed>,
-    /// Room for what a filter sees, shared by the slots of a worker: they are asked one after the other.
+    /// Buffer for the view of a filter, shared by the slots of a worker, which are called one after the
+    /// other.
     view: Rc<RefCell<View>>,
 }
 
 /// A filter that runs in a slot.
 struct Running {
     instances: Rc<Instances>,
-    /// Where this worker counts what it does.
+    /// Where this worker counts for it.
     cells: Arc<Cells>,
 }
 
-/// The way of what a hook saw and said to the candidate that is compared.
+/// The queue to the candidate that is compared.
 struct ShadowFeed {
     shadow: Shadow,
     queue: ShadowQueue,
@@ -51,13 +53,13 @@ struct ShadowFeed {
 /// All slots of a generation in one worker, in the order of its filters.
 pub(crate) type Slots = Rc<[Rc<Slot>]>;
 
-/// What the slots of a worker share.
+/// State that the slots of a worker share.
 pub(crate) struct SlotMaker<'a> {
-    /// Slots of the generation before: instances of the same filters go on.
+    /// Slots of the previous generation: instances of the same filters are kept.
     pub(crate) before: &'a [Rc<Slot>],
-    /// Where the worker counts what that digest does in that slot.
+    /// Returns the cells in which the worker counts for that digest in that slot.
     pub(crate) cells: &'a dyn Fn(&str, &str) -> Arc<Cells>,
-    /// The way to those that compare shadows; `None` while there are none.
+    /// The queue of the thread that compares shadows; `None` while there are none.
     pub(crate) queue: Option<ShadowQueue>,
     pub(crate) sampler: Rc<ExchangeSampler>,
     pub(crate) view: Rc<RefCell<View>>,
@@ -92,12 +94,12 @@ impl Slot {
         &self.attachment.name
     }
 
-    /// What runs in it; `None` when it may not run.
+    /// Its filter; `None` if it may not run.
     pub(crate) fn filter(&self) -> Option<&Filter> {
         self.running.as_ref().map(|running| &running.instances.filter)
     }
 
-    /// Why nothing runs in it.
+    /// Why its filter may not run.
     fn refusal(&self) -> Option<&SlotRefusal> {
         match &self.attachment.occupant {
             Occupant::Refused(refusal) => Some(refusal),
@@ -105,23 +107,23 @@ impl Slot {
         }
     }
 
-    /// Where to count what its filter does; `None` when it may not run.
+    /// The counts of its filter; `None` if it may not run.
     pub(crate) fn cells(&self) -> Option<&Cells> {
         self.running.as_ref().map(|running| &*running.cells)
     }
 
-    /// Whether it is attached to a part of the routes only.
+    /// Whether it is attached to some of the routes only.
     pub(crate) fn is_scoped(&self) -> bool {
         self.attachment.scope.is_some()
     }
 
-    /// Whether it has a say in exchanges of that rule; `None`: no rule matched.
+    /// Whether it takes part in exchanges of that rule; `None`: no rule matched.
     pub(crate) fn is_for(&self, rule: Option<&str>) -> bool {
         let Some(scope) = &self.attachment.scope else { return true };
         rule.is_some_and(|rule| covers(scope, rule))
     }
 
-    /// Whether both run the same filter for the same part of the routes.
+    /// Whether both run the same filter for the same routes.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         let same = match (self.filter(), other.filter()) {
             (Some(one), Some(other)) => one.is_same(other),
@@ -130,7 +132,7 @@ impl Slot {
         same && self.attachment.scope == other.attachment.scope
     }
 
-    /// Calls a hook that no exchange waits for. A call without an answer is counted.
+    /// Calls a hook outside of an exchange. A call that fails is counted.
     pub(crate) fn call<R>(
         &self,
         hook: impl FnOnce(&mut Instance) -> Result<R, CallFault>,
@@ -155,7 +157,7 @@ impl Slot {
     }
 }
 
-/// Those of `slots` that have a say in exchanges of `rule` and see bodies in that way.
+/// Those of `slots` that take part in exchanges of `rule` and see bodies in that way.
 pub(crate) fn body_slots(
     slots: &[Rc<Slot>],
     rule: Option<&str>,

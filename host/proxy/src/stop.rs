@@ -1,4 +1,4 @@
-//! The end of an exchange before or instead of an upstream, and what the client reads of it.
+//! The end of an exchange before or instead of an upstream, and the response to the client.
 
 use crate::exchange::ExchangeState;
 use crate::generation::Reasons;
@@ -8,19 +8,19 @@ use http::Response;
 use std::rc::Rc;
 use tamis_exchange::{Body, Fault, Outcome, Refusal, Reply};
 
-/// The way ends here.
+/// The exchange ends here.
 pub(crate) enum Stop {
     /// The host refuses.
     Refused(Refusal),
     /// A filter answers.
     Answered(FilterAnswer),
-    /// The request may go no further than here, and says so (`max-forwards`).
+    /// The request may not be forwarded any further (`max-forwards`).
     LastHop(Box<Response<Body>>),
 }
 
-/// A filter's own answer to the client.
+/// A filter's reply to the client.
 pub(crate) struct FilterAnswer {
-    /// Whose it is.
+    /// The slot of the filter.
     pub(crate) slot: Rc<Slot>,
     pub(crate) reply: Reply,
     /// The rule id behind it.
@@ -34,7 +34,7 @@ impl From<Refusal> for Stop {
 }
 
 impl Stop {
-    /// The response to the client; the exchange notes why it is that.
+    /// The response to the client; the exchange records the reason.
     pub(crate) fn response(self, state: &mut ExchangeState, reasons: Reasons) -> Response<Body> {
         match self {
             Self::Refused(refusal) => {

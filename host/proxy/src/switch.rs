@@ -9,7 +9,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use hyper::body::Incoming;
 use tamis_exchange::{Body, Fault, Refusal, Selection};
 
-/// Runs response hooks over the head, as over any other, and opens the upstream's side of the tunnel.
+/// Runs response hooks over the head, as for any other, and opens the upstream's side of the tunnel.
 pub(crate) fn switch(
     state: &mut ExchangeState,
     selection: &Selection,

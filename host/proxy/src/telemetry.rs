@@ -7,10 +7,10 @@ use std::rc::Rc;
 use tamis_engine::CallFault;
 use tamis_exchange::{NONE, NameKind, Summary};
 
-/// Summaries sent at once (contract: 64 or 100 ms, whichever first).
+/// Summaries sent in one call (contract: 64 or 100 ms, whichever comes first).
 const BATCH: usize = 64;
 
-/// The summaries of one chain that are not sent yet, and who receives them.
+/// The pending summaries of one chain, and their receivers.
 pub(crate) struct Telemetry {
     slots: Vec<Rc<Slot>>,
     /// The telemetry slots of all chains: each receives every name, whichever chain it serves.
@@ -29,12 +29,12 @@ impl Telemetry {
         Self { slots, all, names, batch: RefCell::default() }
     }
 
-    /// Those that receive summaries of this chain.
+    /// The slots that receive summaries of this chain.
     pub(crate) fn slots(&self) -> &[Rc<Slot>] {
         &self.slots
     }
 
-    /// The number of a name in summaries and in questions to other filters.
+    /// The interned number of a name in summaries and in calls of other filters.
     pub(crate) fn intern(&self, kind: NameKind, name: Option<&str>) -> u32 {
         name.map_or(NONE, |name| self.names.borrow_mut().intern(kind, name))
     }
@@ -51,7 +51,7 @@ impl Telemetry {
         }
     }
 
-    /// Sends what is not sent yet.
+    /// Sends the pending summaries.
     pub(crate) fn flush(&self) {
         let batch = self.batch.take();
         if batch.is_empty() {

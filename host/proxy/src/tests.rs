@@ -117,7 +117,7 @@ struct TestWorker {
 }
 
 impl TestWorker {
-    /// The worker of `filters`; what `before` has of the same filters goes on.
+    /// The worker of `filters`; state of the same filters in `before` is kept.
     fn new(filters: Vec<Attachment>, chain: ChainLayout, before: Option<&Self>) -> Self {
         let filters = filters.into_iter().map(Arc::new).collect();
         let generation = Generation { filters, chains: vec![chain], ..Generation::empty() };

@@ -36,7 +36,7 @@ pub(crate) fn join(upgrade: Upgrade, state: Box<ExchangeState>, mut shutdown: Sh
 pub(crate) struct Forward {
     /// Attributes of the connection.
     pub(crate) facts: Exchange,
-    /// The chain of its listener, under the generation whose hook said so.
+    /// The chain of its listener, in the generation whose hook decided so.
     pub(crate) chain: Rc<Chain>,
     /// The service.
     pub(crate) service: Rc<Upstream>,

@@ -1,7 +1,7 @@
-//! A second attempt beside a first that takes long.
+//! A second attempt in parallel to a slow first one.
 //!
-//! What the hedge filter cannot override: the method must be idempotent and the body whole in the host (it is sent twice),
-//! another endpoint must be free to take it, and the retry budget holds.
+//! Limits that the hedge filter cannot override: the method must be idempotent, the host must have the
+//! complete body (it is sent twice), another endpoint must be free, and the retry budget must allow it.
 
 use super::{AttemptPlan, PreparedAttempt, drain, is_good, judge, prepare};
 use crate::circuit::pick;

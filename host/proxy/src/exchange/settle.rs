@@ -5,7 +5,7 @@ use std::time::Duration;
 use tamis_exchange::{NameKind, Outcome, Summary};
 use tamis_observe::AccessRecord;
 
-/// In summaries, the gRPC status of a response that names none.
+/// The gRPC status in summaries of a response without one.
 const NO_GRPC: u16 = u16::MAX;
 
 impl Drop for ExchangeState {
@@ -92,7 +92,7 @@ impl ExchangeState {
         });
     }
 
-    /// The worker that serves it, which is the upper part of its id.
+    /// The worker that serves it: the upper part of its id.
     fn worker(&self) -> u64 {
         self.exchange.id >> crate::shared::ID_BITS
     }

@@ -1,7 +1,7 @@
-//! A question to a filter about an exchange, and what comes of it.
+//! Calls filters for an exchange, and applies the results.
 //!
-//! This is the one place that times and counts what exchanges ask, shows it to the shadow of a slot, checks the answers,
-//! and decides what a missing answer means.
+//! This is the only place that times and counts the calls of exchanges, passes them to the shadow of a
+//! slot, checks the answers, and decides what a failed call means.
 
 use super::Slot;
 use super::question::{Absence, Question, RequestHead, ResponseHead};
@@ -17,11 +17,11 @@ use tamis_exchange::{
 };
 
 impl Slot {
-    /// Asks a hook about the exchange, and changes the exchange as the answer says. `None`: there is no answer, and the
-    /// exchange goes on without it.
+    /// Calls a hook for the exchange, and changes the exchange as it answers. `None`: the call failed, and
+    /// the exchange continues without an answer.
     ///
     /// # Errors
-    /// When there is no answer, or one that breaks the contract, and nothing passes without one.
+    /// The call failed, or the answer breaks the contract, and the failure mode refuses the exchange.
     pub(crate) fn ask<Q: Question>(
         self: &Rc<Self>,
         question: &Q,
@@ -36,10 +36,10 @@ impl Slot {
         self.conclude(question, answer, since, state)
     }
 
-    /// Asks a hook that decides about a head or a body; its own answer to the client ends the way.
+    /// Calls a hook that decides about a head or a body; a reply of the filter ends the exchange.
     ///
     /// # Errors
-    /// As [`Slot::ask`]; and the answer, if the filter gives one.
+    /// As [`Slot::ask`]; or the reply, if the filter gives one.
     pub(crate) fn decide<Q: Question<Answer = Decision>>(
         self: &Rc<Self>,
         question: &Q,
@@ -49,7 +49,8 @@ impl Slot {
         self.verdict(decision)
     }
 
-    /// Asks the request hook, waiting if its filter may call out. A slot that may not run lets nothing pass.
+    /// Calls the request hook, and waits if its filter may send requests. A slot whose filter may not run
+    /// refuses the exchange.
     ///
     /// # Errors
     /// As [`Slot::decide`].
@@ -79,10 +80,11 @@ impl Slot {
         self.verdict(decision)
     }
 
-    /// Shows a chunk of a body, or its end with no bytes. `None`: there is no answer, and the body goes on as it is.
+    /// Passes a chunk of a body, or its end as an empty chunk. `None`: the call failed, and the body
+    /// continues unchanged.
     ///
     /// # Errors
-    /// When there is no answer and nothing passes without one.
+    /// The call failed and the failure mode refuses the exchange.
     pub(crate) fn ask_chunk(
         &self,
         side: HeadSide,
@@ -98,11 +100,11 @@ impl Slot {
         answer.map_or_else(|fault| absent(fault).map(|()| None), |decision| Ok(Some(decision)))
     }
 
-    /// Asks about a connection, which is counted as an exchange is. `None`: there is no answer, and the connection goes on
-    /// without it.
+    /// Calls the hook for a connection, which is counted like an exchange. `None`: the call failed, and the
+    /// connection continues without an answer.
     ///
     /// # Errors
-    /// When there is no answer and nothing passes without one.
+    /// The call failed and the failure mode refuses the connection.
     pub(crate) fn ask_connection(
         &self,
         facts: &Exchange,
@@ -126,7 +128,8 @@ impl Slot {
     /// Applies edits of the router, which were checked when it chose.
     ///
     /// # Errors
-    /// When the head would become too large: without them the message is not the one that the router let through.
+    /// The head would become too large: without the edits, the message would not be the one that the router
+    /// chose a backend for.
     pub(crate) fn change_as_routed(
         self: &Rc<Self>,
         edits: &[Edit],
@@ -138,7 +141,8 @@ impl Slot {
         Err(self.stop(&fault, state))
     }
 
-    /// Shows a request to a candidate with a hook for it where the filter of the slot has none, which comes to a pass.
+    /// Passes a request to a candidate with a request hook in a slot whose filter has none, which counts as
+    /// a pass.
     pub(crate) fn compare_new_request(&self, state: &mut ExchangeState) {
         self.compare(&RequestHead, Ok(&PASS), state);
     }
@@ -148,7 +152,7 @@ impl Slot {
         self.compare(&ResponseHead, Ok(&PASS), state);
     }
 
-    /// Calls a hook with what its filter declared to see.
+    /// Calls a hook with the fields that its filter declared.
     fn call_viewing<R>(
         &self,
         fill: impl FnOnce(&mut View, &Reads),
@@ -163,8 +167,8 @@ impl Slot {
         answer
     }
 
-    /// What comes of a call: its time, what the shadow makes of it, its reason and its edits, or what it means that it
-    /// gave nothing of that.
+    /// Evaluates a call: its duration, the comparison with the shadow, its reason and its edits; or its
+    /// failure.
     fn conclude<Q: Question>(
         self: &Rc<Self>,
         question: &Q,
@@ -193,7 +197,7 @@ impl Slot {
         }
     }
 
-    /// What it means that a call gave no answer: nothing, or the fault again when nothing passes without one.
+    /// The effect of a failed call: none, or the fault again if the failure mode refuses the exchange.
     fn without_answer(
         &self,
         absence: Absence,
@@ -218,14 +222,14 @@ impl Slot {
         Ok(())
     }
 
-    /// The end of an exchange that may not go on without an answer of this slot.
+    /// The end of an exchange that may not continue without an answer of this slot.
     pub(crate) fn stop(self: &Rc<Self>, fault: &CallFault, state: &mut ExchangeState) -> Stop {
         state.answered_by = Some(Rc::clone(self));
         let detail = format!("filter {}: {fault}", self.name());
         Refusal::new("filter.failed", 503, Fault::Filter, detail).into()
     }
 
-    /// What is left to do after a decision; a filter's own answer ends the way.
+    /// The rest of a decision after its edits; a reply of the filter ends the exchange.
     fn verdict(self: &Rc<Self>, decision: Option<Decision>) -> Result<Verdict, Stop> {
         let Some(Decision { verdict, reason }) = decision else { return Ok(Verdict::Pass) };
         match verdict {
@@ -236,7 +240,7 @@ impl Slot {
         }
     }
 
-    /// Puts what a hook saw and answered into the queue of those that compare, if the exchange is a sample.
+    /// Queues the input and answer of a hook for comparison, if the exchange is sampled.
     fn compare<Q: Question>(
         &self,
         question: &Q,

@@ -35,7 +35,7 @@ impl Instances {
         hook(&mut self.direct.borrow_mut())
     }
 
-    /// Calls a request hook that may wait for what it sends itself.
+    /// Calls a request hook that may wait for the requests it sends.
     pub(super) async fn request_waiting(&self, view: &View) -> Result<Decision, CallFault> {
         if self.waiting.get() >= WAITING_MAX {
             return Err(CallFault::Instantiate("too many of its calls are waiting".to_owned()));
@@ -53,7 +53,7 @@ impl Instances {
     }
 }
 
-/// A call that waits; counts it out when it ends, however it does.
+/// A call that waits; counted until it ends, however it does.
 struct WaitingCall<'a>(&'a Cell<usize>);
 
 impl Drop for WaitingCall<'_> {

@@ -1,5 +1,5 @@
-//! The hooks that are asked about an exchange: what each is shown, what its answer may do, and what it means that there is
-//! none.
+//! The hooks that are called for an exchange: the input of each, what its answer may do, and the effect of
+//! a failed call.
 
 use crate::shadow::{ComparableAnswer, ShadowQuestion};
 use tamis_engine::{CallFault, Filter, Hook, Instance};
@@ -8,39 +8,39 @@ use tamis_exchange::{
     check,
 };
 
-/// What it means for an exchange that a hook gave no answer.
+/// The effect of a failed call on an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Absence {
-    /// What the attachment's failure mode says.
+    /// The attachment's failure mode decides.
     FailureMode,
-    /// Nothing is done that it could have asked for, whatever the failure mode.
+    /// Nothing happens, whatever the failure mode.
     Nothing,
     /// The exchange ends, whatever the failure mode.
     End,
 }
 
-/// A hook that is asked about an exchange, as [`Slot::ask`](super::Slot::ask) needs to know it.
+/// A hook that is called for an exchange, as [`Slot::ask`](super::Slot::ask) uses it.
 pub(crate) trait Question {
-    /// What the hook answers.
+    /// The answer of the hook.
     type Answer;
     /// The hook.
     const HOOK: Hook;
-    /// What no answer means.
+    /// The effect of a failed call.
     const ABSENCE: Absence;
 
-    /// Fills `view` with what a filter that reads this sees of the exchange.
+    /// Fills `view` with the fields of the exchange that a filter with these `reads` sees.
     fn show(&self, view: &mut View, reads: &Reads, exchange: &Exchange);
 
     /// Calls the hook.
     fn put(&self, instance: &mut Instance, view: &View) -> Result<Self::Answer, CallFault>;
 
-    /// The rule id that the answer names.
+    /// The rule id in the answer.
     fn reason(answer: &Self::Answer) -> Option<&str>;
 
-    /// Checks an answer and changes the exchange as it says, all of it or nothing.
+    /// Checks an answer and applies it to the exchange, all of it or nothing.
     ///
     /// # Errors
-    /// The rule that the answer breaks, in words.
+    /// The rule that the answer breaks.
     fn accept(
         &self,
         answer: &Self::Answer,
@@ -48,8 +48,8 @@ pub(crate) trait Question {
         exchange: &mut Exchange,
     ) -> Result<(), String>;
 
-    /// What a candidate is asked, seeing `view`, and the answer of the slot in a form that compares; `None` when answers
-    /// to this are not compared.
+    /// The input of a candidate, with `view`, and the answer of the slot in a form that can be compared;
+    /// `None` if answers of this hook are not compared.
     fn comparison(
         &self,
         _answer: Result<&Self::Answer, &CallFault>,
@@ -60,7 +60,7 @@ pub(crate) trait Question {
     }
 }
 
-/// Checks what a head hook decided and applies its edits.
+/// Checks the decision of a head hook and applies its edits.
 fn accept_head(
     decision: &Decision,
     filter: &Filter,
@@ -146,7 +146,7 @@ impl Question for ResponseHead {
     }
 }
 
-/// The hook of request bodies, about all bytes of one.
+/// The hook of request bodies, with a complete body.
 pub(crate) struct WholeRequestBody<'a>(pub(crate) &'a [u8]);
 
 impl Question for WholeRequestBody<'_> {
@@ -175,7 +175,7 @@ impl Question for WholeRequestBody<'_> {
     }
 }
 
-/// The hook of response bodies, about all bytes of one.
+/// The hook of response bodies, with a complete body.
 pub(crate) struct WholeResponseBody<'a>(pub(crate) &'a [u8]);
 
 impl Question for WholeResponseBody<'_> {
@@ -204,13 +204,13 @@ impl Question for WholeResponseBody<'_> {
     }
 }
 
-/// The router, about the request as it is now.
+/// The router, with the request in its current form.
 pub(crate) struct RouteQuestion;
 
 impl Question for RouteQuestion {
     type Answer = Choice;
     const HOOK: Hook = Hook::Router;
-    /// Without an answer there is nowhere to go.
+    /// Without an answer there is no backend.
     const ABSENCE: Absence = Absence::End;
 
     fn show(&self, view: &mut View, reads: &Reads, exchange: &Exchange) {
@@ -225,8 +225,8 @@ impl Question for RouteQuestion {
         None
     }
 
-    /// Its edits are checked now and applied later: those of the request when it is sent, those of the response when
-    /// there is one.
+    /// Its edits are checked now and applied later: those of the request when it is sent, those of the
+    /// response when there is one.
     fn accept(&self, answer: &Choice, by: &Filter, _to: &mut Exchange) -> Result<(), String> {
         let Choice::Forward(selection) = answer else { return Ok(()) };
         check(&selection.request_edits, by.writes(), HeadSide::Request)
@@ -245,13 +245,13 @@ impl Question for RouteQuestion {
     }
 }
 
-/// The retry hook, about an attempt that failed.
+/// The retry hook, with a failed attempt.
 pub(crate) struct RetryQuestion<'a>(pub(crate) &'a Failure);
 
 impl Question for RetryQuestion<'_> {
     type Answer = RetryDecision;
     const HOOK: Hook = Hook::Retry;
-    /// Nothing is sent again that nobody asked for.
+    /// Without an answer nothing is sent again.
     const ABSENCE: Absence = Absence::Nothing;
 
     fn show(&self, view: &mut View, reads: &Reads, exchange: &Exchange) {

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use tamis_upstream::Upstream;
 
-/// Whose state it is, and where that worker counts.
+/// The worker, and where it counts.
 #[derive(Clone, Copy)]
 pub(crate) struct WorkerPlace<'a> {
     pub(crate) worker: u64,
@@ -23,8 +23,8 @@ pub(crate) struct WorkerPlace<'a> {
     pub(crate) shadows: &'a Shadows,
 }
 
-/// Everything of a generation that one worker touches. Made once, when it takes the generation; here and nowhere later
-/// the numbers of a layout become what they stand for.
+/// The parts of a generation that one worker uses. Made once, when the worker switches to it; only here the
+/// numbers of a layout are resolved.
 pub(crate) struct WorkerState {
     pub(crate) generation: Arc<Generation>,
     /// By the numbers of the generation's chains.
@@ -87,7 +87,7 @@ impl WorkerState {
         Self { generation, chains, balanced, listeners, slots, names }
     }
 
-    /// A listener of that name and what its exchanges go through.
+    /// The listener of that name and its chain.
     pub(crate) fn listener(&self, name: &str) -> Option<(&Listener, &Rc<Chain>)> {
         let listener = self.generation.listeners.get(*self.listeners.get(name)?)?;
         Some((listener, self.chains.get(listener.chain)?))
@@ -111,7 +111,7 @@ impl WorkerState {
         }
     }
 
-    /// Sends the telemetry filters of every chain what is not sent yet.
+    /// Sends pending summaries to the telemetry filters of every chain.
     pub(crate) fn flush(&self) {
         self.chains.iter().for_each(|chain| chain.telemetry.flush());
     }
@@ -128,7 +128,7 @@ fn telemetry_slots(chains: &[ChainLayout], slots: &Slots) -> Rc<[Rc<Slot>]> {
     numbers.into_iter().filter_map(|number| slots.get(number).cloned()).collect()
 }
 
-/// Which way traffic flows through a chain: that of its listener. A chain that a test makes up has none.
+/// The direction of a chain's listener. The chains of tests have no listener.
 fn direction(generation: &Generation, chain: usize) -> Direction {
     let mut listeners = generation.listeners.iter();
     let listener = listeners.find(|listener| listener.chain == chain);
