@@ -1,8 +1,9 @@
-//! `cargo xtask bench`: what a request costs, beside other proxies, in one run.
+//! `cargo xtask bench`: the cost of a request, compared with other proxies, in one run.
 //!
-//! The proxy under test has a core of its own; the load generator, the upstream and this program have the other. The
-//! proxies take turns in every round, and what is compared are ratios within a round: their medians are what a noisy
-//! machine can tell. Everything is written to `target/bench`: every round as JSON, the table, and a picture.
+//! The proxy under test has a core of its own; the load generator, the upstream and this program have the
+//! other. The proxies take turns in every round, and ratios within a round are compared: their medians are
+//! meaningful on a noisy machine. Everything is written to `target/bench`: every round as JSON, the table,
+//! and a picture.
 
 use std::fs;
 use std::path::PathBuf;
@@ -30,10 +31,10 @@ mod wrk;
 
 use report::Report;
 
-/// What `bench` takes.
+/// Arguments of `bench`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// What to measure; all when not said.
+    /// What to measure; default: everything.
     #[arg(value_enum)]
     names: Vec<Name>,
     /// How often each proxy has its turn.
@@ -50,7 +51,7 @@ pub(crate) struct Arguments {
 /// What can be measured.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Name {
-    /// P1–P4: processor time per request beside Envoy, nginx and HAProxy.
+    /// P1–P4: processor time per request, compared with Envoy, nginx and HAProxy.
     Cpu,
     /// P5: one call into a filter, and into the same filter in five languages.
     Calls,

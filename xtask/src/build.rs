@@ -19,11 +19,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     binary(arguments.release)
 }
 
-/// Builds `tamis` alone, with the components that are there.
+/// Builds only `tamis`, with the components that exist.
 ///
-/// Without `release` the dependencies are those of `cargo test --workspace`, so that `up`, `build`, `test` and the tutorial
-/// compile each of them once. Cargo turns on the features of the selected packages only, and those of development
-/// dependencies only when a test is among the targets: hence the whole workspace and one small test.
+/// Without `release` the dependencies are those of `cargo test --workspace`, so that `up`, `build`, `test`
+/// and the tutorial compile each of them once. Cargo enables the features of the selected packages only,
+/// and those of development dependencies only if a test is among the targets: hence the whole workspace and
+/// one small test.
 pub(crate) fn binary(release: bool) -> Result<()> {
     let mut build = shell::cargo();
     if release {

@@ -1,7 +1,7 @@
-//! `cargo xtask conformance`: outside suites against the gateway and the registry.
+//! `cargo xtask conformance`: external test suites against the gateway and the registry.
 //!
-//! Each suite is installed at a pinned version in `target/tools`, talks to a gateway and backends, or a registry, of its own
-//! on free ports of loopback, and leaves what it saw in `target/conformance`.
+//! Each suite is installed at a pinned version in `target/tools`, talks to its own gateway and backends, or
+//! its own registry, on free loopback ports, and writes its results to `target/conformance`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,10 +28,10 @@ mod registry;
 mod tuf;
 mod websocket;
 
-/// What `conformance` takes.
+/// Arguments of `conformance`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Which suites; all when not said.
+    /// Which suites; default: all.
     #[arg(value_enum)]
     names: Vec<Name>,
 }
@@ -43,25 +43,25 @@ enum Name {
     H2spec,
     /// HTTP/1.1 (RFC 9112), strict; needs a checkout in target/tools/h1spec.
     H1spec,
-    /// Requests that two parsers could read two ways: the corpus of http-desync-guardian.
+    /// Requests that parsers could read in two ways: the corpus of http-desync-guardian.
     Desync,
-    /// Autobahn's WebSocket cases, with and without the gateway between; needs a Python 2.7.
+    /// Autobahn's WebSocket cases, directly and through the gateway; needs a Python 2.7.
     Websocket,
     /// The interop cases of grpc-go through a gateway and two sidecars.
     Grpc,
-    /// A body of 1 GiB both ways, and how much memory the gateway takes for it.
+    /// A body of 1 GiB both ways, and the memory that the gateway needs for it.
     Gibibyte,
     /// The suite of OCI Distribution, 1.1 and dev, against a registry.
     Oci,
     /// Artifacts in and out of a registry with oras, crane, regctl and skopeo.
     OciClients,
-    /// Signatures of cosign and of Tamis, each believed by the other, through a registry.
+    /// Signatures of cosign and of Tamis, each verified by the other, through a registry.
     Cosign,
     /// Policy metadata of `tamis policy`, read and attacked with python-tuf.
     Tuf,
     /// The transparency log of a registry, fetched and rebuilt by tessera's fsck.
     Log,
-    /// The REST API of a registry, held against its OpenAPI document with schemathesis.
+    /// The REST API of a registry, tested against its OpenAPI document with schemathesis.
     Api,
 }
 
@@ -80,7 +80,7 @@ const ALL: [Name; 12] = [
     Name::Api,
 ];
 
-/// What a suite came to.
+/// Result of a suite.
 struct Outcome {
     name: &'static str,
     /// In one line.

@@ -1,7 +1,7 @@
 //! `cargo xtask deny`: the rules of `deny.toml`.
 //!
-//! Licences, sources and bans are judged from what is on the machine. Advisories come from a
-//! database on the network: where it cannot be fetched that check is left out, and said to be.
+//! Licences, sources and bans are checked with local data. Advisories come from a database on the network:
+//! if it cannot be fetched, that check is skipped with a message.
 
 use anyhow::{Context as _, Result, bail};
 

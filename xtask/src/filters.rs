@@ -12,10 +12,10 @@ use wit_component::{ComponentEncoder, DecodedWasm};
 use crate::workspace::{Package, Workspace};
 use crate::{setup, shell};
 
-/// What `filters` takes.
+/// Arguments of `filters`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The filters to build, like `route`; none means every one.
+    /// The filters to build, like `route`; default: all.
     names: Vec<String>,
 }
 
@@ -74,8 +74,7 @@ impl<'a> Filter<'a> {
         Some(Self { name: package.name.strip_prefix(PREFIX)?, package })
     }
 
-    /// Turns the compiled module into a component with its description beside it; hands back a
-    /// line about it.
+    /// Turns the compiled module into a component with its description; returns a line about it.
     fn encode(&self, modules: &Path, folder: &Path) -> Result<String> {
         let module = modules.join(format!("{}.wasm", self.package.name.replace('-', "_")));
         let module =
@@ -91,7 +90,7 @@ impl<'a> Filter<'a> {
         Ok(format!("{:<16} {size:>5} KiB  imports {}", self.name, imports.join(", ")))
     }
 
-    /// The file that says what the filter reads and offers.
+    /// The file that describes the configuration and the hooks of the filter.
     fn description(&self) -> PathBuf {
         self.package.manifest_path.with_file_name("filter.yaml")
     }
@@ -141,7 +140,7 @@ fn imports(component: &[u8]) -> Result<Vec<String>> {
     Ok(imports)
 }
 
-/// Writes only what differs: a new time on a file would make cargo build the binary again.
+/// Writes only what differs: a new modification time would make cargo build the binary again.
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     if fs::read(path).is_ok_and(|present| present == bytes) {
         return Ok(());

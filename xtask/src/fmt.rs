@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::shell;
 
-/// What `fmt` takes.
+/// Arguments of `fmt`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Change nothing; fail when a file is not formatted.

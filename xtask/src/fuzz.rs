@@ -1,7 +1,7 @@
-//! `cargo xtask fuzz`: libFuzzer looks for inputs that break what `tests/fuzzed` asserts.
+//! `cargo xtask fuzz`: libFuzzer searches for inputs that violate the assertions of `tests/fuzzed`.
 //!
-//! The stable compiler instruments the code as `cargo fuzz` does with a nightly one, without the address sanitizer; there
-//! is hardly any unsafe code for it to watch.
+//! The stable compiler instruments the code as `cargo fuzz` does with a nightly one, without the address
+//! sanitizer; there is hardly any unsafe code for it to check.
 
 use std::fs;
 use std::path::Path;
@@ -21,10 +21,10 @@ const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-leve
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Cdebug-assertions -Ccodegen-units=1";
 
-/// What `fuzz` takes.
+/// Arguments of `fuzz`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Targets; all when none is named.
+    /// Targets; default: all.
     #[arg(value_parser = TARGETS)]
     targets: Vec<String>,
     /// For how long each runs.
@@ -74,7 +74,7 @@ fn one(name: &str, arguments: &Arguments, folder: &Path, target: &Path) -> Resul
     for folder in [&found, &artifacts] {
         fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
     }
-    // Inputs that broke it before go first: what is not mended yet breaks again at once.
+    // Earlier failing inputs run first: a bug that is not fixed fails again at once.
     let program = target.join(host()?).join("release").join(name);
     let mut command = shell::command(&program);
     command
@@ -122,7 +122,7 @@ fn host() -> Result<String> {
     host.map(str::to_owned).context("rustc -vV names no host")
 }
 
-/// What libFuzzer said in the end.
+/// The final report of libFuzzer.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Report {
     executions: u64,

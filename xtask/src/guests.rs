@@ -1,8 +1,8 @@
-//! `cargo xtask guests`: one filter in five languages, each built by the tools of its language.
+//! `cargo xtask guests`: one filter in five languages, each built with the tools of its language.
 //!
-//! The sources are `tests/guests/LANGUAGE/header-policy`, the contract is `wit/`, and what comes out
-//! is `target/guests/header-policy-LANGUAGE.wasm`. The tools are installed for this checkout alone,
-//! in versions that are named in `guests/tools.rs` and in the package files of the sources.
+//! The sources are `tests/guests/LANGUAGE/header-policy`, the contract is `wit/`, and the results are
+//! `target/guests/header-policy-LANGUAGE.wasm`. The tools are installed only for this checkout, in versions
+//! named in `guests/tools.rs` and in the package files of the sources.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -20,10 +20,10 @@ mod tools;
 
 use tools::Tools;
 
-/// What `guests` takes.
+/// Arguments of `guests`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The languages to build; none means every one.
+    /// The languages to build; default: all.
     #[arg(value_parser = clap::builder::PossibleValuesParser::new(LANGUAGES.map(|l| l.name)))]
     names: Vec<String>,
 }
@@ -34,7 +34,7 @@ const FILTER: &str = "header-policy";
 /// The world that it is a filter of.
 const WORLD: &str = "head-policy";
 
-/// How and with what a component is built: when that changes, it is built again.
+/// The build instructions and tools: a change builds the components again.
 const BUILD: [&str; 2] = [include_str!("guests/build.rs"), include_str!("guests/tools.rs")];
 
 const LANGUAGES: [Language; 5] = [
@@ -48,7 +48,7 @@ const LANGUAGES: [Language; 5] = [
 /// How a language becomes a component.
 struct Language {
     name: &'static str,
-    /// Whether this program tells from the sources that nothing is to be done; cargo can itself.
+    /// Whether this program decides from the sources whether to build; cargo decides itself.
     tracked: bool,
     build: fn(&Job, &Tools) -> Result<()>,
 }
@@ -73,7 +73,7 @@ pub(crate) fn all() -> Result<()> {
     run(&Arguments { names: Vec::new() })
 }
 
-/// Builds the languages named, or all; goes on after one that fails, and names it at the end.
+/// Builds the languages named, or all; continues after a failure, and reports it at the end.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let workspace = Workspace::load()?;
     let tools = Tools::new(&workspace);
@@ -114,7 +114,7 @@ impl Language {
             && fs::read_to_string(&stamp).is_ok_and(|text| text == inputs);
         let start = Instant::now();
         if !current {
-            // A component of other sources must not be taken for this one when the build fails.
+            // A component of other sources must not be mistaken for this one if the build fails.
             match fs::remove_file(&job.component) {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
                 _ => {}
@@ -133,7 +133,7 @@ impl Language {
         Ok(format!("{:>6} KiB, {took}", size.div_ceil(1024)))
     }
 
-    /// A number that differs when anything the component is made from does.
+    /// A hash of everything that the component is made from.
     fn inputs(&self, job: &Job) -> Result<u64> {
         let mut hasher = DefaultHasher::new();
         BUILD.hash(&mut hasher);

@@ -76,7 +76,7 @@ enum Command {
         after_help = "Examples:\n  cargo xtask conformance h2spec\n  cargo xtask conformance oci"
     )]
     Conformance(conformance::Arguments),
-    /// Measure cost per request, memory, start and swaps beside Envoy, nginx and HAProxy.
+    /// Measure cost per request, memory, start and swaps, compared with Envoy, nginx and HAProxy.
     #[command(after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench cpu --rounds 9")]
     Bench(bench::Arguments),
     /// Let libFuzzer look for inputs that break a parser or the engine.

@@ -1,4 +1,4 @@
-//! Programs that run beside this one, and end with it.
+//! Child processes that end with this program.
 
 use std::process::Child;
 

@@ -74,7 +74,7 @@ pub(crate) fn exists_with(program: &str, argument: &str) -> bool {
     command(program).arg(argument).output().is_ok_and(|output| output.status.success())
 }
 
-/// Announces a step, runs it, and says how long it took.
+/// Announces a step, runs it, and prints how long it took.
 pub(crate) fn step<T>(name: &str, act: impl FnOnce() -> Result<T>) -> Result<(T, Duration)> {
     println!("==> {name}");
     let start = Instant::now();

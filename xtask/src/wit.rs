@@ -16,7 +16,7 @@ mod types;
 /// What `wit` takes.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Write nothing; fail when docs/reference/contract.md is not what wit/ says.
+    /// Write nothing; fail when docs/reference/contract.md differs from wit/.
     #[arg(long)]
     check: bool,
 }

@@ -1,4 +1,4 @@
-//! Pages say what the code says: names, versions, links and the tests they point to.
+//! Pages agree with the code: names, versions, links and the tests they point to.
 
 #![expect(
     clippy::unwrap_used,

@@ -44,7 +44,7 @@ impl FromStr for Reference {
 
 fn no_tag(text: &str) -> String {
     let plus = if text.contains('+') {
-        "; build metadata (+…) cannot stand in a tag: choose a version without, or use the digest"
+        "; build metadata (+…) is not allowed in a tag: choose a version without, or use the digest"
     } else {
         ""
     };

@@ -63,7 +63,7 @@ enum Command {
         after_help = "Example:\n  tamis proxy --node gateway:shop/edge --documents examples/shop --store examples/shop/.tamis/store"
     )]
     Proxy(Box<proxy::Arguments>),
-    /// Check a folder of resources and say what is wrong with it.
+    /// Check a folder of resources and report its errors.
     #[command(after_help = "Example:\n  tamis check examples/shop")]
     Check(check::Arguments),
     /// Print the JSON Schema of resources, for editors.
@@ -75,7 +75,7 @@ enum Command {
     /// Write, build, test, inspect, sign and verify filters.
     #[command(after_help = "Example:\n  tamis filter new my-filter")]
     Filter(filter::Arguments),
-    /// Write, sign and check trust policies as metadata that proxies verify: who may say whose signatures count.
+    /// Write, sign and check trust policies as metadata that proxies verify: who may decide whose signatures count.
     #[command(after_help = "Example:\n  tamis policy show --folder policy")]
     Policy(policy::Arguments),
     /// Run a registry: filters and any other OCI artifact, kept and handed out.

@@ -276,27 +276,27 @@ fn cases() -> String {
 
 const CASES: &str = "# The folder of a filter
 
-`tamis filter new NAME --world WORLD` makes a folder that builds and passes its cases.
+`tamis filter new NAME --world WORLD` creates a folder that builds and passes its cases.
 
 | file | contains |
 | --- | --- |
-| `filter.yaml` | what the filter is called, its release and its world |
-| `src/lib.rs` | what it does; a filter in another language is built by [its own tools](../how-to/other-languages.md) |
-| `tests/*.yaml` | what it should do: tables of cases |
+| `filter.yaml` | its name, its release and its world |
+| `src/lib.rs` | its code; a filter in another language is built by [its own tools](../how-to/other-languages.md) |
+| `tests/*.yaml` | its expected behaviour: tables of cases |
 
 ## filter.yaml
 
 | field | type | meaning |
 | --- | --- | --- |
-| `name` | string, needed | `NAMESPACE/NAME`, as documents, grants and pins call it |
-| `version` | string, needed | Its release, a semantic version. A version names one set of bytes: what was signed is not signed again with others, unless with `--replace`. |
+| `name` | string, needed | `NAMESPACE/NAME`, the name used in documents, grants and pins |
+| `version` | string, needed | Its release, a semantic version. A version denotes one set of bytes: `tamis filter sign` signs other bytes under the same version only with `--replace`. |
 | `description` | string | One line for catalogues |
-| `world` | string | World of [the contract](contract.md#worlds) that it is made for |
+| `world` | string | World of [the contract](contract.md#worlds) that it implements |
 | `config.schema` | string | Path of a JSON Schema of its configuration, for editors |
 
 ## A table of cases
 
-A configuration, and requests with what the filter should make of each:
+A configuration, and requests with the expected result of each:
 
 ```yaml
 config: { blocked: [bad/] }
@@ -305,7 +305,7 @@ cases:
   - name: a blocked agent is refused
     request: { path: /, headers: { user-agent: bad/1.0 } }
     expect: { answer: { status: 403 }, reason: agents.blocked }
-  - name: another passes, and the service is told
+  - name: another passes, and the service receives x-policy
     request: { path: /, headers: { user-agent: good/1.0 } }
     expect: { request: { headers: { x-policy: agents } } }
   - name: a misspelt setting is refused at its place
@@ -313,19 +313,19 @@ cases:
     expect: { configure: { error: /blockd } }
 ```
 
-`tamis filter test` puts each case through the engine of the proxy, with an instance of its own, under the grant's limits. It calls, in this order, the
+`tamis filter test` runs each case in the engine of the proxy, with its own instance, under the limits of the grant. It calls, in this order, the
 hooks `request`, `request-body` and `router`, and, when the case has a `response`, `response` and `response-body`. Other hooks (retry, hedge,
 circuit-breaker, balancer, telemetry, connection, tick) are plain functions of their arguments: test them in the crate. Time does not pass, and
-`http-client` reaches nobody.
+`http-client` sends nothing.
 
-A mistake in a table is found before anything is built. A case that says nothing about what should happen cannot fail, and is refused.
+Mistakes in a table are reported before anything is built. A case without an expectation cannot fail, and is refused.
 ";
 
 /// The host's own metrics, and the registry's.
 fn metrics() -> String {
     let mut text = format!(
-        "{MADE}# Metrics\n\n`GET /metrics` on the admin listener. These are the host's own; requests, latencies and \
-         bytes are counted by the `telemetry` filter, whose README lists what it defines.\n\n\
+        "{MADE}# Metrics\n\n`GET /metrics` on the admin listener. These are the host's own; the `telemetry` filter \
+         counts requests, latencies and bytes; its README lists its metrics.\n\n\
          | metric | type | meaning |\n| --- | --- | --- |\n"
     );
     let rows = |text: &mut String, all: &[(&str, &str, &str)]| {

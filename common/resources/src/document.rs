@@ -151,6 +151,25 @@ impl Document {
         self.stub.is_some()
     }
 
+    /// It, written as a document in one line that a registry can be sent, if it [stands in](Self::is_stub) for one that
+    /// cannot be used and can be written so. [`read`] makes the same of it.
+    #[must_use]
+    pub fn stand_in(&self) -> Option<String> {
+        recover::written(self)
+    }
+
+    /// The same under another name.
+    #[must_use]
+    pub fn named(self, name: String) -> Self {
+        Self { metadata: Metadata { name, ..self.metadata }, ..self }
+    }
+
+    /// Makes it stand in for itself: it is not in force, and what it was to guard stays closed.
+    #[must_use]
+    pub fn refused(self, why: impl Into<String>) -> Self {
+        Self { stub: Some(Stub { why: why.into(), reach: Reach::Targets }), ..self }
+    }
+
     /// The place of the deepest existing part of `pointer`.
     #[must_use]
     pub fn place(&self, pointer: &str, label: &str) -> Place {
@@ -256,10 +275,10 @@ fn document(checker: &mut Checker<'_>, tree: &Arc<Node>) -> Option<Document> {
         Ok((_, resource)) if wrong(checker, tree, &resource) => None,
         Ok((metadata, resource)) => Some(Document {
             source: checker.source.to_owned(),
+            stub: recover::annotated(&metadata, &resource),
             metadata,
             resource,
             since: NEW,
-            stub: None,
             text: Arc::clone(checker.text),
             tree: Arc::clone(tree),
             lines_before: 0,

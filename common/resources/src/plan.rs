@@ -199,7 +199,7 @@ plans! {
     /// One port of a service, as this proxy reaches it.
     #[derive(Eq, Hash)]
     pub struct ServicePlan {
-        /// `namespace/name:port`, or `local/namespace/name:port` for the application beside a sidecar.
+        /// `namespace/name:port`, or `local/namespace/name:port` for the application of a sidecar.
         pub name: String,
         /// Protocol for its requests.
         pub protocol: ProtocolPlan,

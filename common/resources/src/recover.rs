@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value as Json, json};
 
 use crate::check::suggestion;
-use crate::document::{Metadata, Reach, Stub, default_namespace};
+use crate::document::{Document, Metadata, Reach, Stub, default_namespace};
 use crate::format;
 use crate::kinds::{AttachmentDirection, OnFailure, Phase, Resource, TargetKind};
 use crate::tree::{Node, Value};
@@ -47,6 +47,75 @@ const KINDS: [&str; 12] = [
 ];
 /// A name that no filter has.
 const NO_FILTER: &str = "unreadable/unreadable";
+
+/// The annotation of a document that stands in for one that cannot be used: why that one cannot be.
+///
+/// Who sends documents to a registry writes it where a registry is not to be sent what is broken, and is to close what that
+/// was to guard. Whoever else writes it closes what they may close anyway.
+const STANDS_IN: &str = "tamis.dev/stands-in";
+/// The annotation beside it, with [`NAMESPACE`] where not all targets can be read.
+const CLOSES: &str = "tamis.dev/closes";
+const NAMESPACE: &str = "namespace";
+/// The most characters of a reason that are written down.
+const WHY_MAX: usize = 500;
+
+/// What a document says that stands in for another, if it says that it does.
+pub(crate) fn annotated(metadata: &Metadata, resource: &Resource) -> Option<Stub> {
+    let why = metadata.annotations.get(STANDS_IN)?.clone();
+    let is_one = matches!(
+        resource,
+        Resource::FilterAttachment(_) | Resource::HTTPRoute(_) | Resource::GRPCRoute(_)
+    );
+    let wide = metadata.annotations.get(CLOSES).is_some_and(|what| what == NAMESPACE);
+    let reach = if wide { Reach::Namespace } else { Reach::Targets };
+    is_one.then_some(Stub { why, reach })
+}
+
+/// A stub as a document in one line, for whoever is not to be sent the document that it stands in for; `None` when it
+/// cannot be written as one, as a route that hangs on nothing.
+pub(crate) fn written(document: &Document) -> Option<String> {
+    let stub = document.stub.as_ref()?;
+    let why: String =
+        stub.why.chars().map(|c| if c.is_control() { ' ' } else { c }).take(WHY_MAX).collect();
+    let mut annotations = json!({ STANDS_IN: why });
+    let mut spec = without_null(document.resource.to_json());
+    if let Some(spec) = spec.as_object_mut() {
+        // Nobody runs it.
+        spec.remove("config");
+    }
+    if let Some(targets) = spec.get_mut("targetRefs").and_then(Json::as_array_mut) {
+        match stub.reach {
+            Reach::Everything => targets.push(json!({ "kind": TargetKind::Mesh })),
+            Reach::Namespace => annotations[CLOSES] = json!(NAMESPACE),
+            Reach::Targets => {}
+        }
+        if targets.is_empty() {
+            // A document has at least one; what is not there adds nothing to the namespace that is closed.
+            targets.push(json!({ "kind": TargetKind::HTTPRoute, "name": "unreadable" }));
+        }
+    }
+    let (kind, metadata) = (document.kind(), &document.metadata);
+    let api = crate::kinds::all().iter().find(|one| one.kind == kind)?.api;
+    let text = json!({
+        "apiVersion": api, "kind": kind, "spec": spec,
+        "metadata": { "name": metadata.name, "namespace": metadata.namespace, "annotations": annotations },
+    })
+    .to_string();
+    let read = crate::read(&document.source, &text);
+    let is_one = read.documents.first().is_some_and(Document::is_stub) && read.problems.is_empty();
+    is_one.then_some(text)
+}
+
+fn without_null(json: Json) -> Json {
+    match json {
+        Json::Object(map) => {
+            let there = map.into_iter().filter(|(_, value)| !value.is_null());
+            there.map(|(key, value)| (key, without_null(value))).collect()
+        }
+        Json::Array(items) => items.into_iter().map(without_null).collect(),
+        other => other,
+    }
+}
 
 /// The replacement for the document of that tree.
 pub(crate) fn stub(tree: &Node, why: &str) -> Recovered {

@@ -179,6 +179,7 @@ fn never_a_path(path: &str) -> Option<&'static str> {
         (path.contains("//"), "it has `//`"),
         (dots, "it has `.` or `..` as a segment"),
         (lower.contains("%2f"), "it has an encoded slash"),
+        (path.contains('\\') || lower.contains("%5c"), "it has a backslash, which is refused"),
         (path.contains('#'), "`#` begins a fragment, which is never sent"),
         (path.contains('?'), "`?` begins the query; match it under queryParams"),
         (
@@ -186,7 +187,45 @@ fn never_a_path(path: &str) -> Option<&'static str> {
             "it has a space or control character",
         ),
     ];
-    rows.into_iter().find(|(broken, _)| *broken).map(|(_, rule)| rule)
+    rows.into_iter().find(|(broken, _)| *broken).map(|(_, rule)| rule).or_else(|| misspelled(path))
+}
+
+/// Why a path is not spelled as requests are when it is matched; `None` if it is.
+fn misspelled(path: &str) -> Option<&'static str> {
+    let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let mut rest = path.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        match byte {
+            b'%' => {}
+            b'"' | b'<' | b'>' | b'[' | b']' | b'^' | b'`' | b'{' | b'|' | b'}' => {
+                return Some("it has a character that is matched as an escape, such as %7C");
+            }
+            _ if byte.is_ascii() => continue,
+            _ => return Some("it has a character that is matched as escapes, such as %C3%A9"),
+        }
+        let Some((digits, after)) = after.split_at_checked(2) else {
+            return Some("`%` must be followed by two hexadecimal digits");
+        };
+        rest = after;
+        let digits = str::from_utf8(digits).unwrap_or_default();
+        if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Some("`%` must be followed by two hexadecimal digits");
+        }
+        match u8::from_str_radix(digits, 16) {
+            Ok(0) => return Some("it has NUL, which is refused"),
+            Ok(byte) if unreserved(byte) => {
+                return Some(
+                    "it escapes a letter, a digit or one of `-._~`, which is decoded first",
+                );
+            }
+            _ if digits.bytes().any(|digit| digit.is_ascii_lowercase()) => {
+                return Some("its escapes are matched in upper case, such as %C3");
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 /// Conditions on headers or query parameters: each name once (Gateway API: of equal names only the first

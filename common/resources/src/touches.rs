@@ -128,6 +128,7 @@ const SERVICE: &[(&str, Names)] = &[
     ("/ports/*/port", Names::Nothing),
     ("/ports/*/protocol", Names::Nothing),
     ("/identity", Names::Identity),
+    ("/upgrades/*", Names::Nothing),
     ("/endpoints/*/address", Names::Socket),
     ("/endpoints/*/weight", Names::Nothing),
     ("/endpoints/*/sidecar", Names::Socket),

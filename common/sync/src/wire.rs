@@ -102,7 +102,7 @@ pub struct Push {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ProtocolError {
     /// An answer to a change that is not in progress.
-    #[error("push {0} is answered, which is not the one under way")]
+    #[error("the answer is for push {0}, which is not the one in progress")]
     Nonce(u64),
     /// A frame of another change inside a change.
     #[error("push {got} comes in the middle of push {within}")]

@@ -199,7 +199,7 @@ struct Frames {
     last_stream: u32,
 }
 
-/// What a frame header says.
+/// The fields of a frame header.
 #[derive(Debug, Clone, Copy)]
 struct Frame {
     kind: u8,

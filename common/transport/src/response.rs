@@ -134,7 +134,7 @@ pub struct ResponseGate<IO> {
 #[derive(Debug)]
 struct Broken {
     kind: io::ErrorKind,
-    /// Who waits to be told.
+    /// Receiver of the result.
     waker: Option<Waker>,
     /// When it is reported even so: whoever was to read the answer may have left.
     limit: Pin<Box<Sleep>>,

@@ -18,7 +18,7 @@ pub struct CertificateWatch {
 }
 
 impl CertificateWatch {
-    /// Reloads `node` when a file of its certificates changed; `told` receives what came of it.
+    /// Reloads `node` when a file of its certificates changed; `told` receives the result.
     ///
     /// # Errors
     /// When the system has no thread.

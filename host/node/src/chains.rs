@@ -1,4 +1,4 @@
-//! One of each: a chain has one router, one retry policy, and so on, whatever worlds their filters say they are of.
+//! Checks that a chain has at most one router, one retry policy, and so on, whatever worlds their filters claim.
 
 use crate::build::Built;
 use std::collections::BTreeSet;

@@ -1,9 +1,9 @@
-//! Whether a manifest tells the truth about its component.
+//! Compares the claims of a manifest with its component.
 
 use tamis_engine::Inspection;
 use tamis_trust::{Manifest, Refused, code};
 
-/// Compares the imports and exports a manifest's config claims with those of the component's octets: who
+/// Compares the imports and exports a manifest's config claims with those of the component's bytes: who
 /// reviews a filter by its manifest must have reviewed what runs.
 ///
 /// # Errors

@@ -18,7 +18,7 @@ pub struct Source {
     inputs: Arc<Mutex<Inputs>>,
 }
 
-/// The paths of the files that were read: of the last time and, while a read is under way, of the one before.
+/// The paths of the files that were read: of the last read and, while a read is in progress, of the one before.
 #[derive(Debug, Default)]
 struct Inputs {
     before: BTreeSet<PathBuf>,
@@ -79,7 +79,7 @@ impl Source {
 
     /// Whether a change of this path can change what is read: a document, a file that a document names, or a folder.
     ///
-    /// A log that somebody writes beside the documents, the log of this process among them, is none of these: what a read
+    /// A log file in the folder of the documents, such as the log of this process, is not one of these: what a read
     /// writes must not be the reason for the next.
     #[must_use]
     pub fn concerns(&self, path: &Path) -> bool {
@@ -87,7 +87,7 @@ impl Source {
         if is_document(&path) || path.is_dir() {
             return true;
         }
-        // A folder that is gone concerns by what was in it.
+        // A removed folder counts if it contained such a file.
         let inputs = self.inputs();
         [&inputs.before, &inputs.now].iter().any(|all| {
             all.range::<Path, _>((Bound::Included(&*path), Bound::Unbounded))

@@ -80,8 +80,8 @@ impl Good {
         }
     }
 
-    /// The documents to serve: those that were read, the last good form of those that cannot be, and what stands in for
-    /// those that never were good.
+    /// The documents to serve: those that were read, the last good form of those that cannot be, and replacements for
+    /// those that never were valid.
     ///
     /// # Errors
     /// At a `cold` start, what cannot be read and nobody knows. Later, everything that ran stays instead.

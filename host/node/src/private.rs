@@ -5,7 +5,7 @@
 //! put anything there.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
@@ -49,6 +49,19 @@ pub fn file(path: &Path) -> io::Result<File> {
     file.set_permissions(Permissions::from_mode(0o600))?;
     file.set_len(0)?;
     Ok(file)
+}
+
+/// Puts a file in the place of the one that is there, for its owner alone: a crash leaves the old one or the new one.
+///
+/// # Errors
+/// What the system says.
+pub fn put(path: &Path, octets: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension(format!("{}.new", std::process::id()));
+    let written = file(&beside).and_then(|mut file| {
+        file.write_all(octets)?;
+        file.sync_all()
+    });
+    written.and_then(|()| fs::rename(&beside, path)).inspect_err(|_| drop(fs::remove_file(&beside)))
 }
 
 /// Closes everything in a folder to others; symbolic links are skipped.
@@ -121,6 +134,9 @@ mod tests {
         assert_eq!((mode(&at("a")), mode(&at("a/b"))), (0o700, 0o700));
         drop(file(&at("a/secret")).unwrap());
         assert_eq!(mode(&at("a/secret")), 0o600);
+        fs::write(at("put"), "old").unwrap();
+        put(&at("put"), b"new").unwrap();
+        assert_eq!((mode(&at("put")), fs::read(at("put")).unwrap()), (0o600, b"new".to_vec()));
         for (name, wide) in [("a", 0o755), ("a/b", 0o777), ("a/secret", 0o644)] {
             fs::set_permissions(at(name), Permissions::from_mode(wide)).unwrap();
         }

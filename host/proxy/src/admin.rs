@@ -1,7 +1,7 @@
 //! The admin listener: health, metrics, configuration, filters, upstreams, drain.
 //!
-//! It answers on a network address and on a unix socket of the proxy's user. Whoever may open the socket is the operator;
-//! of what comes over the network, [`access`] says what is answered.
+//! It listens on a network address and on a unix socket of the proxy's user. Whoever can open the socket is
+//! the operator; [`access`] decides which requests from the network are answered.
 
 mod access;
 mod metrics;
@@ -33,16 +33,16 @@ use tamis_transport::{
 };
 use tokio::task::LocalSet;
 
-/// Connections at once; more are closed.
+/// Connections at the same time; further ones are closed.
 const CONNECTIONS_MAX: usize = 256;
 /// Connections of one address; more are closed, so that nobody keeps those out who look after the proxy.
 const CONNECTIONS_OF_ONE_MAX: usize = 64;
 /// How long a connection may say nothing between two requests.
 const IDLE_MAX: Duration = Duration::from_secs(15);
-/// The longest time that a drain may be asked to leave others for: an hour.
+/// The longest lame-duck time that a drain may request: an hour.
 const LAME_DUCK_MAX: u64 = 3_600;
 
-/// Binds the admin listener, or takes the socket that was handed over.
+/// Binds the admin listener, or uses the inherited socket.
 pub(crate) fn bound(
     address: &Address,
     handed: Option<BoundListener>,
@@ -54,7 +54,7 @@ pub(crate) fn bound(
     Ok(bind(address, NonZeroUsize::MIN).map_err(failed)?.pop())
 }
 
-/// Serves it on a thread of its own until `stop`.
+/// Serves it on a separate thread until `stop`.
 pub(crate) fn start(
     socket: BoundListener,
     inner: Arc<Inner>,
@@ -112,7 +112,7 @@ async fn serve(listener: &Listener, inner: &Arc<Inner>, mut stop: Shutdown) {
 #[derive(Default)]
 struct Open(RefCell<HashMap<Option<IpAddr>, usize>>);
 
-/// A connection that is counted, until it is dropped.
+/// A connection that counts as open until it is dropped.
 struct Counted {
     open: Rc<Open>,
     of: Option<IpAddr>,
@@ -145,12 +145,12 @@ impl Drop for Counted {
     }
 }
 
-/// What a page does.
+/// Effect of a page.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
-    /// It is looked at: GET and HEAD.
+    /// It only reads: GET and HEAD.
     Look,
-    /// It changes what the proxy does: POST.
+    /// It changes the proxy: POST.
     Change,
 }
 
@@ -195,7 +195,7 @@ fn list() -> String {
 fn answer<B>(inner: &Arc<Inner>, door: &Door, request: &Request<B>) -> Response<Full<Bytes>> {
     let mut response = decide(inner, door, request);
     let headers = response.headers_mut();
-    // What a browser is led here for is to be of no use to whoever led it.
+    // A page that leads a browser here must not be able to use the response.
     for (name, value) in [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::CACHE_CONTROL, "no-store"),
@@ -294,10 +294,10 @@ fn document(value: &Value) -> Response<Full<Bytes>> {
     response
 }
 
-/// Names that the admin listener is asked by, checked.
+/// Checks the names of the admin listener.
 ///
 /// # Errors
-/// Names the one that is no host name.
+/// Names the one that is not a host name.
 pub(crate) fn check_hosts(hosts: &[String]) -> Result<(), String> {
     match hosts.iter().find(|host| !tamis_transport::hosts::is_host(host)) {
         None => Ok(()),

@@ -1,12 +1,17 @@
-//! Sends the request: pick, circuit, send, and after a failure what the retry filter says.
+//! Sends the request: picks an endpoint, checks its circuit, sends, and asks the retry filter after a
+//! failure.
 
+mod race;
+
+use crate::chain::Chain;
 use crate::circuit::{answer, pick};
-use crate::course::{Course, Retries};
-use crate::hedge;
-use crate::local::Local;
-use crate::outgoing::{self, Template, Wire};
+use crate::exchange::{ExchangeState, Retries};
+use crate::failure::AttemptFailure;
+use crate::outgoing::{self, RequestTemplate, Wire};
+use crate::receive::RequestParts;
 use crate::refuse::is_grpc;
-use crate::shadow;
+use crate::replay::Replay;
+use crate::slot::RetryQuestion;
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -16,72 +21,71 @@ use tamis_exchange::{Body, Cause, Failure, Fault, Outcome, Refusal, RetryVerdict
 use tamis_upstream::{Attempt, AttemptOutcome, SendFailure, Upstream};
 use tokio::time::error::Elapsed;
 
-/// An attempt that did not succeed, and what there is to show for it.
-pub(crate) struct Failed {
-    pub(crate) cause: Cause,
-    pub(crate) response: Option<Box<Response<Incoming>>>,
-    pub(crate) refusal: Refusal,
-    /// The request never left, or the upstream said that it did not look at it.
-    pub(crate) untouched: bool,
-}
-
-/// Octets read from a failed response so that its connection can be used again.
+/// Bytes read from a failed response so that its connection can be used again.
 const DRAIN_MAX_BYTES: u64 = 64 * 1024;
 /// How long that may take.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
-/// An attempt without any timeout ends here, so that nothing waits for ever on a silent upstream.
+/// Timeout of an attempt without any other, so that nothing waits for ever for a silent upstream.
 const ATTEMPT_MAX: Duration = Duration::from_secs(3600);
-/// No request waits longer than this for its next attempt, whatever the retry filter says.
+/// No request waits longer than this for its next attempt, whatever the retry filter answers.
 const DELAY_MAX: Duration = Duration::from_secs(60);
 
-/// What all attempts of an exchange aim at.
-pub(crate) struct Aim<'a> {
-    pub(crate) local: &'a Rc<Local>,
-    pub(crate) chain: usize,
-    pub(crate) selection: &'a Selection,
-    pub(crate) upstream: &'a Rc<Upstream>,
-    pub(crate) template: &'a Template<'a>,
-    /// What keeps requests together: the router's, or of the field that the service's policy names.
-    pub(crate) hash: Option<u64>,
+/// What all attempts of an exchange have in common.
+struct AttemptPlan<'a> {
+    chain: &'a Chain,
+    selection: &'a Selection,
+    upstream: &'a Rc<Upstream>,
+    template: &'a RequestTemplate<'a>,
+    /// Hash that keeps requests together: from the router, or from the field that the service's policy
+    /// names.
+    hash: Option<u64>,
     deadline: Option<Instant>,
 }
 
-/// What came of sending: a head, a failure, or nothing in time.
-pub(crate) type Sent = Result<Result<Response<Incoming>, SendFailure>, Elapsed>;
+/// Result of sending: a head, a failure, or a timeout.
+type SendResult = Result<Result<Response<Incoming>, SendFailure>, Elapsed>;
 
 /// An attempt with its request, not sent yet.
-pub(crate) struct Ready {
-    pub(crate) attempt: Attempt,
-    pub(crate) request: Request<Body>,
-    pub(crate) limit: Duration,
+struct PreparedAttempt {
+    attempt: Attempt,
+    request: Request<Body>,
+    limit: Duration,
 }
 
-/// Sends the request until there is a response or nothing more to try.
+/// Sends the request until there is a response or no attempt is left.
 pub(crate) async fn send(
-    local: &Rc<Local>,
-    course: &mut Course,
+    state: &mut ExchangeState,
     selection: &Selection,
     upstream: &Rc<Upstream>,
-    template: &Template<'_>,
+    parts: &RequestParts,
+    body: &Replay,
 ) -> Result<Response<Incoming>, Refusal> {
     upstream.note_request();
+    let chain = Rc::clone(&state.chain);
+    let template = RequestTemplate {
+        upgrade: parts.upgrade.as_ref(),
+        trailers: parts.trailers,
+        retries: chain.retries() || state.retries == Retries::Callers,
+        body,
+    };
     let deadline = (selection.request_timeout_ms > 0)
-        .then(|| course.started + Duration::from_millis(selection.request_timeout_ms.into()));
+        .then(|| state.started + Duration::from_millis(selection.request_timeout_ms.into()));
     let hash = selection.hash.or_else(|| {
-        let value = course.exchange.headers.get(upstream.hash_header()?)?;
+        let value = state.exchange.headers.get(upstream.hash_header()?)?;
         Some(hash_of(value.as_bytes()))
     });
-    let aim = Aim { local, chain: course.chain, selection, upstream, template, hash, deadline };
+    let (chain, template) = (&*chain, &template);
+    let plan = AttemptPlan { chain, selection, upstream, template, hash, deadline };
     let mut tried: Vec<String> = Vec::new();
     let first = Instant::now();
     let mut began = first;
     loop {
-        course.attempts += 1;
-        let outcome = once(&aim, course, &tried).await;
-        course.upstream += began.elapsed();
+        state.attempts += 1;
+        let outcome = once(&plan, state, &tried).await;
+        state.upstream_time += began.elapsed();
         let failed = match outcome {
             Ok(response) => {
-                if let Some(hedges) = local.hedges(course.chain) {
+                if let Some(hedges) = &chain.hedges {
                     hedges.note(selection.rule, first.elapsed());
                 }
                 return Ok(response);
@@ -91,20 +95,20 @@ pub(crate) async fn send(
         if failed.refusal.fault == Fault::Client {
             return Err(failed.refusal);
         }
-        match retry(&aim, course, &failed) {
+        match retry(&plan, state, &failed) {
             None => {
                 if failed.cause == Cause::Timeout {
-                    course.outcome.insert(Outcome::TIMED_OUT);
+                    state.outcome.insert(Outcome::TIMED_OUT);
                 }
-                course.outcome.insert(Outcome::UPSTREAM_FAILED);
+                state.outcome.insert(Outcome::UPSTREAM_FAILED);
                 return failed.response.map(|response| *response).ok_or(failed.refusal);
             }
             Some((delay, elsewhere)) => {
-                course.outcome.insert(Outcome::RETRIED);
+                state.outcome.insert(Outcome::RETRIED);
                 if let Some(response) = failed.response {
                     drain(*response);
                 }
-                match course.endpoint.take() {
+                match state.endpoint.take() {
                     Some(endpoint) if elsewhere => tried.push(endpoint),
                     _ => {}
                 }
@@ -115,78 +119,78 @@ pub(crate) async fn send(
     }
 }
 
-/// FNV-1a: the same for the same octets on every proxy, so that all of them send a key to the same endpoint.
+/// FNV-1a: the same for the same bytes on every proxy, so that all of them send a key to the same endpoint.
 fn hash_of(octets: &[u8]) -> u64 {
     octets.iter().fold(0xcbf2_9ce4_8422_2325, |sum, octet| {
         (sum ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3)
     })
 }
 
-/// One attempt, to its response head; with a second beside it where the hedge filter says so.
+/// One attempt, up to its response head; with a second one in parallel if the hedge filter asks for it.
 async fn once(
-    aim: &Aim<'_>,
-    course: &mut Course,
+    plan: &AttemptPlan<'_>,
+    state: &mut ExchangeState,
     tried: &[String],
-) -> Result<Response<Incoming>, Failed> {
-    let attempt = pick(aim.local, aim.chain, aim.upstream, tried, aim.hash).await?;
-    let ready = prepare(aim, course, attempt)?;
-    if let Some(delay) = hedge::delay(aim, course) {
-        return Box::pin(hedge::race(aim, course, ready, delay, tried)).await;
+) -> Result<Response<Incoming>, AttemptFailure> {
+    let attempt = pick(plan.chain, plan.upstream, tried, plan.hash).await?;
+    let ready = prepare(plan, state, attempt)?;
+    if let Some(delay) = race::delay(plan, state) {
+        return Box::pin(race::race(plan, state, ready, delay, tried)).await;
     }
-    let Ready { mut attempt, request, limit } = ready;
-    let upgrade = aim.template.upgrade.is_some();
-    let again = again(aim, course, &attempt);
+    let PreparedAttempt { mut attempt, request, limit } = ready;
+    let upgrade = plan.template.upgrade.is_some();
+    let again = again(plan, state, &attempt);
     let sent = tokio::time::timeout(limit, attempt.send(request, upgrade, again)).await;
-    judge(aim, course, attempt, limit, sent)
+    judge(plan, state, attempt, limit, sent)
 }
 
-/// Makes the request of an attempt once more.
-pub(crate) fn again<'a>(
-    aim: &Aim<'a>,
-    course: &'a Course,
+/// Makes the request of an attempt again.
+fn again<'a>(
+    plan: &AttemptPlan<'a>,
+    state: &'a ExchangeState,
     attempt: &Attempt,
 ) -> impl FnOnce() -> Option<Request<Body>> + use<'a> {
-    let (template, wire) = (aim.template, Wire::of(attempt));
+    let (template, wire) = (plan.template, Wire::of(attempt));
     move || {
-        let endpoint = course.endpoint.as_deref()?;
-        outgoing::request(course, template, wire, endpoint).ok()
+        let endpoint = state.endpoint.as_deref()?;
+        outgoing::request(&state.exchange, template, wire, endpoint).ok()
     }
 }
 
 /// Puts the request of an attempt together.
-pub(crate) fn prepare(
-    aim: &Aim<'_>,
-    course: &mut Course,
+fn prepare(
+    plan: &AttemptPlan<'_>,
+    state: &mut ExchangeState,
     attempt: Attempt,
-) -> Result<Ready, Failed> {
+) -> Result<PreparedAttempt, AttemptFailure> {
     let endpoint = attempt.endpoint().to_owned();
-    let request = outgoing::request(course, aim.template, Wire::of(&attempt), &endpoint);
-    course.endpoint = Some(endpoint);
-    course.next_is_of_mesh = attempt.is_secure();
-    let request = request.map_err(|refusal| Failed {
+    let request = outgoing::request(&state.exchange, plan.template, Wire::of(&attempt), &endpoint);
+    state.endpoint = Some(endpoint);
+    state.next_is_of_mesh = attempt.is_secure();
+    let request = request.map_err(|refusal| AttemptFailure {
         cause: Cause::Other,
         response: None,
         refusal,
         untouched: true,
     })?;
-    let limit = time_limit(aim.selection.attempt_timeout_ms, aim.deadline);
-    Ok(Ready { attempt, request, limit })
+    let limit = time_limit(plan.selection.attempt_timeout_ms, plan.deadline);
+    Ok(PreparedAttempt { attempt, request, limit })
 }
 
-/// Counts what came of an attempt, and says whether it is worth sending on.
-pub(crate) fn judge(
-    aim: &Aim<'_>,
-    course: &mut Course,
+/// Counts the result of an attempt, and decides whether to pass it on.
+fn judge(
+    plan: &AttemptPlan<'_>,
+    state: &mut ExchangeState,
     mut attempt: Attempt,
     limit: Duration,
-    sent: Sent,
-) -> Result<Response<Incoming>, Failed> {
-    let Aim { local, chain, upstream, template, .. } = *aim;
+    sent: SendResult,
+) -> Result<Response<Incoming>, AttemptFailure> {
+    let AttemptPlan { chain, upstream, template, .. } = *plan;
     match sent {
         Err(_elapsed) => {
-            answer(local, chain, upstream, attempt.record(AttemptOutcome::Timeout));
+            answer(chain, upstream, attempt.record(AttemptOutcome::Timeout));
             let detail = format!("no response head within {} ms", limit.as_millis());
-            Err(Failed {
+            Err(AttemptFailure {
                 cause: Cause::Timeout,
                 response: None,
                 refusal: Refusal::new("upstream.timeout", 504, Fault::Upstream, detail),
@@ -195,27 +199,27 @@ pub(crate) fn judge(
         }
         Ok(Err(failure)) => {
             if let Some(refusal) = template.body.refusal() {
-                // The client's fault, not the endpoint's: counts neither way.
-                return Err(Failed {
+                // The client's fault, not the endpoint's: counts as neither success nor failure.
+                return Err(AttemptFailure {
                     cause: Cause::Other,
                     response: None,
                     refusal,
                     untouched: false,
                 });
             }
-            answer(local, chain, upstream, attempt.record(AttemptOutcome::Failure));
+            answer(chain, upstream, attempt.record(AttemptOutcome::Failure));
             Err(unsent(failure))
         }
         Ok(Ok(response)) => {
             let bad = is_failure(&response);
             let outcome = if bad { AttemptOutcome::Failure } else { AttemptOutcome::Success };
-            answer(local, chain, upstream, attempt.record(outcome));
-            if !asks_about(local, chain, &response) {
-                course.hold(attempt);
+            answer(chain, upstream, attempt.record(outcome));
+            if !asks_about(chain, &response) {
+                state.hold(attempt);
                 return Ok(response);
             }
             let detail = format!("status {}", response.status());
-            Err(Failed {
+            Err(AttemptFailure {
                 cause: Cause::Status,
                 response: Some(Box::new(response)),
                 refusal: Refusal::new("upstream.status", 502, Fault::Upstream, detail),
@@ -225,8 +229,8 @@ pub(crate) fn judge(
     }
 }
 
-/// An attempt that brought no response.
-fn unsent(failure: SendFailure) -> Failed {
+/// An attempt without a response.
+fn unsent(failure: SendFailure) -> AttemptFailure {
     let (code, status) = match failure.cause {
         _ if failure.protocol => ("upstream.protocol", 502),
         Cause::ConnectFailure => ("upstream.connect", 503),
@@ -235,7 +239,7 @@ fn unsent(failure: SendFailure) -> Failed {
         Cause::Timeout => ("upstream.timeout", 504),
         Cause::Status | Cause::Other => ("upstream.failed", 502),
     };
-    Failed {
+    AttemptFailure {
         cause: failure.cause,
         response: None,
         refusal: Refusal::new(code, status, Fault::Upstream, failure.detail),
@@ -243,10 +247,10 @@ fn unsent(failure: SendFailure) -> Failed {
     }
 }
 
-/// Whether a head came that nobody would rather have from elsewhere.
-pub(crate) fn is_good(aim: &Aim<'_>, sent: &Sent) -> bool {
+/// Whether a head arrived that no other attempt could improve on.
+fn is_good(plan: &AttemptPlan<'_>, sent: &SendResult) -> bool {
     matches!(sent, Ok(Ok(response))
-        if !is_failure(response) && !asks_about(aim.local, aim.chain, response))
+        if !is_failure(response) && !asks_about(plan.chain, response))
 }
 
 fn time_limit(attempt_ms: u32, deadline: Option<Instant>) -> Duration {
@@ -258,7 +262,8 @@ fn time_limit(attempt_ms: u32, deadline: Option<Instant>) -> Duration {
     left.map_or(own, |left| left.min(own))
 }
 
-/// Whether statistics count a response as failure: the server says that it could not (RFC 9110 §15.6), or gRPC does.
+/// Whether statistics count a response as failure: the status reports a server error (RFC 9110 §15.6), or
+/// the gRPC status does.
 fn is_failure(response: &Response<Incoming>) -> bool {
     match grpc_status(response.headers()) {
         // unknown, deadline exceeded, internal, unavailable, data loss
@@ -279,26 +284,30 @@ fn grpc_status(headers: &HeaderMap) -> Option<u32> {
     headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
-/// Whether the retry filter wants to be asked about this response.
-fn asks_about(local: &Local, chain: usize, response: &Response<Incoming>) -> bool {
-    let retry = local.chain(chain).and_then(|chain| chain.retry);
-    let Some(filter) = retry.and_then(|index| local.filter(index)) else { return false };
+/// Whether the retry filter wants to be called for this response.
+fn asks_about(chain: &Chain, response: &Response<Incoming>) -> bool {
+    let retry = chain.retry.as_ref().and_then(|slot| slot.filter());
+    let Some(filter) = retry else { return false };
     let (statuses, grpc) = filter.failing_statuses();
     statuses.contains(&response.status().as_u16())
         || grpc_status(response.headers()).is_some_and(|status| grpc.contains(&status))
 }
 
-/// Whether to try again: after how long, and whether elsewhere.
-fn retry(aim: &Aim<'_>, course: &mut Course, failed: &Failed) -> Option<(Duration, bool)> {
-    let Aim { local, selection, upstream, template, deadline, .. } = *aim;
-    let index = local.chain(course.chain)?.retry?;
-    let not_here = match course.retries {
+/// Whether to retry: after which delay, and whether elsewhere.
+fn retry(
+    plan: &AttemptPlan<'_>,
+    state: &mut ExchangeState,
+    failed: &AttemptFailure,
+) -> Option<(Duration, bool)> {
+    let AttemptPlan { chain, selection, upstream, template, deadline, .. } = *plan;
+    let slot = chain.retry.as_ref()?;
+    let not_here = match state.retries {
         Retries::Ours => None,
         Retries::Elsewhere => upstream.is_single().then_some("retry.nowhere-else"),
         Retries::Callers => Some("retry.by-caller"),
     };
     if let Some(reason) = not_here {
-        course.reason = Some(reason.into());
+        state.reason = Some(reason.into());
         return None;
     }
     let replayable = template.body.is_replayable();
@@ -307,56 +316,40 @@ fn retry(aim: &Aim<'_>, course: &mut Course, failed: &Failed) -> Option<(Duratio
     let response = failed.response.as_deref();
     let failure = Failure {
         rule: selection.rule,
-        attempt: course.attempts,
+        attempt: state.attempts,
         cause: failed.cause,
         status: response.map_or(0, |response| response.status().as_u16()),
         grpc_status: response.and_then(|response| grpc_status(response.headers())),
-        elapsed_ms: millis(course.started.elapsed()),
-        // 0 means none, so a deadline that has all but passed counts as one millisecond.
+        elapsed_ms: millis(state.started.elapsed()),
+        // 0 means no deadline, so a deadline that has almost passed counts as one millisecond.
         remaining_ms: left.map_or(0, |left| millis(left).max(1)),
-        idempotent: course.exchange.method.is_idempotent() || failed.untouched,
+        idempotent: state.exchange.method.is_idempotent() || failed.untouched,
         replayable,
         retry_after_ms: response
             .and_then(|response| retry_after(response.headers(), SystemTime::now)),
         budget_left: upstream.budget_left(),
     };
-    let since = course.asked.begin(index);
-    let said = local.call_request(index, &course.exchange, |i, view| i.on_failure(&failure, view));
-    course.asked.end(index, since);
-    shadow::retry(local, course, index, &failure, &said);
-    let decision = match said {
-        Ok(decision) => decision,
-        Err(fault) => {
-            tracing::warn!(
-                exchange = course.exchange.id,
-                kind = fault.kind(),
-                "the retry filter failed"
-            );
-            return None;
-        }
-    };
-    if let Some(reason) = decision.reason {
-        course.reason = Some(reason.into());
-    }
+    let decision = slot.ask(&RetryQuestion(&failure), state).ok()??;
     let (delay, elsewhere) = match decision.verdict {
         RetryVerdict::GiveUp => return None,
         RetryVerdict::Again(ms) => (ms, false),
         RetryVerdict::Elsewhere(ms) => (ms, true),
     };
     let delay = Duration::from_millis(delay.into());
-    // What the filter cannot override: the body must be whole, time must be left, and the budget holds.
+    // Limits that the filter cannot override: the body must be complete, time must be left, and the budget
+    // must allow it.
     if !replayable || left.is_some_and(|left| delay >= left) || delay > DELAY_MAX {
         return None;
     }
     if !upstream.spend_retry() {
-        course.reason = Some("retry.budget".into());
+        state.reason = Some("retry.budget".into());
         return None;
     }
     Some((delay, elsewhere))
 }
 
-/// `retry-after` in milliseconds, in seconds or as a date (RFC 9110 §10.2.3); the longest of several. What is too long
-/// for the number is the longest there is, and not none.
+/// `retry-after` in milliseconds, given in seconds or as a date (RFC 9110 §10.2.3); the longest of several.
+/// A value too large for the number counts as the largest number rather than as absent.
 fn retry_after(headers: &HeaderMap, now: impl Fn() -> SystemTime) -> Option<u32> {
     let lines = headers.get_all(header::RETRY_AFTER).iter().filter_map(|line| line.to_str().ok());
     lines.filter_map(|line| wait_of(line.trim(), &now)).max()
@@ -371,8 +364,8 @@ fn wait_of(text: &str, now: &impl Fn() -> SystemTime) -> Option<u32> {
     Some(u32::try_from(left.as_millis()).unwrap_or(u32::MAX))
 }
 
-/// Reads the rest of a response nobody wants, so that its connection can serve again.
-pub(crate) fn drain(response: Response<Incoming>) {
+/// Reads the rest of a response that is not passed on, so that its connection can be used again.
+fn drain(response: Response<Incoming>) {
     let mut body = response.into_body();
     if body.is_end_stream() {
         return;

@@ -1,23 +1,22 @@
-//! An endpoint whose circuit lets an attempt pass, and the breaker filter's say in that.
+//! Finds an endpoint whose circuit lets an attempt pass, with the breaker filter.
 
-use crate::attempt::Failed;
-use crate::local::Local;
+use crate::chain::Chain;
+use crate::failure::AttemptFailure;
 use std::rc::Rc;
 use tamis_exchange::{Cause, Circuit, Fault, NameKind, Refusal};
 use tamis_upstream::{Ask, Attempt, Pick, PickFailure, Upstream};
 
-/// Questions to the breaker for one attempt.
+/// Calls of the breaker for one attempt.
 const ASKS_MAX: usize = 8;
 
-/// Finds an endpoint whose circuit lets the attempt pass, asking the breaker filter where that is due.
+/// Finds an endpoint whose circuit lets the attempt pass, calling the breaker filter where that is due.
 pub(crate) async fn pick(
-    local: &Rc<Local>,
-    chain: usize,
+    chain: &Chain,
     upstream: &Rc<Upstream>,
     tried: &[String],
     hash: Option<u64>,
-) -> Result<Attempt, Failed> {
-    let refuse = |code, status, cause, detail: String| Failed {
+) -> Result<Attempt, AttemptFailure> {
+    let refuse = |code, status, cause, detail: String| AttemptFailure {
         cause,
         response: None,
         refusal: Refusal::new(code, status, Fault::Upstream, detail),
@@ -26,7 +25,7 @@ pub(crate) async fn pick(
     for _ in 0..ASKS_MAX {
         match upstream.pick(tried, hash).await {
             Ok(Pick::Attempt(attempt)) => return Ok(attempt),
-            Ok(Pick::Ask(ask)) => answer(local, chain, upstream, Some(ask)),
+            Ok(Pick::Ask(ask)) => answer(chain, upstream, Some(ask)),
             Err(PickFailure::CircuitOpen { retry_in_ms }) => {
                 let detail = format!("every circuit is open; the next opens in {retry_in_ms} ms");
                 return Err(refuse("circuit.open", 503, Cause::Other, detail));
@@ -48,20 +47,20 @@ pub(crate) async fn pick(
     Err(refuse("circuit.open", 503, Cause::Other, "the breaker did not come to an end".to_owned()))
 }
 
-/// Puts a question of a circuit to the breaker filter. Without one circuits stay closed.
-pub(crate) fn answer(local: &Rc<Local>, chain: usize, upstream: &Upstream, ask: Option<Ask>) {
+/// Calls the breaker filter for a circuit. Without a breaker, circuits stay closed.
+pub(crate) fn answer(chain: &Chain, upstream: &Upstream, ask: Option<Ask>) {
     let Some(ask) = ask else { return };
-    let Some(breaker) = local.chain(chain).and_then(|chain| chain.breaker) else {
+    let Some(breaker) = &chain.breaker else {
         return ask.unanswered();
     };
-    let service = local.intern(NameKind::Upstream, Some(upstream.name()));
-    let endpoint = local.intern(NameKind::Endpoint, Some(ask.endpoint()));
+    let service = chain.telemetry.intern(NameKind::Upstream, Some(upstream.name()));
+    let endpoint = chain.telemetry.intern(NameKind::Endpoint, Some(ask.endpoint()));
     let (window, now) = (ask.window(), ask.circuit());
-    let said = local.call(breaker, |i| i.evaluate(service, Some(endpoint), &window, now));
+    let said = breaker.call(|i| i.evaluate(service, Some(endpoint), &window, now));
     match said {
         Ok(circuit) => {
             let (service, endpoint) = (ask.service().to_owned(), ask.endpoint().to_owned());
-            // One too many open circuits is not opened, and that is no news.
+            // A circuit above the limit of open circuits stays closed, which is not worth a log line.
             let circuit = ask.answer(circuit);
             let changed = std::mem::discriminant(&circuit) != std::mem::discriminant(&now);
             if changed {

@@ -1,4 +1,4 @@
-//! What is known of a connection, made once for all its exchanges.
+//! Properties of a connection, computed once for all its exchanges.
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -6,13 +6,13 @@ use std::sync::Arc;
 use tamis_exchange::Scheme;
 use tamis_transport::ConnInfo;
 
-/// Facts about the peer in the forms its exchanges need.
+/// Properties of the peer in the forms that its exchanges need.
 pub(crate) struct Connection {
     /// Name of the listener it came through.
     pub(crate) listener: Arc<str>,
     /// Address of the peer; `unix` on a unix socket.
     pub(crate) peer_address: Arc<str>,
-    /// The same as a header value.
+    /// The address as a header value.
     pub(crate) peer_value: HeaderValue,
     /// The peer's `for` in `Forwarded` (RFC 7239 §6): IPv6 in brackets and quotes.
     pub(crate) forwarded_for: String,
@@ -20,9 +20,9 @@ pub(crate) struct Connection {
     pub(crate) forwarded: HeaderValue,
     /// SPIFFE id the peer proved.
     pub(crate) peer_identity: Option<Arc<str>>,
-    /// What the client spoke.
+    /// Scheme that the client used.
     pub(crate) scheme: Scheme,
-    /// TLS version; none is clear text.
+    /// TLS version; `None`: clear text.
     pub(crate) tls_version: Option<&'static str>,
     /// Server name the client asked for.
     pub(crate) server_name: Option<Arc<str>>,
@@ -57,10 +57,10 @@ impl Connection {
     }
 }
 
-/// A value whose copies share its octets from the first on.
+/// A value whose clones share its bytes from the first clone on.
 fn shared_value(text: &str) -> Option<HeaderValue> {
     let octets = Bytes::copy_from_slice(text.as_bytes());
-    // The first copy of fresh octets moves them under a count; it is made here, once.
+    // The first clone of new bytes moves them into shared storage; it is made here, once.
     drop(octets.clone());
     HeaderValue::from_maybe_shared(octets).ok()
 }

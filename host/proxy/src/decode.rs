@@ -1,5 +1,5 @@
-//! A request off the wire becomes an [`Exchange`]: target and fields in their one form, what is hop-by-hop taken off, what
-//! is forwarded set.
+//! Turns a received request into an [`Exchange`]: target and fields are normalised, hop-by-hop fields
+//! removed, forwarded fields set.
 
 use crate::connection::Connection;
 use crate::fields::{forwarded, join_cookies, one_length, remove_hop_by_hop, take_retries, via};
@@ -15,37 +15,37 @@ use tamis_exchange::{
     normal_path,
 };
 
-/// A request as the pipeline takes it.
-pub(crate) struct Decoded {
+/// A request as the pipeline receives it.
+pub(crate) struct DecodedRequest {
     pub(crate) exchange: Exchange,
     pub(crate) upgrade: Option<Upgrade>,
-    /// The client takes trailers (`te: trailers`).
+    /// The client accepts trailers (`te: trailers`).
     pub(crate) trailers: bool,
-    /// The caller is a proxy of the mesh and sends again what fails.
+    /// The caller is a proxy of the mesh and retries what fails.
     pub(crate) retried: bool,
     /// Declared length of the body.
     pub(crate) length: Option<u64>,
 }
 
-/// Where a request came in, as far as its reading depends on that.
+/// Where a request came in, as far as its meaning depends on that.
 #[derive(Clone, Copy)]
 pub(crate) struct Entrance<'a> {
     pub(crate) connection: &'a Connection,
     pub(crate) direction: Direction,
     pub(crate) rules: &'a ListenerRules,
-    /// Whose the fields are.
+    /// Owners of the fields.
     pub(crate) owners: &'a Owners,
 }
 
-/// Reads a request. What HTTP/1 leaves open to two readings was refused at the gate before. One that is refused is still
-/// whole.
+/// Decodes a request. The gate has already refused HTTP/1 messages that could be read in two ways. A
+/// refused request stays unchanged.
 pub(crate) fn decode(
     request: &mut Request<Incoming>,
     entrance: Entrance<'_>,
     id: u64,
-) -> Result<Decoded, Refusal> {
+) -> Result<DecodedRequest, Refusal> {
     let Entrance { connection, direction, rules, owners } = entrance;
-    let upgrade = upgrade::asked(request, &rules.upgrades)?;
+    let upgrade = upgrade::wanted(request, &rules.upgrades)?;
     let (authority, host) = {
         let uri = request.uri().clone();
         authority(&uri, request.headers_mut(), connection.scheme)?
@@ -62,14 +62,14 @@ pub(crate) fn decode(
     let retried = take_retries(&mut headers, connection, direction);
     owners.remove_look_alikes(&mut headers);
     join_cookies(&mut headers);
-    // The host itself meets the expectation: hyper sends 100 when somebody reads the body.
+    // The host itself meets the expectation: hyper sends 100 when the body is read.
     headers.remove(header::EXPECT);
     owners.clean_trailer_names(&mut headers);
     forwarded(&mut headers, connection, direction, host);
     via(&mut headers, version);
     trace::ensure(&mut headers);
     let extended = upgrade.as_ref().is_some_and(|upgrade| upgrade.extended);
-    Ok(Decoded {
+    Ok(DecodedRequest {
         exchange: Exchange {
             id,
             method: if extended { Method::GET } else { method },
@@ -88,10 +88,11 @@ pub(crate) fn decode(
     })
 }
 
-/// Octets of a refused target that are recorded.
+/// Bytes of a refused target that are recorded.
 const REFUSED_TARGET_MAX: usize = 1_024;
 
-/// What there is to record of a request that is refused here: its target as it was sent, which has no other form.
+/// The recordable parts of a request that is refused here: its target is recorded as sent, since it has no
+/// normalised form.
 pub(crate) fn refused(request: &Request<Incoming>, connection: &Connection, id: u64) -> Exchange {
     let uri = request.uri();
     let target = uri.path_and_query().map_or("", |path| path.as_str());
@@ -110,7 +111,7 @@ pub(crate) fn refused(request: &Request<Incoming>, connection: &Connection, id: 
     }
 }
 
-/// What is known of a request before it is read.
+/// Attributes of a request before it is decoded.
 pub(crate) fn attributes(connection: &Connection) -> Attributes {
     let mut attributes = Attributes::default();
     attributes.set("source.address", Arc::clone(&connection.peer_address));
@@ -127,7 +128,7 @@ pub(crate) fn attributes(connection: &Connection) -> Attributes {
     attributes
 }
 
-/// The path of the target in its one form; `*` of OPTIONS is itself.
+/// The normalised path of the target; `*` of OPTIONS is unchanged.
 fn path(
     uri: &http::Uri,
     method: &Method,
@@ -171,8 +172,8 @@ fn refuse(code: &'static str, status: u16, detail: &str) -> Refusal {
     Refusal::new(code, status, Fault::Client, detail)
 }
 
-/// Host and port the client asked for in their one form: of the target if it names one, else of `host` (RFC 9112 §3.2.2);
-/// and the same as a field's value, unless it named none.
+/// The host and port that the client asked for, normalised: from the target if it names one, else from
+/// `host` (RFC 9112 §3.2.2); and the same as a header value, unless it named none.
 fn authority(
     uri: &http::Uri,
     headers: &mut HeaderMap,

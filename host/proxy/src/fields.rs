@@ -1,4 +1,4 @@
-//! Fields that belong to one connection and go, and those every hop adds to.
+//! Hop-by-hop fields, which are removed, and fields that every hop adds.
 
 use crate::connection::Connection;
 use crate::generation::Direction;
@@ -13,11 +13,11 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
-/// Says to the next proxy of the mesh that this one sends again what fails, so that retries do not multiply along the
-/// path. Believed of a peer that proved an identity of the mesh, never sent to anybody else.
+/// Tells the next proxy of the mesh that this one retries what fails, so that retries do not multiply along
+/// the path. Accepted only from a peer with an identity of the mesh, never sent to others.
 pub(crate) const RETRIES: HeaderName = HeaderName::from_static("x-tamis-retries");
 
-/// Fields of one connection beside `connection` itself.
+/// Hop-by-hop fields in addition to `connection`.
 const HOP_BY_HOP: [HeaderName; 6] = [
     header::TE,
     header::TRANSFER_ENCODING,
@@ -27,7 +27,7 @@ const HOP_BY_HOP: [HeaderName; 6] = [
     HTTP2_SETTINGS,
 ];
 
-/// What `connection` names.
+/// The names listed in `connection`.
 fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     headers
         .get_all(header::CONNECTION)
@@ -37,16 +37,17 @@ fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
         .map(str::trim)
 }
 
-/// Removes what belongs to one connection, the fields that `connection` names included (RFC 9110 §7.6.1).
+/// Removes hop-by-hop fields, including those that `connection` lists (RFC 9110 §7.6.1).
 pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    // Looking at each name once is cheaper than looking for each of the names, and most messages have none of them.
+    // Looking at each name once is cheaper than searching for each of the names, and most messages contain
+    // none of them.
     if !headers.keys().any(is_hop_by_hop) {
         return;
     }
     if headers.contains_key(header::CONNECTION) {
         let named: Vec<HeaderName> = connection_options(headers)
             .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
-            // A client must not be able to take a field away that says who it is.
+            // A client must not be able to remove a field that states who it is.
             .filter(|name| !is_protected(name))
             .collect();
         for name in named {
@@ -69,8 +70,8 @@ fn is_protected(name: &HeaderName) -> bool {
         || (is_host_field(name.as_str()) && !hop_by_hop)
 }
 
-/// One `cookie` out of the several that HTTP/2 allows for the sake of its compression (RFC 9113 §8.2.3). Filters and
-/// servers of HTTP/1.1 read one.
+/// Joins the several `cookie` fields that HTTP/2 allows for better compression (RFC 9113 §8.2.3). Filters
+/// and HTTP/1.1 servers expect one.
 pub(crate) fn join_cookies(headers: &mut HeaderMap) {
     let mut crumbs = headers.get_all(header::COOKIE).iter();
     if crumbs.next().is_none() || crumbs.next().is_none() {
@@ -88,12 +89,12 @@ pub(crate) fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// `content-length` that is no number, or two of them.
+/// `content-length` is not a number, or has two different values.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NoLength;
 
-/// The declared length of a body. Said more than once and always the same it is said once from here on (RFC 9110 §8.6), and in
-/// one spelling.
+/// The declared length of a body. A length that is repeated with the same value is reduced to one field
+/// (RFC 9110 §8.6), in one spelling.
 pub(crate) fn one_length(headers: &mut HeaderMap) -> Result<Option<u64>, NoLength> {
     let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
     let Some(first) = lines.next() else { return Ok(None) };
@@ -112,7 +113,7 @@ pub(crate) fn one_length(headers: &mut HeaderMap) -> Result<Option<u64>, NoLengt
     Ok(Some(length))
 }
 
-/// Takes [`RETRIES`] off; whether a proxy of the mesh put it on.
+/// Removes [`RETRIES`]; returns whether a proxy of the mesh had set it.
 pub(crate) fn take_retries(
     headers: &mut HeaderMap,
     connection: &Connection,
@@ -122,8 +123,8 @@ pub(crate) fn take_retries(
     marked && direction == Direction::Inbound && connection.peer_identity.is_some()
 }
 
-/// `X-Forwarded-*` and `Forwarded` (RFC 7239). A gateway believes nothing of what a client says there; inside the
-/// mesh a sidecar adds the peer it was called by.
+/// Sets `X-Forwarded-*` and `Forwarded` (RFC 7239). A gateway ignores the values that a client sends;
+/// inside the mesh a sidecar adds the peer that called it.
 pub(crate) fn forwarded(
     headers: &mut HeaderMap,
     connection: &Connection,
@@ -152,7 +153,7 @@ pub(crate) fn forwarded(
     }
 }
 
-/// Removes what only hops of the mesh may say: where a request came from, and of what path it is.
+/// Removes fields that only hops of the mesh may set: the origin of a request, and its original path.
 fn remove_claims(headers: &mut HeaderMap) {
     let claim = |name: &HeaderName| {
         let name = name.as_str();

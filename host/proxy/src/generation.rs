@@ -1,4 +1,4 @@
-//! Everything a worker needs to serve, as one immutable value.
+//! Everything that a worker needs to serve, as one immutable value.
 
 use crate::shadow::Shadow;
 use crate::slot_refusal::SlotRefusal;
@@ -13,7 +13,7 @@ use tamis_upstream::ServiceConfig;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Direction {
-    /// From outside the mesh: forwarded headers of clients are not believed.
+    /// From outside the mesh: forwarded headers of clients are ignored.
     Gateway,
     /// To the local service.
     Inbound,
@@ -22,7 +22,7 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// The word for it in metrics.
+    /// Its name in metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -33,7 +33,7 @@ impl Direction {
     }
 }
 
-/// Where in the chain a request hook stands.
+/// The place of a request hook in the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "the names are the phases of the design")]
@@ -59,58 +59,58 @@ pub struct Listener {
     pub direction: Direction,
     /// Index into [`Generation::chains`].
     pub chain: usize,
-    /// How it reads requests and what it says of refusals.
+    /// How it reads requests, and what refusals show.
     pub rules: ListenerRules,
 }
 
-/// How a listener reads requests and what it says of refusals.
+/// How a listener reads requests, and what refusals show.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListenerRules {
     /// Paths that servers read in more than one way.
     pub paths: PathRules,
     /// Protocols that a request may change to.
     pub upgrades: Protocols,
-    /// Whether clients read why they were refused.
+    /// Whether clients see why they were refused.
     pub reasons: Reasons,
 }
 
-/// Whether clients read why the proxy refused them: `x-tamis-reason`, and the code in the text of a refusal.
+/// Whether clients see why the proxy refused them: `x-tamis-reason`, and the code in the text of a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Reasons {
-    /// They do.
+    /// They see it.
     #[default]
     Show,
-    /// The access record alone has it.
+    /// Only the access record contains it.
     Hide,
 }
 
-/// What a slot holds: a filter that runs, or the reason why it may not.
+/// The content of a slot: a filter that runs, or the reason why it may not.
 #[derive(Clone)]
 pub enum Occupant {
     /// Compiled, configured and self-tested.
     Running(Filter),
-    /// It has to run and may not: exchanges in its scope are refused.
+    /// It may not run: exchanges in its scope are refused.
     Refused(SlotRefusal),
 }
 
-/// A filter in its place.
+/// A filter in its slot.
 #[derive(Clone)]
 pub struct Attachment {
     /// `namespace/name`.
     pub name: String,
-    /// What runs there.
+    /// The filter, or why it was refused.
     pub occupant: Occupant,
-    /// Where it stands.
+    /// Its phase.
     pub phase: Phase,
     /// Rule-name prefixes it applies to; `None` means all.
     pub scope: Option<Vec<String>>,
     /// What a fault does to the exchange.
     pub failure: FailureMode,
-    /// A candidate that is asked the same and not heard.
+    /// A candidate that receives the same calls, and whose answers are ignored.
     pub shadow: Option<Shadow>,
 }
 
-/// The filters of a listener, by what they do; indices into [`Generation::filters`].
+/// The filters of a listener, by hook; indices into [`Generation::filters`].
 #[derive(Debug, Clone, Default)]
 pub struct ChainLayout {
     /// Request hooks, in order.
@@ -121,15 +121,15 @@ pub struct ChainLayout {
     pub response: Vec<usize>,
     /// Response body hooks.
     pub response_body: Vec<usize>,
-    /// Those whose candidate alone has a request hook.
+    /// Slots in which only the candidate has a request hook.
     pub new_request: Vec<usize>,
-    /// Those whose candidate alone has a response hook.
+    /// Slots in which only the candidate has a response hook.
     pub new_response: Vec<usize>,
-    /// Chooses where a request goes.
+    /// Chooses the route.
     pub router: Option<usize>,
-    /// Asked when an attempt failed.
+    /// Called when an attempt failed.
     pub retry: Option<usize>,
-    /// Moves circuits.
+    /// Opens and closes circuits.
     pub breaker: Option<usize>,
     /// Plans second attempts.
     pub hedge: Option<usize>,
@@ -139,19 +139,19 @@ pub struct ChainLayout {
     pub telemetry: Vec<usize>,
     /// Decide about connections.
     pub connection: Vec<usize>,
-    /// For each of the router's backends its index into [`Generation::services`].
+    /// Index into [`Generation::services`] of each of the router's backends.
     pub backends: Vec<Option<usize>>,
     /// The same for the backends of each of [`ChainLayout::connection`].
     pub tunnels: Vec<Vec<Option<usize>>>,
-    /// The fields that its filters write.
+    /// The owners of the fields that its filters write.
     pub owners: Arc<Owners>,
 }
 
-/// Everything a worker needs to serve. Immutable; replaced as a whole.
+/// Everything that a worker needs to serve. Immutable; replaced as a whole.
 pub struct Generation {
-    /// Rises by one with every swap.
+    /// Rises by one with every replacement.
     pub number: u64,
-    /// Hash of what it was built from.
+    /// Hash of the documents it was built from.
     pub revision: String,
     /// Sockets.
     pub listeners: Vec<Listener>,
@@ -159,7 +159,7 @@ pub struct Generation {
     pub filters: Vec<Arc<Attachment>>,
     /// One for each listener direction.
     pub chains: Vec<ChainLayout>,
-    /// What the routers may choose.
+    /// Services that the routers may choose.
     pub services: Arc<Vec<ServiceConfig>>,
     /// The folded configuration, for `/config`.
     pub config: serde_json::Value,
@@ -177,7 +177,7 @@ impl Generation {
         self.filters.iter().filter_map(|one| Some((one.name.as_str(), one.shadow.as_ref()?)))
     }
 
-    /// Serves nothing: what a proxy has before its first.
+    /// An empty generation, before the first real one.
     pub(crate) fn empty() -> Self {
         Self {
             number: 0,
@@ -192,10 +192,10 @@ impl Generation {
 }
 
 impl ChainLayout {
-    /// Sorts `filters` (indices, already in attachment order) into their places.
+    /// Sorts `filters` (indices, already in attachment order) by hook.
     ///
-    /// With more than one router, retry policy, breaker, hedge or balancer in a chain the last one counts; the fold refuses such
-    /// documents before they come here.
+    /// If a chain has more than one router, retry policy, breaker, hedge or balancer, the last one counts;
+    /// the fold refuses such documents before.
     pub fn build(
         filters: &[Arc<Attachment>],
         members: &[usize],
@@ -208,7 +208,7 @@ impl ChainLayout {
             let filter = match &attached.occupant {
                 Occupant::Running(filter) => filter,
                 Occupant::Refused(_) => {
-                    // It is not known what it would have done, so nothing passes before it.
+                    // It is unknown which hooks it would have, so it stops every request.
                     chain.request.push(index);
                     continue;
                 }
@@ -255,7 +255,7 @@ impl ChainLayout {
     }
 }
 
-/// Where the services of those names are.
+/// Indices of the services with those names.
 fn places(names: &[String], services: &[ServiceConfig]) -> Vec<Option<usize>> {
     let place = |name: &String| services.iter().position(|service| service.name == *name);
     names.iter().map(place).collect()

@@ -1,27 +1,27 @@
-//! How long exchanges took lately, as quantiles.
+//! Recent durations of exchanges, as quantiles.
 
 use std::time::{Duration, Instant};
 use tamis_engine::Latencies;
 
-/// Below this many microseconds every value has a bucket of its own; above, eight share each doubling, so that a
-/// quantile is at most an eighth too high.
+/// Below this many microseconds every value has its own bucket; above, eight buckets share each doubling,
+/// so that a quantile is at most an eighth too high.
 const LINEAR: u32 = 16;
 const BUCKETS: usize = 16 + 28 * 8;
 
 /// Samples are forgotten after one to two of these.
 const HALF: Duration = Duration::from_secs(10);
 
-/// Samples of the last while.
-pub(crate) struct Recent {
+/// Recent samples.
+pub(crate) struct RecentLatencies {
     now: Counts,
     before: Counts,
     turned: Instant,
 }
 
-/// Made at the first sample: most rules of a long list see none.
+/// Allocated at the first sample: most rules of a long list get none.
 type Counts = Option<Box<[u32; BUCKETS]>>;
 
-impl Recent {
+impl RecentLatencies {
     pub(crate) fn new(now: Instant) -> Self {
         Self { now: None, before: None, turned: now }
     }
@@ -34,7 +34,7 @@ impl Recent {
         }
     }
 
-    /// Forgets what is too old. True when there was something to forget.
+    /// Drops samples that are too old. Returns whether there were any.
     pub(crate) fn turn(&mut self, now: Instant) -> bool {
         let age = now.saturating_duration_since(self.turned);
         if age < HALF {
@@ -47,7 +47,7 @@ impl Recent {
         had || stale
     }
 
-    /// Quantiles for the rule of that number.
+    /// Quantiles for the rule with that index.
     pub(crate) fn quantiles(&self, rule: u32) -> Latencies {
         let none = [0; BUCKETS];
         let of = |counts: &Counts| counts.as_ref().map_or(none, |counts| **counts);
@@ -85,7 +85,7 @@ fn bucket(micros: u32) -> usize {
     (LINEAR + (exponent - 4) * 8 + eighth) as usize
 }
 
-/// The greatest value of a bucket.
+/// The largest value of a bucket.
 fn upper(bucket: usize) -> u32 {
     let bucket = u32::try_from(bucket).unwrap_or(u32::MAX);
     let Some(above) = bucket.checked_sub(LINEAR) else { return bucket };
@@ -101,14 +101,14 @@ mod tests {
 
     #[test]
     fn nothing_seen_is_zero_everywhere() {
-        let recent = Recent::new(Instant::now());
+        let recent = RecentLatencies::new(Instant::now());
         assert_eq!(recent.quantiles(3), Latencies { rule: 3, ..Latencies::default() });
     }
 
     #[test]
     fn samples_are_forgotten_after_one_to_two_halves() {
         let start = Instant::now();
-        let mut recent = Recent::new(start);
+        let mut recent = RecentLatencies::new(start);
         recent.add(Duration::from_micros(5));
         assert!(!recent.turn(start + HALF / 2));
         assert!(!recent.turn(start + HALF), "moved, not forgotten");
@@ -137,7 +137,7 @@ mod tests {
         fn quantiles_are_those_of_the_sorted_samples(
             samples in prop::collection::vec(0_u32..5_000_000, 1..300),
         ) {
-            let mut recent = Recent::new(Instant::now());
+            let mut recent = RecentLatencies::new(Instant::now());
             for sample in &samples {
                 recent.add(Duration::from_micros(u64::from(*sample)));
             }

@@ -1,45 +1,55 @@
-//! The way of a request.
+//! The path of a request through the proxy.
 //!
-//! [`Proxy`] runs one worker a core. A worker accepts connections on its own listeners, and each request
-//! walks through [`pipeline`](crate): decode, decide (request hooks), route, attempt (with the retry
+//! [`Proxy`] runs one worker per core. A worker accepts connections on its own listeners, and each request
+//! passes through [`pipeline`](crate): decode, decide (request hooks), route, attempt (with the retry
 //! filter on failure only), respond (response hooks), settle (telemetry). Everything a worker needs is one
-//! [`Generation`]; a new one is taken between two requests, and exchanges under way end on theirs.
+//! [`Generation`]; it switches to a new one between two requests, and exchanges in progress end with
+//! theirs.
 //!
-//! The crate refuses to hold policy: without a router filter it answers 404, without a retry filter a
-//! failure is final, without a breaker filter circuits stay closed, without a hedge filter nothing is sent twice at
-//! once, and without a balancer endpoints have the weights the operator gave them.
+//! This crate contains no policy: without a router filter it answers 404, without a retry filter a failure
+//! is final, without a breaker filter circuits stay closed, without a hedge filter nothing is sent twice in
+//! parallel, and without a balancer endpoints have the weights that the operator gave them.
 
 mod admin;
 mod attempt;
 mod balance;
 mod body;
+mod calls;
+mod chain;
 mod circuit;
 mod connection;
 mod content;
 mod counts;
-mod course;
 mod decide;
 mod decode;
+mod exchange;
+mod failure;
 mod fields;
 mod generation;
-mod hedge;
+mod hedges;
 mod latencies;
-mod local;
+mod mirror;
 mod names;
 mod outgoing;
 mod pipeline;
 mod proxy;
-mod pump;
+mod receive;
 mod refuse;
 mod replay;
+mod reply;
+mod request_body;
 mod request_id;
 mod respond;
+mod response_body;
 mod route;
-mod settle;
 mod shadow;
 mod shared;
+mod slot;
 mod slot_refusal;
 mod status;
+mod stop;
+mod switch;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod trace;

@@ -1,4 +1,4 @@
-//! Interned names: a summary carries numbers, a telemetry filter hears each name once.
+//! Interned names: a summary contains numbers, and a telemetry filter receives each name once.
 
 use std::collections::HashMap;
 use tamis_exchange::{NONE, NameKind};
@@ -8,7 +8,7 @@ use tamis_exchange::{NONE, NameKind};
 struct Table {
     numbers: HashMap<String, u32>,
     names: Vec<String>,
-    told: usize,
+    sent: usize,
 }
 
 /// Names seen by one worker under one generation.
@@ -17,7 +17,7 @@ pub(crate) struct Names {
     tables: [Table; 6],
 }
 
-/// A table stops growing here; further names are reported as "none" rather than filling memory.
+/// Maximum size of a table; further names are reported as absent rather than filling memory.
 const NAMES_MAX: usize = 65_536;
 
 const KINDS: [NameKind; 6] = [
@@ -45,25 +45,25 @@ impl Names {
         number
     }
 
-    /// What the telemetry filters have not heard yet: kind, number of the first, names.
-    pub(crate) fn untold(&mut self) -> Vec<(NameKind, u32, Vec<String>)> {
+    /// The names that telemetry filters have not received yet: kind, number of the first, names.
+    pub(crate) fn unsent(&mut self) -> Vec<(NameKind, u32, Vec<String>)> {
         let mut news = Vec::new();
         for kind in KINDS {
             let table = self.table(kind);
-            if table.told < table.names.len() {
-                let first = u32::try_from(table.told).unwrap_or(NONE);
-                let names = table.names.get(table.told..).unwrap_or_default().to_vec();
+            if table.sent < table.names.len() {
+                let first = u32::try_from(table.sent).unwrap_or(NONE);
+                let names = table.names.get(table.sent..).unwrap_or_default().to_vec();
                 news.push((kind, first, names));
-                table.told = table.names.len();
+                table.sent = table.names.len();
             }
         }
         news
     }
 
-    /// A filter's instance was replaced and knows nothing: tell everything again.
-    pub(crate) fn forget_told(&mut self) {
+    /// A filter's instance was replaced and knows no names: all are passed again.
+    pub(crate) fn forget_sent(&mut self) {
         for table in &mut self.tables {
-            table.told = 0;
+            table.sent = 0;
         }
     }
 
@@ -90,11 +90,11 @@ mod tests {
         assert_eq!(names.intern(NameKind::Rule, "a"), 0);
         assert_eq!(names.intern(NameKind::Rule, "b"), 1);
         assert_eq!(names.intern(NameKind::Rule, "a"), 0);
-        assert_eq!(names.untold().len(), 1);
-        assert!(names.untold().is_empty());
+        assert_eq!(names.unsent().len(), 1);
+        assert!(names.unsent().is_empty());
         names.intern(NameKind::Rule, "c");
-        assert_eq!(names.untold(), [(NameKind::Rule, 2, vec!["c".to_owned()])]);
-        names.forget_told();
-        assert_eq!(names.untold()[0].2.len(), 3);
+        assert_eq!(names.unsent(), [(NameKind::Rule, 2, vec!["c".to_owned()])]);
+        names.forget_sent();
+        assert_eq!(names.unsent()[0].2.len(), 3);
     }
 }

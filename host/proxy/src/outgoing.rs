@@ -1,6 +1,5 @@
 //! The request as one attempt sends it.
 
-use crate::course::Course;
 use crate::fields::RETRIES;
 use crate::replay::Replay;
 use crate::upgrade::Upgrade;
@@ -11,16 +10,16 @@ use http_body::Body as _;
 use tamis_exchange::{Body, Exchange, Fault, Refusal};
 use tamis_upstream::Attempt;
 
-/// What stays the same over the attempts of an exchange.
-pub(crate) struct Template<'a> {
+/// The parts that stay the same over the attempts of an exchange.
+pub(crate) struct RequestTemplate<'a> {
     pub(crate) upgrade: Option<&'a Upgrade>,
     pub(crate) trailers: bool,
-    /// The next proxy of the mesh need not send again what fails.
+    /// The next proxy of the mesh need not retry what fails.
     pub(crate) retries: bool,
     pub(crate) body: &'a Replay,
 }
 
-/// What of the connection the request depends on.
+/// The properties of the connection that the request depends on.
 #[derive(Clone, Copy)]
 pub(crate) struct Wire {
     pub(crate) secure: bool,
@@ -36,22 +35,12 @@ impl Wire {
 
 /// Puts the request together.
 pub(crate) fn request(
-    course: &Course,
-    template: &Template<'_>,
-    wire: Wire,
-    endpoint: &str,
-) -> Result<Request<Body>, Refusal> {
-    request_of(&course.exchange, template, template.body.body(), wire, endpoint)
-}
-
-/// The same for any exchange and body.
-pub(crate) fn request_of(
     exchange: &Exchange,
-    template: &Template<'_>,
-    body: Body,
+    template: &RequestTemplate<'_>,
     wire: Wire,
     endpoint: &str,
 ) -> Result<Request<Body>, Refusal> {
+    let body = template.body.body();
     let no_body = body.is_end_stream();
     let mut request = Request::new(body);
     request.method_mut().clone_from(&exchange.method);
@@ -63,14 +52,14 @@ pub(crate) fn request_of(
     {
         headers.insert(header::HOST, host);
     }
-    // A connection with TLS goes to a proxy of the mesh whose identity was checked. Whatever a filter wrote there, nobody
-    // else gets it.
+    // A connection with TLS leads to a proxy of the mesh whose identity was checked. Nobody else receives
+    // the field, even if a filter set it.
     if template.retries && wire.secure {
         headers.insert(RETRIES, HeaderValue::from_static("1"));
     } else {
         headers.remove(RETRIES);
     }
-    // The method expects a body, and an empty one is said (RFC 9110 §8.6).
+    // The method expects a body, so the length of an empty one is stated (RFC 9110 §8.6).
     let expects = [Method::POST, Method::PUT, Method::PATCH].contains(&exchange.method);
     if no_body && expects {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
@@ -82,8 +71,8 @@ pub(crate) fn request_of(
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, upgrade.protocol.clone());
         if upgrade.extended && !headers.contains_key(header::SEC_WEBSOCKET_KEY) {
-            // RFC 8441 §5 leaves the key out; HTTP/1.1 (RFC 6455 §4.1) asks for 16 octets in base64. Nobody
-            // checks the answer to it but this proxy, which does not need to: the connection is its own.
+            // RFC 8441 §5 has no key; HTTP/1.1 (RFC 6455 §4.1) requires 16 bytes in base64. Only this proxy
+            // could check the answer to it, and need not: the connection is its own.
             headers.insert(
                 header::SEC_WEBSOCKET_KEY,
                 HeaderValue::from_static("dGFtaXMgZ2F0ZXdheSBrZQ=="),
@@ -93,8 +82,8 @@ pub(crate) fn request_of(
     Ok(request)
 }
 
-/// Absolute where the connection needs that: HTTP/2 carries scheme and authority in pseudo-headers, HTTP/1.1 the path
-/// alone, with the host as a field.
+/// Absolute where the connection needs that: HTTP/2 carries scheme and authority in pseudo-headers,
+/// HTTP/1.1 only the path, with the host as a field.
 fn target(exchange: &Exchange, wire: Wire, endpoint: &str) -> Result<Uri, Refusal> {
     let bad = |what: &str| {
         let detail = format!("{what} cannot be sent");
@@ -105,7 +94,7 @@ fn target(exchange: &Exchange, wire: Wire, endpoint: &str) -> Result<Uri, Refusa
         return Ok(Uri::from(path));
     }
     let authority = if exchange.authority.is_empty() { endpoint } else { &exchange.authority };
-    // A unix socket is no authority.
+    // A unix socket cannot be an authority.
     let authority =
         Authority::try_from(authority).unwrap_or_else(|_| Authority::from_static("localhost"));
     let scheme = if wire.secure { Scheme::HTTPS } else { Scheme::HTTP };

@@ -32,16 +32,16 @@ use leave::{Drain, STEP};
 pub use sockets::Inherited;
 use sockets::{ADMIN, AdminBound, Bound, copies, handed};
 
-/// How a proxy is run; what it serves is in its [`Generation`].
+/// Options of a proxy; its [`Generation`] states what it serves.
 #[derive(Clone)]
 pub struct ProxyOptions {
-    /// Threads that serve; one a core when not said.
+    /// Threads that serve; default: one per core.
     pub workers: Option<NonZeroUsize>,
-    /// Bounds on connections.
+    /// Limits on connections.
     pub limits: ServeLimits,
-    /// Longest request body; no limit when not said.
+    /// Longest request body; default: no limit.
     pub max_body_bytes: Option<u64>,
-    /// Connections at once, all workers together.
+    /// Maximum number of open connections, all workers together.
     pub max_connections: u64,
     /// Where access records go.
     pub recorder: Recorder,
@@ -51,18 +51,19 @@ pub struct ProxyOptions {
     pub registry: ServiceTable,
     /// Responses name the generation that served them (`x-tamis-generation`).
     pub name_generation: bool,
-    /// Exchanges of a worker that are compared with shadows in a second, the first ones; 0 compares none.
+    /// Exchanges per second and worker that are compared with shadows, the first ones of each second; 0: no
+    /// comparison.
     pub shadow_samples_per_second: u32,
-    /// Where `/healthz`, `/metrics` and the others are.
+    /// Address of `/healthz`, `/metrics` and the other pages.
     pub admin: Option<Address>,
-    /// What the network may ask it for.
+    /// What the admin listener allows over the network.
     pub access: AdminAccess,
-    /// The admin listener of the proxy's user: a unix socket in a folder that nobody else can open.
+    /// The admin listener for the proxy's user: a unix socket in a folder that nobody else can open.
     pub control: Option<PathBuf>,
-    /// How long clients are sent elsewhere, and served meanwhile, before a drain closes the listeners: long enough for
-    /// load balancers to see `/readyz`.
+    /// How long clients are sent elsewhere, while still served, before a drain closes the listeners: long
+    /// enough for load balancers to notice `/readyz`.
     pub lame_duck: Duration,
-    /// Sockets of the process before this one.
+    /// Sockets of the previous process.
     pub inherited: Inherited,
 }
 
@@ -87,10 +88,10 @@ impl Default for ProxyOptions {
     }
 }
 
-/// Why a proxy did not start, or a generation was not taken.
+/// Why a proxy did not start, or did not switch to a generation.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
-    /// A socket cannot be listened on.
+    /// The proxy cannot listen on a socket.
     #[error("listener `{listener}`: {source}")]
     Listen {
         /// Its name.
@@ -98,18 +99,18 @@ pub enum ProxyError {
         /// Why, and the way out.
         source: ListenError,
     },
-    /// The operating system gives no thread.
+    /// The operating system provides no thread.
     #[error("no thread for a worker")]
     Thread(#[source] std::io::Error),
-    /// A name for the admin listener is none.
+    /// A name for the admin listener is invalid.
     #[error("the admin listener: {0}")]
     AdminHost(String),
-    /// The socket for successors cannot be had.
+    /// The socket for successors cannot be created.
     #[error("{} cannot be listened on", path.display())]
     Handover {
         /// Its path.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: std::io::Error,
     },
     /// A worker ended or does not answer.
@@ -117,10 +118,10 @@ pub enum ProxyError {
     Worker(Duration),
 }
 
-/// How long workers may take to take a generation.
+/// How long workers may take to switch to a generation.
 const TAKE_MAX: Duration = Duration::from_secs(30);
 
-/// A running proxy. Dropped, it stops at once.
+/// A running proxy. Stops at once when dropped.
 pub struct Proxy {
     pub(crate) inner: Arc<Inner>,
     threads: Vec<JoinHandle<()>>,
@@ -148,7 +149,7 @@ impl Proxy {
     /// Binds the listeners of a generation and serves it.
     ///
     /// # Errors
-    /// When a listener cannot be bound (nothing serves then) or a thread cannot be started.
+    /// A listener cannot be bound (then nothing serves), or a thread cannot be started.
     pub fn start(options: ProxyOptions, generation: Generation) -> Result<Self, ProxyError> {
         admin::check_hosts(&options.access.hosts).map_err(ProxyError::AdminHost)?;
         let count = options.workers.or_else(|| std::thread::available_parallelism().ok());
@@ -234,24 +235,24 @@ impl Proxy {
         let Some(socket) = admin::bound(&Address::Unix(path.to_owned()), None)? else {
             return Ok(());
         };
-        // The folder lets nobody else in; so does the socket, should it be moved.
+        // The folder excludes everybody else; the mode of the socket does so too if it is moved.
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
             .map_err(|source| ProxyError::Handover { path: path.to_owned(), source })?;
         admin::start(socket, Arc::clone(&self.inner), stop)
     }
 
-    /// Gives its listening sockets to whoever asks at `path`, a unix socket in a folder that nobody else can open. When
-    /// the other process serves, this one accepts nothing more, sends its clients elsewhere, and is closed after the lame
-    /// duck's time.
+    /// Passes its listening sockets to the process that asks at `path`, a unix socket in a folder that
+    /// nobody else can open. When that process serves, this one accepts no more connections, sends its
+    /// clients elsewhere, and closes after the lame-duck time.
     ///
     /// # Errors
-    /// When nobody can be listened to there.
+    /// The proxy cannot listen there.
     pub fn hand_over_at(&self, path: &Path) -> Result<(), ProxyError> {
         let giver = Giver::bind(path)
             .map_err(|source| ProxyError::Handover { path: path.to_owned(), source })?;
         let inner = Arc::downgrade(&self.inner);
         let run = move || {
-            // A successor that fails to start leaves everything as it was, and the next may ask.
+            // A successor that fails to start leaves everything unchanged, and the next one may ask.
             while let Err(error) = giver.give(|| handed(&inner)) {
                 tracing::warn!(%error, "a successor asked for the listening sockets and does not serve");
                 if inner.upgrade().is_none() {
@@ -267,14 +268,15 @@ impl Proxy {
         thread.spawn(run).map(drop).map_err(ProxyError::Thread)
     }
 
-    /// Serves another generation from each worker's next request on; exchanges under way end on theirs. Comes back when
-    /// every worker has taken it.
+    /// Serves another generation from each worker's next request on; exchanges in progress end with theirs.
+    /// Returns when every worker has switched.
     ///
     /// # Errors
-    /// When a new listener cannot be bound, or no thread started for the first shadow; then nothing changed.
+    /// A new listener cannot be bound, or no thread can be started for the first shadow; then nothing
+    /// changes.
     pub fn swap(&self, generation: Generation) -> Result<(), ProxyError> {
         let inner = &self.inner;
-        // Held to the end: swaps come one after the other.
+        // Held to the end, so that swaps follow one another.
         let closed = lock(&inner.drain).closed;
         let mut bound = lock(&inner.bound);
         inner.shared.shadows.expect(generation.shadows()).map_err(ProxyError::Thread)?;
@@ -283,7 +285,7 @@ impl Proxy {
         let (mut local, mut new) = (Vec::new(), Vec::new());
         for listener in &generation.listeners {
             let there = bound.get(&listener.name);
-            // One that accepts nothing more opens nothing either.
+            // A proxy that accepts no more connections opens no listeners either.
             if closed || there.is_some_and(|one| one.address == listener.address) {
                 continue;
             }
@@ -320,27 +322,27 @@ impl Proxy {
         Ok(())
     }
 
-    /// What serves now.
+    /// The generation that serves now.
     pub fn generation(&self) -> Arc<Generation> {
         self.inner.generation.load_full()
     }
 
-    /// What the admin listener tells of slots and problems from now on.
+    /// Sets what the admin listener shows of slots and problems from now on.
     pub fn report(&self, status: Status) {
         self.inner.status.store(Arc::new(status));
     }
 
-    /// What was reported last.
+    /// The status that was set last.
     pub fn status(&self) -> Arc<Status> {
         self.inner.status.load_full()
     }
 
-    /// Where a listener really is: with the port the system chose if it was told 0.
+    /// The actual address of a listener: with the port that the system chose if it was 0.
     pub fn address(&self, listener: &str) -> Option<Address> {
         lock(&self.inner.local).get(listener).cloned()
     }
 
-    /// Where the admin listener is.
+    /// Address of the admin listener.
     pub fn admin_address(&self) -> Option<Address> {
         lock(&self.inner.admin).as_ref().map(|admin| admin.local.clone())
     }
@@ -350,45 +352,46 @@ impl Proxy {
         &self.inner.shared.registry
     }
 
-    /// Exchanges begun since the start.
+    /// Number of exchanges begun since the start.
     pub fn exchanges(&self) -> u64 {
         self.inner.shared.exchanges.load(Ordering::Relaxed)
     }
 
-    /// What each digest did in each slot since the start, by slot and digest; take differences. A digest that came
-    /// back counts on. Of those that run no more the latest 1,024 are told of; each exchange is counted when it ends.
+    /// What each digest did in each slot since the start, by slot and digest; compute differences. A digest
+    /// that returns continues its counts. Of those no longer in use, the latest 1,024 are included; each
+    /// exchange is counted when it ends.
     pub fn slot_counts(&self) -> Vec<SlotCounts> {
         self.inner.shared.ledger.sum()
     }
 
-    /// How shadows compared since this was called before, by slot and digest. One that was swapped out is told of
-    /// until nobody holds it any more.
+    /// Comparisons of shadows since the previous call, by slot and digest. A shadow that was replaced is
+    /// included until nothing uses it any more.
     pub fn shadow_reports(&self) -> Vec<ShadowReport> {
         self.inner.shared.shadows.reports()
     }
 
-    /// Whether somebody asked it to drain.
+    /// Whether a drain was requested.
     pub fn is_draining(&self) -> bool {
         self.inner.shared.is_draining()
     }
 
-    /// Whether it accepts nothing more.
+    /// Whether it accepts no more connections.
     pub fn has_closed(&self) -> bool {
         lock(&self.inner.drain).closed
     }
 
-    /// Whether it sends clients elsewhere and serves them meanwhile.
+    /// Whether it sends clients elsewhere while still serving them.
     pub fn is_leaving(&self) -> bool {
         lock(&self.inner.drain).stage == Stage::Leave
     }
 
-    /// Exchanges by outcome, and how long they took.
+    /// Exchanges by outcome, and their durations.
     pub fn traffic(&self) -> TrafficCounts {
         self.inner.shared.traffic.sum()
     }
 
-    /// Says how it stands with its director: whether the stream is open, and when it was last heard, in seconds since the
-    /// Unix epoch.
+    /// Sets the state of the connection to the director: whether the stream is open, and when something
+    /// arrived last, in seconds since the Unix epoch.
     pub fn director(&self, connected: bool, heard: u64) {
         self.inner.shared.director.note(connected, heard);
     }
@@ -398,19 +401,20 @@ impl Proxy {
         self.inner.shared.connections.load(Ordering::Relaxed)
     }
 
-    /// Accepts nothing more and lets connections end.
+    /// Accepts no more connections and lets open ones end.
     pub fn drain(&self) {
         self.inner.drain();
     }
 
-    /// Sends clients elsewhere and serves them meanwhile, whoever they are: `/readyz` says 503, HTTP/1 responses say
-    /// `Connection: close`, HTTP/2 connections get a GOAWAY. After `lame_duck` it drains. Nobody calls it off any more.
+    /// Sends all clients elsewhere while still serving them: `/readyz` answers 503, HTTP/1 responses have
+    /// `Connection: close`, HTTP/2 connections get a GOAWAY. After `lame_duck` it drains. Cannot be
+    /// cancelled.
     pub fn leave(&self, lame_duck: Duration) {
         self.inner.leave(lame_duck);
         lock(&self.inner.drain).last = true;
     }
 
-    /// Waits until all connections are gone, or until `deadline` has passed; says which.
+    /// Waits until all connections are gone, or until `deadline` has passed; returns whether they are gone.
     pub fn wait_idle(&self, deadline: Duration) -> bool {
         let until = Instant::now() + deadline;
         while self.connections() > 0 {
@@ -427,7 +431,8 @@ impl Proxy {
         admin::metrics(&self.inner)
     }
 
-    /// Accepts nothing more, finishes what is under way, and stops: when all connections are gone or at `deadline`.
+    /// Accepts no more connections, finishes what is in progress, and stops: when all connections are gone
+    /// or at `deadline`.
     pub fn shutdown(mut self, deadline: Duration) {
         self.drain();
         self.wait_idle(deadline);
@@ -454,7 +459,8 @@ impl Drop for Proxy {
     }
 }
 
-/// Makes instances of the filters that are new, one for each worker and slot, so that no worker has to wait for them.
+/// Makes instances of the new filters, one for each worker and slot, so that no worker has to wait for
+/// them.
 fn prepare(next: &Generation, before: &Generation, workers: usize) {
     fn running(generation: &Generation) -> impl Iterator<Item = &Filter> {
         generation.filters.iter().filter_map(|attachment| match &attachment.occupant {
@@ -469,7 +475,7 @@ fn prepare(next: &Generation, before: &Generation, workers: usize) {
     }
 }
 
-/// A panic while the lock was held leaves what it guards whole: each change is one assignment.
+/// A panic while the lock was held leaves the value consistent: each change is one assignment.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

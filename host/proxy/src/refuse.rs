@@ -1,26 +1,25 @@
-//! The one place where a refusal becomes a response.
+//! The only place where a refusal becomes a response.
 
-use crate::body::OutBody;
 use crate::generation::Reasons;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use tamis_exchange::{Body, Exchange, Fault, FieldLine, Refusal, Reply, is_framing_header};
 
-/// Names the reason id on answers the proxy or a filter authored.
+/// Header with the reason id, on responses written by the proxy or a filter.
 pub(crate) const REASON_HEADER: HeaderName = HeaderName::from_static("x-tamis-reason");
 
-/// Whether the client speaks gRPC and expects a status in its own terms.
+/// Whether the client speaks gRPC and expects a gRPC status.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     headers
         .get(http::header::CONTENT_TYPE)
         .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// The response to a refused request. Nothing of the inner detail is sent.
+/// The response to a refused request. It contains no internal details.
 pub(crate) fn response(
     refusal: &Refusal,
     exchange: Option<&Exchange>,
     reasons: Reasons,
-) -> Response<OutBody> {
+) -> Response<Body> {
     let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_GATEWAY);
     if exchange.is_some_and(|exchange| is_grpc(&exchange.headers)) {
         return grpc(status, refusal.fault, refusal.code, reasons);
@@ -30,7 +29,7 @@ pub(crate) fn response(
         Reasons::Show => format!("{phrase} ({})\n", refusal.code),
         Reasons::Hide => format!("{phrase}\n"),
     };
-    let mut response = Response::new(OutBody::plain(Body::full(text)));
+    let mut response = Response::new(Body::full(text));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(REASON_HEADER, HeaderValue::from_static(refusal.code));
@@ -42,14 +41,14 @@ pub(crate) fn response(
     response
 }
 
-/// The response a filter authored.
+/// The response written by a filter.
 pub(crate) fn answer(
     reply: Reply,
     reason: Option<&str>,
     exchange: &Exchange,
     reasons: Reasons,
-) -> Response<OutBody> {
-    // The engine lets no reply through that cannot be sent as it is: what follows has no case in practice.
+) -> Response<Body> {
+    // The engine accepts only replies that can be sent: the fallback below is never used in practice.
     let status = StatusCode::from_u16(reply.status)
         .ok()
         .filter(|status| !status.is_informational())
@@ -57,7 +56,7 @@ pub(crate) fn answer(
     if is_grpc(&exchange.headers) && !reply.headers.iter().any(|h| h.name == "grpc-status") {
         return grpc(status, Fault::Filter, reason.unwrap_or("filter.answer"), reasons);
     }
-    let mut response = Response::new(OutBody::plain(Body::full(reply.body)));
+    let mut response = Response::new(Body::full(reply.body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     for FieldLine { name, value } in reply.headers {
@@ -66,7 +65,7 @@ pub(crate) fn answer(
         }
         let name = HeaderName::from_lowercase(name.as_bytes());
         if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(&value)) {
-            // A map that is full takes no more; it is never near that here.
+            // A full map accepts no more; that does not happen here.
             drop(headers.try_append(name, value));
         }
     }
@@ -77,13 +76,13 @@ pub(crate) fn answer(
 }
 
 /// A trailers-only gRPC response (gRPC over HTTP/2, "Responses").
-fn grpc(status: StatusCode, fault: Fault, reason: &str, reasons: Reasons) -> Response<OutBody> {
+fn grpc(status: StatusCode, fault: Fault, reason: &str, reasons: Reasons) -> Response<Body> {
     let code = grpc_status(status, fault);
     let reason = match reasons {
         Reasons::Show => reason,
         Reasons::Hide => status.canonical_reason().unwrap_or("refused"),
     };
-    let mut response = Response::new(OutBody::plain(Body::Empty));
+    let mut response = Response::new(Body::Empty);
     let headers = response.headers_mut();
     headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(u16::from(code)));

@@ -1,4 +1,4 @@
-//! A request body that can be sent again while it is still whole.
+//! A request body that can be sent again while the host has it complete.
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -8,51 +8,59 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use tamis_exchange::{Body, BodyError, Fault, Owners, Refusal};
 
-/// A body is kept for another attempt up to this many octets (64 KiB, as Envoy's default buffer at the edge is 32 KiB).
+/// A body is kept for another attempt up to this many bytes (64 KiB, like Envoy's default buffer at the
+/// edge of 32 KiB).
 pub(crate) const REPLAY_MAX_BYTES: usize = 64 * 1024;
 
-/// A kept chunk counts as at least so many octets, for what it occupies beside its own.
+/// A kept chunk counts as at least this many bytes, for its overhead.
 const CHUNK_COST_BYTES: usize = 128;
 
-/// A shorter chunk is copied: it would keep all that was read with it, extensions and padding of a hundred times its size.
+/// A shorter chunk is copied: otherwise it would keep the whole read buffer, which may be a hundred times
+/// its size.
 const COPIED_BELOW_BYTES: usize = 4 * 1024;
 
-/// The body as it comes from the client, shared by the attempts that send it; none when there is no body, as with nearly
-/// every request.
+/// The body as it arrives from the client, shared by the attempts that send it; `None` if there is no body,
+/// as with nearly every request.
 #[derive(Clone)]
-pub(crate) struct Replay(Option<Arc<Mutex<Shared>>>);
+pub(crate) struct Replay(Option<Arc<Mutex<ReplayState>>>);
 
-struct Shared {
+struct ReplayState {
     source: Body,
     kept: Vec<Bytes>,
     kept_bytes: usize,
     trailers: Option<HeaderMap>,
-    /// More came than is kept: no further attempt.
+    /// More arrived than is kept: no further attempt.
     overflowed: bool,
     ended: bool,
-    broken: Option<Broken>,
+    broken: Option<BodyBreak>,
     bytes_in: u64,
     limit_bytes: u64,
-    /// Whose the trailers are; none where they were looked at before.
+    /// Owners of the trailers; `None` if the trailers were checked before.
     owners: Option<Arc<Owners>>,
 }
 
 impl Replay {
-    /// Wraps what the client sends; more than `limit_bytes` is an error to the reader.
+    /// Of a request without a body.
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+
+    /// Wraps the client's body; more than `limit_bytes` is an error for the reader.
     pub(crate) fn new(source: Body, limit_bytes: u64) -> Self {
         Self::make(source, limit_bytes, None)
     }
 
-    /// The same for a body off the wire: trailers that have an owner, as the same fields of the head have, are left out.
-    pub(crate) fn received(source: Body, limit_bytes: u64, owners: Arc<Owners>) -> Self {
+    /// The same for a received body: trailers that have an owner are removed, as for the same fields of the
+    /// head.
+    pub(crate) fn received(source: Body, limit_bytes: u64, owners: &Arc<Owners>) -> Self {
         Self::make(source, limit_bytes, Some(owners))
     }
 
-    fn make(source: Body, limit_bytes: u64, owners: Option<Arc<Owners>>) -> Self {
+    fn make(source: Body, limit_bytes: u64, owners: Option<&Arc<Owners>>) -> Self {
         if source.is_end_stream() {
             return Self(None);
         }
-        Self(Some(Arc::new(Mutex::new(Shared {
+        Self(Some(Arc::new(Mutex::new(ReplayState {
             source,
             kept: Vec::new(),
             kept_bytes: 0,
@@ -62,37 +70,37 @@ impl Replay {
             broken: None,
             bytes_in: 0,
             limit_bytes,
-            owners,
+            owners: owners.map(Arc::clone),
         }))))
     }
 
-    fn shared(&self) -> Option<MutexGuard<'_, Shared>> {
+    fn shared(&self) -> Option<MutexGuard<'_, ReplayState>> {
         Some(self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whether another attempt can send the body from its first octet.
+    /// Whether another attempt can send the body from its first byte.
     pub(crate) fn is_replayable(&self) -> bool {
         self.shared().is_none_or(|shared| !shared.overflowed && shared.broken.is_none())
     }
 
-    /// Whether every octet has come.
+    /// Whether every byte has arrived.
     pub(crate) fn has_ended(&self) -> bool {
         self.shared().is_none_or(|shared| shared.ended)
     }
 
-    /// What to answer when the body broke off on the client's side, if it did.
+    /// The refusal if the client ended the body early.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
         let shared = self.shared()?;
         shared.broken.map(|broken| match broken {
-            Broken::Peer => {
+            BodyBreak::Peer => {
                 Refusal::new("request.broken", 400, Fault::Client, "the client broke off its body")
             }
-            Broken::TooLarge => too_large(shared.limit_bytes),
-            Broken::Ended(why) => Refusal::new("request.ended", 400, Fault::Client, why),
+            BodyBreak::TooLarge => too_large(shared.limit_bytes),
+            BodyBreak::Ended(why) => Refusal::new("request.ended", 400, Fault::Client, why),
         })
     }
 
-    /// Octets received so far.
+    /// Bytes received so far.
     pub(crate) fn bytes_in(&self) -> u64 {
         self.shared().map_or(0, |shared| shared.bytes_in)
     }
@@ -100,31 +108,31 @@ impl Replay {
     /// A body for one attempt.
     pub(crate) fn body(&self) -> Body {
         let Some(shared) = &self.0 else { return Body::Empty };
-        Body::stream(Attempt { shared: Arc::clone(shared), next: 0, done: false })
+        Body::stream(AttemptBody { shared: Arc::clone(shared), next: 0, done: false })
     }
 }
 
-/// The refusal of a body over the limit.
+/// The refusal of a body above the limit.
 pub(crate) fn too_large(limit_bytes: u64) -> Refusal {
     let detail = format!("the body is longer than {limit_bytes} bytes");
     Refusal::new("request.too-large", 413, Fault::Client, detail)
 }
 
-/// Why the body will never be whole.
+/// Why the body will never be complete.
 #[derive(Clone, Copy)]
-enum Broken {
+enum BodyBreak {
     Peer,
     TooLarge,
     Ended(&'static str),
 }
 
-struct Attempt {
-    shared: Arc<Mutex<Shared>>,
+struct AttemptBody {
+    shared: Arc<Mutex<ReplayState>>,
     next: usize,
     done: bool,
 }
 
-impl HttpBody for Attempt {
+impl HttpBody for AttemptBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -155,9 +163,9 @@ impl HttpBody for Attempt {
             }
             Some(Err(error)) => {
                 shared.broken = Some(match error {
-                    BodyError::TooLarge { .. } => Broken::TooLarge,
-                    BodyError::Ended(why) => Broken::Ended(why),
-                    BodyError::Peer(_) | BodyError::Source(_) => Broken::Peer,
+                    BodyError::TooLarge { .. } => BodyBreak::TooLarge,
+                    BodyError::Ended(why) => BodyBreak::Ended(why),
+                    BodyError::Peer(_) | BodyError::Source(_) => BodyBreak::Peer,
                 });
                 Some(Err(error))
             }
@@ -183,13 +191,13 @@ impl HttpBody for Attempt {
     }
 }
 
-impl Shared {
+impl ReplayState {
     fn take(&mut self, frame: Frame<Bytes>, next: &mut usize) -> Result<Frame<Bytes>, BodyError> {
         let mut frame = match frame.into_data() {
             Ok(chunk) => {
                 self.bytes_in += chunk.len() as u64;
                 if self.bytes_in > self.limit_bytes {
-                    self.broken = Some(Broken::TooLarge);
+                    self.broken = Some(BodyBreak::TooLarge);
                     return Err(BodyError::TooLarge { limit_bytes: self.limit_bytes });
                 }
                 let cost = chunk.len().max(CHUNK_COST_BYTES);
@@ -201,7 +209,7 @@ impl Shared {
                     });
                     *next += 1;
                 } else {
-                    // From here on the body cannot be sent again; free what was kept for that. A reader
+                    // From here on the body cannot be sent again, so the kept bytes are freed. A reader
                     // that was still replaying has caught up, or it would not have polled the source.
                     self.overflowed = true;
                     self.kept.clear();
@@ -252,7 +260,7 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn what_is_kept_of_tiny_chunks_is_no_more_than_of_large_ones() {
-        // Each is one octet of a frame that is padded to 256.
+        // Each is one byte of a frame that is padded to 256.
         let frame = Bytes::from(vec![7; 256]);
         let frames: Vec<_> = (0..2_000)
             .map(|_| Ok::<_, BodyError>(Frame::data(Bytes::copy_from_slice(&frame).slice(..1))))
@@ -265,7 +273,7 @@ mod tests {
             sent.frame().await.unwrap().unwrap();
             assert!(replay.is_replayable(), "{number}");
         }
-        // Alone in its allocation: what it came in is gone.
+        // Alone in its allocation: the buffer it arrived in is freed.
         let kept = replay.shared().unwrap().kept.iter().all(Bytes::is_unique);
         assert!(kept && replay.shared().unwrap().kept.len() == most);
         assert_eq!(sent.collect().await.unwrap().to_bytes().len(), 2_000 - most);
@@ -283,7 +291,7 @@ mod tests {
         let body =
             Body::stream(http_body_util::StreamBody::new(futures_util::stream::iter(frames)));
         let owners = Owners::of(&[tamis_exchange::Writes::new(["x-user"])]);
-        let replay = Replay::received(body, 10, Arc::new(owners));
+        let replay = Replay::received(body, 10, &Arc::new(owners));
         for _ in 0..2 {
             let sent = replay.body().collect().await.unwrap();
             let left: Vec<_> = sent.trailers().unwrap().keys().collect();

@@ -3,13 +3,13 @@
 use crate::trace::random;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Names a request from the first hop to the last, and back.
+/// Identifies a request from the first hop to the last, and back.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The longest id that is kept.
 const OCTETS_MAX: usize = 128;
 
-/// Keeps the id a request has if there is one and it is well-formed, and makes one otherwise.
+/// Keeps a well-formed id of the request, otherwise makes one.
 pub(crate) fn ensure(headers: &mut HeaderMap) -> HeaderValue {
     let mut sent = headers.get_all(&REQUEST_ID).iter();
     if let (Some(id), None) = (sent.next(), sent.next())
@@ -23,7 +23,7 @@ pub(crate) fn ensure(headers: &mut HeaderMap) -> HeaderValue {
     id
 }
 
-/// What goes into logs and URLs as it is: letters, digits and `-._~:+/=`.
+/// Characters that are safe in logs and URLs: letters, digits and `-._~:+/=`.
 fn is_well_formed(id: &[u8]) -> bool {
     let plain = |octet: &u8| {
         octet.is_ascii_alphanumeric()

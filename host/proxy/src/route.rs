@@ -1,78 +1,84 @@
-//! Asks the router where an exchange goes. The host has no routes of its own.
+//! Calls the router for an exchange. The host has no routes of its own.
 
-use crate::course::{Course, Routed, Stop};
-use crate::decide::failed;
-use crate::local::Local;
-use crate::shadow;
+use crate::chain::Chain;
+use crate::exchange::ExchangeState;
+use crate::slot::RouteQuestion;
+use crate::stop::{FilterAnswer, Stop};
 use std::rc::Rc;
-use tamis_engine::{CallFault, Hook};
-use tamis_exchange::{Choice, Edit, Fault, HeadSide, Refusal, Selector, apply, check};
+use tamis_exchange::{Choice, Edit, Fault, HeadSide, Refusal, Selection, Selector};
+use tamis_upstream::Upstream;
 
-/// Asks the router of the chain and notes the rule.
-pub(crate) fn ask(local: &Rc<Local>, course: &mut Course) -> Result<Routed, Stop> {
-    course.rule = None;
-    let router = local.chain(course.chain).and_then(|chain| chain.router);
-    let Some(index) = router else { return Ok(Routed::Unmatched) };
-    let since = course.asked.begin(index);
-    let choice =
-        local.call_request(index, &course.exchange, |instance, view| instance.on_route(view));
-    course.asked.end(index, since);
-    shadow::route(local, course, index, &choice);
-    let selection = match choice {
-        Ok(Choice::Forward(selection)) => selection,
-        Ok(Choice::Answer(reply)) => return Ok(Routed::Answer(index, reply)),
-        Ok(Choice::Unmatched) => return Ok(Routed::Unmatched),
-        Err(fault) => return closed(local, course, index, &fault),
-    };
-    if let Some(filter) = local.filter(index) {
-        let checked = check(&selection.request_edits, filter.writes(), HeadSide::Request)
-            .and_then(|()| check(&selection.response_edits, filter.writes(), HeadSide::Response));
-        if let Err(error) = checked {
-            let fault = local.broke(index, Hook::Router, error.to_string());
-            return closed(local, course, index, &fault);
-        }
-    }
-    course.rule = Some(selection.rule);
-    if let Some(name) = local.rule_name(course.chain, selection.rule) {
-        course.exchange.attributes.set("route.name", name);
-    }
-    Ok(Routed::Forward(selection))
+/// Where the router sends an exchange as it is now.
+pub(crate) enum Destination {
+    /// To a service.
+    Service(Box<Selection>),
+    /// Back to the client.
+    Answer(FilterAnswer),
+    /// Nowhere: no rule matches, or there is no router.
+    Unmatched,
 }
 
-/// Applies what the router of the chain wants changed on one side, which was checked when it said so.
+/// Calls the router of the chain and stores the rule.
+pub(crate) fn ask(state: &mut ExchangeState) -> Result<Destination, Stop> {
+    state.rule = None;
+    let Some(router) = state.chain.router.clone() else { return Ok(Destination::Unmatched) };
+    let selection = match router.ask(&RouteQuestion, state)? {
+        Some(Choice::Forward(selection)) => selection,
+        Some(Choice::Answer(reply)) => {
+            return Ok(Destination::Answer(FilterAnswer { slot: router, reply, reason: None }));
+        }
+        Some(Choice::Unmatched) | None => return Ok(Destination::Unmatched),
+    };
+    state.rule = Some(selection.rule);
+    if let Some(name) = state.chain.rule_name(selection.rule) {
+        state.exchange.attributes.set("route.name", name);
+    }
+    Ok(Destination::Service(selection))
+}
+
+/// The service of a destination. Candidates that are new to requests see the request as it is now.
+pub(crate) fn service(
+    state: &mut ExchangeState,
+    destination: Destination,
+) -> Result<(Box<Selection>, Rc<Upstream>), Stop> {
+    let selection = match destination {
+        Destination::Service(selection) => selection,
+        Destination::Answer(answer) => return Err(Stop::Answered(answer)),
+        Destination::Unmatched => return Err(unmatched(&state.chain).into()),
+    };
+    let chain = Rc::clone(&state.chain);
+    for slot in &chain.new_request {
+        if state.is_for(slot) {
+            slot.compare_new_request(state);
+        }
+    }
+    state.service = chain.backend(selection.backend).cloned();
+    match &state.service {
+        Some(upstream) => Ok((selection, Rc::clone(upstream))),
+        None => {
+            let detail = "the router chose a service this proxy does not know";
+            Err(Refusal::new("route.backend-unknown", 500, Fault::Host, detail).into())
+        }
+    }
+}
+
+/// Applies what the router wants changed on one side, which was checked when it chose.
 ///
 /// # Errors
 /// When the head would become too large: without its edits the request is not the one that the router let through.
 pub(crate) fn change(
-    local: &Rc<Local>,
-    course: &mut Course,
+    state: &mut ExchangeState,
     edits: &[Edit],
     side: HeadSide,
 ) -> Result<(), Stop> {
-    let Err(error) = apply(edits, &mut course.exchange, side) else { return Ok(()) };
-    let Some(index) = local.chain(course.chain).and_then(|chain| chain.router) else {
-        return Ok(());
-    };
-    let fault = local.broke(index, Hook::Router, error.to_string());
-    closed(local, course, index, &fault).map(drop)
+    let Some(router) = state.chain.router.clone() else { return Ok(()) };
+    router.change_as_routed(edits, side, state)
 }
 
-/// Without an answer of the router there is nowhere to go, whatever the attachment's failure mode.
-fn closed(
-    local: &Rc<Local>,
-    course: &mut Course,
-    index: usize,
-    fault: &CallFault,
-) -> Result<Routed, Stop> {
-    failed(local, course, index, fault)?;
-    let detail = format!("the router failed: {fault}");
-    Err(Refusal::new("filter.failed", 503, Fault::Filter, detail).into())
-}
-
-/// Whether one of `edits` changes what the router of that chain sees.
-pub(crate) fn looks_at(local: &Local, chain: usize, edits: &[Edit]) -> bool {
-    let router = local.chain(chain).and_then(|chain| chain.router);
-    let Some(filter) = router.and_then(|index| local.filter(index)) else { return false };
+/// Whether one of `edits` changes what the router of the chain sees.
+pub(crate) fn looks_at(chain: &Chain, edits: &[Edit]) -> bool {
+    let router = chain.router.as_ref().and_then(|router| router.filter());
+    let Some(filter) = router else { return false };
     let selectors = filter.reads().selectors();
     edits.iter().any(|edit| {
         selectors.iter().any(|selector| match (edit, selector) {
@@ -97,9 +103,9 @@ pub(crate) fn looks_at(local: &Local, chain: usize, edits: &[Edit]) -> bool {
     })
 }
 
-/// The refusal of an exchange no rule matches.
-pub(crate) fn unmatched(local: &Local, chain: usize) -> Refusal {
-    match local.chain(chain).and_then(|chain| chain.router) {
+/// The refusal of an exchange that no rule matches.
+pub(crate) fn unmatched(chain: &Chain) -> Refusal {
+    match chain.router {
         Some(_) => Refusal::new("route.unmatched", 404, Fault::Client, "no rule matches"),
         None => Refusal::new("route.none", 404, Fault::Host, "no router is attached"),
     }

@@ -1,26 +1,26 @@
-//! A candidate beside the filter of a slot: asked the same, compared, and never heard.
+//! A candidate in the shadow of a slot's filter: it receives the same calls, its answers are compared and
+//! then ignored.
 //!
-//! On the way of an exchange that is sampled, what a hook of the slot saw and said is copied into a queue; a thread
-//! of its own asks the candidate and compares. So an exchange neither waits for a candidate nor fails by one, and
-//! when the thread cannot follow, samples are left out.
+//! During a sampled exchange, the input and answer of a slot's hook are copied into a queue; a separate
+//! thread calls the candidate and compares. So an exchange neither waits for a candidate nor fails because
+//! of one, and samples are dropped when the thread cannot keep up.
 //!
-//! Request, response, router and retry hooks are compared. Those that see bodies, connections, finished exchanges
+//! Request, response, router and retry hooks are compared. Hooks on bodies, connections, finished exchanges
 //! or statistics, and ticks, are not.
 
-mod hooks;
+mod answer;
 mod queue;
-mod said;
 
-pub(crate) use hooks::{new_requests, new_responses, request, response, retry, route};
-pub(crate) use queue::{Queue, Sampler, Shadows};
+pub(crate) use answer::ComparableAnswer;
+pub(crate) use queue::{ExchangeSampler, ShadowQueue, Shadows};
 
-use said::Said;
+use answer::{checked, checked_choice};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tamis_engine::{CallFault, Filter, Hook, Instance};
 use tamis_exchange::{Exchange, Failure, HeadSide, View};
 
-/// Causes told apart between two reports; those after count as `other`.
+/// Causes distinguished between two reports; further ones count as `other`.
 const CAUSES_MAX: usize = 64;
 /// Characters of a cause.
 const CAUSE_CHARS: usize = 200;
@@ -29,36 +29,37 @@ const EXAMPLES_MAX: usize = 3;
 /// Characters of a path in an example.
 const PATH_CHARS: usize = 100;
 
-/// A candidate in the shadow of a slot. Clones are one: they are asked in turn and add to one report.
+/// A candidate in the shadow of a slot. Clones share one state: they are called in turn and add to one
+/// report.
 ///
 /// Keep it while the candidate stays the same, through any number of generations.
 #[derive(Clone)]
-pub struct Shadow(Arc<Inner>);
+pub struct Shadow(Arc<ShadowState>);
 
-struct Inner {
+struct ShadowState {
     filter: Filter,
     instance: Mutex<Option<Instance>>,
-    seen: Mutex<Seen>,
+    seen: Mutex<ComparisonTally>,
 }
 
 #[derive(Default)]
-struct Seen {
+struct ComparisonTally {
     samples: u64,
     differences: BTreeMap<String, Difference>,
 }
 
-/// How the verdicts of a shadow compared with those that counted, since it was asked before.
+/// How the verdicts of a shadow compared with those that counted, since the previous report.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ShadowReport {
     /// Attachment name of the slot that it is the shadow of.
     pub slot: String,
-    /// Of the candidate's manifest, `sha256:HEX`.
+    /// Digest of the candidate's manifest, `sha256:HEX`.
     pub digest: String,
     /// Verdicts compared.
     pub samples: u64,
-    /// Those that differed, each under one cause: `trap:KIND` when the candidate gave none, `waits` when it would
-    /// have waited for a request it sends, `decision: allow→deny 403`, `route: a→b`, `edit: x-user missing`,
-    /// `added` or `differs` (`answer:` and `response edit:` alike), `other` beyond 64 of them.
+    /// Verdicts that differed, by cause: `trap:KIND` if the candidate gave none, `waits` if it would have
+    /// waited for a request it sends, `decision: allow→deny 403`, `route: a→b`, `edit: x-user missing`,
+    /// `added` or `differs` (likewise `answer:` and `response edit:`), `other` beyond 64 of them.
     pub differences: BTreeMap<String, Difference>,
 }
 
@@ -78,10 +79,10 @@ impl std::fmt::Debug for Shadow {
 }
 
 impl Shadow {
-    /// Of a filter made by [`Filter::shadow`]; one made otherwise would be heard.
+    /// From a filter made by [`Filter::shadow`]; any other filter would have visible effects.
     pub fn new(filter: Filter) -> Self {
         let (instance, seen) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { filter, instance, seen }))
+        Self(Arc::new(ShadowState { filter, instance, seen }))
     }
 
     /// The candidate.
@@ -93,8 +94,8 @@ impl Shadow {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Asks the candidate what its filter was asked, and notes how the answers compare.
-    fn compare(&self, job: &Job) {
+    /// Calls the candidate with the input of the slot's filter, and records how the answers compare.
+    fn compare(&self, job: &Comparison) {
         let said = self.ask(&job.asked);
         let mut seen = lock(&self.0.seen);
         seen.samples += 1;
@@ -103,11 +104,11 @@ impl Shadow {
         }
     }
 
-    /// What the candidate says; or the cause of the difference when it says nothing.
-    fn ask(&self, asked: &Asked) -> Result<Said, String> {
+    /// The candidate's answer, or the cause of the difference if it gave none.
+    fn ask(&self, asked: &ShadowQuestion) -> Result<ComparableAnswer, String> {
         let filter = &self.0.filter;
         if !filter.has(asked.hook()) {
-            return Ok(Said::nothing(asked.hook()));
+            return Ok(ComparableAnswer::nothing(asked.hook()));
         }
         let mut slot = lock(&self.0.instance);
         let trap = |fault: &CallFault| format!("trap:{}", fault.kind());
@@ -116,18 +117,18 @@ impl Shadow {
             None => slot.insert(filter.instantiate().map_err(|fault| trap(&fault))?),
         };
         let said = match asked {
-            Asked::Request(view) => instance
+            ShadowQuestion::Request(view) => instance
                 .on_request(view)
-                .and_then(|decision| said::checked(&decision, filter, HeadSide::Request)),
-            Asked::Response(view) => instance
+                .and_then(|decision| checked(&decision, filter, HeadSide::Request)),
+            ShadowQuestion::Response(view) => instance
                 .on_response(view)
-                .and_then(|decision| said::checked(&decision, filter, HeadSide::Response)),
-            Asked::Route(view) => {
-                instance.on_route(view).and_then(|choice| said::checked_choice(&choice, filter))
+                .and_then(|decision| checked(&decision, filter, HeadSide::Response)),
+            ShadowQuestion::Route(view) => {
+                instance.on_route(view).and_then(|choice| checked_choice(&choice, filter))
             }
-            Asked::Failure(failure, view) => instance
+            ShadowQuestion::Failure(failure, view) => instance
                 .on_failure(failure, view)
-                .map(|decision| Said::retry(Ok(&decision)).unwrap_or_default()),
+                .map(|decision| ComparableAnswer::retry(Ok(&decision)).unwrap_or_default()),
         };
         if instance.would_wait() {
             return Err("waits".to_owned());
@@ -136,8 +137,8 @@ impl Shadow {
     }
 }
 
-impl Seen {
-    fn note(&mut self, cause: String, example: &Example) {
+impl ComparisonTally {
+    fn note(&mut self, cause: String, example: &ExchangeExample) {
         let cause = match cause.char_indices().nth(CAUSE_CHARS) {
             Some((end, _)) => cause.get(..end).unwrap_or_default().to_owned(),
             None => cause,
@@ -157,15 +158,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a hook was asked, as the candidate would see it.
-enum Asked {
+/// The input of a hook, as the candidate would see it.
+pub(crate) enum ShadowQuestion {
     Request(View),
     Response(View),
     Route(View),
     Failure(Box<Failure>, View),
 }
 
-impl Asked {
+impl ShadowQuestion {
     fn hook(&self) -> Hook {
         match self {
             Self::Request(_) => Hook::Request,
@@ -185,14 +186,14 @@ impl Asked {
     }
 }
 
-/// Which exchange it was, without what clients may want to keep to themselves.
-struct Example {
+/// Identifies the exchange, without data that clients may want to keep private.
+struct ExchangeExample {
     method: http::Method,
     path: String,
     exchange: u64,
 }
 
-impl Example {
+impl ExchangeExample {
     fn of(exchange: &Exchange) -> Self {
         let path = exchange.path.split('?').next().unwrap_or_default();
         let path = path.chars().take(PATH_CHARS).collect();
@@ -200,18 +201,18 @@ impl Example {
     }
 }
 
-impl std::fmt::Display for Example {
+impl std::fmt::Display for ExchangeExample {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {} (exchange {})", self.method, self.path, self.exchange)
     }
 }
 
 /// A verdict to compare.
-struct Job {
+struct Comparison {
     shadow: Shadow,
-    asked: Asked,
-    said: Said,
-    example: Example,
+    asked: ShadowQuestion,
+    said: ComparableAnswer,
+    example: ExchangeExample,
 }
 
 #[cfg(test)]
@@ -220,8 +221,8 @@ mod tests {
 
     #[test]
     fn causes_and_examples_are_bounded_and_no_count_is_lost() {
-        let mut seen = Seen::default();
-        let example = Example { method: http::Method::GET, path: "/".into(), exchange: 7 };
+        let mut seen = ComparisonTally::default();
+        let example = ExchangeExample { method: http::Method::GET, path: "/".into(), exchange: 7 };
         for n in 0..CAUSES_MAX * 2 {
             (0..5).for_each(|_| seen.note(format!("{n} {}", "é".repeat(900)), &example));
         }

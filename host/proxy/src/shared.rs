@@ -9,7 +9,10 @@ use tamis_observe::{Metrics, Recorder};
 use tamis_transport::ServeLimits;
 use tamis_upstream::ServiceTable;
 
-/// Shared, and touched seldom on the way of a request.
+/// Exchange ids contain the worker above this bit, so that no two workers use the same id.
+pub(crate) const ID_BITS: u32 = 48;
+
+/// Shared state, rarely used during a request.
 pub(crate) struct Shared {
     pub(crate) limits: ServeLimits,
     pub(crate) max_body_bytes: u64,
@@ -20,7 +23,7 @@ pub(crate) struct Shared {
     pub(crate) registry: ServiceTable,
     pub(crate) ledger: Ledger,
     pub(crate) shadows: Shadows,
-    /// Responses name their generation.
+    /// Responses contain the number of their generation.
     pub(crate) name_generation: bool,
     pub(crate) draining: AtomicBool,
     pub(crate) connections: AtomicU64,
@@ -31,10 +34,10 @@ pub(crate) struct Shared {
     pub(crate) director: Director,
 }
 
-/// How the proxy stands with its director.
+/// The connection to the director.
 #[derive(Default)]
 pub(crate) struct Director {
-    /// 0: there is none; 1: it is away; 2: its stream is open.
+    /// 0: no director; 1: not connected; 2: its stream is open.
     state: AtomicU8,
     /// In seconds since the Unix epoch.
     heard: AtomicU64,
@@ -46,7 +49,7 @@ impl Director {
         self.state.store(if connected { 2 } else { 1 }, Ordering::Relaxed);
     }
 
-    /// Whether its stream is open, and when it was last heard; `None` without a director.
+    /// Whether its stream is open, and when something arrived last; `None` without a director.
     pub(crate) fn read(&self) -> Option<(bool, u64)> {
         let state = self.state.load(Ordering::Relaxed);
         (state > 0).then(|| (state > 1, self.heard.load(Ordering::Relaxed)))

@@ -1,17 +1,18 @@
-//! What runs where and why, as the admin listener tells it.
+//! What slots run and why, as the admin listener shows it.
 
 use crate::generation::Phase;
 use crate::slot_refusal::SlotRefusal;
 use serde::Serialize;
 use std::fmt;
 
-/// What became of the documents a proxy was last given; it may say more than the generation that serves.
+/// The state of the documents that a proxy received last; they may be newer than the generation that
+/// serves.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     /// One for each attachment.
     pub slots: Vec<SlotStatus>,
-    /// What is wrong with the documents, for people.
+    /// Problems in the documents, for people.
     pub problems: Vec<serde_json::Value>,
     /// Certificates in use.
     pub certificates: Vec<CertificateStatus>,
@@ -21,11 +22,11 @@ pub struct Status {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateStatus {
-    /// What shows it: ``listener `https` ``, or `upstreams`.
+    /// Where it is used: ``listener `https` ``, or `upstreams`.
     pub used_by: String,
-    /// Its file, as documents name it.
+    /// Its file, as named in documents.
     pub file: String,
-    /// Whom it stands for.
+    /// The names it is valid for.
     pub names: Vec<String>,
     /// When it expires; RFC 3339.
     pub expires: String,
@@ -53,30 +54,30 @@ pub struct SlotStatus {
     pub phase: Phase,
     /// What it was granted.
     pub grant: serde_json::Value,
-    /// Whether it runs what was asked for.
+    /// Whether it runs the assigned version.
     pub state: SlotState,
-    /// Why, when it is not serving what was asked for, and what that means for exchanges.
+    /// Why it does not run the assigned version, and what that means for exchanges.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 
-/// Whether a slot runs what was asked for. Text at the edge only: `serving`, or `refused:CODE`.
+/// Whether a slot runs the assigned version. As text: `serving`, or `refused:CODE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SlotState {
     /// It does.
     Serving,
-    /// It does not; the last good version may go on in its place.
+    /// It does not; the last good version may still run.
     Refused(SlotRefusal),
 }
 
 impl SlotState {
-    /// Whether it runs what was asked for.
+    /// Whether it runs the assigned version.
     #[must_use]
     pub fn is_serving(&self) -> bool {
         matches!(self, Self::Serving)
     }
 
-    /// Why it does not; `None` when it does.
+    /// Why it does not; `None` if it does.
     #[must_use]
     pub fn refusal(&self) -> Option<&SlotRefusal> {
         match self {

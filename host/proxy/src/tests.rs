@@ -1,4 +1,4 @@
-//! Pieces of the way with filters that run: a guest built once, and chains of it.
+//! The parts of the pipeline with filters that run: a guest built once, and chains of it.
 
 mod bodies;
 mod counting;
@@ -10,11 +10,18 @@ mod live;
 mod outgoing;
 mod shadows;
 
+use crate::chain::Chain;
 use crate::counts::Ledger;
-use crate::course::{Course, Routed, Stop};
+use crate::exchange::ExchangeState;
 use crate::generation::{Attachment, ChainLayout, Generation, Occupant, Phase};
-use crate::local::{Local, Place};
+use crate::proxy::ProxyOptions;
+use crate::route::Destination;
 use crate::shadow::Shadows;
+use crate::shared::Shared;
+use crate::slot::Slot;
+use crate::stop::Stop;
+use crate::traffic::Traffic;
+use crate::worker::state::{WorkerPlace, WorkerState};
 use http::HeaderMap;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -103,20 +110,67 @@ fn router(rules: &[(&str, &str)]) -> Attachment {
     attached(&json!({ "reads": [":path"], "rules": rules }), None, FailureMode::Closed)
 }
 
-/// A worker's view of `filters`, the last of which routes.
-fn local(filters: Vec<Attachment>, chain: ChainLayout) -> Rc<Local> {
-    let filters = filters.into_iter().map(Arc::new).collect();
-    let generation = Generation { filters, chains: vec![chain], ..Generation::empty() };
-    Rc::new(Local::new(
-        Arc::new(generation),
-        Vec::new(),
-        None,
-        Place { worker: 0, ledger: &Ledger::default(), shadows: &Shadows::default() },
-    ))
+/// What a worker holds of a generation with one chain.
+struct TestWorker {
+    state: WorkerState,
+    shared: Arc<Shared>,
 }
 
-fn course(path: &str) -> Course {
-    let exchange = Exchange {
+impl TestWorker {
+    /// The worker of `filters`; state of the same filters in `before` is kept.
+    fn new(filters: Vec<Attachment>, chain: ChainLayout, before: Option<&Self>) -> Self {
+        let filters = filters.into_iter().map(Arc::new).collect();
+        let generation = Generation { filters, chains: vec![chain], ..Generation::empty() };
+        let shared = before.map_or_else(|| Arc::new(shared()), |before| Arc::clone(&before.shared));
+        let place = WorkerPlace { worker: 0, ledger: &shared.ledger, shadows: &shared.shadows };
+        let before = before.map(|before| &before.state);
+        let state = WorkerState::new(Arc::new(generation), &[], before, place);
+        Self { state, shared }
+    }
+
+    fn chain(&self) -> &Rc<Chain> {
+        &self.state.chains[0]
+    }
+
+    fn slots(&self, numbers: &[usize]) -> Vec<Rc<Slot>> {
+        numbers.iter().map(|number| Rc::clone(&self.chain().slots[*number])).collect()
+    }
+
+    /// An exchange that begins here.
+    fn exchange(&self, path: &str) -> Box<ExchangeState> {
+        ExchangeState::new(exchange(path), self.chain(), &self.shared)
+    }
+}
+
+/// The worker of `filters`.
+fn worker(filters: Vec<Attachment>, chain: ChainLayout) -> TestWorker {
+    TestWorker::new(filters, chain, None)
+}
+
+fn shared() -> Shared {
+    let options = ProxyOptions::default();
+    Shared {
+        limits: options.limits,
+        max_body_bytes: u64::MAX,
+        max_connections: options.max_connections,
+        recorder: options.recorder,
+        metrics: options.metrics,
+        registry: options.registry,
+        ledger: Ledger::default(),
+        shadows: Shadows::default(),
+        name_generation: false,
+        draining: false.into(),
+        connections: 0.into(),
+        connections_total: 0.into(),
+        handshakes_failed: 0.into(),
+        exchanges: 0.into(),
+        traffic: Traffic::new(1),
+        director: Default::default(),
+    }
+}
+
+fn exchange(path: &str) -> Exchange {
+    Exchange {
         id: 1,
         method: http::Method::POST,
         scheme: Scheme::Http,
@@ -126,14 +180,14 @@ fn course(path: &str) -> Course {
         status: None,
         response_headers: HeaderMap::new(),
         attributes: Attributes::default(),
-    };
-    Course::new(exchange, 0)
+    }
 }
 
 fn refused<T>(result: Result<T, Stop>) -> Refusal {
     match result {
         Err(Stop::Refused(refusal)) => refusal,
-        Err(Stop::Answered(..)) => panic!("a filter answered"),
+        Err(Stop::Answered(_)) => panic!("a filter answered"),
+        Err(Stop::LastHop(_)) => panic!("it may go no further"),
         Ok(_) => panic!("it went on"),
     }
 }
@@ -141,17 +195,18 @@ fn refused<T>(result: Result<T, Stop>) -> Refusal {
 /// Status and reason of a filter's answer.
 fn answered<T>(result: Result<T, Stop>) -> (u16, Option<String>) {
     match result {
-        Err(Stop::Answered(_, reply, reason)) => (reply.status, reason),
+        Err(Stop::Answered(answer)) => (answer.reply.status, answer.reason),
         Err(Stop::Refused(refusal)) => panic!("the host refused: {refusal:?}"),
+        Err(Stop::LastHop(_)) => panic!("it may go no further"),
         Ok(_) => panic!("it went on"),
     }
 }
 
-fn forwarded(result: Result<Routed, Stop>) -> u32 {
+fn forwarded(result: Result<Destination, Stop>) -> u32 {
     match result {
-        Ok(Routed::Forward(selection)) => selection.rule,
-        Ok(Routed::Answer(..)) => panic!("the router answered"),
-        Ok(Routed::Unmatched) => panic!("nothing matched"),
+        Ok(Destination::Service(selection)) => selection.rule,
+        Ok(Destination::Answer(_)) => panic!("the router answered"),
+        Ok(Destination::Unmatched) => panic!("nothing matched"),
         Err(_) => panic!("it stopped"),
     }
 }

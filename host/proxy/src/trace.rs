@@ -1,4 +1,5 @@
-//! `traceparent` (W3C Trace Context): kept when it is well-formed, made when it is not, a new parent each hop.
+//! `traceparent` (W3C Trace Context): kept if it is well-formed, otherwise made; a new parent id at each
+//! hop.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::cell::Cell;
@@ -7,7 +8,7 @@ use std::hash::{BuildHasher as _, RandomState};
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// One new trace in this many is marked as sampled, as Istio's default of 1 %.
+/// One in this many new traces is marked as sampled, like Istio's default of 1 %.
 const SAMPLED_ONE_IN: u64 = 100;
 /// Hex digits whose lowest bit says that the trace is sampled.
 const SAMPLED_DIGITS: &[u8] = b"13579bdf";
@@ -16,8 +17,8 @@ thread_local! {
     static STATE: Cell<u64> = Cell::new(RandomState::new().hash_one(std::thread::current().id()));
 }
 
-/// A number no peer can guess the next of from outside, good for ids and sampling, not for secrets
-/// (SplitMix64 from a seed of the operating system).
+/// A number that a peer cannot predict from outside, good for ids and sampling, not for secrets (SplitMix64
+/// from a seed of the operating system).
 pub(crate) fn random() -> u64 {
     STATE.with(|state| {
         let next = state.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -32,7 +33,7 @@ pub(crate) fn random() -> u64 {
 /// Makes sure that the request carries a valid `traceparent` with this hop as parent.
 pub(crate) fn ensure(headers: &mut HeaderMap) {
     let mut octets = [0_u8; 55];
-    // Two of them are none: nobody can say which is meant.
+    // Two of them count as absent: it is unknown which is meant.
     let mut sent = headers.get_all(&TRACEPARENT).iter();
     let known = sent.next().filter(|_| sent.next().is_none()).map(HeaderValue::as_bytes);
     if let Some(known) = known.filter(|value| is_valid(value)) {
@@ -40,13 +41,13 @@ pub(crate) fn ensure(headers: &mut HeaderMap) {
             *to = *from;
         }
         if !known.starts_with(b"00-") {
-            // Of a later version what this one knows is kept, and said in this version (§4.3).
+            // From a later version the known parts are kept, and written in this version (§4.3).
             write(&mut octets, 0, b"00-");
             let sampled = known.get(54).is_some_and(|digit| SAMPLED_DIGITS.contains(digit));
             write(&mut octets, 52, if sampled { b"-01" } else { b"-00" });
         }
     } else {
-        // The state belongs to the trace that is not there (§3.3).
+        // The state belongs to a trace that is absent (§3.3).
         headers.remove(&TRACESTATE);
         write(&mut octets, 0, b"00-");
         hex(&mut octets, 3, random() | 1);

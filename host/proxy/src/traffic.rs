@@ -1,7 +1,7 @@
-//! What a proxy did as a whole: responses by direction and class, refusals by reason, how long exchanges took.
+//! Totals of a proxy: responses by direction and class, refusals by reason, durations of exchanges.
 //!
-//! A worker alone writes its cells, so a count is a load and a store. Refusals are counted under a lock: they are few, or
-//! somebody asks for them.
+//! Only one worker writes its cells, so a count is a load and a store. Refusals are counted under a lock:
+//! they are rare, or caused by an attack.
 
 use crate::generation::Direction;
 use std::collections::BTreeMap;
@@ -9,39 +9,41 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Classes of status: none was sent, and 1xx to 5xx.
+/// Classes of status: no response, and 1xx to 5xx.
 pub(crate) const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 pub(crate) const DIRECTIONS: [Direction; 3] =
     [Direction::Gateway, Direction::Inbound, Direction::Outbound];
-/// Reasons that are counted apart, each direction's; further ones are `other`. Filters invent theirs.
+/// Reasons that are counted separately in each direction; further ones are `other`. Filters define their
+/// own.
 const REASONS_MAX: usize = 200;
 /// Eight buckets share each doubling of microseconds, so that a quantile is at most an eighth too high.
 const BUCKETS: usize = 16 + 28 * 8;
 const LINEAR: u32 = 16;
 
-/// One worker's counts. On lines of its own: no other worker writes near it.
+/// One worker's counts. Aligned to cache lines of its own, so that no other worker writes near it.
 #[repr(align(128))]
 struct Cells {
     responses: [[AtomicU64; CLASSES.len()]; DIRECTIONS.len()],
     durations: [AtomicU64; BUCKETS],
 }
 
-/// What all workers of a proxy did.
+/// Totals of all workers.
 pub(crate) struct Traffic {
     workers: Vec<Cells>,
     refusals: Mutex<BTreeMap<(&'static str, String), u64>>,
 }
 
-/// Counts since the start. Numbers only rise: take differences.
+/// Counts since the start. Numbers only rise: compute differences.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrafficCounts {
-    /// By direction, in the order gateway, inbound, outbound; then by class: none sent, 1xx, 2xx, 3xx, 4xx, 5xx.
+    /// By direction, in the order gateway, inbound, outbound; then by class: no response, 1xx, 2xx, 3xx,
+    /// 4xx, 5xx.
     pub responses: [[u64; 6]; 3],
     durations: Vec<u64>,
 }
 
 impl TrafficCounts {
-    /// All responses of one class, 1 to 5; 0 counts exchanges that ended without one.
+    /// All responses of one class, 1 to 5; 0 counts exchanges without a response.
     #[must_use]
     pub fn class(&self, class: usize) -> u64 {
         self.responses.iter().filter_map(|row| row.get(class)).sum()
@@ -62,7 +64,8 @@ impl TrafficCounts {
         now
     }
 
-    /// How long that share of the exchanges took at most, at most an eighth too high; `None` when there was none.
+    /// The duration that this share of the exchanges did not exceed, at most an eighth too high; `None` if
+    /// there were no exchanges.
     #[must_use]
     pub fn quantile(&self, share: f64) -> Option<Duration> {
         let all: u64 = self.durations.iter().sum();
@@ -90,7 +93,7 @@ impl Traffic {
         Self { workers, refusals: Mutex::default() }
     }
 
-    /// An exchange of that worker ended with this status, 0 when none was sent.
+    /// Counts an exchange of that worker that ended with this status, 0 if no response was sent.
     pub(crate) fn ended(&self, worker: u64, direction: Direction, status: u16, took: Duration) {
         // Workers are few: their number is an index.
         let Some(cells) = usize::try_from(worker).ok().and_then(|at| self.workers.get(at)) else {
@@ -104,7 +107,7 @@ impl Traffic {
         cells.durations.get(bucket(micros)).inspect(|cell| count(cell));
     }
 
-    /// An exchange was refused, or answered by a filter, with that reason.
+    /// Counts an exchange that was refused, or answered by a filter, with that reason.
     pub(crate) fn refused(&self, direction: Direction, reason: &str) {
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         let word = direction.as_str();
@@ -142,7 +145,7 @@ fn add(sum: &mut [u64], cells: &[AtomicU64]) {
     }
 }
 
-/// Only the worker that owns the cell may: two of them would lose counts.
+/// Only the worker that owns the cell may call this: two of them would lose counts.
 fn count(cell: &AtomicU64) {
     cell.store(cell.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
 }
@@ -165,7 +168,7 @@ fn bucket(micros: u32) -> usize {
     (LINEAR + (high - 4) * 8 + eighth) as usize
 }
 
-/// The most microseconds that are counted in a bucket.
+/// The largest number of microseconds that a bucket counts.
 fn upper(bucket: usize) -> u64 {
     let linear = LINEAR as usize;
     if bucket < linear {

@@ -1,13 +1,11 @@
-//! Two connections joined octet for octet: upgraded ones, and those a connection hook sends on.
+//! Two connections joined byte for byte: upgraded ones, and those that a connection hook forwards.
 
+use crate::chain::Chain;
 use crate::circuit::{answer, pick};
-use crate::course::Course;
-use crate::local::Local;
-use crate::settle::Settle;
+use crate::exchange::ExchangeState;
 use crate::shared::Shared;
 use crate::upgrade::Upgrade;
 use http::HeaderMap;
-use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,82 +17,73 @@ use tokio::io::{AsyncRead, AsyncWrite};
 /// Endpoints tried for a tunnel; connecting elsewhere is always safe.
 const TRIES_MAX: u32 = 3;
 
-/// Joins client and upstream until either is done or the proxy drains, then settles.
-pub(crate) fn join(
-    upgrade: Upgrade,
-    upstream: OnUpgrade,
-    settle: Box<Settle>,
-    mut shutdown: Shutdown,
-) {
+/// Joins client and upstream until either is done or the proxy drains, then ends the exchange.
+pub(crate) fn join(upgrade: Upgrade, state: Box<ExchangeState>, mut shutdown: Shutdown) {
+    let Upgrade { client, upstream: Some(upstream), .. } = upgrade else { return };
     drop(tokio::task::spawn_local(async move {
-        let (client, upstream) = match tokio::try_join!(upgrade.client, upstream) {
+        let (client, upstream) = match tokio::try_join!(client, upstream) {
             Ok(both) => both,
             Err(error) => {
                 tracing::debug!(%error, "a tunnel did not come about");
-                return settle.end(Outcome::RESET);
+                return state.end(Outcome::RESET);
             }
         };
-        copy(TokioIo::new(client), TokioIo::new(upstream), settle, &mut shutdown).await;
+        copy(TokioIo::new(client), TokioIo::new(upstream), state, &mut shutdown).await;
     }));
 }
 
-/// A connection that a hook sends on to a service.
+/// A connection that a hook forwards to a service.
 pub(crate) struct Forward {
-    /// What is known of it.
+    /// Attributes of the connection.
     pub(crate) facts: Exchange,
-    /// Index of its listener's chain.
-    pub(crate) chain: usize,
-    /// Index of the service.
-    pub(crate) service: usize,
-    /// What the hook said why.
+    /// The chain of its listener, in the generation whose hook decided so.
+    pub(crate) chain: Rc<Chain>,
+    /// The service.
+    pub(crate) service: Rc<Upstream>,
+    /// The reason that the hook gave.
     pub(crate) reason: Option<String>,
 }
 
-/// Forwards a connection's octets, decrypted where the listener has certificates, to an endpoint of the service until
-/// either side is done or the proxy drains.
+/// Forwards a connection, decrypted where the listener has certificates, to an endpoint of the service
+/// until either side ends or the proxy drains.
 pub(crate) async fn forward<IO: AsyncRead + AsyncWrite + Unpin>(
     client: IO,
     forward: Forward,
-    local: &Rc<Local>,
     shared: &Arc<Shared>,
     shutdown: &mut Shutdown,
 ) {
     let Forward { facts, chain, service, reason } = forward;
-    let mut course = Course::new(facts, chain);
-    course.service = Some(service);
-    course.reason = reason.map(Into::into);
-    // From here on the end is told whatever happens.
-    let mut settle = Settle::new(local, shared, course, None);
-    let Some(upstream) = local.upstreams.get(service) else { return };
-    let course = settle.course();
-    let connected = connect(local, course, upstream).await;
-    course.upstream = course.started.elapsed();
+    // From here on the end is counted and recorded whatever happens.
+    let mut state = ExchangeState::new(facts, &chain, shared);
+    state.service = Some(Rc::clone(&service));
+    state.reason = reason.map(Into::into);
+    let connected = connect(&mut state, &service).await;
+    state.upstream_time = state.started.elapsed();
     match connected {
         Ok(stream) => {
-            settle.head(200, &HeaderMap::new());
-            copy(client, stream, settle, shutdown).await;
+            state.note_head(200, &HeaderMap::new());
+            copy(client, stream, state, shutdown).await;
         }
         Err(refusal) => {
-            course.reason = Some(refusal.code.into());
-            course.detail = Some(refusal.detail);
-            settle.head(refusal.status, &HeaderMap::new());
-            settle.end(Outcome::UPSTREAM_FAILED);
+            state.reason = Some(refusal.code.into());
+            state.detail = Some(refusal.detail);
+            state.note_head(refusal.status, &HeaderMap::new());
+            state.end(Outcome::UPSTREAM_FAILED);
         }
     }
 }
 
-/// A connection to one of the endpoints, another if one cannot be reached.
+/// A connection to one of the endpoints; tries another if one cannot be reached.
 async fn connect(
-    local: &Rc<Local>,
-    course: &mut Course,
+    state: &mut ExchangeState,
     upstream: &Rc<Upstream>,
 ) -> Result<impl AsyncRead + AsyncWrite + Unpin + use<>, Refusal> {
     upstream.note_request();
-    let chain = course.chain;
+    let chain = Rc::clone(&state.chain);
     let mut tried: Vec<String> = Vec::new();
     let mut last = None;
-    while course.attempts < TRIES_MAX {
-        let mut attempt = match pick(local, chain, upstream, &tried, None).await {
+    while state.attempts < TRIES_MAX {
+        let mut attempt = match pick(&chain, upstream, &tried, None).await {
             Ok(attempt) => attempt,
             Err(failed) => return Err(last.unwrap_or(failed.refusal)),
         };
@@ -102,16 +91,16 @@ async fn connect(
         if tried.contains(&endpoint) {
             break;
         }
-        course.attempts += 1;
-        course.endpoint = Some(endpoint.clone());
+        state.attempts += 1;
+        state.endpoint = Some(endpoint.clone());
         match attempt.connect().await {
             Ok(stream) => {
-                answer(local, chain, upstream, attempt.record(AttemptOutcome::Success));
-                course.hold(attempt);
+                answer(&chain, upstream, attempt.record(AttemptOutcome::Success));
+                state.hold(attempt);
                 return Ok(stream);
             }
             Err(failure) => {
-                answer(local, chain, upstream, attempt.record(AttemptOutcome::Failure));
+                answer(&chain, upstream, attempt.record(AttemptOutcome::Failure));
                 let detail = failure.detail;
                 last = Some(Refusal::new("upstream.connect", 503, Fault::Upstream, detail));
                 tried.push(endpoint);
@@ -121,26 +110,26 @@ async fn connect(
     Err(last.unwrap_or_else(|| Refusal::new("upstream.no-endpoint", 503, Fault::Upstream, "")))
 }
 
-/// Copies both ways until either is done, then settles.
+/// Copies both ways until either is done, then ends the exchange.
 async fn copy(
     mut client: impl AsyncRead + AsyncWrite + Unpin,
     mut upstream: impl AsyncRead + AsyncWrite + Unpin,
-    mut settle: Box<Settle>,
+    mut state: Box<ExchangeState>,
     shutdown: &mut Shutdown,
 ) {
     let copied = tokio::select! {
         copied = tokio::io::copy_bidirectional(&mut client, &mut upstream) => copied,
-        _ = shutdown.wait_for(|stage| *stage == Stage::End) => return settle.end(Outcome::RESET),
+        _ = shutdown.wait_for(|stage| *stage == Stage::End) => return state.end(Outcome::RESET),
     };
     match copied {
         Ok((sent, received)) => {
-            settle.bytes_in += sent;
-            settle.bytes_out += received;
-            settle.end(Outcome::default());
+            state.bytes_in += sent;
+            state.bytes_out += received;
+            state.end(Outcome::default());
         }
         Err(error) => {
             tracing::debug!(%error, "a tunnel broke");
-            settle.end(Outcome::RESET);
+            state.end(Outcome::RESET);
         }
     }
 }

@@ -1,11 +1,10 @@
 //! The record of a request that the gate refused, which no other part of the proxy saw.
 
+use crate::chain::Chain;
 use crate::connection::Connection;
-use crate::course::Course;
 use crate::decode::attributes;
-use crate::local::Local;
+use crate::exchange::ExchangeState;
 use crate::request_id;
-use crate::settle::Settle;
 use crate::shared::Shared;
 use http::{HeaderMap, HeaderValue, Method};
 use std::rc::Rc;
@@ -16,16 +15,16 @@ use tamis_transport::RefusedRequest;
 
 /// Where it came in.
 pub(crate) struct Entrance<'a> {
-    pub(crate) local: &'a Rc<Local>,
+    pub(crate) chain: &'a Rc<Chain>,
     pub(crate) shared: &'a Arc<Shared>,
     pub(crate) connection: &'a Connection,
-    pub(crate) chain: usize,
     pub(crate) id: u64,
 }
 
-/// Records the refusal and gives the id that its client reads. What closes without a reply is no request and has neither.
+/// Records the refusal and returns the id that its client receives. A connection that is closed without a
+/// reply is not a request and has neither.
 pub(crate) fn record(entrance: &Entrance<'_>, refused: &RefusedRequest) -> Option<HeaderValue> {
-    let Entrance { local, shared, connection, chain, id } = *entrance;
+    let Entrance { chain, shared, connection, id } = *entrance;
     let status = refused.refusal.status()?.split(' ').next()?.parse().ok()?;
     shared.exchanges.fetch_add(1, Ordering::Relaxed);
     let (method, path) = target(&refused.line);
@@ -41,21 +40,20 @@ pub(crate) fn record(entrance: &Entrance<'_>, refused: &RefusedRequest) -> Optio
         attributes: attributes(connection),
     };
     let request_id = request_id::ensure(&mut HeaderMap::new());
-    let mut course = Course::new(exchange, chain);
-    course.request_id = Some(request_id.clone());
-    course.reason = Some(refused.refusal.code().into());
-    course.detail = Some("refused at the gate".to_owned());
-    let mut settle = Settle::new(local, shared, course, None);
-    settle.head(status, &HeaderMap::new());
-    settle.end(Outcome::default());
+    let mut state = ExchangeState::new(exchange, chain, shared);
+    state.request_id = Some(request_id.clone());
+    state.reason = Some(refused.refusal.code().into());
+    state.detail = Some("refused at the gate".to_owned());
+    state.note_head(status, &HeaderMap::new());
+    state.end(Outcome::default());
     Some(request_id)
 }
 
-/// Method and target of a first line as far as it has them; what is no text is shown as such.
+/// Method and target of a first line, as far as it has them; bytes that are not text are escaped.
 fn target(line: &[u8]) -> (Method, String) {
     let mut words = line.split(|octet| *octet == b' ');
     let method = words.next().and_then(|word| Method::from_bytes(word).ok());
-    // A line without a method is recorded with one that nobody uses.
+    // A line without a method is recorded with `-`, which no client uses.
     let method = method.or_else(|| Method::from_bytes(b"-").ok()).unwrap_or_default();
     let target = words.next().unwrap_or_default();
     (method, String::from_utf8_lossy(target).into_owned())

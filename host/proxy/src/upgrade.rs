@@ -1,4 +1,4 @@
-//! A request that changes the protocol: what it asks for, and when both sides have agreed.
+//! A request that changes the protocol: which protocol it asks for, and when both sides have agreed.
 
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
@@ -8,17 +8,19 @@ use tamis_exchange::{Fault, Protocols, Refusal, is_agreed};
 
 /// The client wants to change the protocol (RFC 9110 §7.8) or opens a WebSocket over HTTP/2 (RFC 8441).
 pub(crate) struct Upgrade {
-    /// What it asks for, such as `websocket`: one protocol, and one that is carried.
+    /// The protocol it asks for, such as `websocket`: one that is carried.
     pub(crate) protocol: HeaderValue,
-    /// Its side of the tunnel.
+    /// The client's side of the tunnel.
     pub(crate) client: OnUpgrade,
+    /// The upstream's side, once it agreed.
+    pub(crate) upstream: Option<OnUpgrade>,
     /// It is an extended CONNECT.
     pub(crate) extended: bool,
 }
 
-/// What a request asks for, if it asks for a protocol that is carried. An offer of HTTP/1.1 that is not is left out, as a
-/// server may (RFC 9110 §7.8); CONNECT has nothing to fall back to and is refused.
-pub(crate) fn asked<B>(
+/// The upgrade that a request asks for, if it asks for a protocol that is carried. Other offers over
+/// HTTP/1.1 are ignored, as a server may (RFC 9110 §7.8); CONNECT cannot be ignored and is refused.
+pub(crate) fn wanted<B>(
     request: &mut Request<B>,
     protocols: &Protocols,
 ) -> Result<Option<Upgrade>, Refusal> {
@@ -35,7 +37,12 @@ pub(crate) fn asked<B>(
             let detail = "an extended CONNECT has no body before its tunnel";
             return Err(Refusal::new("request.protocol", 400, Fault::Client, detail));
         }
-        return Ok(Some(Upgrade { protocol, client: hyper::upgrade::on(request), extended: true }));
+        return Ok(Some(Upgrade {
+            protocol,
+            client: hyper::upgrade::on(request),
+            upstream: None,
+            extended: true,
+        }));
     }
     if request.version() != Version::HTTP_11 || !is_bodiless(request.headers()) {
         return Ok(None);
@@ -44,6 +51,7 @@ pub(crate) fn asked<B>(
     Ok(protocol.map(|protocol| Upgrade {
         protocol,
         client: hyper::upgrade::on(request),
+        upstream: None,
         extended: false,
     }))
 }
@@ -57,8 +65,8 @@ fn is_bodiless(headers: &HeaderMap) -> bool {
         && headers.get(header::CONTENT_LENGTH).is_none_or(|length| length == "0")
 }
 
-/// Whether the upstream's response opens the tunnel. What is neither that nor a response that a client of this request
-/// may read is an error of the upstream.
+/// Whether the upstream's response opens the tunnel. A response that neither opens it nor can be passed to
+/// the client is an error of the upstream.
 pub(crate) fn opens(
     upgrade: Option<&Upgrade>,
     response: &Response<Incoming>,
@@ -99,7 +107,7 @@ mod tests {
     fn connect_carries_what_the_listener_names_and_nothing_that_is_http() {
         let default = Protocols::default();
         let asked = |mut request: Request<()>, protocols: &Protocols| {
-            asked(&mut request, protocols).map(|upgrade| upgrade.unwrap().protocol)
+            wanted(&mut request, protocols).map(|upgrade| upgrade.unwrap().protocol)
         };
         assert_eq!(asked(connect("websocket"), &default).unwrap(), "websocket");
         assert_eq!(asked(connect("WebSocket"), &default).unwrap(), "websocket");
@@ -126,7 +134,7 @@ mod tests {
             for (name, value) in lines {
                 request = request.header(*name, *value);
             }
-            let upgrade = asked(&mut request.body(()).unwrap(), &Protocols::default());
+            let upgrade = wanted(&mut request.body(()).unwrap(), &Protocols::default());
             upgrade.unwrap().map(|upgrade| upgrade.protocol)
         };
         let websocket = [("connection", "upgrade"), ("upgrade", "websocket")];

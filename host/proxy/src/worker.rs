@@ -1,16 +1,21 @@
-//! One thread, one core: its listeners, its connections, its view of the generation.
+//! One thread per core: its listeners, its connections, its view of the generation.
+
+pub(crate) mod state;
 
 use crate::balance;
+use crate::chain::{Chain, ConnectionSlot};
 use crate::connection::Connection;
 use crate::generation::{Generation, Reasons};
-use crate::local::{Local, Place};
-use crate::pipeline::{Way, serve};
+use crate::pipeline::serve;
+use crate::receive::Arrival;
 use crate::refuse;
-use crate::shared::Shared;
+use crate::response_body::ResponseBody;
+use crate::shared::{ID_BITS, Shared};
 use crate::tunnel;
 use crate::unseen;
 use http::Request;
 use hyper::body::Incoming;
+use state::{WorkerPlace, WorkerState};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -18,7 +23,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tamis_engine::FailureMode;
 use tamis_exchange::{Attributes, ConnectionVerdict, Exchange, Fault, Refusal, Scheme};
 use tamis_transport::{
     BoundListener, ConnInfo, GateReasons, Listener, Plain, RefusedRequest, Shutdown, Stage,
@@ -29,19 +33,19 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, LocalSet};
 
-/// What a worker is told.
+/// Commands to a worker.
 pub(crate) enum Command {
-    /// Serve this generation from the next request on; answer when that is so.
+    /// Serve this generation from the next request on; answer when it does.
     Take {
         generation: Arc<Generation>,
         listeners: Vec<(String, Vec<BoundListener>)>,
         taken: std::sync::mpsc::Sender<()>,
     },
-    /// Send clients elsewhere and serve them meanwhile; close the listeners or go on to accept.
+    /// Send clients elsewhere while still serving them; close the listeners or continue to accept.
     Leave { accept: bool, done: std::sync::mpsc::Sender<()> },
-    /// Serve on after all.
+    /// Cancel `Leave`.
     Stay,
-    /// Accept nothing more and finish what is under way; answer when nothing more is accepted.
+    /// Accept no more connections and finish what is in progress; answer when nothing more is accepted.
     Drain { done: std::sync::mpsc::Sender<()> },
     /// End now.
     Stop,
@@ -49,32 +53,30 @@ pub(crate) enum Command {
 
 /// How long a batch of summaries may wait (contract).
 const FLUSH: Duration = Duration::from_millis(100);
-/// Filters that decide on statistics look every so many flushes: each second.
+/// Filters that decide on statistics are called every this many flushes: each second.
 const LOOK_EVERY: u32 = 10;
-/// Exchange ids hold the worker above this bit, so that no two workers give the same.
-pub(crate) const ID_BITS: u32 = 48;
 
 struct Worker {
     index: u64,
     shared: Arc<Shared>,
     upstreams: Upstreams,
-    local: RefCell<Rc<Local>>,
+    state: RefCell<Rc<WorkerState>>,
     listeners: RefCell<HashMap<String, Listening>>,
-    /// Where new listeners begin.
+    /// The stage at which new listeners start.
     stage: Cell<Stage>,
     next_id: Cell<u64>,
 }
 
 /// A listener of this worker.
 struct Listening {
-    /// What its connections go by.
+    /// The stage that its connections follow.
     stage: watch::Sender<Stage>,
     /// The tasks that accept, one for each socket.
     accepting: Vec<AbortHandle>,
 }
 
 impl Listening {
-    /// Closes its sockets, but for copies that others have.
+    /// Closes its sockets, except for copies elsewhere.
     fn close(&mut self) {
         self.accepting.drain(..).for_each(|task| task.abort());
     }
@@ -85,7 +87,7 @@ impl Listening {
     }
 }
 
-/// Runs a worker until it is told to stop. Meant for a thread of its own.
+/// Runs a worker until it is told to stop. For a thread of its own.
 pub(crate) fn run(
     index: u64,
     shared: Arc<Shared>,
@@ -96,15 +98,15 @@ pub(crate) fn run(
     let tasks = LocalSet::new();
     tasks.block_on(&runtime, async move {
         let upstreams = Upstreams::new(shared.registry.clone());
-        let local = {
+        let state = {
             let upstreams = upstreams.apply(&generation.services);
-            Local::new(Arc::clone(&generation), upstreams, None, place(index, &shared))
+            WorkerState::new(Arc::clone(&generation), &upstreams, None, place(index, &shared))
         };
         let worker = Rc::new(Worker {
             index,
             shared,
             upstreams,
-            local: RefCell::new(Rc::new(local)),
+            state: RefCell::new(Rc::new(state)),
             listeners: RefCell::default(),
             stage: Cell::new(Stage::Serve),
             // 0 is the exchange of self-tests.
@@ -116,11 +118,11 @@ pub(crate) fn run(
             let command = tokio::select! {
                 command = commands.recv() => command,
                 _ = flush.tick() => {
-                    let local = worker.local();
-                    local.flush_all();
+                    let state = worker.state();
+                    state.flush();
                     flushes = flushes.wrapping_add(1);
                     if flushes.is_multiple_of(LOOK_EVERY) {
-                        local.look();
+                        state.look();
                     }
                     continue;
                 }
@@ -128,12 +130,12 @@ pub(crate) fn run(
             match command {
                 Some(Command::Take { generation, listeners, taken }) => {
                     worker.take(generation, listeners);
-                    // Nobody waits any more when the proxy was dropped meanwhile.
+                    // Nobody waits any more if the proxy was dropped meanwhile.
                     let _ = taken.send(());
                 }
                 Some(Command::Leave { accept, done }) => {
                     worker.reach(Stage::Leave, accept);
-                    // Whoever asked may have waited long enough.
+                    // The caller may have stopped waiting.
                     let _ = done.send(());
                 }
                 Some(Command::Stay) => worker.reach(Stage::Serve, true),
@@ -144,18 +146,18 @@ pub(crate) fn run(
                 Some(Command::Stop) | None => break,
             }
         }
-        worker.local().flush_all();
+        worker.state().flush();
     });
     Ok(())
 }
 
-fn place(worker: u64, shared: &Shared) -> Place<'_> {
-    Place { worker, ledger: &shared.ledger, shadows: &shared.shadows }
+fn place(worker: u64, shared: &Shared) -> WorkerPlace<'_> {
+    WorkerPlace { worker, ledger: &shared.ledger, shadows: &shared.shadows }
 }
 
 impl Worker {
-    fn local(&self) -> Rc<Local> {
-        Rc::clone(&self.local.borrow())
+    fn state(&self) -> Rc<WorkerState> {
+        Rc::clone(&self.state.borrow())
     }
 
     fn take(
@@ -163,20 +165,16 @@ impl Worker {
         generation: Arc<Generation>,
         listeners: Vec<(String, Vec<BoundListener>)>,
     ) {
-        let before = self.local();
+        let before = self.state();
         let upstreams = self.upstreams.apply(&generation.services);
-        let local = Rc::new(Local::new(
-            generation,
-            upstreams,
-            Some(&before),
-            place(self.index, &self.shared),
-        ));
-        before.flush_all();
-        self.local.replace(Rc::clone(&local));
-        local.look();
-        balance::begin(&local);
+        let place = place(self.index, &self.shared);
+        let state = Rc::new(WorkerState::new(generation, &upstreams, Some(&before), place));
+        before.flush();
+        self.state.replace(Rc::clone(&state));
+        state.look();
+        balance::begin(&state.balanced);
         self.listeners.borrow_mut().retain(|name, listening| {
-            let stays = local.listeners.contains_key(name);
+            let stays = state.has_listener(name);
             if !stays {
                 listening.end();
             }
@@ -214,13 +212,13 @@ impl Worker {
                 let shared = Arc::clone(&worker.shared);
                 shared.connections.fetch_add(1, Ordering::Relaxed);
                 shared.connections_total.fetch_add(1, Ordering::Relaxed);
-                let _open = Open(Arc::clone(&shared));
+                let _open = OpenConnection(Arc::clone(&shared));
                 worker.connection(&name, plain, peer, stage).await;
             }));
         }
     }
 
-    /// Brings all listeners, and those to come, to a stage.
+    /// Moves all listeners, and future ones, to a stage.
     fn reach(&self, stage: Stage, accept: bool) {
         self.stage.set(stage);
         for listening in self.listeners.borrow_mut().values_mut() {
@@ -243,19 +241,18 @@ impl Worker {
             tracing::debug!(listener = name, "a connection over the limit is closed");
             return;
         }
-        let local = self.local();
-        let listener = local.listeners.get(name);
-        let listener = listener.and_then(|index| local.generation.listeners.get(*index));
-        let Some((address, tls)) = listener.map(|one| (one.address.clone(), one.tls.clone()))
+        let state = self.state();
+        let listener = state.listener(name);
+        let Some((address, tls)) = listener.map(|(one, _)| (one.address.clone(), one.tls.clone()))
         else {
             return;
         };
         // A connection lives long: it must not keep its first generation alive.
-        drop(local);
+        drop(state);
         let info = ConnInfo { peer, local: address, identity: None };
         match tls {
             None => self.exchanges(name, plain, info, stop).await,
-            // Boxed, both: a connection in clear text need not carry their room.
+            // Both boxed, so that a connection in clear text needs no room for them.
             Some(tls) => match Box::pin(tls.accept(plain)).await {
                 Ok((stream, identity)) => {
                     let info = ConnInfo { identity: Some(identity), ..info };
@@ -277,9 +274,9 @@ impl Worker {
         match self.admit(name, &connection, &info) {
             Admission::Serve => {}
             Admission::Close => return,
-            Admission::Tunnel(forward, local) => {
+            Admission::Tunnel(forward) => {
                 let (shared, mut stop) = (Arc::clone(&self.shared), stop);
-                let forward = tunnel::forward(io, *forward, &local, &shared, &mut stop);
+                let forward = tunnel::forward(io, *forward, &shared, &mut stop);
                 return Box::pin(forward).await;
             }
         }
@@ -287,26 +284,24 @@ impl Worker {
         let (worker, of_refused) = (Rc::clone(&self), Rc::clone(&connection));
         let shutdown = stop.clone();
         let handler = async move |request: Request<Incoming>, _: &ConnInfo| {
-            let local = worker.local();
-            let listener = local.listeners.get(&*connection.listener);
-            let listener = listener.and_then(|index| local.generation.listeners.get(*index));
-            let Some(listener) = listener else {
+            let state = worker.state();
+            let Some((listener, chain)) = state.listener(&connection.listener) else {
                 let refusal =
                     Refusal::new("listener.unknown", 503, Fault::Host, "the listener is gone");
-                return refuse::response(&refusal, None, Reasons::Hide);
+                let response = refuse::response(&refusal, None, Reasons::Hide);
+                return response.map(ResponseBody::plain);
             };
             worker.shared.exchanges.fetch_add(1, Ordering::Relaxed);
-            let way = Way {
-                local: &local,
-                shared: &worker.shared,
+            let arrival = Arrival {
                 connection: &connection,
+                chain,
                 direction: listener.direction,
                 rules: &listener.rules,
-                chain: listener.chain,
+                shared: &worker.shared,
                 id: worker.id(),
                 shutdown: &shutdown,
             };
-            serve(way, request).await
+            serve(arrival, request).await
         };
         let mut limits = self.shared.limits.clone();
         if !self.shows_reasons(name) {
@@ -314,15 +309,10 @@ impl Worker {
         }
         let worker = Rc::clone(&self);
         let refused = move |refused: RefusedRequest| {
-            let local = worker.local();
-            let listener = *local.listeners.get(&*of_refused.listener)?;
-            let entrance = unseen::Entrance {
-                local: &local,
-                shared: &worker.shared,
-                connection: &of_refused,
-                chain: local.generation.listeners.get(listener)?.chain,
-                id: worker.id(),
-            };
+            let state = worker.state();
+            let (_, chain) = state.listener(&of_refused.listener)?;
+            let (shared, connection) = (&worker.shared, &*of_refused);
+            let entrance = unseen::Entrance { chain, shared, connection, id: worker.id() };
             unseen::record(&entrance, &refused)
         };
         let served = serve_and_note(io, Rc::new(info), &limits, handler, refused, stop).await;
@@ -332,12 +322,11 @@ impl Worker {
         }
     }
 
-    /// Whether clients of that listener read why they were refused.
+    /// Whether clients of that listener see why they were refused.
     fn shows_reasons(&self, name: &str) -> bool {
-        let local = self.local();
-        let listener = local.listeners.get(name);
-        let listener = listener.and_then(|index| local.generation.listeners.get(*index));
-        listener.is_some_and(|listener| listener.rules.reasons == Reasons::Show)
+        let state = self.state();
+        let listener = state.listener(name);
+        listener.is_some_and(|(listener, _)| listener.rules.reasons == Reasons::Show)
     }
 
     fn id(&self) -> u64 {
@@ -346,76 +335,73 @@ impl Worker {
         id
     }
 
-    /// Asks the connection hooks; without one nothing is made up for them.
+    /// Calls the connection hooks; without any, no view is built.
     fn admit(&self, name: &str, connection: &Connection, info: &ConnInfo) -> Admission {
-        let local = self.local();
-        let listener = local.listeners.get(name);
-        let listener = listener.and_then(|index| local.generation.listeners.get(*index));
-        let Some((number, chain)) =
-            listener.and_then(|one| Some((one.chain, local.chain(one.chain)?)))
-        else {
-            return Admission::Close;
-        };
+        let state = self.state();
+        let Some((_, chain)) = state.listener(name) else { return Admission::Close };
         if chain.connection.is_empty() {
             return Admission::Serve;
         }
-        let facts = facts(self.id(), connection, info);
-        for (&index, backends) in chain.connection.iter().zip(&chain.tunnels) {
-            let said =
-                local.call_request(index, &facts, |instance, view| instance.on_connection(view));
-            let attachment = local.attached(index).map(|one| one.name.as_str());
-            let cells = local.cells(index);
-            cells.inspect(|cells| cells.asked());
-            let decision = match said {
-                Ok(decision) => decision,
-                Err(fault) => {
-                    tracing::warn!(attachment, kind = fault.kind(), "a connection hook failed");
-                    if local.attached(index).is_none_or(|one| one.failure == FailureMode::Closed) {
-                        return Admission::Close;
-                    }
-                    continue;
-                }
-            };
-            let reason = decision.reason;
-            match decision.verdict {
-                ConnectionVerdict::Allow => {}
-                ConnectionVerdict::Deny => {
-                    cells.inspect(|cells| cells.denied());
-                    tracing::info!(listener = name, attachment, reason, "a connection is closed");
-                    return Admission::Close;
-                }
-                ConnectionVerdict::Tunnel(backend) => {
-                    let service = backends.get(backend as usize).copied().flatten();
-                    let Some(service) = service else {
-                        tracing::warn!(
-                            listener = name,
-                            attachment,
-                            backend,
-                            "a connection is closed: its hook chose a service this proxy does not know"
-                        );
-                        return Admission::Close;
-                    };
-                    let forward = tunnel::Forward { facts, chain: number, service, reason };
-                    let local = Rc::clone(&local);
-                    return Admission::Tunnel(Box::new(forward), local);
-                }
-            }
-        }
-        Admission::Serve
+        admit(chain, name, facts(self.id(), connection, info))
     }
 }
 
-/// What becomes of a connection.
+/// Asks the connection hooks of a chain in their order.
+fn admit(chain: &Rc<Chain>, listener: &str, facts: Exchange) -> Admission {
+    for ConnectionSlot { slot, backends } in &chain.connection {
+        let attachment = slot.name();
+        let decision = match slot.ask_connection(&facts) {
+            Ok(Some(decision)) => decision,
+            Ok(None) => continue,
+            Err(fault) => {
+                let kind = fault.kind();
+                tracing::warn!(
+                    listener,
+                    attachment,
+                    kind,
+                    "a connection is closed: its hook failed"
+                );
+                return Admission::Close;
+            }
+        };
+        let reason = decision.reason;
+        match decision.verdict {
+            ConnectionVerdict::Allow => {}
+            ConnectionVerdict::Deny => {
+                tracing::info!(listener, attachment, reason, "a connection is closed");
+                return Admission::Close;
+            }
+            ConnectionVerdict::Tunnel(backend) => {
+                let service = backends.get(backend as usize).cloned().flatten();
+                let Some(service) = service else {
+                    tracing::warn!(
+                        listener,
+                        attachment,
+                        backend,
+                        "a connection is closed: its hook chose a service this proxy does not know"
+                    );
+                    return Admission::Close;
+                };
+                let chain = Rc::clone(chain);
+                let forward = tunnel::Forward { facts, chain, service, reason };
+                return Admission::Tunnel(Box::new(forward));
+            }
+        }
+    }
+    Admission::Serve
+}
+
+/// What happens to a connection.
 enum Admission {
     /// Its exchanges are served.
     Serve,
-    /// It is closed without a word.
+    /// It is closed without a response.
     Close,
-    /// Its octets go to a service, under the generation that said so.
-    Tunnel(Box<tunnel::Forward>, Rc<Local>),
+    /// Its bytes go to a service.
+    Tunnel(Box<tunnel::Forward>),
 }
 
-/// A connection in the form hooks see: attributes alone.
+/// A connection in the form that hooks see: attributes only.
 fn facts(id: u64, connection: &Connection, info: &ConnInfo) -> Exchange {
     let mut attributes = Attributes::default();
     attributes.set("source.address", Arc::clone(&connection.peer_address));
@@ -447,10 +433,10 @@ fn facts(id: u64, connection: &Connection, info: &ConnInfo) -> Exchange {
     }
 }
 
-/// A connection that is open; counts it out when it ends.
-struct Open(Arc<Shared>);
+/// An open connection; counted until it is dropped.
+struct OpenConnection(Arc<Shared>);
 
-impl Drop for Open {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }

@@ -2,6 +2,7 @@
 //!
 //! Liveness and readiness need no token. Metrics require `observe`, and contain no names.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -41,7 +42,7 @@ async fn ready(State(api): State<Api>) -> Response {
 }
 
 /// Metrics of the registry: name, type, help.
-pub const METRICS: [(&str, &str, &str); 7] = [
+pub const METRICS: [(&str, &str, &str); 8] = [
     ("tamis_registry_build_info", "gauge", "1, with the release as `version`."),
     ("tamis_registry_revision", "gauge", "The journal's revision that responses are based on."),
     ("tamis_registry_proxies", "gauge", "Proxies that documents declare."),
@@ -51,6 +52,11 @@ pub const METRICS: [(&str, &str, &str); 7] = [
         "tamis_registry_slots",
         "gauge",
         "Slots of all proxies by state, as `tamis status` names them.",
+    ),
+    (
+        "tamis_registry_problems",
+        "gauge",
+        "What is wrong with the documents in force and, by their own words, with proxies, by code; no line when nothing is.",
     ),
     (
         "tamis_registry_time_seconds",
@@ -83,6 +89,12 @@ async fn metrics(State(api): State<Api>, caller: Caller) -> Result<Response, Ref
                 }
                 continue;
             }
+            "tamis_registry_problems" => {
+                for ((of, code), count) in problems(&api, &status) {
+                    let _ = writeln!(page, "{name}{{of=\"{of}\",code=\"{code}\"}} {count}");
+                }
+                continue;
+            }
             "tamis_registry_revision" => status.revision.to_string(),
             "tamis_registry_proxies" => count(&|_| true),
             "tamis_registry_proxies_connected" => count(&|proxy| proxy.connected),
@@ -93,6 +105,28 @@ async fn metrics(State(api): State<Api>, caller: Caller) -> Result<Response, Ref
     }
     Ok(text(StatusCode::OK, &page))
 }
+
+/// How many problems there are of each code: of documents, and of proxies.
+fn problems(api: &Api, status: &tamis_api::Status) -> BTreeMap<(&'static str, String), usize> {
+    let documents = api.control.problems().into_iter().map(|code| ("documents", code));
+    let proxies = status.proxies.iter().flat_map(|proxy| &proxy.problems);
+    // What a proxy says is a label here: nothing but what codes are made of.
+    let plain = |code: &str| {
+        code.chars().filter(|c| c.is_ascii_alphanumeric() || ".-".contains(*c)).take(64).collect()
+    };
+    let proxies = proxies.map(|one| ("proxies", plain(&one.code)));
+    let mut counts = BTreeMap::new();
+    for key in documents.chain(proxies) {
+        // A proxy that makes codes up makes no more lines than this.
+        let full = counts.len() >= CODES_MAX && !counts.contains_key(&key);
+        let key = if full { (key.0, "other".to_owned()) } else { key };
+        *counts.entry(key).or_default() += 1;
+    }
+    counts
+}
+
+/// The most codes that problems are counted by; the rest is `other`.
+const CODES_MAX: usize = 200;
 
 const STATES: [(&str, SlotState); 6] = [
     ("serving", SlotState::Serving),

@@ -1,4 +1,4 @@
-//! An HTTP/1.1 server that answers what the test tells it to.
+//! An HTTP/1.1 server whose responses the test sets.
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -22,7 +22,7 @@ pub enum Answer {
     Slow(Duration),
 }
 
-/// A request as a backend saw it.
+/// A request as received by a backend.
 #[derive(Clone, Debug)]
 pub struct Seen {
     /// Method and target.
@@ -87,7 +87,7 @@ impl Backend {
         Self { address, state, _stop: stop }
     }
 
-    /// Answers so from now on.
+    /// Sets how it answers from now on.
     pub fn answers(&self, answer: Answer) {
         *self.state.answer.lock().unwrap() = answer;
     }

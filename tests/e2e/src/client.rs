@@ -4,14 +4,14 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// What came back.
+/// A response.
 #[derive(Debug, Clone)]
 pub struct Reply {
-    /// Status; 0 when nothing came.
+    /// Status; 0 if there was no response.
     pub status: u16,
     /// Headers, names in lower case.
     pub headers: Vec<(String, String)>,
-    /// Body as it is on the wire, without chunking undone.
+    /// Body as sent, still chunked if it was.
     pub body: String,
 }
 
@@ -32,7 +32,7 @@ pub fn get(address: &str, path: &str) -> Reply {
     request(address, "GET", path, &[], b"")
 }
 
-/// Any request; a connection that cannot be had gives status 0.
+/// Any request; gives status 0 if no connection can be opened.
 pub fn request(
     address: &str,
     method: &str,
@@ -42,7 +42,7 @@ pub fn request(
 ) -> Reply {
     let mut text = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n");
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
-        // Admin listeners and registries answer to their own name alone.
+        // Admin listeners and registries answer only to their own name.
         text.push_str(&format!("host: {address}\r\n"));
     }
     for (name, value) in headers {
@@ -57,13 +57,13 @@ pub fn request(
     parse(&exchange(address, &octets))
 }
 
-/// Sends these octets and reads until the other side closes.
+/// Sends these bytes and reads until the other side closes.
 pub fn exchange(address: &str, octets: &[u8]) -> Vec<u8> {
     let mut reply = Vec::new();
     let Ok(mut stream) = TcpStream::connect(address) else { return reply };
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     if stream.write_all(octets).is_ok() {
-        // What came before a reset counts.
+        // What arrived before a reset counts.
         let _ = stream.read_to_end(&mut reply);
     }
     reply

@@ -19,14 +19,14 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// A gateway that sends everything to one service with these endpoints, keys and filters made.
+    /// A gateway that sends everything to one service with these endpoints; keys and filters are made.
     pub fn gateway(endpoints: &[SocketAddr]) -> Self {
         let folder = Self::documents(endpoints);
         folder.prepare();
         folder
     }
 
-    /// The same, with nothing made yet.
+    /// The same, with documents only.
     pub fn documents(endpoints: &[SocketAddr]) -> Self {
         let (http, https, admin) = (free_port(), free_port(), free_port());
         let folder = Self {
@@ -56,7 +56,7 @@ impl Folder {
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
@@ -66,7 +66,7 @@ impl Folder {
         self.path().join(name)
     }
 
-    /// Writes a file as editors do: beside, then renamed.
+    /// Writes a file as editors do: a temporary file, then renamed.
     pub fn write(&self, name: &str, text: &str) {
         let path = self.file(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -110,7 +110,7 @@ impl Folder {
         running
     }
 
-    /// Has its gateway drained, and its listeners closed after that many seconds.
+    /// Drains its gateway; the listeners close after that many seconds.
     pub fn drain(&self, seconds: &str) {
         let arguments =
             ["proxy", "drain", "gateway:test/edge", "--run-folder", "run", "--seconds", seconds];
@@ -129,7 +129,7 @@ impl Folder {
         eventually(what, || self.records().into_iter().rev().find(|record| is(record)))
     }
 
-    /// The slot of an attachment, as `/filters` tells it.
+    /// The slot of an attachment, from `/filters`.
     pub fn slot(&self, attachment: &str) -> Option<Value> {
         let filters = get(&self.admin, "/filters").json();
         let slots = filters["filters"].as_array().cloned().unwrap_or_default();

@@ -1,6 +1,6 @@
-//! What end-to-end tests share: the binary, folders of resources, backends, a client.
+//! Shared by end-to-end tests: the binary, folders of resources, backends, a client.
 //!
-//! Every test has its own folder and its own ports and waits for what it waits for by asking, never by sleeping a fixed
+//! Every test has its own folder and its own ports, and polls for what it waits for, never sleeping a fixed
 //! time.
 
 #![expect(
@@ -36,15 +36,15 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
-/// How long a test waits for what must come.
+/// How long a test waits for an expected event.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Asks again and again until there is an answer; fails with `what` after three minutes.
+/// Calls `ask` until it returns a value; fails with `what` after three minutes.
 pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     eventually_or(what, || ask().ok_or_else(String::new))
 }
 
-/// The same, where each answer that is not the awaited one is in the message of the failure.
+/// The same, with each unexpected answer in the message of the failure.
 pub fn eventually_or<T>(what: &str, mut ask: impl FnMut() -> Result<T, String>) -> T {
     let until = Instant::now() + PATIENCE;
     loop {

@@ -43,7 +43,7 @@ impl Objects {
         Self { endpoint, _stop: stop, _folder: folder }
     }
 
-    /// What a client must know, named as in `object_store`.
+    /// The settings of a client, named as in `object_store`.
     pub fn options(&self) -> [(&'static str, &str); 5] {
         [
             ("aws_endpoint", &self.endpoint),
@@ -57,7 +57,7 @@ impl Objects {
 
 async fn serve(listener: TcpListener, service: S3Service) {
     let server = Builder::new(TokioExecutor::new());
-    // S3 decides a conditional put and does it in one step; this service looks first and writes later.
+    // S3 checks the condition of a put and writes in one step; this service checks first and writes later.
     let puts = Arc::new(Mutex::new(()));
     while let Ok((socket, _)) = listener.accept().await {
         let (service, puts) = (service.clone(), Arc::clone(&puts));

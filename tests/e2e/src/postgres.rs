@@ -14,11 +14,11 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Starts one and waits until it answers. Its disk is not waited for: what ends here is the registry, never the
-    /// machine.
+    /// Starts one and waits until it answers. It does not wait for its disk: the tests end the registry,
+    /// never the machine.
     pub fn start() -> Self {
         let folder = TempDir::new().unwrap();
-        // A server refuses to run as root; Debian's package brings a user for it.
+        // The server refuses to run as root; Debian's package creates a user for it.
         let root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
         if root {
             let ids = ["-u", "-g"].map(|which| {
@@ -55,7 +55,7 @@ impl Postgres {
         server
     }
 
-    /// The address of its database, in which there is nothing yet.
+    /// The address of its empty database.
     pub fn url(&self) -> String {
         format!("postgres://tamis@127.0.0.1:{}/postgres", self.port)
     }
@@ -78,7 +78,7 @@ fn command(program: &str, root: bool, data: &Path) -> Command {
     } else {
         Command::new(program)
     };
-    // The folder we are in may not be readable to that user.
+    // The current folder may not be readable to that user.
     command.arg("-D").arg(data).current_dir("/").stdin(Stdio::null());
     command
 }

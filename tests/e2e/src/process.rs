@@ -15,7 +15,7 @@ fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let built = Command::new(env!("CARGO"))
-            // What the tests themselves were built with: no dependency is compiled twice.
+            // The same features as the tests: no dependency is compiled twice.
             .args(["build", "--quiet", "--workspace", "--bin", "tamis", "--test", "layers"])
             .current_dir(root())
             .status()
@@ -25,7 +25,7 @@ fn binary() -> &'static Path {
     })
 }
 
-/// The binary, in a folder, as a user whose own folders are those of this process of tests.
+/// The binary, in a folder, as a user whose own folders belong to this test process.
 fn command(folder: &Path, arguments: &[&str]) -> Command {
     static USER: OnceLock<TempDir> = OnceLock::new();
     let user = USER.get_or_init(|| TempDir::with_prefix("tamis-").unwrap()).path();
@@ -40,13 +40,13 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
 /// Runs a command of the binary to its end.
 pub fn tamis(folder: &Path, arguments: &[&str]) -> Output {
     command(folder, arguments)
-        // What filters are made of is compiled once for all tests.
+        // The dependencies of filters are compiled once for all tests.
         .env("CARGO_TARGET_DIR", root().join("target/guests"))
         .output()
         .unwrap()
 }
 
-/// A process of the binary that goes on; killed when dropped.
+/// A running process of the binary; killed when dropped.
 pub struct Running {
     child: Mutex<Child>,
     events: Arc<Mutex<Vec<Value>>>,
@@ -82,7 +82,7 @@ impl Running {
         let errors = Arc::new(Mutex::new(String::new()));
         let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let (to, errs) = (Arc::clone(&events), Arc::clone(&errors));
-        // What a process prints is shown with a test that fails: a thread inherits the capture of its test.
+        // The output of a process is shown with a failing test: a thread inherits the capture of its test.
         let name = format!("{} {}", arguments.first().unwrap_or(&"tamis"), child.id());
         let shown = name.clone();
         println!("{name}: started");
@@ -114,7 +114,7 @@ impl Running {
     pub fn event(&self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
         let until = Instant::now() + PATIENCE;
         loop {
-            // Asked first: what it printed before its end counts.
+            // Checked first: what it printed before its end counts.
             let ended = self.ended();
             if let Some(event) = self.events.lock().unwrap().iter().rev().find(|event| is(event)) {
                 return event.clone();
@@ -167,7 +167,7 @@ impl Running {
         eventually("the process ends", || self.ended())
     }
 
-    /// Waits for the end it comes to by itself.
+    /// Waits until it ends by itself.
     pub fn wait(self) -> (ExitStatus, String) {
         let status = eventually("the process ends", || self.ended());
         (status, self.errors())

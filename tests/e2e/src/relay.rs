@@ -1,4 +1,4 @@
-//! A way between two processes that a test can turn and cut.
+//! A TCP relay between two processes that a test can redirect and cut.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Takes connections at its own address and hands them on to the first target that answers; ends when dropped.
+/// Accepts connections at its own address and forwards them to the first target that answers; ends when
+/// dropped.
 pub struct Relay {
     address: String,
     way: Arc<Way>,
@@ -21,7 +22,7 @@ struct Way {
 }
 
 impl Relay {
-    /// Starts one that leads nowhere yet: it closes whatever comes.
+    /// Starts one without a target: it closes every connection.
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -47,18 +48,19 @@ impl Relay {
         &self.address
     }
 
-    /// Leads new connections to the first of these that answers; connections there are stay.
+    /// Forwards new connections to the first of these that answers; open connections stay.
     pub fn to(&self, targets: &[&str]) {
         let targets = targets.iter().map(|&target| target.to_owned());
         *self.way.targets.lock().unwrap() = targets.collect();
     }
 
-    /// Says nothing more to either side, and ends nothing: like a machine that hangs; or goes on with all of it.
+    /// Stops forwarding without closing anything, like a machine that hangs; or continues with everything
+    /// held back.
     pub fn hold(&self, held: bool) {
         self.way.held.store(held, Ordering::Relaxed);
     }
 
-    /// Ends every connection and leads nowhere from now on.
+    /// Closes every connection, and has no target from now on.
     pub fn cut(&self) {
         self.to(&[]);
         self.way.end();
@@ -89,7 +91,7 @@ impl Way {
     }
 }
 
-/// Until either side ends, which ends the other.
+/// Copies until either side ends, which ends the other.
 fn copy(way: &Way, mut from: TcpStream, mut to: TcpStream) {
     let mut some = [0; 16 << 10];
     while let Ok(count @ 1..) = from.read(&mut some) {

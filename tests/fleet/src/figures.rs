@@ -1,4 +1,4 @@
-//! What was measured.
+//! Measured durations.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ impl Times {
         self.0.push(time);
     }
 
-    /// What so many of a hundred stay within; none without any.
+    /// The value that `percent` of a hundred stay within; `None` without values.
     pub(crate) fn percentile(&self, percent: usize) -> Option<Duration> {
         let mut sorted = self.0.clone();
         sorted.sort();
@@ -28,7 +28,7 @@ impl Times {
     }
 }
 
-/// With one digit behind the point.
+/// With one decimal.
 pub(crate) fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 10_000.0).round() / 10.0
 }

@@ -1,4 +1,4 @@
-//! What the simulated proxies share, and what they tell whoever measures.
+//! State that the simulated proxies share, and their reports to the measurement.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ pub(crate) struct Fleet {
     /// Whose assignments count.
     pub(crate) keys: DirectorKeys,
     pub(crate) tally: Tally,
-    /// Parts that several have are kept once: on machines of their own each would have its own.
+    /// Parts that several proxies have are stored once: on machines of their own each would have its own.
     parts: Mutex<HashMap<Digest, Arc<Part>>>,
     policies: Mutex<HashMap<Digest, Arc<Policy>>>,
     told: mpsc::Sender<Served>,
@@ -31,9 +31,9 @@ pub(crate) struct Served {
     pub(crate) at: usize,
     /// Since when, by its own clock.
     pub(crate) when: Instant,
-    /// The slots that are new, and the digest that each runs; none: it refused it.
+    /// The slots that are new, and the digest that each runs; `None`: the proxy refused it.
     pub(crate) slots: Vec<(String, Option<Digest>)>,
-    /// Bytes that came for it, with the frames of HTTP/2.
+    /// Bytes received for it, including the frames of HTTP/2.
     pub(crate) bytes: u64,
     /// Bytes of the parts in it, as JSON.
     pub(crate) parts_bytes: u64,
@@ -50,7 +50,7 @@ pub(crate) struct Tally {
     pub(crate) streams: Level,
     /// Answers of 503.
     pub(crate) put_off: AtomicU64,
-    /// Those of them after which a proxy came back sooner than it was asked to.
+    /// Those of them after which a proxy came back earlier than requested.
     pub(crate) impatient: AtomicU64,
     /// Slots that were refused.
     pub(crate) refused: AtomicU64,
@@ -117,7 +117,7 @@ impl Fleet {
         }
     }
 
-    /// The policy that a part has; none when it is none.
+    /// The policy in a part; `None` if the part is not a policy.
     pub(crate) fn policy(&self, part: &Part) -> Option<Arc<Policy>> {
         let mut known = locked(&self.policies);
         if let Some(policy) = known.get(&part.version) {
@@ -129,7 +129,7 @@ impl Fleet {
     }
 
     pub(crate) fn tell(&self, served: Served) {
-        // Nobody listens any more: the measurement is over.
+        // Nobody receives any more: the measurement is over.
         let _ = self.told.send(served);
     }
 }

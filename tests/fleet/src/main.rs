@@ -30,10 +30,10 @@ struct Arguments {
     /// How often each change is made.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=50))]
     rounds: u8,
-    /// Core that the registry has for itself; whichever the system gives it, when not said.
+    /// Core reserved for the registry. Default: chosen by the system.
     #[arg(long)]
     core: Option<u32>,
-    /// Folder to work in, which is kept; one that is removed afterwards, when not said.
+    /// Folder to work in, which is kept. Default: a temporary folder, removed afterwards.
     #[arg(long)]
     folder: Option<PathBuf>,
 }

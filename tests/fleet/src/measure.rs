@@ -53,7 +53,8 @@ pub(crate) fn all(arguments: &Arguments, folder: &Path) -> Result<Value> {
     let begun = Instant::now();
     let public = key.public_key().to_pem();
     note("documents");
-    // A pin of a filter that was never pinned folds all documents anew: first the filters, then most who run them.
+    // A pin of a filter that was never pinned folds all documents again: first the filters, then most
+    // services that run them.
     runtime.block_on(client.apply(&mesh::documents(1, &public)))?;
     for place in 0..FILTERS.len() {
         pin(&runtime, &client, "*", place, "1.0.0")?;
@@ -220,7 +221,7 @@ impl Run {
         bail!("the status never says that all proxies serve")
     }
 
-    /// What nothing costs.
+    /// The cost of an idle registry.
     fn idle(&self) -> Result<Value> {
         note("idle");
         let (before, begun) = (self.registry.cpu()?, Instant::now());
@@ -335,7 +336,7 @@ impl Run {
     }
 }
 
-/// What is going on, for whoever waits.
+/// Progress, for the person who waits.
 fn note(what: &str) {
     eprintln!("    {what}");
 }

@@ -1,8 +1,10 @@
-//! One simulated proxy: all of a proxy that follows a director but the engine and the sockets of its own.
+//! One simulated proxy: everything of a proxy that follows a director, except the engine and its listening
+//! sockets.
 //!
-//! It takes parts, checks them, and verifies each slot that comes: the author's signatures, the director's. A proxy builds
-//! its whole plan anew then and verifies every slot again, on a machine of its own; a thousand in one process would measure
-//! that process. So of a change only what is new is verified here, and the rest of the plan is kept as it came.
+//! It receives parts, checks them, and verifies each slot: the author's signatures, the director's. A real
+//! proxy rebuilds its complete plan and verifies every slot again, on a machine of its own; a thousand in
+//! one process would measure that process. So only the new parts of a change are verified here, and the
+//! rest of the plan is kept unchanged.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -45,7 +47,7 @@ pub(crate) struct Proxy {
     replica: Replica,
     seen: Seen,
     slots: BTreeMap<String, (Digest, SlotReport)>,
-    /// Not before this moment, it was asked.
+    /// It was asked not to connect before this moment.
     asked: Option<Instant>,
 }
 
@@ -137,7 +139,7 @@ impl Proxy {
         Ok((sender, read))
     }
 
-    /// Listens and answers; comes back when the stream ends, with how long the director wants to be left alone.
+    /// Receives and answers; returns when the stream ends, with the pause that the director asked for.
     async fn serve(
         &mut self,
         say: &mpsc::Sender<Bytes>,
@@ -173,7 +175,7 @@ impl Proxy {
         }
     }
 
-    /// Takes in a frame; what to answer and what to tell, when the change is whole with it.
+    /// Accepts a frame; returns the answer and the report once the change is complete.
     fn take(&mut self, push: Push) -> Result<Option<(Outcome, Served)>> {
         let nonce = push.nonce;
         let names: Vec<String> = push.upserts.iter().map(|part| part.name.clone()).collect();

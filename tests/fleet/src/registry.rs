@@ -53,7 +53,7 @@ impl Registry {
         Ok(Client::new(options)?)
     }
 
-    /// Runs a command of the program under test in the folder; what it says, as JSON.
+    /// Runs a command of the program under test in the folder; returns its JSON output.
     pub(crate) fn tamis(&self, arguments: &[&str]) -> Result<Value> {
         let url = format!("http://127.0.0.1:{}", self.ports.0);
         let mut command = Command::new(&self.binary);

@@ -1,4 +1,4 @@
-//! What a simulated proxy speaks through: a counted connection, lines out, lines in.
+//! The transport of a simulated proxy: a counted connection, lines out, lines in.
 
 use std::convert::Infallible;
 use std::io;
@@ -53,7 +53,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
     }
 }
 
-/// The body of a request that goes on: lines, as they are said.
+/// The body of a streaming request: lines, sent as they come.
 pub(crate) struct Said(pub(crate) Receiver<Bytes>);
 
 impl Body for Said {
@@ -85,7 +85,7 @@ impl Lines {
         Self { body, rest: Vec::new(), looked: 0 }
     }
 
-    /// The next line; none at the end. Cancel-safe.
+    /// The next line; `None` at the end. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>> {
         loop {
             let unseen = self.rest.iter().skip(self.looked);

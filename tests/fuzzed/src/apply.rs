@@ -2,8 +2,8 @@
 
 use tamis_director::{Change, Plans, State};
 
-/// Reading ends; a body that is refused is refused with its place; one that is taken says what it needs and what it would
-/// do, and fits into records.
+/// Parsing ends; a refused body has a place; an accepted one states the rights it needs and its effects,
+/// and fits into records.
 pub fn apply(data: &[u8]) {
     let state = State::default();
     let applied = match tamis_server::read_apply(data, &state) {

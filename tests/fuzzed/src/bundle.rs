@@ -19,8 +19,8 @@ static SCENE: LazyLock<(Vec<u8>, Policy)> = LazyLock::new(|| {
     (manifest, policy)
 });
 
-/// Never accepts, for no key of the policy ever signed anything. The first byte says what the rest is: bundles (or
-/// envelopes of assignments, which look alike), a manifest, or a policy.
+/// Never accepts, because no key of the policy ever signed anything. The first byte selects the kind of the
+/// rest: bundles (or envelopes of assignments, which look alike), a manifest, or a policy.
 pub fn bundle(data: &[u8]) {
     let Some((kind, rest)) = data.split_first() else { return };
     let (manifest, policy) = &*SCENE;

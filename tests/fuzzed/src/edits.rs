@@ -1,4 +1,5 @@
-//! What filters want changed of a head: whatever it is, the bounds hold, all of it is done or nothing, and nothing panics.
+//! Edits of a head by filters: for every input the limits hold, all edits of a verdict apply or none, and
+//! nothing panics.
 
 use tamis_exchange::{
     Attributes, Edit, Exchange, FieldLine, HeadSide, MAX_FIELDS, MAX_HEAD_OCTETS, Scheme, Writes,
@@ -10,7 +11,7 @@ const VERDICTS_MAX: usize = 64;
 /// Edits of one verdict before repetition.
 const EDITS_MAX: usize = 256;
 
-/// Takes octets one after the other; zeros when there are no more.
+/// Takes bytes one after the other; zeros when there are no more.
 struct Octets<'a>(&'a [u8]);
 
 impl<'a> Octets<'a> {
@@ -26,7 +27,7 @@ impl<'a> Octets<'a> {
         some
     }
 
-    /// Short mostly, and now and then as long as somebody who means harm makes it.
+    /// Usually short, and sometimes as long as an attacker would make it.
     fn octets(&mut self) -> Vec<u8> {
         let size = usize::from(self.byte());
         match size {
@@ -70,7 +71,7 @@ impl<'a> Octets<'a> {
         }
     }
 
-    /// The edits of a verdict. One in a while stands there many times, each time with a name of its own.
+    /// The edits of a verdict. Sometimes one is repeated many times, each time with another name.
     fn verdict(&mut self) -> Vec<Edit> {
         let mut edits: Vec<Edit> =
             (0..usize::from(self.byte()) % EDITS_MAX).map(|_| self.edit()).collect();
@@ -108,7 +109,7 @@ fn facts(exchange: &Exchange) -> (Option<String>, Vec<(String, Vec<u8>)>) {
     (peer, own.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect())
 }
 
-/// A chain of filters edits a head. The first octet says how large it came.
+/// A chain of filters edits a head. The first byte selects its original size.
 pub fn edits(data: &[u8]) {
     let mut octets = Octets(data);
     let mut exchange = Exchange {

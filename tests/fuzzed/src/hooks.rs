@@ -1,4 +1,4 @@
-//! What a hostile component answers: the engine lifts it, or says why it cannot.
+//! Answers of a hostile component: the engine lifts them, or states why it cannot.
 
 use std::sync::{Arc, LazyLock};
 use tamis_engine::{
@@ -9,12 +9,12 @@ use tamis_observe::Metrics;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-/// Octets a fuzzer gives at most.
+/// Bytes a fuzzer gives at most.
 const LONGEST: usize = 4096;
 /// A status of the view by which the component answers with a pointer of its choice.
 const WILD_POINTER: u16 = 1;
 
-/// Answers its self-test well, and everything else with the view's octets as they lie in its memory: the return area
+/// Answers its self-test well, and everything else with the view's bytes as they lie in its memory: the return area
 /// of the canonical ABI is then of the fuzzer's making. They always lie at 65,536.
 const MODULE: &str = r#"
 (module
@@ -73,8 +73,9 @@ fn filter() -> Filter {
     Filter::new(&COMPILED, options).expect("it passes its self-test")
 }
 
-/// Whatever the component answers, the call ends with a decision or a fault that says what was wrong, and the next call
-/// finds an instance that serves. The first byte says whether the pointer to the answer is the component's too.
+/// Whatever the component answers, the call ends with a decision or a fault with its reason, and the next
+/// call finds an instance that serves. The first byte selects whether the pointer to the answer is the
+/// component's too.
 pub fn hooks(data: &[u8]) {
     let Some((kind, answer)) = data.split_first() else { return };
     let answer = answer.get(..LONGEST).unwrap_or(answer);

@@ -1,7 +1,8 @@
-//! Foreign bytes and what must hold for all of them: the bodies of the fuzz targets in `tests/fuzz`.
+//! Arbitrary input, and the properties that must hold for all of it: the bodies of the fuzz targets in
+//! `tests/fuzz`.
 //!
-//! Here they run over the committed corpus, over altered entries of it and over random bytes, in every test run;
-//! `cargo xtask fuzz` lets libFuzzer look for more.
+//! Every test run applies them to the committed corpus, to altered entries of it and to random bytes;
+//! `cargo xtask fuzz` lets libFuzzer search for more.
 
 #![expect(
     clippy::unwrap_used,
@@ -43,7 +44,7 @@ mod tests {
         files.iter().map(|file| std::fs::read(file).unwrap()).collect()
     }
 
-    /// Every entry, then entries with some octets changed, cut off or repeated, then anything.
+    /// Every entry, then entries with some bytes changed, cut off or repeated, then anything.
     fn holds(name: &str, cases: u32, body: fn(&[u8])) {
         let entries = corpus(name);
         for entry in &entries {

@@ -2,7 +2,8 @@
 
 use tamis_resources::{Place, parse};
 
-/// Parsing ends, every problem says what is wrong at a place that is in the text, and what has no problem says so again.
+/// Parsing ends, every problem has a message and a place in the text, and a text without problems has none
+/// when parsed again.
 pub fn resources(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let (documents, problems) = parse("fuzz.yaml", text);

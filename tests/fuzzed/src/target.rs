@@ -4,8 +4,8 @@ use tamis_exchange::{
     Ambiguous, EmptySegments, Escapes, PathRules, Scheme, normal_authority, normal_path,
 };
 
-/// The one form is a form: it stays as it is when it is made again, and can be sent. What is matched is what a server
-/// that decodes reads. The first octet holds the rules, and whether the rest is an authority.
+/// Normalisation is idempotent, and its result can be sent. Routes match what a decoding server reads. The
+/// first byte contains the rules, and whether the rest is an authority.
 pub fn target(data: &[u8]) {
     let Some((flags, rest)) = data.split_first() else { return };
     let Ok(text) = std::str::from_utf8(rest) else { return };
@@ -27,7 +27,7 @@ pub fn target(data: &[u8]) {
     }
 }
 
-/// The rules that an octet stands for.
+/// The rules that a byte stands for.
 fn rules(flags: u8) -> PathRules {
     let ambiguous = |bit: u8| if flags & bit == 0 { Ambiguous::Refuse } else { Ambiguous::Keep };
     PathRules {
@@ -52,7 +52,7 @@ fn authority(text: &str, scheme: Scheme) {
     assert_ne!(sent.port_u16(), Some(implied), "{text:?}");
 }
 
-/// Escapes as the octets they stand for.
+/// Escapes as the bytes they stand for.
 fn decoded(path: &str) -> Vec<u8> {
     let mut octets = path.bytes();
     let mut out = Vec::new();
@@ -120,7 +120,7 @@ for (const line of lines) {
 }
 ";
 
-    /// What a program reads; none where it is not installed.
+    /// What a program reads; `None` where it is not installed.
     fn read(program: &str, arguments: [&str; 2], lines: &[String]) -> Option<Vec<Vec<u8>>> {
         let spawned = Command::new(program)
             .args(arguments)

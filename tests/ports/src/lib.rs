@@ -29,7 +29,7 @@ pub fn free() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     static START: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
     let ports = range();
-    // Processes that run side by side begin at different places.
+    // Processes that run in parallel begin at different places.
     let start = *START.get_or_init(|| {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         std::process::id().wrapping_mul(997).wrapping_add(now.subsec_micros())
@@ -66,7 +66,7 @@ fn range() -> Range<u16> {
         std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let first = text.split_whitespace().next().and_then(|first| first.parse::<u16>().ok());
     let end = first.unwrap_or(EPHEMERAL).saturating_sub(SHIFT);
-    // A machine with hardly any port below its ephemeral range gets some all the same.
+    // A machine with hardly any port below its ephemeral range gets some nevertheless.
     if end > LOWEST + 1_000 { LOWEST..end.min(LOWEST + SHIFT) } else { LOWEST..LOWEST + SHIFT }
 }
 

@@ -1,4 +1,4 @@
-//! Which core is whose.
+//! Assigns cores.
 
 use std::fs;
 use std::process::Command;
@@ -9,7 +9,7 @@ use crate::shell;
 
 /// The cores of a run.
 pub(super) struct Cores {
-    /// The proxy's, and the others'; none where the machine has a single one.
+    /// The proxy's core, and the core of everything else; `None` if the machine has a single one.
     pair: Option<(u32, u32)>,
     /// What the processor calls itself.
     pub(super) model: String,
@@ -41,7 +41,7 @@ impl Cores {
         self.pair.is_some()
     }
 
-    /// The core of the proxy; none where the machine has a single one.
+    /// The core of the proxy; `None` if the machine has a single one.
     pub(super) fn of_the_proxy(&self) -> Option<u32> {
         self.pair.map(|(proxy, _)| proxy)
     }

@@ -50,12 +50,12 @@ pub(super) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
         contender(HAPROXY, peers.haproxy(bench, &backend.address)?),
     ];
     for contender in &mut contenders {
-        // Connections, caches and the branch predictor: the first turn is not like the others.
+        // Connections, caches and the branch predictor: the first turn is not representative.
         wrk::run(bench, &contender.running.address, &headers, 1)?;
     }
     for round in 0..bench.rounds {
         println!("    round {} of {}", round + 1, bench.rounds);
-        // Whoever begins differs: what follows a noisy moment is not always the same.
+        // The first proxy rotates, so that no proxy always follows the same noise.
         let first = usize::try_from(round)? % contenders.len();
         contenders.rotate_left(first);
         for contender in &mut contenders {

@@ -11,7 +11,7 @@ use super::report::{Bar, Report};
 use crate::shell;
 use crate::workspace::Workspace;
 
-/// Builds the proxies, lets them measure, and reads what they say. All of it is in `fleet.json` too.
+/// Builds the proxies, runs the measurement, and reads its output. All of it is in `fleet.json` too.
 pub(super) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
     shell::run(shell::cargo().args(["build", "--package", "tamis-fleet", "--release"]))?;
     let workspace = Workspace::load()?;

@@ -1,5 +1,5 @@
-//! What innocents see while somebody misbehaves: one service, one client or one filter of the same worker, in each way
-//! that is known to have cost others something.
+//! Effects on others when one service, one client or one filter of the same worker misbehaves, in each
+//! known way.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -20,17 +20,17 @@ mod rogues;
 
 use rogues::{ROGUES, Rogue};
 
-/// Of innocents, in a second, over so many connections: far from what a worker can serve.
+/// Requests of innocents per second, over a number of connections: far below what a worker can serve.
 const PER_SECOND: u32 = 400;
 const CONNECTIONS: u32 = 8;
 /// Rogue clients at once.
 const CLIENTS: usize = 4;
-/// What an innocent's p99 may rise to.
+/// Allowed rise of an innocent's p99.
 const RATIO_MAX: f64 = 3.0;
 /// What memory may grow by while a few misbehave, in MiB: for each exchange two heads, a body kept for another attempt
 /// and HTTP/2's windows, at their default limits, and what the allocator keeps of it.
 const GROWN_MAX_MIB: f64 = 64.0;
-/// Turns of each way; of the rounds of a run no more than these.
+/// Maximum number of turns for each way.
 const ROUNDS_MAX: u32 = 3;
 
 /// Measures each way in turns with quiet.
@@ -47,7 +47,7 @@ pub(super) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
             None => TcpListener::bind(bad_address)?,
         };
         let _upstream = rogues::serve(listener, rogue.answer, rogue.endless)?;
-        // Each has a proxy of its own, so that no one pays for what another left behind.
+        // Each way has its own proxy, so that none suffers from the leftovers of another.
         let gateway = folder.gateway(bench)?;
         one(bench, report, &gateway, rogue)?;
     }
@@ -148,7 +148,7 @@ fn folder(bench: &Bench, good: SocketAddr, bad: SocketAddr) -> Result<Folder> {
     Ok(folder)
 }
 
-/// The guest that does what its configuration says, built.
+/// The guest whose configuration states how it behaves, built.
 fn guest() -> Result<PathBuf> {
     let target = Workspace::load()?.target_directory.join("guests");
     let mut build: Command = shell::cargo();

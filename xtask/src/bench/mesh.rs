@@ -63,7 +63,7 @@ impl Mesh {
         Ok(mesh)
     }
 
-    /// Writes a file beside, then renames it, as editors do.
+    /// Writes a temporary file, then renames it, as editors do.
     pub(super) fn write(&self, name: &str, text: &str) -> Result<()> {
         let path = self.folder.path().join(name);
         let beside = path.with_extension("new");
@@ -77,7 +77,7 @@ impl Mesh {
         fs::read_to_string(&path).with_context(|| format!("{} is not readable", path.display()))
     }
 
-    /// Throws away what was compiled.
+    /// Deletes the compiled code.
     pub(super) fn forget_compiled(&self) -> Result<()> {
         let cache = self.folder.path().join(".tamis/cache");
         if cache.exists() {
@@ -86,7 +86,7 @@ impl Mesh {
         Ok(())
     }
 
-    /// What every request to any proxy carries: six ordinary fields and a token.
+    /// The headers of every request to any proxy: six ordinary fields and a token.
     pub(super) fn headers(&self) -> Result<Vec<String>> {
         let token = self.read(".tamis/token")?;
         let mut headers = HEADERS.map(str::to_owned).to_vec();

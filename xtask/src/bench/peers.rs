@@ -1,4 +1,4 @@
-//! The others: installed where they are missing, started as their manuals recommend.
+//! The other proxies: installed where they are missing, started as their manuals recommend.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What was measured: a table for people, JSON for programs, a picture for both.
+//! The results: a table for people, JSON for programs, a picture for both.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use super::cores::Cores;
 use super::{median, picture, running};
 
-/// What a figure must hold.
+/// The limit of a figure.
 #[derive(Clone, Copy)]
 pub(super) struct Bar(f64);
 
 impl Bar {
-    /// So much and no more; no bar when infinite.
+    /// At most this value; infinite: no limit.
     pub(super) fn at_most(value: f64) -> Self {
         Self(value)
     }
@@ -240,7 +240,7 @@ fn number(value: &Value, name: &str) -> f64 {
     value.get(name).and_then(Value::as_f64).unwrap_or(f64::NAN)
 }
 
-/// Three digits that count.
+/// Three significant digits.
 fn short(value: f64) -> String {
     match value.abs() {
         size if size == 0.0 || size >= 100.0 => format!("{value:.0}"),

@@ -31,7 +31,7 @@ impl Running {
         headers: &str,
     ) -> Result<Self> {
         let line = format!("{command:?}");
-        // What it says is of no use unless it fails, and then its own log tells.
+        // The output matters only on failure, and then its own log has it.
         command.stdout(Stdio::null()).stderr(Stdio::null()).stdin(Stdio::null());
         let child = command.spawn().with_context(|| format!("could not start {line}"))?;
         let mut running = Self { process: Process(child), address: address.to_owned() };

@@ -1,4 +1,4 @@
-//! P6: a thousand swaps under a constant load, beside the same load without.
+//! P6: a thousand swaps under a constant load, compared with the same load without swaps.
 
 use std::time::{Duration, Instant};
 

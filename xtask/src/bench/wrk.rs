@@ -1,4 +1,4 @@
-//! Load without pause: as many requests as 32 connections bring through.
+//! Load without pause: as many requests as 32 connections can send.
 
 use anyhow::{Context as _, Result, bail};
 
@@ -8,7 +8,7 @@ use crate::shell;
 /// Connections kept busy.
 const CONNECTIONS: &str = "32";
 
-/// What a turn came to.
+/// Result of a turn.
 pub(super) struct Turn {
     pub(super) requests: u64,
     /// Median latency, microseconds.
@@ -29,7 +29,7 @@ pub(super) fn run(bench: &Bench, address: &str, headers: &[String], seconds: u32
     parse(&text).with_context(|| format!("what wrk said is not readable:\n{text}"))?
 }
 
-/// None when it is not what wrk prints, an error when requests failed.
+/// `None` if it is not the output of wrk, an error if requests failed.
 fn parse(text: &str) -> Option<Result<Turn>> {
     let line = |part: &str| text.lines().find(|line| line.contains(part)).map(str::trim);
     for trouble in ["Non-2xx", "Socket errors"] {

@@ -1,5 +1,5 @@
-//! The REST API as its own document describes it: schemathesis makes requests from the document, sound and unsound ones,
-//! and looks at every answer.
+//! Tests the REST API against its own document: schemathesis generates valid and invalid requests from the
+//! document, and checks every response.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ const PACKAGE: &str = "schemathesis==4.32.5";
 const VERSION: &str = "4.32.5";
 /// Requests made for each operation, about.
 const EXAMPLES: &str = "100";
-/// No server error, and nothing that the document does not say: status, type, headers, shape.
+/// No server error, and nothing that the document does not describe: status, type, headers, shape.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
                       response_headers_conformance,response_schema_conformance";
 

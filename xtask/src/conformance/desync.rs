@@ -1,8 +1,8 @@
-//! The corpus of http-desync-guardian: raw requests, each with what a careful reader calls it.
+//! The corpus of http-desync-guardian: raw requests, each with a classification.
 //!
-//! Every request goes through the gateway to a backend that only listens. A *severe* one must never arrive. An
-//! *ambiguous* one must be refused, or both connections must close after it. A *compliant* one must arrive. The corpus
-//! comes from the crate's own package; nothing of it is in this repository.
+//! Every request is sent through the gateway to a backend that only listens. A *severe* one must never
+//! arrive. An *ambiguous* one must be refused, or both connections must close after it. A *compliant* one
+//! must arrive. The corpus comes from the crate's own package; it is not in this repository.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -43,8 +43,8 @@ struct Expected {
     tier: String,
 }
 
-/// Compliant requests that this gateway refuses all the same, by what they have in common, and the words of the RFC that
-/// it goes by.
+/// Compliant requests that this gateway refuses nevertheless, by a common property, and the rule of the RFC
+/// behind it.
 const REFUSED: [(&str, &str); 5] = [
     (
         "coding",
@@ -130,7 +130,7 @@ pub(super) fn run() -> Result<Vec<Outcome>> {
     }])
 }
 
-/// The words behind the refusal of a compliant request.
+/// The rule behind the refusal of a compliant request.
 fn why(case: &Case) -> Option<&'static str> {
     let fields = case.headers.as_deref().unwrap_or_default();
     let codings = fields.iter().filter(|field| {

@@ -115,7 +115,7 @@ impl Gateway {
     }
 }
 
-/// Sends octets over a connection and reads what comes until the other side closes or is silent for a while.
+/// Sends bytes over a connection and reads what comes until the other side closes or is silent for a while.
 pub(super) fn exchange(address: &str, octets: &[u8]) -> Vec<u8> {
     let mut reply = Vec::new();
     let Ok(mut stream) = TcpStream::connect(address) else { return reply };

@@ -1,4 +1,4 @@
-//! A body of 1 GiB up and down: every byte arrives, and the gateway does not keep it.
+//! A body of 1 GiB up and down: every byte arrives, and the gateway does not store it.
 
 use anyhow::Result;
 use serde_json::json;
@@ -20,7 +20,7 @@ pub(super) fn run() -> Result<Vec<Outcome>> {
         command.args(["push", &gateway.http, "/", &bytes.to_string()]);
         shell::read(&mut command)
     };
-    // Once small, so that what every exchange needs is there.
+    // A small body first, so that everything that each exchange needs is allocated.
     push(1 << 20)?;
     let before = gateway.peak_kib()?;
     let done = push(BYTES);

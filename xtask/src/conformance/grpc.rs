@@ -13,7 +13,7 @@ const VERSION: &str = "v1.85.0";
 /// The cases about load reports need the balancer that reads them.
 const LOAD_REPORTS: &str = r#"{"loadBalancingConfig":[{"test_backend_metrics_load_balancer":{}}]}"#;
 
-/// Fails between grpc-go's client and server without any proxy: the server names itself to nobody.
+/// Fails between grpc-go's client and server without any proxy: the server does not send its name.
 const NOT_WITHOUT_PROXY: &str = "pick_first_unary";
 
 const CASES: [&str; 17] = [
@@ -68,7 +68,7 @@ pub(super) fn run() -> Result<Vec<Outcome>> {
             "{passed} of {} cases; {NOT_WITHOUT_PROXY} fails without the gateway too",
             CASES.len()
         ),
-        // What fails without the gateway says nothing about it.
+        // Cases that fail without the gateway are not counted.
         passed: failed
             .iter()
             .all(|one| one.get("case").and_then(|case| case.as_str()) == Some(NOT_WITHOUT_PROXY)),

@@ -1,6 +1,7 @@
 //! h1spec: HTTP/1.1, strict, in clear text.
 //!
-//! No package registry has it, and nothing of it is in this repository: it runs from a checkout in `target/tools/h1spec`.
+//! It is in no package registry and not in this repository: it runs from a checkout in
+//! `target/tools/h1spec`.
 
 use std::path::PathBuf;
 
@@ -16,7 +17,7 @@ use crate::workspace::Workspace;
 const VERSION: &str = "d8f6918";
 const CASES: usize = 33;
 
-/// Cases that fail, and why that is right. None does.
+/// Cases that fail, and why that is right. There are none.
 const MISSED: [(&str, &str); 0] = [];
 
 /// Where the checkout is, if there is one.

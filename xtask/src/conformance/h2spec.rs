@@ -16,7 +16,7 @@ const RELEASE: (&str, &str) = ("v2.2.1+incompatible", "146 tests, 146 passed, 0 
 const COMMIT: (&str, &str) = ("af83a65f0b62", "147 tests, 147 passed, 0 skipped, 0 failed");
 
 /// The suite built from a checkout in `target/tools/h2spec` if there is one, from the newest release otherwise; with its
-/// version and what it says when all is well.
+/// version and its output on success.
 fn suite() -> Result<(PathBuf, (&'static str, &'static str))> {
     let folder = Workspace::load()?.tools().join("h2spec");
     let Some(folder) = checked_out(&folder, COMMIT.0)? else {

@@ -1,5 +1,5 @@
-//! The transparency log before somebody else's tool: tessera's fsck fetches every tile and entry over HTTP, builds the tree
-//! again and compares it with the signed checkpoint.
+//! The transparency log, checked by an independent tool: tessera's fsck fetches every tile and entry over
+//! HTTP, builds the tree again and compares it with the signed checkpoint.
 
 use anyhow::{Context as _, Result};
 use serde_json::json;

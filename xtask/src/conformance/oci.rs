@@ -1,4 +1,4 @@
-//! The suite of OCI Distribution against a registry: 1.1, and what is on the way to the next version.
+//! The suite of OCI Distribution against a registry: 1.1, and the draft of the next version.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,8 +15,8 @@ const PACKAGE: &str = "github.com/opencontainers/distribution-spec/conformance";
 /// The commit whose tests are meant; no release has this suite yet.
 const COMMIT: &str = "967efdc079b91785ad18c77cc4f8991a47feefbf";
 
-/// What a version of the specification must come to. Of 1.1 the suite disables two tests itself: cancelling an upload,
-/// with either digest, came later.
+/// Expected results for each version of the specification. For 1.1 the suite itself disables two tests:
+/// cancelling an upload, with either digest, was added later.
 const VERSIONS: [(&str, &str, Counts); 2] = [
     ("oci 1.1", "1.1", Counts { tests: 862, failures: 0, errors: 0, not_run: 2 }),
     ("oci dev", "dev", Counts { tests: 986, failures: 0, errors: 0, not_run: 0 }),
@@ -67,7 +67,7 @@ fn against(
 ) -> Result<Outcome> {
     let registry = Registry::start(Way::Clear)?;
     let results = results.join(name.replace(' ', "-"));
-    // What an earlier run left would be taken for what this one came to.
+    // Results of an earlier run would be mistaken for those of this one.
     let _ = fs::remove_dir_all(&results);
     fs::create_dir_all(&results)?;
     let mut command = shell::command(suite);
@@ -83,7 +83,7 @@ fn against(
         .env("OCI_LOG", "warn")
         .current_dir(&results);
     let output = shell::capture(&mut command)?;
-    // With a bad setting it says so and succeeds: only the file tells that tests were run.
+    // With a wrong setting the suite prints a message and succeeds: only the file shows whether tests ran.
     let report = fs::read_to_string(results.join("junit.xml"));
     let report = report.with_context(|| {
         format!("the suite left no junit.xml: {}", String::from_utf8_lossy(&output.stdout))

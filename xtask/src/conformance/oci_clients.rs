@@ -1,5 +1,5 @@
-//! Real clients against a registry, in clear text and over TLS: what one pushed, each copies, pulls, lists and deletes, and
-//! the bytes stay.
+//! Real clients against a registry, in clear text and over TLS: each copies, pulls, lists and deletes what
+//! another pushed, and the bytes are unchanged.
 
 use std::fs;
 use std::io::Write as _;
@@ -24,7 +24,7 @@ const CRANE_VERSION: &str = "v0.21.9";
 const REGCTL_VERSION: &str = "v0.11.5";
 const COSIGN_VERSION: &str = "v3.1.2";
 
-/// What `wkg` and others write beside a component.
+/// The config that `wkg` and others write with a component.
 const CONFIG: &str = r#"{"architecture":"wasm","os":"wasip2","layerDigests":[],"component":{"exports":[],"imports":[]}}"#;
 
 /// What every client has at hand.
@@ -79,7 +79,7 @@ pub(super) fn run() -> Result<Vec<Outcome>> {
     Ok(outcomes)
 }
 
-/// What each of cosign and this program signs, the other believes, and nothing else.
+/// cosign and this program accept each other's signatures, and nothing else.
 pub(super) fn cosign() -> Result<Vec<Outcome>> {
     let cosign = go_program("github.com/sigstore/cosign/v3/cmd/cosign", COSIGN_VERSION)?;
     let tamis = Workspace::load()?.target_directory.join("debug/tamis");
@@ -224,7 +224,7 @@ impl<'a> Client<'a> {
     }
 }
 
-/// What a word becomes where nothing need be said about clear text.
+/// A word without the flags for clear text; `None` if nothing is left.
 fn over_tls(word: &str) -> Option<&str> {
     match word {
         "disabled" => Some("enabled"),

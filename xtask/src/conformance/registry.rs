@@ -1,4 +1,4 @@
-//! A registry for a suite: a folder of its own, a process that ends with it, the token it made at its first start.
+//! A registry for a suite: its own folder, a process that ends with it, the token made at its first start.
 
 use std::fs;
 use std::path::PathBuf;
@@ -63,7 +63,7 @@ impl Registry {
         self.folder.path().join("data")
     }
 
-    /// The authority that its callers must trust; none in clear text.
+    /// The authority that its callers must trust; `None` in clear text.
     pub(super) fn authority(&self) -> Option<PathBuf> {
         (self.way == Way::Tls).then(|| self.folder.path().join("ca.crt"))
     }

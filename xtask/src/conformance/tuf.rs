@@ -1,5 +1,5 @@
-//! What `tamis policy` writes, read by python-tuf: the reference client of the format must believe the same documents and
-//! refuse the same attacks as `tamis policy verify`.
+//! Metadata written by `tamis policy`, read by python-tuf: the reference client of the format must accept
+//! the same documents and refuse the same attacks as `tamis policy verify`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -79,7 +79,7 @@ pub(super) fn run() -> Result<Vec<Outcome>> {
         wrong.extend(desk.attack(name, files)?);
     }
     let said = if wrong.is_empty() {
-        format!("python-tuf {VERSION} believes 3 states and refuses {} attacks", ATTACKS.len())
+        format!("python-tuf {VERSION} accepts 3 states and refuses {} attacks", ATTACKS.len())
     } else {
         format!("python-tuf {VERSION}: {}", wrong.join("; "))
     };
@@ -140,7 +140,7 @@ impl Desk {
         Ok(())
     }
 
-    /// What python-tuf, remembering `state`, believes of a folder; why it refuses it otherwise.
+    /// What python-tuf, with the saved `state`, accepts of a folder, or why it refuses it.
     fn foreign(&self, folder: &str, state: &str) -> Result<Result<Value, String>> {
         let script = shell::root().join("tests/conformance/tuf/read.py");
         let mut command = shell::command(&self.python);
@@ -155,7 +155,7 @@ impl Desk {
         Ok(Err(complaint.trim().to_owned()))
     }
 
-    /// Whether both readers believe the same of a good state; says where not.
+    /// Compares what both readers accept of a good state; returns the differences.
     fn compare(&self, folder: &str, state: &str) -> Result<Vec<String>> {
         let ours = shell::read(
             self.tamis().args(["--output", "json", "policy", "verify", "--folder", folder]),
@@ -184,8 +184,8 @@ impl Desk {
         Ok(wrong)
     }
 
-    /// Attacks the second state; says who did not notice. Ours forgets between runs, so a rollback of everything, which a
-    /// newcomer cannot notice, is asked of python-tuf alone.
+    /// Attacks the second state; returns the readers that did not notice. Ours has no memory between runs,
+    /// so a complete rollback, which a new client cannot notice, is tested with python-tuf only.
     fn attack(&self, name: &str, files: &[&str]) -> Result<Option<String>> {
         self.copy("policy", "attacked")?;
         for file in files {
@@ -216,8 +216,8 @@ impl Desk {
         let ours = ours.status.success() && name != "rollback of everything";
         Ok(match (ours, theirs) {
             (false, Err(_)) => None,
-            (true, _) => Some(format!("{name}: we believe it")),
-            (false, Ok(_)) => Some(format!("{name}: it believes it")),
+            (true, _) => Some(format!("{name}: we accept it")),
+            (false, Ok(_)) => Some(format!("{name}: python-tuf accepts it")),
         })
     }
 

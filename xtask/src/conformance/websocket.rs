@@ -1,8 +1,8 @@
-//! Autobahn: WebSocket through the gateway behaves as it does without one.
+//! Autobahn: WebSocket through the gateway behaves as without it.
 //!
-//! The suite's cases run against an echo server directly, through the gateway in clear text, and through it over TLS.
-//! What each case shows and how its connection closes must be the same. One run of each decides: a failure that comes
-//! and goes is a failure.
+//! The suite's cases run against an echo server directly, through the gateway in clear text, and through it
+//! over TLS. The behaviour of each case and the close of its connection must be the same. One run of each
+//! decides: an intermittent failure is a failure.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -38,17 +38,17 @@ const PACKAGES: [&str; 15] = [
     "autobahn==0.10.9",
 ];
 
-/// All but large messages and time (9), and compression (12, 13), which takes no part in a tunnel.
+/// All except large messages and time (9), and compression (12, 13), which a tunnel does not affect.
 const LEFT_OUT: [&str; 3] = ["9.*", "12.*", "13.*"];
 const CASES: usize = 247;
 
-/// Cases whose last octets break the protocol while an echo is still on its way. Whether the suite sees the echo before
+/// Cases whose last bytes break the protocol while an echo is still on its way. Whether the suite sees the echo before
 /// the close decides between these two results, and it is not always the same without any proxy either: of 25 direct runs
 /// the echo was seen in 4, 8 and 2.
 const VARYING: [&str; 3] = ["3.4", "4.1.5", "4.2.5"];
 const EITHER: [&str; 2] = ["OK", "NON-STRICT"];
 
-/// What a case came to.
+/// Result of a case.
 #[derive(Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 struct Shown {

@@ -14,7 +14,7 @@ use super::tools::Tools;
 use super::{FILTER, Job, WORLD, files};
 use crate::{setup, shell};
 
-/// The SDK of this repository and nothing else.
+/// Only the SDK of this repository.
 pub(super) fn rust(job: &Job, _: &Tools) -> Result<()> {
     setup::wasm_target()?;
     let target = job.component.parent().context("the component has no folder")?;
@@ -26,7 +26,7 @@ pub(super) fn rust(job: &Job, _: &Tools) -> Result<()> {
     write(&job.component, &encode(&module)?)
 }
 
-/// A JavaScript engine around the source. Without its WASI parts it imports the contract alone.
+/// A JavaScript engine around the source. Without its WASI parts it imports only the contract.
 pub(super) fn javascript(job: &Job, tools: &Tools) -> Result<()> {
     let tool = tools.componentize_js(&job.sources)?;
     job.lay_out(&[("schema.js", |text| format!("export default {text:?};\n"))])?;

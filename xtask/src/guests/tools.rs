@@ -31,7 +31,7 @@ impl Tools {
         Self { root: workspace.tools().join("guests") }
     }
 
-    /// The program `componentize-js`, in the versions of the `package.json` beside the sources.
+    /// The program `componentize-js`, in the versions of the `package.json` of the sources.
     pub(super) fn componentize_js(&self, sources: &Path) -> Result<PathBuf> {
         needed("node", "--version", "Node.js 20 or newer")?;
         needed("npm", "--version", "npm, which comes with Node.js")?;

@@ -72,7 +72,7 @@ fn fetch_source(folder: &Path, version: &str) -> Result<PathBuf> {
 fn mirrors(folder: &Path) -> Result<Vec<String>> {
     let mut mirrors = parse_mirrors(&index_targets(&[])?);
     if mirrors.is_empty() {
-        // A machine whose index was thrown away still knows its sources: fetch the index anew,
+        // A machine whose index was thrown away still knows its sources: fetch the index again,
         // to a folder of ours.
         let lists = folder.join("machine-lists");
         fs::create_dir_all(lists.join("partial"))?;
@@ -199,7 +199,7 @@ fn build(library: &Path, target: &Path) -> Result<PathBuf> {
     Ok(target.join(wasm::TARGET).join("release/deps"))
 }
 
-/// Copies the libraries beside their destination, then moves them there in one act: a copy that is
+/// Copies the libraries next to their destination, then renames them: a copy that is
 /// cut short must not look like an installed target.
 fn place(built: &Path, destination: &Path) -> Result<()> {
     let parent = destination.parent().context("the compiler's folder has no parent")?;

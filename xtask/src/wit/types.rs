@@ -2,7 +2,7 @@
 
 use wit_parser::{Function, Handle, Resolve, Type, TypeDef, TypeDefKind, TypeId, TypeOwner};
 
-/// A type as it stands in a signature.
+/// A type, as written in a signature.
 pub(super) fn name(resolve: &Resolve, ty: &Type) -> String {
     match ty {
         Type::Bool => "bool".into(),

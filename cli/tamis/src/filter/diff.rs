@@ -82,7 +82,7 @@ fn side(path: &Path, config: &str, grant: Option<&Path>) -> Result<Side> {
         .with_context(|| format!("the component {} cannot be read", path.display()))?;
     let inspection =
         tamis_engine::inspect(&octets).with_context(|| format!("{}", path.display()))?;
-    // A manifest is optional, but a wrong one would make the reader believe in another comparison.
+    // A manifest is optional, but a wrong one would mislead the reader about the comparison.
     let called = match Artifact::read(path) {
         Ok(artifact) => Some(called(&artifact, &inspection).with_context(|| {
             format!("the manifest next to {} belongs to another component", path.display())

@@ -3,6 +3,7 @@
 //! They are ordinary HTTP/1.1 servers that know nothing about a mesh: they send their calls to the address
 //! that their document names as `outbound`, with the service's name as host.
 
+use crate::output;
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -11,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -23,7 +25,35 @@ use tokio::task::LocalSet;
 
 /// The running services; they end when this is dropped.
 pub(crate) struct Apps {
-    _stop: oneshot::Sender<()>,
+    stops: Vec<oneshot::Sender<()>>,
+    /// Where one answers.
+    addresses: BTreeSet<SocketAddr>,
+}
+
+impl Apps {
+    /// Starts what endpoints of these documents have no server yet; says where none could be started.
+    pub(crate) fn add(&mut self, documents: &[Document]) -> Vec<String> {
+        let (mut listeners, mut wrongs) = (Vec::new(), Vec::new());
+        let new = plan(documents).into_iter().filter(|app| !self.addresses.contains(&app.address));
+        for app in new {
+            match listen(&app) {
+                Ok(listener) => listeners.push((app, listener)),
+                Err(error) => wrongs.push(output::one_line(&format!("{error:#}"))),
+            }
+        }
+        if listeners.is_empty() {
+            return wrongs;
+        }
+        let addresses: Vec<SocketAddr> = listeners.iter().map(|(app, _)| app.address).collect();
+        match run(listeners) {
+            Ok(stop) => {
+                self.stops.push(stop);
+                self.addresses.extend(addresses);
+            }
+            Err(error) => wrongs.push(format!("sample services do not start: {error:#}")),
+        }
+        wrongs
+    }
 }
 
 /// The behaviour of a sample endpoint.
@@ -42,19 +72,27 @@ struct App {
 
 /// Starts a server on every loopback endpoint of the documents.
 pub(crate) fn start(documents: &[Document]) -> Result<Apps> {
-    let apps = plan(documents);
+    let apps = plan(documents).into_iter();
+    let listeners = apps.map(|app| listen(&app).map(|listener| (app, listener)));
+    let listeners = listeners.collect::<Result<Vec<_>>>()?;
+    let addresses = listeners.iter().map(|(app, _)| app.address).collect();
+    Ok(Apps { stops: vec![run(listeners)?], addresses })
+}
+
+fn listen(app: &App) -> Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(app.address).with_context(|| {
+        format!(
+            "the sample service {} cannot listen on {}; end what uses the port, or run with --no-apps",
+            app.name, app.address
+        )
+    })?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Serves until what it gives is dropped.
+fn run(listeners: Vec<(App, std::net::TcpListener)>) -> Result<oneshot::Sender<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut listeners = Vec::new();
-    for app in apps {
-        let listener = std::net::TcpListener::bind(app.address).with_context(|| {
-            format!(
-                "the sample service {} cannot listen on {}; end what uses the port, or run with --no-apps",
-                app.name, app.address
-            )
-        })?;
-        listener.set_nonblocking(true)?;
-        listeners.push((app, listener));
-    }
     let (stop, stopped) = oneshot::channel::<()>();
     let run = move || {
         LocalSet::new().block_on(&runtime, async move {
@@ -67,7 +105,7 @@ pub(crate) fn start(documents: &[Document]) -> Result<Apps> {
         });
     };
     std::thread::Builder::new().name("tamis-apps".to_owned()).spawn(run)?;
-    Ok(Apps { _stop: stop })
+    Ok(stop)
 }
 
 fn plan(documents: &[Document]) -> Vec<App> {

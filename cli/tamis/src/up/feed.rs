@@ -5,7 +5,6 @@
 //! registry: a rollback stays.
 
 use super::gather::Wrong;
-use super::member::Member;
 use super::ports::Ports;
 use super::registry::Embedded;
 use crate::output::Output;
@@ -14,6 +13,7 @@ use feeder::Feeder;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use tamis_node::{Source, Watch};
+use tamis_resources::Document;
 
 mod feeder;
 mod pins;
@@ -25,6 +25,15 @@ pub(crate) struct Feeding {
     feeder: Arc<Mutex<Feeder>>,
     watch: Option<Watch>,
     wrongs: Wrongs,
+    planned: Arc<Mutex<Option<Planned>>>,
+}
+
+/// What the documents in force plan.
+pub(crate) struct Planned {
+    /// These documents, but for those that stay as they were since they cannot be used as they are now.
+    pub(crate) documents: Vec<Document>,
+    /// Whether all of the folder could be used: what is missing then is gone.
+    pub(crate) whole: bool,
 }
 
 impl Feeding {
@@ -32,14 +41,13 @@ impl Feeding {
     pub(crate) fn start(
         folder: &Path,
         ports: Ports,
-        members: &[Member],
         store: &Path,
         registry: &Embedded,
         output: Output,
     ) -> Result<Self> {
         let wrongs = Wrongs::default();
         let feeder = Feeder::new(folder, ports, store, registry, wrongs.clone(), output)?;
-        let feeder = feeder.running(members);
+        let planned = Arc::clone(&feeder.planned);
         let feeder = Arc::new(Mutex::new(feeder));
         let (said, hear) = mpsc::channel();
         let feeding = Arc::clone(&feeder);
@@ -51,12 +59,17 @@ impl Feeding {
         };
         let matters = |path: &Path| !is_own(path);
         let watch = Watch::folders(&[folder.to_owned()], matters, changed)?;
-        let feeding = Self { feeder, watch: Some(watch), wrongs };
+        let feeding = Self { feeder, watch: Some(watch), wrongs, planned };
         let in_force = hear.recv().context("the registry received nothing")?;
         if !in_force {
             bail!("the documents are not in force: {}", feeding.wrongs.lines().join("; "));
         }
         Ok(feeding)
+    }
+
+    /// What the documents in force plan, if that may have changed since somebody asked.
+    pub(crate) fn planned(&self) -> Option<Planned> {
+        lock(&self.planned).take()
     }
 
     /// The current problems of the folder.
@@ -78,21 +91,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Checks that the folder may be served: everything in it that may guard something can be read, or was in
-/// force before.
+/// Whether the folder may be served: everything in it that may guard something can be read, at least so far that what it
+/// was to guard can be closed, or was in force before.
 ///
 /// # Errors
 /// Names what cannot be read, and why.
 pub(crate) fn ready(folder: &Path, registry: &Embedded) -> Result<()> {
     let read = Source::folder(folder).read()?;
-    let known = feeder::known(&registry.folder);
+    let known = feeder::kept(&registry.folder).documents;
     let is_known = |one: &str| known.values().any(|file| Path::new(file).starts_with(one));
     let unreadable = read.unreadable.iter().map(|one| one.path.as_str());
     let files = read.lost.iter().map(String::as_str).chain(unreadable);
-    let mut unknown: Vec<String> = files.filter(|one| !is_known(one)).map(str::to_owned).collect();
-    let guards = read.stubs.iter().filter(|one| one.kind() == "FilterAttachment");
-    let guards = guards.filter(|one| !known.contains_key(&super::gather::key(one)));
-    unknown.extend(guards.map(|one| format!("{}:{}", one.source, one.line())));
+    let unknown: Vec<String> = files.filter(|one| !is_known(one)).map(str::to_owned).collect();
     if unknown.is_empty() {
         return Ok(());
     }

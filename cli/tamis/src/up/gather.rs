@@ -1,4 +1,5 @@
-//! The parts of a folder that are sent to a registry: every document that can be used, and no other.
+//! What of a folder a registry is sent: every document that can be used, and in place of one that cannot, and that was never
+//! in force, what keeps closed whatever it was to guard.
 
 use super::ports::Ports;
 use crate::check::{problems, render};
@@ -6,7 +7,7 @@ use anyhow::{Context as _, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use tamis_api::SourceText;
-use tamis_resources::{Document, Pin, Problem, Resource, parse};
+use tamis_resources::{Document, Parsed, Pin, Problem, Resource, parse};
 
 /// A problem of the folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,8 +40,12 @@ pub(crate) struct Gathered {
     /// The texts of all documents that can be used, without locks. Documents that cannot be used are
     /// replaced by blank lines.
     pub(crate) sources: Vec<SourceText>,
-    /// These documents, parsed.
+    /// These documents, but for those that stand in for others.
     pub(crate) documents: Vec<Document>,
+    /// What is sent in place of documents that cannot be used: their texts are among the sources too.
+    pub(crate) stand_ins: Vec<Document>,
+    /// Documents that stay as they are in force, by `Kind/namespace/name`: the folder has them, and not as they can be used.
+    pub(crate) held: BTreeSet<String>,
     /// The locks.
     pub(crate) locks: Vec<Document>,
     /// Files and folders of which a part could not be used.
@@ -65,8 +70,11 @@ impl Gathered {
     }
 }
 
-/// Reads a folder. A problem in one part never holds back another.
-pub(crate) fn gather(folder: &Path, ports: Ports) -> Result<Gathered> {
+/// Which documents in force came from which file: `Kind/namespace/name` to the file's name.
+pub(crate) type Known = BTreeMap<String, String>;
+
+/// Reads a folder. What is wrong in it never keeps back what is not, and takes nothing out that is in force.
+pub(crate) fn gather(folder: &Path, ports: Ports, known: &Known) -> Result<Gathered> {
     let read = ports.read(folder)?;
     let mut gathered = Gathered::default();
     for file in &read.unreadable {
@@ -77,89 +85,199 @@ pub(crate) fn gather(folder: &Path, ports: Ports) -> Result<Gathered> {
         gathered.broken.insert(problem.place.source.clone());
         gathered.wrongs.push(problem.into());
     }
-    let mut files: BTreeMap<String, Vec<Document>> = BTreeMap::new();
-    for problem in &read.problems {
-        files.entry(problem.place.source.clone()).or_default();
-    }
-    for document in read.documents {
-        files.entry(document.source.clone()).or_default().push(document);
-    }
-    let mut seen = BTreeMap::new();
-    for (name, documents) in files {
+    let names = read.documents.iter().map(|one| &one.source);
+    let names = names.chain(read.problems.iter().map(|one| &one.place.source));
+    let names: BTreeSet<String> = names.cloned().collect();
+    let mut files = Vec::new();
+    for name in names {
         let path = folder.join(&name);
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("{} cannot be read", path.display()))?;
-        let text = ports.moved(&name, &text)?;
-        gathered.file(&name, &text, documents, &mut seen);
+        files.push(File::new(&name, ports.moved(&name, &text)?));
+    }
+    let sender = Sender { names: Names::of(&files), known };
+    for file in &files {
+        sender.file(&mut gathered, file);
     }
     let told: BTreeSet<String> = gathered.wrongs.iter().map(|one| one.line.clone()).collect();
-    let all: Vec<Document> = gathered.documents.iter().chain(&gathered.locks).cloned().collect();
+    let all = gathered.documents.iter().chain(&gathered.stand_ins).chain(&gathered.locks);
+    let all: Vec<Document> = all.cloned().collect();
     let found = problems(&all, folder);
     let found = found.iter().map(Wrong::from).filter(|one| !told.contains(&one.line));
     gathered.wrongs.extend(found);
     Ok(gathered)
 }
 
-impl Gathered {
-    fn file(
-        &mut self,
-        name: &str,
-        text: &str,
-        documents: Vec<Document>,
-        seen: &mut BTreeMap<String, String>,
-    ) {
-        let plain = |one: &Document| {
-            !matches!(one.resource, Resource::FiltersLock(_)) && !seen.contains_key(&key(one))
+/// A file of the folder.
+struct File {
+    name: String,
+    text: String,
+    /// Its documents; `None` when it is not sound as a whole.
+    whole: Option<Vec<Document>>,
+    /// Its parts, each read by itself, when it is not sound as a whole or has something in it that is not sent as it is.
+    parts: Vec<(Part, Parsed)>,
+}
+
+impl File {
+    fn new(name: &str, text: String) -> Self {
+        let (documents, problems) = parse(name, &text);
+        let read = |part: Part| {
+            let parsed = tamis_resources::read(name, &part.text);
+            (part, parsed)
         };
-        let keys: BTreeSet<String> = documents.iter().map(key).collect();
-        let whole = !self.broken.contains(name)
-            && documents.iter().all(plain)
-            && keys.len() == documents.len();
-        if whole {
-            seen.extend(keys.into_iter().map(|key| (key, name.to_owned())));
-            self.documents.extend(documents);
-            self.sources.push(SourceText { source: name.to_owned(), text: text.to_owned() });
+        let parts = parts(&text).into_iter().map(read).collect();
+        Self { name: name.to_owned(), whole: problems.is_empty().then_some(documents), text, parts }
+    }
+
+    fn documents(&self) -> impl Iterator<Item = &Document> {
+        let parts = self.parts.iter().filter(|_| self.whole.is_none());
+        let parts = parts.flat_map(|(_, parsed)| &parsed.documents);
+        let all = self.whole.iter().flatten().chain(parts);
+        all.filter(|one| !matches!(one.resource, Resource::FiltersLock(_)) && !one.is_stub())
+    }
+}
+
+/// Every file, once for each document of that name in it.
+struct Names(BTreeMap<String, Vec<String>>);
+
+/// What is done with a document that can be used.
+#[derive(Debug, PartialEq, Eq)]
+enum Use {
+    /// It is sent.
+    Sent,
+    /// Another has its name: the one of that file, which is in force, or none of them when none is known to be.
+    Double { first: String, stays: bool },
+}
+
+impl Names {
+    fn of(files: &[File]) -> Self {
+        let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for file in files {
+            for document in file.documents() {
+                names.entry(key(document)).or_default().push(file.name.clone());
+            }
+        }
+        Self(names)
+    }
+
+    /// Of documents with one name the one in force stays, wherever the others stand; when none is, none counts.
+    fn fate(&self, key: &str, file: &str, known: &Known) -> Use {
+        let all = self.0.get(key).map(Vec::as_slice).unwrap_or_default();
+        let stays = known.get(key);
+        let in_it = |file: &String| all.iter().filter(|one| *one == file).count();
+        match stays {
+            _ if all.len() < 2 => Use::Sent,
+            Some(stays) if stays == file && in_it(stays) == 1 => Use::Sent,
+            Some(stays) => Use::Double { first: stays.clone(), stays: true },
+            None => {
+                let other = all.iter().find(|one| *one != file).or(all.first());
+                Use::Double { first: other.cloned().unwrap_or_default(), stays: false }
+            }
+        }
+    }
+}
+
+/// Decides what is sent of the files of a folder.
+struct Sender<'a> {
+    names: Names,
+    known: &'a Known,
+}
+
+impl Sender<'_> {
+    fn file(&self, gathered: &mut Gathered, file: &File) {
+        let plain = |one: &Document| {
+            !matches!(one.resource, Resource::FiltersLock(_))
+                && !one.is_stub()
+                && self.names.fate(&key(one), &file.name, self.known) == Use::Sent
+        };
+        if let Some(documents) = file.whole.as_ref().filter(|all| all.iter().all(plain)) {
+            gathered.documents.extend(documents.iter().cloned());
+            let (source, text) = (file.name.clone(), file.text.clone());
+            gathered.sources.push(SourceText { source, text });
             return;
         }
-        let before = self.documents.len();
-        let parts = parts(text);
-        let text: String = parts.iter().map(|part| self.part(name, part, seen)).collect();
-        if self.documents.len() > before {
-            self.sources.push(SourceText { source: name.to_owned(), text });
+        let before = gathered.documents.len() + gathered.stand_ins.len();
+        let parts = file.parts.iter();
+        let text: String =
+            parts.map(|(part, parsed)| self.part(gathered, &file.name, part, parsed)).collect();
+        if gathered.documents.len() + gathered.stand_ins.len() > before {
+            gathered.sources.push(SourceText { source: file.name.clone(), text });
         }
     }
 
-    /// A part of a file as it is sent: its text, or as many blank lines.
-    fn part(&mut self, name: &str, part: &Part, seen: &mut BTreeMap<String, String>) -> String {
-        let (documents, problems) = parse(name, &part.text);
-        if let Some(problem) = problems.first() {
-            // Already reported, unless the file was sound a moment ago, or only the file as a whole is
-            // sound.
-            if self.broken.insert(name.to_owned()) {
+    /// A part of a file as it is sent: itself, what stands in for it, or as many blank lines.
+    fn part(&self, gathered: &mut Gathered, name: &str, part: &Part, parsed: &Parsed) -> String {
+        if let Some(problem) = parsed.problems.first() {
+            // Told already, unless the file was sound a moment ago, or is sound as a whole alone.
+            if gathered.broken.insert(name.to_owned()) {
                 let message = &problem.message;
                 let line = part.line + problem.place.line.saturating_sub(1);
-                self.wrongs.push(Wrong::new(format!("{name}:{line}: {message}")));
+                gathered.wrongs.push(Wrong::new(format!("{name}:{line}: {message}")));
             }
+            let stub = parsed.stubs.first();
+            return match stub {
+                Some(stub) => self.stand_in(gathered, part, stub.clone()),
+                None => part.blank(),
+            };
+        }
+        // A part has one document, or only comments.
+        let Some(document) = parsed.documents.first() else { return part.text.clone() };
+        if matches!(document.resource, Resource::FiltersLock(_)) {
+            gathered.locks.push(document.clone());
             return part.blank();
         }
-        for document in documents {
-            if matches!(document.resource, Resource::FiltersLock(_)) {
-                self.locks.push(document);
-                return part.blank();
-            }
-            let key = key(&document);
-            if let Some(first) = seen.get(&key) {
-                let line = part.line;
-                self.broken.insert(name.to_owned());
-                self.wrongs.push(Wrong::new(format!(
-                    "{name}:{line}: {key} exists twice, first in {first}; keep one of them"
-                )));
-                return part.blank();
-            }
-            seen.insert(key, name.to_owned());
-            self.documents.push(document);
+        if document.is_stub() {
+            return self.stand_in(gathered, part, document.clone());
         }
-        part.text.clone()
+        let key = key(document);
+        match self.names.fate(&key, name, self.known) {
+            Use::Sent => {
+                gathered.documents.push(document.clone());
+                part.text.clone()
+            }
+            Use::Double { first, stays } => {
+                let line = part.line;
+                let then = if stays {
+                    format!("the one of {first} stays in force")
+                } else {
+                    format!("the other is in {first}, and neither counts")
+                };
+                gathered.broken.insert(name.to_owned());
+                gathered.wrongs.push(Wrong::new(format!(
+                    "{name}:{line}: {key} exists twice; {then}; keep one of them"
+                )));
+                gathered.held.insert(key.clone());
+                if document.kind() != "FilterAttachment" {
+                    return part.blank();
+                }
+                let at = gathered.stand_ins.len();
+                let other = format!("{}-twice-{at}", document.metadata.name);
+                let why = format!("{key} is there twice");
+                self.stand_in(gathered, part, document.clone().named(other).refused(why))
+            }
+        }
+    }
+
+    /// What is sent in place of a document that cannot be used. What is in force of it stays as it is instead.
+    fn stand_in(&self, gathered: &mut Gathered, part: &Part, stub: Document) -> String {
+        let own = key(&stub);
+        if self.names.0.contains_key(&own) || self.known.contains_key(&own) {
+            gathered.held.insert(own);
+            return part.blank();
+        }
+        // Two that cannot be read have no name that tells them apart.
+        let there = |all: &[Document], own: &str| all.iter().any(|one| key(one) == own);
+        let stub = if there(&gathered.stand_ins, &own) {
+            let at = gathered.stand_ins.len();
+            let other = format!("{}-{at}", stub.metadata.name);
+            stub.named(other)
+        } else {
+            stub
+        };
+        let text = stub.stand_in().filter(|_| !there(&gathered.stand_ins, &key(&stub)));
+        let Some(text) = text else { return part.blank() };
+        gathered.stand_ins.push(stub);
+        part.with(&text)
     }
 }
 
@@ -178,8 +296,18 @@ struct Part {
 impl Part {
     /// The same number of empty lines, so that places in later documents stay right.
     fn blank(&self) -> String {
+        self.with("")
+    }
+
+    /// The same with one line of YAML at its beginning.
+    fn with(&self, yaml: &str) -> String {
         let lines = self.text.split_inclusive('\n').enumerate();
-        lines.map(|(index, line)| if index == 0 && ends(line) { "---\n" } else { "\n" }).collect()
+        let line = |(index, line)| match index {
+            0 if ends(line) => format!("--- {yaml}\n"),
+            0 => format!("{yaml}\n"),
+            _ => "\n".to_owned(),
+        };
+        lines.map(line).collect()
     }
 }
 

@@ -20,7 +20,11 @@ pub(crate) fn members(documents: &[Document]) -> Result<Vec<Member>> {
     check::nodes(documents).into_iter().map(|name| member(name, documents)).collect()
 }
 
-fn member(name: NodeName, documents: &[Document]) -> Result<Member> {
+/// A proxy that documents plan.
+///
+/// # Errors
+/// When it has no identity that the registry could know it by.
+pub(crate) fn member(name: NodeName, documents: &[Document]) -> Result<Member> {
     let found = documents.iter().filter(|one| one.key() == name.key()).find_map(|one| {
         match (&one.resource, &name) {
             (Resource::Gateway(spec), NodeName::Gateway { .. }) => {

@@ -91,12 +91,12 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let secrets = secrets::kept_apart(&arguments.secrets, folder)?;
     let registry = Embedded::start(folder, &members, arguments.registry.as_ref(), ports)?;
     feed::ready(folder, &registry)?;
-    let apps = if arguments.no_apps { None } else { Some(apps::start(&prepared.documents)?) };
+    let mut apps = if arguments.no_apps { None } else { Some(apps::start(&prepared.documents)?) };
     let busy = output::busy("filling the registry");
-    let feeding = Feeding::start(folder, ports, &members, &prepared.store, &registry, output)?;
+    let feeding = Feeding::start(folder, ports, &prepared.store, &registry, output)?;
     drop(busy);
     let given = mesh::Given { secrets, name_generation: arguments.name_generation };
-    let mesh = mesh::start(folder, &members, &registry, given, output)?;
+    let mut mesh = mesh::start(folder, &members, &registry, given, output)?;
     // Until here Ctrl-C ends the process at once: there is nothing in progress to finish.
     let ending = Ending::new()?;
     // Also covers files that were made since the start.
@@ -121,11 +121,18 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         .with_context(|| format!("{} cannot be written", try_file.display()))?;
     let try_file = try_file.display().to_string();
     let mut view = view::View::new(output);
+    let mut missing = Vec::new();
     while !ending.within(PICTURE) {
         if registry.has_ended() {
             bail!("the registry of the folder ended unexpectedly; see its log");
         }
-        let wrongs = feeding.wrongs().lines();
+        if let Some(planned) = feeding.planned() {
+            mesh.follow(&planned);
+            missing = apps.as_mut().map(|apps| apps.add(&planned.documents)).unwrap_or_default();
+        }
+        mesh.settle();
+        let mut wrongs = feeding.wrongs().lines();
+        wrongs.extend(mesh.wrongs().chain(&missing).cloned());
         let (registry, tries, wrongs) = (&registry.url, &tries, &wrongs);
         view.show(&mesh, &view::Around { registry, wrongs, tries, try_file: &try_file });
     }

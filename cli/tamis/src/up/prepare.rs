@@ -72,6 +72,14 @@ pub(crate) fn run(
     Ok(Prepared { documents: ports.read(folder)?.documents, wrong, store, token, filters })
 }
 
+/// Makes the certificates that documents name and that are missing, and those that soon expire.
+///
+/// # Errors
+/// When one cannot be made.
+pub(crate) fn certificates(folder: &Path, documents: &[Document], output: Output) -> Result<()> {
+    Maker { folder, output }.certificates(documents)
+}
+
 struct Maker<'a> {
     folder: &'a Path,
     output: Output,

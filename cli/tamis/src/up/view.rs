@@ -34,7 +34,7 @@ struct Seen {
 /// The text printed once everything runs.
 pub(crate) fn banner(mesh: &Mesh, took: Duration, ask: &str, tries: &[(String, String)]) -> String {
     let mut text =
-        format!("{} proxies serving after {:.1} s\n\n", mesh.nodes().len(), took.as_secs_f64());
+        format!("{} proxies serving after {:.1} s\n\n", mesh.nodes().count(), took.as_secs_f64());
     for node in mesh.nodes() {
         let _ = writeln!(text, "  {:<28} {}", node.name().to_string(), addresses(node));
     }
@@ -101,7 +101,7 @@ impl View {
         if !self.live {
             return;
         }
-        let rows: Vec<Row> = mesh.nodes().iter().map(|node| self.row(node)).collect();
+        let rows: Vec<Row> = mesh.nodes().map(|node| self.row(node)).collect();
         let (height, width) = console::Term::stdout().size();
         let up = self.began.elapsed();
         let lines = picture(&rows, around, up, width.into(), height.into());

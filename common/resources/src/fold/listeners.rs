@@ -17,7 +17,17 @@ impl<'a> Fold<'a> {
     pub(super) fn listeners(&mut self, place: &Place<'a>) -> Vec<Socket<'a>> {
         match place {
             Place::Gateway(document, spec) => self.gateway(document, spec),
-            Place::Sidecar(_, spec, index) => {
+            Place::Sidecar(document, spec, index) => {
+                self.check_upgrades(
+                    document,
+                    spec.upgrades.as_deref(),
+                    "/spec/upgrades",
+                    "Invalid",
+                );
+                let rules = || ListenerRulesPlan {
+                    upgrades: upgrades(spec.upgrades.as_deref()),
+                    ..ListenerRulesPlan::default()
+                };
                 let endpoint = spec.endpoints.get(*index);
                 // Without TLS there is no inbound socket: the mesh never accepts clear text.
                 let inbound = endpoint.and_then(|one| one.sidecar.clone()).zip(spec.tls.as_ref());
@@ -27,10 +37,10 @@ impl<'a> Fold<'a> {
                         key: files.key.clone(),
                         client_ca: Some(files.ca.clone()),
                     };
-                    socket("inbound", address, Some(tls), DirectionPlan::Inbound, None)
+                    socket(("inbound", address), Some(tls), DirectionPlan::Inbound, rules(), None)
                 });
                 let outbound = endpoint.and_then(|one| one.outbound.clone()).map(|address| {
-                    socket("outbound", address, None, DirectionPlan::Outbound, None)
+                    socket(("outbound", address), None, DirectionPlan::Outbound, rules(), None)
                 });
                 inbound.into_iter().chain(outbound).collect()
             }
@@ -76,40 +86,59 @@ impl<'a> Fold<'a> {
                 key: tls.key.clone(),
                 client_ca: tls.client_ca.clone(),
             });
-            for (nth, name) in listener.upgrades.iter().flatten().enumerate() {
-                if !may_be_upgraded_to(name) {
-                    let pointer = format!("/spec/listeners/{at}/upgrades/{nth}");
-                    let message = format!(
-                        "a listener must not tunnel `{name}`: HTTP or TLS in a tunnel would bypass the filters"
-                    );
-                    let problem = document.problem("gateway.upgrade", &pointer, message);
-                    self.fail(document, ACCEPTED, "ListenersNotValid", problem);
-                }
-            }
+            let pointer = format!("/spec/listeners/{at}/upgrades");
+            self.check_upgrades(
+                document,
+                listener.upgrades.as_deref(),
+                &pointer,
+                "ListenersNotValid",
+            );
             let address = std::net::SocketAddr::new(ip, listener.port).to_string();
-            sockets.push(socket(
-                &listener.name,
-                address,
-                tls,
-                DirectionPlan::Gateway,
-                Some((listener, ip)),
-            ));
+            let named = (listener.name.as_str(), address);
+            let rules = rules(listener, ip);
+            sockets.push(socket(named, tls, DirectionPlan::Gateway, rules, Some(listener)));
         }
         sockets
+    }
+
+    /// Names protocols that nothing may be upgraded to.
+    fn check_upgrades(
+        &mut self,
+        document: &Document,
+        names: Option<&[String]>,
+        pointer: &str,
+        reason: &str,
+    ) {
+        for (nth, name) in names.unwrap_or_default().iter().enumerate() {
+            if !may_be_upgraded_to(name) {
+                let message = format!(
+                    "a listener must not tunnel `{name}`: HTTP or TLS in a tunnel would bypass the filters"
+                );
+                let pointer = format!("{pointer}/{nth}");
+                let problem = document.problem("gateway.upgrade", &pointer, message);
+                self.fail(document, ACCEPTED, reason, problem);
+            }
+        }
+    }
+}
+
+/// The protocols of a list that may be upgraded to; those of the reference when there is no list.
+fn upgrades(names: Option<&[String]>) -> Vec<String> {
+    match names {
+        Some(names) => names.iter().filter(|name| may_be_upgraded_to(name)).cloned().collect(),
+        None => ListenerRulesPlan::default().upgrades,
     }
 }
 
 fn socket<'a>(
-    name: &str,
-    address: String,
+    (name, address): (&str, String),
     tls: Option<TlsPlan>,
     direction: DirectionPlan,
-    listener: Option<(&'a Listener, std::net::IpAddr)>,
+    rules: ListenerRulesPlan,
+    listener: Option<&'a Listener>,
 ) -> Socket<'a> {
     let (name, address) = (name.to_owned(), AddressPlan::Tcp(address));
     let chain = ChainPlan { attachments: Vec::new() };
-    let rules = listener.map(|(listener, ip)| rules(listener, ip)).unwrap_or_default();
-    let listener = listener.map(|(listener, _)| listener);
     Socket { plan: ListenerPlan { name, address, tls, direction, chain, rules }, listener }
 }
 
@@ -119,12 +148,8 @@ fn rules(listener: &Listener, ip: std::net::IpAddr) -> ListenerRulesPlan {
     // Whoever can reach a loopback address is on this machine already.
     let reasons = if ip.is_loopback() { ListenerReasons::Show } else { ListenerReasons::Hide };
     let paths = listener.paths.as_ref();
-    let upgrades = listener
-        .upgrades
-        .as_ref()
-        .map(|names| names.iter().filter(|name| may_be_upgraded_to(name)).cloned().collect());
     ListenerRulesPlan {
-        upgrades: upgrades.unwrap_or(known.upgrades),
+        upgrades: upgrades(listener.upgrades.as_deref()),
         reasons: listener.reasons.unwrap_or(reasons),
         empty_segments: paths.and_then(|it| it.empty_segments).unwrap_or(known.empty_segments),
         escaped_slashes: paths.and_then(|it| it.escaped_slashes).unwrap_or(known.escaped_slashes),

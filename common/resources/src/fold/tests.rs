@@ -396,8 +396,35 @@ fn a_listener_carries_no_protocol_that_is_http_or_tls_and_says_so() {
         let plan = folded.plan.unwrap();
         assert_eq!(plan.listeners[0].rules.upgrades, ["shout"], "{name} is still not tunnelled");
     }
-    let listeners = plan("gateway:shop/edge").listeners;
-    assert!(listeners.iter().all(|one| one.rules.upgrades == ["websocket"]));
+    for node in ["gateway:shop/edge", "sidecar:shop/storefront/0"] {
+        let listeners = plan(node).listeners;
+        assert!(listeners.iter().all(|one| one.rules.upgrades == ["websocket"]), "{node}");
+    }
+}
+
+#[test]
+fn both_sockets_of_a_sidecar_carry_what_its_service_names_and_nothing_that_is_http() {
+    let service = "metadata: { name: storefront, namespace: shop }\nspec:\n";
+    assert!(example().contains(service));
+    let folded_with = |names: &str| {
+        let text = example().replace(service, &format!("{service}  upgrades: {names}\n"));
+        folded(&text, "sidecar:shop/storefront/0")
+    };
+    for (names, problems, carried) in [
+        ("[shout, websocket]", &[][..], &["shout", "websocket"][..]),
+        ("[]", &[], &[]),
+        ("[shout, h2c]", &["gateway.upgrade"], &["shout"]),
+        ("[\"TLS/1.0\"]", &["gateway.upgrade"], &[]),
+    ] {
+        let folded = folded_with(names);
+        assert_eq!(codes(&folded.problems), problems, "{names}");
+        let listeners = folded.plan.unwrap().listeners;
+        assert_eq!(listeners.len(), 2);
+        assert!(
+            listeners.iter().all(|one| one.rules.upgrades == carried),
+            "{names}: {listeners:#?}"
+        );
+    }
 }
 
 #[test]

@@ -27,6 +27,9 @@ shapes! {
         pub identity: Option<String>,
         /// Files with which its sidecars prove that identity; required with sidecars.
         pub tls: Option<IdentityFiles>,
+        /// Protocols that requests may change to at both sockets of its sidecars, over HTTP/1.1 and HTTP/2; `websocket` when
+        /// not said. None that is HTTP or TLS itself.
+        pub upgrades: Option<Vec<String>>,
         /// Where it runs.
         #[serde(default)]
         pub endpoints: Vec<ServiceEndpoint>,

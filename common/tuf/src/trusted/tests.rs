@@ -492,7 +492,7 @@ fn shared() -> &'static (Vec<u8>, Files, Vec<String>) {
     })
 }
 
-/// All that policies say.
+/// The content of all policies.
 fn said(node: &Trusted) -> Vec<String> {
     node.policies().iter().map(|policy| format!("{policy:?}")).collect()
 }

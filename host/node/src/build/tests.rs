@@ -1,4 +1,4 @@
-//! A slot at a time: what runs in it, what is said of it, and what else it touches.
+//! One slot at a time: what runs in it, what is reported about it, and what else it affects.
 
 use super::*;
 use crate::testing::{Signed, code, plan};
@@ -215,7 +215,7 @@ fn what_is_revoked_stops_serving_though_it_ran_before() {
     for (code, more) in [
         ("trust.revoked-digest", json!({ "revokedDigests": [digest.to_string()] })),
         ("trust.revoked-key", json!({ "revokedKeys": ["release"] })),
-        // There is no log beside a folder: nobody can say that it was signed before.
+        // A folder has no log, so nothing proves that it was signed before.
         ("trust.revoked-key", json!({ "revokedKeys": [{ "key": "release", "fromIndex": 9 }] })),
     ] {
         assert_eq!(only(builder.build(&plans, &trusting)).status.state.to_string(), "serving");
@@ -258,7 +258,7 @@ fn a_manifest_that_claims_what_its_component_is_not_is_refused_though_it_is_sign
     assert_eq!(built.status.state.to_string(), "serving");
 }
 
-/// Another version of an artifact beside the first, in files of its own.
+/// A second version of an artifact, in its own files.
 fn second(signed: &Signed, name: &str) -> (Digest, Digest) {
     let first = signed.add(name, "1.0.0");
     for suffix in ["", ".manifest.json", ".sigstore.json"] {
@@ -294,7 +294,7 @@ fn a_candidate_stays_in_the_shadow_of_its_slot_until_it_changes() {
     let again = build(Some(&other));
     assert!(
         shadow(&again).unwrap().filter().is_same(&before),
-        "what is the same is not built anew"
+        "unchanged filters are not built again"
     );
     other.config = json!({ "attempts": 2 }).into();
     let changed = build(Some(&other));

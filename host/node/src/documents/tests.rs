@@ -128,7 +128,7 @@ fn a_change_concerns_what_is_read_and_nothing_else() {
     std::fs::remove_dir_all(root.join("more")).unwrap();
     assert!(source.concerns(&root.join("more")), "a folder that is gone");
     source.read().unwrap();
-    assert!(source.concerns(&root.join("more/key.pub")), "while a read is under way");
+    assert!(source.concerns(&root.join("more/key.pub")), "while a read is in progress");
     source.read().unwrap();
     assert!(!source.concerns(&root.join("more/key.pub")), "no document names it any more");
 }

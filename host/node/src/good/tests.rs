@@ -137,11 +137,22 @@ fn of_two_documents_of_one_name_the_one_in_force_stays_whatever_files_are_called
             assert_eq!(listeners(&node.proxy().generation().config), listeners(&before));
         }
         node.shutdown(std::time::Duration::ZERO);
-        for _ in 0..3 {
-            let (node, _) = start(folder.path()).unwrap();
-            assert!(std::net::TcpStream::connect(address).is_ok(), "after a restart as well");
-            node.shutdown(std::time::Duration::ZERO);
+        // What a restart decides is decided here: a proxy is started only to see that it listens to that.
+        let name = NodeName::Gateway { key: "test/edge".to_owned() };
+        for round in 0..20 {
+            let (mut good, note) = Good::open(folder.path(), &name);
+            assert_eq!(note, None);
+            let read = crate::Source::folder(folder.path()).read().unwrap();
+            let documents = good.complete(read, true, &mut Vec::new()).unwrap();
+            let folded = tamis_resources::fold(&documents, &name, &|_| Err(String::new()));
+            let plan = folded.plan.unwrap();
+            let stays = tamis_resources::plan::AddressPlan::Tcp(address.to_string());
+            assert_eq!(plan.listeners[0].address, stays, "restart {round}");
+            good.keep(&documents, &folded.statuses, &mut Vec::new());
         }
+        let (node, _) = start(folder.path()).unwrap();
+        assert!(std::net::TcpStream::connect(address).is_ok(), "after a restart as well");
+        node.shutdown(std::time::Duration::ZERO);
     }
 }
 

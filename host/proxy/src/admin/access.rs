@@ -1,19 +1,20 @@
-//! Who may ask the admin listener for what.
+//! Access control of the admin listener.
 //!
-//! A web page that is open in a browser on the machine can send requests to any address of it. So a request names the
-//! listener by an address that is its own (a page that had its name point here sends that name), comes from no page
-//! (`Origin`), and whoever changes something shows a token that no page has, or uses the unix socket.
+//! A web page that is open in a browser on the machine can send requests to any address of it. So a request
+//! must name the listener by an address of its own (a page whose name was pointed here sends that name) and
+//! must not come from a page (`Origin`); a request that changes something must carry a token, which pages
+//! do not have, or use the unix socket.
 
 use http::{Request, StatusCode, header};
 use std::net::IpAddr;
 use tamis_transport::hosts;
 
-/// What the network may ask the admin listener for.
+/// What the admin listener allows over the network.
 #[derive(Clone, Default)]
 pub struct AdminAccess {
-    /// Names it is asked by, beside `localhost`, loopback addresses and its own address.
+    /// Names of the listener, in addition to `localhost`, loopback addresses and its own address.
     pub hosts: Vec<String>,
-    /// Whoever shows it may change what the proxy does; none: the unix socket alone may.
+    /// The token that allows changes; `None`: only the unix socket does.
     pub token: Option<String>,
 }
 
@@ -26,14 +27,14 @@ impl std::fmt::Debug for AdminAccess {
 /// Where a request came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Door {
-    /// A unix socket, which the proxy's user alone can open.
+    /// A unix socket, which only the proxy's user can open.
     Socket,
-    /// A network address: that of this end of the connection.
+    /// A network address: that of the local end of the connection.
     Network(IpAddr),
 }
 
 impl AdminAccess {
-    /// Whether it is answered at all.
+    /// Whether the request is answered at all.
     pub(super) fn admits<B>(&self, door: &Door, request: &Request<B>) -> Result<(), String> {
         if request.headers().contains_key(header::ORIGIN) {
             return Err(
@@ -48,7 +49,7 @@ impl AdminAccess {
         })
     }
 
-    /// Whether it may change something.
+    /// Whether the request may change something.
     pub(super) fn may_change<B>(
         &self,
         door: &Door,
@@ -82,7 +83,7 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
-/// Compares in a time that says nothing about where they differ.
+/// Compares in a time that does not depend on where they differ.
 fn same(one: &[u8], other: &[u8]) -> bool {
     let differs = one.iter().zip(other).fold(0, |differs, (one, other)| differs | (one ^ other));
     one.len() == other.len() && !one.is_empty() && differs == 0

@@ -1,9 +1,10 @@
-//! `/metrics`: what filters count, then what the host itself knows.
+//! `/metrics`: the metrics of filters, then those of the host.
 
 use crate::generation::{Attachment, Occupant};
 use crate::proxy::Inner;
 use crate::status::SlotStatus;
 use crate::traffic::{CLASSES, DIRECTIONS};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tamis_exchange::Circuit;
@@ -17,7 +18,7 @@ pub const METRICS: [(&str, &str, &str); 35] = [
     (
         "tamis_problems",
         "gauge",
-        "What is wrong with its documents, files and certificates; `/config` has the words.",
+        "What is wrong with its documents, files and certificates, by code; no line when nothing is. `/config` has the words.",
     ),
     (
         "tamis_slots",
@@ -116,10 +117,10 @@ pub const METRICS: [(&str, &str, &str); 35] = [
 struct Page(String);
 
 impl Page {
-    /// Begins a metric of [`METRICS`].
+    /// Starts a metric of [`METRICS`].
     fn family(&mut self, name: &str) {
         if let Some((_, kind, help)) = METRICS.iter().find(|(known, _, _)| *known == name) {
-            // Writing into a string cannot fail.
+            // Writing to a string cannot fail.
             let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
         }
     }
@@ -143,7 +144,7 @@ fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-/// Everything there is to measure.
+/// All metrics.
 pub(crate) fn metrics(inner: &Inner) -> String {
     let mut page = Page(inner.shared.metrics.render());
     state(inner, &mut page);
@@ -157,7 +158,7 @@ pub(crate) fn metrics(inner: &Inner) -> String {
     page.0
 }
 
-/// What the proxy is, and how it stands with its director.
+/// The proxy, and its connection to the director.
 fn state(inner: &Inner, page: &mut Page) {
     let (shared, status) = (&inner.shared, inner.status.load());
     let number = inner.generation.load().number;
@@ -166,7 +167,15 @@ fn state(inner: &Inner, page: &mut Page) {
     page.one("tamis_generation", number);
     page.one("tamis_ready", u8::from(number > 0 && !shared.is_draining()));
     page.one("tamis_draining", u8::from(shared.is_draining()));
-    page.one("tamis_problems", status.problems.len());
+    page.family("tamis_problems");
+    let mut problems: BTreeMap<&str, usize> = BTreeMap::new();
+    for problem in &status.problems {
+        let code = problem.get("code").and_then(serde_json::Value::as_str);
+        *problems.entry(code.unwrap_or("other")).or_default() += 1;
+    }
+    for (code, count) in problems {
+        page.series("tamis_problems", &[("code", code)], count);
+    }
     page.family("tamis_certificate_not_after_seconds");
     for one in &status.certificates {
         let labels = [("use", one.used_by.as_str()), ("file", one.file.as_str())];
@@ -178,7 +187,7 @@ fn state(inner: &Inner, page: &mut Page) {
     }
 }
 
-/// What runs in slots, and what should.
+/// What slots run, and what they were assigned.
 fn slots(inner: &Inner, page: &mut Page) {
     let (status, generation) = (inner.status.load(), inner.generation.load());
     let runs = |slot: &SlotStatus| {

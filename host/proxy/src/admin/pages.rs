@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tamis_engine::{BreakerStatus, Filter};
 use tamis_exchange::Circuit;
 
-/// The generation in use. Its plan has no secrets: whoever builds a generation takes them out.
+/// The generation in use. Its plan contains no secrets: the code that builds a generation removes them.
 pub(super) fn config(inner: &Inner) -> Value {
     let generation = inner.generation.load();
     json!({
@@ -97,7 +97,7 @@ pub(super) fn upstreams(inner: &Inner) -> Value {
     Value::Array(services.collect())
 }
 
-/// Each listener with its chain, in order, and what its router was configured with.
+/// Each listener with its chain, in order, and the configuration of its router.
 pub(super) fn routes(inner: &Inner) -> Value {
     let generation = inner.generation.load();
     let listeners = generation.listeners.iter().map(|listener| {
@@ -118,7 +118,7 @@ pub(super) fn routes(inner: &Inner) -> Value {
     Value::Array(listeners.collect())
 }
 
-/// The attachments of a chain in the order a request meets them.
+/// The attachments of a chain in the order in which a request meets them.
 fn members(generation: &crate::Generation, chain: usize) -> Vec<&str> {
     let Some(chain) = generation.chains.get(chain) else { return Vec::new() };
     let mut members: Vec<usize> = chain.connection.clone();
@@ -132,7 +132,7 @@ fn members(generation: &crate::Generation, chain: usize) -> Vec<&str> {
     members.extend(&chain.telemetry);
     let mut names: Vec<&str> = Vec::new();
     for one in members.into_iter().filter_map(|index| generation.filters.get(index)) {
-        // A filter with hooks for both ways stands where the request meets it.
+        // A filter with hooks in both directions is listed where the request meets it.
         if !names.contains(&one.name.as_str()) {
             names.push(&one.name);
         }
@@ -140,7 +140,7 @@ fn members(generation: &crate::Generation, chain: usize) -> Vec<&str> {
     names
 }
 
-/// What the plan gives the router of that attachment.
+/// The configuration of that router in the plan.
 fn rules(plan: &Value, attachment: &str) -> Value {
     let filters = plan.get("filters").and_then(Value::as_array).into_iter().flatten();
     let is_it = |one: &&Value| one.get("attachment").and_then(Value::as_str) == Some(attachment);

@@ -1,7 +1,8 @@
-//! Who is answered what, as tables; and what a drain does.
+//! Tables of which requests are answered, and the effects of a drain.
 
 use super::*;
 use crate::generation::Generation;
+use crate::status::Status;
 use crate::{Proxy, ProxyOptions};
 use http_body_util::BodyExt as _;
 
@@ -84,7 +85,7 @@ fn no_page_is_shown_under_another_name_or_to_a_web_page_whatever_the_method() {
     let token = format!("Bearer {TOKEN}");
     for path in PAGES.iter().map(|(path, ..)| *path).chain(["/nothing", "/config/", "//config"]) {
         for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"] {
-            // Nothing is to be drained by its own table.
+            // This table must not start a drain.
             if path == "/drain" && method == "POST" {
                 continue;
             }
@@ -162,7 +163,7 @@ fn what_changes_the_proxy_takes_the_token_or_the_sockets_owner() {
             assert_eq!(proxy.is_draining(), wanted == 202);
         }
     }
-    // An empty token is no token, whoever shows it.
+    // An empty token is never valid.
     let proxy = proxy(AdminAccess { token: Some(String::new()), hosts: Vec::new() });
     let fields = [("host", "localhost"), ("authorization", "Bearer ")];
     assert_eq!(ask(&proxy, &network(), "POST", "/drain", &fields).0, 401);
@@ -202,7 +203,7 @@ fn a_drain_can_be_called_off_while_listeners_are_open_and_not_later() {
     assert_eq!((post("/undrain"), ready()), (200, 200));
     assert_eq!((post("/drain?seconds=0"), ready(), proxy.has_closed()), (202, 503, true));
     assert_eq!((post("/undrain"), ready()), (409, 503));
-    // What the process itself began ends it.
+    // A drain that the process itself began ends it.
     let proxy = self::proxy(AdminAccess::default());
     proxy.leave(Duration::from_secs(3_600));
     assert_eq!(ask(&proxy, &Door::Socket, "POST", "/undrain", &[]).0, 409);
@@ -212,6 +213,9 @@ fn a_drain_can_be_called_off_while_listeners_are_open_and_not_later() {
 fn every_metric_is_told_once_and_with_what_it_means() {
     let proxy = proxy(AdminAccess::default());
     proxy.director(true, 1_700_000_000);
+    let problem = |code: &str| serde_json::json!({ "code": code, "message": "x" });
+    let problems = ["route.parent", "pin.missing", "route.parent"].map(problem).to_vec();
+    proxy.report(Status { problems, ..Status::default() });
     let (_, text, _) = ask(&proxy, &Door::Socket, "GET", "/metrics", &[]);
     for (name, kind, _) in METRICS {
         let line = format!("# TYPE {name} {kind}\n");
@@ -220,6 +224,8 @@ fn every_metric_is_told_once_and_with_what_it_means() {
     for line in [
         "tamis_ready 1\n",
         "tamis_draining 0\n",
+        "tamis_problems{code=\"pin.missing\"} 1\n",
+        "tamis_problems{code=\"route.parent\"} 2\n",
         "tamis_director_connected 1\n",
         "tamis_director_heard_seconds 1700000000\n",
         "tamis_slots{state=\"refused\"} 0\n",

@@ -1,4 +1,4 @@
-//! The end of a proxy, or a pause: clients are sent elsewhere for a while, then the listeners close.
+//! Draining, which can be cancelled: clients are sent elsewhere for a while, then the listeners close.
 
 use super::{Inner, lock};
 use crate::worker::Command;
@@ -8,15 +8,15 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tamis_transport::Stage;
 
-/// How far a drain has come.
+/// Progress of a drain.
 #[derive(Default)]
 pub(crate) struct Drain {
-    /// Rises whenever a drain begins or is called off: one that was called off must not close anything later.
+    /// Rises whenever a drain begins or is cancelled: a cancelled drain must not close anything later.
     pub(super) number: u64,
     pub(super) stage: Stage,
     /// Whether listeners are closed.
     pub(super) closed: bool,
-    /// Nobody calls it off any more.
+    /// The drain can no longer be cancelled.
     pub(super) last: bool,
 }
 
@@ -25,17 +25,17 @@ pub(crate) struct Drain {
 #[error("it is too late: the proxy ends; start it again")]
 pub struct TooLate;
 
-/// How often somebody looks whether a lame duck's time is over.
+/// How often to check whether the lame-duck time is over.
 pub(super) const STEP: Duration = Duration::from_millis(20);
-/// How long workers are waited for: one that computes for longer does what it was told all the same.
+/// How long to wait for workers: a worker that computes for longer obeys all the same.
 const DONE_MAX: Duration = Duration::from_secs(2);
 
 impl Inner {
-    /// Tells every worker, and waits until they have done it: nothing is accepted any more by then, if that is what it says.
+    /// Sends a command to every worker, and waits until they have carried it out.
     fn tell(&self, command: impl Fn(Sender<()>) -> Command) {
         let (done, wait) = channel();
         for worker in &self.workers {
-            // Fails when the worker is gone, and then there is nothing to tell it.
+            // Fails when the worker is gone; then there is nothing to wait for.
             drop(worker.send(command(done.clone())));
         }
         drop(done);
@@ -43,7 +43,7 @@ impl Inner {
         while wait.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok() {}
     }
 
-    /// Accepts nothing more and lets connections end.
+    /// Accepts no more connections and lets open ones end.
     pub(crate) fn drain(&self) {
         let mut drain = lock(&self.drain);
         drain.number += 1;
@@ -58,7 +58,7 @@ impl Inner {
         (drain.stage, drain.closed) = (Stage::End, true);
     }
 
-    /// Sends clients elsewhere for that time, then drains. Asked again, the time begins again.
+    /// Sends clients elsewhere for that time, then drains. Calling it again restarts the time.
     pub(crate) fn leave(self: &Arc<Self>, lame_duck: Duration) {
         let mut drain = lock(&self.drain);
         if drain.stage == Stage::End {
@@ -81,7 +81,7 @@ impl Inner {
         }
     }
 
-    /// Serves on after all.
+    /// Cancels a drain.
     pub(crate) fn stay(&self) -> Result<(), TooLate> {
         let mut drain = lock(&self.drain);
         if drain.closed || drain.last {
@@ -94,9 +94,9 @@ impl Inner {
         Ok(())
     }
 
-    /// Another process has the sockets and serves: nothing more is accepted here.
+    /// Another process has the sockets and serves: this one accepts no more connections.
     pub(super) fn hand_over(self: &Arc<Self>) {
-        // The last copies that this process has: the sockets stay open in the other.
+        // The last copies in this process: the sockets stay open in the other.
         lock(&self.bound).values_mut().for_each(|bound| bound.copies.clear());
         self.admin_stop.send_replace(Stage::End);
         lock(&self.admin).take();
@@ -110,7 +110,7 @@ impl Inner {
     }
 }
 
-/// Drains when the time is over, unless the drain was called off.
+/// Drains when the time is over, unless the drain was cancelled.
 fn end_later(inner: &Weak<Inner>, number: u64, lame_duck: Duration) {
     let until = Instant::now() + lame_duck;
     loop {

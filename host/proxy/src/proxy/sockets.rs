@@ -1,4 +1,4 @@
-//! Sockets that are listened on: new ones, or those of the process before; and copies for the one after.
+//! Listening sockets: new ones, or those of the previous process; and copies for the next one.
 
 use super::{Inner, ProxyError, lock};
 use crate::generation::Listener;
@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, Weak};
 use tamis_transport::handover::Handed;
 use tamis_transport::{Address, BoundListener, ListenError, bind, spread};
 
-/// Sockets of the process before this one, by the addresses that were asked for. Cheap to clone; each is taken once.
+/// Sockets of the previous process, by the addresses that were configured. Cheap to clone; each is used
+/// once.
 #[derive(Clone, Default)]
 pub struct Inherited(Arc<Mutex<Vec<Handed>>>);
 
-/// What the admin listener is called among the sockets that are handed over; no listener of documents has such a name.
+/// Name of the admin listener among inherited sockets; a listener in documents cannot have such a name.
 pub(super) const ADMIN: &str = "(admin)";
 
 impl Inherited {
@@ -22,12 +23,12 @@ impl Inherited {
         Self(Arc::new(Mutex::new(sockets)))
     }
 
-    /// Closes those that nobody took.
+    /// Closes those that were not used.
     pub fn clear(&self) {
         lock(&self.0).clear();
     }
 
-    /// Those of an address; where any port would do, those of the listener.
+    /// The sockets of an address; if any port is accepted, those of the listener.
     pub(super) fn take(&self, name: &str, address: &Address) -> Vec<BoundListener> {
         let mut all = lock(&self.0);
         let any_port = matches!(address, Address::Tcp(address) if address.port() == 0);
@@ -38,7 +39,7 @@ impl Inherited {
     }
 }
 
-/// A listener's sockets: the workers accept from theirs; these are copies for a successor.
+/// A listener's sockets: the workers accept from their own; these are copies for a successor.
 pub(crate) struct Bound {
     pub(super) address: Address,
     pub(super) copies: Vec<BoundListener>,
@@ -52,7 +53,7 @@ pub(crate) struct AdminBound {
 }
 
 impl Inner {
-    /// The sockets of a listener, by worker: those of the process before, or new ones.
+    /// The sockets of a listener, by worker: inherited or new ones.
     pub(super) fn sockets(
         &self,
         listener: &Listener,
@@ -70,7 +71,7 @@ impl Inner {
     }
 }
 
-/// All sockets once more, for another process.
+/// Copies of all sockets, for another process.
 pub(super) fn handed(inner: &Weak<Inner>) -> std::io::Result<Vec<Handed>> {
     let Some(inner) = inner.upgrade() else { return Err(std::io::ErrorKind::NotConnected.into()) };
     let mut all = Vec::new();

@@ -1,31 +1,35 @@
-//! The way from workers to the thread that asks candidates, and back to whoever wants reports.
+//! The queue from workers to the thread that calls candidates, and the reports of that thread.
 
-use super::{EXAMPLES_MAX, Job, Seen, Shadow, ShadowReport, lock};
+use super::{
+    ComparableAnswer, Comparison, ComparisonTally, EXAMPLES_MAX, ExchangeExample, Shadow,
+    ShadowQuestion, ShadowReport, lock,
+};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
+use tamis_exchange::Exchange;
 
 /// Verdicts that may wait to be compared …
 const QUEUE_MAX: usize = 1_024;
-/// … and octets of what they were asked with.
+/// … and bytes of their input.
 const QUEUE_OCTETS: usize = 4 * 1024 * 1024;
 
-/// All shadows of a proxy and the thread that asks them.
+/// All shadows of a proxy and the thread that calls them.
 #[derive(Default)]
 pub(crate) struct Shadows {
     per_second: u32,
-    /// With the names of their slots; those swapped out stay until they were reported.
+    /// With the names of their slots; replaced ones stay until they were reported.
     known: Mutex<Vec<(String, Shadow)>>,
-    queue: OnceLock<Queue>,
+    queue: OnceLock<ShadowQueue>,
 }
 
-/// The way to the thread. The thread ends when the last is gone.
+/// The sender to the thread. The thread ends when the last sender is gone.
 #[derive(Clone)]
-pub(crate) struct Queue {
-    send: SyncSender<Job>,
+pub(crate) struct ShadowQueue {
+    send: SyncSender<Comparison>,
     octets: Arc<AtomicUsize>,
 }
 
@@ -34,7 +38,7 @@ impl Shadows {
         Self { per_second, ..Self::default() }
     }
 
-    /// Takes in those of a generation that is about to serve. The first one starts the thread.
+    /// Adds the shadows of a generation that is about to serve. The first one starts the thread.
     pub(crate) fn expect<'a>(
         &self,
         shadows: impl Iterator<Item = (&'a str, &'a Shadow)>,
@@ -42,7 +46,7 @@ impl Shadows {
         for (slot, shadow) in shadows {
             if self.queue.get().is_none() {
                 let queue = start()?;
-                // Generations come one after the other, so that nobody set it meanwhile.
+                // Generations follow one another, so nothing else set it meanwhile.
                 self.queue.get_or_init(|| queue);
             }
             let mut known = lock(&self.known);
@@ -53,8 +57,8 @@ impl Shadows {
         Ok(())
     }
 
-    /// What a worker asks with; none as long as nothing has a shadow.
-    pub(crate) fn queue(&self) -> Option<Queue> {
+    /// The queue for a worker; `None` while there are no shadows.
+    pub(crate) fn queue(&self) -> Option<ShadowQueue> {
         self.queue.get().cloned()
     }
 
@@ -62,11 +66,11 @@ impl Shadows {
         self.per_second
     }
 
-    /// Takes what there is to report, by slot and digest.
+    /// Takes the reports, by slot and digest.
     pub(crate) fn reports(&self) -> Vec<ShadowReport> {
-        let mut reports: BTreeMap<(String, String), Seen> = BTreeMap::new();
+        let mut reports: BTreeMap<(String, String), ComparisonTally> = BTreeMap::new();
         lock(&self.known).retain(|(slot, shadow)| {
-            // Read before the rest: what nobody else holds adds nothing any more.
+            // Read before the rest: a shadow that nothing else uses adds nothing any more.
             let stays = Arc::strong_count(&shadow.0) > 1;
             let seen = std::mem::take(&mut *lock(&shadow.0.seen));
             let key = (slot.clone(), shadow.filter().digest().to_owned());
@@ -81,15 +85,15 @@ impl Shadows {
             stays
         });
         let reports = reports.into_iter().map(|((slot, digest), seen)| {
-            let Seen { samples, differences } = seen;
+            let ComparisonTally { samples, differences } = seen;
             ShadowReport { slot, digest, samples, differences }
         });
         reports.collect()
     }
 }
 
-fn start() -> std::io::Result<Queue> {
-    let (send, receive): (_, Receiver<Job>) = sync_channel(QUEUE_MAX);
+fn start() -> std::io::Result<ShadowQueue> {
+    let (send, receive): (_, Receiver<Comparison>) = sync_channel(QUEUE_MAX);
     let octets = Arc::new(AtomicUsize::new(0));
     let left = Arc::clone(&octets);
     let run = move || {
@@ -99,14 +103,21 @@ fn start() -> std::io::Result<Queue> {
         }
     };
     std::thread::Builder::new().name("tamis-shadow".to_owned()).spawn(run)?;
-    Ok(Queue { send, octets })
+    Ok(ShadowQueue { send, octets })
 }
 
-impl Queue {
-    /// Leaves the job out when too much waits already.
-    pub(super) fn put(&self, job: Job) {
+impl ShadowQueue {
+    /// What a hook of an exchange that is sampled was asked and answered. It is left out when too much waits already.
+    pub(crate) fn put(
+        &self,
+        shadow: Shadow,
+        asked: ShadowQuestion,
+        said: ComparableAnswer,
+        exchange: &Exchange,
+    ) {
+        let job = Comparison { shadow, asked, said, example: ExchangeExample::of(exchange) };
         if job.asked.view().truncated {
-            // The client sent more than a view may hold; that says nothing of the candidate.
+            // The client sent more than a view may hold; that reveals nothing about the candidate.
             return;
         }
         let octets = job.asked.view().octets.len();
@@ -117,14 +128,14 @@ impl Queue {
     }
 }
 
-/// Says which exchanges of a worker are compared: the first of every second, up to a number.
-pub(crate) struct Sampler {
+/// Selects the exchanges of a worker that are compared: the first of every second, up to a number.
+pub(crate) struct ExchangeSampler {
     per_second: u32,
     since: Cell<Option<Instant>>,
     taken: Cell<u32>,
 }
 
-impl Sampler {
+impl ExchangeSampler {
     pub(crate) fn new(per_second: u32) -> Self {
         Self { per_second, since: Cell::default(), taken: Cell::default() }
     }
@@ -148,10 +159,10 @@ mod tests {
 
     #[test]
     fn a_sampler_takes_the_first_of_each_second() {
-        let (sampler, start) = (Sampler::new(2), Instant::now());
+        let (sampler, start) = (ExchangeSampler::new(2), Instant::now());
         let taken = |ms: u64| sampler.takes(start + Duration::from_millis(ms));
         let times = [0, 10, 20, 999, 1_000, 1_001, 1_002, 60_000];
         assert_eq!(times.map(taken), [true, true, false, false, true, true, false, true]);
-        assert!(!Sampler::new(0).takes(start));
+        assert!(!ExchangeSampler::new(0).takes(start));
     }
 }

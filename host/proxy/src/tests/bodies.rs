@@ -1,8 +1,8 @@
-//! Body hooks, whole and chunk by chunk, in both directions.
+//! Body hooks, complete and chunk by chunk, in both directions.
 
 use super::*;
-use crate::body::OutBody;
-use crate::pump::{Ended, buffered, chunks, stopped};
+use crate::request_body::{ChunkStop, show_chunks, show_whole};
+use crate::response_body::ResponseBody;
 use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
@@ -10,11 +10,11 @@ use proptest::prelude::*;
 use tamis_exchange::{Body, BodyError};
 use tokio::task::LocalSet;
 
-fn one(config: &Value, failure: FailureMode) -> Rc<Local> {
-    local(vec![attached(config, None, failure)], ChainLayout::default())
+fn one(config: &Value, failure: FailureMode) -> TestWorker {
+    worker(vec![attached(config, None, failure)], ChainLayout::default())
 }
 
-/// A body that comes in these pieces, with trailers.
+/// A body that arrives in these pieces, with trailers.
 fn pieces(pieces: &[&[u8]]) -> Body {
     let mut trailers = HeaderMap::new();
     trailers.insert("x-sum", "7".parse().unwrap());
@@ -44,33 +44,35 @@ const CLOSED: FailureMode = FailureMode::Closed;
 #[test]
 fn a_whole_body_is_replaced_before_the_head_goes_on() {
     run(async {
-        let local = one(&whole("capitals", 100), CLOSED);
-        let mut course = course("/");
-        course.exchange.headers.insert("content-length", "5".parse().unwrap());
-        let body = buffered(&local, &mut course, &[0], pieces(&[b"he", b"", b"llo"])).await;
+        let worker = one(&whole("capitals", 100), CLOSED);
+        let mut state = worker.exchange("/");
+        state.exchange.headers.insert("content-length", "5".parse().unwrap());
+        let body = show_whole(&mut state, &worker.slots(&[0]), pieces(&[b"he", b"", b"llo"])).await;
         assert_eq!(read(body.ok().unwrap()).await, ("HELLO".to_owned(), true));
-        assert!(!course.exchange.headers.contains_key("content-length"), "it no longer holds");
-        assert_eq!(course.exchange.headers["trailer"], "x-sum", "HTTP/1.1 sends what is named");
+        assert!(!state.exchange.headers.contains_key("content-length"), "it no longer holds");
+        assert_eq!(state.exchange.headers["trailer"], "x-sum", "HTTP/1.1 sends what is named");
     });
 }
 
 #[test]
 fn a_body_that_passes_stays_as_it_was() {
     run(async {
-        let local = one(&whole("", 5), CLOSED);
-        let mut course = course("/");
-        course.exchange.headers.insert("content-length", "5".parse().unwrap());
-        let body = buffered(&local, &mut course, &[0], pieces(&[b"hello"])).await;
+        let worker = one(&whole("", 5), CLOSED);
+        let mut state = worker.exchange("/");
+        state.exchange.headers.insert("content-length", "5".parse().unwrap());
+        let body = show_whole(&mut state, &worker.slots(&[0]), pieces(&[b"hello"])).await;
         assert_eq!(read(body.ok().unwrap()).await, ("hello".to_owned(), true));
-        assert!(course.exchange.headers.contains_key("content-length"));
+        assert!(state.exchange.headers.contains_key("content-length"));
     });
 }
 
 #[test]
 fn a_body_longer_than_a_filter_judges_is_refused() {
     run(async {
-        let local = one(&whole("", 4), CLOSED);
-        let body = buffered(&local, &mut course("/"), &[0], pieces(&[b"hel", b"lo"])).await;
+        let worker = one(&whole("", 4), CLOSED);
+        let body =
+            show_whole(&mut worker.exchange("/"), &worker.slots(&[0]), pieces(&[b"hel", b"lo"]))
+                .await;
         let refusal = refused(body);
         assert_eq!((refusal.code, refusal.status), ("request.too-large", 413));
     });
@@ -83,10 +85,13 @@ fn the_tightest_limit_of_several_filters_counts() {
             attached(&whole("capitals", 100), None, CLOSED),
             attached(&whole("", 4), None, CLOSED),
         ];
-        let local = local(filters, ChainLayout::default());
-        let body = buffered(&local, &mut course("/"), &[0, 1], pieces(&[b"hello"])).await;
+        let worker = worker(filters, ChainLayout::default());
+        let body =
+            show_whole(&mut worker.exchange("/"), &worker.slots(&[0, 1]), pieces(&[b"hello"]))
+                .await;
         assert_eq!(refused(body).code, "request.too-large");
-        let body = buffered(&local, &mut course("/"), &[0, 1], pieces(&[b"hell"])).await;
+        let body =
+            show_whole(&mut worker.exchange("/"), &worker.slots(&[0, 1]), pieces(&[b"hell"])).await;
         assert_eq!(read(body.ok().unwrap()).await.0, "HELL");
     });
 }
@@ -94,16 +99,17 @@ fn the_tightest_limit_of_several_filters_counts() {
 #[test]
 fn answers_and_faults_of_whole_bodies() {
     run(async {
-        let local = one(&whole("answer", 100), CLOSED);
-        let mut course = course("/");
-        let body = buffered(&local, &mut course, &[0], pieces(&[b"hello"])).await;
+        let worker = one(&whole("answer", 100), CLOSED);
+        let mut state = worker.exchange("/");
+        let body = show_whole(&mut state, &worker.slots(&[0]), pieces(&[b"hello"])).await;
         assert_eq!(answered(body), (418, Some("walk.body".to_owned())));
-        assert_eq!(course.reason.as_deref(), Some("walk.body"));
+        assert_eq!(state.reason.as_deref(), Some("walk.body"));
         let trap = json!({ "trap": true, "whole_up_to": 100 });
-        let body = buffered(&one(&trap, CLOSED), &mut course, &[0], pieces(&[b"hello"])).await;
+        let body =
+            show_whole(&mut state, &one(&trap, CLOSED).slots(&[0]), pieces(&[b"hello"])).await;
         assert_eq!(refused(body).code, "filter.failed");
         let open = one(&trap, FailureMode::Open);
-        let body = buffered(&open, &mut course, &[0], pieces(&[b"hello"])).await;
+        let body = show_whole(&mut state, &open.slots(&[0]), pieces(&[b"hello"])).await;
         assert_eq!(read(body.ok().unwrap()).await.0, "hello");
     });
 }
@@ -111,21 +117,22 @@ fn answers_and_faults_of_whole_bodies() {
 #[test]
 fn chunks_are_shown_on_their_way_and_the_end_once() {
     run(async {
-        let local = one(&json!({ "body": "capitals" }), CLOSED);
-        let mut course = course("/");
-        course.exchange.headers.insert("content-length", "5".parse().unwrap());
-        let (body, verdicts) = chunks(&local, &mut course, vec![0], pieces(&[b"he", b"llo"]));
+        let worker = one(&json!({ "body": "capitals" }), CLOSED);
+        let mut state = worker.exchange("/");
+        state.exchange.headers.insert("content-length", "5".parse().unwrap());
+        let (body, end) = show_chunks(&mut state, worker.slots(&[0]), pieces(&[b"he", b"llo"]));
         assert_eq!(read(body).await, ("HELLO!".to_owned(), true));
-        assert!(verdicts.borrow().is_none());
-        assert!(!course.exchange.headers.contains_key("content-length"));
+        assert!(end.take().is_none());
+        assert!(!state.exchange.headers.contains_key("content-length"));
     });
 }
 
 #[test]
 fn what_a_filter_swallows_leaves_the_trailers() {
     run(async {
-        let local = one(&json!({ "body": "swallow" }), CLOSED);
-        let (body, _) = chunks(&local, &mut course("/"), vec![0], pieces(&[b"he", b"llo"]));
+        let worker = one(&json!({ "body": "swallow" }), CLOSED);
+        let (body, _) =
+            show_chunks(&mut worker.exchange("/"), worker.slots(&[0]), pieces(&[b"he", b"llo"]));
         assert_eq!(read(body).await, (String::new(), true));
     });
 }
@@ -133,11 +140,13 @@ fn what_a_filter_swallows_leaves_the_trailers() {
 #[test]
 fn an_answer_to_a_chunk_breaks_the_body_off_and_is_kept() {
     run(async {
-        let local = one(&json!({ "body": "answer" }), CLOSED);
-        let (body, verdicts) = chunks(&local, &mut course("/"), vec![0], pieces(&[b"hello"]));
+        let worker = one(&json!({ "body": "answer" }), CLOSED);
+        let (body, end) =
+            show_chunks(&mut worker.exchange("/"), worker.slots(&[0]), pieces(&[b"hello"]));
         assert!(body.collect().await.is_err());
-        let Some(Ended::Answered(index, reply, reason)) = verdicts.take() else { panic!("none") };
-        assert_eq!((index, reply.status, reason.as_deref()), (0, 418, Some("walk.body")));
+        let Some(ChunkStop::Answered(answer)) = end.take() else { panic!("none") };
+        let (slot, status) = (answer.slot.number, answer.reply.status);
+        assert_eq!((slot, status, answer.reason.as_deref()), (0, 418, Some("walk.body")));
     });
 }
 
@@ -145,12 +154,11 @@ fn an_answer_to_a_chunk_breaks_the_body_off_and_is_kept() {
 fn a_fault_on_a_chunk_is_treated_as_its_attachment_says() {
     run(async {
         let trap = json!({ "trap": true });
-        let local = one(&trap, CLOSED);
-        let mut course = course("/");
-        let (body, verdicts) = chunks(&local, &mut course, vec![0], pieces(&[b"a"]));
+        let worker = one(&trap, CLOSED);
+        let mut state = worker.exchange("/");
+        let (body, end) = show_chunks(&mut state, worker.slots(&[0]), pieces(&[b"a"]));
         assert!(body.collect().await.is_err());
-        let ended = verdicts.take().unwrap();
-        let Stop::Refused(refusal) = stopped(&mut course, &local, ended) else {
+        let Stop::Refused(refusal) = end.take().unwrap().stop(&mut state) else {
             panic!("answered")
         };
         assert_eq!(
@@ -158,9 +166,9 @@ fn a_fault_on_a_chunk_is_treated_as_its_attachment_says() {
             ("filter.failed", 503),
             "not the client's fault"
         );
-        assert!(refusal.detail.contains("test/walk") && course.answered_by == Some(0));
+        assert!(refusal.detail.contains("test/walk") && state.answered_by.is_some());
         let open = one(&trap, FailureMode::Open);
-        let (body, _) = chunks(&open, &mut course, vec![0], pieces(&[b"a"]));
+        let (body, _) = show_chunks(&mut state, open.slots(&[0]), pieces(&[b"a"]));
         assert_eq!(read(body).await, ("a".to_owned(), true));
     });
 }
@@ -169,8 +177,8 @@ fn a_fault_on_a_chunk_is_treated_as_its_attachment_says() {
 fn response_chunks_are_shown_too_and_an_answer_comes_too_late() {
     run(async {
         let out = |config: &Value, failure| {
-            let local = one(config, failure);
-            OutBody::plain(pieces(&[b"he", b"llo"])).filtered(&local, 1, vec![0])
+            let slots = one(config, failure).slots(&[0]);
+            ResponseBody::plain(pieces(&[b"he", b"llo"])).filtered(1, slots)
         };
         let capitals = out(&json!({ "body": "capitals" }), CLOSED);
         assert_eq!(read(capitals).await, ("HELLO!".to_owned(), true));
@@ -189,7 +197,7 @@ fn a_response_that_takes_longer_than_its_exchange_is_broken_off() {
             Result<Frame<Bytes>, BodyError>,
         >()));
         let soon = tokio::time::Instant::now() + std::time::Duration::from_millis(20);
-        assert!(OutBody::plain(never).until(Some(soon)).collect().await.is_err());
+        assert!(ResponseBody::plain(never).until(Some(soon)).collect().await.is_err());
     });
 }
 
@@ -202,11 +210,11 @@ proptest! {
         let parts: Vec<&[u8]> = cut.iter().map(Vec::as_slice).collect();
         let joined = String::from_utf8(cut.concat()).unwrap().to_ascii_uppercase();
         run(async {
-            let local = one(&json!({ "body": "capitals" }), CLOSED);
-            let (body, _) = chunks(&local, &mut course("/"), vec![0], pieces(&parts));
+            let worker = one(&json!({ "body": "capitals" }), CLOSED);
+            let (body, _) = show_chunks(&mut worker.exchange("/"), worker.slots(&[0]), pieces(&parts));
             prop_assert_eq!(read(body).await, (format!("{joined}!"), true));
-            let local = one(&whole("capitals", 200), CLOSED);
-            let body = buffered(&local, &mut course("/"), &[0], pieces(&parts)).await;
+            let worker = one(&whole("capitals", 200), CLOSED);
+            let body = show_whole(&mut worker.exchange("/"), &worker.slots(&[0]), pieces(&parts)).await;
             prop_assert_eq!(read(body.ok().unwrap()).await, (joined.clone(), true));
             Ok(())
         })?;

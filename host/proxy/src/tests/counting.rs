@@ -1,4 +1,4 @@
-//! What slots did is counted once, whoever swaps what meanwhile.
+//! Each event in a slot is counted once, whatever is replaced meanwhile.
 
 use super::live::Live;
 use super::*;

@@ -1,12 +1,11 @@
-//! Request hooks in their order, scopes, failure modes, and what the router looks at.
+//! Request hooks in their order, scopes, failure modes, and the fields that the router reads.
 
 use super::*;
-use crate::course::Stop;
 use crate::decide::decide;
 use crate::generation::Reasons;
-use crate::pipeline::stopped;
 use crate::route::{self, looks_at};
 use crate::slot_refusal::SlotRefusal;
+use crate::stop::FilterAnswer;
 use tamis_exchange::{Edit, FieldLine, Outcome, Reply};
 
 /// Sets `x-NAME`, and a path if one is given.
@@ -20,13 +19,13 @@ fn chain(filters: &[Attachment]) -> ChainLayout {
     ChainLayout { request: (0..router).collect(), router: Some(router), ..ChainLayout::default() }
 }
 
-fn world(filters: Vec<Attachment>) -> Rc<Local> {
+fn world(filters: Vec<Attachment>) -> TestWorker {
     let chain = chain(&filters);
-    local(filters, chain)
+    worker(filters, chain)
 }
 
-fn set_by(course: &Course) -> Vec<&str> {
-    let names = course.exchange.headers.keys().map(http::HeaderName::as_str);
+fn set_by(state: &ExchangeState) -> Vec<&str> {
+    let names = state.exchange.headers.keys().map(http::HeaderName::as_str);
     let mut names: Vec<_> = names.collect();
     names.sort_unstable();
     names
@@ -43,11 +42,11 @@ async fn filters_of_a_route_have_their_say_only_there() {
         attached(&sets("b", None), Some("ns/b/0"), CLOSED),
         router(&RULES),
     ];
-    let local = world(filters);
-    let mut course = course("/a/1");
-    assert_eq!(forwarded(decide(&local, &mut course).await), 0);
-    assert_eq!(set_by(&course), ["x-a", "x-all"]);
-    assert_eq!(course.exchange.attributes.find("route.name"), Some("ns/a/0"));
+    let world = world(filters);
+    let mut state = world.exchange("/a/1");
+    assert_eq!(forwarded(decide(&mut state).await), 0);
+    assert_eq!(set_by(&state), ["x-a", "x-all"]);
+    assert_eq!(state.exchange.attributes.find("route.name"), Some("ns/a/0"));
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -57,11 +56,11 @@ async fn an_edit_that_moves_the_exchange_brings_the_filters_of_its_new_route_in(
         attached(&sets("a", Some("/b/2")), Some("ns/a/"), CLOSED),
         router(&RULES),
     ];
-    let local = world(filters);
-    let mut course = course("/a/1");
-    assert_eq!(forwarded(decide(&local, &mut course).await), 1);
-    assert_eq!(set_by(&course), ["x-a", "x-b"]);
-    assert_eq!(course.exchange.path, "/b/2");
+    let world = world(filters);
+    let mut state = world.exchange("/a/1");
+    assert_eq!(forwarded(decide(&mut state).await), 1);
+    assert_eq!(set_by(&state), ["x-a", "x-b"]);
+    assert_eq!(state.exchange.path, "/b/2");
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -79,9 +78,9 @@ async fn what_never_settles_is_refused() {
         })
         .collect();
     filters.push(router(&rules));
-    let local = world(filters);
-    assert_eq!(refused(decide(&local, &mut course("/0")).await).code, "route.unstable");
-    assert_eq!(forwarded(decide(&local, &mut course("/3")).await), 6);
+    let world = world(filters);
+    assert_eq!(refused(decide(&mut world.exchange("/0")).await).code, "route.unstable");
+    assert_eq!(forwarded(decide(&mut world.exchange("/3")).await), 6);
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -92,10 +91,11 @@ async fn an_answer_ends_the_way_and_names_its_rule() {
         attached(&sets("never", None), None, CLOSED),
         router(&RULES),
     ];
-    let mut course = course("/a");
-    let said = answered(decide(&world(filters), &mut course).await);
+    let world = world(filters);
+    let mut state = world.exchange("/a");
+    let said = answered(decide(&mut state).await);
     assert_eq!(said, (403, Some("walk.answer".to_owned())));
-    assert_eq!(set_by(&course), ["x-first"]);
+    assert_eq!(set_by(&state), ["x-first"]);
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -104,16 +104,17 @@ async fn a_fault_is_treated_as_its_attachment_says() {
     for broken in [json!({ "trap": true }), undeclared] {
         for mode in [FailureMode::Closed, FailureMode::Open, FailureMode::SkipAndAlert] {
             let filters = vec![attached(&broken, None, mode), router(&RULES)];
-            let mut course = course("/a");
-            let decided = decide(&world(filters), &mut course).await;
+            let world = world(filters);
+            let mut state = world.exchange("/a");
+            let decided = decide(&mut state).await;
             if mode == CLOSED {
                 let refusal = refused(decided);
                 assert_eq!((refusal.code, refusal.status), ("filter.failed", 503));
-                assert_eq!(course.answered_by, Some(0));
+                assert_eq!(state.answered_by.as_ref().map(|slot| slot.number), Some(0));
             } else {
                 assert_eq!(forwarded(decided), 0, "{mode:?}");
             }
-            assert!(set_by(&course).is_empty(), "edits apply all or none");
+            assert!(set_by(&state).is_empty(), "edits apply all or none");
         }
     }
 }
@@ -129,23 +130,23 @@ async fn a_filter_that_may_not_run_lets_nothing_pass_in_its_scope() {
         }),
         ..attached(&json!({}), scope, CLOSED)
     };
-    let local = world(vec![refused_slot(Some("ns/b/")), router(&RULES)]);
-    assert_eq!(forwarded(decide(&local, &mut course("/a")).await), 0);
-    let refusal = refused(decide(&local, &mut course("/b")).await);
+    let world = world(vec![refused_slot(Some("ns/b/")), router(&RULES)]);
+    assert_eq!(forwarded(decide(&mut world.exchange("/a")).await), 0);
+    let refusal = refused(decide(&mut world.exchange("/b")).await);
     assert_eq!(refusal.code, "filter.refused");
     assert!(refusal.detail.starts_with("trust.altered: "), "{}", refusal.detail);
 }
 
 #[tokio::test(flavor = "current_thread")]
 async fn without_a_router_or_a_rule_nothing_is_matched() {
-    let local = local(vec![router(&RULES)], ChainLayout::default());
-    assert!(matches!(decide(&local, &mut course("/a")).await, Ok(Routed::Unmatched)));
-    assert_eq!(route::unmatched(&local, 0).code, "route.none");
-    let local = world(vec![router(&RULES)]);
-    assert!(matches!(decide(&local, &mut course("/c")).await, Ok(Routed::Unmatched)));
-    assert_eq!(route::unmatched(&local, 0).code, "route.unmatched");
-    let gone = decide(&local, &mut Course::new(course("/a").exchange, 9)).await;
-    assert_eq!(refused(gone).code, "listener.unknown");
+    let nowhere = worker(vec![router(&RULES)], ChainLayout::default());
+    let decided = decide(&mut nowhere.exchange("/a")).await;
+    assert!(matches!(decided, Ok(Destination::Unmatched)));
+    assert_eq!(route::unmatched(nowhere.chain()).code, "route.none");
+    let world = world(vec![router(&RULES)]);
+    let decided = decide(&mut world.exchange("/c")).await;
+    assert!(matches!(decided, Ok(Destination::Unmatched)));
+    assert_eq!(route::unmatched(world.chain()).code, "route.unmatched");
 }
 
 #[test]
@@ -170,17 +171,17 @@ fn the_router_is_asked_again_for_what_it_reads_and_nothing_else() {
     ];
     for (reads, touched) in rows {
         let routing = json!({ "reads": reads, "rules": [["/", "ns/all/0"]] });
-        let local = world(vec![attached(&routing, None, CLOSED)]);
+        let world = world(vec![attached(&routing, None, CLOSED)]);
         let found: Vec<&str> = edits
             .iter()
-            .filter(|(_, edit)| looks_at(&local, 0, std::slice::from_ref(edit)))
+            .filter(|(_, edit)| looks_at(world.chain(), std::slice::from_ref(edit)))
             .map(|(name, _)| *name)
             .collect();
         assert_eq!(found, touched, "{reads:?}");
-        assert!(!looks_at(&local, 0, &[]));
+        assert!(!looks_at(world.chain(), &[]));
     }
-    let nobody = local(vec![router(&RULES)], ChainLayout::default());
-    assert!(!looks_at(&nobody, 0, &[Edit::SetPath("/b".into())]));
+    let nobody = worker(vec![router(&RULES)], ChainLayout::default());
+    assert!(!looks_at(nobody.chain(), &[Edit::SetPath("/b".into())]));
 }
 
 #[test]
@@ -194,11 +195,14 @@ fn an_answer_below_400_such_as_a_redirect_refuses_nobody() {
         (403, true),
         (503, true),
     ] {
-        let mut course = course("/a");
+        let world = world(vec![router(&RULES)]);
+        let mut state = world.exchange("/a");
         let reply = Reply { status, headers: Vec::new(), body: Vec::new() };
-        let answered = stopped(&mut course, Stop::Answered(0, reply, None), Reasons::Show);
+        let slot = Rc::clone(&world.chain().slots[0]);
+        let stop = Stop::Answered(FilterAnswer { slot, reply, reason: None });
+        let answered = stop.response(&mut state, Reasons::Show);
         assert_eq!(answered.status().as_u16(), status);
-        assert_eq!(course.outcome.contains(Outcome::REFUSED_BY_FILTER), refuses, "{status}");
-        assert_eq!(course.answered_by, Some(0), "{status}: the record names who answered");
+        assert_eq!(state.outcome.contains(Outcome::REFUSED_BY_FILTER), refuses, "{status}");
+        assert!(state.answered_by.is_some(), "{status}: the record names who answered");
     }
 }

@@ -1,4 +1,4 @@
-//! The end of a proxy as its clients see it, and a successor that takes its place.
+//! The end of a proxy as its clients see it, and a successor that takes over.
 
 use super::live::Live;
 use super::*;
@@ -21,9 +21,9 @@ fn a_lame_duck_serves_whoever_comes_and_asks_them_not_to_come_again() {
     let (_, head, _) = old.ask("/", &[]);
     assert!(!head.contains("connection: close"), "{head}");
     live.proxy.leave(FAR);
-    // A connection from before, and a new one: both are answered, and closed after that.
+    // A connection opened before, and a new one: both are answered, and then closed.
     for mut client in [old, live.client()] {
-        // A worker hears of it between two requests.
+        // A worker receives the command between two requests.
         let (status, ..) =
             live.until(|_| client.ask("/", &[]), |(_, head, _)| head.contains("connection: close"));
         assert_eq!(status, 404, "no router, no route");
@@ -75,7 +75,7 @@ fn started(workers: usize, inherited: Inherited) -> Proxy {
     Proxy::start(options, generation("127.0.0.1:0".parse().unwrap())).unwrap()
 }
 
-/// Asks over a new connection; whether a whole answer came.
+/// Sends a request over a new connection; returns whether a complete response arrived.
 fn ask(address: SocketAddr) -> bool {
     let Ok(mut stream) = TcpStream::connect(address) else { return false };
     let asked = stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
@@ -87,7 +87,7 @@ fn ask(address: SocketAddr) -> bool {
 
 #[test]
 fn a_successor_takes_the_place_and_no_connection_is_refused() {
-    // As many workers, fewer, more: no socket is left without somebody who accepts from it.
+    // The same number of workers, fewer, more: every socket is accepted from.
     for (before, after) in [(2, 2), (3, 1), (1, 3)] {
         let folder =
             std::env::temp_dir().join(format!("tamis-{}-{before}{after}", std::process::id()));

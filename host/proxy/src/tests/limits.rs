@@ -1,4 +1,5 @@
-//! What a filter costs others has a bound: no size of its answers panics, and its faults are told as its own.
+//! The cost of a filter for others is limited: no size of its answers panics, and its faults are reported
+//! as its own.
 
 use super::live::Live;
 use super::*;
@@ -114,10 +115,10 @@ async fn what_fails_open_is_passed_over_and_changes_nothing() {
     for mode in [FailureMode::Open, FailureMode::SkipAndAlert] {
         let filters = vec![attached(&adds(25_000, 0), None, mode), router(&[("/", "ns/all/0")])];
         let chain = ChainLayout { request: vec![0], router: Some(1), ..ChainLayout::default() };
-        let local = local(filters, chain);
-        let mut course = course("/a");
-        assert_eq!(forwarded(decide(&local, &mut course).await), 0);
-        assert_eq!(course.exchange.headers.len(), 0, "none of them");
+        let worker = worker(filters, chain);
+        let mut state = worker.exchange("/a");
+        assert_eq!(forwarded(decide(&mut state).await), 0);
+        assert_eq!(state.exchange.headers.len(), 0, "none of them");
     }
 }
 
@@ -127,10 +128,10 @@ async fn filters_together_stay_within_the_bound_of_a_head() {
     let filters: Vec<_> = filters.chain([router(&[("/", "ns/all/0")])]).collect();
     let chain =
         ChainLayout { request: (0..8).collect(), router: Some(8), ..ChainLayout::default() };
-    let local = local(filters, chain);
-    let mut course = course("/a");
-    assert_eq!(forwarded(decide(&local, &mut course).await), 0);
-    assert!(course.exchange.headers.len() <= tamis_exchange::MAX_FIELDS);
+    let worker = worker(filters, chain);
+    let mut state = worker.exchange("/a");
+    assert_eq!(forwarded(decide(&mut state).await), 0);
+    assert!(state.exchange.headers.len() <= tamis_exchange::MAX_FIELDS);
 }
 
 #[test]
@@ -163,7 +164,7 @@ fn a_filter_that_fails_its_own_requests_makes_no_other_wait_for_its_configure() 
         assert!(head.contains("filter.failed"), "{head}");
         assert_eq!(innocent.ask("/good", &[]).0, 200);
     }
-    // Ten faults, and not ten times what an instance takes.
+    // Ten faults must not cost ten times as much as an instance.
     assert!(began.elapsed() < dear * 5, "{:?}, one instance {dear:?}", began.elapsed());
 }
 
@@ -196,7 +197,7 @@ fn no_filter_names_a_metric_of_the_host() {
     for (name, _, _) in crate::METRICS {
         let kind = tamis_observe::MetricKind::Counter;
         assert!(metrics.define(kind, name, "H.", &[]).is_err(), "{name}");
-        // A name that is not the project's own is shown under the filter's anyway.
+        // A metric that is not the project's own is exposed under the filter's name anyway.
         let own = name.starts_with("tamis_");
         let defined = metrics.define_for("tamis/telemetry", kind, name, "H.", &[], 1, None);
         assert_eq!(defined.is_err(), own, "{name}");

@@ -1,4 +1,4 @@
-//! A proxy that runs, an upstream that answers with what it was sent, and a client.
+//! A running proxy, an upstream that echoes what it receives, and a client.
 
 use super::*;
 use crate::generation::{Direction, Listener, ListenerRules};
@@ -33,7 +33,7 @@ fn upstream() -> SocketAddr {
     address
 }
 
-/// A head as text and the length of the body that follows; none when the other side is gone.
+/// A head as text and the length of the body that follows; `None` when the other side is gone.
 fn head(stream: &mut BufReader<TcpStream>) -> Option<(String, usize)> {
     let mut text = String::new();
     while !text.ends_with("\r\n\r\n") {
@@ -50,7 +50,7 @@ fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     lines.filter(|(known, _)| *known == name).map(|(_, value)| value).next()
 }
 
-/// A proxy and where it listens.
+/// A proxy and its address.
 pub(super) struct Live {
     pub(super) proxy: Proxy,
     address: SocketAddr,
@@ -91,7 +91,7 @@ impl Live {
         Client(BufReader::new(TcpStream::connect(self.address).unwrap()))
     }
 
-    /// Waits until the numbers, which are told after the client has its answer, are as they should be.
+    /// Waits until the numbers, which are updated after the client has its response, are as expected.
     #[track_caller]
     pub(super) fn until<T: std::fmt::Debug>(
         &self,
@@ -136,7 +136,7 @@ fn generation(number: u64, filters: Vec<Attachment>, services: &[ServiceConfig])
 pub(super) struct Client(BufReader<TcpStream>);
 
 impl Client {
-    /// Asks for a path with more header lines; gives status, head and body of the answer.
+    /// Requests a path with additional header lines; returns status, head and body of the response.
     pub(super) fn ask(&mut self, path: &str, lines: &[(&str, &str)]) -> (u16, String, String) {
         let lines: String =
             lines.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
@@ -153,7 +153,7 @@ impl Client {
         (status, head, String::from_utf8(body).unwrap())
     }
 
-    /// Whether the other side closes it without a word.
+    /// Whether the other side closes it without sending anything.
     pub(super) fn is_closed(&mut self) -> bool {
         self.0.read_to_end(&mut Vec::new()).is_ok_and(|octets| octets == 0)
     }
@@ -164,7 +164,7 @@ impl Client {
         self.0.read_exact(&mut into[start..]).unwrap();
     }
 
-    /// Reads a chunk (RFC 9112 §7.1); gives its length.
+    /// Reads a chunk (RFC 9112 §7.1); returns its length.
     fn chunk(&mut self, into: &mut Vec<u8>) -> usize {
         let mut line = String::new();
         self.0.read_line(&mut line).unwrap();

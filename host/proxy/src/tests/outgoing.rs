@@ -1,7 +1,7 @@
-//! What goes to an upstream, and bodies that are sent again.
+//! Requests to an upstream, and bodies that are sent again.
 
 use super::*;
-use crate::outgoing::{Template, Wire, request};
+use crate::outgoing::{RequestTemplate, Wire, request};
 use crate::replay::{REPLAY_MAX_BYTES, Replay};
 use crate::upgrade::Upgrade;
 use bytes::Bytes;
@@ -14,25 +14,30 @@ use tamis_exchange::{Body, BodyError};
 const PLAIN: Wire = Wire { secure: false, http2: false };
 const TLS_HTTP2: Wire = Wire { secure: true, http2: true };
 
-fn outgoing(course: &Course, trailers: bool, wire: Wire, endpoint: &str) -> http::Request<Body> {
+fn outgoing(
+    exchange: &Exchange,
+    trailers: bool,
+    wire: Wire,
+    endpoint: &str,
+) -> http::Request<Body> {
     let body = Replay::new(Body::Empty, 10);
-    let template = Template { upgrade: None, trailers, retries: false, body: &body };
-    request(course, &template, wire, endpoint).unwrap()
+    let template = RequestTemplate { upgrade: None, trailers, retries: false, body: &body };
+    request(exchange, &template, wire, endpoint).unwrap()
 }
 
 #[test]
 fn the_target_is_what_the_connection_needs_and_the_host_what_the_client_asked_for() {
-    let mut course = course("/a?b=c");
-    course.exchange.headers.append("x-a", "1".parse().unwrap());
-    course.exchange.headers.append("x-a", "2".parse().unwrap());
-    let sent = outgoing(&course, false, PLAIN, "10.0.0.1:80");
+    let mut exchange = exchange("/a?b=c");
+    exchange.headers.append("x-a", "1".parse().unwrap());
+    exchange.headers.append("x-a", "2".parse().unwrap());
+    let sent = outgoing(&exchange, false, PLAIN, "10.0.0.1:80");
     assert_eq!(sent.method(), http::Method::POST);
     assert_eq!(sent.uri(), "/a?b=c");
     assert_eq!(sent.headers()[header::HOST], "shop.example");
     let all: Vec<_> = sent.headers().get_all("x-a").iter().collect();
     assert_eq!(all, ["1", "2"], "in their order");
     assert!(!sent.headers().contains_key(header::TE));
-    let sent = outgoing(&course, true, TLS_HTTP2, "10.0.0.1:80");
+    let sent = outgoing(&exchange, true, TLS_HTTP2, "10.0.0.1:80");
     assert_eq!(sent.uri(), "https://shop.example/a?b=c");
     assert_eq!(sent.headers()[header::TE], "trailers");
 }
@@ -48,13 +53,13 @@ fn the_next_proxy_learns_that_this_one_retries_and_nobody_outside_the_mesh_does(
         (false, PLAIN, false),
     ] {
         let body = Replay::new(Body::Empty, 10);
-        let template = Template { upgrade: None, trailers: false, retries, body: &body };
-        let mut course = course("/");
+        let template = RequestTemplate { upgrade: None, trailers: false, retries, body: &body };
+        let mut exchange = exchange("/");
         for wrote in [false, true] {
             if wrote {
-                course.exchange.headers.insert("x-tamis-retries", "filter".parse().unwrap());
+                exchange.headers.insert("x-tamis-retries", "filter".parse().unwrap());
             }
-            let sent = request(&course, &template, wire, "10.0.0.1:80").unwrap();
+            let sent = request(&exchange, &template, wire, "10.0.0.1:80").unwrap();
             let mark = sent.headers().get("x-tamis-retries");
             assert_eq!(mark.map(|mark| mark == "1"), marked.then_some(true), "{retries} {wrote}");
         }
@@ -63,23 +68,23 @@ fn the_next_proxy_learns_that_this_one_retries_and_nobody_outside_the_mesh_does(
 
 #[test]
 fn without_an_authority_the_endpoint_stands_in() {
-    let mut course = course("*");
-    course.exchange.authority.clear();
-    course.exchange.method = http::Method::OPTIONS;
-    let sent = outgoing(&course, false, PLAIN, "10.0.0.1:80");
+    let mut exchange = exchange("*");
+    exchange.authority.clear();
+    exchange.method = http::Method::OPTIONS;
+    let sent = outgoing(&exchange, false, PLAIN, "10.0.0.1:80");
     assert_eq!(sent.uri().authority().unwrap(), "10.0.0.1:80");
     assert_eq!(sent.uri().path(), "*");
     assert!(!sent.headers().contains_key(header::HOST), "nobody asked for one");
-    let sent = outgoing(&course, false, PLAIN, "unix:/run/app.sock");
+    let sent = outgoing(&exchange, false, PLAIN, "unix:/run/app.sock");
     assert_eq!(sent.uri().authority().unwrap(), "localhost");
 }
 
 #[test]
 fn what_cannot_be_sent_is_the_clients_fault() {
-    let course = course("/a b");
+    let exchange = exchange("/a b");
     let body = Replay::new(Body::Empty, 10);
-    let template = Template { upgrade: None, trailers: false, retries: false, body: &body };
-    let refusal = request(&course, &template, PLAIN, "a:1").unwrap_err();
+    let template = RequestTemplate { upgrade: None, trailers: false, retries: false, body: &body };
+    let refusal = request(&exchange, &template, PLAIN, "a:1").unwrap_err();
     assert_eq!((refusal.code, refusal.status), ("request.target", 400));
 }
 
@@ -94,20 +99,20 @@ fn an_empty_body_is_said_where_the_method_expects_one() {
         ("DELETE", false),
         ("OPTIONS", false),
     ] {
-        let mut course = course("/");
-        course.exchange.method = method.parse().unwrap();
+        let mut exchange = exchange("/");
+        exchange.method = method.parse().unwrap();
         for wire in [PLAIN, TLS_HTTP2] {
-            let sent = outgoing(&course, false, wire, "a:1");
+            let sent = outgoing(&exchange, false, wire, "a:1");
             let length = sent.headers().get(header::CONTENT_LENGTH);
             assert_eq!(length.map(|length| length == "0"), said.then_some(true), "{method}");
         }
     }
 }
 
-/// The client's side of an upgrade, which nobody takes.
+/// The client's side of an upgrade, which nothing reads.
 fn upgrade(extended: bool) -> Upgrade {
     let client = hyper::upgrade::on(http::Request::new(()));
-    Upgrade { protocol: "websocket".parse().unwrap(), client, extended }
+    Upgrade { protocol: "websocket".parse().unwrap(), client, extended, upstream: None }
 }
 
 #[test]
@@ -115,20 +120,24 @@ fn a_websocket_of_http2_gets_the_key_that_http1_asks_for() {
     let body = Replay::new(Body::Empty, 10);
     let sent = |extended: bool, key: Option<&str>| {
         let upgrade = upgrade(extended);
-        let mut course = course("/chat");
+        let mut exchange = exchange("/chat");
         if let Some(key) = key {
-            course.exchange.headers.insert(header::SEC_WEBSOCKET_KEY, key.parse().unwrap());
+            exchange.headers.insert(header::SEC_WEBSOCKET_KEY, key.parse().unwrap());
         }
-        let template =
-            Template { upgrade: Some(&upgrade), trailers: false, retries: false, body: &body };
-        let sent = request(&course, &template, PLAIN, "a:1").unwrap();
+        let template = RequestTemplate {
+            upgrade: Some(&upgrade),
+            trailers: false,
+            retries: false,
+            body: &body,
+        };
+        let sent = request(&exchange, &template, PLAIN, "a:1").unwrap();
         assert_eq!(sent.headers()[header::CONNECTION], "upgrade");
         assert_eq!(sent.headers()[header::UPGRADE], "websocket");
         sent.headers().get(header::SEC_WEBSOCKET_KEY).cloned()
     };
     assert_eq!(sent(false, None), None, "not every upgrade is a WebSocket");
     assert_eq!(sent(false, Some("mine")).unwrap(), "mine");
-    // RFC 6455 §4.1: 16 octets in base64.
+    // RFC 6455 §4.1: 16 bytes in base64.
     assert_eq!(sent(true, None).unwrap().len(), 24);
     assert_eq!(sent(true, Some("mine")).unwrap(), "mine");
 }

@@ -1,4 +1,4 @@
-//! A candidate in the shadow of a slot: compared exchange by exchange, and never heard.
+//! A candidate in the shadow of a slot: compared exchange by exchange, without visible effects.
 
 use super::live::{Client, Live};
 use super::*;
@@ -126,7 +126,7 @@ fn a_candidate_that_fails_fails_no_exchange_and_is_counted() {
             assert_eq!(client.ask("/", &[]).0, 200, "{does}");
         }
         let report = report(&live, "test/walk", 20);
-        // After five faults within ten seconds it is not called for a while: that is no verdict either.
+        // After five faults within ten seconds it is not called for a while, which is not a verdict either.
         let all: u64 = counted(&report).iter().map(|(_, count)| count).sum();
         assert_eq!((report.samples, all), (20, 20), "{report:?}");
         assert!(report.differences.keys().all(|cause| cause.starts_with("trap:")), "{report:?}");
@@ -223,11 +223,11 @@ fn samples_are_bounded_and_what_was_swapped_out_is_told_once_more() {
     let seconds = begun.elapsed().as_secs() + 2;
     assert!(told.samples <= 2 * 3 * seconds, "{} in {seconds} s", told.samples);
     assert_eq!(counted(&told), [("decision: allow→deny 403", told.samples / 2)]);
-    // Nobody holds it any more: neither does the list of those that are told of.
+    // Nothing uses it any more, not even the list of shadows to report.
     live.until(Proxy::shadow_reports, Vec::is_empty);
 }
 
-/// A built-in filter as `cargo xtask filters` left it.
+/// A built-in filter, as built by `cargo xtask filters`.
 fn built_in(name: &str) -> Compiled {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/components");
     let path = folder.join(format!("{name}.wasm"));

@@ -67,7 +67,7 @@ async fn an_expired_circuit_asks_one_and_probes_are_counted() {
         drop(other);
         let mut other = attempt(&upstream).await;
         let question = one.record(AttemptOutcome::Success).expect("each probe asks");
-        assert_eq!(question.window().successes, 1, "the window began anew");
+        assert_eq!(question.window().successes, 1, "a new window began");
         let left = question.circuit();
         assert_eq!(left, Circuit::HalfOpen(0));
         question.answer(left);

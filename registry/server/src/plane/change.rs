@@ -409,7 +409,7 @@ impl Control {
     }
 
     /// Whether the filter to be pinned accepts every configuration with which it would run.
-    async fn takes(&self, change: &Change) -> Result<(), Problem> {
+    pub(crate) async fn takes(&self, change: &Change) -> Result<(), Problem> {
         let planned = {
             let state = self.state();
             self.plans().plan(&state, change)
@@ -559,15 +559,20 @@ fn placed(
         Change::Apply(applied) => applied.documents.iter().find(|one| one.key == key),
         Change::Pin(_) | Change::Unpin(_) => None,
     };
-    let text = match applied {
-        Some(one) => (one.source.clone(), one.text.clone()),
+    let (source, text, line) = match applied {
+        Some(one) => (one.source.clone(), one.text.clone(), None),
         None => {
             let held = state.documents().get(key)?;
-            (held.source().to_owned(), held.text.to_string())
+            (held.source().to_owned(), held.text.to_string(), Some(held.line()))
         }
     };
-    let (found, _) = tamis_resources::parse(&text.0, &text.1);
-    found.first().map(|document| document.problem(code, pointer, message))
+    let document = tamis_resources::parse(&source, &text).0.into_iter().next()?;
+    // The text is a part of its file, whose lines count.
+    let before = match (line, applied) {
+        (Some(line), _) => line.saturating_sub(document.line()),
+        (None, one) => one.map_or(0, |one| one.lines_before),
+    };
+    Some(document.after_lines(before).problem(code, pointer, message))
 }
 
 /// A problem of a document as a rule that refuses until somebody confirms.

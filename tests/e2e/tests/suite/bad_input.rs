@@ -1,9 +1,10 @@
-//! Bad input: one clear error with its place, and nothing else stops.
+//! Bad input gives one clear error with its place, and everything else keeps running.
 
 use std::net::TcpListener;
 use tamis_e2e::{Backend, Folder, Running, eventually, get, tamis};
 
-/// What `tamis check` says, and what a running gateway does when the same change comes while it serves.
+/// Checks the output of `tamis check`, and of a running gateway when the same change is made while it
+/// serves.
 fn breaks(file: &str, change: impl Fn(&Folder), says: &[&str]) {
     let backend = Backend::start();
     let folder = Folder::gateway(&[backend.address]);
@@ -25,7 +26,7 @@ fn breaks(file: &str, change: impl Fn(&Folder), says: &[&str]) {
     let place = &told["problems"][0]["place"];
     assert_eq!(place["source"], file, "{told}");
     assert!(place["line"].as_u64() >= Some(1));
-    // Nothing else stopped.
+    // Everything else keeps running.
     assert_eq!(get(&folder.http, "/").status, 200);
 }
 

@@ -1,4 +1,4 @@
-//! Connections and what becomes of them: methods that open tunnels, interim responses, clients that leave.
+//! Connections and how they end: methods that open tunnels, interim responses, clients that leave.
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tamis_e2e::{Backend, Folder, exchange};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-/// A backend by hand: each connection's request head goes to `serve` with the connection.
+/// A handwritten backend: each connection's request head is passed to `serve` with the connection.
 pub(crate) fn raw(serve: impl Fn(TcpStream, String) + Clone + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -102,7 +102,7 @@ fn interim_responses_of_an_upstream_stay_behind_and_the_last_one_comes() {
     assert_eq!(body, "last");
 }
 
-/// A backend that never answers and tells when its request is given up.
+/// A backend that never answers and reports when its request is given up.
 fn patient() -> (SocketAddr, mpsc::Receiver<&'static str>) {
     let (send, receive) = mpsc::channel();
     let address = raw(move |mut stream, _head| {
@@ -206,7 +206,7 @@ fn a_websocket_over_http2_is_a_tunnel_to_an_http1_upstream() {
     assert_eq!((&record["bytes_in"], &record["bytes_out"]), (&10.into(), &10.into()), "{record}");
 }
 
-/// Asks for a tunnel over HTTP/2; gives status and reason.
+/// Asks for a tunnel over HTTP/2; returns status and reason.
 async fn extended(
     sender: &mut http2::SendRequest<Empty<Bytes>>,
     protocol: &str,

@@ -1,4 +1,5 @@
-//! The control plane from a terminal: documents in force, pins, rollouts, revocations, and proof of what ran.
+//! The control plane from a terminal: documents in force, pins, rollouts, revocations, and the proof of
+//! what ran.
 
 use std::path::Path;
 use std::process::Output;
@@ -126,14 +127,14 @@ impl Plane {
         tamis(self.folder.path(), &all)
     }
 
-    /// What a command that succeeds says.
+    /// The output of a command that succeeds.
     fn did(&self, arguments: &[&str]) -> Value {
         let done = self.ask(arguments);
         assert!(done.status.success(), "{arguments:?}: {}", said(&done));
         json(&done)
     }
 
-    /// How a command that fails exits, and what it says.
+    /// The exit code and output of a command that fails.
     fn failed(&self, arguments: &[&str]) -> (i32, String) {
         let done = self.ask(arguments);
         assert!(!done.status.success(), "{arguments:?}: {}", said(&done));
@@ -218,7 +219,7 @@ fn json(done: &Output) -> Value {
     read.unwrap()
 }
 
-/// A token of somebody else.
+/// A token of another person.
 fn token(plane: &Plane, name: &str, verbs: &[&str]) -> String {
     let mut all = vec!["registry", "token", "create", name, "--repository", "*", "--data", "data"];
     verbs.iter().for_each(|verb| all.extend(["--verb", verb]));
@@ -298,7 +299,7 @@ fn a_moved_tag_moves_nothing_and_a_version_stays_what_it_is() {
     let version = before["items"].as_array().unwrap().iter();
     let version =
         version.clone().find(|pin| pin["filter"] == "tamis/retry").unwrap()["version"].clone();
-    assert_eq!(version, "0.1.0", "the test writes this version anew");
+    assert_eq!(version, "0.1.0", "the test writes this version again");
     let (_, error) = plane.failed(&["filter", "push", &file]);
     assert!(error.contains("0.1.0"), "{error}");
     assert_eq!(plane.did(&["pins"]), before);
@@ -393,7 +394,7 @@ fn a_proxy_follows_pins_rollouts_rollbacks_and_revocations_and_what_ran_is_prove
     ]);
     plane.serves("test/route", &second);
     eventually("the rollout is done", || {
-        // A gate asks for traffic before it says that it holds.
+        // A gate needs traffic before it holds.
         assert_eq!(get(&plane.folder.http, "/").status, 200);
         (plane.did(&["rollout", "status", "route-9"])["ended"] == true).then_some(())
     });

@@ -1,4 +1,4 @@
-//! What the documentation prints is what happens: the tutorial's commands, run as they stand.
+//! The documentation matches the program: the commands of the tutorial run unchanged.
 
 use std::net::TcpStream;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use tamis_e2e::{eventually, free_port, get, root};
 use tempfile::TempDir;
 
-/// The shell blocks of a page: what follows the fence's `sh`, and the commands.
+/// The shell blocks of a page: the text after `sh` of the fence, and the commands.
 pub(crate) fn blocks(page: &str) -> Vec<(String, String)> {
     let mut blocks = Vec::new();
     let mut lines = page.lines();
@@ -38,7 +38,7 @@ impl Drop for Background {
     }
 }
 
-/// A folder that looks like a checkout to the tutorial, with the example on ports of its own.
+/// A folder that looks like a checkout, with the example on its own ports.
 fn checkout() -> (TempDir, Vec<(String, String)>) {
     let folder = TempDir::new().unwrap();
     let examples = folder.path().join("examples/shop");
@@ -84,7 +84,7 @@ fn the_tutorial_followed_by_its_commands_ends_with_a_refused_request() {
     let mut background = Vec::new();
     let mut outputs = Vec::new();
     for (kind, commands) in blocks(&page) {
-        // What builds the checkout itself is the step that ran before these tests.
+        // The build commands of the checkout ran before these tests.
         if commands.starts_with("cargo xtask build") {
             tamis_e2e::tamis(folder.path(), &["--version"]);
             continue;
@@ -100,10 +100,11 @@ fn the_tutorial_followed_by_its_commands_ends_with_a_refused_request() {
             eventually("the mesh serves", || (get(&gateway, "/").status == 200).then_some(()));
             continue;
         }
-        // The page itself waits for what takes a moment: its commands hold when they are pasted at once.
+        // The page itself waits where something takes time: its commands work when they are pasted
+        // together.
         let done = eventually(&format!("it works: {commands}"), || {
             let done = shell(folder.path(), &commands)
-                // What filters are made of is compiled once for all tests.
+                // The dependencies of filters are compiled once for all tests.
                 .env("CARGO_TARGET_DIR", root().join("target/guests"))
                 .output()
                 .unwrap();
@@ -129,8 +130,8 @@ fn the_tutorial_followed_by_its_commands_ends_with_a_refused_request() {
     assert!(known.contains("shop/edge") && known.contains("pinned 0.1.0"), "{known}");
 }
 
-/// Runs the blocks of a page one after the other, as somebody in one terminal does: what one exports, the next ones have.
-/// A block is run again until its output is `enough`.
+/// Runs the blocks of a page one after the other, as in one terminal: exported variables are kept. A block
+/// is run again until `enough` accepts its output.
 fn follow(folder: &Path, page: &str, enough: impl Fn(&str, &str) -> bool) -> Vec<(String, String)> {
     let (mut background, mut outputs) = (Vec::new(), Vec::new());
     for (kind, commands) in blocks(page) {
@@ -180,7 +181,7 @@ fn the_tutorial_of_rollouts_ends_with_a_proof_that_holds_and_a_forged_one_that_d
     let page = renumber(&page, &ports).replace("http.server 8081", &server);
     let folder = TempDir::new().unwrap();
     let outputs = follow(folder.path(), &page, |commands, out| {
-        // A proxy takes a moment; what readers see when they look is what counts.
+        // A proxy takes a moment; the final output counts.
         match (commands.contains("-A good/1.0"), commands.contains("-A bad/1.0")) {
             (true, _) => out.starts_with("200\n403\n"),
             (false, true) => out.contains("451\n"),

@@ -65,7 +65,7 @@ fn a_new_filter_builds_passes_its_tests_is_signed_and_refuses_a_request() {
     drop(gateway);
 }
 
-/// As the tutorial does it for one. What filters are made of is compiled once for all.
+/// For each world as the tutorial does for one. The dependencies of filters are compiled once for all.
 #[test]
 fn a_new_filter_of_every_world_builds_and_passes_its_cases() {
     let folder = TempDir::new().unwrap();

@@ -1,12 +1,13 @@
-//! Gateways under a registry: whatever happens to it, or is done to it, what runs is what was signed and assigned, and
-//! traffic goes on.
+//! Gateways under a registry: whatever happens to the registry, gateways run what was signed and assigned,
+//! and traffic continues.
 //!
-//! A test named `gNN_…` keeps the guarantee of that number.
+//! A test named `gNN_…` checks the guarantee of that number.
 
 mod absence;
 mod hostile;
 mod load;
 mod plane;
+mod refuses;
 mod replicas;
 mod rollouts;
 mod tells;

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use tamis_e2e::{Folder, root, tamis};
 
-/// The guest that does what its configuration says, as a component on disk.
+/// The guest that does what its configuration states, as a component on disk.
 pub(crate) fn behaviour() -> &'static PathBuf {
     static FILE: OnceLock<PathBuf> = OnceLock::new();
     FILE.get_or_init(|| component("behaviour"))
@@ -52,7 +52,7 @@ fn component(name: &str) -> PathBuf {
     file
 }
 
-/// What the guest imports.
+/// The grant of the guest.
 pub(crate) const GRANT: &str = "  request: { readHeaders: [\"*\"], writeHeaders: [\"*\"], attributes: [\"*\"] }\n  \
      imports: { clock: {}, counters: {}, http-client: { hosts: [] }, kv: {}, log: {}, metrics: {}, \
      quota: { classes: {} }, records: {} }\n  limits: { time: 20ms }";

@@ -1,5 +1,4 @@
-//! Components that may not run, and components that should not have been written: refused or contained, and traffic
-//! does not notice.
+//! Components that may not run, and hostile components: refused or contained, without effect on traffic.
 
 use crate::guests::{GRANT, sign};
 use std::time::{Duration, Instant};
@@ -29,7 +28,7 @@ fn served_by_guest(backend: &Backend, path: &str) -> bool {
     seen.headers.iter().any(|(name, value)| name == "x-path" && value == path)
 }
 
-/// After a bad change: the slot says why, the last good version serves on.
+/// After a bad change: the slot reports why, the last good version keeps serving.
 fn kept(backend: &Backend, folder: &Folder, code: &str) {
     let slot = folder.slot_state("test/guest", &format!("refused:{code}"));
     assert!(slot["detail"].as_str().unwrap().contains("1.0.0 keeps serving"), "{slot}");
@@ -99,7 +98,7 @@ fn not_signed_at_all() {
     folder.slot_state("test/guest", "serving");
     std::fs::remove_file(folder.file(".tamis/store/test-guest-1.0.1.wasm.sigstore.json")).unwrap();
     let slot = folder.slot_state("test/guest", "refused:trust.unsigned");
-    // The artifact it ran from was verified when it was taken; what is on disk now is not.
+    // The running artifact was verified when it was loaded; the file on disk is now another.
     assert!(slot["detail"].as_str().unwrap().contains("keeps serving"), "{slot}");
     assert_eq!(get(&folder.http, "/after").status, 200);
     assert!(served_by_guest(&backend, "/after"));
@@ -143,10 +142,11 @@ fn failing_configure() {
     assert!(served_by_guest(&backend, "/after"));
 }
 
-/// A guest that misbehaves while it serves: its own exchanges are refused within its limits, others go on.
+/// A guest that misbehaves while it serves: its own exchanges are refused within its limits, others
+/// continue.
 fn contained(what: &str) {
     let (_backend, folder, _gateway) = with_guest();
-    // On one route alone, so that others have nothing to do with it.
+    // On one route only, so that other routes are not affected.
     folder.edit("mesh.yaml", "    - name: all\n", &format!("{BAD_RULE}    - name: all\n"));
     folder.edit(
         "guest.yaml",
@@ -167,7 +167,7 @@ fn contained(what: &str) {
     }
     let record = folder.record("the refusal is recorded", |record| record["path"] == "/bad");
     assert_eq!(record["filter"], "test/guest", "{record}");
-    // A filter that keeps failing is not called any more for a while, and its statistics say so.
+    // A filter that keeps failing is not called for a while, and its statistics show that.
     eventually("its breaker is open", || {
         get(&folder.http, "/bad");
         let slot = folder.slot("test/guest").unwrap();

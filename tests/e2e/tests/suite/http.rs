@@ -1,4 +1,4 @@
-//! The way of a request as seen from outside.
+//! The path of a request as seen from outside.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -124,7 +124,7 @@ fn a_body_over_the_limit_is_refused() {
 
 #[test]
 fn an_upgraded_connection_is_a_tunnel_in_both_directions() {
-    // A server that upgrades and then sends back whatever comes, in capitals.
+    // A server that upgrades and then echoes in capitals.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -180,7 +180,7 @@ fn a_drained_gateway_ends_by_itself() {
     let folder = Folder::gateway(&[backend.address]);
     let gateway = folder.start(&[]);
     assert_eq!(get(&folder.admin, "/readyz").status, 200);
-    // Nobody who can reach the port may end it: a web page in a browser on the machine can.
+    // Reaching the port must not be enough to end it: a web page in a browser on the machine can reach it.
     assert_eq!(request(&folder.admin, "POST", "/drain", &[], b"").status, 403);
     folder.drain("0");
     assert!(gateway.wait().0.success());

@@ -1,4 +1,5 @@
-//! The life of a proxy: it leaves, a successor takes its place, its certificates are renewed, its files are its owner's.
+//! The life of a proxy: it drains, a successor takes over, its certificates are renewed, its files are
+//! private.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -10,7 +11,7 @@ use tamis_e2e::{Backend, Folder, eventually, get, tamis};
 
 use crate::shop::shop;
 
-/// Asks over a connection of its own; whether a whole answer came.
+/// Sends a request over a new connection; returns whether a complete response arrived.
 fn ask(address: &str) -> bool {
     let Ok(mut stream) = TcpStream::connect(address) else { return false };
     let request = format!("GET / HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
@@ -114,7 +115,7 @@ fn a_renewed_certificate_is_taken_within_seconds_and_a_broken_one_never() {
     let line = event["renewed"][0].as_str().unwrap();
     assert!(line.contains("server.crt") && line.contains("expires at 20"), "{line}");
     assert!(expiry().unwrap() >= before);
-    // Without its key it is not taken, and what is wrong is told.
+    // A certificate without its key is refused, and the problem is reported.
     fs::write(folder.file(".tamis/certs/server.key"), "no key").unwrap();
     let told = gateway.event("the key is told", |event| {
         event["notes"].as_array().is_some_and(|notes| !notes.is_empty())
@@ -140,7 +141,7 @@ fn records_go_to_a_new_file_when_theirs_is_moved_away() {
     });
 }
 
-/// Every file and folder below one, with its rights.
+/// Every file and folder below one, with its mode.
 fn rights(path: &Path, all: &mut Vec<(PathBuf, u32)>) {
     let about = fs::symlink_metadata(path).unwrap();
     if about.file_type().is_symlink() {
@@ -156,7 +157,7 @@ fn all_private(path: &Path) {
     let mut all = Vec::new();
     rights(path, &mut all);
     assert!(all.len() > 1, "{} is empty", path.display());
-    // Blobs are what is handed out; nobody gets to them past the folder they lie in.
+    // Blobs are readable to everybody by design; the folder around them is not.
     all.retain(|(path, _)| !path.components().any(|part| part.as_os_str() == "blobs"));
     let open: Vec<_> = all.iter().filter(|(_, mode)| mode & 0o077 != 0).collect();
     assert!(open.is_empty(), "others can open {open:?}");
@@ -170,7 +171,7 @@ fn whatever_a_proxy_a_mesh_and_a_registry_leave_behind_is_their_owners_alone() {
     all_private(&shop.folder.path().join(".tamis"));
     assert!(running.end("-INT").success());
     all_private(&shop.folder.path().join(".tamis"));
-    // What was open to others before is not after a start.
+    // Files that were open to others before are private after a start.
     for name in [".tamis", ".tamis/registry", ".tamis/access", ".tamis/state"] {
         let path = shop.folder.path().join(name);
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();

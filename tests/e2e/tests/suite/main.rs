@@ -1,4 +1,4 @@
-//! What Tamis promises, with real processes.
+//! The guarantees of Tamis, tested with real processes.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! What a message looks like behind the gateway: one host, one path, fields with one owner.
+//! A message behind the gateway: one host, one path, fields with one owner.
 
 use crate::connections::{over_http2, raw};
 use bytes::Bytes;
@@ -85,7 +85,7 @@ fn a_request_has_one_id_at_the_client_at_the_upstream_and_in_the_record() {
         let record = folder.record("the request", |record| record["path"] == path);
         assert_eq!(record["request_id"], id.as_str());
     }
-    // A request that has no one reading has an id and a record too.
+    // A request that could be read in two ways has an id and a record too.
     let reply = get(&folder.http, "/a;b");
     let id = reply.header("x-request-id").unwrap().to_owned();
     let record = folder.record("the refusal", |record| record["request_id"] == id.as_str());

@@ -1,6 +1,7 @@
-//! The registry, with real processes: what was acknowledged stays, whose it is stays his, and too much is refused.
+//! The registry, with real processes: acknowledged changes stay, tenants are separated, and excess is
+//! refused.
 //!
-//! A test named `gNN_…` keeps the guarantee of that number.
+//! A test named `gNN_…` checks the guarantee of that number.
 
 use std::path::Path;
 
@@ -44,7 +45,7 @@ impl Registry {
         Caller { address: &self.address, token: None }
     }
 
-    /// The end that nothing can prepare for.
+    /// Kills it, without a chance to prepare.
     fn kill(self) {
         assert!(!self.running.end("-KILL").success());
     }
@@ -74,7 +75,7 @@ fn token(
     made["token"].as_str().unwrap().to_owned()
 }
 
-/// Somebody who speaks with a registry.
+/// A client of a registry.
 #[derive(Clone, Copy)]
 struct Caller<'a> {
     address: &'a str,
@@ -93,7 +94,7 @@ impl Caller<'_> {
         self.send("GET", path, &[], b"")
     }
 
-    /// Pushes a blob in one go; whether that was acknowledged.
+    /// Pushes a blob in one request; returns whether that was acknowledged.
     fn push_blob(self, repository: &str, bytes: &[u8]) -> bool {
         let path = format!("/v2/{repository}/blobs/uploads/?digest={}", sha256(bytes));
         self.send("POST", &path, &[], bytes).status == 201
@@ -104,14 +105,14 @@ impl Caller<'_> {
         self.send("PUT", &path, &[("content-type", IMAGE)], manifest.as_bytes())
     }
 
-    /// Pushes an artifact of one layer; whether all of it was acknowledged.
+    /// Pushes an artifact with one layer; returns whether all of it was acknowledged.
     fn push(self, repository: &str, tag: &str, layer: &[u8]) -> bool {
         self.push_blob(repository, EMPTY)
             && self.push_blob(repository, layer)
             && self.put(repository, tag, &image(layer).to_string()).status == 201
     }
 
-    /// Whether the artifact is there, all of it: by its tag, by its digest, and its layer.
+    /// Whether the complete artifact is there: by its tag, by its digest, and its layer.
     fn has(self, repository: &str, tag: &str, layer: &[u8]) -> bool {
         let manifest = image(layer).to_string();
         [tag, &sha256(manifest.as_bytes())].into_iter().all(|reference| {
@@ -124,7 +125,7 @@ impl Caller<'_> {
     }
 }
 
-/// The code a refusal bears.
+/// The error code of a refusal.
 fn code(reply: &Reply) -> String {
     reply.json()["errors"][0]["code"].as_str().unwrap().to_owned()
 }

@@ -1,4 +1,4 @@
-//! One endpoint fails: what clients, the budget, the circuit and the other endpoint see of it.
+//! One endpoint fails: the effects on clients, the budget, the circuit and the other endpoint.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,7 +14,7 @@ fn a_failing_endpoint_is_retried_elsewhere_opens_its_circuit_and_comes_back() {
     let folder = Folder::gateway(&[good.address, bad.address]);
     let _gateway = folder.start(&[]);
 
-    // Clients see nothing of it.
+    // Clients do not notice.
     for n in 0..60 {
         assert_eq!(get(&folder.http, &format!("/{n}")).status, 200, "request {n}");
     }
@@ -29,14 +29,14 @@ fn a_failing_endpoint_is_retried_elsewhere_opens_its_circuit_and_comes_back() {
     assert_eq!(folder.metric(&["tamis_circuit_state", &good_circuit]), Some(0.0));
     assert_eq!(folder.metric(&["tamis_circuit_opened_total", &good_circuit]), Some(0.0));
 
-    // While it is open nothing but probes arrives.
+    // While it is open only probes arrive.
     let before = bad.count();
     for _ in 0..30 {
         assert_eq!(get(&folder.http, "/open").status, 200);
     }
     assert!(bad.count() - before <= 6, "{} arrived through an open circuit", bad.count() - before);
 
-    // It recovers: probes succeed, the circuit closes, it takes its share again.
+    // It recovers: probes succeed, the circuit closes, it receives its share again.
     bad.answers(Answer::Status(200));
     eventually("the circuit closes", || {
         get(&folder.http, "/again");
@@ -59,7 +59,7 @@ fn retries_are_bounded_by_the_budget_under_load() {
         "kind: UpstreamPolicy\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: app, namespace: test }\n\
          spec:\n  targetRefs: [{ kind: Service, name: app }]\n  retryBudget: { percent: 20, minPerSecond: 1 }\n",
     );
-    // No circuit in the way of what is counted.
+    // No circuit may affect the count.
     folder.edit("attachments.yaml", "consecutiveFailures: 5", "consecutiveFailures: 0");
     folder.edit("attachments.yaml", "minimumRequests: 1000", "minimumRequests: 1000000");
     folder.prepare();
@@ -79,7 +79,8 @@ fn retries_are_bounded_by_the_budget_under_load() {
     assert!(refused + empty as f64 > 50.0, "{refused} refused, {empty} records say so");
 }
 
-/// A server that answers each request with these octets, again and again where `endless` is not empty; counts requests.
+/// A server that answers each request with these bytes, followed by `endless` again and again unless that
+/// is empty; counts requests.
 fn says(answer: &'static str, endless: &'static str) -> (SocketAddr, Arc<AtomicU64>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, count) = (listener.local_addr().unwrap(), Arc::new(AtomicU64::new(0)));
@@ -169,7 +170,7 @@ fn a_request_that_never_left_is_sent_elsewhere_whatever_its_method() {
     assert_eq!(good.count(), 20);
 }
 
-/// A gateway and a sidecar before the backend, both with every attachment of the folder.
+/// A gateway and a sidecar in front of the backend, both with every attachment of the folder.
 fn mesh(backend: SocketAddr) -> Folder {
     let folder = Folder::documents(&[backend]);
     let ports = [free_port(), free_port(), free_port()];
@@ -205,7 +206,7 @@ fn proxies_on_the_way_do_not_multiply_the_attempts_of_one_request() {
     let before = failing.count();
     assert_eq!(get(&folder.http, "/").status, 503);
     assert_eq!(failing.count() - before, 3, "three attempts are three requests");
-    // Who is no proxy of the mesh cannot switch retries off.
+    // A client outside the mesh cannot switch retries off.
     let before = failing.count();
     request(&folder.http, "GET", "/", &[("x-tamis-retries", "1")], b"");
     assert_eq!(failing.count() - before, 3);

@@ -1,13 +1,22 @@
-//! `tamis up` on the shipped folder: the first thing a user sees.
+//! `tamis up` on the shipped example: the first experience of a user.
 
 use serde_json::Value;
 use tamis_e2e::{eventually, free_port, get, root, tamis, up};
 use tempfile::TempDir;
 
-/// A copy of `examples/shop` whose ports are this test's own.
+/// A copy of `examples/shop` with its own ports.
 pub(crate) struct Shop {
     pub(crate) folder: TempDir,
     pub(crate) http: String,
+}
+
+impl Shop {
+    /// Writes a file beside, then renames it, as editors do.
+    fn write(&self, name: &str, text: &str) {
+        let beside = self.folder.path().join(format!("{name}.new"));
+        std::fs::write(&beside, text).unwrap();
+        std::fs::rename(&beside, self.folder.path().join(name)).unwrap();
+    }
 }
 
 pub(crate) fn shop() -> Shop {
@@ -95,6 +104,101 @@ fn one_command_runs_a_mesh_and_ends_it() {
 }
 
 #[test]
+fn a_broken_guard_that_is_added_while_up_runs_closes_what_it_was_to_guard() {
+    let shop = shop();
+    let running = up(shop.folder.path(), &[]);
+    running.event("the mesh is up", |event| event["event"] == "up");
+    let status = |path: &str| get(&shop.http, path).status;
+    eventually("the catalogue answers", || (status("/catalog") == 200).then_some(()));
+    let guard = "kind: FilterAttachment\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: late, namespace: shop }\nspec:\n  \
+        targetRefs: [{ kind: HTTPRoute, name: shop, sectionName: catalog }]\n  filter: tamis/jwt\n  phase: authn\n  order: 30\n  \
+        config: { required: true, issuers: [{ issuer: https://idp.shop.example, audiences: [shop], algorithms: [ES256], jwks: { file: .tamis/jwks.json } }] }\n";
+    let twice = format!("{guard}---\n{guard}");
+    let grant = "---\nkind: Grant\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: again, namespace: security }\nspec: { filter: tamis/jwt }\n";
+    let rows = [
+        ("its phase", guard.replace("phase: authn", "phase: auth")),
+        ("its order", guard.replace("order: 30", "order: ten")),
+        ("a field of it", guard.replace("order: 30", "order: 30\n  onFailur: closed")),
+        (
+            "its target",
+            guard.replace("name: shop, sectionName: catalog", "name: shp, sectionName: catalog"),
+        ),
+        ("its section", guard.replace("sectionName: catalog", "sectionName: catalogue")),
+        ("its kind", guard.replace("kind: FilterAttachment", "kind: FilterAtachment")),
+        ("its filter", guard.replace("filter: tamis/jwt", "filter: tamis/jtw")),
+        ("its configuration", guard.replace("required: true", "requird: true")),
+        ("its key set", guard.replace(".tamis/jwks.json", "gone.json")),
+        ("it is there twice", twice),
+        ("its order is taken", guard.replace("order: 30", "order: 20").replace("catalog", "pay")),
+    ];
+    for (what, text) in rows {
+        let path = if text.contains("sectionName: pay") { "/pay" } else { "/catalog" };
+        shop.write("late.yaml", &text);
+        eventually(&format!("{what} is wrong, and nothing passes"), || {
+            (status(path) == 503).then_some(())
+        });
+        std::fs::remove_file(shop.folder.path().join("late.yaml")).unwrap();
+        let open = if path == "/pay" { 401 } else { 200 };
+        eventually(&format!("{what}: it is gone"), || (status(path) == open).then_some(()));
+    }
+    // A second grant for its filter: the one in force stays, and so does the guard.
+    shop.write("late.yaml", &format!("{guard}{grant}"));
+    eventually("the guard guards", || (status("/catalog") == 401).then_some(()));
+}
+
+#[test]
+fn a_service_that_is_added_while_up_runs_gets_its_sidecar_and_one_that_goes_loses_it() {
+    let shop = shop();
+    let running = up(shop.folder.path(), &[]);
+    running.event("the mesh is up", |event| event["event"] == "up");
+    let ports = [(); 4].map(|()| free_port());
+    let service = format!(
+        "kind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: reviews, namespace: shop }}\nspec:\n  \
+         ports: [{{ port: 80, protocol: http }}]\n  identity: spiffe://shop.example/ns/shop/service/reviews\n  \
+         tls: {{ certificate: .tamis/certs/reviews.crt, key: .tamis/certs/reviews.key, ca: .tamis/certs/ca.crt }}\n  endpoints:\n    \
+         - {{ address: 127.0.0.1:{}, sidecar: 127.0.0.1:{}, outbound: 127.0.0.1:{}, admin: 127.0.0.1:{} }}\n",
+        ports[0], ports[1], ports[2], ports[3]
+    );
+    let route = "---\nkind: HTTPRoute\napiVersion: gateway.networking.k8s.io/v1\nmetadata: { name: reviews, namespace: shop }\nspec:\n  \
+        parentRefs: [{ kind: Gateway, name: edge }]\n  rules:\n    - matches: [{ path: { type: PathPrefix, value: /reviews } }]\n      \
+        backendRefs: [{ name: reviews, port: 80 }]\n";
+    let is = |state: &'static str| {
+        move |event: &Value| {
+            event["event"] == "proxy"
+                && event["node"] == "sidecar:shop/reviews/0"
+                && event["state"] == state
+        }
+    };
+    shop.write("reviews.yaml", &format!("{service}{route}"));
+    running.event("its sidecar serves", is("serving"));
+    let page = eventually("it is reached over its sidecar", || {
+        let reply = get(&shop.http, "/reviews");
+        (reply.status == 200).then(|| reply.json())
+    });
+    assert_eq!((&page["service"], &page["via"]), (&"reviews".into(), &"1.1 tamis, 2 tamis".into()));
+    let admin = format!("127.0.0.1:{}", ports[3]);
+    assert_eq!(get(&admin, "/readyz").status, 200);
+
+    // A document that cannot be used any more takes nothing away, one that is gone does.
+    shop.write("reviews.yaml", &service.replace("ports:", "prots:"));
+    running.event("it is told", |event| {
+        event["event"] == "sent" && event["wrong"].to_string().contains("reviews.yaml")
+    });
+    assert_eq!(get(&admin, "/readyz").status, 200);
+    std::fs::remove_file(shop.folder.path().join("reviews.yaml")).unwrap();
+    running.event("its sidecar ends", is("ended"));
+    eventually("nobody listens there", || {
+        std::net::TcpStream::connect(("127.0.0.1", ports[1])).is_err().then_some(())
+    });
+    // One that cannot be anybody is told, with what to write.
+    let nobody = service.replace("  identity: spiffe://shop.example/ns/shop/service/reviews\n", "");
+    shop.write("reviews.yaml", &nobody);
+    let refused = running.event("it is told", is("refused"));
+    assert!(refused["why"].as_str().unwrap().contains("identity: spiffe://"), "{refused}");
+    assert!(running.end("-INT").success());
+}
+
+#[test]
 fn the_shipped_folder_has_nothing_wrong() {
     let shop = shop();
     let prepared = tamis(shop.folder.path(), &["up", ".", "--prepare"]);
@@ -140,7 +244,8 @@ fn the_commands_that_up_prints_do_what_they_say() {
     assert_eq!(upgraded["running"], upgraded["digest"]);
     assert_eq!(get(&shop.http, "/").status, 200);
 
-    // A rollback in the registry is none in the folder, and a change of the folder that is not one of its lock undoes none.
+    // A rollback in the registry does not change the folder, and a change of the folder other than its lock
+    // does not undo the rollback.
     assert!(sh(&tries[2]["command"]).contains("0.1.0"));
     let back = serves("0.1.0");
     assert_ne!(back["digest"], upgraded["digest"]);

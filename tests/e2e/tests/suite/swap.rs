@@ -1,4 +1,4 @@
-//! A thousand swaps under load: nobody notices, and every response is of one generation.
+//! A thousand swaps under load: no request fails, and every response belongs to one generation.
 
 use crate::guests::{GRANT, sign};
 use bytes::Bytes;
@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tamis_e2e::{Backend, Folder};
 
-/// Keeps connections busy until told to end; gives how many requests failed and which generations answered.
+/// Keeps connections busy until told to end; returns how many requests failed and which generations
+/// answered.
 struct Load {
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,

@@ -1,4 +1,4 @@
-//! Tokens: who gets in, and what the record says of who does not.
+//! Tokens: which requests pass, and what the record states of those that do not.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};

@@ -1,4 +1,4 @@
-//! Hedges, balancers and connection hooks: policies that act without being called for each request.
+//! Hedges, balancers and connection hooks: policies that are not called for each request.
 
 use crate::guests::{sign_as, traffic};
 use std::io::{Read as _, Write as _};
@@ -44,7 +44,7 @@ fn a_second_attempt_answers_for_a_slow_first() {
     });
     assert_eq!(record["attempts"], 2);
     assert_eq!(record["endpoint"], fast.address.to_string());
-    // An endpoint that is overtaken counts as slow, so that few exchanges need a second attempt at all.
+    // An endpoint that is overtaken counts as slow, so that few exchanges need a second attempt.
     assert!(slow.count() < 15, "{} of 20 went to the slow one first", slow.count());
     let in_flight = || {
         let upstreams = get(&folder.admin, "/upstreams").json();
@@ -77,7 +77,7 @@ fn a_failure_of_one_attempt_leaves_the_other_to_answer() {
     good.answers(Answer::Slow(Duration::from_millis(300)));
     bad.answers(Answer::Status(503));
     let folder = Folder::documents(&[good.address, bad.address]);
-    // No retry and no circuit may help: the other attempt has to.
+    // No retry and no circuit may help: only the second attempt.
     folder.edit("attachments.yaml", "attempts: 3", "attempts: 1");
     folder.edit("attachments.yaml", "consecutiveFailures: 5", "consecutiveFailures: 0");
     folder.prepare();
@@ -147,7 +147,7 @@ fn a_balancer_moves_traffic_and_a_bad_answer_moves_nothing() {
     eventually("all goes to the first", || takes_all(&one, &other, 30).then_some(()));
     folder.edit("traffic.yaml", "[1, 0]", "[0, 1]");
     eventually("all goes to the second", || takes_all(&other, &one, 30).then_some(()));
-    // Nothing would be left, and then too few: neither stops a request.
+    // No endpoint would be left, and then too few: neither stops a request.
     let mut now = "[0, 1]";
     for bad in ["[0, 0]", "[1]"] {
         let generation = folder.generation();
@@ -163,7 +163,7 @@ fn a_balancer_sees_how_endpoints_do() {
     let (fast, slow) = (Backend::start(), Backend::start());
     slow.answers(Answer::Slow(Duration::from_millis(200)));
     let (folder, _gateway) = gateway(&[fast.address, slow.address], "{ out_when_slower: 5 }", "");
-    // Picking alone would try the slow one again: its average decays.
+    // Without a balancer the slow one would be tried again: its average decays.
     eventually("the slow one is out", || {
         let before = slow.count();
         (0..50).for_each(|_| assert_eq!(get(&folder.http, "/").status, 200));
@@ -171,7 +171,7 @@ fn a_balancer_sees_how_endpoints_do() {
     });
 }
 
-/// A server that sends back whatever comes, in capitals; not HTTP.
+/// A server that echoes in capitals; not HTTP.
 fn shouting() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -13,7 +13,7 @@ use anyhow::Result;
 pub(super) struct Rogue {
     /// In words.
     pub(super) name: &'static str,
-    /// What is asked for, which says who misbehaves.
+    /// The path that is requested; it identifies the rogue.
     pub(super) path: &'static str,
     /// What the upstream sends once, in answer to a request.
     pub(super) answer: &'static [u8],
@@ -27,7 +27,7 @@ pub(super) struct Rogue {
 pub(super) enum Client {
     /// One request after the other, read as fast as they come.
     Get,
-    /// A request whose answer is read an octet at a time.
+    /// A request whose response is read one byte at a time.
     SlowReader,
     /// A body without end.
     Upload,
@@ -118,7 +118,7 @@ impl Drop for Running {
     }
 }
 
-/// How long a thread waits for anything before it looks whether it is to end.
+/// How long a thread waits before it checks whether it should end.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// An upstream that answers each request with `answer`, then with `endless`.
@@ -195,14 +195,14 @@ fn is_patience(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
 }
 
-/// So many clients that do this for as long as they are let.
+/// Clients that behave like this until they are stopped.
 pub(super) fn ask(address: SocketAddr, rogue: &'static Rogue, clients: usize) -> Running {
     let stop = Arc::new(AtomicBool::new(false));
     let threads = (0..clients).map(|_| {
         let stop = Arc::clone(&stop);
         std::thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
-                // A connection that breaks is one the proxy cut; the next one is made soon, and not at once.
+                // A broken connection was cut by the proxy; the next one is opened after a short pause.
                 drop(ask_once(address, rogue, &stop));
                 std::thread::sleep(Duration::from_millis(2));
             }
@@ -269,7 +269,7 @@ mod tests {
         (listener, address)
     }
 
-    /// Reads as many octets as `wanted` has.
+    /// Reads as many bytes as `wanted` has.
     fn read(stream: &mut TcpStream, wanted: usize) -> Vec<u8> {
         let mut seen = vec![0; wanted];
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();

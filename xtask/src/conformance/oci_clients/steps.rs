@@ -1,17 +1,18 @@
-//! The steps of each client. Every client finds what oras pushed at first, and has a namespace of its own.
+//! The steps of each client. Every client starts with the artifact that oras pushed, and has its own
+//! namespace.
 
-/// A command, and what it must come to.
+/// A command, and its expected result.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Step {
     /// Succeeds with the token on its standard input.
     LogsIn(&'static str),
     /// Succeeds.
     Does(&'static str),
-    /// Succeeds and says something.
+    /// Succeeds and prints a text.
     Says(&'static str, &'static str),
-    /// Succeeds and says a digest, which is `@D` from then on.
+    /// Succeeds and prints a digest, which is `@D` from then on.
     Names(&'static str),
-    /// Succeeds and says `@D` alone.
+    /// Succeeds and prints only `@D`.
     SaysDigest(&'static str),
     /// Succeeds and prints the component.
     Prints(&'static str),

@@ -128,9 +128,10 @@ const SPEAKING: [&str; 4] =
     ["../../host/engine/src", "../../host/exchange/src", "../../host/node/src", "src"];
 
 /// Words in backticks that appear in messages about a grant and are not fields of it.
-const OTHERS: [&str; 10] = [
+const OTHERS: [&str; 11] = [
     "kind",
     "tick",
+    "on-request",
     "interest.writes",
     "interest.reads",
     "grant.limits",

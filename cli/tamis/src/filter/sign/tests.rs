@@ -114,7 +114,7 @@ fn what_cannot_be_signed_is_named_and_nothing_is_written() {
     };
     for (said, parts) in [
         (with(&|one| one.component = here.join("gone.wasm")), ["gone.wasm", "cannot be read"]),
-        (with(&|one| one.component = here.join("text.wasm")), ["text.wasm", "no WebAssembly"]),
+        (with(&|one| one.component = here.join("text.wasm")), ["text.wasm", "not WebAssembly"]),
         (with(&|one| one.name = "Acme/x".to_owned()), ["\"Acme/x\"", "NAMESPACE/NAME"]),
         (with(&|one| one.name = "../x".to_owned()), ["\"../x\"", "NAMESPACE/NAME"]),
         (with(&|one| one.version = "1".to_owned()), ["\"1\"", "MAJOR.MINOR.PATCH"]),

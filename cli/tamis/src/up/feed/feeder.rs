@@ -1,21 +1,20 @@
 //! One pass over a folder: sends what the registry does not have yet.
 
-use super::Wrongs;
+use super::{Planned, Wrongs, lock};
 use crate::change::files;
-use crate::check::nodes;
 use crate::output::{self, Output, one_line};
-use crate::up::gather::{Gathered, Wrong, gather, key};
-use crate::up::member::Member;
+use crate::up::gather::{Gathered, Known, Wrong, gather, key};
 use crate::up::ports::Ports;
 use crate::up::registry::Embedded;
 use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use tamis_api::ApplyRequest;
 use tamis_client::{Artifact, Client, ClientError, Options};
-use tamis_node::{Source, Store, causes};
-use tamis_resources::NodeName;
+use tamis_node::{Source, Store, causes, private};
 use tamis_trust::{Digest, Manifest, bundle_lines};
 use tokio::runtime::Runtime;
 
@@ -25,8 +24,18 @@ const SENT: &str = "lock.json";
 /// The file of each document in force, in the registry's folder.
 const KNOWN: &str = "known.json";
 
-/// The documents of this folder that the registry has in force, each with its file.
-pub(super) fn known(registry: &Path) -> BTreeMap<String, String> {
+/// What a registry has of its folder, as it is kept for the next start.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Kept {
+    /// The documents in force, each with its file.
+    pub(super) documents: Known,
+    /// What stands in for documents that cannot be used, by `Kind/namespace/name`.
+    pub(super) stand_ins: BTreeSet<String>,
+}
+
+/// What a registry had of its folder when it ran last. What is damaged is nothing known: that takes nothing out.
+pub(super) fn kept(registry: &Path) -> Kept {
     let text = std::fs::read(registry.join(KNOWN)).ok();
     text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
 }
@@ -60,12 +69,12 @@ pub(super) struct Feeder {
     output: Output,
     wrongs: Wrongs,
     pub(super) stopped: bool,
-    /// The proxies that were started.
-    running: Vec<NodeName>,
+    /// What the documents in force plan, for whoever starts proxies.
+    pub(super) planned: Arc<Mutex<Option<Planned>>>,
     /// What was applied last.
     pub(super) applied: Option<ApplyRequest>,
-    /// The documents in force that came from here, each with its file.
-    known: BTreeMap<String, String>,
+    /// What the registry has of the folder.
+    kept: Kept,
     /// Artifacts, with their signatures, that the registry has.
     there: HashSet<(Digest, Digest)>,
     /// The digest of each pin of the lock as it was sent, by service and filter.
@@ -100,32 +109,12 @@ impl Feeder {
             output,
             wrongs,
             stopped: false,
-            running: Vec::new(),
+            planned: Arc::default(),
             applied: None,
-            known: known(&registry.folder),
+            kept: kept(&registry.folder),
             there: HashSet::new(),
             pins: pins.unwrap_or_default(),
         })
-    }
-
-    /// Sets the proxies that were started.
-    pub(super) fn running(mut self, members: &[Member]) -> Self {
-        self.running = members.iter().map(|member| member.name.clone()).collect();
-        self
-    }
-
-    /// Reports proxies that the documents added since the start, and those that they no longer declare.
-    fn members(&self, gathered: &Gathered, done: &mut Done) {
-        let planned = nodes(&gathered.documents);
-        let new = planned.iter().filter(|name| !self.running.contains(name));
-        done.wrongs.extend(new.map(|name| {
-            Wrong::new(format!("{name} is declared but does not run: restart `tamis up`"))
-        }));
-        // A file that cannot be read may still declare it.
-        let gone = self.running.iter().filter(|name| !planned.contains(name));
-        done.wrongs.extend(gone.filter(|_| gathered.broken.is_empty()).map(|name| {
-            Wrong::new(format!("{name} runs but is no longer declared: restart `tamis up`"))
-        }));
     }
 
     pub(super) fn ask<T>(
@@ -148,7 +137,7 @@ impl Feeder {
             return;
         }
         let mut done = Done::default();
-        match gather(&self.folder, self.ports) {
+        match gather(&self.folder, self.ports, &self.kept.documents) {
             Ok(gathered) => self.send(&gathered, &mut done),
             Err(error) => done.wrongs.push(Wrong::new(one_line(&causes(error.as_ref())))),
         }
@@ -157,7 +146,6 @@ impl Feeder {
 
     fn send(&mut self, gathered: &Gathered, done: &mut Done) {
         done.wrongs.extend(gathered.wrongs.iter().cloned());
-        self.members(gathered, done);
         self.push(gathered, done);
         // Pins before documents: what a new document attaches must exist. The first time it is the other
         // way round, since documents name the trusted keys; and a refused pin may have waited for exactly
@@ -180,16 +168,23 @@ impl Feeder {
                 .push(Wrong::new(format!("{folder} has no documents; the previous ones stay")));
             return false;
         }
-        let here: BTreeMap<String, String> =
+        let here: Known =
             gathered.documents.iter().map(|one| (key(one), one.source.clone())).collect();
-        // A missing document may have moved into a file that cannot be read and was never known.
-        let is_known =
-            |one: &String| self.known.values().any(|file| Path::new(file).starts_with(one));
+        let stand_ins: BTreeSet<String> = gathered.stand_ins.iter().map(key).collect();
+        let known = &self.kept.documents;
+        // What is gone may have moved into a file that cannot be read and was never known.
+        let is_known = |one: &String| known.values().any(|file| Path::new(file).starts_with(one));
         let unknown = gathered.broken.iter().any(|one| !is_known(one));
-        let gone = self.known.iter().filter(|(key, file)| {
-            !unknown && !here.contains_key(*key) && !gathered.is_broken(file)
+        let gone = known.iter().filter(|(key, file)| {
+            !unknown
+                && !here.contains_key(*key)
+                && !gathered.held.contains(*key)
+                && !gathered.is_broken(file)
         });
-        let removed: Vec<String> = gone.map(|(key, _)| key.clone()).collect();
+        // What stood in for a document that is mended or gone has nothing more to close.
+        let past = self.kept.stand_ins.difference(&stand_ins);
+        let past = past.filter(|key| !here.contains_key(*key));
+        let removed: Vec<String> = gone.map(|(key, _)| key).chain(past).cloned().collect();
         let files = match files(&Source::folder(&self.folder), &gathered.documents) {
             Ok(files) => files,
             Err(error) => {
@@ -210,12 +205,15 @@ impl Feeder {
                 let same = diff.documents_changed.is_empty() && diff.documents_removed.is_empty();
                 done.revision = (!same).then_some(applied.revision);
                 if prune {
-                    self.known.clear();
+                    self.kept.documents.clear();
                 }
-                self.known.retain(|key, _| !request.removed.contains(key));
-                self.known.extend(here);
+                self.kept.documents.retain(|key, _| !request.removed.contains(key));
+                self.kept.documents.extend(here);
+                self.kept.stand_ins = stand_ins;
                 self.keep_known(done);
                 self.applied = Some(request);
+                let (documents, whole) = (gathered.documents.clone(), gathered.broken.is_empty());
+                *lock(&self.planned) = Some(Planned { documents, whole });
                 true
             }
             Err(why) => {
@@ -227,8 +225,8 @@ impl Feeder {
 
     /// Stores the file of each document in force, for the next start.
     fn keep_known(&self, done: &mut Done) {
-        let kept = serde_json::to_vec(&self.known).map_err(std::io::Error::other);
-        let kept = kept.and_then(|bytes| std::fs::write(self.sent.with_file_name(KNOWN), bytes));
+        let kept = serde_json::to_vec(&self.kept).map_err(std::io::Error::other);
+        let kept = kept.and_then(|bytes| private::put(&self.sent.with_file_name(KNOWN), &bytes));
         if let Err(error) = kept {
             let line = format!(
                 "the list of documents and their files cannot be stored for a restart: {error}"

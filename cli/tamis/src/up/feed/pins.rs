@@ -1,13 +1,11 @@
 //! Pins: those that the lock changes are sent, those that somebody changed in the registry stay.
 
 use super::feeder::{Done, Feeder, said};
-use crate::filter::artifact::put;
-use crate::output::one_line;
 use crate::up::gather::{Gathered, Wrong};
 use std::collections::BTreeSet;
 use tamis_api::{PinRequest, UnpinRequest};
 use tamis_client::ClientError;
-use tamis_node::causes;
+use tamis_node::private;
 use tamis_resources::Pin;
 
 /// The rule that requires another person's approval.
@@ -99,8 +97,9 @@ impl Feeder {
     /// Stores what was sent, so that a later start does not repeat a pin that somebody rolled back.
     fn keep(&self, wrongs: &mut Vec<Wrong>) {
         let text = serde_json::to_vec(&self.pins).unwrap_or_default();
-        if let Err(error) = put(&self.sent, &text) {
-            wrongs.push(Wrong::new(one_line(&causes(error.as_ref()))));
+        if let Err(error) = private::put(&self.sent, &text) {
+            let line = format!("what was pinned cannot be kept for a restart: {error}");
+            wrongs.push(Wrong::new(line));
         }
     }
 }

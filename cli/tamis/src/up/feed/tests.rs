@@ -4,6 +4,7 @@ use super::*;
 use crate::certificates;
 use crate::up::member::members;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 use tamis_client::{Client, Options};
 use tamis_resources::parse;
@@ -38,7 +39,7 @@ fn folder() -> TempDir {
 
 const PORTS: Ports = Ports { offset: 0, apps: true };
 
-fn edge() -> Vec<Member> {
+fn edge() -> Vec<crate::up::member::Member> {
     members(&parse("edge.yaml", GATEWAY).0).unwrap()
 }
 
@@ -50,20 +51,33 @@ impl World {
     fn start(folder: TempDir) -> Self {
         let registry = registry(folder.path()).unwrap();
         let store = folder.path().join(".tamis/store");
-        let feeding =
-            Feeding::start(folder.path(), PORTS, &edge(), &store, &registry, Output::Json);
+        let feeding = Feeding::start(folder.path(), PORTS, &store, &registry, Output::Json);
         let feeding = feeding.unwrap();
         Self { folder, feeding, registry }
     }
 
     /// Names and revisions of the documents in force.
     fn in_force(&self) -> Vec<(String, u64)> {
+        let list = self.ask(async |client| client.resources().await).unwrap();
+        list.items.into_iter().map(|one| (one.name, one.revision)).collect()
+    }
+
+    fn ask<T>(
+        &self,
+        question: impl AsyncFnOnce(&Client) -> Result<T, tamis_client::ClientError>,
+    ) -> Result<T, tamis_client::ClientError> {
         let token = fs::read_to_string(&self.registry.token).unwrap();
         let server = self.registry.url.parse().unwrap();
         let client = Client::new(Options { token: Some(token), ..Options::new(server) }).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let list = runtime.block_on(client.resources()).unwrap();
-        list.items.into_iter().map(|one| (one.name, one.revision)).collect()
+        runtime.block_on(question(&client))
+    }
+
+    /// The text of an attachment in force.
+    fn attachment(&self, name: &str) -> Option<String> {
+        let found =
+            self.ask(async |client| client.resource("FilterAttachment", "shop", name).await);
+        found.ok().map(|one| one.text)
     }
 
     fn names(&self) -> Vec<String> {
@@ -131,6 +145,50 @@ fn a_start_in_a_broken_folder_takes_nothing_out() {
     let world = World::start(folder);
     assert_eq!(world.names(), ["edge", "a"]);
     assert!(!world.feeding.wrongs().lines().is_empty());
+}
+
+#[test]
+fn a_guard_that_comes_broken_closes_what_it_was_to_guard_until_it_is_mended_or_gone() {
+    let world = World::start(folder());
+    world.write("a.yaml", &service("a"));
+    world.wait("a comes", |world| world.names() == ["edge", "a"]);
+    let guard = "kind: FilterAttachment\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: g, namespace: shop }\n\
+        spec:\n  targetRefs: [{ kind: Service, name: a }]\n  filter: acme/jwt\n  phase: PHASE\n  order: 10\n";
+    let said = |world: &World| world.attachment("g").unwrap_or_default();
+    world.write("g.yaml", &guard.replace("PHASE", "auth"));
+    world.wait("it is closed", |world| said(world).contains("tamis.dev/stands-in"));
+    // Another broken form of it closes something else.
+    let other = guard.replace("PHASE", "auth").replace("name: a }", "name: b }");
+    world.write("g.yaml", &other);
+    world.wait("something else is", |world| said(world).contains("\"name\":\"b\""));
+    // Neither is ever taken for a form that was good: a start after this one knows as much.
+    let kept = world.registry.folder.join("known.json");
+    assert!(!fs::read_to_string(&kept).unwrap().contains("FilterAttachment/shop/g\":"));
+    world.write("g.yaml", &guard.replace("PHASE", "authn"));
+    world.wait("it is as it is written", |world| said(world).contains("phase: authn"));
+    // From now on its last good form stays.
+    world.write("g.yaml", &guard.replace("PHASE", "auth"));
+    world.wait("it is told", |world| {
+        world.feeding.wrongs().lines().iter().any(|line| line.starts_with("g.yaml:"))
+    });
+    assert!(said(&world).contains("phase: authn"));
+    fs::remove_file(world.folder.path().join("g.yaml")).unwrap();
+    world.wait("it is gone", |world| world.names() == ["edge", "a"]);
+    // One that is broken from the start is closed as well, and stays so beside another fault.
+    world.write("x.yaml", "kind: Service\n");
+    world.write("g.yaml", &guard.replace("PHASE", "auth"));
+    world.wait("it is closed again", |world| said(world).contains("tamis.dev/stands-in"));
+    let World { folder, feeding, registry } = world;
+    drop((feeding, registry));
+    let world = World::start(folder);
+    assert!(said(&world).contains("tamis.dev/stands-in"), "over a restart");
+    fs::remove_file(world.folder.path().join("g.yaml")).unwrap();
+    world.wait("it goes beside another fault", |world| world.names() == ["edge", "a"]);
+    for name in ["known.json", "lock.json"] {
+        let path = world.registry.folder.join(name);
+        let Ok(about) = fs::metadata(&path) else { continue };
+        assert_eq!(about.permissions().mode() & 0o777, 0o600, "{name}");
+    }
 }
 
 #[test]

@@ -21,8 +21,16 @@ fn folder(files: &[(&str, String)]) -> TempDir {
     folder
 }
 
+const PORTS: Ports = Ports { offset: 0, apps: true };
+
 fn gathered(files: &[(&str, String)]) -> Gathered {
-    gather(folder(files).path(), Ports { offset: 0, apps: true }).unwrap()
+    gather(folder(files).path(), PORTS, &Known::new()).unwrap()
+}
+
+/// With these documents in force, each from that file.
+fn gathered_after(files: &[(&str, String)], known: &[(&str, &str)]) -> Gathered {
+    let known = known.iter().map(|(key, file)| ((*key).to_owned(), (*file).to_owned())).collect();
+    gather(folder(files).path(), PORTS, &known).unwrap()
 }
 
 fn keys(gathered: &Gathered) -> Vec<String> {
@@ -31,13 +39,16 @@ fn keys(gathered: &Gathered) -> Vec<String> {
 
 /// What is sent parses, and gives the documents that it claims to have.
 fn sound(gathered: &Gathered) {
-    let mut sent = Vec::new();
+    let (mut sent, mut stand_ins) = (Vec::new(), Vec::new());
     for SourceText { source, text } in &gathered.sources {
         let (documents, problems) = parse(source, text);
         assert!(problems.is_empty(), "{text}: {problems:?}");
-        sent.extend(documents.iter().map(key));
+        assert!(text.lines().count() > 0);
+        sent.extend(documents.iter().filter(|one| !one.is_stub()).map(key));
+        stand_ins.extend(documents.iter().filter(|one| one.is_stub()).map(key));
     }
     assert_eq!(sent, keys(gathered));
+    assert_eq!(stand_ins, gathered.stand_ins.iter().map(key).collect::<Vec<_>>());
 }
 
 #[test]
@@ -72,15 +83,111 @@ fn yaml_that_breaks_off_loses_its_own_document_alone() {
 }
 
 #[test]
-fn of_documents_that_are_there_twice_the_first_is_sent() {
-    let all = gathered(&[("a.yaml", service("a")), ("b.yaml", service("a") + "---\n" + LOCK)]);
-    assert_eq!(keys(&all), ["Service/shop/a"]);
-    sound(&all);
-    assert_eq!(
-        all.wrongs[0].line,
-        "b.yaml:1: Service/shop/a exists twice, first in a.yaml; keep one of them"
-    );
-    assert_eq!(all.pins().count(), 1, "a lock counts wherever it stands");
+fn of_documents_that_are_there_twice_the_one_in_force_is_sent_and_else_none() {
+    let files = |first: &str, second: &str| {
+        [(first.to_owned(), service("a")), (second.to_owned(), service("a") + "---\n" + LOCK)]
+    };
+    for (first, second) in [("a.yaml", "b.yaml"), ("b.yaml", "a.yaml")] {
+        let files = files(first, second);
+        let files: Vec<(&str, String)> =
+            files.iter().map(|(name, text)| (name.as_str(), text.clone())).collect();
+        let all = gathered_after(&files, &[("Service/shop/a", first)]);
+        assert_eq!(keys(&all), ["Service/shop/a"]);
+        assert_eq!(all.documents[0].source, first, "whatever the files are called");
+        sound(&all);
+        assert_eq!(
+            all.wrongs[0].line,
+            format!(
+                "{second}:1: Service/shop/a exists twice; the one of {first} stays in force; keep one of them"
+            )
+        );
+        assert_eq!(all.pins().count(), 1, "a lock counts wherever it stands");
+        let all = gathered(&files);
+        assert!(keys(&all).is_empty() && all.held.contains("Service/shop/a"), "{all:?}");
+        assert!(all.wrongs[0].line.contains("and neither counts"), "{:?}", all.wrongs);
+    }
+}
+
+fn guard(name: &str, fields: &str) -> String {
+    format!(
+        "kind: FilterAttachment\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: {name}, namespace: shop }}\n\
+         spec:\n  targetRefs: [{{ kind: Service, name: a }}]\n  filter: tamis/jwt\n  {fields}\n"
+    )
+}
+
+#[test]
+fn a_guard_that_cannot_be_used_and_never_was_is_sent_as_what_closes_its_targets() {
+    let good = guard("g", "phase: authn\n  order: 10");
+    let bad = guard("g", "phase: auth\n  order: 10");
+    let (a, known) = (("a.yaml", service("a")), [("FilterAttachment/shop/g", "g.yaml")]);
+    let stand_ins = |all: &Gathered| all.stand_ins.iter().map(key).collect::<Vec<_>>();
+    let twice = format!("{bad}---\n{bad}");
+    let nameless = bad.replace("name: g, ", "");
+    let rows: &[(&str, Vec<(&str, String)>, &[(&str, &str)], usize, bool)] = &[
+        ("in a file of its own", vec![a.clone(), ("g.yaml", bad.clone())], &[], 1, false),
+        ("behind a sound one", vec![("a.yaml", service("a") + "---\n" + &bad)], &[], 1, false),
+        (
+            "before a sound one",
+            vec![("a.yaml", format!("{bad}---\n{}", service("a")))],
+            &[],
+            1,
+            false,
+        ),
+        (
+            "on the line of dashes",
+            vec![(
+                "a.yaml",
+                service("a")
+                    + "--- { kind: FilterAttachment, metadata: { name: g, namespace: shop }, spec: { phase: x } }\n",
+            )],
+            &[],
+            1,
+            false,
+        ),
+        ("two of one name", vec![a.clone(), ("g.yaml", twice)], &[], 2, false),
+        (
+            "two without a name",
+            vec![a.clone(), ("g.yaml", nameless.clone()), ("h.yaml", nameless)],
+            &[],
+            2,
+            false,
+        ),
+        ("in force before", vec![a.clone(), ("g.yaml", bad.clone())], &known, 0, true),
+        ("in force from another file", vec![a.clone(), ("h.yaml", bad.clone())], &known, 0, true),
+        (
+            "beside a good one",
+            vec![a.clone(), ("g.yaml", good.clone()), ("h.yaml", bad.clone())],
+            &[],
+            0,
+            true,
+        ),
+        (
+            "a good one twice",
+            vec![a.clone(), ("g.yaml", good.clone()), ("h.yaml", good.clone())],
+            &[],
+            2,
+            true,
+        ),
+        (
+            "a good one twice, one in force",
+            vec![a.clone(), ("g.yaml", good.clone()), ("h.yaml", good.clone())],
+            &known,
+            1,
+            true,
+        ),
+    ];
+    for (name, files, known, closed, held) in rows {
+        let all = gathered_after(files, known);
+        assert!(keys(&all).contains(&"Service/shop/a".to_owned()), "{name}: {all:?}");
+        assert_eq!(all.stand_ins.len(), *closed, "{name}: {:?}", stand_ins(&all));
+        assert_eq!(all.held.contains("FilterAttachment/shop/g"), *held, "{name}");
+        assert!(!all.wrongs.is_empty() && !all.broken.is_empty(), "{name}");
+        sound(&all);
+        for SourceText { source, text } in &all.sources {
+            let written = files.iter().find(|(name, _)| name == source).unwrap();
+            assert_eq!(text.lines().count(), written.1.lines().count(), "{name}: places stay");
+        }
+    }
 }
 
 #[test]
@@ -99,7 +206,7 @@ fn what_is_wrong_between_documents_is_told_and_sent_all_the_same() {
 fn a_file_that_is_no_text_is_told_and_is_as_good_as_broken() {
     let folder = folder(&[("a.yaml", service("a"))]);
     std::fs::write(folder.path().join("b.yaml"), b"\xff\xfe").unwrap();
-    let all = gather(folder.path(), Ports { offset: 0, apps: true }).unwrap();
+    let all = gather(folder.path(), PORTS, &Known::new()).unwrap();
     assert_eq!(keys(&all), ["Service/shop/a"]);
     assert!(all.is_broken("b.yaml") && all.wrongs[0].line.starts_with("b.yaml: "), "{all:?}");
 }

@@ -14,6 +14,13 @@ use crate::plane::problem::{count, document};
 use crate::plane::rights::Holder;
 
 impl Control {
+    /// The codes of everything that is wrong with the documents in force, one for each fault.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let state = self.state();
+        let folded = self.plans().everything(&state);
+        folded.problems.iter().map(|problem| problem.code.clone()).collect()
+    }
+
     /// Documents in force, optionally only of one kind or one namespace.
     #[must_use]
     pub fn resources(&self, kind: Option<&str>, namespace: Option<&str>) -> ResourceList {

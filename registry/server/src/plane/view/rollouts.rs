@@ -54,9 +54,24 @@ impl Control {
             return Err(refused(vec![director::revoked(&filter, &to, revocation)]));
         }
         let (verified, component) = self.admit(&filter, &to, &policies).await?;
+        let version = verified.version.clone();
         let spec = spec(request, filter.clone(), from, to, verified.version);
         let rollout =
             Rollout::try_from(spec).map_err(|error| bad(error.rule.clone(), error.remedy))?;
+        for service in &request.services {
+            // Where it ends is where it would be pinned: what it refuses there, no step of it serves.
+            let (service, filter, version) = (service.clone(), filter.clone(), version.clone());
+            let pinned = director::Pinned {
+                service,
+                filter,
+                version,
+                digest: to,
+                allow_older: true,
+                rollback: false,
+            };
+            holder.must_hold(Verb::Operate, &Needs::of_services([pinned.service.as_str()]))?;
+            self.takes(&director::Change::Pin(pinned)).await?;
+        }
         let grown = self.grown(Some(from), component, configs).await?;
         let mut guards = self.0.rules.guards;
         if !grown.is_empty() {

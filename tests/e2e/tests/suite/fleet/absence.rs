@@ -1,4 +1,4 @@
-//! Nobody directs for a while.
+//! Without a director for a while.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ fn g4_a_registry_that_is_killed_stops_no_traffic_and_one_that_comes_back_is_foll
     let load = Load::start(&plane.folder.http);
     registry.kill();
     load.more(300);
-    assert!(plane.edited("/without"), "the guest is asked all the same");
+    assert!(plane.edited("/without"), "the guest is still called");
     let registry = plane.registry("data", &[]);
     plane.relay.to(&[&registry.proxies]);
     let second = registry.release(2);
@@ -46,7 +46,7 @@ fn g5_a_gateway_starts_from_its_state_without_a_registry_and_one_damaged_compone
     assert!(plane.edited("/with-one-damaged"), "telemetry fails open, the others are asked");
     gateway.end("-INT");
 
-    // What was cut off half-way is as good as altered.
+    // A truncated file counts as altered.
     fs::write(plane.kept(&telemetry), &intact[..intact.len() / 2]).unwrap();
     let _gateway = plane.again();
     plane.slot_says("test/telemetry", "refused:trust.altered");

@@ -12,7 +12,7 @@ fn g1_a_component_altered_in_the_registry_never_runs_and_the_true_one_does() {
     let (plane, registry, _gateway, first) = Plane::running(|_| ());
     let load = Load::start(&plane.folder.http);
     let second = registry.release(2);
-    // The registry itself verifies what it pins, so it is altered after that.
+    // The registry itself verifies what it pins, so the file is altered afterwards.
     plane.relay.cut();
     registry.pin(2);
     let component = registry.component(&second);
@@ -30,7 +30,8 @@ fn g1_a_component_altered_in_the_registry_never_runs_and_the_true_one_does() {
 fn g1_another_director_at_the_registrys_address_directs_nobody() {
     let (plane, registry, _gateway, first) = Plane::running(|_| ());
     let load = Load::start(&plane.folder.http);
-    // Whoever took the registry has its certificate and its address, has a key of his own trusted, and signs with it.
+    // An attacker who took over the registry has its certificate and its address, adds a key of his own to
+    // the trusted ones, and signs with it.
     let made = tamis(plane.folder.path(), &["keys", "generate", ".tamis/keys/stranger"]);
     assert!(made.status.success());
     let stranger = "{ name: stranger, publicKeyFile: .tamis/keys/stranger.pub }]";
@@ -88,7 +89,7 @@ fn g1_a_manifest_damaged_in_the_registry_reaches_nobody_and_holds_up_only_those_
     let load = Load::start(&plane.folder.http);
     let manifest = registry.blob(&first);
     registry.kill();
-    // What it read before, it would know still.
+    // It would still know what it has read before.
     let intact = alter(&manifest);
     let registry = plane.registry("data", &[]);
     plane.relay.to(&[&registry.proxies]);

@@ -1,4 +1,4 @@
-//! Requests, one after the other, for as long as a test looks.
+//! Sends requests, one after the other, for as long as a test runs.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tamis_e2e::{eventually, get};
 
-/// Between two requests, so that the load leaves something to those it looks at.
+/// Pause between two requests, so that the load leaves processor time to the system under test.
 const PACE: Duration = Duration::from_millis(3);
 
 #[derive(Default)]
@@ -24,7 +24,7 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// Starts to ask for `/load`.
+    /// Starts to request `/load`.
     pub(super) fn start(address: &str) -> Self {
         let seen = Arc::new(Seen::default());
         let (shared, address) = (Arc::clone(&seen), address.to_owned());
@@ -42,7 +42,7 @@ impl Load {
         Self { seen, thread: Some(thread) }
     }
 
-    /// Waits for so many more answers.
+    /// Waits for `count` more responses.
     pub(super) fn more(&self, count: u64) {
         let until = self.seen.done.load(Ordering::Relaxed) + count;
         eventually("requests are answered", || {
@@ -50,12 +50,12 @@ impl Load {
         });
     }
 
-    /// The answers that were not 200, so far.
+    /// The responses other than 200 so far.
     pub(super) fn failed(&self) -> Vec<String> {
         self.seen.failed.lock().unwrap().clone()
     }
 
-    /// Looks a little longer at what is now; not one request may have failed since it started.
+    /// Waits a little longer; no request may have failed since the start.
     pub(super) fn nothing_failed(&self) {
         self.more(20);
         assert_eq!(self.failed(), Vec::<String>::new());
@@ -66,7 +66,7 @@ impl Drop for Load {
     fn drop(&mut self) {
         self.seen.over.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // What went wrong in it is told where it is asked for.
+            // A failure in the thread is reported where its result is read.
             let _ = thread.join();
         }
     }

@@ -49,7 +49,7 @@ pub(super) struct Registry {
     pub(super) proxies: String,
 }
 
-/// The admin of a registry, which may be no more.
+/// The admin of a registry, which may have ended.
 #[derive(Clone)]
 pub(super) struct Asker {
     folder: PathBuf,
@@ -85,7 +85,7 @@ impl Plane {
         Self { folder, backend, relay: Relay::start() }
     }
 
-    /// Adds a second gateway to a folder, on which the guest is not, and gives its address.
+    /// Adds a second gateway to a folder, without the guest, and returns its address.
     pub(super) fn second_gateway(folder: &Folder, name: &str) -> String {
         let (port, admin) = (free_port(), free_port());
         folder.write(
@@ -100,7 +100,7 @@ impl Plane {
         format!("127.0.0.1:{port}")
     }
 
-    /// Such a plane, its registry with everything in force and guest 1.0.0 pinned, and its gateway that serves.
+    /// Such a plane, a registry with everything in force and guest 1.0.0 pinned, and a gateway that serves.
     pub(super) fn running(change: impl FnOnce(&Folder)) -> (Self, Registry, Running, String) {
         let plane = Self::new(change);
         let registry = plane.registry("data", &[]);
@@ -112,12 +112,12 @@ impl Plane {
         (plane, registry, gateway, first)
     }
 
-    /// Starts a registry with a folder of data of its own.
+    /// Starts a registry with its own data folder.
     pub(super) fn registry(&self, data: &str, arguments: &[&str]) -> Registry {
         Registry::start(self.folder.path(), data, arguments)
     }
 
-    /// Starts a gateway that follows whatever is behind the relay, with a state folder of its own.
+    /// Starts a gateway that follows the registry behind the relay, with its own state folder.
     pub(super) fn gateway(&self, node: &str, name: &str) -> Running {
         self.follower(self.relay.address(), node, name)
     }
@@ -173,7 +173,7 @@ impl Plane {
             })
     }
 
-    /// Waits until the gateway's own words for the slot of an attachment are these.
+    /// Waits until the gateway itself reports this state for the slot of an attachment.
     pub(super) fn slot_says(&self, attachment: &str, state: &str) -> Value {
         self.folder.slot_state(attachment, state)
     }
@@ -212,17 +212,18 @@ impl Registry {
         Self { folder, data: data.to_owned(), running, asker, proxies }
     }
 
-    /// The end that nothing can prepare for.
+    /// Kills it, without a chance to prepare.
     pub(super) fn kill(self) {
         assert!(!self.running.end("-KILL").success());
     }
 
-    /// The end that it is asked for.
+    /// Ends it with a signal.
     pub(super) fn end(self) {
         assert!(self.running.end("-INT").success());
     }
 
-    /// Puts all documents in force, pushes and pins the built-in filters and guest 1.0.0, and gives the latter's digest.
+    /// Puts all documents in force, pushes and pins the built-in filters and guest 1.0.0, and returns the
+    /// digest of the latter.
     pub(super) fn ready(&self) -> String {
         self.did(&["apply", "-f", ".", "--confirm"]);
         for name in ["route", "retry", "circuit-breaker", "telemetry"] {
@@ -239,17 +240,17 @@ impl Registry {
         first
     }
 
-    /// Signs and pushes a version of the guest whose bytes are its own; gives its digest.
+    /// Signs and pushes a version of the guest with its own bytes; returns its digest.
     pub(super) fn release(&self, major: u8) -> String {
         let mut component = fs::read(guests::behaviour()).unwrap();
-        // A custom section named `v` that says the version.
+        // A custom section named `v` that contains the version.
         component.extend([0, 3, 1, b'v', major]);
         let file = format!("guest-{major}.wasm");
         fs::write(self.folder.join(&file), component).unwrap();
         self.release_of(&file, "test/guest", major, "local-dev")
     }
 
-    /// The same of any component, by any key.
+    /// The same for any component, with any key.
     pub(super) fn release_of(&self, component: &str, name: &str, major: u8, key: &str) -> String {
         let (version, key) = (format!("{major}.0.0"), format!(".tamis/keys/{key}.key"));
         let store = format!("{}-store", self.data);
@@ -285,7 +286,7 @@ impl Registry {
         self.asker.ask(arguments)
     }
 
-    /// What a command that succeeds says.
+    /// The output of a command that succeeds.
     pub(super) fn did(&self, arguments: &[&str]) -> Value {
         let done = self.ask(arguments);
         assert!(done.status.success(), "{arguments:?}: {}", said(&done));
@@ -297,7 +298,7 @@ impl Registry {
         self.did(&["pin", "*", &format!("test/guest@{major}.0.0"), "--confirm"]);
     }
 
-    /// Waits until what `status` says of a slot of a proxy is so.
+    /// Waits until `status` reports a state of a proxy's slot.
     pub(super) fn slot(
         &self,
         node: &str,
@@ -322,7 +323,7 @@ impl Registry {
         });
     }
 
-    /// Waits until a slot keeps its last good version, and says why.
+    /// Waits until a slot keeps its last good version, and reports why.
     pub(super) fn keeps(&self, node: &str, slot: &str, good: &str, code: &str) {
         let kept = self.slot(node, slot, "keeps its last good version", |one| {
             one["state"] == "kept-last-good"
@@ -352,7 +353,7 @@ impl Registry {
         let elsewhere = blobs.with_extension("elsewhere");
         fs::rename(&blobs, &elsewhere).unwrap();
         let done = act();
-        // What it needed meanwhile is not there; what it made there is not wanted.
+        // Changes that it made meanwhile are discarded.
         let _ = fs::remove_dir_all(&blobs);
         fs::rename(&elsewhere, &blobs).unwrap();
         done
@@ -369,7 +370,7 @@ impl Asker {
     }
 }
 
-/// Changes the byte in the middle of a file; gives what was there before.
+/// Changes the byte in the middle of a file; returns the old content.
 pub(super) fn alter(file: &Path) -> Vec<u8> {
     let before = fs::read(file).unwrap();
     let mut altered = before.clone();

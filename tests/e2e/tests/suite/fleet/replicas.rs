@@ -1,4 +1,4 @@
-//! Two registries over one database and one bucket: either may end, and the database may be away.
+//! Two registries over one database and one bucket: either may end, and the database may be unavailable.
 
 use std::fs;
 use std::sync::Mutex;
@@ -16,7 +16,7 @@ struct Replicas {
     /// Between registries and their database.
     database: Relay,
     server: String,
-    /// Each leads proxies to one registry, whatever its port is now.
+    /// Each forwards proxies to one registry, whatever its port is now.
     ways: [Relay; 2],
     registries: [Option<Registry>; 2],
     _gateway: Running,
@@ -79,7 +79,8 @@ fn replica(plane: &Plane, arguments: &[String], way: &Relay) -> Registry {
     registry
 }
 
-/// Pins versions of the guest through a registry, one after the other, until it is no more or there are none left.
+/// Pins versions of the guest through a registry, one after the other, until the registry ends or all are
+/// pinned.
 fn pin_until_the_end(registry: &Asker, from: u8, acknowledged: &Mutex<Vec<u8>>) {
     for major in from..from + 3 {
         let release = format!("test/guest@{major}.0.0");
@@ -118,7 +119,7 @@ fn g19_killing_either_of_two_registries_loses_no_acknowledged_pin_and_stalls_no_
             });
             victim.kill();
         });
-        // Which of its last words were heard, nobody knows; the next ones go to the other.
+        // It is unknown which of its last requests were executed; the next ones are sent to the other.
         let next = from + 3;
         survivor.pin(next - 1);
         survivor.serves(EDGE, SLOT, &releases[usize::from(next) - 3]);
@@ -161,7 +162,7 @@ fn a_database_that_is_away_fails_changes_with_a_way_out_and_stops_no_traffic() {
     });
     replicas.registry(0).serves(EDGE, SLOT, &second);
 
-    // A database that hangs is worse than one that is gone: nothing fails by itself.
+    // A database that hangs is worse than one that is gone: no request fails by itself.
     replicas.database.hold(true);
     thread::scope(|scope| {
         let pin = scope

@@ -1,4 +1,4 @@
-//! Candidates that are no good, and the ways back.
+//! Bad candidates, and the ways back.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::time::Instant;
@@ -39,7 +39,7 @@ fn g13_a_candidate_that_traps_on_one_request_in_a_hundred_returns_from_its_first
     let second =
         registry.release_of(&guests::brittle().display().to_string(), "test/guest", 2, "local-dev");
 
-    // Of this name, the first half has the first gateway and not the second.
+    // With this name, the first half contains the first gateway and not the second.
     let name = "guest-3";
     let waves = ["--wave", "50:1h", "--wave", "100:1h"];
     let gates = ["--max-trap-rate", "0.005", "--min-exchanges", "100"];
@@ -112,7 +112,7 @@ fn a_candidate_in_the_shadow_is_compared_and_fails_before_anybody_notices() {
     assert_eq!(ended["stage"], "returned", "{ended}");
     registry.serves(EDGE, SLOT, &first);
 
-    // One that says the same of every request goes on to its wave, and to the end.
+    // A candidate that decides the same proceeds to its wave, and to the end.
     let third = registry.release(3);
     let shadow = ["--shadow-samples", "100", "--min-exchanges", "100"];
     begin(&registry, "guest-same", 3, &[&["--wave", "100"][..], &shadow].concat());

@@ -1,4 +1,4 @@
-//! What the fleet knows is what `status` says, and what was restored recovers.
+//! `status` reports everything that the fleet knows, and a restored registry recovers.
 
 use std::fs;
 use std::path::Path;
@@ -38,7 +38,7 @@ fn a_refusal_comes_whole_from_the_proxy_to_status_and_describe() {
     );
     assert_eq!(refusal["setBy"], "the filter");
     assert!(refusal["remedy"].as_str().unwrap().contains("`config`"), "{refusal}");
-    // The same words at the proxy's own listener.
+    // The same state at the proxy's own listener.
     let own = plane.slot_says(SLOT, "refused:filter.configure");
     assert!(
         own["detail"].as_str().unwrap().starts_with(refusal["rule"].as_str().unwrap()),
@@ -61,7 +61,7 @@ fn problems_of_a_proxy_travel_to_status_and_its_end_is_disconnected_since() {
     let well = proxy(&registry, |one| one["connected"] == true);
     assert!(well["problems"].is_null(), "{well}");
     assert_eq!(condition(&registry, "Programmed")["status"], true);
-    // A certificate of a listener that is named and not there: the one before goes on.
+    // A certificate of a listener that is named but missing: the previous one stays in use.
     plane.folder.edit("mesh.yaml", "certs/server.crt", "certs/nowhere.crt");
     registry.did(&["apply", "-f", ".", "--confirm"]);
     let wrong =
@@ -82,7 +82,7 @@ fn problems_of_a_proxy_travel_to_status_and_its_end_is_disconnected_since() {
     let states = gone["slots"].as_array().unwrap().iter();
     assert!(states.into_iter().all(|slot| slot["state"] == "disconnected"), "{gone}");
     assert_eq!(condition(&registry, "Programmed")["reason"], "Disconnected");
-    // Written too: a registry that starts again still knows.
+    // It is also recorded: a registry that restarts still knows it.
     let entry = eventually("the end is in the journal", || {
         let log = registry.ask(&["audit", "log", "--after", "0"]);
         let text = String::from_utf8_lossy(&log.stdout).into_owned();
@@ -115,7 +115,7 @@ fn a_registry_restored_from_an_older_backup_leads_its_proxies_again_once_somebod
         plane.relay.cut();
         registry.end();
         copy(&data, &backup);
-        // What happens behind the backup: the proxy sees higher versions.
+        // Changes after the backup: the proxy sees higher versions.
         let later = plane.registry("data", &[]);
         plane.relay.to(&[&later.proxies]);
         later.pin(2);
@@ -128,7 +128,7 @@ fn a_registry_restored_from_an_older_backup_leads_its_proxies_again_once_somebod
         let restored = plane.registry("data", arguments);
         plane.relay.to(&[&restored.proxies]);
         if by_command {
-            // Stranded, and it says what to do.
+            // Stranded; the detail states what to do.
             let slot = restored
                 .slot(EDGE, SLOT, "is stranded", |one| one["refusal"]["code"] == "assign.rollback");
             assert!(slot["why"].as_str().unwrap().contains("tamis reassign"), "{slot}");
@@ -140,7 +140,7 @@ fn a_registry_restored_from_an_older_backup_leads_its_proxies_again_once_somebod
     }
 }
 
-/// How a registry that does not start ends, and what it says.
+/// The output of a registry that does not start.
 fn refused(folder: &Path, arguments: &[&str]) -> String {
     let all = [&["registry", "--listen", "127.0.0.1:0"], arguments].concat();
     let done = tamis(folder, &all);
@@ -188,7 +188,7 @@ fn replicas_that_are_started_wrongly_do_not_start_and_name_the_way_out() {
         &["--data", "fresh", "--blobs", "s3://tamis/x", "--blobs-options", "objects"],
     );
     assert!(words.contains("s3://tamis/x") && words.contains("--blobs-options"), "{words}");
-    // As it should be started, it starts.
+    // With the right arguments, it starts.
     plane.registry("data", &[]).end();
 }
 
@@ -217,7 +217,7 @@ fn a_document_has_a_history_and_a_way_back_and_an_end() {
     };
     let document = ["filterattachment", name, "-n", "test"];
     assert_eq!(history(&document).len(), 2);
-    // It is in the history of the service too.
+    // It is also in the history of the service.
     let of_service = history(&["test/edge"]);
     assert!(
         of_service.iter().any(|one| one["document"] == key.as_str()
@@ -237,7 +237,7 @@ fn a_document_has_a_history_and_a_way_back_and_an_end() {
     assert!(history(&document)[3]["digest"].is_null());
     let gone = registry.ask(&[&["get"], &document[..]].concat());
     assert_eq!(gone.status.code(), Some(4), "{}", said(&gone));
-    // And who-ran of a service that never was is an error with what there is.
+    // `who-ran` of an unknown service is an error that lists the known ones.
     let unknown = registry.ask(&["audit", "who-ran", "test/egde"]);
     assert!(
         unknown.status.code() == Some(4) && said(&unknown).contains("test/edge"),

@@ -1,4 +1,4 @@
-//! What is withdrawn, and what somebody put in its place by hand.
+//! Revoked filters, and files that were replaced by hand.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -7,10 +7,10 @@ use tamis_e2e::get;
 
 use super::plane::{EDGE, Plane, SLOT, alter};
 
-/// How soon what is revoked has to have ended on a proxy that is connected.
+/// How soon a revoked filter must have ended on a connected proxy.
 const REVOKED: Duration = Duration::from_secs(5);
 
-/// Revokes, and waits until the gateway itself lets the guest run no more; how long that took.
+/// Revokes, and waits until the gateway itself refuses to run the guest; returns how long that took.
 fn revoked(what: &[&str], code: &str) -> Duration {
     let (plane, registry, _gateway, first) = Plane::running(|_| ());
     let mut all = vec!["revoke"];
@@ -18,7 +18,7 @@ fn revoked(what: &[&str], code: &str) -> Duration {
     all.extend(["--reason", "a test"]);
     let mut all: Vec<&str> =
         all.iter().map(|&word| if word == "FIRST" { &*first } else { word }).collect();
-    // Without more it is pinned by nobody any more, and what runs goes on.
+    // By default the pin is removed, and what runs keeps running.
     let told = registry.did(&all);
     assert_eq!(told["stops"][0]["service"], "test/edge", "{told}");
     assert_eq!(get(&plane.folder.http, "/").status, 200);
@@ -52,7 +52,7 @@ fn g15_what_a_revoked_key_signed_ends_on_a_connected_proxy_within_seconds() {
 fn g16_a_state_folder_edited_by_hand_runs_nothing_else_and_the_next_report_says_so() {
     let (plane, registry, gateway, first) = Plane::running(|_| ());
     gateway.end("-INT");
-    // Nothing is left that would heal it.
+    // Nothing is left that could repair it.
     let component = registry.component(&first);
     let elsewhere = component.with_extension("elsewhere");
     fs::rename(&component, &elsewhere).unwrap();

@@ -1,4 +1,4 @@
-//! A copy of journal and blobs is the registry again.
+//! A copy of journal and blobs is a complete registry.
 
 use std::fs;
 use std::path::Path;
@@ -42,7 +42,7 @@ fn g23_a_restored_copy_has_the_same_log_and_serves_the_same_artifacts() {
     let caller = restored.caller(&secret);
     assert_eq!(checkpoint(caller), before);
     assert!(caller.has("acme/filter", "edge", b"layer"));
-    // And it goes on from there.
+    // And it continues from there.
     assert!(caller.push("acme/filter", "next", b"another layer"));
     assert_ne!(checkpoint(caller), before);
 }

@@ -1,4 +1,4 @@
-//! What was acknowledged survives the end that nothing can prepare for.
+//! Acknowledged pushes survive a kill.
 
 use std::sync::Mutex;
 use std::thread;
@@ -14,7 +14,7 @@ pub(super) struct Pushed {
     pub(super) layer: String,
 }
 
-/// Pushes one artifact after the other until the registry is gone, and notes each that was acknowledged.
+/// Pushes one artifact after the other until the registry is gone, and records each that was acknowledged.
 pub(super) fn push_until_the_end(caller: Caller<'_>, who: &str, pushed: &Mutex<Vec<Pushed>>) {
     for number in 0_u32.. {
         let (tag, layer) = (format!("{who}-{number}"), format!("layer {number} of {who}"));
@@ -48,7 +48,7 @@ fn g19_no_acknowledged_push_is_lost_when_the_registry_is_killed() {
                     push_until_the_end(caller, &format!("round-{round}-{pusher}"), pushed);
                 });
             }
-            // Each time at another point of what goes on.
+            // Each time at another point of the traffic.
             eventually("some pushes are acknowledged", || {
                 (pushed.lock().unwrap().len() >= before + 3 + 2 * round).then_some(())
             });

@@ -1,4 +1,4 @@
-//! The page on running a registry: its commands, run as they stand.
+//! The page on running a registry: its commands run unchanged.
 
 use std::fs;
 use std::process::Stdio;
@@ -30,7 +30,7 @@ fn the_page_on_running_a_registry_does_what_it_says() {
                     (get(&address, "/v2/").status == 401).then_some(())
                 });
             }
-            // Programs and machines that a test does not have; the suite of clients has them.
+            // Programs and machines that a test does not have; the conformance suite has them.
             "elsewhere" => {}
             _ => {
                 let done = shell(folder.path(), &commands).output().unwrap();

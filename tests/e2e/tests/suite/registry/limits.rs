@@ -1,4 +1,4 @@
-//! What is too much for a registry gets an answer that says so, and the next request is served.
+//! Requests above the limits of a registry get a clear error, and the next request is served.
 
 use serde_json::json;
 use tamis_e2e::Reply;
@@ -31,7 +31,7 @@ fn refused(reply: &Reply, status: u16, expected: &str) {
 fn g20_a_blob_that_is_too_large_is_refused_before_it_is_sent_and_while_it_is() {
     with_small_limits(|caller| {
         let path = format!("/v2/acme/filter/blobs/uploads/?digest={}", sha256(b"x"));
-        // Nothing follows the head: the answer does not wait for a body.
+        // Nothing follows the head: the response does not wait for a body.
         let said = caller.send("POST", &path, &[("content-length", "65537")], b"");
         refused(&said, 413, "SIZE_INVALID");
         let absurd = [("content-length", "18446744073709551615")];
@@ -42,7 +42,7 @@ fn g20_a_blob_that_is_too_large_is_refused_before_it_is_sent_and_while_it_is() {
         let chunk = vec![b'a'; 40_000];
         assert_eq!(caller.send("PATCH", location, &[], &chunk).status, 202);
         refused(&caller.send("PATCH", location, &[], &chunk), 413, "SIZE_INVALID");
-        // What can never be finished is not kept.
+        // An upload that can never be completed is discarded.
         refused(&caller.get(location), 404, "BLOB_UPLOAD_UNKNOWN");
         assert!(caller.push_blob("acme/filter", &vec![b'a'; 65_536]));
     });
@@ -108,7 +108,7 @@ fn g20_names_and_numbers_that_cannot_be_are_refused() {
             let path = format!("/v2/acme/filter/blobs/{digest}");
             refused(&caller.get(&path), 400, "DIGEST_INVALID");
         }
-        // Too long for the transport, which answers before anybody reads it.
+        // Too long for the transport, which refuses it before the handler.
         let endless = "x".repeat(300_000);
         let reply = caller.send("GET", "/v2/", &[("x-endless", &endless)], b"");
         assert!(matches!(reply.status, 431 | 400 | 0), "{reply:?}");

@@ -64,7 +64,7 @@ fn g19_killing_either_of_two_replicas_loses_no_acknowledged_push() {
                     push_until_the_end(caller, &format!("round-{round}-{pusher}"), pushed);
                 });
             }
-            // The other replica's pushes go on while its neighbour dies.
+            // The other replica's pushes continue while its neighbour dies.
             let caller = Caller { address: &addresses[1], token: Some(&secret) };
             let stayed = &stayed;
             scope.spawn(move || {

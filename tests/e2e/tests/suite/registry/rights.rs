@@ -1,4 +1,4 @@
-//! Rights follow what a document speaks of: every kind, every field that names something, every token.
+//! Rights depend on what a document refers to: every kind, every field that names something, every token.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -106,14 +106,14 @@ fn place<'a>(example: &'a mut Value, pattern: &str) -> &'a mut Value {
     found.unwrap_or_else(|| panic!("the example has nothing at {pattern}; write it there"))
 }
 
-/// What the tokens hold.
+/// The rights of the tokens.
 #[derive(Clone, Copy, PartialEq)]
 enum Who {
     Space(&'static str),
     Nobody,
 }
 
-/// A case: the document, and the namespaces that one must hold all of; none: nobody but who holds everything.
+/// A case: the document, and the namespaces that a token needs rights over; `None`: rights over everything.
 struct Case {
     what: String,
     document: Value,
@@ -135,7 +135,7 @@ fn case(
     match rule {
         Names::Nothing | Names::Itself | Names::OfReference => return None,
         Names::Common => {
-            // Everybody may use it, wherever it is.
+            // Everybody may use it, in any namespace.
             if pattern == "/spec/filter" {
                 *place(&mut document, pattern) = json!(format!("{far}/x"));
             } else if far != own {
@@ -161,7 +161,7 @@ fn case(
         }
         Names::Service => return None,
         Names::Filters => {
-            // Whoever is security decides about all of them.
+            // The security team decides about all of them.
             if pattern.ends_with("{}") {
                 *place(&mut document, pattern) = json!({ format!("{far}/x"): "1.0.0" });
             } else {
@@ -273,7 +273,7 @@ fn a_document_is_written_by_whoever_holds_a_right_to_everything_it_speaks_of_and
                     count += 1;
                     if wanted == 200 {
                         passed += 1;
-                        // Whoever may write it may take it out, and nobody else.
+                        // Whoever may write it may remove it, and nobody else.
                         let key = format!("{kind}/{own}/example");
                         for (other, token) in tokens.iter().filter(|(other, _)| *other != who) {
                             let gone = registry.caller(token).apply_with(&[], &[], &[&key]);
@@ -347,12 +347,12 @@ fn a_token_of_one_namespace_changes_nothing_that_holds_for_others() {
         let said = reply.json();
         assert!(said["remedy"].as_str().is_some_and(|remedy| !remedy.is_empty()), "{what}: {said}");
     }
-    // What is there and what is not there are refused alike.
+    // An existing and a missing name are refused with the same response.
     let gone =
         |key: &str| acme.apply_with(&[], &[], &[key]).json()["title"].as_str().unwrap().to_owned();
     let (there, nowhere) = (gone("Service/shop/seed"), gone("Service/shop/never"));
     assert_eq!(there.replace("seed", "never"), nowhere);
-    // A prune takes out its own, and nothing of others.
+    // A prune removes the caller's own documents, and nothing of others.
     let own = document(
         "Service",
         "acme",
@@ -366,7 +366,7 @@ fn a_token_of_one_namespace_changes_nothing_that_holds_for_others() {
     let keys: Vec<String> = list["items"].as_array().unwrap().iter().map(key).collect();
     assert!(!keys.iter().any(|key| key.contains("/acme/")), "{keys:?}");
     assert!(keys.contains(&"Service/shop/seed".to_owned()), "{keys:?}");
-    // With both rights it is theirs to do.
+    // With both rights it is allowed.
     let both = token(folder.path(), &[], "both", "acme/*", &["operate"]);
     drop(both);
     let made = admin.post(
@@ -401,7 +401,7 @@ fn whoever_may_observe_one_namespace_sees_nothing_of_another() {
         let reply = acme.get(path);
         assert_eq!(reply.status, 200, "{path}: {}", reply.body);
         for word in ["shop", "security", "infra", "hidden"] {
-            // Of its own route it may know the gateway that the route hangs on.
+            // The owner of a route may learn the gateway that it is attached to.
             let own = word == "infra" && reply.body.contains("HTTPRoute/acme/seed");
             assert!(own || !reply.body.contains(word), "{path} tells {word}: {}", reply.body);
         }
@@ -421,7 +421,7 @@ fn whoever_may_observe_one_namespace_sees_nothing_of_another() {
     for path in ["/log/tile/entries/000.p/1", "/log/tile/0/000.p/1", "/v1/history?service=*"] {
         assert_eq!(acme.get(path).status, 403, "{path}");
     }
-    // Secrets in files are shown to nobody.
+    // Secrets in files are never shown.
     let set = "{\"keys\":[{\"kty\":\"oct\",\"k\":\"aHVudGVyMg\"}]}";
     assert_eq!(admin.apply_with(&[], &[("shop.json", set)], &[]).status, 200);
     assert!(!admin.get("/v1/log").body.contains("aHVudGVyMg"));
@@ -477,7 +477,7 @@ fn a_grant_or_a_trust_policy_that_allows_more_asks_for_the_approval_that_a_pin_w
     let asked = one.apply(std::slice::from_ref(&more));
     assert_eq!(asked.status, 409, "{}", asked.body);
     assert!(asked.body.contains("imports.crypto"), "{}", asked.body);
-    // Nor is it got round in two steps.
+    // The rule cannot be bypassed in two steps.
     assert_eq!(one.apply_with(&[], &[], &["Grant/security/x"]).status, 200);
     let asked = one.apply(std::slice::from_ref(&more));
     assert_eq!(asked.status, 409, "{}", asked.body);
@@ -543,7 +543,7 @@ fn rights_are_decided_from_the_head_and_bodies_that_nobody_may_send_are_not_wait
         assert_eq!(found, 403, "{method} {path} by an observer");
     }
     assert_eq!(answer_to_head(&registry, "POST", "/v1/plan", None, large), 401);
-    // Whoever may ask is told at once that so much is too much.
+    // An authorised caller is told at once that the body is too large.
     for (method, path) in [("POST", "/v1/pins"), ("POST", "/v1/rollback"), ("POST", "/v1/tokens")] {
         for length in [65_537, large] {
             let found = answer_to_head(&registry, method, path, Some(&operator), length);
@@ -613,7 +613,7 @@ fn tokens_are_made_listed_renewed_and_ended_from_afar_by_those_who_hold_as_much(
         all.map(|one| one["name"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(names(acme), ["acme", "ci", "second"]);
-    // Nobody becomes the second person that an agreement takes.
+    // A rotated token must not count as the second person of an approval.
     assert_eq!(acme.post("/v1/tokens/second/rotate", &json!({})).status, 403);
     assert_eq!(registry.caller(&second).get("/v1/tokens").status, 200);
     assert!(!admin.get("/v1/tokens").body.contains("tamis_"));

@@ -1,4 +1,4 @@
-//! A journal that somebody wrote in is not served.
+//! A journal that was modified by hand is not served.
 
 use std::fs;
 

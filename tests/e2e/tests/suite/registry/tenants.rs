@@ -1,11 +1,11 @@
-//! Two tenants of one registry: what is not yours you cannot read, write, mount, list, or learn of.
+//! Two tenants of one registry: neither can read, write, mount, list or detect what belongs to the other.
 
 use tamis_e2e::Reply;
 use tempfile::TempDir;
 
 use super::{Caller, Registry, code, image, sha256, token};
 
-/// Every request there is to a repository: method, what follows its name, body. `@U` is an upload.
+/// Every kind of request to a repository: method, the path after its name, body. `@U` is an upload.
 fn requests() -> Vec<(&'static str, String, &'static [u8])> {
     let blob = sha256(b"layer");
     let manifest = sha256(image(b"layer").to_string().as_bytes());
@@ -31,10 +31,10 @@ fn requests() -> Vec<(&'static str, String, &'static [u8])> {
     all
 }
 
-/// What a caller gets to see of an answer, without the name he asked for himself.
+/// The visible parts of a response, without the name that the caller himself used.
 fn seen(reply: &Reply, repository: &str) -> (u16, Vec<(String, String)>, String) {
     let mut headers = reply.headers.clone();
-    // It tells the time, and its length that of the name.
+    // `date` is the time, and `content-length` depends on the length of the name.
     headers.retain(|(name, _)| name != "date" && name != "content-length");
     (reply.status, headers, reply.body.replace(repository, "NAME"))
 }
@@ -108,7 +108,7 @@ fn g21_a_blob_is_not_mounted_from_where_the_caller_may_not_pull() {
             reply.status
         })
         .collect();
-        // An upload begins, as for a blob that is nowhere.
+        // An upload begins, as for a blob that exists nowhere.
         assert_eq!(answers, [202; 4], "{to}");
         let reply = registry.caller(&alice).get(&format!("/v2/alice/other/blobs/{secret}"));
         assert_eq!((reply.status, code(&reply).as_str()), (404, "BLOB_UNKNOWN"));
@@ -139,7 +139,7 @@ fn g21_a_token_does_only_the_verbs_it_was_made_for_until_it_is_revoked() {
         &["registry", "token", "revoke", "reader", "--data", "data"],
     );
     assert!(revoked.status.success());
-    // The process that serves hears of it from the journal.
+    // The serving process learns of it from the journal.
     tamis_e2e::eventually("the token opens nothing any more", || {
         (registry.caller(&pull).get(path).status == 401).then_some(())
     });

@@ -1,5 +1,5 @@
-//! A filter that does what its configuration says, good or bad. Exchange 0 is the host's self-test: there it behaves,
-//! unless told to misbehave always.
+//! A filter whose configuration states how it behaves, good or bad. Exchange 0 is the host's self-test:
+//! there it behaves well, unless configured to misbehave always.
 
 use tamis_sdk::types::{Attribute, Edit};
 use tamis_sdk::{

@@ -1,4 +1,5 @@
-//! A filter that is well but for every hundredth request of an instance: tests and self-tests of a few requests pass.
+//! A filter that works except for every hundredth request of an instance: tests and self-tests of a few
+//! requests pass.
 
 use tamis_sdk::types::Edit;
 use tamis_sdk::{ConfigError, Filter, Interest, Request, View, request};

@@ -1,4 +1,4 @@
-//! A filter that hedges, weighs and tunnels as its configuration says: policies of which the built-in filters have none.
+//! A filter that hedges, weighs and tunnels as configured: policies for which there are no built-in filters.
 
 use tamis_sdk::balancer::EndpointState;
 use tamis_sdk::{

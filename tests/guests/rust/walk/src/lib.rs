@@ -1,4 +1,4 @@
-//! A filter that changes and judges requests and bodies, and routes them, as its configuration says.
+//! A filter that changes and judges requests and bodies, and routes them, as configured.
 
 use tamis_sdk::types::Edit;
 use tamis_sdk::{
@@ -29,7 +29,7 @@ struct Walk {
     trap_with: Option<String>,
     /// Fail on requests and bodies, but in the host's self-test.
     trap: bool,
-    /// Judge bodies whole, up to so many octets.
+    /// Judge bodies whole, up to so many bytes.
     whole_up_to: Option<u32>,
     /// `capitals`, `swallow`, `answer` or nothing.
     body: String,

@@ -1,4 +1,4 @@
-//! What a hook said, in a form that compares.
+//! Answers of hooks, in a form that can be compared.
 
 use std::collections::BTreeMap;
 use tamis_engine::{CallFault, Filter, Hook};
@@ -7,9 +7,9 @@ use tamis_exchange::{
     Verdict, check,
 };
 
-/// An answer of a hook: its kind, the route it chose, and the parts that have a name.
+/// An answer of a hook: its decision, the route it chose, and its named parts.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Said {
+pub(crate) struct ComparableAnswer {
     /// `allow`, `deny 403`, `route`, `give-up` and so on.
     decision: String,
     /// Rule and backend.
@@ -18,12 +18,12 @@ pub(super) struct Said {
     parts: BTreeMap<String, Vec<Vec<u8>>>,
 }
 
-impl Said {
+impl ComparableAnswer {
     fn plain(decision: &str) -> Self {
         Self { decision: decision.to_owned(), ..Self::default() }
     }
 
-    /// What it amounts to that there is no such hook.
+    /// The answer that counts where a slot has no such hook.
     pub(super) fn nothing(hook: Hook) -> Self {
         match hook {
             Hook::Router => Self::plain("unmatched"),
@@ -32,8 +32,8 @@ impl Said {
         }
     }
 
-    /// A request or response hook; none when nobody is to blame for having no verdict.
-    pub(super) fn decision(said: Result<&Decision, &CallFault>) -> Option<Self> {
+    /// A request or response hook; `None` if the lack of a verdict is nobody's fault.
+    pub(crate) fn decision(said: Result<&Decision, &CallFault>) -> Option<Self> {
         match said.map(|decision| &decision.verdict) {
             Ok(Verdict::Pass | Verdict::Replace(_)) => Some(Self::plain("allow")),
             Ok(Verdict::Change(edits)) => {
@@ -46,7 +46,7 @@ impl Said {
         }
     }
 
-    /// A call without a verdict; none when the head was too large for a view.
+    /// A call without a verdict; `None` if the head was too large for a view.
     fn fault(fault: &CallFault) -> Option<Self> {
         (*fault != CallFault::ViewTruncated).then(|| Self::plain("fault"))
     }
@@ -63,7 +63,7 @@ impl Said {
     }
 
     /// A router's choice, with the names that `by` gives rules and backends.
-    pub(super) fn choice(choice: Result<&Choice, &CallFault>, by: &Filter) -> Option<Self> {
+    pub(crate) fn choice(choice: Result<&Choice, &CallFault>, by: &Filter) -> Option<Self> {
         match choice {
             Ok(Choice::Forward(selection)) => {
                 Some(Self::forward(selection, by.rules(), by.backends()))
@@ -98,8 +98,8 @@ impl Said {
         said
     }
 
-    /// A retry filter's decision. Delays are not compared: a part of them is random by design.
-    pub(super) fn retry(said: Result<&RetryDecision, &CallFault>) -> Option<Self> {
+    /// A retry filter's decision. Delays are not compared: they are partly random by design.
+    pub(crate) fn retry(said: Result<&RetryDecision, &CallFault>) -> Option<Self> {
         match said.map(|decision| decision.verdict) {
             Ok(RetryVerdict::GiveUp) => Some(Self::plain("give-up")),
             Ok(RetryVerdict::Again(_)) => Some(Self::plain("retry")),
@@ -114,7 +114,7 @@ impl Said {
 
     fn edits(&mut self, what: &str, edits: &[Edit]) {
         for edit in edits {
-            // Values begin with the act, so that to set, to add and to remove are told apart.
+            // Values begin with the act, so that set, add and remove are distinguished.
             let (name, act, value) = match edit {
                 Edit::SetHeader(line) => (line.name.clone(), b's', line.value.as_slice()),
                 Edit::AddHeader(line) => (line.name.clone(), b'a', line.value.as_slice()),
@@ -128,7 +128,7 @@ impl Said {
         }
     }
 
-    /// The gravest way in which what a candidate said differs from this.
+    /// The most important way in which the candidate's answer differs from this.
     pub(super) fn cause(&self, candidate: &Self) -> Option<String> {
         if self.decision != candidate.decision {
             return Some(format!("decision: {}→{}", self.decision, candidate.decision));
@@ -162,7 +162,7 @@ pub(super) fn checked(
     decision: &Decision,
     filter: &Filter,
     side: HeadSide,
-) -> Result<Said, CallFault> {
+) -> Result<ComparableAnswer, CallFault> {
     match &decision.verdict {
         Verdict::Change(edits) => {
             check(edits, filter.writes(), side).map_err(|error| broken(&error))?;
@@ -172,17 +172,20 @@ pub(super) fn checked(
         }
         Verdict::Pass | Verdict::Answer(_) => {}
     }
-    Ok(Said::decision(Ok(decision)).unwrap_or_default())
+    Ok(ComparableAnswer::decision(Ok(decision)).unwrap_or_default())
 }
 
 /// A candidate's choice, if its edits are within what it may write.
-pub(super) fn checked_choice(choice: &Choice, filter: &Filter) -> Result<Said, CallFault> {
+pub(super) fn checked_choice(
+    choice: &Choice,
+    filter: &Filter,
+) -> Result<ComparableAnswer, CallFault> {
     if let Choice::Forward(selection) = choice {
         check(&selection.request_edits, filter.writes(), HeadSide::Request)
             .and_then(|()| check(&selection.response_edits, filter.writes(), HeadSide::Response))
             .map_err(|error| broken(&error))?;
     }
-    Ok(Said::choice(Ok(choice), filter).unwrap_or_default())
+    Ok(ComparableAnswer::choice(Ok(choice), filter).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -194,18 +197,18 @@ mod tests {
         Edit::SetHeader(FieldLine { name: name.into(), value: value.into() })
     }
 
-    fn changed(edits: &[Edit]) -> Said {
+    fn changed(edits: &[Edit]) -> ComparableAnswer {
         let verdict = Verdict::Change(edits.to_vec());
-        Said::decision(Ok(&Decision { verdict, reason: None })).unwrap()
+        ComparableAnswer::decision(Ok(&Decision { verdict, reason: None })).unwrap()
     }
 
-    fn answered(status: u16, header: &str) -> Said {
+    fn answered(status: u16, header: &str) -> ComparableAnswer {
         let headers = vec![FieldLine { name: "location".into(), value: header.into() }];
         let verdict = Verdict::Answer(Reply { status, headers, body: Vec::new() });
-        Said::decision(Ok(&Decision { verdict, reason: None })).unwrap()
+        ComparableAnswer::decision(Ok(&Decision { verdict, reason: None })).unwrap()
     }
 
-    fn cause(ours: &Said, candidate: &Said) -> String {
+    fn cause(ours: &ComparableAnswer, candidate: &ComparableAnswer) -> String {
         ours.cause(candidate).unwrap_or_else(|| "same".to_owned())
     }
 
@@ -223,7 +226,9 @@ mod tests {
         ] {
             assert_eq!(cause(&ours, &changed(&candidate)), expected);
         }
-        let pass = Said::decision(Ok(&Decision { verdict: Verdict::Pass, reason: None })).unwrap();
+        let pass =
+            ComparableAnswer::decision(Ok(&Decision { verdict: Verdict::Pass, reason: None }))
+                .unwrap();
         assert_eq!(cause(&pass, &changed(&[])), "same", "to change nothing is to pass");
     }
 
@@ -233,9 +238,9 @@ mod tests {
         assert_eq!(cause(&pass, &ours), "decision: allow→deny 403");
         assert_eq!(cause(&ours, &answered(302, "/a")), "decision: deny 403→respond 302");
         assert_eq!(cause(&ours, &answered(403, "/b")), "answer: location differs");
-        let fault = Said::decision(Err(&CallFault::Stack)).unwrap();
+        let fault = ComparableAnswer::decision(Err(&CallFault::Stack)).unwrap();
         assert_eq!(cause(&fault, &pass), "decision: fault→allow");
-        assert_eq!(Said::decision(Err(&CallFault::ViewTruncated)), None);
+        assert_eq!(ComparableAnswer::decision(Err(&CallFault::ViewTruncated)), None);
     }
 
     #[test]
@@ -254,9 +259,9 @@ mod tests {
             |names: &[&str]| -> Vec<String> { names.iter().map(ToString::to_string).collect() };
         let (rules, backends) = (names(&["r/0", "r/1"]), names(&["a:80", "b:80"]));
         let (turned, one) = (names(&["r/1", "r/0"]), names(&["b:80"]));
-        let ours = Said::forward(&selection(0, 1), &rules, &backends);
+        let ours = ComparableAnswer::forward(&selection(0, 1), &rules, &backends);
         let by = |selection: &Selection, rules: &[String], backends: &[String]| {
-            cause(&ours, &Said::forward(selection, rules, backends))
+            cause(&ours, &ComparableAnswer::forward(selection, rules, backends))
         };
         assert_eq!(by(&selection(1, 0), &turned, &one), "same");
         assert_eq!(by(&selection(0, 0), &turned, &one), "route: r/0→r/1");
@@ -269,11 +274,16 @@ mod tests {
 
     #[test]
     fn retries_compare_by_kind_and_not_by_delay() {
-        let said = |verdict| Said::retry(Ok(&RetryDecision { verdict, reason: None })).unwrap();
+        let said = |verdict| {
+            ComparableAnswer::retry(Ok(&RetryDecision { verdict, reason: None })).unwrap()
+        };
         let again = said(RetryVerdict::Again(5));
         assert_eq!(cause(&again, &said(RetryVerdict::Again(9))), "same");
         let elsewhere = said(RetryVerdict::Elsewhere(5));
         assert_eq!(cause(&again, &elsewhere), "decision: retry→retry-elsewhere");
-        assert_eq!(cause(&again, &Said::nothing(Hook::Retry)), "decision: retry→give-up");
+        assert_eq!(
+            cause(&again, &ComparableAnswer::nothing(Hook::Retry)),
+            "decision: retry→give-up"
+        );
     }
 }

@@ -1,0 +1,104 @@
+//! The slots that an exchange called, by number, and how long the calls took.
+
+use crate::slot::Slot;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// One in 2 to the power of this many exchanges is timed.
+const TIMED_BITS: u32 = 4;
+
+/// The slots that an exchange called, and the duration if the exchange is measured.
+#[derive(Debug, Default)]
+pub(crate) struct HookCalls {
+    /// Slots 0 to 63, by bit.
+    low: u64,
+    /// The others.
+    high: Vec<usize>,
+    timed: bool,
+    times: Vec<(usize, Duration)>,
+    denied: Option<usize>,
+}
+
+impl HookCalls {
+    pub(crate) fn new(exchange: u64) -> Self {
+        // Multiples of the golden ratio are evenly distributed, and independent of patterns in the
+        // requests.
+        let timed = exchange.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - TIMED_BITS) == 0;
+        Self { timed, ..Self::default() }
+    }
+
+    /// The slot takes part in the exchange.
+    pub(crate) fn note(&mut self, number: usize) {
+        match u32::try_from(number).ok().and_then(|number| 1_u64.checked_shl(number)) {
+            Some(bit) => self.low |= bit,
+            None if self.high.contains(&number) => {}
+            None => self.high.push(number),
+        }
+    }
+
+    /// A call of the slot begins; pass the result to [`Self::end`].
+    pub(crate) fn begin(&mut self, number: usize) -> Option<Instant> {
+        self.note(number);
+        self.timed.then(Instant::now)
+    }
+
+    /// The call ended.
+    pub(crate) fn end(&mut self, number: usize, since: Option<Instant>) {
+        let Some(since) = since else { return };
+        let took = since.elapsed();
+        match self.times.iter_mut().find(|(slot, _)| *slot == number) {
+            Some((_, time)) => *time += took,
+            None => self.times.push((number, took)),
+        }
+    }
+
+    /// Its reply, with that status, is sent to the client.
+    pub(crate) fn answered(&mut self, number: usize, status: u16) {
+        if status >= 400 {
+            self.denied = Some(number);
+        }
+    }
+
+    /// The exchange ended with that status; 0 if there was none.
+    pub(crate) fn settle(&mut self, slots: &[Rc<Slot>], status: u16) {
+        let failed = (500..600).contains(&status);
+        let mut low = std::mem::take(&mut self.low);
+        while low != 0 {
+            self.count(slots, low.trailing_zeros() as usize, failed);
+            low &= low - 1;
+        }
+        for number in std::mem::take(&mut self.high) {
+            self.count(slots, number, failed);
+        }
+        for (number, time) in std::mem::take(&mut self.times) {
+            if let Some(cells) = slots.get(number).and_then(|slot| slot.cells()) {
+                cells.took(time);
+            }
+        }
+    }
+
+    fn count(&self, slots: &[Rc<Slot>], number: usize, failed: bool) {
+        let Some(cells) = slots.get(number).and_then(|slot| slot.cells()) else { return };
+        cells.asked();
+        if failed {
+            cells.server_error();
+        }
+        if self.denied == Some(number) {
+            cells.denied();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_exchange_in_16_is_timed_whatever_its_neighbours() {
+        for (first, step) in [(1_u64, 1), (1, 2), (2, 2), (3, 16), ((5 << 48) | 1, 1), (7, 10)] {
+            let ids = (0..16_000_u64).map(|n| first + n * step);
+            let timed = ids.filter(|id| HookCalls::new(*id).timed).count();
+            assert!((950..=1_050).contains(&timed), "{timed} of 16,000 from {first} by {step}");
+        }
+    }
+}

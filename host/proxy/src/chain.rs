@@ -1,0 +1,117 @@
+//! The filters of a listener in one worker, by hook, and the targets of their choices.
+
+use crate::generation::{ChainLayout, Direction};
+use crate::hedges::Hedges;
+use crate::slot::{Slot, Slots};
+use crate::telemetry::Telemetry;
+use std::rc::Rc;
+use std::sync::Arc;
+use tamis_exchange::Owners;
+use tamis_upstream::Upstream;
+
+/// The filters that the exchanges of a listener pass. All references are resolved: a request never looks
+/// anything up by a number that means something else elsewhere.
+pub(crate) struct Chain {
+    /// The number of its generation.
+    pub(crate) generation: u64,
+    /// Which way its traffic flows.
+    pub(crate) direction: Direction,
+    /// All slots of the generation, by their numbers.
+    pub(crate) slots: Slots,
+    /// Request hooks, in order.
+    pub(crate) request: Vec<Rc<Slot>>,
+    /// Request body hooks, in order.
+    pub(crate) request_body: Vec<Rc<Slot>>,
+    /// Response hooks, in their order.
+    pub(crate) response: Vec<Rc<Slot>>,
+    /// Response body hooks, in their order.
+    pub(crate) response_body: Vec<Rc<Slot>>,
+    /// Slots in which only the candidate has a request hook.
+    pub(crate) new_request: Vec<Rc<Slot>>,
+    /// Slots in which only the candidate has a response hook.
+    pub(crate) new_response: Vec<Rc<Slot>>,
+    /// Chooses the route.
+    pub(crate) router: Option<Rc<Slot>>,
+    /// Called when an attempt failed.
+    pub(crate) retry: Option<Rc<Slot>>,
+    /// Opens and closes circuits.
+    pub(crate) breaker: Option<Rc<Slot>>,
+    /// Plans second attempts.
+    pub(crate) hedge: Option<Rc<Slot>>,
+    /// The plans of the hedge filter.
+    pub(crate) hedges: Option<Rc<Hedges>>,
+    /// Decide about connections.
+    pub(crate) connection: Vec<ConnectionSlot>,
+    /// The services that the router chooses from; `None`: unknown to this proxy.
+    pub(crate) backends: Vec<Option<Rc<Upstream>>>,
+    /// Receives exchanges that ended.
+    pub(crate) telemetry: Telemetry,
+    /// The owners of the fields that its filters write.
+    pub(crate) owners: Arc<Owners>,
+}
+
+/// A slot that decides about connections, and the services that it may send them to.
+pub(crate) struct ConnectionSlot {
+    pub(crate) slot: Rc<Slot>,
+    /// `None`: unknown to this proxy.
+    pub(crate) backends: Vec<Option<Rc<Upstream>>>,
+}
+
+impl Chain {
+    /// The chain of that layout.
+    pub(crate) fn new(
+        generation: u64,
+        direction: Direction,
+        layout: &ChainLayout,
+        slots: &Slots,
+        upstreams: &[Rc<Upstream>],
+        hedges: Option<Rc<Hedges>>,
+        telemetry: Telemetry,
+    ) -> Self {
+        let one = |number: usize| slots.get(number).cloned();
+        let some = |numbers: &[usize]| numbers.iter().filter_map(|number| one(*number)).collect();
+        let services = |places: &[Option<usize>]| -> Vec<_> {
+            places.iter().map(|place| upstreams.get((*place)?).cloned()).collect()
+        };
+        let connection = layout.connection.iter().zip(&layout.tunnels);
+        let connection = connection.filter_map(|(number, places)| {
+            Some(ConnectionSlot { slot: one(*number)?, backends: services(places) })
+        });
+        Self {
+            generation,
+            direction,
+            slots: Rc::clone(slots),
+            request: some(&layout.request),
+            request_body: some(&layout.request_body),
+            response: some(&layout.response),
+            response_body: some(&layout.response_body),
+            new_request: some(&layout.new_request),
+            new_response: some(&layout.new_response),
+            router: layout.router.and_then(one),
+            retry: layout.retry.and_then(one),
+            breaker: layout.breaker.and_then(one),
+            hedge: layout.hedge.and_then(one),
+            hedges,
+            connection: connection.collect(),
+            backends: services(&layout.backends),
+            telemetry,
+            owners: Arc::clone(&layout.owners),
+        }
+    }
+
+    /// The name that the router gives a rule.
+    pub(crate) fn rule_name(&self, rule: u32) -> Option<&str> {
+        let rules = self.router.as_ref()?.filter()?.rules();
+        rules.get(rule as usize).map(String::as_str)
+    }
+
+    /// A service of the router's.
+    pub(crate) fn backend(&self, backend: u32) -> Option<&Rc<Upstream>> {
+        self.backends.get(backend as usize)?.as_ref()
+    }
+
+    /// Whether this proxy may send a request again, or a second time in parallel.
+    pub(crate) fn retries(&self) -> bool {
+        self.retry.is_some() || self.hedge.is_some()
+    }
+}

@@ -1,0 +1,169 @@
+//! The exchange in progress: one value from the decoded head to the last byte of the response.
+
+mod settle;
+
+use crate::calls::HookCalls;
+use crate::chain::Chain;
+use crate::replay::Replay;
+use crate::shared::Shared;
+use crate::slot::Slot;
+use crate::trace;
+use http::{HeaderMap, HeaderValue};
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tamis_exchange::{Exchange, Outcome};
+use tamis_upstream::{Attempt, Upstream};
+
+/// One exchange, its chain, and everything that is reported at its end. Dropping it settles it: it is
+/// counted, recorded, summarised, and no longer in flight at its endpoint; exactly once, however it ended.
+pub(crate) struct ExchangeState {
+    /// Heads and attributes, as hooks see them.
+    pub(crate) exchange: Exchange,
+    /// Its chain, from the generation in which it began.
+    pub(crate) chain: Rc<Chain>,
+    shared: Arc<Shared>,
+    pub(crate) started: Instant,
+    start_unix_us: u64,
+    /// The rule id of the last filter that named one, or of the refusal.
+    pub(crate) reason: Option<Cow<'static, str>>,
+    /// For the record: details of a refusal that the client does not receive.
+    pub(crate) detail: Option<String>,
+    /// The slot that answered, or ended it otherwise.
+    pub(crate) answered_by: Option<Rc<Slot>>,
+    /// The router's number of the rule that matched.
+    pub(crate) rule: Option<u32>,
+    /// The service that the router chose.
+    pub(crate) service: Option<Rc<Upstream>>,
+    /// The endpoint of the latest attempt.
+    pub(crate) endpoint: Option<String>,
+    pub(crate) attempts: u32,
+    /// The endpoint is a proxy of the mesh whose identity was checked.
+    pub(crate) next_is_of_mesh: bool,
+    /// Total duration of its attempts.
+    pub(crate) upstream_time: Duration,
+    pub(crate) outcome: Outcome,
+    /// The slots that were called.
+    pub(crate) calls: HookCalls,
+    pub(crate) retries: Retries,
+    /// Identifies the request at every hop; a tunnel of a connection has no id.
+    pub(crate) request_id: Option<HeaderValue>,
+    /// Whether shadows compare it; `None`: no slot with a shadow was called yet.
+    pub(crate) sampled: Option<bool>,
+    /// The client's body.
+    pub(crate) body: Replay,
+    /// Bytes that came through a tunnel; those of a request body are counted with it.
+    pub(crate) bytes_in: u64,
+    /// Bytes of the response body sent so far.
+    pub(crate) bytes_out: u64,
+    /// Status of the response; 0: no response was sent.
+    status: u16,
+    /// `None`: the response had none.
+    grpc_status: Option<u16>,
+    /// It ended regularly; otherwise the client went away.
+    complete: bool,
+    /// Counted as in flight at its endpoint until the response has ended.
+    held: Option<Attempt>,
+}
+
+/// Which proxy retries an exchange that fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Retries {
+    /// This proxy, if a filter decides so.
+    Ours,
+    /// This proxy, unless there is no other endpoint: a sidecar in front of its one application.
+    Elsewhere,
+    /// An earlier proxy of the mesh. If two proxies retry, a failing service receives the product of their
+    /// attempts.
+    Callers,
+}
+
+/// `unknown` (gRPC over HTTP/2, "Responses").
+const GRPC_UNKNOWN: u16 = 2;
+
+impl ExchangeState {
+    /// A new exchange. Boxed, because it is large and moves through several functions with the response.
+    pub(crate) fn new(exchange: Exchange, chain: &Rc<Chain>, shared: &Arc<Shared>) -> Box<Self> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Box::new(Self {
+            calls: HookCalls::new(exchange.id),
+            exchange,
+            chain: Rc::clone(chain),
+            shared: Arc::clone(shared),
+            started: Instant::now(),
+            start_unix_us: u64::try_from(since.as_micros()).unwrap_or(u64::MAX),
+            reason: None,
+            detail: None,
+            answered_by: None,
+            rule: None,
+            service: None,
+            endpoint: None,
+            attempts: 0,
+            next_is_of_mesh: false,
+            upstream_time: Duration::ZERO,
+            outcome: Outcome::default(),
+            retries: Retries::Ours,
+            request_id: None,
+            sampled: None,
+            body: Replay::none(),
+            bytes_in: 0,
+            bytes_out: 0,
+            status: 0,
+            grpc_status: None,
+            complete: false,
+            held: None,
+        })
+    }
+
+    /// The name of the rule that matched.
+    pub(crate) fn rule_name(&self) -> Option<&str> {
+        self.chain.rule_name(self.rule?)
+    }
+
+    /// Whether a slot takes part in it.
+    pub(crate) fn is_for(&self, slot: &Slot) -> bool {
+        !slot.is_scoped() || slot.is_for(self.rule_name())
+    }
+
+    /// The longest request body.
+    pub(crate) fn max_body_bytes(&self) -> u64 {
+        self.shared.max_body_bytes
+    }
+
+    /// Keeps the attempt whose response is being sent.
+    pub(crate) fn hold(&mut self, attempt: Attempt) {
+        self.held = Some(attempt);
+    }
+
+    /// The upstream broke its protocol: the response ends here.
+    pub(crate) fn broke_protocol(&mut self, detail: String) {
+        self.outcome.insert(Outcome::UPSTREAM_FAILED);
+        self.reason = Some("upstream.protocol".into());
+        self.detail = Some(detail);
+    }
+
+    /// The head that is sent.
+    pub(crate) fn note_head(&mut self, status: u16, headers: &HeaderMap) {
+        self.status = status;
+        self.note_trailers(headers);
+    }
+
+    /// `grpc-status`, in head or trailers.
+    pub(crate) fn note_trailers(&mut self, headers: &HeaderMap) {
+        if let Some(status) = headers.get("grpc-status") {
+            let status = status.to_str().ok().and_then(|text| text.parse().ok());
+            self.grpc_status = Some(status.unwrap_or(GRPC_UNKNOWN));
+        }
+    }
+
+    /// The exchange ended with this outcome.
+    pub(crate) fn end(mut self: Box<Self>, outcome: Outcome) {
+        self.outcome.insert(outcome);
+        self.complete = true;
+    }
+
+    fn trace_id(&self) -> Option<&str> {
+        trace::id(&self.exchange.headers)
+    }
+}

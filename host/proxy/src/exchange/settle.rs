@@ -1,0 +1,118 @@
+//! The end of an exchange: the counts, the summary for telemetry filters, the access record for people.
+
+use super::ExchangeState;
+use std::time::Duration;
+use tamis_exchange::{NameKind, Outcome, Summary};
+use tamis_observe::AccessRecord;
+
+/// The gRPC status in summaries of a response without one.
+const NO_GRPC: u16 = u16::MAX;
+
+impl Drop for ExchangeState {
+    fn drop(&mut self) {
+        if !self.complete {
+            self.outcome.insert(Outcome::CLIENT_GONE);
+        }
+        let duration = self.started.elapsed();
+        self.bytes_in = self.bytes_in.saturating_add(self.body.bytes_in());
+        self.summarise(duration);
+        self.calls.settle(&self.chain.slots, self.status);
+        let refused = self.outcome.contains(Outcome::REFUSED_BY_FILTER) || self.detail.is_some();
+        self.count(duration, refused);
+        if self.shared.recorder.wants(refused || self.outcome.contains(Outcome::UPSTREAM_FAILED)) {
+            self.record(duration);
+        }
+    }
+}
+
+impl ExchangeState {
+    fn summarise(&mut self, duration: Duration) {
+        let telemetry = &self.chain.telemetry;
+        if telemetry.slots().is_empty() {
+            return;
+        }
+        telemetry.slots().iter().for_each(|slot| self.calls.note(slot.number));
+        let service = self.service.as_ref().map(|upstream| upstream.name());
+        let peer = self.exchange.attributes.find("peer.spiffe-id");
+        telemetry.add(Summary {
+            exchange: self.exchange.id,
+            start_unix_us: self.start_unix_us,
+            duration_us: micros(duration),
+            upstream_us: micros(self.upstream_time),
+            status: self.status,
+            grpc_status: self.grpc_status.unwrap_or(NO_GRPC),
+            outcome: self.outcome,
+            attempts: self.attempts,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            rule: telemetry.intern(NameKind::Rule, self.rule_name()),
+            upstream: telemetry.intern(NameKind::Upstream, service),
+            endpoint: telemetry.intern(NameKind::Endpoint, self.endpoint.as_deref()),
+            peer: telemetry.intern(NameKind::Identity, peer),
+            reason: telemetry.intern(NameKind::Reason, self.reason.as_deref()),
+        });
+    }
+
+    fn count(&self, duration: Duration, refused: bool) {
+        let (traffic, direction) = (&self.shared.traffic, self.chain.direction);
+        traffic.ended(self.worker(), direction, self.status, duration);
+        if refused && let Some(reason) = self.reason.as_deref() {
+            traffic.refused(direction, reason);
+        }
+    }
+
+    fn record(&self, duration: Duration) {
+        self.shared.recorder.record(&AccessRecord {
+            time_unix_us: self.start_unix_us,
+            exchange: self.exchange.id,
+            trace: self.trace_id(),
+            request_id: self.request_id.as_ref().and_then(|id| id.to_str().ok()),
+            generation: self.chain.generation,
+            listener: self.exchange.attributes.find("listener.name"),
+            peer: self.exchange.attributes.find("peer.spiffe-id"),
+            source: self.exchange.attributes.find("source.address"),
+            method: self.exchange.method.as_str(),
+            scheme: self.exchange.scheme.as_str(),
+            authority: &self.exchange.authority,
+            path: &self.exchange.path,
+            status: self.status,
+            grpc_status: self.grpc_status,
+            reason: self.reason.as_deref(),
+            detail: self.detail.as_deref(),
+            filter: self.answered_by.as_ref().map(|slot| slot.name()),
+            route: self.rule_name(),
+            service: self.service.as_ref().map(|upstream| upstream.name()),
+            endpoint: self.endpoint.as_deref(),
+            attempts: self.attempts,
+            duration_us: micros(duration),
+            upstream_us: micros(self.upstream_time),
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            outcome: outcome_words(self.outcome),
+        });
+    }
+
+    /// The worker that serves it: the upper part of its id.
+    fn worker(&self) -> u64 {
+        self.exchange.id >> crate::shared::ID_BITS
+    }
+}
+
+fn micros(time: Duration) -> u32 {
+    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
+}
+
+fn outcome_words(outcome: Outcome) -> Vec<&'static str> {
+    [
+        (Outcome::CLIENT_GONE, "client-gone"),
+        (Outcome::UPSTREAM_FAILED, "upstream-failed"),
+        (Outcome::TIMED_OUT, "timed-out"),
+        (Outcome::REFUSED_BY_FILTER, "refused-by-filter"),
+        (Outcome::RETRIED, "retried"),
+        (Outcome::HEDGED, "hedged"),
+        (Outcome::RESET, "reset"),
+    ]
+    .into_iter()
+    .filter_map(|(bit, word)| outcome.contains(bit).then_some(word))
+    .collect()
+}

@@ -1,0 +1,52 @@
+//! Copies of a request to the services that the router names.
+
+use crate::exchange::ExchangeState;
+use crate::outgoing::{self, RequestTemplate, Wire};
+use crate::receive::RequestParts;
+use crate::replay::Replay;
+use crate::trace;
+use std::rc::Rc;
+use std::time::Duration;
+use tamis_exchange::{Exchange, Selection};
+use tamis_upstream::{Pick, SendFailure, Upstream};
+
+/// A copy is cancelled after this long.
+const MIRROR_TIME: Duration = Duration::from_secs(60);
+
+/// Sends copies. Their responses are ignored; a body that the host no longer has complete is not copied.
+pub(crate) fn send(
+    state: &ExchangeState,
+    selection: &Selection,
+    parts: &RequestParts,
+    body: &Replay,
+) {
+    for mirror in &selection.mirrors {
+        if trace::random() % 1000 >= u64::from(mirror.share_permille) {
+            continue;
+        }
+        let Some(upstream) = state.chain.backend(mirror.backend) else { continue };
+        if !(body.is_replayable() && body.has_ended()) || parts.upgrade.is_some() {
+            let service = upstream.name();
+            tracing::debug!(service, "a request with a long body is not mirrored");
+            continue;
+        }
+        let copy = send_copy(Rc::clone(upstream), state.exchange.clone(), body.clone());
+        drop(tokio::task::spawn_local(copy));
+    }
+}
+
+async fn send_copy(upstream: Rc<Upstream>, exchange: Exchange, body: Replay) {
+    let Ok(Pick::Attempt(mut attempt)) = upstream.pick(&[], None).await else { return };
+    let template = RequestTemplate { upgrade: None, trailers: false, retries: false, body: &body };
+    let endpoint = attempt.endpoint().to_owned();
+    let request = outgoing::request(&exchange, &template, Wire::of(&attempt), &endpoint);
+    let Ok(request) = request else { return };
+    let sending = tokio::time::timeout(MIRROR_TIME, async {
+        let response = attempt.send(request, false, || None).await?;
+        let mut body = response.into_body();
+        // The response is discarded, however long it is.
+        while let Some(Ok(_)) = http_body_util::BodyExt::frame(&mut body).await {}
+        Ok::<_, SendFailure>(())
+    });
+    drop(sending.await);
+}

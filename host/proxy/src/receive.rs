@@ -1,0 +1,105 @@
+//! Receives a request: its id, its normalised head, its body; or the refusal.
+
+use crate::chain::Chain;
+use crate::connection::Connection;
+use crate::decode::{self, DecodedRequest, Entrance};
+use crate::exchange::{ExchangeState, Retries};
+use crate::generation::{Direction, ListenerRules};
+use crate::refuse;
+use crate::replay::{Replay, too_large};
+use crate::request_id;
+use crate::shared::Shared;
+use crate::stop::Stop;
+use crate::upgrade::Upgrade;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use std::rc::Rc;
+use std::sync::Arc;
+use tamis_exchange::{Body, Exchange, Refusal};
+use tamis_transport::Shutdown;
+
+/// Where a request came in.
+pub(crate) struct Arrival<'a> {
+    pub(crate) connection: &'a Connection,
+    pub(crate) chain: &'a Rc<Chain>,
+    pub(crate) direction: Direction,
+    pub(crate) rules: &'a ListenerRules,
+    pub(crate) shared: &'a Arc<Shared>,
+    /// The id of its exchange.
+    pub(crate) id: u64,
+    pub(crate) shutdown: &'a Shutdown,
+}
+
+/// Parts of a request that are forwarded without being part of its exchange.
+#[derive(Default)]
+pub(crate) struct RequestParts {
+    pub(crate) upgrade: Option<Upgrade>,
+    /// The client accepts trailers (`te: trailers`).
+    pub(crate) trailers: bool,
+}
+
+/// Begins the exchange of a request after the check of its content. From here on its end is counted and
+/// recorded in any case, even if the client goes away.
+pub(crate) fn receive(
+    arrival: &Arrival<'_>,
+    mut request: Request<Incoming>,
+    content: Result<(), Refusal>,
+) -> (Box<ExchangeState>, RequestParts, Result<(), Stop>) {
+    let request_id = request_id::ensure(request.headers_mut());
+    let Arrival { connection, chain, direction, rules, shared, id, .. } = *arrival;
+    let entrance = Entrance { connection, direction, rules, owners: &chain.owners };
+    let decoded = content.and_then(|()| decode::decode(&mut request, entrance, id));
+    let decoded = match decoded {
+        Ok(decoded) => decoded,
+        Err(refusal) => {
+            let mut exchange = decode::refused(&request, connection, id);
+            if refuse::is_grpc(request.headers()) {
+                let kind = HeaderValue::from_static("application/grpc");
+                exchange.headers.insert(header::CONTENT_TYPE, kind);
+            }
+            let mut state = ExchangeState::new(exchange, chain, shared);
+            state.request_id = Some(request_id);
+            return (state, RequestParts::default(), Err(refusal.into()));
+        }
+    };
+    let DecodedRequest { mut exchange, upgrade, trailers, retried, length } = decoded;
+    let body = if upgrade.is_some() { Body::Empty } else { Body::from(request.into_body()) };
+    let last_hop = last_hop(&mut exchange);
+    let mut state = ExchangeState::new(exchange, chain, shared);
+    state.request_id = Some(request_id);
+    state.retries = match (retried, direction) {
+        (true, _) => Retries::Callers,
+        (false, Direction::Inbound) => Retries::Elsewhere,
+        (false, Direction::Gateway | Direction::Outbound) => Retries::Ours,
+    };
+    let limit = shared.max_body_bytes;
+    state.body = Replay::received(body, limit, &chain.owners);
+    // A body whose declared length exceeds the limit need not be read at all.
+    let goes_on = match (length.filter(|length| *length > limit), last_hop) {
+        (Some(_), _) => Err(too_large(limit).into()),
+        (None, Some(response)) => Err(Stop::LastHop(Box::new(response))),
+        (None, None) => Ok(()),
+    };
+    (state, RequestParts { upgrade, trailers }, goes_on)
+}
+
+/// Answers OPTIONS and TRACE that may not be forwarded, and decrements the hop count of others (RFC 9110
+/// §7.6.2). A TRACE is not echoed: that would show the client what earlier hops added.
+fn last_hop(exchange: &mut Exchange) -> Option<Response<Body>> {
+    if exchange.method != Method::OPTIONS && exchange.method != Method::TRACE {
+        return None;
+    }
+    let left = exchange.headers.get(header::MAX_FORWARDS)?.to_str().ok()?;
+    let left: u32 = left.parse().ok()?;
+    if let Some(left) = left.checked_sub(1) {
+        exchange.headers.insert(header::MAX_FORWARDS, HeaderValue::from(left));
+        return None;
+    }
+    let mut response = Response::new(Body::Empty);
+    if exchange.method == Method::TRACE {
+        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    }
+    let methods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
+    Some(response)
+}

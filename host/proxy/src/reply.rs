@@ -1,0 +1,57 @@
+//! The last stage: passes the response to the connection. The exchange ends when the body does.
+
+use crate::exchange::ExchangeState;
+use crate::generation::Reasons;
+use crate::receive::{Arrival, RequestParts};
+use crate::refuse::REASON_HEADER;
+use crate::request_id::REQUEST_ID;
+use crate::response_body::ResponseBody;
+use crate::stop::Stop;
+use crate::tunnel;
+use http::{HeaderName, HeaderValue, Response};
+use tamis_exchange::{Fault, Refusal};
+
+/// Header with the generation that served the exchange, when enabled.
+const GENERATION_HEADER: HeaderName = HeaderName::from_static("x-tamis-generation");
+
+/// Passes the response to the connection.
+pub(crate) fn reply(
+    arrival: &Arrival<'_>,
+    mut state: Box<ExchangeState>,
+    mut parts: RequestParts,
+    result: Result<Response<ResponseBody>, Stop>,
+) -> Response<ResponseBody> {
+    let reasons = arrival.rules.reasons;
+    let tunnel = parts.upgrade.take_if(|upgrade| upgrade.upstream.is_some());
+    let mut response =
+        result.unwrap_or_else(|stop| stop.response(&mut state, reasons).map(ResponseBody::plain));
+    let status = response.status();
+    if parts.upgrade.is_some_and(|upgrade| upgrade.extended) && status.is_success() {
+        // A 2xx would say that the tunnel is open (RFC 8441 §5).
+        let detail = format!("it was answered {status} and no tunnel opened");
+        let refusal = Refusal::new("request.protocol", 501, Fault::Host, detail);
+        response = Stop::from(refusal).response(&mut state, reasons).map(ResponseBody::plain);
+    }
+    state.note_head(response.status().as_u16(), response.headers());
+    let headers = response.headers_mut();
+    if let Some(id) = &state.request_id {
+        headers.insert(REQUEST_ID, id.clone());
+    }
+    if reasons == Reasons::Hide {
+        headers.remove(REASON_HEADER);
+    }
+    if arrival.shared.name_generation {
+        headers.insert(GENERATION_HEADER, HeaderValue::from(state.chain.generation));
+    }
+    if response.status().canonical_reason().is_none() {
+        // Otherwise hyper writes `<none>`; a phrase may be empty (RFC 9112 §4).
+        response.extensions_mut().insert(hyper::ext::ReasonPhrase::from_static(b""));
+    }
+    match tunnel {
+        Some(upgrade) => {
+            tunnel::join(upgrade, state, arrival.shutdown.clone());
+            response
+        }
+        None => response.map(|body| body.settled(state)),
+    }
+}

@@ -1,0 +1,263 @@
+//! The response body on its way to the client: passed through hooks, counted, limited in time. Its end is
+//! the end of the exchange.
+
+use crate::body::buffered_body;
+use crate::exchange::ExchangeState;
+use crate::slot::{Slot, WholeResponseBody};
+use crate::stop::Stop;
+use bytes::{Bytes, BytesMut};
+use http::header;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tamis_exchange::{
+    Body, BodyError, Decision, Fault, HeadSide, Outcome, Owners, Refusal, Verdict,
+};
+use tokio::time::Sleep;
+
+/// The response body that a connection sends.
+pub(crate) struct ResponseBody {
+    inner: Body,
+    state: Option<Box<ExchangeState>>,
+    hooks: Option<ChunkHooks>,
+    deadline: Option<Pin<Box<Sleep>>>,
+    /// Owners of the trailers.
+    owners: Option<Arc<Owners>>,
+}
+
+/// Response body hooks that see chunks.
+struct ChunkHooks {
+    exchange: u64,
+    slots: Vec<Rc<Slot>>,
+    /// The last call, with no bytes, was made.
+    closed: bool,
+    trailers: Option<Frame<Bytes>>,
+    /// The filter that ended the body, and why.
+    end: Option<(Rc<Slot>, String)>,
+}
+
+impl ResponseBody {
+    /// A body without an exchange.
+    pub(crate) fn plain(inner: Body) -> Self {
+        Self { inner, state: None, hooks: None, deadline: None, owners: None }
+    }
+
+    /// Ends the exchange when the body ends.
+    pub(crate) fn settled(mut self, state: Box<ExchangeState>) -> Self {
+        self.state = Some(state);
+        self
+    }
+
+    /// Ends the body when the exchange's deadline passes.
+    pub(crate) fn until(mut self, deadline: Option<tokio::time::Instant>) -> Self {
+        self.deadline = deadline.map(|at| Box::pin(tokio::time::sleep_until(at)));
+        self
+    }
+
+    /// Passes every chunk through the filters of those slots.
+    pub(crate) fn filtered(mut self, exchange: u64, slots: Vec<Rc<Slot>>) -> Self {
+        if !slots.is_empty() {
+            let (closed, trailers, end) = (false, None, None);
+            self.hooks = Some(ChunkHooks { exchange, slots, closed, trailers, end });
+        }
+        self
+    }
+
+    /// Removes trailers that have an owner, as for the same fields of the head.
+    pub(crate) fn owned(mut self, owners: Option<Arc<Owners>>) -> Self {
+        self.owners = owners;
+        self
+    }
+
+    /// A frame without the trailers that the upstream may not send.
+    fn cleaned(&self, mut frame: Frame<Bytes>) -> Frame<Bytes> {
+        if let (Some(trailers), Some(owners)) = (frame.trailers_mut(), &self.owners) {
+            owners.clean_trailers(trailers);
+        }
+        frame
+    }
+
+    /// The body ended early; the record names the filter if one ended it.
+    fn broken(&mut self) {
+        let end = self.hooks.as_mut().and_then(|hooks| hooks.end.take());
+        if let (Some((slot, why)), Some(state)) = (end, self.state.as_mut()) {
+            state.answered_by = Some(slot);
+            state.reason = Some("filter.failed".into());
+            state.detail = Some(why);
+        }
+        self.ended(Outcome::RESET);
+    }
+
+    fn ended(&mut self, outcome: Outcome) {
+        if let Some(state) = self.state.take() {
+            state.end(outcome);
+        }
+    }
+
+    fn seen(&mut self, frame: &Frame<Bytes>) {
+        let Some(state) = self.state.as_mut() else { return };
+        if let Some(data) = frame.data_ref() {
+            state.bytes_out += data.len() as u64;
+        } else if let Some(trailers) = frame.trailers_ref() {
+            state.note_trailers(trailers);
+        }
+    }
+}
+
+/// An error with its causes.
+fn with_causes(error: &BodyError) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+impl ChunkHooks {
+    /// Passes bytes through the filters, each receiving the result of the one before.
+    fn show(&mut self, mut octets: Bytes, last: bool) -> Result<Bytes, BodyError> {
+        for slot in &self.slots {
+            let answer = slot.ask_chunk(HeadSide::Response, self.exchange, &octets, last);
+            let decision = answer.map_err(|fault| {
+                let why = format!("in a chunk of the response: {fault}");
+                self.end = Some((Rc::clone(slot), why));
+                BodyError::Ended("a filter failed")
+            })?;
+            let Some(Decision { verdict, .. }) = decision else { continue };
+            match verdict {
+                Verdict::Pass => {}
+                Verdict::Replace(by) => octets = Bytes::from(by),
+                // The head was sent: neither is possible any more, and continuing would send what was
+                // refused.
+                Verdict::Answer(_) | Verdict::Change(_) => {
+                    slot.cells().inspect(|cells| cells.denied());
+                    let why = "it refused the rest of the response".to_owned();
+                    self.end = Some((Rc::clone(slot), why));
+                    return Err(BodyError::Ended("a filter refused the rest of the response"));
+                }
+            }
+        }
+        Ok(octets)
+    }
+}
+
+impl HttpBody for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        if let Some(deadline) = this.deadline.as_mut()
+            && deadline.as_mut().poll(cx).is_ready()
+        {
+            this.ended(Outcome::TIMED_OUT);
+            return Poll::Ready(Some(Err(BodyError::Ended("the exchange ran out of time"))));
+        }
+        loop {
+            if let Some(hooks) = this.hooks.as_mut()
+                && let Some(trailers) = hooks.trailers.take()
+            {
+                this.seen(&trailers);
+                return Poll::Ready(Some(Ok(trailers)));
+            }
+            let frame = match this.hooks.as_ref() {
+                Some(hooks) if hooks.closed => None,
+                _ => ready!(Pin::new(&mut this.inner).poll_frame(cx)),
+            };
+            let frame = frame.map(|frame| frame.map(|frame| this.cleaned(frame)));
+            let frame = match (frame, this.hooks.as_mut()) {
+                (Some(Ok(frame)), Some(hooks)) => match frame.into_data() {
+                    Ok(data) => hooks.show(data, false).map(Frame::data),
+                    Err(trailers) => {
+                        hooks.closed = true;
+                        hooks.trailers = Some(trailers);
+                        hooks.show(Bytes::new(), true).map(Frame::data)
+                    }
+                },
+                (None, Some(hooks)) if !hooks.closed => {
+                    hooks.closed = true;
+                    hooks.show(Bytes::new(), true).map(Frame::data)
+                }
+                (Some(frame), _) => frame,
+                (None, _) => {
+                    this.ended(Outcome::default());
+                    return Poll::Ready(None);
+                }
+            };
+            match frame {
+                // A filter swallowed the chunk.
+                Ok(frame) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
+                Ok(frame) => {
+                    this.seen(&frame);
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                Err(error) => {
+                    if tamis_upstream::is_broken_by(&error)
+                        && let Some(state) = this.state.as_mut()
+                    {
+                        state.broke_protocol(with_causes(&error));
+                    }
+                    this.broken();
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.hooks.is_none() && self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.hooks.is_some() { SizeHint::default() } else { self.inner.size_hint() }
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        // A connection does not poll a body that says it has ended.
+        let whole = self.is_end_stream();
+        self.ended(if whole { Outcome::default() } else { Outcome::CLIENT_GONE });
+    }
+}
+
+/// Reads the complete body for the filters that buffer.
+pub(crate) async fn show_whole(
+    state: &mut ExchangeState,
+    slots: &[Rc<Slot>],
+    mut body: Body,
+) -> Result<Body, Stop> {
+    let limit = slots.iter().filter_map(|slot| slot.filter());
+    let limit = limit.map(|filter| filter.body_limit_bytes() as usize).min().unwrap_or(0);
+    let mut octets = BytesMut::new();
+    let mut trailers = None;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            let protocol = tamis_upstream::is_broken_by(&error);
+            let code = if protocol { "upstream.protocol" } else { "upstream.reset" };
+            Refusal::new(code, 502, Fault::Upstream, error.to_string())
+        })?;
+        match frame.into_data() {
+            Ok(data) if octets.len() + data.len() > limit => {
+                let detail = format!("a filter judges response bodies of at most {limit} bytes");
+                return Err(Refusal::new("response.too-large", 502, Fault::Upstream, detail).into());
+            }
+            Ok(data) => octets.extend_from_slice(&data),
+            Err(frame) => trailers = frame.into_trailers().ok(),
+        }
+    }
+    let mut octets = octets.freeze();
+    for slot in slots {
+        if let Verdict::Replace(by) = slot.decide(&WholeResponseBody(&octets), state)? {
+            octets = Bytes::from(by);
+            state.exchange.response_headers.remove(header::CONTENT_LENGTH);
+        }
+    }
+    if let Some(trailers) = trailers.as_mut() {
+        state.chain.owners.clean_trailers(trailers);
+    }
+    Ok(buffered_body(octets, trailers, &mut state.exchange.response_headers))
+}

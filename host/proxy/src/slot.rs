@@ -1,0 +1,190 @@
+//! A filter in its slot, as one worker holds it: made once, when the worker switches to a generation.
+//!
+//! A slot has everything that a call of its filter needs: instances, counters, the queue to its shadow, the
+//! failure mode. [`Slot::ask`] is in a separate file, because it uses the exchange, and an exchange
+//! contains slots.
+
+mod ask;
+mod instances;
+mod question;
+
+pub(crate) use question::{
+    ResponseHead, RetryQuestion, RouteQuestion, WholeRequestBody, WholeResponseBody,
+};
+
+use crate::counts::Cells;
+use crate::generation::{Attachment, Occupant};
+use crate::shadow::{ExchangeSampler, Shadow, ShadowQueue};
+use crate::slot_refusal::SlotRefusal;
+use instances::Instances;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use tamis_engine::{BodyMode, CallFault, Filter, Hook, Instance};
+use tamis_exchange::View;
+
+/// One slot of the chain in one worker, and its filter.
+pub(crate) struct Slot {
+    /// Its bit in [`HookCalls`](crate::calls::HookCalls): its position in [`Slots`].
+    pub(crate) number: usize,
+    attachment: Arc<Attachment>,
+    /// `None`: the filter may not run.
+    running: Option<Running>,
+    shadow: Option<ShadowFeed>,
+    /// Buffer for the view of a filter, shared by the slots of a worker, which are called one after the
+    /// other.
+    view: Rc<RefCell<View>>,
+}
+
+/// A filter that runs in a slot.
+struct Running {
+    instances: Rc<Instances>,
+    /// Where this worker counts for it.
+    cells: Arc<Cells>,
+}
+
+/// The queue to the candidate that is compared.
+struct ShadowFeed {
+    shadow: Shadow,
+    queue: ShadowQueue,
+    sampler: Rc<ExchangeSampler>,
+}
+
+/// All slots of a generation in one worker, in the order of its filters.
+pub(crate) type Slots = Rc<[Rc<Slot>]>;
+
+/// State that the slots of a worker share.
+pub(crate) struct SlotMaker<'a> {
+    /// Slots of the previous generation: instances of the same filters are kept.
+    pub(crate) before: &'a [Rc<Slot>],
+    /// Returns the cells in which the worker counts for that digest in that slot.
+    pub(crate) cells: &'a dyn Fn(&str, &str) -> Arc<Cells>,
+    /// The queue of the thread that compares shadows; `None` while there are none.
+    pub(crate) queue: Option<ShadowQueue>,
+    pub(crate) sampler: Rc<ExchangeSampler>,
+    pub(crate) view: Rc<RefCell<View>>,
+}
+
+impl SlotMaker<'_> {
+    /// The slot of an attachment.
+    pub(crate) fn slot(&self, number: usize, attachment: &Arc<Attachment>) -> Slot {
+        let running = match &attachment.occupant {
+            Occupant::Refused(_) => None,
+            Occupant::Running(filter) => {
+                let known = self.before.iter().filter_map(|slot| slot.running.as_ref());
+                let mut known = known.map(|running| &running.instances);
+                let same = known.find(|one| one.filter.is_same(filter)).cloned();
+                let instances = same.unwrap_or_else(|| Rc::new(Instances::new(filter)));
+                Some(Running { instances, cells: (self.cells)(&attachment.name, filter.digest()) })
+            }
+        };
+        let shadow = attachment.shadow.clone().zip(self.queue.clone());
+        let shadow = shadow.map(|(shadow, queue)| {
+            let sampler = Rc::clone(&self.sampler);
+            ShadowFeed { shadow, queue, sampler }
+        });
+        let (attachment, view) = (Arc::clone(attachment), Rc::clone(&self.view));
+        Slot { number, attachment, running, shadow, view }
+    }
+}
+
+impl Slot {
+    /// Attachment name.
+    pub(crate) fn name(&self) -> &str {
+        &self.attachment.name
+    }
+
+    /// Its filter; `None` if it may not run.
+    pub(crate) fn filter(&self) -> Option<&Filter> {
+        self.running.as_ref().map(|running| &running.instances.filter)
+    }
+
+    /// Why its filter may not run.
+    fn refusal(&self) -> Option<&SlotRefusal> {
+        match &self.attachment.occupant {
+            Occupant::Refused(refusal) => Some(refusal),
+            Occupant::Running(_) => None,
+        }
+    }
+
+    /// The counts of its filter; `None` if it may not run.
+    pub(crate) fn cells(&self) -> Option<&Cells> {
+        self.running.as_ref().map(|running| &*running.cells)
+    }
+
+    /// Whether it is attached to some of the routes only.
+    pub(crate) fn is_scoped(&self) -> bool {
+        self.attachment.scope.is_some()
+    }
+
+    /// Whether it takes part in exchanges of that rule; `None`: no rule matched.
+    pub(crate) fn is_for(&self, rule: Option<&str>) -> bool {
+        let Some(scope) = &self.attachment.scope else { return true };
+        rule.is_some_and(|rule| covers(scope, rule))
+    }
+
+    /// Whether both run the same filter for the same routes.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let same = match (self.filter(), other.filter()) {
+            (Some(one), Some(other)) => one.is_same(other),
+            _ => false,
+        };
+        same && self.attachment.scope == other.attachment.scope
+    }
+
+    /// Calls a hook outside of an exchange. A call that fails is counted.
+    pub(crate) fn call<R>(
+        &self,
+        hook: impl FnOnce(&mut Instance) -> Result<R, CallFault>,
+    ) -> Result<R, CallFault> {
+        let Some(running) = &self.running else {
+            return Err(CallFault::Instantiate("the filter was refused".to_owned()));
+        };
+        let answer = running.instances.call(hook);
+        if let Err(fault) = &answer {
+            running.cells.faulted(fault);
+        }
+        answer
+    }
+
+    /// An answer that breaks the contract is a fault like any other: counted, logged, and reported to the
+    /// filter's breaker.
+    fn broke(&self, hook: Hook, rule: String) -> CallFault {
+        let Some(running) = &self.running else { return CallFault::Lift(rule) };
+        let fault = running.instances.filter.broke(hook, rule);
+        running.cells.faulted(&fault);
+        fault
+    }
+}
+
+/// Those of `slots` that take part in exchanges of `rule` and see bodies in that way.
+pub(crate) fn body_slots(
+    slots: &[Rc<Slot>],
+    rule: Option<&str>,
+    mode: impl Fn(&Filter) -> BodyMode,
+    wanted: BodyMode,
+) -> Vec<Rc<Slot>> {
+    let wants = |slot: &&Rc<Slot>| {
+        slot.is_for(rule) && slot.filter().is_some_and(|filter| mode(filter) == wanted)
+    };
+    slots.iter().filter(wants).cloned().collect()
+}
+
+/// Whether a scope names `rule`: by its route (`ns/route/`) or by its full name.
+fn covers(scope: &[String], rule: &str) -> bool {
+    scope.iter().any(|entry| {
+        if entry.ends_with('/') { rule.starts_with(entry.as_str()) } else { rule == entry }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_names_a_route_or_a_rule() {
+        let scope = ["shop/pay/".to_owned(), "shop/front/0".to_owned()];
+        assert!(covers(&scope, "shop/pay/0") && covers(&scope, "shop/front/0"));
+        assert!(!covers(&scope, "shop/front/01") && !covers(&scope, "shop/payments/0"));
+    }
+}

@@ -1,0 +1,267 @@
+//! Calls filters for an exchange, and applies the results.
+//!
+//! This is the only place that times and counts the calls of exchanges, passes them to the shadow of a
+//! slot, checks the answers, and decides what a failed call means.
+
+use super::Slot;
+use super::question::{Absence, Question, RequestHead, ResponseHead};
+use crate::exchange::ExchangeState;
+use crate::stop::{FilterAnswer, Stop};
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::time::Instant;
+use tamis_engine::{CallFault, FailureMode, Hook, Instance};
+use tamis_exchange::{
+    ConnectionDecision, ConnectionVerdict, Decision, Edit, Exchange, Fault, HeadSide, Reads,
+    Refusal, Verdict, View, apply,
+};
+
+impl Slot {
+    /// Calls a hook for the exchange, and changes the exchange as it answers. `None`: the call failed, and
+    /// the exchange continues without an answer.
+    ///
+    /// # Errors
+    /// The call failed, or the answer breaks the contract, and the failure mode refuses the exchange.
+    pub(crate) fn ask<Q: Question>(
+        self: &Rc<Self>,
+        question: &Q,
+        state: &mut ExchangeState,
+    ) -> Result<Option<Q::Answer>, Stop> {
+        let since = state.calls.begin(self.number);
+        let exchange = &state.exchange;
+        let answer = self.call_viewing(
+            |view, reads| question.show(view, reads, exchange),
+            |instance, view| question.put(instance, view),
+        );
+        self.conclude(question, answer, since, state)
+    }
+
+    /// Calls a hook that decides about a head or a body; a reply of the filter ends the exchange.
+    ///
+    /// # Errors
+    /// As [`Slot::ask`]; or the reply, if the filter gives one.
+    pub(crate) fn decide<Q: Question<Answer = Decision>>(
+        self: &Rc<Self>,
+        question: &Q,
+        state: &mut ExchangeState,
+    ) -> Result<Verdict, Stop> {
+        let decision = self.ask(question, state)?;
+        self.verdict(decision)
+    }
+
+    /// Calls the request hook, and waits if its filter may send requests. A slot whose filter may not run
+    /// refuses the exchange.
+    ///
+    /// # Errors
+    /// As [`Slot::decide`].
+    pub(crate) async fn decide_request(
+        self: &Rc<Self>,
+        state: &mut ExchangeState,
+    ) -> Result<Verdict, Stop> {
+        if let Some(refusal) = self.refusal() {
+            state.answered_by = Some(Rc::clone(self));
+            let detail = format!("{}: {refusal}", refusal.code);
+            return Err(Refusal::new("filter.refused", 503, Fault::Filter, detail).into());
+        }
+        let Some(running) =
+            self.running.as_ref().filter(|running| running.instances.filter.suspends_requests())
+        else {
+            return self.decide(&RequestHead, state);
+        };
+        let since = state.calls.begin(self.number);
+        let mut view = View::default();
+        view.fill_request(running.instances.filter.reads(), &state.exchange);
+        // Boxed, so that exchanges whose filters do not wait need no room for it.
+        let answer = Box::pin(running.instances.request_waiting(&view)).await;
+        if let Err(fault) = &answer {
+            running.cells.faulted(fault);
+        }
+        let decision = self.conclude(&RequestHead, answer, since, state)?;
+        self.verdict(decision)
+    }
+
+    /// Passes a chunk of a body, or its end as an empty chunk. `None`: the call failed, and the body
+    /// continues unchanged.
+    ///
+    /// # Errors
+    /// The call failed and the failure mode refuses the exchange.
+    pub(crate) fn ask_chunk(
+        &self,
+        side: HeadSide,
+        exchange: u64,
+        octets: &[u8],
+        last: bool,
+    ) -> Result<Option<Decision>, CallFault> {
+        let answer = self.call(|instance| match side {
+            HeadSide::Request => instance.on_request_body(exchange, octets, last),
+            HeadSide::Response => instance.on_response_body(exchange, octets, last),
+        });
+        let absent = |fault| self.without_answer(Absence::FailureMode, exchange, fault);
+        answer.map_or_else(|fault| absent(fault).map(|()| None), |decision| Ok(Some(decision)))
+    }
+
+    /// Calls the hook for a connection, which is counted like an exchange. `None`: the call failed, and the
+    /// connection continues without an answer.
+    ///
+    /// # Errors
+    /// The call failed and the failure mode refuses the connection.
+    pub(crate) fn ask_connection(
+        &self,
+        facts: &Exchange,
+    ) -> Result<Option<ConnectionDecision>, CallFault> {
+        let answer = self.call_viewing(
+            |view, reads| view.fill_request(reads, facts),
+            |instance, view| instance.on_connection(view),
+        );
+        let denies =
+            matches!(&answer, Ok(decision) if matches!(decision.verdict, ConnectionVerdict::Deny));
+        if let Some(cells) = self.cells() {
+            cells.asked();
+            if denies {
+                cells.denied();
+            }
+        }
+        let absent = |fault| self.without_answer(Absence::FailureMode, facts.id, fault);
+        answer.map_or_else(|fault| absent(fault).map(|()| None), |decision| Ok(Some(decision)))
+    }
+
+    /// Applies edits of the router, which were checked when it chose.
+    ///
+    /// # Errors
+    /// The head would become too large: without the edits, the message would not be the one that the router
+    /// chose a backend for.
+    pub(crate) fn change_as_routed(
+        self: &Rc<Self>,
+        edits: &[Edit],
+        side: HeadSide,
+        state: &mut ExchangeState,
+    ) -> Result<(), Stop> {
+        let Err(error) = apply(edits, &mut state.exchange, side) else { return Ok(()) };
+        let fault = self.broke(Hook::Router, error.to_string());
+        Err(self.stop(&fault, state))
+    }
+
+    /// Passes a request to a candidate with a request hook in a slot whose filter has none, which counts as
+    /// a pass.
+    pub(crate) fn compare_new_request(&self, state: &mut ExchangeState) {
+        self.compare(&RequestHead, Ok(&PASS), state);
+    }
+
+    /// The same for a response.
+    pub(crate) fn compare_new_response(&self, state: &mut ExchangeState) {
+        self.compare(&ResponseHead, Ok(&PASS), state);
+    }
+
+    /// Calls a hook with the fields that its filter declared.
+    fn call_viewing<R>(
+        &self,
+        fill: impl FnOnce(&mut View, &Reads),
+        hook: impl FnOnce(&mut Instance, &View) -> Result<R, CallFault>,
+    ) -> Result<R, CallFault> {
+        let mut view = self.view.take();
+        if let Some(filter) = self.filter() {
+            fill(&mut view, filter.reads());
+        }
+        let answer = self.call(|instance| hook(instance, &view));
+        self.view.replace(view);
+        answer
+    }
+
+    /// Evaluates a call: its duration, the comparison with the shadow, its reason and its edits; or its
+    /// failure.
+    fn conclude<Q: Question>(
+        self: &Rc<Self>,
+        question: &Q,
+        answer: Result<Q::Answer, CallFault>,
+        since: Option<Instant>,
+        state: &mut ExchangeState,
+    ) -> Result<Option<Q::Answer>, Stop> {
+        state.calls.end(self.number, since);
+        self.compare(question, answer.as_ref(), state);
+        let accepted = answer.and_then(|answer| {
+            if let Some(reason) = Q::reason(&answer) {
+                state.reason = Some(Cow::Owned(reason.to_owned()));
+            }
+            let Some(filter) = self.filter() else { return Ok(answer) };
+            match question.accept(&answer, filter, &mut state.exchange) {
+                Ok(()) => Ok(answer),
+                Err(rule) => Err(self.broke(Q::HOOK, rule)),
+            }
+        });
+        match accepted {
+            Ok(answer) => Ok(Some(answer)),
+            Err(fault) => match self.without_answer(Q::ABSENCE, state.exchange.id, fault) {
+                Ok(()) => Ok(None),
+                Err(fault) => Err(self.stop(&fault, state)),
+            },
+        }
+    }
+
+    /// The effect of a failed call: none, or the fault again if the failure mode refuses the exchange.
+    fn without_answer(
+        &self,
+        absence: Absence,
+        exchange: u64,
+        fault: CallFault,
+    ) -> Result<(), CallFault> {
+        let (attachment, kind) = (self.name(), fault.kind());
+        match (absence, self.attachment.failure) {
+            (Absence::End, _) | (Absence::FailureMode, FailureMode::Closed) => return Err(fault),
+            (Absence::FailureMode, FailureMode::Open) => {
+                tracing::debug!(attachment, exchange, kind, "a filter failed and is passed over");
+            }
+            (Absence::Nothing, _) | (Absence::FailureMode, FailureMode::SkipAndAlert) => {
+                tracing::warn!(
+                    attachment,
+                    exchange,
+                    kind,
+                    "a filter failed and is passed over: {fault}"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// The end of an exchange that may not continue without an answer of this slot.
+    pub(crate) fn stop(self: &Rc<Self>, fault: &CallFault, state: &mut ExchangeState) -> Stop {
+        state.answered_by = Some(Rc::clone(self));
+        let detail = format!("filter {}: {fault}", self.name());
+        Refusal::new("filter.failed", 503, Fault::Filter, detail).into()
+    }
+
+    /// The rest of a decision after its edits; a reply of the filter ends the exchange.
+    fn verdict(self: &Rc<Self>, decision: Option<Decision>) -> Result<Verdict, Stop> {
+        let Some(Decision { verdict, reason }) = decision else { return Ok(Verdict::Pass) };
+        match verdict {
+            Verdict::Answer(reply) => {
+                Err(Stop::Answered(FilterAnswer { slot: Rc::clone(self), reply, reason }))
+            }
+            verdict => Ok(verdict),
+        }
+    }
+
+    /// Queues the input and answer of a hook for comparison, if the exchange is sampled.
+    fn compare<Q: Question>(
+        &self,
+        question: &Q,
+        answer: Result<&Q::Answer, &CallFault>,
+        state: &mut ExchangeState,
+    ) {
+        let (Some(feed), Some(filter)) = (&self.shadow, self.filter()) else { return };
+        let started = state.started;
+        if !*state.sampled.get_or_insert_with(|| feed.sampler.takes(started)) {
+            return;
+        }
+        let exchange = &state.exchange;
+        let view = || {
+            let mut view = View::default();
+            question.show(&mut view, feed.shadow.filter().reads(), exchange);
+            view
+        };
+        if let Some((asked, answer)) = question.comparison(answer, filter, view) {
+            feed.queue.put(feed.shadow.clone(), asked, answer, exchange);
+        }
+    }
+}
+
+const PASS: Decision = Decision { verdict: Verdict::Pass, reason: None };

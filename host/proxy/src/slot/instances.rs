@@ -1,0 +1,46 @@
+//! The instances of a filter in one worker.
+
+use std::cell::RefCell;
+use tamis_engine::{CallFault, Filter, Instance};
+use tamis_exchange::{Decision, View};
+
+/// Spare instances for calls that may wait, for each filter of a worker.
+const SPARE_MAX: usize = 16;
+
+/// A filter's instances in this worker; shared by generations that have the same filter.
+pub(super) struct Instances {
+    pub(super) filter: Filter,
+    direct: RefCell<Instance>,
+    spare: RefCell<Vec<Instance>>,
+}
+
+impl Instances {
+    pub(super) fn new(filter: &Filter) -> Self {
+        Self {
+            filter: filter.clone(),
+            direct: RefCell::new(filter.instance()),
+            spare: RefCell::default(),
+        }
+    }
+
+    /// Calls a hook that does not wait.
+    pub(super) fn call<R>(
+        &self,
+        hook: impl FnOnce(&mut Instance) -> Result<R, CallFault>,
+    ) -> Result<R, CallFault> {
+        hook(&mut self.direct.borrow_mut())
+    }
+
+    /// Calls a request hook that may wait for the requests it sends.
+    pub(super) async fn request_waiting(&self, view: &View) -> Result<Decision, CallFault> {
+        let _place = self.filter.wait()?;
+        let spare = self.spare.borrow_mut().pop();
+        let mut instance = spare.unwrap_or_else(|| self.filter.instance());
+        let decision = instance.on_request_async(view).await;
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < SPARE_MAX {
+            spare.push(instance);
+        }
+        decision
+    }
+}

@@ -1,0 +1,282 @@
+//! The hooks that are called for an exchange: the input of each, what its answer may do, and the effect of
+//! a failed call.
+
+use crate::shadow::{ComparableAnswer, ShadowQuestion};
+use tamis_engine::{CallFault, Filter, Hook, Instance};
+use tamis_exchange::{
+    Choice, Decision, Exchange, Failure, HeadSide, Reads, RetryDecision, Verdict, View, apply,
+    check,
+};
+
+/// The effect of a failed call on an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Absence {
+    /// The attachment's failure mode decides.
+    FailureMode,
+    /// Nothing happens, whatever the failure mode.
+    Nothing,
+    /// The exchange ends, whatever the failure mode.
+    End,
+}
+
+/// A hook that is called for an exchange, as [`Slot::ask`](super::Slot::ask) uses it.
+pub(crate) trait Question {
+    /// The answer of the hook.
+    type Answer;
+    /// The hook.
+    const HOOK: Hook;
+    /// The effect of a failed call.
+    const ABSENCE: Absence;
+
+    /// Fills `view` with the fields of the exchange that a filter with these `reads` sees.
+    fn show(&self, view: &mut View, reads: &Reads, exchange: &Exchange);
+
+    /// Calls the hook.
+    fn put(&self, instance: &mut Instance, view: &View) -> Result<Self::Answer, CallFault>;
+
+    /// The rule id in the answer.
+    fn reason(answer: &Self::Answer) -> Option<&str>;
+
+    /// Checks an answer and applies it to the exchange, all of it or nothing.
+    ///
+    /// # Errors
+    /// The rule that the answer breaks.
+    fn accept(
+        &self,
+        answer: &Self::Answer,
+        filter: &Filter,
+        exchange: &mut Exchange,
+    ) -> Result<(), String>;
+
+    /// The input of a candidate, with `view`, and the answer of the slot in a form that can be compared;
+    /// `None` if answers of this hook are not compared.
+    fn comparison(
+        &self,
+        _answer: Result<&Self::Answer, &CallFault>,
+        _filter: &Filter,
+        _view: impl FnOnce() -> View,
+    ) -> Option<(ShadowQuestion, ComparableAnswer)> {
+        None
+    }
+}
+
+/// Checks the decision of a head hook and applies its edits.
+fn accept_head(
+    decision: &Decision,
+    filter: &Filter,
+    exchange: &mut Exchange,
+    side: HeadSide,
+) -> Result<(), String> {
+    match &decision.verdict {
+        Verdict::Pass | Verdict::Answer(_) => Ok(()),
+        Verdict::Change(edits) => check(edits, filter.writes(), side)
+            .and_then(|()| apply(edits, exchange, side))
+            .map_err(|error| error.to_string()),
+        Verdict::Replace(_) => Err("`replace` without a body".to_owned()),
+    }
+}
+
+/// The request hook, about the head.
+pub(super) struct RequestHead;
+
+impl Question for RequestHead {
+    type Answer = Decision;
+    const HOOK: Hook = Hook::Request;
+    const ABSENCE: Absence = Absence::FailureMode;
+
+    fn show(&self, view: &mut View, reads: &Reads, exchange: &Exchange) {
+        view.fill_request(reads, exchange);
+    }
+
+    fn put(&self, instance: &mut Instance, view: &View) -> Result<Decision, CallFault> {
+        instance.on_request(view)
+    }
+
+    fn reason(answer: &Decision) -> Option<&str> {
+        answer.reason.as_deref()
+    }
+
+    fn accept(&self, answer: &Decision, by: &Filter, to: &mut Exchange) -> Result<(), String> {
+        accept_head(answer, by, to, HeadSide::Request)
+    }
+
+    fn comparison(
+        &self,
+        answer: Result<&Decision, &CallFault>,
+        _filter: &Filter,
+        view: impl FnOnce() -> View,
+    ) -> Option<(ShadowQuestion, ComparableAnswer)> {
+        let answer = ComparableAnswer::decision(answer)?;
+        Some((ShadowQuestion::Request(view()), answer))
+    }
+}
+
+/// The response hook, about the head.
+pub(crate) struct ResponseHead;
+
+impl Question for ResponseHead {
+    type Answer = Decision;
+    const HOOK: Hook = Hook::Response;
+    const ABSENCE: Absence = Absence::FailureMode;
+
+    fn show(&self, view: &mut View, reads: &Reads, exchange: &Exchange) {
+        view.fill_response(reads, exchange);
+    }
+
+    fn put(&self, instance: &mut Instance, view: &View) -> Result<Decision, CallFault> {
+        instance.on_response(view)
+    }
+
+    fn reason(answer: &Decision) -> Option<&str> {
+        answer.reason.as_deref()
+    }
+
+    fn accept(&self, answer: &Decision, by: &Filter, to: &mut Exchange) -> Result<(), String> {
+        accept_head(answer, by, to, HeadSide::Response)
+    }
+
+    fn comparison(
+        &self,
+        answer: Result<&Decision, &CallFault>,
+        _filter: &Filter,
+        view: impl FnOnce() -> View,
+    ) -> Option<(ShadowQuestion, ComparableAnswer)> {
+        let answer = ComparableAnswer::decision(answer)?;
+        Some((ShadowQuestion::Response(view()), answer))
+    }
+}
+
+/// The hook of request bodies, with a complete body.
+pub(crate) struct WholeRequestBody<'a>(pub(crate) &'a [u8]);
+
+impl Question for WholeRequestBody<'_> {
+    type Answer = Decision;
+    const HOOK: Hook = Hook::RequestBody;
+    const ABSENCE: Absence = Absence::FailureMode;
+
+    fn show(&self, view: &mut View, _reads: &Reads, exchange: &Exchange) {
+        // It sees bytes and no fields.
+        view.exchange = exchange.id;
+    }
+
+    fn put(&self, instance: &mut Instance, view: &View) -> Result<Decision, CallFault> {
+        instance.on_request_body(view.exchange, self.0, true)
+    }
+
+    fn reason(answer: &Decision) -> Option<&str> {
+        answer.reason.as_deref()
+    }
+
+    fn accept(&self, answer: &Decision, by: &Filter, to: &mut Exchange) -> Result<(), String> {
+        match answer.verdict {
+            Verdict::Replace(_) => Ok(()),
+            _ => accept_head(answer, by, to, HeadSide::Request),
+        }
+    }
+}
+
+/// The hook of response bodies, with a complete body.
+pub(crate) struct WholeResponseBody<'a>(pub(crate) &'a [u8]);
+
+impl Question for WholeResponseBody<'_> {
+    type Answer = Decision;
+    const HOOK: Hook = Hook::ResponseBody;
+    const ABSENCE: Absence = Absence::FailureMode;
+
+    fn show(&self, view: &mut View, _reads: &Reads, exchange: &Exchange) {
+        // It sees bytes and no fields.
+        view.exchange = exchange.id;
+    }
+
+    fn put(&self, instance: &mut Instance, view: &View) -> Result<Decision, CallFault> {
+        instance.on_response_body(view.exchange, self.0, true)
+    }
+
+    fn reason(answer: &Decision) -> Option<&str> {
+        answer.reason.as_deref()
+    }
+
+    fn accept(&self, answer: &Decision, by: &Filter, to: &mut Exchange) -> Result<(), String> {
+        match answer.verdict {
+            Verdict::Replace(_) => Ok(()),
+            _ => accept_head(answer, by, to, HeadSide::Response),
+        }
+    }
+}
+
+/// The router, with the request in its current form.
+pub(crate) struct RouteQuestion;
+
+impl Question for RouteQuestion {
+    type Answer = Choice;
+    const HOOK: Hook = Hook::Router;
+    /// Without an answer there is no backend.
+    const ABSENCE: Absence = Absence::End;
+
+    fn show(&self, view: &mut View, reads: &Reads, exchange: &Exchange) {
+        view.fill_request(reads, exchange);
+    }
+
+    fn put(&self, instance: &mut Instance, view: &View) -> Result<Choice, CallFault> {
+        instance.on_route(view)
+    }
+
+    fn reason(_answer: &Choice) -> Option<&str> {
+        None
+    }
+
+    /// Its edits are checked now and applied later: those of the request when it is sent, those of the
+    /// response when there is one.
+    fn accept(&self, answer: &Choice, by: &Filter, _to: &mut Exchange) -> Result<(), String> {
+        let Choice::Forward(selection) = answer else { return Ok(()) };
+        check(&selection.request_edits, by.writes(), HeadSide::Request)
+            .and_then(|()| check(&selection.response_edits, by.writes(), HeadSide::Response))
+            .map_err(|error| error.to_string())
+    }
+
+    fn comparison(
+        &self,
+        answer: Result<&Choice, &CallFault>,
+        filter: &Filter,
+        view: impl FnOnce() -> View,
+    ) -> Option<(ShadowQuestion, ComparableAnswer)> {
+        let answer = ComparableAnswer::choice(answer, filter)?;
+        Some((ShadowQuestion::Route(view()), answer))
+    }
+}
+
+/// The retry hook, with a failed attempt.
+pub(crate) struct RetryQuestion<'a>(pub(crate) &'a Failure);
+
+impl Question for RetryQuestion<'_> {
+    type Answer = RetryDecision;
+    const HOOK: Hook = Hook::Retry;
+    /// Without an answer nothing is sent again.
+    const ABSENCE: Absence = Absence::Nothing;
+
+    fn show(&self, view: &mut View, reads: &Reads, exchange: &Exchange) {
+        view.fill_request(reads, exchange);
+    }
+
+    fn put(&self, instance: &mut Instance, view: &View) -> Result<RetryDecision, CallFault> {
+        instance.on_failure(self.0, view)
+    }
+
+    fn reason(answer: &RetryDecision) -> Option<&str> {
+        answer.reason.as_deref()
+    }
+
+    fn accept(&self, _: &RetryDecision, _: &Filter, _: &mut Exchange) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn comparison(
+        &self,
+        answer: Result<&RetryDecision, &CallFault>,
+        _filter: &Filter,
+        view: impl FnOnce() -> View,
+    ) -> Option<(ShadowQuestion, ComparableAnswer)> {
+        let answer = ComparableAnswer::retry(answer)?;
+        Some((ShadowQuestion::Failure(Box::new(self.0.clone()), view()), answer))
+    }
+}

@@ -1,0 +1,39 @@
+//! The response to a request whose upstream changes the protocol.
+
+use crate::exchange::ExchangeState;
+use crate::receive::RequestParts;
+use crate::respond::{show_head, take_head};
+use crate::response_body::ResponseBody;
+use crate::stop::Stop;
+use http::{HeaderValue, Response, StatusCode, header};
+use hyper::body::Incoming;
+use tamis_exchange::{Body, Fault, Refusal, Selection};
+
+/// Runs response hooks over the head, as for any other, and opens the upstream's side of the tunnel.
+pub(crate) fn switch(
+    state: &mut ExchangeState,
+    selection: &Selection,
+    parts: &mut RequestParts,
+    mut incoming: Response<Incoming>,
+) -> Result<Response<ResponseBody>, Stop> {
+    let Some(upgrade) = &mut parts.upgrade else {
+        let detail = "nobody asked to upgrade";
+        return Err(Refusal::new("upstream.protocol", 502, Fault::Upstream, detail).into());
+    };
+    let headers = std::mem::take(incoming.headers_mut());
+    take_head(state, incoming.status(), headers, incoming.version());
+    show_head(state, selection)?;
+    upgrade.upstream = Some(hyper::upgrade::on(&mut incoming));
+    let mut headers = std::mem::take(&mut state.exchange.response_headers);
+    headers.remove(header::CONTENT_LENGTH);
+    let mut response = Response::new(ResponseBody::plain(Body::Empty));
+    if upgrade.extended {
+        headers.remove(header::SEC_WEBSOCKET_ACCEPT);
+    } else {
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, upgrade.protocol.clone());
+    }
+    *response.headers_mut() = headers;
+    Ok(response)
+}

@@ -1,0 +1,148 @@
+//! One worker's part of a generation: its slots, its chains, its services.
+
+use crate::balance::{self, Balancing};
+use crate::chain::Chain;
+use crate::counts::Ledger;
+use crate::generation::{ChainLayout, Direction, Generation, Listener};
+use crate::hedges::Hedges;
+use crate::names::Names;
+use crate::shadow::{ExchangeSampler, Shadows};
+use crate::slot::{Slot, SlotMaker, Slots};
+use crate::telemetry::Telemetry;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use tamis_upstream::Upstream;
+
+/// The worker, and where it counts.
+#[derive(Clone, Copy)]
+pub(crate) struct WorkerPlace<'a> {
+    pub(crate) worker: u64,
+    pub(crate) ledger: &'a Ledger,
+    pub(crate) shadows: &'a Shadows,
+}
+
+/// The parts of a generation that one worker uses. Made once, when the worker switches to it; only here the
+/// numbers of a layout are resolved.
+pub(crate) struct WorkerState {
+    pub(crate) generation: Arc<Generation>,
+    /// By the numbers of the generation's chains.
+    pub(crate) chains: Vec<Rc<Chain>>,
+    /// Services that a balancer weighs.
+    pub(crate) balanced: Vec<Rc<Balancing>>,
+    /// By name: the position of the listener in the generation.
+    listeners: HashMap<String, usize>,
+    slots: Slots,
+    names: Rc<RefCell<Names>>,
+}
+
+impl WorkerState {
+    /// Switches to a generation; state of filters that were in `before` as well is kept.
+    pub(crate) fn new(
+        generation: Arc<Generation>,
+        upstreams: &[Rc<Upstream>],
+        before: Option<&Self>,
+        place: WorkerPlace<'_>,
+    ) -> Self {
+        let WorkerPlace { worker, ledger, shadows } = place;
+        let maker = SlotMaker {
+            before: before.map(|before| &*before.slots).unwrap_or_default(),
+            cells: &|slot, digest| ledger.cells(worker, slot, digest),
+            queue: shadows.queue(),
+            sampler: Rc::new(ExchangeSampler::new(shadows.per_second())),
+            view: Rc::default(),
+        };
+        let attachments = generation.filters.iter().enumerate();
+        let slots: Slots =
+            attachments.map(|(number, one)| Rc::new(maker.slot(number, one))).collect();
+        let names: Rc<RefCell<Names>> =
+            before.map(|before| Rc::clone(&before.names)).unwrap_or_default();
+        // A telemetry filter that is new here received no name yet.
+        names.borrow_mut().forget_sent();
+        let receivers = telemetry_slots(&generation.chains, &slots);
+        let chains = generation.chains.iter().enumerate();
+        let chains = chains.map(|(number, layout)| {
+            let direction = direction(&generation, number);
+            let telemetry =
+                layout.telemetry.iter().filter_map(|number| slots.get(*number).cloned());
+            let telemetry =
+                Telemetry::new(telemetry.collect(), Rc::clone(&receivers), Rc::clone(&names));
+            let before = before.and_then(|before| before.chains.get(number));
+            let hedges = hedges(layout, &slots, before);
+            let generation = generation.number;
+            let chain =
+                Chain::new(generation, direction, layout, &slots, upstreams, hedges, telemetry);
+            Rc::new(chain)
+        });
+        let chains: Vec<_> = chains.collect();
+        let balanced = balance::plan(&generation.chains).into_iter().filter_map(|plan| {
+            let (slot, upstream) = (slots.get(plan.filter)?, upstreams.get(plan.service)?);
+            let names = Rc::clone(&names);
+            Some(Rc::new(Balancing::new(Rc::clone(slot), Rc::clone(upstream), names)))
+        });
+        let balanced = balanced.collect();
+        let listeners = generation.listeners.iter().enumerate();
+        let listeners = listeners.map(|(at, one)| (one.name.clone(), at)).collect();
+        Self { generation, chains, balanced, listeners, slots, names }
+    }
+
+    /// The listener of that name and its chain.
+    pub(crate) fn listener(&self, name: &str) -> Option<(&Listener, &Rc<Chain>)> {
+        let listener = self.generation.listeners.get(*self.listeners.get(name)?)?;
+        Some((listener, self.chains.get(listener.chain)?))
+    }
+
+    /// Whether a listener has that name.
+    pub(crate) fn has_listener(&self, name: &str) -> bool {
+        self.listeners.contains_key(name)
+    }
+
+    /// Calls the filters that decide on statistics, if those changed.
+    pub(crate) fn look(&self) {
+        for chain in &self.chains {
+            if let (Some(hedges), Some(slot)) = (&chain.hedges, &chain.hedge) {
+                let router = chain.router.as_ref().and_then(|router| router.filter());
+                hedges.plan(slot, router.map(|router| router.rules()).unwrap_or_default());
+            }
+        }
+        for balancing in &self.balanced {
+            balancing.weigh();
+        }
+    }
+
+    /// Sends pending summaries to the telemetry filters of every chain.
+    pub(crate) fn flush(&self) {
+        self.chains.iter().for_each(|chain| chain.telemetry.flush());
+    }
+}
+
+/// The telemetry slots of all chains, each once.
+fn telemetry_slots(chains: &[ChainLayout], slots: &Slots) -> Rc<[Rc<Slot>]> {
+    let mut numbers: Vec<usize> = Vec::new();
+    for number in chains.iter().flat_map(|chain| &chain.telemetry) {
+        if !numbers.contains(number) {
+            numbers.push(*number);
+        }
+    }
+    numbers.into_iter().filter_map(|number| slots.get(number).cloned()).collect()
+}
+
+/// The direction of a chain's listener. The chains of tests have no listener.
+fn direction(generation: &Generation, chain: usize) -> Direction {
+    let mut listeners = generation.listeners.iter();
+    let listener = listeners.find(|listener| listener.chain == chain);
+    listener.map_or(Direction::Gateway, |listener| listener.direction)
+}
+
+/// Statistics of a chain's rules; those of `before` are kept while router and hedge filter stay the same.
+fn hedges(layout: &ChainLayout, slots: &Slots, before: Option<&Rc<Chain>>) -> Option<Rc<Hedges>> {
+    let (router, hedge) = (slots.get(layout.router?)?, slots.get(layout.hedge?)?);
+    let rules = router.filter()?.rules().len();
+    let kept = before.and_then(|before| {
+        let (old_router, old_hedge) = (before.router.as_ref()?, before.hedge.as_ref()?);
+        let same = old_hedge.is_same(hedge) && old_router.filter()?.is_same(router.filter()?);
+        if same { before.hedges.clone() } else { None }
+    });
+    Some(kept.unwrap_or_else(|| Rc::new(Hedges::new(rules))))
+}
