@@ -43,35 +43,47 @@ struct Expected {
     tier: String,
 }
 
-/// Compliant requests that this gateway refuses nevertheless, by a common property, and the rule of the RFC
-/// behind it.
-const REFUSED: [(&str, &str); 5] = [
-    (
-        "coding",
-        "RFC 9112 §6.1: \"A server that receives a request message with a transfer coding it does not understand SHOULD \
-         respond with 501 (Not Implemented).\" Only `chunked` is understood; what another coding hides no filter can see.",
-    ),
-    (
-        "parameter",
-        "RFC 9112 §7.1: \"The chunked coding does not define any parameters. Their presence SHOULD be treated as an error.\"",
-    ),
-    (
-        "empty",
-        "RFC 9112 §3.2.1: \"If the target URI's path component is empty, the client MUST send \"/\" as the path within the \
-         origin-form of request-target.\"",
-    ),
-    (
-        "fragment",
-        "RFC 9110 §7.1: the target URI \"excludes the reference's fragment component, if any, since fragment identifiers are \
-         reserved for client-side processing\"; RFC 9112 §3.2: \"Recipients of an invalid request-line SHOULD respond with \
-         either a 400 (Bad Request) error or a 301\".",
-    ),
-    (
-        "octets",
-        "RFC 3986 §2: \"A URI is composed from a limited set of characters consisting of digits, letters, and a few graphic \
-         symbols\" of US-ASCII; RFC 9112 §3.2: \"Recipients of an invalid request-line SHOULD respond with either a 400 (Bad \
-         Request) error or a 301\".",
-    ),
+/// A kind of compliant request that this gateway refuses all the same.
+struct Refused {
+    kind: &'static str,
+    /// The status it must be refused with.
+    status: &'static str,
+    /// The words that the gateway goes by.
+    words: &'static str,
+}
+
+const REFUSED: [Refused; 5] = [
+    Refused {
+        kind: "coding",
+        status: "501",
+        words: "RFC 9112 §6.1: \"A server that receives a request message with a transfer coding it does not understand SHOULD \
+                respond with 501 (Not Implemented).\" Only `chunked` is understood: no filter can see what another coding hides.",
+    },
+    Refused {
+        kind: "parameter",
+        status: "400",
+        words: "RFC 9112 §7.1: \"The chunked coding does not define any parameters. Their presence SHOULD be treated as an error.\"",
+    },
+    Refused {
+        kind: "empty",
+        status: "400",
+        words: "RFC 9112 §3.2.1: \"If the target URI's path component is empty, the client MUST send \"/\" as the path within \
+                the origin-form of request-target.\"",
+    },
+    Refused {
+        kind: "fragment",
+        status: "400",
+        words: "RFC 9110 §7.1: \"The target URI excludes the reference's fragment component, if any, since fragment \
+                identifiers are reserved for client-side processing\"; RFC 9112 §3.2: \"Recipients of an invalid request-line \
+                SHOULD respond with either a 400 (Bad Request) error or a 301 (Moved Permanently) redirect\".",
+    },
+    Refused {
+        kind: "octets",
+        status: "400",
+        words: "RFC 3986 §2: \"A URI is composed from a limited set of characters consisting of digits, letters, and a few \
+                graphic symbols\" of US-ASCII; RFC 9112 §3.2: \"Recipients of an invalid request-line SHOULD respond with \
+                either a 400 (Bad Request) error or a 301 (Moved Permanently) redirect\".",
+    },
 ];
 
 pub(super) fn run() -> Result<Vec<Outcome>> {
@@ -103,7 +115,7 @@ pub(super) fn run() -> Result<Vec<Outcome>> {
             _ => false,
         };
         if miss {
-            let why = why(case);
+            let why = why(case, &status);
             if case.expected.tier == "Compliant" && why.is_some() {
                 explained += 1;
             }
@@ -130,29 +142,31 @@ pub(super) fn run() -> Result<Vec<Outcome>> {
     }])
 }
 
-/// The rule behind the refusal of a compliant request.
-fn why(case: &Case) -> Option<&'static str> {
+/// The words behind the refusal of a compliant request with this status.
+fn why(case: &Case, status: &str) -> Option<&'static str> {
     let fields = case.headers.as_deref().unwrap_or_default();
     let codings = fields.iter().filter(|field| {
         let name = field.name.as_deref().unwrap_or_default();
         name.trim().eq_ignore_ascii_case("transfer-encoding")
     });
-    let mut codings =
-        codings.flat_map(|field| field.value.as_deref().unwrap_or_default().split(','));
+    let codings = codings.flat_map(|field| field.value.as_deref().unwrap_or_default().split(','));
+    let codings: Vec<(bool, bool)> = codings
+        .map(|coding| {
+            let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
+            (name.trim().eq_ignore_ascii_case("chunked"), !parameters.is_empty())
+        })
+        .collect();
     let uri = case.uri.as_deref().unwrap_or_default();
-    let other = codings.clone().any(|coding| {
-        let name = coding.split(';').next().unwrap_or_default();
-        !name.trim().eq_ignore_ascii_case("chunked")
-    });
     let kind = match () {
-        () if other => "coding",
-        () if codings.any(|coding| coding.contains(';')) => "parameter",
+        () if codings.contains(&(true, true)) => "parameter",
+        () if codings.iter().any(|(chunked, _)| !chunked) => "coding",
         () if uri.is_empty() => "empty",
         () if !uri.is_ascii() => "octets",
         () if uri.contains('#') => "fragment",
         () => return None,
     };
-    REFUSED.iter().find(|(name, _)| *name == kind).map(|(_, why)| *why)
+    let refused = REFUSED.iter().find(|refused| refused.kind == kind && refused.status == status);
+    refused.map(|refused| refused.words)
 }
 
 /// The raw request, with a host and a mark of its own.
