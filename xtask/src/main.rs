@@ -79,8 +79,10 @@ enum Command {
     /// Measure cost per request, memory, start and swaps, compared with Envoy, nginx and HAProxy.
     #[command(after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench cpu --rounds 9")]
     Bench(bench::Arguments),
-    /// Let libFuzzer look for inputs that break a parser or the engine.
-    #[command(after_help = "Examples:\n  cargo xtask fuzz\n  cargo xtask fuzz hooks --seconds 600")]
+    /// Look for inputs that break a parser or the engine, by altering a corpus or with libFuzzer.
+    #[command(
+        after_help = "Examples:\n  cargo xtask fuzz target --seconds 600\n  cargo xtask fuzz --guided edits"
+    )]
     Fuzz(fuzz::Arguments),
     /// Write the reference pages of docs/reference from the contract and the program.
     #[command(after_help = "Example:\n  cargo xtask reference")]
