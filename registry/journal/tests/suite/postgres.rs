@@ -66,7 +66,7 @@ impl Server {
             .unwrap();
         let said = String::from_utf8_lossy(&initialised.stderr);
         assert!(initialised.status.success(), "initdb failed: {said}");
-        let port = tamis_ports::free();
+        let port = tamis_harness::ports::free();
         let process = command("postgres", root, &data)
             .args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"])
             .args(["-c", "unix_socket_directories=", "-c", "fsync=off"])
