@@ -7,6 +7,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
+use std::path::Path;
 use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -16,7 +17,7 @@ use tokio::sync::{Mutex, oneshot};
 pub struct Objects {
     endpoint: String,
     _stop: oneshot::Sender<()>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Objects {
@@ -40,7 +41,12 @@ impl Objects {
                 }
             });
         });
-        Self { endpoint, _stop: stop, _folder: folder }
+        Self { endpoint, _stop: stop, folder }
+    }
+
+    /// Where it keeps its buckets, each in a folder of its name.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The settings of a client, named as in `object_store`.

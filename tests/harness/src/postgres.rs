@@ -4,12 +4,15 @@ use crate::eventually;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tempfile::TempDir;
 
 /// A server on its own port and in its own folder; stopped when dropped.
 pub struct Postgres {
     process: Child,
     port: u16,
+    databases: AtomicU32,
     _folder: TempDir,
 }
 
@@ -46,13 +49,34 @@ impl Postgres {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let server = Self { process, port, _folder: folder };
+        let server = Self { process, port, databases: AtomicU32::new(0), _folder: folder };
         eventually("PostgreSQL answers", || {
             let mut ask = Command::new(programs().join("pg_isready"));
             ask.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]);
             ask.status().unwrap().success().then_some(())
         });
         server
+    }
+
+    /// The one that tests of a process share while at least one of them holds it.
+    pub fn shared() -> Arc<Self> {
+        static SHARED: Mutex<Weak<Postgres>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let server = Arc::new(Self::start());
+            *shared = Arc::downgrade(&server);
+            server
+        })
+    }
+
+    /// The address of a new, empty database.
+    pub fn database(&self) -> String {
+        let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        let mut create = Command::new(programs().join("createdb"));
+        create.args(["-h", "127.0.0.1", "-U", "tamis", "-p", &self.port.to_string(), &name]);
+        let done = create.output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        format!("postgres://tamis@127.0.0.1:{}/{name}", self.port)
     }
 
     /// The address of its empty database.
