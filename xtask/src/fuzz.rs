@@ -1,7 +1,9 @@
-//! `cargo xtask fuzz`: libFuzzer searches for inputs that violate the assertions of `tests/fuzzed`.
+//! `cargo xtask fuzz`: a search for inputs that break what `tests/fuzz` asserts.
 //!
-//! The stable compiler instruments the code as `cargo fuzz` does with a nightly one, without the address
-//! sanitizer; there is hardly any unsafe code for it to check.
+//! The plain search alters entries of the corpus in the test binary that is there already. The guided one is libFuzzer's:
+//! the stable compiler instruments the code as `cargo fuzz` does with a nightly one, without the address sanitizer; there
+//! is hardly any unsafe code for it to watch. What three of the targets need is built in a minute, for the others an
+//! optimised engine and control plane are built anew.
 
 use std::fs;
 use std::path::Path;
@@ -13,8 +15,14 @@ use serde_json::json;
 use crate::shell;
 use crate::workspace::Workspace;
 
-/// The targets; each has a file in `tests/fuzz/fuzz_targets` and a folder in `tests/fuzz/corpus`.
-const TARGETS: [&str; 6] = ["resources", "bundle", "edits", "hooks", "target", "upgrade"];
+/// A target has a test in `tests/fuzz/tests/altered.rs` whose name begins with its own, a file in
+/// `tests/fuzz/guided/targets`, and a folder in `tests/fuzz/corpus`.
+const TARGETS: [&str; 7] = ["apply", "bundle", "edits", "hooks", "resources", "target", "upgrade"];
+
+/// What every test run searches: names and paths, heads, changes of the protocol, and what an apply sends.
+const ALWAYS: [&str; 4] = ["target", "edits", "upgrade", "apply"];
+/// For how long each. Two run at a time.
+const ALWAYS_SECONDS: u32 = 60;
 
 /// Coverage by inline counters and comparisons, which is what libFuzzer reads.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -30,34 +38,67 @@ pub(crate) struct Arguments {
     /// For how long each runs.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
-    /// A line of JSON for each target.
+    /// Let libFuzzer look where the code has not been yet; it needs a build of its own.
     #[arg(long)]
+    guided: bool,
+    /// A line of JSON for each target of a guided search.
+    #[arg(long, requires = "guided")]
     json: bool,
 }
 
-/// Builds the targets, then runs them one after the other.
+/// Runs the targets, two at a time in a plain search, one after the other in a guided one.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let folder = shell::root().join("tests/fuzz");
+    let named = arguments.targets.iter().map(String::as_str);
+    let targets: Vec<&str> =
+        if arguments.targets.is_empty() { TARGETS.to_vec() } else { named.collect() };
+    if arguments.guided { guided(&targets, arguments) } else { plain(&targets, arguments.seconds) }
+}
+
+/// The search that is part of every test run.
+pub(crate) fn always() -> Result<()> {
+    plain(&ALWAYS, ALWAYS_SECONDS)
+}
+
+/// Alters entries of the corpora with what `cargo test --workspace` built.
+fn plain(targets: &[&str], seconds: u32) -> Result<()> {
+    let mut test = shell::cargo();
+    test.args(["test", "--workspace", "--test", "altered", "--"])
+        .args(["--nocapture", "--test-threads", "2"])
+        .args(targets.iter().map(|target| format!("{target}_")))
+        .env("TAMIS_FUZZ_SECONDS", seconds.to_string());
+    shell::run(&mut test)
+}
+
+/// Builds the targets with libFuzzer, then runs them one after the other.
+fn guided(targets: &[&str], arguments: &Arguments) -> Result<()> {
+    let fuzz = shell::root().join("tests/fuzz");
     let target = Workspace::load()?.target_directory.join("fuzz");
     let mut build = shell::cargo();
     build
-        .args(["build", "--release", "--bins", "--target-dir"])
+        .args(["build", "--release", "--target-dir"])
         .arg(&target)
         // With a target named, build scripts and macros are compiled without the flags.
         .args(["--target", &host()?])
         .env("RUSTFLAGS", FLAGS)
-        .current_dir(&folder);
-    println!("==> building the fuzz targets; the first time takes minutes");
+        .current_dir(fuzz.join("guided"));
+    for name in targets {
+        build.args(["--bin", name]);
+        match *name {
+            "hooks" => drop(build.args(["--features", "hooks"])),
+            "apply" | "bundle" | "resources" => drop(build.args(["--features", "documents"])),
+            _ => {}
+        }
+    }
+    println!(
+        "==> building the guided targets; at the first time a minute, many for hooks and documents"
+    );
     shell::run(&mut build)?;
-    let named = arguments.targets.iter().map(String::as_str);
-    let targets: Vec<&str> =
-        if arguments.targets.is_empty() { TARGETS.to_vec() } else { named.collect() };
     let mut broken = Vec::new();
     for name in targets {
-        let found = one(name, arguments, &folder, &target)?;
+        let found = one(name, arguments, &fuzz, &target)?;
         if let Some(input) = found {
             broken.push(format!(
-                "{name} (repeat it: cargo xtask fuzz {name} --seconds 1, input {input})"
+                "{name} (repeat it: cargo xtask fuzz --guided {name} --seconds 1, input {input})"
             ));
         }
     }
@@ -178,11 +219,16 @@ artifact_prefix='a/'; Test unit written to a/crash-1";
     }
 
     #[test]
-    fn every_target_has_its_file_and_its_corpus() {
+    fn every_target_has_its_test_its_file_and_its_corpus() {
+        let folder = shell::root().join("tests/fuzz");
+        let tests = fs::read_to_string(folder.join("tests/altered.rs")).unwrap();
         for name in TARGETS {
-            let folder = shell::root().join("tests/fuzz");
-            assert!(folder.join(format!("fuzz_targets/{name}.rs")).is_file());
-            assert!(folder.join("corpus").join(name).is_dir());
+            // The filter names this test and no other.
+            assert_eq!(tests.matches(&format!("{name}_")).count(), 1, "{name}");
+            assert!(tests.contains(&format!("fn {name}_")), "{name}");
+            assert!(folder.join(format!("guided/targets/{name}.rs")).is_file(), "{name}");
+            assert!(folder.join("corpus").join(name).is_dir(), "{name}");
         }
+        assert!(ALWAYS.iter().all(|name| TARGETS.contains(name)));
     }
 }

@@ -68,11 +68,6 @@ struct Job {
     component: PathBuf,
 }
 
-/// Builds every one.
-pub(crate) fn all() -> Result<()> {
-    run(&Arguments { names: Vec::new() })
-}
-
 /// Builds the languages named, or all; continues after a failure, and reports it at the end.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let workspace = Workspace::load()?;

@@ -8,10 +8,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{CommandFactory as _, Parser, Subcommand};
+use tamis_harness::{shell, workspace};
 
-mod bench;
 mod build;
-mod conformance;
 mod deny;
 mod docs;
 mod filters;
@@ -19,14 +18,12 @@ mod fmt;
 mod fuzz;
 mod guests;
 mod lint;
-mod process;
 mod reference;
+mod runner;
 mod setup;
-mod shell;
 mod test;
 mod up;
 mod wit;
-mod workspace;
 
 /// The developer commands of Tamis.
 #[derive(Parser)]
@@ -75,12 +72,14 @@ enum Command {
     #[command(
         after_help = "Examples:\n  cargo xtask conformance h2spec\n  cargo xtask conformance oci"
     )]
-    Conformance(conformance::Arguments),
+    Conformance(runner::Arguments),
     /// Measure cost per request, memory, start and swaps, compared with Envoy, nginx and HAProxy.
     #[command(after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench cpu --rounds 9")]
-    Bench(bench::Arguments),
-    /// Let libFuzzer look for inputs that break a parser or the engine.
-    #[command(after_help = "Examples:\n  cargo xtask fuzz\n  cargo xtask fuzz hooks --seconds 600")]
+    Bench(runner::Arguments),
+    /// Look for inputs that break a parser or the engine, by altering a corpus or with libFuzzer.
+    #[command(
+        after_help = "Examples:\n  cargo xtask fuzz target --seconds 600\n  cargo xtask fuzz --guided edits"
+    )]
     Fuzz(fuzz::Arguments),
     /// Write the reference pages of docs/reference from the contract and the program.
     #[command(after_help = "Example:\n  cargo xtask reference")]
@@ -117,8 +116,8 @@ fn act() -> Result<()> {
         Some(Command::Lint) => lint::run(),
         Some(Command::Deny) => deny::run(),
         Some(Command::Docs) => docs::run(),
-        Some(Command::Conformance(arguments)) => conformance::run(&arguments),
-        Some(Command::Bench(arguments)) => bench::run(&arguments),
+        Some(Command::Conformance(arguments)) => runner::run("tamis-conformance", &arguments),
+        Some(Command::Bench(arguments)) => runner::run("tamis-bench", &arguments),
         Some(Command::Fuzz(arguments)) => fuzz::run(&arguments),
         Some(Command::Reference(arguments)) => reference::run(&arguments),
         Some(Command::Test | Command::Ci) => test::run(),

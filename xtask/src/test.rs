@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use crate::{build, deny, docs, filters, lint, setup, shell};
+use crate::{build, deny, docs, filters, fuzz, lint, setup, shell};
 
 /// A step: its name, the command that repeats it, and what it does.
 type Step = (&'static str, &'static str, fn() -> Result<()>);
@@ -15,6 +15,7 @@ const STEPS: &[Step] = &[
     ("build", "cargo xtask build", || build::binary(false)),
     ("lint", "cargo xtask lint", lint::run),
     ("test", "cargo test --workspace", suites),
+    ("fuzz", "cargo xtask fuzz --seconds 60", fuzz::always),
     ("deny", "cargo xtask deny", deny::run),
     ("docs", "cargo xtask docs", docs::run),
 ];

@@ -210,7 +210,7 @@ pub fn check(edits: &[Edit], writes: &Writes, side: HeadSide) -> Result<(), Edit
                 if normal_path(path, PathRules::KEEP).is_err() {
                     return refuse(
                         ":path",
-                        "a path must start with `/` and be visible ASCII without `#` and `\\`; `%` needs two hexadecimal digits, `%00` and disguised dot segments are not allowed",
+                        "a path must start with `/` and be visible ASCII without `#` and `\\`; `%` needs two hexadecimal digits, `%00` and disguised dot segments are not allowed; at most 65,534 octets with its escapes",
                     );
                 }
             }

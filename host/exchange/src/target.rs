@@ -64,6 +64,10 @@ impl PathRules {
     };
 }
 
+/// Octets of path and query at most once they are normalised: what a target of the `http` crate can have. Escapes make a path up
+/// to three times as long.
+const MAX_TARGET_OCTETS: usize = 65_534;
+
 /// Why an authority or a path cannot be normalised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
@@ -103,6 +107,9 @@ pub enum TargetError {
     /// `..;` or `..%2F`, which some servers read as `..`.
     #[error("the path contains a disguised dot segment, such as `..;`")]
     DotSegment,
+    /// More than [`MAX_TARGET_OCTETS`] once normalised.
+    #[error("path and query must have at most 65,534 octets with all escapes")]
+    TooLong,
     /// Not HOST or HOST:PORT.
     #[error("an authority must be HOST or HOST:PORT without user info (RFC 9110 §7.2)")]
     Authority,
@@ -128,13 +135,15 @@ pub fn normal_path(path_and_query: &str, rules: PathRules) -> Result<Cow<'_, str
     if query.bytes().any(|octet| matches!(octet, b'"' | b'<' | b'>')) {
         return Err(TargetError::Octets);
     }
-    if is_plain(path.as_bytes()) {
-        return Ok(Cow::Borrowed(path_and_query));
-    }
-    let spelled = spell(path.as_bytes(), rules)?;
-    let mut out = fold(&spelled, rules)?;
-    out.push_str(query);
-    Ok(Cow::Owned(out))
+    let normal = if is_plain(path.as_bytes()) {
+        Cow::Borrowed(path_and_query)
+    } else {
+        let spelled = spell(path.as_bytes(), rules)?;
+        let mut out = fold(&spelled, rules)?;
+        out.push_str(query);
+        Cow::Owned(out)
+    };
+    if normal.len() > MAX_TARGET_OCTETS { Err(TargetError::TooLong) } else { Ok(normal) }
 }
 
 /// Whether it is certainly normalised: nothing in it has a second spelling or reading.

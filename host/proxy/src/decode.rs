@@ -135,7 +135,10 @@ fn path(
     version: Version,
     rules: PathRules,
 ) -> Result<String, Refusal> {
-    let wrong = |error: TargetError| refuse("request.target", 400, &error.to_string());
+    let wrong = |error: TargetError| {
+        let status = if error == TargetError::TooLong { 414 } else { 400 };
+        refuse("request.target", status, &error.to_string())
+    };
     match uri.path_and_query() {
         Some(path) if path.as_str() == "*" && *method == Method::OPTIONS => Ok("*".to_owned()),
         // An absolute target may have a query and no path, which is `/` (RFC 9112 §3.2.1).

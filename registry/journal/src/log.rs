@@ -1,8 +1,8 @@
 //! The journal as a transparency log, which anybody can check without trusting the server.
 //!
-//! The leaves are the entries' canonical bytes in the order of their revisions, so revision `r` is leaf `r
-//! - 1`. Hashing is that of RFC 6962 §2.1; tiles and entry bundles are those of C2SP tlog-tiles,
-//! checkpoints those of C2SP tlog-checkpoint, signed according to C2SP signed-note.
+//! The leaves are the entries' canonical bytes in the order of their revisions, so revision `r` is leaf
+//! `r - 1`. Hashing is that of RFC 6962 §2.1; tiles and entry bundles are those of C2SP tlog-tiles, checkpoints
+//! those of C2SP tlog-checkpoint, signed according to C2SP signed-note.
 
 use tokio::sync::RwLock;
 

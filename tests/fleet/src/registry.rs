@@ -24,7 +24,7 @@ pub(crate) struct Registry {
 impl Registry {
     /// Starts it with its data in `folder`, which has its certificates. On `core` alone, if one is named.
     pub(crate) fn start(binary: &Path, folder: &Path, core: Option<u32>) -> Result<Self> {
-        let ports = (tamis_ports::free(), tamis_ports::free());
+        let ports = (tamis_harness::ports::free(), tamis_harness::ports::free());
         let (child, director_keys) = spawn(binary, folder, core, ports)?;
         let (binary, folder) = (binary.to_owned(), folder.to_owned());
         Ok(Self { binary, core, folder, ports, child, director_keys })

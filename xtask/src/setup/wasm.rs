@@ -6,8 +6,7 @@ use anyhow::Result;
 
 use crate::shell;
 
-/// Bare WebAssembly: what a filter imports is the contract and nothing else.
-pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
+pub(crate) use tamis_harness::WASM_TARGET as TARGET;
 
 /// Where this compiler looks for the target's standard library.
 pub(crate) fn library_folder() -> Result<PathBuf> {

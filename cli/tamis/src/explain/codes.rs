@@ -188,6 +188,7 @@ pub(crate) const CODES: &[Code] = &[
     row("http.line-end", "a line does not end with CR LF", "RFC 9112 section 2.2", "end lines with CR LF"),
     row("http.content-length", "the Content-Length is malformed, or there are two that differ", "RFC 9112 section 6.3", "send one correct value"),
     row("http.transfer-encoding", "the Transfer-Encoding is not supported", "RFC 9112 section 6.1", "send `chunked` alone"),
+    row("http.transfer-coding", "a transfer coding that the proxy does not implement", "RFC 9112 section 6.1", "send `chunked` alone"),
     row("http.both-lengths", "a message has both Content-Length and Transfer-Encoding", "RFC 9112 section 6.3", "send one of them"),
     row("http.chunk", "a chunk is malformed", "RFC 9112 section 7.1", "correct the client"),
     row("http.trailer", "a field that must not be in a trailer", "RFC 9110 section 6.5", "send it as a header"),

@@ -150,8 +150,21 @@ fn same_authority(target: &[u8], host: &[u8]) -> bool {
 struct Fields<'a> {
     host: Option<&'a [u8]>,
     length: Option<u64>,
-    chunked: bool,
+    codings: Codings,
     upgrade: bool,
+}
+
+/// What the lines of `transfer-encoding` name, in their order.
+#[derive(Default, Clone, Copy)]
+enum Codings {
+    #[default]
+    None,
+    /// Codings that are not understood, and no `chunked` yet.
+    Foreign,
+    /// `chunked` alone.
+    Chunked,
+    /// Codings that are not understood, and `chunked` as the last.
+    ForeignChunked,
 }
 
 impl<'a> Fields<'a> {
@@ -191,10 +204,21 @@ impl<'a> Fields<'a> {
     }
 
     fn take_coding(&mut self, value: &[u8], minor: u8) -> Result<(), GateRefusal> {
-        if minor == 0 || self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+        if minor == 0 {
             return Err(GateRefusal::TransferEncoding);
         }
-        self.chunked = true;
+        for coding in value.split(|byte| *byte == b',') {
+            let chunked = trim(coding).eq_ignore_ascii_case(b"chunked");
+            // Parameters of a coding that is not understood are not read; `chunked` has none (RFC 9112 §7.1).
+            let name = trim(coding.split(|byte| *byte == b';').next().unwrap_or_default());
+            let foreign = is_token(name) && !name.eq_ignore_ascii_case(b"chunked");
+            self.codings = match self.codings {
+                Codings::None if chunked => Codings::Chunked,
+                Codings::Foreign if chunked => Codings::ForeignChunked,
+                Codings::None | Codings::Foreign if foreign => Codings::Foreign,
+                _ => return Err(GateRefusal::TransferEncoding),
+            };
+        }
         Ok(())
     }
 }
@@ -204,11 +228,16 @@ fn frame(
     fields: &Fields<'_>,
     limits: &GateLimits,
 ) -> Result<Framing, GateRefusal> {
-    let framing = match (fields.chunked, fields.length) {
-        (true, Some(_)) => return Err(GateRefusal::BothLengths),
-        (true, None) => Framing::Chunked,
-        (false, Some(0) | None) => Framing::Empty,
-        (false, Some(length)) => Framing::Length(length),
+    let framing = match (fields.codings, fields.length) {
+        // The end cannot be found where `chunked` is not the last (RFC 9112 §6.3).
+        (Codings::Foreign, _) => return Err(GateRefusal::TransferEncoding),
+        (Codings::Chunked | Codings::ForeignChunked, Some(_)) => {
+            return Err(GateRefusal::BothLengths);
+        }
+        (Codings::ForeignChunked, None) => return Err(GateRefusal::TransferCoding),
+        (Codings::Chunked, None) => Framing::Chunked,
+        (Codings::None, Some(0) | None) => Framing::Empty,
+        (Codings::None, Some(length)) => Framing::Length(length),
     };
     let connect = request.method == b"CONNECT";
     let bodiless = matches!(request.method, b"GET" | b"HEAD" | b"TRACE") || connect;

@@ -38,8 +38,10 @@ pub enum GateRefusal {
     HostMismatch,
     /// `content-length` is repeated, a list, or not a number.
     ContentLength,
-    /// `transfer-encoding` other than one `chunked` in HTTP/1.1.
+    /// A malformed `transfer-encoding`, one whose last coding is not one plain `chunked`, or one before HTTP/1.1.
     TransferEncoding,
+    /// Codings before `chunked` that are not understood: well formed, and not implemented (RFC 9112 §6.1).
+    TransferCoding,
     /// Both `transfer-encoding` and `content-length`.
     BothLengths,
     /// A body where servers disagree whether there can be one.
@@ -78,6 +80,7 @@ impl GateRefusal {
             Self::HostMismatch => "http.host-mismatch",
             Self::ContentLength => "http.content-length",
             Self::TransferEncoding => "http.transfer-encoding",
+            Self::TransferCoding => "http.transfer-coding",
             Self::BothLengths => "http.both-lengths",
             Self::UnexpectedBody => "http.unexpected-body",
             Self::Connect => "http.connect",
@@ -98,7 +101,7 @@ impl GateRefusal {
             Self::HeadTooLarge => Some("431 Request Header Fields Too Large"),
             Self::HeadTimeout | Self::BodyTimeout => Some("408 Request Timeout"),
             Self::Version => Some("505 HTTP Version Not Supported"),
-            Self::Connect => Some("501 Not Implemented"),
+            Self::Connect | Self::TransferCoding => Some("501 Not Implemented"),
             Self::RequestLine
             | Self::Target
             | Self::LineEnd

@@ -205,6 +205,22 @@ fn decoded(path: &str) -> Vec<u8> {
     joined
 }
 
+#[test]
+fn a_path_that_no_request_carries_is_refused_before_anything_matches_it() {
+    // Octet, how many of it are sent, and how many each of them has in the one form.
+    for (octet, sent, each) in [("a", 65_533, 1), ("{", 21_844, 3), ("%7b", 21_844, 3)] {
+        let path = |count: usize| format!("/{}", octet.repeat(count));
+        let longest = path(sent);
+        let normal = normal_path(&longest, PathRules::KEEP).unwrap();
+        assert_eq!(normal.len(), 1 + sent * each, "{octet}");
+        assert!(http::uri::PathAndQuery::try_from(&*normal).is_ok(), "{octet}");
+        let longer = path(sent + 1);
+        assert_eq!(normal_path(&longer, PathRules::KEEP), Err(TargetError::TooLong), "{octet}");
+    }
+    let query = format!("/?{}", "a".repeat(65_533));
+    assert_eq!(normal_path(&query, DEFAULT), Err(TargetError::TooLong));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2048, ..ProptestConfig::default() })]
 

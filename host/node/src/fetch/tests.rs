@@ -129,7 +129,7 @@ fn what_is_no_http_or_breaks_off_is_a_broken_connection() {
 
 #[test]
 fn a_url_nobody_answers_at_says_so() {
-    let free = tamis_ports::address();
+    let free = tamis_harness::ports::address();
     for url in [format!("http://{free}/"), "no url".to_owned(), "/path".to_owned(), String::new()] {
         let failure = fetch(get(url.clone())).unwrap_err();
         assert!(

@@ -313,7 +313,7 @@ fn a_director_of_another_identity_is_never_told_anything() {
 fn of_several_directors_the_next_is_asked_when_one_is_gone() {
     let (fleet, following, first) = Fleet::serving();
     drop(following);
-    let nobody = tamis_ports::address();
+    let nobody = tamis_harness::ports::address();
     let hellos = fleet.director.world().hellos;
     let following = fleet.try_start(|follow| {
         follow.director = format!("{nobody}, nowhere, {}", follow.director);

@@ -124,7 +124,7 @@ fn of_two_documents_of_one_name_the_one_in_force_stays_whatever_files_are_called
         let (folder, address) = folder();
         let (node, _) = start(folder.path()).unwrap();
         let before = node.proxy().generation().config.clone();
-        let port = tamis_ports::address().port();
+        let port = tamis_harness::ports::address().port();
         write(&folder, other, &gateway(port));
         for round in 0..20 {
             write(&folder, "app.yaml", &service(&format!("app-{round}")));

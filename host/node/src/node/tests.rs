@@ -24,7 +24,7 @@ pub(crate) fn service(name: &str) -> String {
 
 /// A folder with a gateway on a port of its own.
 pub(crate) fn folder() -> (TempDir, SocketAddr) {
-    let (folder, address) = (TempDir::new().unwrap(), tamis_ports::address());
+    let (folder, address) = (TempDir::new().unwrap(), tamis_harness::ports::address());
     std::fs::write(folder.path().join("edge.yaml"), gateway(address.port())).unwrap();
     (folder, address)
 }

@@ -1,66 +1,23 @@
-//! An S3 service on loopback, and promises of the blobs in it.
+//! Promises of the blobs in an S3 service.
 
 use std::fs;
-use std::path::Path;
-use std::sync::Arc;
 
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper::{Method, Request};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto::Builder;
-use s3s::auth::SimpleAuth;
-use s3s::service::S3ServiceBuilder;
+use tamis_harness::Objects;
 use tamis_journal::{BlobDigest, BlobError, Blobs, UploadId};
-use tempfile::TempDir;
-use tokio::net::TcpListener;
-use tokio::sync::Mutex;
 
-/// Blobs in the bucket `tamis` of a new service, which ends with the test.
-pub(crate) async fn bucket(folder: &Path) -> Blobs {
-    fs::create_dir_all(folder.join("tamis")).unwrap();
-    let mut service = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder).unwrap());
-    service.set_auth(SimpleAuth::from_single("key", "secret"));
-    let service = service.build();
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    // S3 decides a conditional put in one step; this service checks first and writes later.
-    let puts = Arc::new(Mutex::new(()));
-    tokio::spawn(async move {
-        let server = Builder::new(TokioExecutor::new());
-        while let Ok((socket, _)) = listener.accept().await {
-            let (service, puts) = (service.clone(), Arc::clone(&puts));
-            let one_by_one = service_fn(move |request: Request<Incoming>| {
-                let (service, puts) = (service.clone(), Arc::clone(&puts));
-                async move {
-                    let put = request.method() == Method::PUT;
-                    let _turn = if put { Some(puts.lock().await) } else { None };
-                    service.call(request.map(s3s::Body::from)).await
-                }
-            });
-            let connection = server.serve_connection(TokioIo::new(socket), one_by_one);
-            let connection = connection.into_owned();
-            tokio::spawn(async move { connection.await.ok() });
-        }
-    });
-    let options = [
-        ("aws_endpoint", endpoint.as_str()),
-        ("aws_region", "us-east-1"),
-        ("aws_access_key_id", "key"),
-        ("aws_secret_access_key", "secret"),
-        ("allow_http", "true"),
-    ];
-    let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
+/// Blobs in the bucket `tamis` of a service.
+pub(crate) async fn bucket(objects: &Objects) -> Blobs {
+    let options = objects.options().map(|(name, value)| (name.to_owned(), value.to_owned()));
     Blobs::objects("s3://tamis/registry/", options).await.unwrap()
 }
 
 #[tokio::test]
 async fn what_a_crash_left_of_an_upload_is_no_blob_and_can_be_swept() {
-    let folder = TempDir::new().unwrap();
-    let blobs = bucket(folder.path()).await;
+    let objects = Objects::start();
+    let blobs = bucket(&objects).await;
     // A chunk without its marker: the process died while it cleaned up.
     let left = UploadId::parse(&"ab".repeat(32)).unwrap();
-    let chunks = folder.path().join("tamis/registry/uploads").join(left.as_str());
+    let chunks = objects.folder().join("tamis/registry/uploads").join(left.as_str());
     fs::create_dir_all(&chunks).unwrap();
     fs::write(chunks.join(format!("{:020}", 0)), "who").unwrap();
     assert!(matches!(blobs.size(&left).await, Err(BlobError::UnknownUpload(_))));
@@ -72,8 +29,8 @@ async fn what_a_crash_left_of_an_upload_is_no_blob_and_can_be_swept() {
 
 #[tokio::test]
 async fn a_large_upload_of_the_wrong_digest_makes_no_object() {
-    let folder = TempDir::new().unwrap();
-    let blobs = bucket(folder.path()).await;
+    let objects = Objects::start();
+    let blobs = bucket(&objects).await;
     let upload = blobs.begin().await.unwrap();
     let chunk = vec![7; 9_000_000];
     blobs.append(&upload, 0, chunk.clone().into()).await.unwrap();

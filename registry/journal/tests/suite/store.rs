@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
+use tamis_harness::{Objects, Postgres};
 use tamis_journal::{Blobs, Journal};
 use tempfile::TempDir;
 
 use crate::objects;
-use crate::postgres::{self, Server};
 
 /// A journal, blobs, and what must live as long as they do.
 pub(crate) struct Store {
     pub(crate) journal: Journal,
     pub(crate) blobs: Blobs,
-    _folder: TempDir,
-    _server: Option<Arc<Server>>,
+    _folder: Option<TempDir>,
+    _services: Option<(Arc<Postgres>, Objects)>,
 }
 
 /// SQLite and files.
@@ -22,20 +22,19 @@ pub(crate) async fn embedded() -> Store {
     Store {
         journal: Journal::sqlite(folder.path()).await.unwrap(),
         blobs: Blobs::files(folder.path()).await.unwrap(),
-        _folder: folder,
-        _server: None,
+        _folder: Some(folder),
+        _services: None,
     }
 }
 
 /// PostgreSQL and an object store.
 pub(crate) async fn shared() -> Store {
-    let folder = TempDir::new().unwrap();
-    let server = postgres::server().await;
+    let (server, objects) = (Postgres::shared(), Objects::start());
     Store {
-        journal: Journal::postgres(&server.database().await).await.unwrap(),
-        blobs: objects::bucket(folder.path()).await,
-        _folder: folder,
-        _server: Some(server),
+        journal: Journal::postgres(&server.database()).await.unwrap(),
+        blobs: objects::bucket(&objects).await,
+        _folder: None,
+        _services: Some((server, objects)),
     }
 }
 

@@ -81,7 +81,7 @@ fn an_empty_chain_answers_404_and_an_open_circuit_or_no_upstream_503() {
 
 #[test]
 fn nobody_behind_is_a_503_with_its_reason() {
-    let address = tamis_ports::address();
+    let address = tamis_harness::ports::address();
     let folder = Folder::gateway(&[address]);
     let _gateway = folder.start(&[]);
     let reply = get(&folder.http, "/");

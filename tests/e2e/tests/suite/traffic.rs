@@ -202,7 +202,7 @@ fn service(name: &str, endpoints: &[SocketAddr]) -> String {
 #[test]
 fn a_connection_hook_tunnels_to_a_service() {
     let app = Backend::start();
-    let dead = tamis_ports::address();
+    let dead = tamis_harness::ports::address();
     // One endpoint is not there: connecting elsewhere is always safe.
     let echo = service("echo", &[dead, shouting()]);
     let (folder, gateway) = gateway(&[app.address], "{ tunnel: [\"test/echo:7\"] }", &echo);
@@ -235,7 +235,7 @@ fn a_connection_hook_tunnels_to_a_service() {
 #[test]
 fn a_connection_that_leads_nowhere_is_closed() {
     let app = Backend::start();
-    let dead = tamis_ports::address();
+    let dead = tamis_harness::ports::address();
     let config = "{ tunnel: [\"test/echo:7\"] }";
     let (folder, _gateway) = gateway(&[app.address], config, &service("echo", &[dead]));
     let closed = |what: &str| {

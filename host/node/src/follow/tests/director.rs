@@ -83,7 +83,7 @@ impl Director {
         let mut director = Self {
             folder,
             key: PrivateKey::generate().unwrap(),
-            address: tamis_ports::address(),
+            address: tamis_harness::ports::address(),
             shared: Arc::default(),
             running: None,
         };

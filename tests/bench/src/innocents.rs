@@ -1,0 +1,169 @@
+//! Effects on others when one service, one client or one filter of the same worker misbehaves, in each
+//! known way.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::Bench;
+use super::report::{Bar, Report};
+use super::running::Running;
+use super::steady::Steady;
+use tamis_harness::Workspace;
+use tamis_harness::shell;
+
+mod rogues;
+
+use rogues::{ROGUES, Rogue};
+
+/// Requests of innocents per second, over a number of connections: far below what a worker can serve.
+const PER_SECOND: u32 = 400;
+const CONNECTIONS: u32 = 8;
+/// Rogue clients at once.
+const CLIENTS: usize = 4;
+/// Allowed rise of an innocent's p99.
+const RATIO_MAX: f64 = 3.0;
+/// What memory may grow by while a few misbehave, in MiB: for each exchange two heads, a body kept for another attempt
+/// and HTTP/2's windows, at their default limits, and what the allocator keeps of it.
+const GROWN_MAX_MIB: f64 = 64.0;
+/// Maximum number of turns for each way.
+const ROUNDS_MAX: u32 = 3;
+
+/// Measures each way in turns with quiet.
+pub(super) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
+    let (good, bad) = (listener()?, listener()?);
+    let (good_address, bad_address) = (good.local_addr()?, bad.local_addr()?);
+    let _good = rogues::serve(good, b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", b"")?;
+    let folder = folder(bench, good_address, bad_address)?;
+    let mut bad = Some(bad);
+    for rogue in ROGUES {
+        println!("    {}", rogue.name);
+        let listener = match bad.take() {
+            Some(listener) => listener,
+            None => TcpListener::bind(bad_address)?,
+        };
+        let _upstream = rogues::serve(listener, rogue.answer, rogue.endless)?;
+        // Each way has its own proxy, so that none suffers from the leftovers of another.
+        let gateway = folder.gateway(bench)?;
+        one(bench, report, &gateway, rogue)?;
+    }
+    Ok(())
+}
+
+fn listener() -> Result<TcpListener> {
+    Ok(TcpListener::bind("127.0.0.1:0")?)
+}
+
+fn one(bench: &Bench, report: &mut Report, gateway: &Running, rogue: &'static Rogue) -> Result<()> {
+    let address: SocketAddr = gateway.address.parse()?;
+    let turn = || -> Result<f64> {
+        let load = Steady::start(&gateway.address, "", CONNECTIONS, PER_SECOND);
+        std::thread::sleep(std::time::Duration::from_secs(bench.seconds.into()));
+        let seen = load.end()?;
+        anyhow::ensure!(seen.failed.is_empty(), "innocents failed: {:?}", seen.failed.first());
+        Ok(seen.percentile_us(99))
+    };
+    let mib = |gateway: &Running| -> Result<f64> {
+        #[expect(clippy::cast_precision_loss, reason = "memory of a machine")]
+        Ok(gateway.memory_kib("Rss")? as f64 / 1024.0)
+    };
+    turn()?;
+    let before = mib(gateway)?;
+    let (mut quiet, mut loud, mut resident) = (Vec::new(), Vec::new(), before);
+    for _ in 0..bench.rounds.min(ROUNDS_MAX) {
+        quiet.push(turn()?);
+        let rogues = rogues::ask(address, rogue, CLIENTS);
+        loud.push(turn()?);
+        resident = resident.max(mib(gateway)?);
+        drop(rogues);
+    }
+    let ratios: Vec<f64> = loud.iter().zip(&quiet).map(|(loud, quiet)| loud / quiet).collect();
+    report.innocent(json!({
+        "name": rogue.name,
+        "quietUs": super::median(&quiet),
+        "loudUs": super::median(&loud),
+        "ratio": super::median(&ratios),
+        "residentMib": resident,
+        "boundMib": before + GROWN_MAX_MIB,
+    }));
+    let what = format!("p99 of innocents ÷ quiet, {}", rogue.name);
+    report.ratio("I1", &what, &ratios, Bar::at_most(RATIO_MAX));
+    let what = format!("memory grown, {}", rogue.name);
+    report.figure("I2", &what, "MiB", &[resident - before], Bar::at_most(GROWN_MAX_MIB));
+    Ok(())
+}
+
+/// Documents, keys and filters of a gateway with innocents and rogues.
+struct Folder {
+    folder: TempDir,
+    http: String,
+}
+
+impl Folder {
+    fn gateway(&self, bench: &Bench) -> Result<Running> {
+        let mut command = bench.cores.proxy(&bench.binary.to_string_lossy());
+        command
+            .args(["proxy", "--node", "gateway:bench/edge", "--documents", ".", "--no-watch"])
+            .args(["--store", ".tamis/store", "--cache", ".tamis/cache", "--access-log", "off"])
+            .args(["--workers", "1"])
+            .current_dir(self.folder.path());
+        Running::start(command, &self.http, "")
+    }
+}
+
+fn folder(bench: &Bench, good: SocketAddr, bad: SocketAddr) -> Result<Folder> {
+    let (http, admin) = (tamis_harness::ports::free(), tamis_harness::ports::free());
+    let folder = Folder { folder: TempDir::new()?, http: format!("127.0.0.1:{http}") };
+    let documents = super::mesh::template("innocents.yaml")?
+        .replace("@HTTP@", &http.to_string())
+        .replace("@ADMIN@", &admin.to_string())
+        .replace("@GOOD@", &good.to_string())
+        .replace("@BAD@", &bad.to_string());
+    std::fs::write(folder.folder.path().join("mesh.yaml"), documents)?;
+    let tamis = |arguments: &[&str]| {
+        let mut command = shell::command(&bench.binary);
+        shell::read(command.args(arguments).current_dir(folder.folder.path()))
+    };
+    tamis(&["up", ".", "--prepare"])?;
+    let guest = guest()?.display().to_string();
+    tamis(&[
+        "filter",
+        "sign",
+        &guest,
+        "--name",
+        "bench/behaviour",
+        "--version",
+        "1.0.0",
+        "--key",
+        ".tamis/keys/local-dev.key",
+        "--store",
+        ".tamis/store",
+        "--pin",
+        ".tamis/filters.lock.yaml",
+    ])?;
+    Ok(folder)
+}
+
+/// The guest whose configuration states how it behaves, built.
+fn guest() -> Result<PathBuf> {
+    let target = Workspace::load()?.target_directory.join("guests");
+    let mut build: Command = shell::cargo();
+    build
+        .args(["build", "--quiet", "--release", "--target", tamis_harness::WASM_TARGET])
+        .arg("--target-dir")
+        .arg(&target)
+        .current_dir(shell::root().join("tests/guests/rust/behaviour"));
+    shell::read(&mut build).context("the guest could not be built")?;
+    let module = target.join(tamis_harness::WASM_TARGET).join("release/guest_behaviour.wasm");
+    let component = wit_component::ComponentEncoder::default()
+        .validate(true)
+        .module(&std::fs::read(module)?)?
+        .encode()?;
+    let file = target.join("bench-behaviour.wasm");
+    std::fs::write(&file, component)?;
+    Ok(file)
+}

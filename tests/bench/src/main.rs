@@ -1,0 +1,159 @@
+//! `cargo xtask bench`: the cost of a request, compared with other proxies, in one run.
+//!
+//! The proxy under test has a core of its own; the load generator, the upstream and this program have the
+//! other. The proxies take turns in every round, and ratios within a round are compared: their medians are
+//! meaningful on a noisy machine. Everything is written to `target/bench`: every round as JSON, the table,
+//! and a picture.
+#![expect(clippy::print_stdout, reason = "a developer's tool talks to the developer")]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+
+use clap::Parser;
+use tamis_harness::{Workspace, shell};
+
+mod calls;
+mod cores;
+mod cpu;
+mod fleet;
+mod innocents;
+mod memory;
+mod mesh;
+mod peers;
+mod picture;
+mod report;
+mod running;
+mod start;
+mod steady;
+mod swap;
+mod wrk;
+
+use report::Report;
+
+/// Arguments of `bench`.
+#[derive(Parser)]
+#[command(name = "cargo xtask bench", bin_name = "cargo xtask bench")]
+struct Arguments {
+    /// What to measure; default: everything.
+    #[arg(value_enum)]
+    names: Vec<Name>,
+    /// How often each proxy has its turn.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// Seconds of one turn.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=60))]
+    seconds: u32,
+    /// Print what can be measured, and measure nothing.
+    #[arg(long)]
+    list: bool,
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Name {
+    /// P1–P4: processor time per request, compared with Envoy, nginx and HAProxy.
+    Cpu,
+    /// P5: one call into a filter, and into the same filter in five languages.
+    Calls,
+    /// P6: a thousand swaps under a constant load.
+    Swap,
+    /// P7: resident memory of a sidecar.
+    Memory,
+    /// P8: from the start of the program to the first response, with and without compiled code.
+    Start,
+    /// I1–I2: an innocent service while one upstream, one client or one filter misbehaves, in each known way.
+    Innocents,
+    /// F1–F3: a registry under a thousand simulated proxies: commit to serving, bytes pushed, a restart.
+    Fleet,
+}
+
+const ALL: [Name; 7] =
+    [Name::Cpu, Name::Calls, Name::Swap, Name::Memory, Name::Start, Name::Innocents, Name::Fleet];
+
+/// What every measurement needs.
+struct Bench {
+    rounds: u32,
+    seconds: u32,
+    binary: PathBuf,
+    cores: cores::Cores,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Measures, prints the table, writes the files.
+fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.list {
+        for name in ALL {
+            let value = clap::ValueEnum::to_possible_value(&name).context("it has a name")?;
+            let help = value.get_help().map(ToString::to_string).unwrap_or_default();
+            println!("{:<8} {help}", value.get_name());
+        }
+        return Ok(());
+    }
+    let names = if arguments.names.is_empty() { &ALL[..] } else { &arguments.names };
+    shell::step("optimised build", || {
+        shell::run(shell::cargo().args(["xtask", "build", "--release"]))
+    })?;
+    let target = Workspace::load()?.target_directory;
+    let bench = Bench {
+        rounds: arguments.rounds,
+        seconds: arguments.seconds,
+        binary: target.join("release/tamis"),
+        cores: cores::Cores::take()?,
+    };
+    let folder = target.join("bench");
+    fs::create_dir_all(&folder)?;
+    let mut report = Report::new(&bench.cores);
+    for name in names {
+        match name {
+            Name::Cpu => shell::step("cpu", || cpu::measure(&bench, &mut report))?,
+            Name::Calls => {
+                shell::step("guests", || shell::run(shell::cargo().args(["xtask", "guests"])))?;
+                shell::step("calls", || calls::measure(&bench, &mut report))?
+            }
+            Name::Swap => shell::step("swap", || swap::measure(&bench, &mut report))?,
+            Name::Memory => shell::step("memory", || memory::measure(&bench, &mut report))?,
+            Name::Start => shell::step("start", || start::measure(&bench, &mut report))?,
+            Name::Innocents => {
+                shell::step("innocents", || innocents::measure(&bench, &mut report))?
+            }
+            Name::Fleet => shell::step("fleet", || fleet::measure(&bench, &mut report))?,
+        };
+        // After each, so that what was measured is there when a later one fails.
+        report.write(&folder)?;
+    }
+    println!("==> bench\n{}", report.table());
+    println!("    every round: {}", folder.join("bench.json").display());
+    println!("    the picture: {}", folder.join("bench.svg").display());
+    Ok(())
+}
+
+/// The middle of values; of an even number, the lower of the two.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_one_of_the_values() {
+        assert!((median(&[3.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
+        assert!((median(&[4.0, 1.0, 3.0, 2.0]) - 2.0).abs() < f64::EPSILON);
+        assert!(median(&[]).is_nan());
+    }
+}

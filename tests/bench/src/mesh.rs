@@ -1,0 +1,156 @@
+//! Tamis with the documents of `tests/bench`.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use tempfile::TempDir;
+
+use super::Bench;
+use super::running::Running;
+use super::steady;
+use tamis_harness::shell;
+
+/// Which policies a mesh has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Policies {
+    /// Route alone: the least that forwards a request.
+    Route,
+    /// Route, retry, circuit breaker, JWT and telemetry.
+    Five,
+}
+
+/// A folder of documents, keys, certificates and signed filters.
+pub(super) struct Mesh {
+    folder: TempDir,
+    http: String,
+    outbound: String,
+    pub(super) admin: String,
+    sidecar_admin: String,
+}
+
+impl Mesh {
+    /// Makes one in front of `backend`.
+    pub(super) fn new(bench: &Bench, backend: &str, policies: Policies) -> Result<Self> {
+        let mut ports = [0; 5];
+        for port in &mut ports {
+            *port = tamis_harness::ports::free();
+        }
+        let [http, admin, sidecar, outbound, sidecar_admin] = ports;
+        let address = |port: u16| format!("127.0.0.1:{port}");
+        let mesh = Self {
+            folder: TempDir::new()?,
+            http: address(http),
+            outbound: address(outbound),
+            admin: address(admin),
+            sidecar_admin: address(sidecar_admin),
+        };
+        let documents = template("mesh.yaml")?
+            .replace("@HTTP@", &http.to_string())
+            .replace("@ADMIN@", &admin.to_string())
+            .replace("@SIDECAR@", &sidecar.to_string())
+            .replace("@OUTBOUND@", &outbound.to_string())
+            .replace("@SIDECAR_ADMIN@", &sidecar_admin.to_string())
+            .replace("@BACKEND@", backend);
+        mesh.write("mesh.yaml", &documents)?;
+        mesh.write("routes.yaml", &template("routes.yaml")?)?;
+        if policies == Policies::Five {
+            mesh.write("policies.yaml", &template("policies.yaml")?)?;
+        }
+        let mut prepare = shell::command(&bench.binary);
+        shell::read(prepare.args(["up", ".", "--prepare"]).current_dir(mesh.folder.path()))?;
+        Ok(mesh)
+    }
+
+    /// Writes a temporary file, then renames it, as editors do.
+    pub(super) fn write(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.folder.path().join(name);
+        let beside = path.with_extension("new");
+        fs::write(&beside, text)?;
+        Ok(fs::rename(beside, path)?)
+    }
+
+    /// A file of it.
+    pub(super) fn read(&self, name: &str) -> Result<String> {
+        let path = self.folder.path().join(name);
+        fs::read_to_string(&path).with_context(|| format!("{} is not readable", path.display()))
+    }
+
+    /// Deletes the compiled code.
+    pub(super) fn forget_compiled(&self) -> Result<()> {
+        let cache = self.folder.path().join(".tamis/cache");
+        if cache.exists() {
+            fs::remove_dir_all(cache)?;
+        }
+        Ok(())
+    }
+
+    /// The headers of every request to any proxy: six ordinary fields and a token.
+    pub(super) fn headers(&self) -> Result<Vec<String>> {
+        let token = self.read(".tamis/token")?;
+        let mut headers = HEADERS.map(str::to_owned).to_vec();
+        headers.push(format!("authorization: Bearer {}", token.trim()));
+        Ok(headers)
+    }
+
+    /// Its gateway, with one worker.
+    pub(super) fn gateway(&self, bench: &Bench, watch: bool) -> Result<Running> {
+        let mut command = self.proxy(bench, "gateway:bench/edge", 1);
+        if !watch {
+            command.arg("--no-watch");
+        }
+        Running::start(command, &self.http, &lines(&self.headers()?))
+    }
+
+    /// Its sidecar, once it has served requests of its application.
+    pub(super) fn sidecar(&self, bench: &Bench, workers: u32) -> Result<Running> {
+        let mut command = self.proxy(bench, "sidecar:bench/caller/0", workers);
+        command.arg("--no-watch");
+        let headers = lines(&self.headers()?);
+        let running = Running::start_at(command, &self.sidecar_admin, "/readyz", "")?;
+        for _ in 0..1_000 {
+            let (status, _) = steady::get_from(&self.outbound, "app", "/", &headers)?;
+            anyhow::ensure!(status == 200, "the sidecar answers {status}");
+        }
+        Ok(running)
+    }
+
+    /// The generation its gateway serves.
+    pub(super) fn generation(&self) -> Result<u64> {
+        let (_, body) = steady::get(&self.admin, "/config", "")?;
+        let value: serde_json::Value = serde_json::from_str(&body)?;
+        value.pointer("/generation").and_then(serde_json::Value::as_u64).context("no generation")
+    }
+
+    fn proxy(&self, bench: &Bench, node: &str, workers: u32) -> Command {
+        let mut command = bench.cores.proxy(&bench.binary.to_string_lossy());
+        command
+            .args(["proxy", "--node", node, "--documents", ".", "--store", ".tamis/store"])
+            .args(["--cache", ".tamis/cache", "--access-log", "off"])
+            .args(["--workers", &workers.to_string()])
+            .current_dir(self.folder.path());
+        command
+    }
+}
+
+/// A file of `tests/bench`.
+pub(super) fn template(name: &str) -> Result<String> {
+    let path = Path::new("tests/bench").join(name);
+    fs::read_to_string(shell::root().join(&path))
+        .with_context(|| format!("{} is not readable", path.display()))
+}
+
+/// Fields as they go over the wire.
+pub(super) fn lines(headers: &[String]) -> String {
+    headers.iter().map(|header| format!("{header}\r\n")).collect()
+}
+
+const HEADERS: [&str; 6] = [
+    "user-agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    "accept: text/html,application/xhtml+xml;q=0.9,*/*;q=0.8",
+    "accept-language: en-GB,en;q=0.5",
+    "accept-encoding: gzip, deflate, br",
+    "cookie: session=0123456789abcdef; theme=dark",
+    "x-request-id: 6f1ed002-ab51-4a1c-9f2e-3f0f6e2f9a10",
+];

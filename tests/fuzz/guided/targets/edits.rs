@@ -1,0 +1,4 @@
+//! libFuzzer's door to `tamis_fuzz::edits`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| tamis_fuzz::edits(data));

@@ -1,0 +1,116 @@
+//! A PostgreSQL server that a test starts for itself.
+
+use crate::eventually;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use tempfile::TempDir;
+
+/// A server on its own port and in its own folder; stopped when dropped.
+pub struct Postgres {
+    process: Child,
+    port: u16,
+    databases: AtomicU32,
+    _folder: TempDir,
+}
+
+impl Postgres {
+    /// Starts one and waits until it answers. It does not wait for its disk: the tests end the registry,
+    /// never the machine.
+    pub fn start() -> Self {
+        let folder = TempDir::new().unwrap();
+        // The server refuses to run as root; Debian's package creates a user for it.
+        let root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
+        if root {
+            let ids = ["-u", "-g"].map(|which| {
+                let id = Command::new("id").args([which, "postgres"]).output().unwrap();
+                String::from_utf8(id.stdout).unwrap().trim().parse::<u32>().unwrap()
+            });
+            chown(folder.path(), Some(ids[0]), Some(ids[1])).unwrap();
+        }
+        let data = folder.path().join("data");
+        let begun = command("initdb", root, &data)
+            .args([
+                "--auth=trust",
+                "--username=tamis",
+                "--no-sync",
+                "--encoding=UTF8",
+                "--locale=C",
+            ])
+            .output()
+            .unwrap();
+        assert!(begun.status.success(), "{}", String::from_utf8_lossy(&begun.stderr));
+        let port = crate::ports::free();
+        let process = command("postgres", root, &data)
+            .args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"])
+            .args(["-c", "unix_socket_directories=", "-c", "fsync=off"])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let server = Self { process, port, databases: AtomicU32::new(0), _folder: folder };
+        eventually("PostgreSQL answers", || {
+            let mut ask = Command::new(programs().join("pg_isready"));
+            ask.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]);
+            ask.status().unwrap().success().then_some(())
+        });
+        server
+    }
+
+    /// The one that tests of a process share while at least one of them holds it.
+    pub fn shared() -> Arc<Self> {
+        static SHARED: Mutex<Weak<Postgres>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let server = Arc::new(Self::start());
+            *shared = Arc::downgrade(&server);
+            server
+        })
+    }
+
+    /// The address of a new, empty database.
+    pub fn database(&self) -> String {
+        let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        let mut create = Command::new(programs().join("createdb"));
+        create.args(["-h", "127.0.0.1", "-U", "tamis", "-p", &self.port.to_string(), &name]);
+        let done = create.output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        format!("postgres://tamis@127.0.0.1:{}/{name}", self.port)
+    }
+
+    /// The address of its empty database.
+    pub fn url(&self) -> String {
+        format!("postgres://tamis@127.0.0.1:{}/postgres", self.port)
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        let process = self.process.id().to_string();
+        let _ = Command::new("kill").args(["-QUIT", &process]).status();
+        let _ = self.process.wait();
+    }
+}
+
+fn command(program: &str, root: bool, data: &Path) -> Command {
+    let program = programs().join(program);
+    let mut command = if root {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program);
+        command
+    } else {
+        Command::new(program)
+    };
+    // The current folder may not be readable to that user.
+    command.arg("-D").arg(data).current_dir("/").stdin(Stdio::null());
+    command
+}
+
+/// Where Debian keeps the newest server.
+fn programs() -> PathBuf {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let newest = versions.map(|version| version.path()).max();
+    let newest = newest.unwrap_or_else(|| panic!("no PostgreSQL; run `cargo xtask setup`"));
+    newest.join("bin")
+}
