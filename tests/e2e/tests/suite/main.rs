@@ -7,7 +7,6 @@
     reason = "helpers of tests: what is wrong here fails the test"
 )]
 
-mod author;
 mod bad_input;
 mod connections;
 mod control;
@@ -19,7 +18,6 @@ mod hostile;
 mod http;
 mod lifecycle;
 mod messages;
-mod planted;
 mod registry;
 mod retries;
 mod shop;
