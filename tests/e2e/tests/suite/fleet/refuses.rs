@@ -94,7 +94,10 @@ fn check_plan_and_apply_name_the_place_of_what_the_router_refuses_in_its_own_doc
         let checked = tamis(plane.folder.path(), &["check", ".", "--output", "json"]);
         let planned = registry.ask(&["plan", "-f", "."]);
         let applied = registry.ask(&["apply", "-f", "."]);
-        for (command, done) in [("check", checked), ("plan", planned), ("apply", applied)] {
+        let live = registry.ask(&["check", ".", "--live"]);
+        let all =
+            [("check", checked), ("check --live", live), ("plan", planned), ("apply", applied)];
+        for (command, done) in all {
             assert!(!done.status.success(), "{name}, {command}: {}", said(&done));
             let value = json(&done);
             let there = [line, line - 1].iter().any(|line| names(&value, "more.yaml", *line));
@@ -106,6 +109,7 @@ fn check_plan_and_apply_name_the_place_of_what_the_router_refuses_in_its_own_doc
     }
     plane.folder.write("more.yaml", &format!("{MORE}{backend}"));
     assert!(tamis(plane.folder.path(), &["check", "."]).status.success());
+    registry.did(&["check", ".", "--live"]);
     registry.did(&["plan", "-f", "."]);
     registry.did(&["apply", "-f", ".", "--confirm"]);
 }
