@@ -129,17 +129,39 @@ fn request(documents: &Documents, output: Output) -> Result<Option<ApplyRequest>
     if read.documents.is_empty() {
         bail!("{} has no documents: it contains no *.yaml or *.yml file", folder.display());
     }
+    let prune = documents.prune;
+    Ok(Some(ApplyRequest { prune, ..whole(&source, &read.documents)? }))
+}
+
+/// The request for all documents of a folder.
+fn whole(source: &Source, documents: &[Document]) -> Result<ApplyRequest> {
     let mut sources = Vec::new();
-    for name in sendable(&read.documents)? {
-        let path = folder.join(name);
+    for name in sendable(documents)? {
+        let path = source.root.join(name);
         let text = std::fs::read_to_string(&path);
         let text = text.with_context(|| format!("{} cannot be read", path.display()))?;
         sources.push(SourceText { source: name.to_owned(), text });
     }
-    let files = files(&source, &read.documents)?;
-    let prune = documents.prune;
-    Ok(Some(ApplyRequest { sources, files, prune, ..ApplyRequest::default() }))
+    let files = files(source, documents)?;
+    Ok(ApplyRequest { sources, files, ..ApplyRequest::default() })
 }
+
+/// The problems that a running registry finds in documents, beside those that are in force there, each in one line.
+/// Nothing is changed.
+///
+/// # Errors
+/// The registry cannot be asked, or does not let this token see what the documents name.
+pub(crate) fn judged(source: &Source, documents: &[Document], at: &Where) -> Result<Vec<String>> {
+    let request = whole(source, documents)?;
+    let remote = at.remote()?;
+    let planned = remote.ask("asking the registry", async |client| client.plan(&request).await)?;
+    // Other rules ask for a confirmation; they say nothing of the documents.
+    let problems = planned.refusals.into_iter().filter(|one| one.code == PROBLEM);
+    Ok(problems.map(|one| format!("{}; {}", one.rule, one.remedy)).collect())
+}
+
+/// The code of a problem of a document among the rules that refuse.
+const PROBLEM: &str = "document.problem";
 
 /// The documents of a folder with their texts, by `Kind/namespace/name`.
 pub(crate) fn texts(folder: &Path) -> Result<BTreeMap<String, String>> {

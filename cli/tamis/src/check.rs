@@ -1,6 +1,8 @@
 //! `tamis check`: finds what is wrong with a folder of documents, by the proxy's own rules.
 
+use crate::change;
 use crate::output::{self, Output};
+use crate::remote::Where;
 use anyhow::{Context as _, Result, bail};
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use serde_json::json;
@@ -9,7 +11,7 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tamis_ambient::{Clock, Random};
-use tamis_node::{Examiner, Finding, Shared, Source, Store};
+use tamis_node::{Documents, Examiner, Finding, Shared, Source, Store};
 use tamis_resources::{Document, NodeName, Problem, Resource, fold};
 
 /// Arguments of `check`.
@@ -24,6 +26,12 @@ pub(crate) struct Arguments {
     /// Folder of signed filters; default: `.tamis/store` in the folder; may be repeated.
     #[arg(long)]
     store: Vec<PathBuf>,
+    /// Ask a running registry instead: it checks the documents beside those that are in force there, so that the folder
+    /// may contain a part of the mesh. Nothing is changed.
+    #[arg(long, conflicts_with_all = ["node", "store"])]
+    live: bool,
+    #[command(flatten)]
+    at: Where,
 }
 
 /// Prints every problem with its place; fails if there is one.
@@ -41,6 +49,14 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         None => nodes(&read.documents),
     };
     let mut problems = read.problems;
+    if arguments.live {
+        let mut found = Vec::new();
+        if problems.is_empty() && read.unreadable.is_empty() {
+            found = change::judged(&source, &read.documents, &arguments.at)?;
+        }
+        let read = Documents { problems, ..read };
+        return Ok(report(&read, &[], found, output));
+    }
     between(&read.documents, &nodes, &source.root, &mut problems);
     let stores = match arguments.store.as_slice() {
         [] => vec![arguments.folder.join(".tamis/store")],
@@ -55,6 +71,12 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         examine(&read.documents, &nodes, &source, stores, &mut problems, &mut notes)?;
         drop(busy);
     }
+    Ok(report(&Documents { problems, ..read }, &nodes, notes, output))
+}
+
+/// Prints what was found. `nodes` are the proxies that were checked; none: the registry checked them all.
+fn report(read: &Documents, nodes: &[NodeName], notes: Vec<String>, output: Output) -> ExitCode {
+    let problems = &read.problems;
     let sound = problems.is_empty() && notes.is_empty() && read.unreadable.is_empty();
     let value = json!({
         "documents": read.documents.len(),
@@ -73,11 +95,14 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         }
         if sound {
             let (documents, proxies) = (read.documents.len(), nodes.len());
-            let _ = writeln!(text, "{documents} documents for {proxies} proxies, nothing wrong.");
+            let _ = match proxies {
+                0 => writeln!(text, "{documents} documents beside those in force, nothing wrong."),
+                _ => writeln!(text, "{documents} documents for {proxies} proxies, nothing wrong."),
+            };
         }
         text
     });
-    Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// When nothing has been signed and pinned yet, one command makes all that is missing, and it is not `tamis

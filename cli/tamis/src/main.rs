@@ -64,7 +64,9 @@ enum Command {
     )]
     Proxy(Box<proxy::Arguments>),
     /// Check a folder of resources and report its errors.
-    #[command(after_help = "Example:\n  tamis check examples/shop")]
+    #[command(
+        after_help = "Examples:\n  tamis check examples/shop\n  tamis check my-team --live --registry https://registry.example:5000 --ca ca.crt"
+    )]
     Check(check::Arguments),
     /// Print the JSON Schema of resources, for editors.
     #[command(after_help = "Example:\n  tamis schema > tamis.schema.json")]

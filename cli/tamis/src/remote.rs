@@ -12,7 +12,7 @@ pub(crate) const HEADING: &str = "Registry";
 const DEFAULT: &str = "http://127.0.0.1:5000";
 
 /// The registry and the caller's credentials.
-#[derive(clap::Args, Clone)]
+#[derive(clap::Args, Clone, Default)]
 pub(crate) struct Where {
     /// Address of the registry: http://HOST:PORT, https://HOST:PORT or unix:/absolute/path. Default: the
     /// variable TAMIS_REGISTRY, else http://127.0.0.1:5000.

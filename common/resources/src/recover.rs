@@ -77,7 +77,7 @@ pub(crate) fn written(document: &Document) -> Option<String> {
     let stub = document.stub.as_ref()?;
     let why: String =
         stub.why.chars().map(|c| if c.is_control() { ' ' } else { c }).take(WHY_MAX).collect();
-    let mut annotations = json!({ STANDS_IN: why });
+    let mut annotations = BTreeMap::from([(STANDS_IN, why)]);
     let mut spec = without_null(document.resource.to_json());
     if let Some(spec) = spec.as_object_mut() {
         // Nobody runs it.
@@ -86,7 +86,7 @@ pub(crate) fn written(document: &Document) -> Option<String> {
     if let Some(targets) = spec.get_mut("targetRefs").and_then(Json::as_array_mut) {
         match stub.reach {
             Reach::Everything => targets.push(json!({ "kind": TargetKind::Mesh })),
-            Reach::Namespace => annotations[CLOSES] = json!(NAMESPACE),
+            Reach::Namespace => drop(annotations.insert(CLOSES, NAMESPACE.to_owned())),
             Reach::Targets => {}
         }
         if targets.is_empty() {

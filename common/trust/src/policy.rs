@@ -30,6 +30,7 @@ pub struct Policy {
     revoked_digests: BTreeSet<Digest>,
     revoked_keys: BTreeMap<KeyId, Revocation>,
     staleness_bound: Option<Duration>,
+    narrows: bool,
 }
 
 /// A key a policy trusts.
@@ -63,6 +64,8 @@ struct Document {
     revoked_keys: Vec<RevokedKey>,
     #[serde(default)]
     staleness_bound: Option<Span>,
+    #[serde(default)]
+    narrows: bool,
 }
 
 #[derive(Deserialize)]
@@ -116,11 +119,27 @@ impl TryFrom<Document> for Policy {
             revoked_digests: document.revoked_digests.into_iter().collect(),
             revoked_keys,
             staleness_bound: document.staleness_bound.map(|span| span.0),
+            narrows: document.narrows,
         })
     }
 }
 
 impl Policy {
+    /// Reads a policy; one that is wrong trusts nobody about what it speaks of, and why it is wrong is told. Left out, a
+    /// wider policy would count in its place.
+    #[must_use]
+    pub fn read_or_nobody(document: &serde_json::Value) -> (Self, Option<Error>) {
+        let error = match Self::from_json(document.to_string().as_bytes()) {
+            Ok(policy) => return (policy, None),
+            Err(error) => error,
+        };
+        let name = document.get("name").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let patterns = document.get("namespaces").cloned().unwrap_or_default();
+        let patterns: Vec<String> = serde_json::from_value(patterns).unwrap_or_default();
+        let narrows = document.get("narrows") == Some(&serde_json::Value::Bool(true));
+        (Self { narrows, ..Self::trusting_nobody(name, &patterns) }, Some(error))
+    }
+
     /// A policy that trusts no key for these filters. It replaces an invalid policy: if that were simply
     /// ignored, a wider policy would decide. An invalid pattern stands for every filter.
     #[must_use]
@@ -140,6 +159,7 @@ impl Policy {
             revoked_digests: BTreeSet::new(),
             revoked_keys: BTreeMap::new(),
             staleness_bound: None,
+            narrows: false,
         }
     }
 }
@@ -268,6 +288,13 @@ impl Policy {
     #[must_use]
     pub fn revocation(&self, id: &KeyId) -> Option<Revocation> {
         self.revoked_keys.get(id).copied()
+    }
+
+    /// Whether it only asks for more: it never decides whose signatures are enough, and what it asks for has to hold beside
+    /// what the policy that decides asks for.
+    #[must_use]
+    pub fn narrows(&self) -> bool {
+        self.narrows
     }
 
     /// Greatest age of the policies at which something new may be activated; `None`: any age.

@@ -30,8 +30,8 @@ pub struct Request<'a> {
     /// `None` or a missing entry: not recorded, as far as the caller can prove. Only used for keys that are
     /// revoked from an index on.
     pub logged: &'a [Option<u64>],
-    /// The policies in force. The most specific one for the name decides; revocations and floors apply from
-    /// all that cover it.
+    /// The policies in force. Of those that decide, the one that speaks of the name most closely does; those that
+    /// narrow ask for more beside it; the revocations and floors of all that speak of it hold.
     pub policies: &'a [Policy],
     /// How long ago the policies were last known to be in force. Zero for a caller that just read them at
     /// their source, and for the question whether what runs may keep running: staleness stops new
@@ -68,6 +68,8 @@ mod withdrawn;
 
 /// Most bundles examined; a legitimate artifact never has more.
 const MAX_LOOKED: usize = 4_096;
+/// The most policies that narrow one filter: each costs as many checks of signatures as the one that decides.
+const MAX_NARROWING: usize = 8;
 const FORMAT_SETTER: &str = "the artifact format";
 
 /// Verifies a filter: pin, policy, signatures, and that `component` is what the manifest describes.
@@ -101,6 +103,7 @@ fn check(request: &Request<'_>) -> Result<(Manifest, Verified), Refused> {
     withdrawn(&manifest, request.policies)?;
     fresh(&manifest, request)?;
     let signers = signers(&manifest, policy, request)?;
+    narrowed(&manifest, request)?;
     let verified = Verified {
         digest: manifest.digest(),
         name: manifest.name().clone(),
@@ -145,9 +148,9 @@ fn pinned_manifest(request: &Request<'_>) -> Result<Manifest, Refused> {
 
 fn policy_for<'a>(manifest: &Manifest, policies: &'a [Policy]) -> Result<&'a Policy, Refused> {
     let name = manifest.name();
-    let closest = policies.iter().filter_map(|policy| policy.covers(name)).max();
-    let mut best =
-        policies.iter().filter(|policy| closest.is_some() && policy.covers(name) == closest);
+    let deciding = || policies.iter().filter(|policy| !policy.narrows());
+    let closest = deciding().filter_map(|policy| policy.covers(name)).max();
+    let mut best = deciding().filter(|policy| closest.is_some() && policy.covers(name) == closest);
     match (best.next(), best.next()) {
         (Some(policy), None) => Ok(policy),
         (Some(one), Some(other)) => Err(Refused {
@@ -165,6 +168,27 @@ fn policy_for<'a>(manifest: &Manifest, policies: &'a [Policy]) -> Result<&'a Pol
             remedy: format!("add a trust policy whose namespaces include {name}"),
         }),
     }
+}
+
+/// What policies ask for beside the one that decides. Their keys prove nothing more: whoever signed is known by the names that
+/// the policy that decides gives them.
+fn narrowed(manifest: &Manifest, request: &Request<'_>) -> Result<(), Refused> {
+    let name = manifest.name();
+    let narrowing = request.policies.iter().filter(|policy| policy.narrows());
+    let narrowing: Vec<&Policy> =
+        narrowing.filter(|policy| policy.covers(name).is_some()).collect();
+    if let Some(one) = narrowing.get(MAX_NARROWING) {
+        return Err(Refused {
+            code: code::UNKNOWN_KEY,
+            rule: format!(
+                "at most {MAX_NARROWING} trust policies may ask for more about {name}, {} do",
+                narrowing.len()
+            ),
+            set_by: set_by(one),
+            remedy: "merge them".to_owned(),
+        });
+    }
+    narrowing.into_iter().try_for_each(|policy| signers(manifest, policy, request).map(drop))
 }
 
 fn set_by(policy: &Policy) -> String {

@@ -223,16 +223,9 @@ fn now_runs(built: &[Built]) -> Vec<NowRuns> {
 pub(crate) fn policies(plan: &NodePlan, notes: &mut Vec<String>) -> Vec<Policy> {
     let mut policies = Vec::new();
     for policy in &plan.trust {
-        match Policy::from_json(policy.to_string().as_bytes()) {
-            Ok(policy) => policies.push(policy),
-            Err(error) => {
-                notes.push(format!("trust policy: {error}; until it is corrected, no key is trusted for its filters"));
-                let name = policy.get("name").and_then(|name| name.as_str()).unwrap_or_default();
-                let patterns = policy.get("namespaces").cloned().unwrap_or_default();
-                let patterns: Vec<String> = serde_json::from_value(patterns).unwrap_or_default();
-                policies.push(Policy::trusting_nobody(name, &patterns));
-            }
-        }
+        let (policy, error) = Policy::read_or_nobody(policy);
+        policies.push(policy);
+        notes.extend(error.map(|error| format!("trust policy: {error}; it trusts nobody")));
     }
     policies
 }

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use aws_lc_rs::rand;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use tamis_ambient::Random;
 
 use crate::{BlobError, hex};
 
@@ -16,8 +16,8 @@ pub struct UploadId(String);
 impl UploadId {
     /// A new, unique one.
     pub(crate) fn random() -> Result<Self, BlobError> {
-        let mut bytes = [0; 32];
-        rand::fill(&mut bytes).map_err(BlobError::storage("draw an upload id"))?;
+        let bytes = Random::system().octets::<32>();
+        let bytes = bytes.map_err(BlobError::storage("draw an upload id"))?;
         Ok(Self(hex::encode(&bytes)))
     }
 

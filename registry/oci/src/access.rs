@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, header};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use tamis_ambient::Random;
 use tamis_journal::Hash;
 use thiserror::Error;
 
@@ -157,8 +157,7 @@ impl Secret {
     /// # Errors
     /// [`SecretError`] when the system provides no randomness.
     pub fn generate() -> Result<Self, SecretError> {
-        let mut bytes = [0; 32];
-        rand::fill(&mut bytes).map_err(|_| SecretError)?;
+        let bytes = Random::system().octets::<32>().map_err(|_| SecretError)?;
         Ok(Self(format!("{PREFIX}{}", Hash(bytes))))
     }
 

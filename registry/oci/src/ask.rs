@@ -1,11 +1,11 @@
 //! Queries of the control plane to the store, outside of the OCI API.
 
 use http::HeaderMap;
-use tamis_journal::{BlobDigest, Blobs, Journal, JournalError};
+use tamis_journal::{BlobDigest, Blobs, JournalError};
 
 use crate::access::{Caller, Pattern, Token, Verb};
 use crate::name::{Reference, Repository};
-use crate::store::{Limits, Store, now_ms};
+use crate::store::{Limits, Store};
 
 /// A manifest that refers to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,14 +108,8 @@ impl Store {
     #[must_use]
     pub fn named(&self, name: &str) -> Option<Bearer> {
         let view = self.view();
-        let token = view.tokens().named(name).filter(|token| token.holds(now_ms()))?;
+        let token = view.tokens().named(name).filter(|token| token.holds(self.now_ms()))?;
         Some(Bearer(Caller::Token(token.clone())))
-    }
-
-    /// The journal behind the store.
-    #[must_use]
-    pub fn journal(&self) -> &Journal {
-        &self.journal
     }
 
     /// The blobs, which include the manifests.
@@ -138,7 +132,7 @@ impl Store {
     pub async fn bearer(&self, headers: &HeaderMap) -> Result<Option<Bearer>, JournalError> {
         let anonymous = self.limits.anonymous;
         let caller =
-            self.seek(|view| Caller::of(headers, view.tokens(), anonymous, now_ms())).await?;
+            self.seek(|view| Caller::of(headers, view.tokens(), anonymous, self.now_ms())).await?;
         Ok(caller.map(Bearer))
     }
 

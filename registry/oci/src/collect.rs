@@ -10,13 +10,13 @@
 //! hour; the first has given up long before that, if the clocks of the replicas agree within some minutes.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tamis_journal::{BlobDigest, BlobError};
 
 use crate::change::Change;
 use crate::refusal::Refusal;
-use crate::store::{Decision, Store, now_ms};
+use crate::store::{Decision, Store};
 
 /// The actor of the entries.
 const ACTOR: &str = "collector";
@@ -50,7 +50,7 @@ pub struct Collected {
 /// # Errors
 /// [`Refusal`] when journal or storage fail; what was done until then stays done.
 pub async fn collect(store: &Store, grace: Duration) -> Result<Collected, Refusal> {
-    let before_ms = now_ms().saturating_sub(milliseconds(grace));
+    let before_ms = store.now_ms().saturating_sub(milliseconds(grace));
     let mut collected = Collected::default();
     for upload in store.blobs.stale_uploads(before_ms).await? {
         match store.blobs.cancel(&upload).await {
@@ -101,7 +101,7 @@ async fn unlink(store: &Store, before_ms: u64) -> Result<u64, Refusal> {
 
 /// Removes those of the blobs that nothing refers to, and returns them.
 async fn remove(store: &Store, candidates: &[BlobDigest]) -> Result<Vec<BlobDigest>, Refusal> {
-    let begun = Instant::now();
+    let begun = store.clock().now();
     let condemned = store
         .commit(ACTOR, |view| {
             let free = |digest: &&BlobDigest| {
@@ -116,7 +116,7 @@ async fn remove(store: &Store, candidates: &[BlobDigest]) -> Result<Vec<BlobDige
     let mut removed = Vec::with_capacity(condemned.len());
     for digest in condemned {
         // Later than this, another collector may assume that we stopped.
-        if begun.elapsed() > PATIENCE {
+        if store.clock().since(begun) > PATIENCE {
             break;
         }
         store.blobs.delete(&digest).await?;
@@ -128,7 +128,7 @@ async fn remove(store: &Store, candidates: &[BlobDigest]) -> Result<Vec<BlobDige
 
 /// Finishes the work of a collector that stopped half way.
 async fn take_over(store: &Store) -> Result<(), Refusal> {
-    let before_ms = now_ms().saturating_sub(milliseconds(TAKE_OVER));
+    let before_ms = store.now_ms().saturating_sub(milliseconds(TAKE_OVER));
     let left: Vec<BlobDigest> = {
         let view = store.view();
         let left = view.condemned().iter().filter(|(_, since_ms)| **since_ms < before_ms);

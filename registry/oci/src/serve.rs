@@ -10,7 +10,7 @@ use crate::access::{Caller, Verb};
 use crate::name::{Reference, Repository};
 use crate::path::{PathError, Route};
 use crate::refusal::{Code, Refusal};
-use crate::store::{Store, now_ms};
+use crate::store::Store;
 
 mod blobs;
 mod lists;
@@ -57,8 +57,9 @@ async fn handle(store: Store, request: Request) -> Result<Response, Refusal> {
     })?;
     let anonymous = store.limits.anonymous;
     // A token that another process made a moment ago is found by reading the journal's new entries.
-    let caller =
-        store.seek(|view| Caller::of(&parts.headers, view.tokens(), anonymous, now_ms())).await?;
+    let caller = store
+        .seek(|view| Caller::of(&parts.headers, view.tokens(), anonymous, store.now_ms()))
+        .await?;
     let caller = caller.ok_or_else(|| unauthorized("these credentials are unknown"))?;
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let call = Call { store, caller, query, headers: parts.headers };

@@ -1,11 +1,10 @@
 //! The store: journal, blobs and the view, and the only way in which anything is written.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, RwLockReadGuard};
 
-use tamis_journal::{BlobDigest, Blobs, Journal, JournalError};
+use tamis_ambient::Clock;
+use tamis_journal::{BlobDigest, Blobs, Fold as _, Folded, Journal, JournalError};
 use thiserror::Error;
-use tokio::sync::Mutex;
 
 use crate::access::{self, Anonymous, Pattern, Secret, Verb};
 use crate::change::Change;
@@ -14,12 +13,6 @@ use crate::view::View;
 
 /// The actor for what is done on the machine itself.
 const OPERATOR: &str = "operator";
-/// How often a write is tried again because another replica wrote first.
-const ATTEMPTS: usize = 100;
-/// Entries read at a time.
-const PAGE: usize = 1_000;
-/// Pause of [`Store::follow`] after the journal failed.
-const REST: Duration = Duration::from_secs(1);
 
 /// The limits of the registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,14 +94,9 @@ pub enum StoreError {
 /// The state of a registry and how to change it. A clone is another handle on the same.
 #[derive(Debug, Clone)]
 pub struct Store {
-    pub(crate) journal: Journal,
+    folded: Arc<Folded<View>>,
     pub(crate) blobs: Blobs,
     pub(crate) limits: Arc<Limits>,
-    view: Arc<RwLock<View>>,
-    /// Held by whoever reads new entries of the journal, so that every entry is applied once.
-    reading: Arc<Mutex<()>>,
-    /// Held by whoever writes: writers of one process would only make each other try again.
-    writing: Arc<Mutex<()>>,
 }
 
 /// The result of a decision, valid for the view it was based on.
@@ -123,36 +111,24 @@ pub(crate) struct Decision<T> {
 }
 
 impl Store {
-    /// Opens a registry: applies the whole journal, which takes a while for a long one.
+    /// Opens a registry: applies the whole journal, which takes a while for a long one. Entries are dated, and
+    /// tokens expire, by `clock`.
     ///
     /// # Errors
     /// [`StoreError::Journal`].
-    pub async fn open(journal: Journal, blobs: Blobs, limits: Limits) -> Result<Self, StoreError> {
-        let store = Self {
-            journal,
-            blobs,
-            limits: Arc::new(limits),
-            view: Arc::default(),
-            reading: Arc::default(),
-            writing: Arc::default(),
-        };
-        store.catch_up().await.map_err(StoreError::Journal)?;
-        Ok(store)
+    pub async fn open(
+        journal: Journal,
+        blobs: Blobs,
+        limits: Limits,
+        clock: Clock,
+    ) -> Result<Self, StoreError> {
+        let folded = Folded::open(journal, clock).await.map_err(StoreError::Journal)?;
+        Ok(Self { folded: Arc::new(folded), blobs, limits: Arc::new(limits) })
     }
 
     /// Applies what other processes write, for as long as it is polled: one task of every process runs it.
     pub async fn follow(&self) {
-        loop {
-            let revision = self.view().revision();
-            let news = async {
-                self.journal.wait(revision).await?;
-                self.catch_up().await
-            };
-            if let Err(error) = news.await {
-                tracing::warn!(%error, "the journal cannot be followed, trying again");
-                tokio::time::sleep(REST).await;
-            }
-        }
+        self.folded.follow().await;
     }
 
     /// Gives the holder of `secret` these rights, on every replica as soon as it reads the entry.
@@ -259,8 +235,7 @@ impl Store {
 
     /// The current view. Must not be held across an await.
     pub(crate) fn view(&self) -> RwLockReadGuard<'_, View> {
-        // No change to the view can stop half way: a poisoned lock holds a complete view.
-        self.view.read().unwrap_or_else(PoisonError::into_inner)
+        self.folded.state()
     }
 
     /// The result of `look` in the view; if there is none, once more after applying all new entries: what
@@ -273,7 +248,7 @@ impl Store {
         if found.is_some() {
             return Ok(found);
         }
-        self.catch_up().await?;
+        self.folded.catch_up().await?;
         Ok(look(&self.view()))
     }
 
@@ -286,11 +261,10 @@ impl Store {
         actor: &str,
         mut decide: impl FnMut(&View) -> Result<Decision<T>, Refusal>,
     ) -> Result<T, Refusal> {
-        let _turn = self.writing.lock().await;
-        for _ in 0..ATTEMPTS {
-            self.catch_up().await?;
+        let mut writer = self.folded.writer(actor).await;
+        loop {
             let (revision, decision) = {
-                let view = self.view();
+                let view = writer.fresh().await?;
                 let decision = decide(&view)?;
                 if decision.present.iter().any(|digest| view.condemned().contains_key(digest)) {
                     return Err(Refusal::later(
@@ -308,16 +282,15 @@ impl Store {
             self.check_present(&decision.present).await?;
             let records: Option<Vec<_>> = decision.changes.iter().map(Change::record).collect();
             let records = records.unwrap_or_default();
-            match self.journal.append(Some(revision), now_ms(), actor, &records).await {
-                Ok(_) => {
-                    self.catch_up().await?;
-                    return Ok(decision.value);
+            match writer.append(revision, &records).await {
+                Ok(Some(_)) => return Ok(decision.value),
+                Ok(None) => {}
+                Err(JournalError::Conflict { .. }) => {
+                    return Err(Refusal::later("too many writes at the same time; try again"));
                 }
-                Err(JournalError::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(Refusal::later("too many writes at the same time; try again"))
     }
 
     async fn check_present(&self, digests: &[BlobDigest]) -> Result<(), Refusal> {
@@ -333,21 +306,22 @@ impl Store {
 
     /// Applies every journal entry written so far.
     pub(crate) async fn catch_up(&self) -> Result<(), JournalError> {
-        let _turn = self.reading.lock().await;
-        loop {
-            let after = self.view().revision();
-            let entries = self.journal.read(after, PAGE).await?;
-            if entries.is_empty() {
-                return Ok(());
-            }
-            let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
-            entries.iter().for_each(|entry| view.apply(entry));
-        }
+        self.folded.catch_up().await
     }
-}
 
-/// Milliseconds since the Unix epoch.
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    /// The journal behind the store.
+    #[must_use]
+    pub fn journal(&self) -> &Journal {
+        self.folded.journal()
+    }
+
+    /// The clock that dates entries and expires tokens.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.folded.clock()
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.folded.clock().unix_ms()
+    }
 }

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tamis_journal::{BlobDigest, Entry};
+use tamis_journal::{BlobDigest, Entry, Fold};
 
 use crate::access::{Token, Tokens};
 use crate::ask::Referrer;
 use crate::change::{self, Change};
 use crate::name::{Repository, Tag};
 
-/// The result of the entries up to [`View::revision`].
+/// The result of the entries up to [`Fold::revision`].
 ///
 /// Invariants:
 /// * A tag names a manifest of its repository.
@@ -64,16 +64,14 @@ pub(crate) struct Kept {
     pub(crate) revision: u64,
 }
 
-impl View {
-    /// The last revision that was applied.
-    #[must_use]
-    pub fn revision(&self) -> u64 {
+impl Fold for View {
+    fn revision(&self) -> u64 {
         self.revision
     }
 
     /// Applies the next entry. An entry that is not the next one changes nothing; one of an unknown kind
     /// only keeps the blobs that it names from being collected.
-    pub fn apply(&mut self, entry: &Entry) {
+    fn apply(&mut self, entry: &Entry) {
         if entry.revision != self.revision.saturating_add(1) {
             return;
         }
@@ -87,7 +85,9 @@ impl View {
             }
         }
     }
+}
 
+impl View {
     /// The repository's contents; `None` when nothing was pushed to it, or all was deleted.
     pub(crate) fn contents(&self, repository: &Repository) -> Option<&Contents> {
         self.repositories.get(repository).filter(|contents| !contents.is_empty())

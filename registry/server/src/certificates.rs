@@ -4,8 +4,9 @@ use std::cell::RefCell;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use tamis_ambient::Clock;
 use tamis_transport::{CertificateNeeds, ServerTls, TlsError};
 
 /// Interval between two checks of the files.
@@ -37,7 +38,7 @@ impl TlsFiles {
 
     fn read_after(&self, before: Option<&ServerTls>) -> Result<ServerTls, TlsError> {
         let tls = ServerTls::from_files(&self.certificate, &self.key, self.client_ca.as_deref())?;
-        let (now, before) = (Some(SystemTime::now()), before.map(ServerTls::facts));
+        let (now, before) = (Some(Clock::system().wall()), before.map(ServerTls::facts));
         tls.check(&self.certificate, &CertificateNeeds { now, before, ..Default::default() })?;
         Ok(tls)
     }

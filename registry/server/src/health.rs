@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::extract::State;
@@ -71,7 +70,7 @@ async fn metrics(State(api): State<Api>, caller: Caller) -> Result<Response, Ref
     let count = |is: &dyn Fn(&tamis_api::ProxyStatus) -> bool| {
         status.proxies.iter().filter(|proxy| is(proxy)).count().to_string()
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = api.store.clock().unix_secs();
     let mut page = String::new();
     for (name, kind, help) in METRICS {
         // Writing into a string cannot fail.

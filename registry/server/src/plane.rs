@@ -25,7 +25,6 @@ mod start;
 mod view;
 mod wanted;
 
-pub(crate) use control::now_ms;
 pub use control::{Control, Rules};
 pub use examine::Examine;
 pub use fleet::{Membership, Wanted};

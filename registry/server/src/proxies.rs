@@ -11,6 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use http::{HeaderValue, StatusCode, header};
+use tamis_ambient::Clock;
 use tamis_api::Problem;
 use tamis_journal::{BlobDigest, BlobError};
 use tamis_oci::Store;
@@ -116,6 +117,7 @@ async fn stream(
     let membership = proxies.control.join(&hello, Some(&peer)).await?;
     let (to_node, from_here) = mpsc::channel::<Result<Bytes, std::convert::Infallible>>(QUEUE);
     let served = Served {
+        clock: proxies.store.clock(),
         session: Session::new(&hello),
         membership,
         to_node,
@@ -184,6 +186,7 @@ fn later() -> Response {
 
 /// A stream in progress.
 struct Served {
+    clock: Clock,
     session: Session,
     membership: Membership,
     to_node: mpsc::Sender<Result<Bytes, std::convert::Infallible>>,
@@ -197,13 +200,13 @@ impl Served {
     async fn run(mut self, mut lines: Lines) -> Result<(), String> {
         let mut ping = tokio::time::interval(PING);
         ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut heard = tokio::time::Instant::now();
+        let mut heard = self.clock.now();
         loop {
             self.push().await?;
             tokio::select! {
                 line = lines.next() => match line? {
                     Some(line) => {
-                        heard = tokio::time::Instant::now();
+                        heard = self.clock.now();
                         self.said(&line)?;
                     }
                     None => return Ok(()),
@@ -212,7 +215,7 @@ impl Served {
                     changed.map_err(|_| "another connection took its place".to_owned())?;
                 }
                 _ = ping.tick() => {
-                    if heard.elapsed() > SILENCE {
+                    if self.clock.since(heard) > SILENCE {
                         return Err("it was silent for a minute".to_owned());
                     }
                     self.send(&ToNode::Ping).await?;

@@ -403,7 +403,7 @@ async fn clean(store: Store, every: Duration, grace: Duration) {
                 "garbage collected"
             ),
             Err(error) => {
-                tracing::warn!(%error, "garbage collection stopped; it continues next time")
+                tracing::warn!(%error, "garbage collection stopped; it continues next time");
             }
         }
     }

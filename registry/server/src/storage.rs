@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tamis_ambient::Clock;
 use tamis_journal::{Blobs, Journal, private_folder};
 use tamis_oci::{Limits, Store};
 
@@ -79,6 +80,6 @@ impl Storage {
         };
         let blobs = blobs.map_err(ServerError::Blobs)?;
         self.probe(&blobs).await?;
-        Ok(Store::open(journal, blobs, limits).await?)
+        Ok(Store::open(journal, blobs, limits, Clock::system()).await?)
     }
 }

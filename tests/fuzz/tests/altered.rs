@@ -1,6 +1,13 @@
 //! Every target over its corpus and over altered entries of it: a few thousand in a plain test run, for
 //! `TAMIS_FUZZ_SECONDS` each where that is set (as `cargo xtask fuzz` does), with another seed each time.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test: what is wrong fails it, and what it did is shown"
+)]
+
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::Path;
 use std::time::Duration;

@@ -10,7 +10,9 @@ fn run_on(files: &[(&str, &str)], node: Option<&str>) -> Result<ExitCode> {
         std::fs::write(folder.path().join(name), text).unwrap();
     }
     let node = node.map(|node| node.parse().unwrap());
-    run(&Arguments { folder: folder.path().to_owned(), node, store: vec![] }, Output::Json)
+    let folder = folder.path().to_owned();
+    let (store, live, at) = (vec![], false, Where::default());
+    run(&Arguments { folder, node, store, live, at }, Output::Json)
 }
 
 const SERVICE: &str = "kind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: app, namespace: test }\n\

@@ -1,5 +1,7 @@
 //! `tamis proxy config NODE` and similar commands: requests to the admin listener of a running proxy.
 
+mod stat;
+
 use super::run::RunFolder;
 use crate::output::{self, Output};
 use crate::table::{short, table};
@@ -35,6 +37,11 @@ pub(super) enum Command {
     /// List a proxy's listeners, their filters in order, and the rules of their routers.
     #[command(after_help = "Example:\n  tamis proxy routes gateway:shop/edge")]
     Routes(Which),
+    /// Show how busy a proxy is: its counters with their rates over some seconds, and its gauges.
+    #[command(
+        after_help = "Examples:\n  tamis proxy stat gateway:shop/edge\n  tamis proxy stat gateway:shop/edge --name tamis_refusals --seconds 30"
+    )]
+    Stat(stat::Arguments),
     /// Drain a proxy: make its load balancer send clients elsewhere, then close its listeners and end it.
     #[command(after_help = "Example:\n  tamis proxy drain gateway:shop/edge --seconds 30")]
     Drain(Drain),
@@ -92,6 +99,7 @@ pub(super) fn run(command: &Command, output: Output) -> Result<ExitCode> {
             let value = look(which, "/routes")?;
             output::answer(output, &value, || routes(&value));
         }
+        Command::Stat(arguments) => stat::run(arguments, output)?,
         Command::Drain(drain) => {
             let query = drain.seconds.map(|seconds| format!("?seconds={seconds}"));
             change(&drain.which, &format!("/drain{}", query.unwrap_or_default()), output)?;

@@ -554,3 +554,75 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_policy_that_narrows_asks_for_more_and_never_decides() {
+    let scene = scene(1);
+    let bundles = [scene.sign(0), scene.sign(1)];
+    let bundles: Vec<&[u8]> = bundles.iter().map(String::as_bytes).collect();
+    let other = |keys: &[usize], threshold: usize, more: Value| {
+        let mut policy = json!({ "name": "own", "namespaces": ["acme/retry"], "narrows": true, "threshold": threshold });
+        // Names of its own, so that nobody becomes somebody else by them.
+        policy["keys"] = keys
+            .iter()
+            .map(|at| json!({ "name": format!("k{}", at + 1), "publicKey": scene.keys[*at].public_key().to_pem() }))
+            .collect();
+        policy.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        Policy::from_json(policy.to_string().as_bytes()).unwrap()
+    };
+    let decides = scene.policy();
+    let signers = |policies: &[Policy]| scene.verify_under(&bundles, policies).map(|it| it.signers);
+    let known = Ok(vec![SignerName("k0".to_owned()), SignerName("k1".to_owned())]);
+    let none = json!({});
+    // Closer than the one that decides, and it decides nothing: neither who is known nor that nothing is asked.
+    for narrowing in [other(&[0], 1, none.clone()), other(&[0, 1], 2, none.clone())] {
+        assert_eq!(signers(&[decides.clone(), narrowing]), known);
+    }
+    for (narrowing, code) in [
+        (other(&[2], 1, none.clone()), code::UNKNOWN_KEY),
+        (other(&[0, 2], 2, none.clone()), code::THRESHOLD),
+        (
+            other(&[0], 1, json!({ "floorVersions": { "acme/retry": "2.0.0" } })),
+            code::REVOKED_DIGEST,
+        ),
+        (other(&[0, 1], 2, json!({ "revokedKeys": ["k1"] })), code::REVOKED_KEY),
+    ] {
+        let refused = scene.verify_under(&bundles, &[decides.clone(), narrowing.clone()]);
+        let refused = refused.unwrap_err();
+        // A key that is revoked leaves one good signature of two.
+        let codes = [code, code::THRESHOLD];
+        assert!(codes.contains(&refused.code), "{narrowing:?}: {refused:?}");
+        assert!(refused.set_by.contains("own"), "{refused:?}");
+        // Alone it lets nothing run, whoever signed.
+        assert!(scene.verify_under(&bundles, &[narrowing]).is_err());
+    }
+    let alone = scene.verify_under(&bundles, &[other(&[0], 1, none.clone())]).unwrap_err();
+    assert_eq!((alone.code, alone.set_by.as_str()), (code::UNKNOWN_KEY, "default deny"));
+    // As many as one likes, but not without end.
+    let many = |count: usize| {
+        let narrowing = (0..count).map(|_| other(&[0], 1, json!({})));
+        std::iter::once(decides.clone()).chain(narrowing).collect::<Vec<_>>()
+    };
+    assert!(signers(&many(MAX_NARROWING)).is_ok());
+    assert!(signers(&many(MAX_NARROWING + 1)).unwrap_err().remedy.contains("merge"));
+}
+
+#[test]
+fn a_policy_that_is_wrong_trusts_nobody_about_what_it_speaks_of() {
+    let wrong = json!({ "name": "p", "namespaces": ["acme/*"], "keys": [{ "name": "k", "publicKey": "none" }], "threshold": 1 });
+    let scene = scene(1);
+    let all = json!({ "namespaces": ["*"] });
+    let mut wide = scene.policy.clone();
+    wide.as_object_mut().unwrap().extend(all.as_object().unwrap().clone());
+    for narrows in [false, true] {
+        let mut wrong = wrong.clone();
+        wrong["narrows"] = json!(narrows);
+        let (policy, error) = Policy::read_or_nobody(&wrong);
+        assert!(error.is_some() && policy.keys().is_empty() && policy.narrows() == narrows);
+        let (wide, none) = Policy::read_or_nobody(&wide);
+        assert!(none.is_none());
+        let bundle = scene.sign(0);
+        assert!(scene.verify_under(&[bundle.as_bytes()], &[wide.clone()]).is_ok());
+        assert!(scene.verify_under(&[bundle.as_bytes()], &[wide, policy]).is_err());
+    }
+}

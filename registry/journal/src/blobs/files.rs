@@ -8,10 +8,11 @@ use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, BoxStream, StreamExt as _};
+use tamis_ambient::Clock;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use super::{Stored, length, same, within};
@@ -296,7 +297,7 @@ fn hashed(file: &mut File, digest: &BlobDigest) -> Result<u64, Failure> {
 /// Makes a complete file durable, then visible, then durably visible.
 fn publish(file: &File, from: &Path, to: &Path) -> io::Result<()> {
     // Its age counts from now, not from its last chunk.
-    file.set_modified(SystemTime::now())?;
+    file.set_modified(Clock::system().wall())?;
     file.sync_all()?;
     if let Some(folder) = to.parent() {
         make_folder(folder)?;

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use aws_lc_rs::rand;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, ParsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use tamis_ambient::Random;
 
 use super::LogError;
 use crate::{Hash, hex};
@@ -72,9 +72,7 @@ impl NoteKey {
     /// # Errors
     /// [`LogError::Key`] when the system has no randomness.
     pub fn random_seed() -> Result<[u8; 32], LogError> {
-        let mut seed = [0; 32];
-        rand::fill(&mut seed).map_err(|_| LogError::Key("there is no randomness"))?;
-        Ok(seed)
+        Random::system().octets().map_err(|_| LogError::Key("there is no randomness"))
     }
 
     /// Its name, the origin of the checkpoints that it signs.

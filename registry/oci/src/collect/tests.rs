@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use tamis_ambient::{Clock, ManualTime};
 use tamis_journal::{Blobs, Journal};
 use tempfile::TempDir;
 
@@ -18,9 +19,13 @@ async fn store() -> (TempDir, Store) {
 }
 
 async fn replica(folder: &TempDir) -> Store {
+    replica_at(folder, Clock::system()).await
+}
+
+async fn replica_at(folder: &TempDir, clock: Clock) -> Store {
     let journal = Journal::sqlite(folder.path()).await.unwrap();
     let blobs = Blobs::files(folder.path()).await.unwrap();
-    Store::open(journal, blobs, Limits::default()).await.unwrap()
+    Store::open(journal, blobs, Limits::default(), clock).await.unwrap()
 }
 
 fn repository(number: u8) -> Repository {
@@ -131,7 +136,8 @@ async fn a_blob_that_another_repository_has_stays() {
 
 #[tokio::test]
 async fn a_condemned_blob_cannot_be_referred_to_until_it_is_collected() {
-    let (_folder, store) = store().await;
+    let (folder, time) = (TempDir::new().unwrap(), ManualTime::new());
+    let store = replica_at(&folder, time.clock()).await;
     store.blobs.put(&digest(1), Bytes::from_static(&[1])).await.unwrap();
     let condemn = Change::BlobsCondemned { digests: vec![digest(1)] };
     write(&store, condemn, &digest(1)).await.unwrap();
@@ -155,13 +161,17 @@ async fn bytes_that_are_gone_when_they_are_referred_to_are_asked_for_again() {
 
 #[tokio::test]
 async fn what_a_collector_left_half_done_is_finished_after_an_hour() {
-    let (_folder, store) = store().await;
+    let (folder, time) = (TempDir::new().unwrap(), ManualTime::new());
+    let store = replica_at(&folder, time.clock()).await;
     store.blobs.put(&digest(1), Bytes::from_static(&[1])).await.unwrap();
     let condemn = Change::BlobsCondemned { digests: vec![digest(1)] };
-    let long_ago = now_ms() - milliseconds(TAKE_OVER) - 1_000;
     let records = [condemn.record().unwrap()];
-    store.journal.append(None, long_ago, "collector", &records).await.unwrap();
+    store.journal().append(None, store.now_ms(), "collector", &records).await.unwrap();
     store.catch_up().await.unwrap();
+    time.advance(TAKE_OVER);
+    collect(&store, Duration::from_secs(3_600)).await.unwrap();
+    assert!(store.blobs.stat(&digest(1)).await.unwrap().is_some(), "a collector may be at work");
+    time.advance(Duration::from_millis(1));
     collect(&store, Duration::from_secs(3_600)).await.unwrap();
     assert!(store.blobs.stat(&digest(1)).await.unwrap().is_none());
     assert!(store.view().condemned().is_empty());

@@ -5,6 +5,7 @@ use axum::body::{Body, to_bytes};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::{Value, json};
+use tamis_ambient::Clock;
 use tamis_journal::{BlobDigest, Blobs, Journal};
 use tamis_oci::{Anonymous, Limits, Secret, Store, Verb, router};
 use tempfile::TempDir;
@@ -148,7 +149,7 @@ pub(crate) async fn send(
 async fn open(folder: &TempDir, limits: Limits) -> Store {
     let journal = Journal::sqlite(folder.path()).await.unwrap();
     let blobs = Blobs::files(folder.path()).await.unwrap();
-    Store::open(journal, blobs, limits).await.unwrap()
+    Store::open(journal, blobs, limits, Clock::system()).await.unwrap()
 }
 
 /// A manifest with an empty config and this layer.

@@ -16,7 +16,7 @@ use tamis_trust::{
     Request, Verified, Version, code::REVOKED_KEY, is_by, verify,
 };
 
-use crate::plane::control::{Control, now_ms};
+use crate::plane::control::Control;
 use crate::plane::examine::Examine;
 use crate::plane::problem::{bad, blob, journal, missing, problem, refused};
 
@@ -165,7 +165,7 @@ impl Control {
         digest: &Digest,
         policies: &[Policy],
     ) -> Result<(Verified, Bytes), Problem> {
-        let now = now_ms() / 1_000;
+        let now = self.now_secs();
         let policy = self.0.policy.as_ref();
         if let Some(Err(one)) = policy.map(|policy| policy.fresh(filter, now)) {
             return Err(refused(vec![one]));

@@ -14,7 +14,7 @@ use tamis_trust::{Digest, Name, Refused, Version};
 
 use crate::plane::artifact::Judged;
 
-use crate::plane::control::{Control, now_ms};
+use crate::plane::control::Control;
 use crate::plane::problem::{bad, body, documents, missing, problem, refusal, refused};
 use crate::plane::rights::{Holder, may_agree};
 use crate::plane::sources;
@@ -254,7 +254,8 @@ impl Control {
             // A removed pin is remembered: a wider one pinned later counts as growth.
             let before = state.pin(&service, &filter).map(|pin| pin.digest);
             let before = before.or_else(|| state.pinned_last(&service, &filter));
-            let configs = view::configs(&state, &mut self.plans(), &service, &filter);
+            let configs =
+                view::configs(&state, &mut self.plans(), &service, &filter, self.now_secs());
             (self.policies(&state), before.filter(|before| *before != digest), configs)
         };
         let (verified, component) = self.admit(&filter, &digest, &policies).await?;
@@ -467,7 +468,7 @@ impl Control {
         let consent = if by.confirm { Consent::Given } else { Consent::NotGiven };
         let agree = may_agree(&self.0.store, state, &change.subject(), &by.needs.kept());
         let actor = by.holder.actor();
-        let asked = Asked { actor, now_ms: now_ms(), consent, may_agree: &agree };
+        let asked = Asked { actor, now_ms: self.now_ms(), consent, may_agree: &agree };
         let refused =
             director::guard(state, change, &diff, by.guards, &asked).err().unwrap_or_default();
         Ok(Weighed { diff, refused })

@@ -1,15 +1,15 @@
 //! A control plane: its state, and the only way in which it writes.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLockReadGuard};
 
 use tamis_api::Problem;
 use tamis_director::{Body, Guards, Plans, State, Terms};
 use tamis_journal::log::{Log, LogError};
-use tamis_journal::{Blobs, Journal, JournalError, Record};
+use tamis_journal::{Blobs, Entry, Fold, Folded, Journal, JournalError, Record};
 use tamis_oci::Store;
 use tamis_sync::Upstreams;
-use tokio::sync::{Mutex as Turn, watch};
+use tokio::sync::watch;
 
 use crate::plane::artifact::Artifacts;
 use crate::plane::examine::Examine;
@@ -18,11 +18,6 @@ use crate::plane::keys::Keys;
 use crate::plane::policy::PolicyFolder;
 use crate::plane::problem;
 use crate::plane::wanted::WantedChanges;
-
-/// How often a write is tried again because another writer was first.
-const ATTEMPTS: usize = 100;
-/// Entries read at a time.
-const PAGE: usize = 1_000;
 
 /// The settings of a control plane.
 #[derive(Debug, Clone)]
@@ -70,13 +65,7 @@ pub(crate) struct Inner {
     pub(crate) artifacts: Artifacts,
     plans: Mutex<Plans>,
     upstreams: Mutex<Upstreams>,
-    state: RwLock<State>,
-    /// The last revision that was applied.
-    folded: watch::Sender<u64>,
-    /// Held by whoever reads new entries of the journal, so that every entry is applied once.
-    reading: Turn<()>,
-    /// Held by whoever writes: writers of one process would only make each other try again.
-    writing: Turn<()>,
+    folded: Folded<ControlState>,
 }
 
 impl Control {
@@ -94,6 +83,8 @@ impl Control {
     ) -> Result<Self, LogError> {
         let (journal, blobs) = (store.journal().clone(), store.blobs().clone());
         let log = Log::open(journal.clone()).await?;
+        let clock = store.clock();
+        let folded = Folded::open(journal.clone(), clock).await?;
         let inner = Inner {
             store,
             journal,
@@ -103,28 +94,23 @@ impl Control {
             rules,
             examine,
             policy,
-            fleet: Fleet::default(),
+            fleet: Fleet::new(clock.unix_ms()),
             wanted: WantedChanges::default(),
             artifacts: Artifacts::default(),
             plans: Mutex::default(),
             upstreams: Mutex::default(),
-            state: RwLock::default(),
-            folded: watch::Sender::new(0),
-            reading: Turn::default(),
-            writing: Turn::default(),
+            folded,
         };
         let control = Self(Arc::new(inner));
-        control.catch_up().await?;
         if let Some(policy) = &control.0.policy {
-            policy.refresh(now_ms() / 1_000);
+            policy.refresh(clock.unix_secs());
         }
         Ok(control)
     }
 
     /// The current state. Must not be held across an await.
-    pub(crate) fn state(&self) -> RwLockReadGuard<'_, State> {
-        // No change to the state can stop half way: a poisoned lock holds a complete state.
-        self.0.state.read().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn state(&self) -> RwLockReadGuard<'_, ControlState> {
+        self.0.folded.state()
     }
 
     /// The cached plans of proxies. Lock it after the state, never before.
@@ -140,47 +126,27 @@ impl Control {
 
     /// Notifies of the last revision that was applied, and of every later one.
     pub(crate) fn folded(&self) -> watch::Receiver<u64> {
-        self.0.folded.subscribe()
+        self.0.folded.watch()
     }
 
     /// Applies every journal entry written so far.
     pub(crate) async fn catch_up(&self) -> Result<(), JournalError> {
-        let _turn = self.0.reading.lock().await;
-        loop {
-            let after = self.state().head();
-            let entries = self.0.journal.read(after, PAGE).await?;
-            let Some(last) = entries.last().map(|entry| entry.revision) else { return Ok(()) };
-            {
-                let mut state = self.0.state.write().unwrap_or_else(PoisonError::into_inner);
-                for entry in &entries {
-                    let record = &entry.record;
-                    state.apply(
-                        entry.revision,
-                        entry.time_ms,
-                        &entry.actor,
-                        &record.kind,
-                        &record.body,
-                    );
-                }
-            }
-            self.0.folded.send_replace(last);
-        }
+        self.0.folded.catch_up().await
     }
 
     /// Applies what other replicas write, for as long as it is polled.
     pub(crate) async fn follow(&self) {
-        loop {
-            let head = self.state().head();
-            let news = async {
-                self.0.journal.wait(head).await?;
-                self.catch_up().await
-            };
-            if let Err(error) = news.await {
-                let error = problem::chain(&error);
-                tracing::warn!(error, "the journal cannot be followed, trying again");
-                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-            }
-        }
+        self.0.folded.follow().await;
+    }
+
+    /// The clock of the control plane, in milliseconds since the Unix epoch.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.0.folded.clock().unix_ms()
+    }
+
+    /// The clock of the control plane, in seconds since the Unix epoch.
+    pub(crate) fn now_secs(&self) -> u64 {
+        self.0.folded.clock().unix_secs()
     }
 
     /// Appends the records that `decide` returns; if another writer was first, calls `decide` again on the
@@ -193,29 +159,50 @@ impl Control {
         actor: &str,
         mut decide: impl FnMut(&State) -> Result<(Vec<Body>, T), Problem> + Send,
     ) -> Result<(u64, T), Problem> {
-        let _turn = self.0.writing.lock().await;
-        for _ in 0..ATTEMPTS {
-            self.catch_up().await.map_err(|error| problem::journal(&error))?;
+        let mut writer = self.0.folded.writer(actor).await;
+        loop {
             let (head, bodies, value) = {
-                let state = self.state();
+                let state = writer.fresh().await.map_err(|error| problem::journal(&error))?;
                 let (bodies, value) = decide(&state)?;
                 (state.head(), bodies, value)
             };
             if bodies.is_empty() {
                 return Ok((head, value));
             }
-            let records = records(&bodies)?;
-            match self.0.journal.append(Some(head), now_ms(), actor, &records).await {
-                Ok(written) => {
-                    self.catch_up().await.map_err(|error| problem::journal(&error))?;
-                    return Ok((written.revision, value));
+            match writer.append(head, &records(&bodies)?).await {
+                Ok(Some(revision)) => return Ok((revision, value)),
+                Ok(None) => {}
+                Err(JournalError::Conflict { .. }) => {
+                    let remedy = Some("try again".to_owned());
+                    let busy = problem::problem(503, "busy", "too many writes at the same time");
+                    return Err(Problem { remedy, ..busy });
                 }
-                Err(JournalError::Conflict { .. }) => {}
                 Err(error) => return Err(problem::journal(&error)),
             }
         }
-        let remedy = Some("try again".to_owned());
-        Err(Problem { remedy, ..problem::problem(503, "busy", "too many writes at the same time") })
+    }
+}
+
+/// The state of the director, folded from the entries of the journal.
+#[derive(Debug, Default)]
+pub(crate) struct ControlState(State);
+
+impl Deref for ControlState {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.0
+    }
+}
+
+impl Fold for ControlState {
+    fn revision(&self) -> u64 {
+        self.0.head()
+    }
+
+    fn apply(&mut self, entry: &Entry) {
+        let Entry { revision, time_ms, actor, record, .. } = entry;
+        self.0.apply(*revision, *time_ms, actor, &record.kind, &record.body);
     }
 }
 
@@ -225,10 +212,4 @@ fn records(bodies: &[Body]) -> Result<Vec<Record>, Problem> {
         Ok(Record { kind: body.kind().to_owned(), body: value })
     };
     bodies.iter().map(record).collect()
-}
-
-/// Milliseconds since the Unix epoch.
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -9,7 +9,7 @@ use tamis_resources::NodeName;
 use tamis_sync::{Counts, Hello, NodeReported, Outcome, Parts, ShadowReport, Statistics};
 use tokio::sync::watch;
 
-use crate::plane::control::{Control, now_ms};
+use crate::plane::control::Control;
 use crate::plane::keys::Replica;
 use crate::plane::parts::Key;
 use crate::plane::problem::{missing, problem};
@@ -42,10 +42,11 @@ pub(crate) struct Fleet {
     since_ms: u64,
 }
 
-impl Default for Fleet {
-    fn default() -> Self {
+impl Fleet {
+    /// No proxy yet, in a process that started at `since_ms`.
+    pub(crate) fn new(since_ms: u64) -> Self {
         let (members, arrivals) = (Mutex::default(), watch::Sender::default());
-        Self { members, arrivals, since_ms: now_ms() }
+        Self { members, arrivals, since_ms }
     }
 }
 
@@ -103,7 +104,7 @@ impl Control {
     /// another.
     pub async fn join(&self, hello: &Hello, identity: Option<&str>) -> Result<Membership, Problem> {
         self.identify(&hello.node, identity).await?;
-        Ok(self.0.fleet.join(self.clone(), hello, now_ms()))
+        Ok(self.0.fleet.join(self.clone(), hello, self.now_ms()))
     }
 
     /// Checks that the certificate belongs to the named proxy.
@@ -116,7 +117,7 @@ impl Control {
             problem(400, "node.name", format!("{error}; name it gateway:… or sidecar:…"))
         })?;
         self.catch_up().await.map_err(|error| crate::plane::problem::journal(&error))?;
-        let now = now_ms();
+        let now = self.now_ms();
         let expected = {
             let state = self.state();
             let mut plans = self.plans();
@@ -176,7 +177,7 @@ impl Control {
     /// Writes connections and disconnections that the journal does not contain yet.
     pub(crate) async fn write_connections(&self) -> Result<(), Problem> {
         let changes = |state: &State| {
-            let changes = self.0.fleet.connections(state, &self.0.keys.replica, now_ms());
+            let changes = self.0.fleet.connections(state, &self.0.keys.replica, self.now_ms());
             changes.into_iter().map(Body::from).collect::<Vec<Body>>()
         };
         // Mostly there are none, and then no writer has to wait.
@@ -443,9 +444,10 @@ impl Membership {
             let title = format!("{} reports about {}", self.node, report.node);
             return Err(problem(403, "node.report", title));
         }
+        let now_ms = self.control.now_ms();
         self.with(|member| {
             let mut report = report.bounded();
-            member.seen_ms = now_ms();
+            member.seen_ms = now_ms;
             let (statistics, shadows) =
                 (std::mem::take(&mut report.statistics), std::mem::take(&mut report.shadows));
             member.pending.add(statistics, shadows);
@@ -470,9 +472,10 @@ impl Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
+        let now_ms = self.control.now_ms();
         self.with(|member| {
             member.connection = None;
-            member.gone_ms = now_ms();
+            member.gone_ms = now_ms;
         });
     }
 }

@@ -9,7 +9,7 @@ use tamis_resources::NodeName;
 use tamis_resources::plan::{FilterPlan, NodePlan, RefusedPlan};
 use tamis_sync::{Activation, Part, Parts, SHADOW, placed, slot_part, split_again};
 
-use crate::plane::control::{Control, now_ms};
+use crate::plane::control::Control;
 use crate::plane::fleet::Wanted;
 use crate::plane::policy::PolicyFolder;
 
@@ -53,7 +53,7 @@ impl Control {
     fn due(&self, node: &NodeName) -> Option<Due> {
         let state = self.state();
         let mut plans = self.plans();
-        let wants = plans.node(&state, node, now_ms() / 1_000);
+        let wants = plans.node(&state, node, self.now_secs());
         let plan = wants.plan.clone()?;
         if !wants.missing.is_empty() {
             // Slots are being assigned; until then the proxy keeps what it has.

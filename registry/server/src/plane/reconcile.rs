@@ -7,7 +7,7 @@ use tamis_director::{self as director, Body, Event, Judgement};
 use tamis_resources::NodeName;
 use tamis_trust::sign_assignment;
 
-use crate::plane::control::{Control, now_ms};
+use crate::plane::control::Control;
 use crate::plane::problem::problem;
 
 /// The actor of the director's own decisions.
@@ -48,7 +48,7 @@ impl Control {
             folded.borrow_and_update();
             arrivals.borrow_and_update();
             if let Some(policy) = &self.0.policy {
-                policy.refresh(now_ms() / 1_000);
+                policy.refresh(self.now_secs());
             }
             if let Err(problem) = self.step(&mut seen).await {
                 tracing::warn!(
@@ -90,7 +90,7 @@ impl Control {
 
     /// Moves rollouts, then assigns what is due.
     async fn step(&self, seen: &mut Seen) -> Result<(), Problem> {
-        let now = now_ms();
+        let now = self.now_ms();
         let moving: Vec<String> = {
             let state = self.state();
             let active = state.rollouts().values().filter(|one| one.step().is_some());
@@ -153,7 +153,7 @@ impl Control {
     async fn publish(&self, seen: &mut Seen) -> Result<(), Problem> {
         let due = (
             self.state().decided(),
-            now_ms() / RENEW_MS,
+            self.now_ms() / RENEW_MS,
             self.0.store.referrers_seen() + self.policy_taken(),
             self.0.fleet.arrived(),
         );

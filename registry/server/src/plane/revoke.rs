@@ -9,7 +9,7 @@ use tamis_director::{self as director, Body, State, Withdrawn};
 use tamis_trust::{Digest, Policy, Refused, Request, verify_manifest};
 
 use crate::plane::change::digest;
-use crate::plane::control::{Control, now_ms};
+use crate::plane::control::Control;
 use crate::plane::parts::withdraw;
 use crate::plane::problem::{bad, problem, refused};
 use crate::plane::rights::Holder;
@@ -86,7 +86,7 @@ impl Control {
 
     /// The slots whose filter may no longer be pinned after the revocation.
     async fn stops(&self, what: &Withdrawn) -> Result<Vec<Stop>, Problem> {
-        let now = now_ms() / 1_000;
+        let now = self.now_secs();
         let (slots, before, after) = {
             let state = self.state();
             let mut slots: BTreeMap<Digest, BTreeSet<(String, String, String)>> = BTreeMap::new();

@@ -12,7 +12,7 @@ use tamis_director::{self as director, Plans, State};
 use tamis_oci::Verb;
 use tamis_trust::{Name, Policy};
 
-use crate::plane::control::{Control, now_ms};
+use crate::plane::control::Control;
 use crate::plane::parts::withdraw;
 use crate::plane::rights::Holder;
 
@@ -34,13 +34,14 @@ pub(crate) fn configs(
     plans: &mut Plans,
     service: &str,
     filter: &Name,
+    now: u64,
 ) -> Vec<String> {
     let mut configs: Vec<String> = Vec::new();
     for node in state.nodes() {
         if service != "*" && node.key() != service {
             continue;
         }
-        let Some(plan) = plans.node(state, &node, now_ms() / 1_000).plan.clone() else { continue };
+        let Some(plan) = plans.node(state, &node, now).plan.clone() else { continue };
         for one in plan.filters.iter().filter(|one| one.filter == filter.as_str()) {
             let config = one.config.to_string();
             if !configs.contains(&config) {

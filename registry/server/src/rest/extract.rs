@@ -208,3 +208,76 @@ impl<T: DeserializeOwned> FromRequestParts<Api> for Asked<T> {
         Ok(Self(query.0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::StreamExt as _;
+    use std::convert::Infallible;
+    use std::future::pending;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    const PIECE: usize = 16 << 10;
+
+    /// A body of so many pieces that counts the bytes that are taken from it and never ends.
+    fn endless(pieces: usize, taken: &Arc<AtomicUsize>) -> Body {
+        let taken = Arc::clone(taken);
+        let pieces = futures_util::stream::iter(0..pieces).map(move |_| {
+            taken.fetch_add(PIECE, Ordering::Relaxed);
+            Ok::<_, Infallible>(Bytes::from_static(&[b' '; PIECE]))
+        });
+        let never = futures_util::stream::once(pending::<Result<Bytes, Infallible>>());
+        Body::from_stream(pieces.chain(never))
+    }
+
+    fn unread(body: Body, turns: &Turns, length: Option<usize>) -> Unread {
+        let mut headers = HeaderMap::new();
+        if let Some(length) = length {
+            headers.insert(header::CONTENT_LENGTH, length.into());
+        }
+        Unread { headers, body, turns: turns.clone() }
+    }
+
+    #[tokio::test]
+    async fn of_a_body_that_is_too_large_no_more_is_read_than_the_address_accepts() {
+        for (limit, length, most) in [
+            (SMALL_BYTES, None, SMALL_BYTES + PIECE),
+            (SMALL_BYTES, Some(10), SMALL_BYTES + PIECE),
+            (SMALL_BYTES, Some(SMALL_BYTES + 1), 0),
+            (LARGE_BYTES, None, LARGE_BYTES + PIECE),
+            (LARGE_BYTES, Some(usize::MAX), 0),
+        ] {
+            let taken = Arc::new(AtomicUsize::new(0));
+            let body = endless(2 * limit / PIECE, &taken);
+            let refused = unread(body, &Turns::default(), length).within(limit).await.err();
+            assert_eq!(refused.map(|refused| refused.0.status), Some(413), "{limit} {length:?}");
+            let taken = taken.load(Ordering::Relaxed);
+            assert!(taken <= most, "{taken} of {limit} {length:?}");
+        }
+        // A body that nobody asked for is not read at all.
+        let taken = Arc::new(AtomicUsize::new(0));
+        drop(unread(endless(10, &taken), &Turns::default(), None));
+        assert_eq!(taken.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn many_bodies_at_once_hold_no_more_than_their_turns_allow() {
+        let (turns, taken) = (Turns::default(), Arc::new(AtomicUsize::new(0)));
+        let (bodies, size) = (40, 4 << 20);
+        let all: Vec<_> = (0..bodies)
+            .map(|_| unread(endless(size / PIECE, &taken), &turns, None).within(LARGE_BYTES))
+            .map(|reading| tokio::spawn(async move { reading.await.is_ok() }))
+            .collect();
+        let mut before = usize::MAX;
+        // Until all of them wait for something.
+        while before != taken.load(Ordering::Relaxed) {
+            before = taken.load(Ordering::Relaxed);
+            for _ in 0..1_000 {
+                tokio::task::yield_now().await;
+            }
+        }
+        let most = LARGE_AT_ONCE * size + (bodies - LARGE_AT_ONCE) * (SMALL_BYTES + PIECE);
+        assert!(before >= LARGE_AT_ONCE * size && before <= most, "{before} bytes, at most {most}");
+        all.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}

@@ -7,7 +7,6 @@ use tamis_oci::{NewToken, Pattern, Secret, StoreError, TokenInfo, Verb};
 use super::Api;
 use super::answer::{Answer, Json, Refused, problem};
 use super::extract::{Caller, Unread};
-use crate::plane::now_ms;
 
 /// The longest lifetime of a token made remotely: ten years.
 const MAX_HOURS: u64 = 24 * 3_660;
@@ -19,7 +18,7 @@ const MAX_HOURS: u64 = 24 * 3_660;
 ))]
 pub(super) async fn list(State(api): State<Api>, caller: Caller) -> Answer<Vec<TokenView>> {
     caller.must(Verb::Operate)?;
-    let now = now_ms();
+    let now = api.store.clock().unix_ms();
     let own = |token: &TokenInfo| holds(&caller, &token.verbs, &token.repositories);
     let tokens = api.store.tokens().into_iter().filter(own).map(|token| TokenView {
         name: token.name,
@@ -58,7 +57,7 @@ pub(super) async fn create(
     if verbs.contains(&Verb::Approve) {
         return Err(second_person());
     }
-    let expires_ms = end(&caller, request.hours)?;
+    let expires_ms = end(api.store.clock().unix_ms(), &caller, request.hours)?;
     let secret = Secret::generate().map_err(|error| unmade(&error.to_string()))?;
     let token = NewToken { name: request.name.clone(), patterns, verbs, expires_ms };
     let made = api.store.create_token_by(caller.0.actor(), token, &secret).await;
@@ -85,7 +84,7 @@ pub(super) async fn rotate(
         return Err(second_person());
     }
     let request: RotateRequest = body.json().await?;
-    let expires_ms = end(&caller, request.hours)?;
+    let expires_ms = end(api.store.clock().unix_ms(), &caller, request.hours)?;
     let secret = Secret::generate().map_err(|error| unmade(&error.to_string()))?;
     let done = api.store.rotate_token_by(caller.0.actor(), &name, &secret, expires_ms).await;
     done.map_err(|error| refused(&error))?;
@@ -142,11 +141,11 @@ fn own(api: &Api, caller: &Caller, name: &str) -> Result<TokenInfo, Refused> {
 }
 
 /// When a token expires: after so many hours, and never after the caller's token.
-fn end(caller: &Caller, hours: Option<u64>) -> Result<Option<u64>, Refused> {
+fn end(now_ms: u64, caller: &Caller, hours: Option<u64>) -> Result<Option<u64>, Refused> {
     let asked = match hours {
         None => None,
         Some(hours) if (1..=MAX_HOURS).contains(&hours) => {
-            Some(now_ms().saturating_add(hours.saturating_mul(3_600_000)))
+            Some(now_ms.saturating_add(hours.saturating_mul(3_600_000)))
         }
         Some(hours) => {
             let title =

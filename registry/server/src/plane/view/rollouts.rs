@@ -12,7 +12,7 @@ use tamis_sync::Counts;
 use tamis_trust::{Digest, Name};
 
 use crate::plane::change::{grew, known_digest, name, unknown, version};
-use crate::plane::control::{Control, now_ms};
+use crate::plane::control::Control;
 use crate::plane::problem::{bad, refused};
 use crate::plane::rights::{Holder, may_agree};
 
@@ -44,7 +44,10 @@ impl Control {
             let state = self.state();
             state.not_revoked(&filter, &to).map_err(|one| refused(vec![one]))?;
             let service = request.services.first().map_or("*", String::as_str);
-            (self.policies(&state), super::configs(&state, &mut self.plans(), service, &filter))
+            (
+                self.policies(&state),
+                super::configs(&state, &mut self.plans(), service, &filter, self.now_secs()),
+            )
         };
         let from = match &request.from {
             Some(from) => known_digest(&self.state(), &filter, from)?,
@@ -83,11 +86,11 @@ impl Control {
         let done = self.commit(actor, |state| {
             holder.must_hold(Verb::Operate, &needs)?;
             let agree = may_agree(&self.0.store, state, &rollout.subject(), &proposal.needs);
-            let (now_ms, consent) = (now_ms(), Consent::Given);
+            let (now_ms, consent) = (self.now_ms(), Consent::Given);
             let asked = Asked { actor, now_ms, consent, may_agree: &agree };
             let guarded = director::guard_rollout(state, &rollout, &guards, &asked);
             if request.dry_run {
-                return Ok((Vec::new(), Some(preview(state, &rollout)?)));
+                return Ok((Vec::new(), Some(preview(state, &rollout, now_ms)?)));
             }
             guarded.map_err(|one| {
                 let subject = Some(rollout.subject().to_string());
@@ -140,25 +143,27 @@ impl Control {
     pub fn rollout(&self, name: &str) -> Result<RolloutView, Problem> {
         let state = self.state();
         let found = state.rollouts().get(name);
-        found.map(|one| view(&state, one)).ok_or_else(|| unknown("rollout of that name"))
+        found
+            .map(|one| view(&state, one, self.now_ms()))
+            .ok_or_else(|| unknown("rollout of that name"))
     }
 
     /// All rollouts, including ended ones, by name.
     #[must_use]
     pub fn rollouts(&self) -> Vec<RolloutView> {
         let state = self.state();
-        state.rollouts().values().map(|one| view(&state, one)).collect()
+        state.rollouts().values().map(|one| view(&state, one, self.now_ms())).collect()
     }
 }
 
 /// The view of a rollout if it started now.
-fn preview(state: &State, rollout: &Rollout) -> Result<RolloutView, Problem> {
+fn preview(state: &State, rollout: &Rollout, now_ms: u64) -> Result<RolloutView, Problem> {
     let mut then = state.clone();
     let body = state.start(rollout.clone()).map_err(|one| refused(vec![one]))?;
     let written = body.to_body().map_err(|error| crate::plane::problem::body(&error))?;
-    then.apply(state.head().saturating_add(1), now_ms(), "nobody", body.kind(), &written);
+    then.apply(state.head().saturating_add(1), now_ms, "nobody", body.kind(), &written);
     let found = then.rollouts().get(rollout.name());
-    found.map(|one| view(&then, one)).ok_or_else(|| unknown("rollout of that name"))
+    found.map(|one| view(&then, one, now_ms)).ok_or_else(|| unknown("rollout of that name"))
 }
 
 /// The one digest that all the services have pinned.
@@ -223,9 +228,9 @@ fn spec(
     }
 }
 
-fn view(state: &State, one: &director::RolloutState) -> RolloutView {
+fn view(state: &State, one: &director::RolloutState, now_ms: u64) -> RolloutView {
     let spec = one.rollout.spec();
-    let judgement = one.step().and_then(|_| state.judge(&spec.name, now_ms()));
+    let judgement = one.step().and_then(|_| state.judge(&spec.name, now_ms));
     let judgement = judgement.map(|judgement| match judgement {
         Judgement::Baking { why } => format!("baking: {why}"),
         Judgement::Passed { why } => format!("passed: {why}"),

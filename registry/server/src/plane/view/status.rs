@@ -10,7 +10,7 @@ use tamis_resources::NodeName;
 use tamis_sync::{ProblemReport, Running, SlotReport, placed};
 use tamis_trust::Refused;
 
-use crate::plane::control::{Control, now_ms};
+use crate::plane::control::Control;
 use crate::plane::fleet::Connection;
 use crate::plane::problem::refusal;
 
@@ -18,7 +18,7 @@ impl Control {
     /// Every proxy that documents declare, or those of one service.
     #[must_use]
     pub fn status(&self, service: Option<&str>) -> Status {
-        let now = now_ms();
+        let now = self.now_ms();
         let state = self.state();
         let mut plans = self.plans();
         let nodes = state.nodes().into_iter();

@@ -1,0 +1,251 @@
+//! State folded from the journal once, read by everyone in the process, and changed in one way.
+
+use std::error::Error;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
+
+use tamis_ambient::Clock;
+use tokio::sync::{Mutex, MutexGuard, watch};
+
+use crate::{Entry, Journal, JournalError, Record};
+
+/// How often a write is tried again because somebody else wrote first.
+const ATTEMPTS: u32 = 100;
+/// How many entries are read at a time.
+const PAGE: usize = 1_000;
+/// How long [`Folded::follow`] rests after the journal failed.
+const REST: Duration = Duration::from_secs(1);
+
+/// State that entries of a journal make, one after the other.
+pub trait Fold: Default {
+    /// The revision of the entry applied last; 0 before the first.
+    fn revision(&self) -> u64;
+
+    /// Applies the entry that follows. It must not panic half way: a reader after it sees what it left.
+    fn apply(&mut self, entry: &Entry);
+}
+
+/// A journal and the state folded from it.
+///
+/// * Every entry is applied once and in order, whoever asks for it first.
+/// * Writers of this process take turns; those of others are noticed when appending, and the write is decided again.
+/// * What [`FoldedWriter::append`] wrote is in the state when it returns.
+#[derive(Debug)]
+pub struct Folded<S> {
+    journal: Journal,
+    clock: Clock,
+    state: RwLock<S>,
+    /// The revision folded last, for those who wait for the next.
+    revision: watch::Sender<u64>,
+    /// Held by the task that reads the journal, so that every entry is applied once.
+    reading: Mutex<()>,
+    /// Held by the task that writes: writers of one process would only make each other try again.
+    writing: Mutex<()>,
+}
+
+impl<S: Fold> Folded<S> {
+    /// Folds the whole journal, which takes a while for a long one. Entries are dated by `clock`.
+    ///
+    /// # Errors
+    /// As [`Journal::read`].
+    pub async fn open(journal: Journal, clock: Clock) -> Result<Self, JournalError> {
+        let folded = Self {
+            journal,
+            clock,
+            state: RwLock::default(),
+            revision: watch::Sender::new(0),
+            reading: Mutex::default(),
+            writing: Mutex::default(),
+        };
+        folded.catch_up().await?;
+        Ok(folded)
+    }
+
+    /// The journal below.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// The clock that dates entries.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// The state as it is now. Not to be held across an await.
+    pub fn state(&self) -> RwLockReadGuard<'_, S> {
+        // Nothing that changes the state can stop half way: a poisoned lock holds a whole state.
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Receives the revision folded last, and every later one.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
+    }
+
+    /// Folds every journal entry written so far.
+    ///
+    /// # Errors
+    /// As [`Journal::read`]; the state has what was read before.
+    pub async fn catch_up(&self) -> Result<(), JournalError> {
+        let _turn = self.reading.lock().await;
+        loop {
+            let after = self.state().revision();
+            let entries = self.journal.read(after, PAGE).await?;
+            let Some(last) = entries.last().map(|entry| entry.revision) else { return Ok(()) };
+            {
+                let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+                entries.iter().for_each(|entry| state.apply(entry));
+            }
+            self.revision.send_replace(last);
+        }
+    }
+
+    /// Folds what other processes write, for as long as it is polled: one task of every process runs it.
+    pub async fn follow(&self) {
+        loop {
+            let revision = self.state().revision();
+            let news = async {
+                self.journal.wait(revision).await?;
+                self.catch_up().await
+            };
+            if let Err(error) = news.await {
+                let error = with_causes(&error);
+                tracing::warn!(error, "the journal cannot be read; trying again");
+                tokio::time::sleep(REST).await;
+            }
+        }
+    }
+
+    /// The turn to write as `actor`, once the writers before have ended.
+    pub async fn writer<'a>(&'a self, actor: &'a str) -> FoldedWriter<'a, S> {
+        FoldedWriter { folded: self, actor, left: ATTEMPTS, _turn: self.writing.lock().await }
+    }
+}
+
+/// An error with its causes, in one line.
+fn with_causes(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| (*error).source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// A turn to write. Decide on [`FoldedWriter::fresh`] state, then [`FoldedWriter::append`]; decide again when that
+/// answers `None`.
+pub struct FoldedWriter<'a, S> {
+    folded: &'a Folded<S>,
+    actor: &'a str,
+    left: u32,
+    _turn: MutexGuard<'a, ()>,
+}
+
+impl<S: Fold> FoldedWriter<'_, S> {
+    /// The state with every entry written so far, to decide on. Not to be held across an await.
+    ///
+    /// # Errors
+    /// As [`Folded::catch_up`].
+    pub async fn fresh(&self) -> Result<RwLockReadGuard<'_, S>, JournalError> {
+        self.folded.catch_up().await?;
+        Ok(self.folded.state())
+    }
+
+    /// Appends records that were decided on the state at `revision`, and folds them. `None`: another process wrote
+    /// first, so the decision may no longer hold.
+    ///
+    /// A future dropped before it returned may or may not have written.
+    ///
+    /// # Errors
+    /// [`JournalError::Conflict`] after 100 such attempts; as [`Journal::append`] otherwise.
+    pub async fn append(
+        &mut self,
+        revision: u64,
+        records: &[Record],
+    ) -> Result<Option<u64>, JournalError> {
+        let Folded { journal, clock, .. } = self.folded;
+        match journal.append(Some(revision), clock.unix_ms(), self.actor, records).await {
+            Ok(written) => {
+                self.folded.catch_up().await?;
+                Ok(Some(written.revision))
+            }
+            Err(JournalError::Conflict { .. }) if self.left > 1 => {
+                self.left -= 1;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tamis_ambient::ManualTime;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// The times of all entries.
+    #[derive(Default, Debug)]
+    struct Times {
+        revision: u64,
+        all: Vec<u64>,
+    }
+
+    impl Fold for Times {
+        fn revision(&self) -> u64 {
+            self.revision
+        }
+
+        fn apply(&mut self, entry: &Entry) {
+            assert_eq!(entry.revision, self.revision + 1, "each once and in order");
+            self.revision = entry.revision;
+            self.all.push(entry.time_ms);
+        }
+    }
+
+    async fn open(folder: &TempDir, time: ManualTime) -> Folded<Times> {
+        let journal = Journal::sqlite(folder.path()).await.unwrap();
+        Folded::open(journal, time.clock()).await.unwrap()
+    }
+
+    fn record() -> Record {
+        Record { kind: "note".to_owned(), body: serde_json::json!({}) }
+    }
+
+    #[tokio::test]
+    async fn a_write_is_in_the_state_when_it_returns_and_is_dated_by_the_clock() {
+        let (folder, time) = (TempDir::new().unwrap(), ManualTime::new());
+        let folded = open(&folder, time).await;
+        time.set_unix_time(Duration::from_millis(5_000));
+        let mut writer = folded.writer("ada").await;
+        let revision = writer.fresh().await.unwrap().revision();
+        assert_eq!(writer.append(revision, &[record(), record()]).await.unwrap(), Some(2));
+        assert_eq!(folded.state().all, [5_000, 5_000]);
+        assert_eq!(*folded.watch().borrow(), 2);
+    }
+
+    #[tokio::test]
+    async fn who_was_overtaken_decides_again_on_what_the_other_wrote() {
+        let (folder, time) = (TempDir::new().unwrap(), ManualTime::new());
+        let (one, other) = (open(&folder, time).await, open(&folder, time).await);
+        let mut writer = one.writer("ada").await;
+        let revision = writer.fresh().await.unwrap().revision();
+        let written = other.writer("bob").await.append(revision, &[record()]).await.unwrap();
+        assert_eq!(written, Some(1));
+        assert_eq!(writer.append(revision, &[record()]).await.unwrap(), None, "bob was first");
+        let revision = writer.fresh().await.unwrap().revision();
+        assert_eq!(revision, 1);
+        assert_eq!(writer.append(revision, &[record()]).await.unwrap(), Some(2));
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_is_always_overtaken_ends_with_the_conflict() {
+        let (folder, time) = (TempDir::new().unwrap(), ManualTime::new());
+        let folded = open(&folder, time).await;
+        let mut writer = folded.writer("ada").await;
+        assert_eq!(writer.append(0, &[record()]).await.unwrap(), Some(1));
+        for _ in 1..ATTEMPTS {
+            assert_eq!(writer.append(0, &[record()]).await.unwrap(), None);
+        }
+        let end = writer.append(0, &[record()]).await;
+        assert!(matches!(end, Err(JournalError::Conflict { .. })), "{end:?}");
+        assert_eq!(folded.state().all.len(), 1);
+    }
+}
