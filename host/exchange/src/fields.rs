@@ -41,6 +41,8 @@ const NO_TRAILERS: &[&str] = &[
     "cache-control",
     "content-disposition",
     "content-encoding",
+    "content-language",
+    "content-location",
     "content-range",
     "content-security-policy",
     "content-type",
