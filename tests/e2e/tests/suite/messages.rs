@@ -4,8 +4,15 @@ use crate::connections::{over_http2, raw};
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt as _, Empty};
+use hyper::body::{Body, Frame};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::convert::Infallible;
 use std::io::{Read as _, Write as _};
+use std::pin::Pin;
 use std::sync::mpsc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 use tamis_e2e::{Answer, Backend, Folder, exchange, get, request};
 
 #[test]
@@ -41,9 +48,19 @@ fn routes_records_and_the_upstream_read_one_host_and_one_path() {
         assert_eq!(record["authority"], "a.example");
     }
     let before = backend.count();
-    for path in
-        ["/a%2fb", "/a%5cb", "/a\\b", "/a;b", "/..;/admin", "/a%00", "/%zz", "/%c0%ae/", "/a%0a"]
-    {
+    for path in [
+        "/a%2fb",
+        "/a%5cb",
+        "/a\\b",
+        "/a;b",
+        "/..;/admin",
+        "/a%00",
+        "/%zz",
+        "/%c0%ae/",
+        "/a%0a",
+        "/%e0%80%ae%e0%80%ae/admin",
+        "/%f0%80%80%af",
+    ] {
         let reply = request(&folder.http, "GET", path, &[("host", "a.example")], b"");
         let reason = reply.header("x-tamis-reason");
         assert_eq!((reply.status, reason), (400, Some("request.target")), "{path}");
@@ -90,6 +107,21 @@ fn a_request_has_one_id_at_the_client_at_the_upstream_and_in_the_record() {
     let id = reply.header("x-request-id").unwrap().to_owned();
     let record = folder.record("the refusal", |record| record["request_id"] == id.as_str());
     assert_eq!((&record["reason"], &record["path"]), (&"request.target".into(), &"/a;b".into()));
+    // So has one that was refused before its head was whole, or read.
+    for (octets, status, reason, path) in [
+        ("GET /<b> HTTP/1.1\r\nhost: a\r\n\r\n", 400, "http.target", "/<b>"),
+        ("GET /two HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", 400, "http.host", "/two"),
+        ("GET /old HTTP/3.0\r\nhost: a\r\n\r\n", 505, "http.version", "/old"),
+        ("CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\n\r\n", 501, "http.connect", "a:1"),
+    ] {
+        let text = String::from_utf8_lossy(&exchange(&folder.http, octets.as_bytes())).into_owned();
+        let id = text.lines().find_map(|line| line.strip_prefix("x-request-id: ")).unwrap();
+        let record = folder.record("the refusal", |record| record["request_id"] == id);
+        assert_eq!(
+            (&record["status"], &record["reason"], &record["path"]),
+            (&status.into(), &reason.into(), &path.into())
+        );
+    }
 }
 
 #[test]
@@ -127,6 +159,74 @@ fn a_request_over_http2_is_one_that_http1_can_read() {
             assert_eq!(all("content-length"), expected, "{method}");
         }
     });
+}
+
+#[test]
+fn content_where_none_may_be_reaches_no_upstream_over_http2_either() {
+    let backend = Backend::start();
+    let folder = Folder::gateway(&[backend.address]);
+    let _gateway = folder.start(&[]);
+    for (kind, path) in [("GET", "/get"), ("HEAD", "/head"), ("TRACE", "/trace")] {
+        let status = with_content(&folder.http, kind, path, &[]);
+        assert_eq!(status, 400, "{kind}");
+        let record = folder.record("the refusal", |record| record["path"] == path);
+        assert_eq!(record["reason"], "http.unexpected-body", "{kind}");
+    }
+    assert_eq!(with_content(&folder.http, "GET", "/length", &[("content-length", "5")]), 400);
+    assert_eq!(backend.count(), 0);
+    assert_eq!(with_content(&folder.http, "POST", "/post", &[("content-length", "05")]), 200);
+    let seen = backend.last().unwrap();
+    let length = seen.headers.iter().find(|(name, _)| name == "content-length").unwrap();
+    assert_eq!((length.1.as_str(), seen.body.as_slice()), ("5", &b"GET /"[..]));
+}
+
+/// Content that does not say how long it is.
+struct Unsized(Option<Bytes>);
+
+impl Body for Unsized {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.take().map(|octets| Ok(Frame::data(octets))))
+    }
+}
+
+/// Sends a request of that method with content over HTTP/2; gives the status.
+fn with_content(address: &str, method: &str, path: &str, fields: &[(&str, &str)]) -> u16 {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let (mut sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let mut request = Request::builder().method(method).uri(format!("http://a{path}"));
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let content = Unsized(Some(Bytes::from_static(b"GET /")));
+        let response = sender.send_request(request.body(content).unwrap());
+        let response = tokio::time::timeout(Duration::from_secs(30), response).await.unwrap();
+        response.unwrap().status().as_u16()
+    })
+}
+
+#[test]
+fn an_application_does_not_speak_for_the_proxy() {
+    let address = raw(|mut stream, _head| {
+        let head = "HTTP/1.1 200 OK\r\nx-tamis-reason: forged\r\nX-Tamis-Generation: 9\r\nx_request_id: a\r\nx-mine: 1\r\n";
+        stream.write_all(format!("{head}content-length: 02\r\n\r\nok").as_bytes()).unwrap();
+    });
+    let folder = Folder::gateway(&[address]);
+    let _gateway = folder.start(&[]);
+    let reply = get(&folder.http, "/");
+    let odd = |name: &str| name.starts_with("x-tamis") || name.contains('_');
+    let odd: Vec<_> = reply.headers.iter().filter(|(name, _)| odd(name)).collect();
+    assert_eq!((reply.status, odd, reply.body.as_str()), (200, vec![], "ok"));
+    assert_eq!((reply.header("x-mine"), reply.header("content-length")), (Some("1"), Some("2")));
 }
 
 #[test]

@@ -144,6 +144,8 @@ fn what_an_upstream_sends_beside_an_answer_is_bounded_and_asked_for_once() {
         ("", "HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n"),
         ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n00000000000000000000", "0"),
         ("HTTP/1.1 200 OK\r\na: ", "x"),
+        // Another protocol, whose first line may have no end.
+        ("SSH-2.0-x", ""),
         ("HTTP/1.1 200 OK\r\n", "a: b\r\n"),
         ("HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", ""),
     ] {
