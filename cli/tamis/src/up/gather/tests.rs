@@ -123,7 +123,7 @@ fn a_guard_that_cannot_be_used_and_never_was_is_sent_as_what_closes_its_targets(
     let stand_ins = |all: &Gathered| all.stand_ins.iter().map(key).collect::<Vec<_>>();
     let twice = format!("{bad}---\n{bad}");
     let nameless = bad.replace("name: g, ", "");
-    // What it is, the files, the documents in force with their files, how many stand in, whether another is kept.
+    // A name, files, documents in force with their files, the number of those that stand in, whether one is held.
     type Row<'a> = (&'a str, Vec<(&'a str, String)>, &'a [(&'a str, &'a str)], usize, bool);
     let rows: &[Row<'_>] = &[
         ("in a file of its own", vec![a.clone(), ("g.yaml", bad.clone())], &[], 1, false),
