@@ -177,7 +177,7 @@ impl Store {
                 let tokens = view.tokens();
                 // Whoever ended the maker's token ended all that it made by then; none comes after that.
                 let maker = access::is_token_name(actor);
-                let ended = maker && !tokens.named(actor).is_some_and(|it| it.holds(now_ms()));
+                let ended = maker && !tokens.named(actor).is_some_and(|it| it.holds(self.now_ms()));
                 let refused = if ended {
                     Some(StoreError::TokenEnded(actor.to_owned()))
                 } else {
