@@ -52,9 +52,15 @@ fn allowed(one: Option<bool>, other: Option<bool>) -> Option<bool> {
     }
 }
 
-/// Words that are in both.
+/// Words that are in both, each once.
 fn common(one: &[String], other: &[String]) -> Vec<String> {
-    one.iter().filter(|word| other.contains(word)).cloned().collect()
+    let mut found: Vec<String> = Vec::new();
+    for word in one.iter().filter(|word| other.contains(word)) {
+        if !found.contains(word) {
+            found.push(word.clone());
+        }
+    }
+    found
 }
 
 /// Keys that are in both, and the higher number of them: whatever satisfies that satisfies each. With too few keys in both
