@@ -14,8 +14,7 @@ use futures_util::TryStreamExt as _;
 use http::request::Parts;
 use http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
-use tamis_journal::JournalError;
-use tamis_oci::{Store, Verb};
+use tamis_oci::Verb;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Api;
@@ -79,17 +78,15 @@ fn unauthorized(title: &str) -> Refused {
     problem(401, "unauthorized", title, "send a token: `Authorization: Bearer TOKEN`")
 }
 
-fn unreadable(error: &JournalError) -> Refused {
-    tracing::error!(%error, "the journal cannot be read");
-    let title = "the journal cannot be read, so nobody can be known";
-    problem(503, "unavailable", title, "try again; the registry's log says why")
-}
-
 impl FromRequestParts<Api> for Caller {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refused> {
-        let bearer = api.store.bearer(&parts.headers).await.map_err(|error| unreadable(&error))?;
+        let bearer = api.store.bearer(&parts.headers).await.map_err(|error| {
+            tracing::error!(%error, "the journal cannot be read");
+            let title = "the journal cannot be read, so no token can be checked";
+            problem(503, "unavailable", title, "try again; the log of the registry shows why")
+        })?;
         let bearer = bearer.ok_or_else(|| unauthorized("these credentials are unknown"))?;
         Ok(Self(Holder::new(bearer)))
     }
@@ -100,7 +97,6 @@ pub(crate) struct Unread {
     headers: HeaderMap,
     body: Body,
     turns: Turns,
-    store: Store,
 }
 
 impl FromRequest<Api> for Unread {
@@ -108,8 +104,7 @@ impl FromRequest<Api> for Unread {
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, Refused> {
         let (parts, body) = request.into_parts();
-        let (turns, store) = (api.turns.clone(), api.store.clone());
-        Ok(Self { headers: parts.headers, body, turns, store })
+        Ok(Self { headers: parts.headers, body, turns: api.turns.clone() })
     }
 }
 
@@ -154,16 +149,10 @@ impl Unread {
             return Err(too_large(limit));
         }
         let read = collected(self.body, self.turns, limit);
-        let read = tokio::time::timeout(COMING, read).await.unwrap_or_else(|_| {
+        tokio::time::timeout(COMING, read).await.unwrap_or_else(|_| {
             let title = format!("the body took more than {} seconds", COMING.as_secs());
             Err(problem(408, "too-slow", title, "send it again, faster or in parts"))
-        })?;
-        // A token may have ended while its body came.
-        match self.store.bearer(&self.headers).await {
-            Ok(Some(_)) => Ok(read),
-            Ok(None) => Err(unauthorized("these credentials ended while the body came")),
-            Err(error) => Err(unreadable(&error)),
-        }
+        })
     }
 }
 
