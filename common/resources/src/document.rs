@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::check::{Checker, suggestion};
-use crate::kinds::{self, KindSchema, LOCK, Resource};
+use crate::kinds::{self, HttpRouteSpec, KindSchema, LOCK, PathMatchType, Resource};
 use crate::problem::{Place, Problem};
 use crate::recover::{self, Recovered};
 use crate::secrets;
@@ -28,6 +28,9 @@ pub struct Document {
     /// is not known to be in force. When documents contradict each other, the one longest in force stays;
     /// an author's own date never decides.
     pub since: u64,
+    /// Since when it asks for each of its [`Document::paths`], in the same count; one that lacks is as old as the document.
+    /// Nobody takes requests of others by an edit of what is in force for long.
+    pub paths_since: BTreeMap<String, u64>,
     pub(crate) stub: Option<Stub>,
     text: Arc<str>,
     tree: Arc<Node>,
@@ -177,6 +180,30 @@ impl Document {
         Place { line: place.line.saturating_add(self.lines_before), ..place }
     }
 
+    /// The paths that a route asks for, each with the parents and hosts that it asks there for.
+    #[must_use]
+    pub fn paths(&self) -> Vec<String> {
+        let Resource::HTTPRoute(spec) = &self.resource else { return Vec::new() };
+        let mut paths: Vec<String> = Vec::new();
+        for rule in &spec.rules {
+            let everything = rule.matches.is_empty().then_some(None);
+            let matches = rule.matches.iter().map(|one| one.path.as_ref());
+            for path in matches.chain(everything) {
+                let kind = path.and_then(|it| it.kind).unwrap_or(PathMatchType::PathPrefix);
+                let value = path.and_then(|it| it.value.as_deref()).unwrap_or("/");
+                paths.push(path_key(spec, kind, value));
+            }
+        }
+        paths
+    }
+
+    /// Since when it asks for this path.
+    pub(crate) fn path_since(&self, kind: PathMatchType, value: &str) -> u64 {
+        let Resource::HTTPRoute(spec) = &self.resource else { return self.since };
+        let since = self.paths_since.get(&path_key(spec, kind, value));
+        since.copied().unwrap_or(self.since)
+    }
+
     /// The document's content, without places.
     pub(crate) fn json(&self) -> serde_json::Value {
         self.tree.to_json()
@@ -188,8 +215,14 @@ impl Document {
         let span = self.tree.place(pointer);
         let mut problem = Problem::new(code, &self.source, &self.text, span, message);
         problem.place.line = problem.place.line.saturating_add(self.lines_before);
+        problem.of = Some(format!("{}/{}", self.kind(), self.key()));
         problem
     }
+}
+
+/// One text for a path that a route asks its parents for at its hosts. With other parents or hosts it asks for something else.
+fn path_key(spec: &HttpRouteSpec, kind: PathMatchType, value: &str) -> String {
+    serde_json::json!([spec.parent_refs, spec.hostnames, kind, value]).to_string()
 }
 
 /// Reads all documents of a text. `source_name` is its name in problems.
@@ -238,6 +271,7 @@ pub fn read(source_name: &str, text: &str) -> Parsed {
                         metadata: *metadata,
                         resource: *resource,
                         since: NEW,
+                        paths_since: BTreeMap::new(),
                         stub: Some(stub),
                         text: Arc::clone(&text),
                         tree,
@@ -279,6 +313,7 @@ fn document(checker: &mut Checker<'_>, tree: &Arc<Node>) -> Option<Document> {
             metadata,
             resource,
             since: NEW,
+            paths_since: BTreeMap::new(),
             text: Arc::clone(checker.text),
             tree: Arc::clone(tree),
             lines_before: 0,

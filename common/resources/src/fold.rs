@@ -11,6 +11,7 @@ mod tests;
 mod trust;
 
 pub use grants::grant_plan;
+pub use trust::beyond as trust_beyond;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -64,6 +65,26 @@ pub struct Condition {
     pub message: String,
 }
 
+/// Whose grants and trust policies decide. Those of all others only take away from what they allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Security<'a> {
+    /// Everybody's: all documents are of one owner.
+    Everybody,
+    /// Those of these namespaces.
+    Namespaces(&'a [String]),
+}
+
+impl Security<'_> {
+    /// Whether the grants and trust policies of a namespace decide.
+    #[must_use]
+    pub fn is_in(self, namespace: &str) -> bool {
+        match self {
+            Self::Everybody => true,
+            Self::Namespaces(all) => all.iter().any(|one| one == namespace),
+        }
+    }
+}
+
 /// The proxy that the plan is for.
 pub(crate) enum Place<'a> {
     Gateway(&'a Document, &'a GatewaySpec),
@@ -77,6 +98,7 @@ pub(crate) const RESOLVED: &str = "ResolvedRefs";
 pub(crate) struct Fold<'a> {
     pub(crate) node: &'a NodeName,
     pub(crate) files: Files<'a>,
+    security: Security<'a>,
     documents: BTreeMap<(&'static str, String), &'a Document>,
     /// Documents that share kind, namespace and name with others and are not in force.
     doubles: Vec<&'a Document>,
@@ -87,15 +109,28 @@ pub(crate) struct Fold<'a> {
 /// Computes the plan of `node` from documents. `files` reads the files that documents name: key sets and
 /// public keys.
 ///
-/// Deterministic: the same documents in any order give the same plan.
+/// All documents are of one owner, so every grant and trust policy decides. Deterministic: the same documents in any order
+/// give the same plan.
 pub fn fold(
     documents: &[Document],
     node: &NodeName,
     files: &dyn Fn(&str) -> Result<Vec<u8>, String>,
 ) -> Folded {
+    fold_under(documents, node, files, Security::Everybody)
+}
+
+/// As [`fold`], with documents of many owners: grants and trust policies outside the namespaces of `security` only narrow
+/// what those within allow.
+pub fn fold_under(
+    documents: &[Document],
+    node: &NodeName,
+    files: &dyn Fn(&str) -> Result<Vec<u8>, String>,
+    security: Security<'_>,
+) -> Folded {
     let mut fold = Fold {
         node,
         files,
+        security,
         documents: BTreeMap::new(),
         doubles: Vec::new(),
         problems: Vec::new(),
@@ -111,17 +146,19 @@ pub fn fold(
     Folded { plan, problems: fold.problems, statuses: statuses.collect() }
 }
 
-/// The trust policies among the documents, in the form of the trust crate; they are the same for every
-/// proxy.
+/// The trust policies among the documents, as the trust crate reads them; whichever proxy asks, they are the same. Those
+/// outside the namespaces of `security` say that they only narrow.
 #[must_use]
 pub fn trust_policies(
     documents: &[Document],
     files: &dyn Fn(&str) -> Result<Vec<u8>, String>,
+    security: Security<'_>,
 ) -> Vec<serde_json::Value> {
     let node = NodeName::Gateway { key: String::new() };
     let mut fold = Fold {
         node: &node,
         files,
+        security,
         documents: BTreeMap::new(),
         doubles: Vec::new(),
         problems: Vec::new(),
@@ -219,6 +256,17 @@ impl<'a> Fold<'a> {
             }
         }
         lost
+    }
+
+    /// All documents of a kind that share their name with others and are not in force.
+    fn doubled_of<T: Spec + 'a>(&self) -> Vec<(&'a Document, &'a T)> {
+        let all = self.doubles.iter();
+        all.filter_map(|document| Some((*document, T::of(&document.resource)?))).collect()
+    }
+
+    /// Whether the grants and trust policies of a document's namespace decide.
+    fn decides(&self, document: &Document) -> bool {
+        self.security.is_in(&document.metadata.namespace)
     }
 
     /// The document of that kind and `namespace/name`.

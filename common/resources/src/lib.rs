@@ -19,6 +19,7 @@ mod document;
 mod fold;
 mod format;
 mod kinds;
+mod narrow;
 mod node_name;
 pub mod plan;
 mod problem;
@@ -35,9 +36,13 @@ mod touches;
 mod tree;
 
 pub use document::{Document, Metadata, NEW, Parsed, parse, read};
-pub use fold::{Condition, Folded, ResourceStatus, fold, grant_plan, trust_policies};
+pub use fold::{
+    Condition, Folded, ResourceStatus, Security, fold, fold_under, grant_plan, trust_beyond,
+    trust_policies,
+};
 pub use format::{Bytes, Millis, Rate};
 pub use kinds::*;
+pub use narrow::narrowed;
 pub use node_name::{BadNodeName, NodeName};
 pub use problem::{Place, Problem};
 pub use secrets::{Secret, secret_of};

@@ -20,6 +20,8 @@ pub struct Problem {
     pub help: Option<String>,
     /// Its place.
     pub place: Place,
+    /// The document that it is a problem of, as `Kind/namespace/name`; `None` where no document could be read.
+    pub of: Option<String>,
     /// Further places involved, possibly in other sources.
     pub also: Vec<Place>,
     /// The text of `place`, for rendering.
@@ -90,6 +92,7 @@ impl Problem {
             message: message.into(),
             help: None,
             place: Place::new(source, text, span, "here"),
+            of: None,
             also: Vec::new(),
             text: NamedSource::new(source, Arc::clone(text)),
         }

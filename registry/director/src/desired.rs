@@ -1,9 +1,10 @@
 //! The desired state: documents, pins, rollouts and revocations, and the plans that follow from them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::Serialize;
-use tamis_resources::{Document, Folded, NodeName, Resource, fold, parse};
+use tamis_resources::{Document, Folded, NodeName, Resource, Security, fold_under, parse};
 use tamis_trust::{Digest, Name, Version};
 
 use crate::documents::Documents;
@@ -49,6 +50,8 @@ pub struct Revocation {
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Desired {
+    /// The namespaces whose grants and trust policies decide; `None`: all.
+    pub(crate) security: Option<Arc<[String]>>,
     /// The last revision that may have changed something here, apart from counts.
     pub(crate) revision: u64,
     pub(crate) documents: Documents,
@@ -67,12 +70,17 @@ impl RolloutState {
 }
 
 impl Desired {
+    pub(crate) fn security(&self) -> Security<'_> {
+        self.security.as_deref().map_or(Security::Everybody, Security::Namespaces)
+    }
+
     /// The trust policies among the documents, in the form of the trust crate.
     pub(crate) fn trust_policies(&self) -> Vec<serde_json::Value> {
         let kept = self.documents.by_key.values();
         let policies = kept.filter(|held| matches!(held.resource(), Resource::TrustPolicy(_)));
         let documents: Vec<_> = policies.map(|held| held.document.clone()).collect();
-        tamis_resources::trust_policies(&documents, &|path| self.documents.file(path))
+        let files = |path: &str| self.documents.file(path);
+        tamis_resources::trust_policies(&documents, &files, self.security())
     }
 
     pub(crate) fn is_revoked(&self, digest: &Digest) -> bool {
@@ -203,7 +211,8 @@ pub(crate) fn fold_with(
     let lock = lock(pins.map(|it| (node.key(), it.filter, it.version, it.digest)));
     let before = documents.len();
     documents.extend(parse("pins", &lock).0);
-    let folded = fold(documents, node, &|path: &str| desired.documents.file(path));
+    let files = |path: &str| desired.documents.file(path);
+    let folded = fold_under(documents, node, &files, desired.security());
     documents.truncate(before);
     folded
 }

@@ -60,8 +60,8 @@ pub struct FileInForce {
 pub(crate) struct Documents {
     pub(crate) by_key: BTreeMap<String, DocumentInForce>,
     pub(crate) files: BTreeMap<String, FileInForce>,
-    /// Removed grants, by filter: a later grant is compared with the last of them.
-    pub(crate) retired: BTreeMap<String, GrantSpec>,
+    /// Grants that were taken out, by filter and namespace: one that comes later is compared with the last of them.
+    pub(crate) retired: BTreeMap<String, BTreeMap<String, GrantSpec>>,
     /// Whether a TrustPolicy was ever removed.
     pub(crate) retired_trust: bool,
     /// The last revision that changed any of them.
@@ -99,6 +99,11 @@ impl Documents {
                     // stays.
                     let there = self.by_key.get(&one.key);
                     document.since = there.map_or(stamp.revision, |held| held.document.since);
+                    for path in document.paths() {
+                        let known = there.and_then(|held| held.document.paths_since.get(&path));
+                        let since = known.copied().unwrap_or(stamp.revision);
+                        document.paths_since.insert(path, since);
+                    }
                     self.retire(&one.key);
                     let (digest, text) = (one.digest, Arc::from(one.text.as_str()));
                     let held = DocumentInForce { digest, text, stamp: stamp.clone(), document };
@@ -111,11 +116,17 @@ impl Documents {
     }
 
     fn retire(&mut self, key: &str) {
-        match self.by_key.remove(key).map(|held| held.document.resource) {
-            Some(Resource::Grant(spec)) => {
-                self.retired.insert(spec.filter.clone(), spec);
+        let Some(Document { metadata, resource, .. }) =
+            self.by_key.remove(key).map(|held| held.document)
+        else {
+            return;
+        };
+        match resource {
+            Resource::Grant(spec) => {
+                let of = self.retired.entry(spec.filter.clone()).or_default();
+                of.insert(metadata.namespace, spec);
             }
-            Some(Resource::TrustPolicy(_)) => self.retired_trust = true,
+            Resource::TrustPolicy(_) => self.retired_trust = true,
             _ => {}
         }
     }

@@ -44,6 +44,12 @@ impl World {
         Self { now_ms: START_MS, ..Self::default() }
     }
 
+    /// Nothing happened yet in a registry that has a namespace of security.
+    pub(crate) fn guarded() -> Self {
+        let state = State::under(&["security".to_owned()]);
+        Self { now_ms: START_MS, state, ..Self::default() }
+    }
+
     /// Three services with two sidecars each and a gateway; both filters are pinned for all.
     pub(crate) fn mesh() -> Self {
         let mut world = Self::empty();

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
-use tamis_resources::{Bytes, GrantSpec, Millis, Rate, Resource};
+use tamis_resources::{Bytes, GrantSpec, Millis, Rate, Resource, narrowed};
 use tamis_trust::{Name, Policy, Revocation};
 
 use crate::change::{Change, PlanError, changed};
@@ -41,35 +41,61 @@ impl State {
     }
 }
 
-/// The grants in force by filter; of several for one filter all count, since another place decides which of
-/// them applies.
-fn granted(desired: &Desired) -> BTreeMap<&str, Vec<&GrantSpec>> {
-    let mut grants: BTreeMap<&str, Vec<&GrantSpec>> = BTreeMap::new();
+/// Grants by filter. Of several for one filter all count, since which of them holds is decided elsewhere.
+type ByFilter<'a> = BTreeMap<&'a str, Vec<&'a GrantSpec>>;
+
+/// The grants in force: security's, and those of other namespaces, which narrow them, by namespace.
+fn granted(desired: &Desired) -> (ByFilter<'_>, BTreeMap<&str, ByFilter<'_>>) {
+    let (mut decided, mut narrowing) = (ByFilter::new(), BTreeMap::<&str, ByFilter<'_>>::new());
     for held in desired.documents.by_key.values() {
-        if let Resource::Grant(spec) = held.resource() {
-            grants.entry(&spec.filter).or_default().push(spec);
-        }
+        let Resource::Grant(spec) = held.resource() else { continue };
+        let namespace = held.document.metadata.namespace.as_str();
+        let grants = if desired.security().is_in(namespace) {
+            &mut decided
+        } else {
+            narrowing.entry(namespace).or_default()
+        };
+        grants.entry(&spec.filter).or_default().push(spec);
     }
-    grants
+    (decided, narrowing)
 }
 
 fn grants(before: &Desired, after: &Desired) -> Vec<(String, String)> {
-    let old = granted(before);
+    let ((old, old_narrowing), (new, new_narrowing)) = (granted(before), granted(after));
     let mut grown = Vec::new();
-    for (filter, specs) in granted(after) {
-        let retired = before.documents.retired.get(filter);
+    for (filter, specs) in &new {
+        let retired = before.documents.retired.get(*filter).into_iter().flatten();
+        let retired = retired.filter(|(namespace, _)| before.security().is_in(namespace));
         let known: Vec<&GrantSpec> = match old.get(filter) {
             Some(known) => known.clone(),
-            None => retired.into_iter().collect(),
+            None => retired.map(|(_, spec)| spec).collect(),
         };
         if known.is_empty() {
             continue;
         }
-        for spec in specs.into_iter().filter(|spec| !known.contains(spec)) {
+        for spec in specs.iter().filter(|spec| !known.contains(spec)) {
             // It is growth unless one of the earlier grants allows all of it.
             let wider = known.iter().map(|known| wider_grant(known, spec));
             let least = wider.min_by_key(Vec::len).unwrap_or_default();
-            grown.extend(least.into_iter().map(|what| (filter.to_owned(), what)));
+            grown.extend(least.into_iter().map(|what| ((*filter).to_owned(), what)));
+        }
+    }
+    // What a namespace took away from its own and takes away no more.
+    for (namespace, grants) in &old_narrowing {
+        for (filter, were) in grants {
+            let are = new_narrowing.get(namespace).and_then(|it| it.get(filter));
+            let are = are.map(Vec::as_slice).unwrap_or_default();
+            if are == were.as_slice() {
+                continue;
+            }
+            for decided in new.get(filter).into_iter().flatten() {
+                let whole = |all: &[&GrantSpec]| {
+                    all.iter().fold((*decided).clone(), |whole, one| narrowed(&whole, one))
+                };
+                let wider = wider_grant(&whole(were), &whole(are)).into_iter();
+                let wider = wider.map(|what| format!("{what}, where {namespace} attaches it"));
+                grown.extend(wider.map(|what| ((*filter).to_owned(), what)));
+            }
         }
     }
     grown
@@ -160,9 +186,7 @@ fn is_less(before: Option<&Json>, after: &Json) -> bool {
 }
 
 fn policies(desired: &Desired) -> Vec<Policy> {
-    let read = |policy: &Json| Policy::from_json(policy.to_string().as_bytes());
-    // An invalid policy trusts no key.
-    desired.trust_policies().iter().filter_map(|policy| read(policy).ok()).collect()
+    desired.trust_policies().iter().map(|policy| Policy::read_or_nobody(policy).0).collect()
 }
 
 fn trust(before: &Desired, after: &Desired) -> Vec<(String, String)> {
@@ -186,7 +210,8 @@ fn trust(before: &Desired, after: &Desired) -> Vec<(String, String)> {
         };
         let both = decides(&old, &name).is_some() && decides(&new, &name).is_some();
         let lifted = if both { lifted(&old, &new, &name) } else { Vec::new() };
-        grown.extend(what.into_iter().chain(lifted).map(|what| (pattern.to_owned(), what)));
+        let what = what.into_iter().chain(lifted).chain(loosened(&old, &new, &name));
+        grown.extend(what.map(|what| (pattern.to_owned(), what)));
     }
     grown
 }
@@ -203,8 +228,9 @@ fn example(pattern: &str) -> String {
 
 /// The policy that decides on a filter; `None` also when two are equally specific.
 fn decides<'a>(policies: &'a [Policy], name: &Name) -> Option<&'a Policy> {
-    let closest = policies.iter().filter_map(|policy| policy.covers(name)).max()?;
-    let mut best = policies.iter().filter(|policy| policy.covers(name) == Some(closest));
+    let deciding = || policies.iter().filter(|policy| !policy.narrows());
+    let closest = deciding().filter_map(|policy| policy.covers(name)).max()?;
+    let mut best = deciding().filter(|policy| policy.covers(name) == Some(closest));
     best.next().filter(|_| best.next().is_none())
 }
 
@@ -230,6 +256,16 @@ fn wider_trust(was: &Policy, will: &Policy) -> Vec<String> {
         found.push("policies of any age".to_owned());
     }
     found
+}
+
+/// What policies asked for beside the one that decides, and ask for no more.
+fn loosened(old: &[Policy], new: &[Policy], name: &Name) -> Vec<String> {
+    let about = |policy: &&Policy| policy.narrows() && policy.covers(name).is_some();
+    let gone = old.iter().filter(about).filter(|was| {
+        let mut same = new.iter().filter(about);
+        !same.any(|will| wider_trust(was, will).is_empty())
+    });
+    gone.map(|policy| format!("without what {} asks for", policy.name())).collect()
 }
 
 /// Restrictions of a filter by any policy that covers it, which no longer apply.

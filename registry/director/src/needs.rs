@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use tamis_resources::Document;
+use tamis_resources::{Document, Problem, Resource, Security, trust_beyond};
 
 use crate::change::{Change, PlanError};
 use crate::documents::{NotTaken, read};
@@ -106,23 +106,23 @@ impl Needs {
 }
 
 impl State {
-    /// The needs of a change. `security` are the namespaces of grants and trust policies.
+    /// What a change needs.
     ///
     /// # Errors
-    /// [`PlanError`] when one of its documents is invalid.
-    pub fn needs(&self, change: &Change, security: &[String]) -> Result<Needs, PlanError> {
+    /// [`PlanError`] when a document of it is none, or a trust policy speaks of filters that are not for it to speak of.
+    pub fn needs(&self, change: &Change) -> Result<Needs, PlanError> {
         match change {
             Change::Pin(pinned) => Ok(Needs::of_services([pinned.service.as_str()])),
             Change::Unpin(unpinned) => Ok(Needs::of_services([unpinned.service.as_str()])),
-            Change::Apply(applied) => self.needs_of_apply(applied, security),
+            Change::Apply(applied) => self.needs_of_apply(applied),
         }
     }
 
     /// The needs for removing documents, one after the other.
     #[must_use]
-    pub fn removals<'a>(&'a self, security: &'a [String]) -> Removals<'a> {
+    pub fn removals(&self) -> Removals<'_> {
         let all = self.documents().iter().map(|(key, held)| (key, &held.document));
-        Removals { before: Documents::of(all), security }
+        Removals { before: Documents::of(all), security: self.desired.security() }
     }
 
     /// Files that no document names once `applied` is in force: those that documents named which it removes
@@ -148,8 +148,13 @@ impl State {
         files.into_iter().collect()
     }
 
-    fn needs_of_apply(&self, applied: &Applied, security: &[String]) -> Result<Needs, PlanError> {
+    fn needs_of_apply(&self, applied: &Applied) -> Result<Needs, PlanError> {
+        let security = self.desired.security();
         let fresh = parsed(applied)?;
+        let strange: Vec<Problem> = fresh.values().flat_map(|one| beyond(one, security)).collect();
+        if !strange.is_empty() {
+            return Err(PlanError::Documents(strange));
+        }
         let held = self.documents();
         let before = Documents::of(held.iter().map(|(key, held)| (key, &held.document)));
         let after = before.with(applied.removed.iter(), fresh.iter());
@@ -198,7 +203,7 @@ impl State {
         applied: &Applied,
         (new, old): (&Document, Option<&Document>),
         (before, after): (&Documents<'a>, &Documents<'a>),
-        security: &[String],
+        security: Security<'_>,
         needs: &mut Needs,
     ) {
         let known = old.map(Document::files).unwrap_or_default();
@@ -219,7 +224,7 @@ impl State {
 /// The needs for removing documents.
 pub struct Removals<'a> {
     before: Documents<'a>,
-    security: &'a [String],
+    security: Security<'a>,
 }
 
 impl Removals<'_> {
@@ -245,6 +250,16 @@ fn parsed(applied: &Applied) -> Result<BTreeMap<String, Document>, PlanError> {
         }
     }
     if problems.is_empty() { Ok(fresh) } else { Err(PlanError::Documents(problems)) }
+}
+
+/// What a trust policy outside the namespaces of security says about filters of others: it would hold for nobody.
+fn beyond(document: &Document, security: Security<'_>) -> Vec<Problem> {
+    match &document.resource {
+        Resource::TrustPolicy(spec) if !security.is_in(&document.metadata.namespace) => {
+            trust_beyond(document, spec)
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// The place of a document by its `Kind/namespace/name`.

@@ -45,13 +45,25 @@ pub struct State {
     pub(crate) desired: Desired,
     pub(crate) ledger: Ledger,
     pub(crate) observed: Observed,
-    /// Changes that wait for approvals, by subject, and what an approver needs a right to.
-    pub(crate) proposals: BTreeMap<Digest, Vec<Need>>,
+    /// Changes that wait for others to agree, by subject.
+    pub(crate) proposals: BTreeMap<Digest, Proposal>,
     /// By subject, then actor: the last time.
     pub(crate) approvals: BTreeMap<Digest, BTreeMap<String, Stamp>>,
     past: Past,
     faults: Vec<Fault>,
     faults_total: u64,
+}
+
+/// The most who are remembered to have asked for one change; the guards judge approvals of others anyway.
+const MAX_ASKERS: usize = 64;
+
+/// A change that waits for others to agree.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Proposal {
+    /// What one must hold a right to before one agrees to it.
+    pub(crate) needs: Vec<Need>,
+    /// Who asked for it.
+    pub(crate) askers: BTreeSet<String>,
 }
 
 /// An entry, or a part of one, that could not be applied.
@@ -66,6 +78,14 @@ pub struct Fault {
 }
 
 impl State {
+    /// Nothing yet, of a registry in which only the grants and trust policies of these namespaces decide; those of others
+    /// narrow them. [`State::default`] is of one owner, and all of them decide.
+    #[must_use]
+    pub fn under(security: &[String]) -> Self {
+        let desired = Desired { security: Some(security.into()), ..Desired::default() };
+        Self { desired, ..Self::default() }
+    }
+
     /// Applies an entry of the journal, whoever wrote it.
     ///
     /// Kinds of other writers change only the head. A body that does not parse, or has impossible content,
@@ -119,7 +139,11 @@ impl State {
             Body::Pinned(pinned) => self.pinned(pinned, stamp),
             Body::Unpinned(unpinned) => self.unpinned(&unpinned, stamp),
             Body::Proposed(proposed) => {
-                self.proposals.insert(proposed.subject, proposed.needs);
+                let proposal = self.proposals.entry(proposed.subject).or_default();
+                proposal.needs = proposed.needs;
+                if proposal.askers.len() < MAX_ASKERS {
+                    proposal.askers.insert(stamp.actor.clone());
+                }
                 Ok(())
             }
             Body::Approved(approved) => {

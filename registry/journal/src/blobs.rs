@@ -68,18 +68,18 @@ impl Blobs {
     /// # Errors
     /// [`BlobError::Storage`].
     pub async fn probe(&self) -> Result<(), BlobError> {
-        let upload = self.begin().await?;
+        let upload = self.begin("the registry").await?;
         self.cancel(&upload).await
     }
 
-    /// Begins an empty upload.
+    /// Begins an upload of no bytes, which is `owner`'s: [`UploadId::is_of`] says so of its id ever after.
     ///
     /// # Errors
     /// [`BlobError::Storage`].
-    pub async fn begin(&self) -> Result<UploadId, BlobError> {
+    pub async fn begin(&self, owner: &str) -> Result<UploadId, BlobError> {
         match &self.storage {
-            Storage::Files(files) => files.begin().await,
-            Storage::Objects(objects) => objects.begin().await,
+            Storage::Files(files) => files.begin(owner).await,
+            Storage::Objects(objects) => objects.begin(owner).await,
         }
     }
 

@@ -49,10 +49,18 @@ impl<S: Fold> Folded<S> {
     /// # Errors
     /// As [`Journal::read`].
     pub async fn open(journal: Journal, clock: Clock) -> Result<Self, JournalError> {
+        Self::open_from(journal, clock, S::default()).await
+    }
+
+    /// The same, from a state to which no entry was applied yet and that holds more than its default, such as settings.
+    ///
+    /// # Errors
+    /// As [`Journal::read`].
+    pub async fn open_from(journal: Journal, clock: Clock, state: S) -> Result<Self, JournalError> {
         let folded = Self {
             journal,
             clock,
-            state: RwLock::default(),
+            state: RwLock::new(state),
             revision: watch::Sender::new(0),
             reading: Mutex::default(),
             writing: Mutex::default(),

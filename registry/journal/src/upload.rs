@@ -6,19 +6,35 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use tamis_ambient::Random;
 
-use crate::{BlobError, hex};
+use crate::{BlobError, Hash, hex};
 
-/// Names an upload in progress: 256 random bits as 64 lower-case hex digits, so whoever knows it owns the
-/// upload.
+/// Octets of an id that are random; the rest says whose the upload is.
+const RANDOM_BYTES: usize = 16;
+
+/// Names an upload that is under way: 64 lower-case hex digits. Half of them are random, so that nobody guesses an upload;
+/// the other half follows from those and from its owner, so that whoever reads an id somewhere goes on with nothing.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UploadId(String);
 
 impl UploadId {
     /// A new, unique one.
-    pub(crate) fn random() -> Result<Self, BlobError> {
-        let bytes = Random::system().octets::<32>();
+    pub(crate) fn random(owner: &str) -> Result<Self, BlobError> {
+        let bytes = Random::system().octets::<RANDOM_BYTES>();
         let bytes = bytes.map_err(BlobError::storage("draw an upload id"))?;
-        Ok(Self(hex::encode(&bytes)))
+        Ok(Self::of(&hex::encode(&bytes), owner))
+    }
+
+    fn of(random: &str, owner: &str) -> Self {
+        let Hash(bytes) = Hash::of(format!("upload {random} of {owner}").as_bytes());
+        let (tag, _) = bytes.split_at(32 - RANDOM_BYTES);
+        Self(format!("{random}{}", hex::encode(tag)))
+    }
+
+    /// Whether the upload was begun for that owner.
+    #[must_use]
+    pub fn is_of(&self, owner: &str) -> bool {
+        let (random, _) = self.0.split_at(2 * RANDOM_BYTES);
+        Self::of(random, owner) == *self
     }
 
     /// The strict grammar; a valid id is safe as part of a path.
@@ -68,5 +84,20 @@ impl Serialize for UploadId {
 impl<'de> Deserialize<'de> for UploadId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::parse(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upload_is_of_whoever_it_was_begun_for() {
+        let (one, other) = (UploadId::random("a ci").unwrap(), UploadId::random("a ci").unwrap());
+        assert_ne!(one, other);
+        assert!(one.is_of("a ci") && UploadId::parse(one.as_str()).unwrap().is_of("a ci"));
+        assert!(!one.is_of("b ci") && !one.is_of("a cd") && !one.is_of(""));
+        let mixed = format!("{}{}", &one.as_str()[..32], &other.as_str()[32..]);
+        assert!(!UploadId::parse(&mixed).unwrap().is_of("a ci"));
     }
 }

@@ -251,6 +251,22 @@ impl Tokens {
         }
     }
 
+    /// The token of that name and all that go back to it: made by its bearer, or by the bearer of one of those.
+    pub(crate) fn made_by(&self, name: &str) -> Vec<String> {
+        let mut found = vec![name.to_owned()];
+        let mut at = 0;
+        while let Some(maker) = found.get(at).cloned() {
+            let made = self.by_hash.values().filter(|token| token.by == maker);
+            let fresh: Vec<String> = made
+                .filter(|token| !found.contains(&token.name))
+                .map(|token| token.name.clone())
+                .collect();
+            found.extend(fresh);
+            at += 1;
+        }
+        found
+    }
+
     pub(crate) fn contains(&self, name: &str) -> bool {
         self.by_hash.values().any(|token| token.name == name)
     }

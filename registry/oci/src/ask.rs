@@ -3,7 +3,7 @@
 use http::HeaderMap;
 use tamis_journal::{BlobDigest, Blobs, JournalError};
 
-use crate::access::{Caller, Pattern, Token, Verb};
+use crate::access::{Caller, Pattern, Token, Verb, is_token_name};
 use crate::name::{Reference, Repository};
 use crate::store::{Limits, Store};
 
@@ -112,6 +112,26 @@ impl Store {
         Some(Bearer(Caller::Token(token.clone())))
     }
 
+    /// Who is behind the token of that name: the name of the first of the tokens that it goes back to, each of which was made
+    /// by the bearer of the one before. Tokens made on the registry's machine go back to no other.
+    #[must_use]
+    pub fn person(&self, name: &str) -> String {
+        let view = self.view();
+        let mut names = vec![name];
+        while let Some(token) = names.last().and_then(|name| view.tokens().named(name)) {
+            let by = token.by.as_str();
+            if !is_token_name(by) {
+                break;
+            }
+            if names.contains(&by) {
+                // Names that were given again may go round in a circle: it is one person, whoever of it is asked about.
+                return names.iter().min().map_or_else(String::new, |name| (*name).to_owned());
+            }
+            names.push(by);
+        }
+        names.last().map_or_else(String::new, |name| (*name).to_owned())
+    }
+
     /// The blobs, which include the manifests.
     #[must_use]
     pub fn blobs(&self) -> &Blobs {
@@ -163,8 +183,8 @@ impl Store {
         self.view().has_manifest(digest)
     }
 
-    /// The manifests of one type that refer to another, in any repository, in the order in which the
-    /// journal recorded them.
+    /// The manifests of one type that speak about another, in whichever repositories: of each namespace in turn the one that
+    /// the journal had first, so that nobody crowds out what others say.
     #[must_use]
     pub fn referrers_of(&self, subject: &BlobDigest, artifact_type: &str) -> Vec<Referrer> {
         self.view().referrers_of(subject, artifact_type)

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use tamis_journal::BlobDigest;
 use thiserror::Error;
 
@@ -66,7 +67,23 @@ struct Document {
     manifests: Option<Vec<Descriptor>>,
     subject: Option<Descriptor>,
     annotations: Option<BTreeMap<String, String>>,
+    /// What has other names.
+    #[serde(flatten)]
+    others: BTreeMap<String, IgnoredAny>,
 }
+
+/// Fields that mean something here.
+const FIELDS: [&str; 9] = [
+    "schemaVersion",
+    "mediaType",
+    "artifactType",
+    "config",
+    "layers",
+    "blobs",
+    "manifests",
+    "subject",
+    "annotations",
+];
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -113,6 +130,13 @@ impl Manifest {
 impl Document {
     /// Checks the requirements of the known types.
     fn check(&self, media_type: &str) -> Result<(), ManifestError> {
+        // Readers that take names in any case would see another manifest than those that do not.
+        let alike = |other: &&String| FIELDS.iter().any(|field| field.eq_ignore_ascii_case(other));
+        if let Some(other) = self.others.keys().find(alike) {
+            return refused(format!(
+                "{other:?} is a field in another spelling; write it as specified"
+            ));
+        }
         if self.media_type.as_deref().is_some_and(|said| said != media_type) {
             let said = self.media_type.as_deref().unwrap_or_default();
             return refused(format!(
@@ -187,7 +211,10 @@ fn media_type(content_type: &str) -> Result<String, ManifestError> {
     };
     let two = text.split_once('/').is_some_and(|(kind, name)| token(kind) && token(name));
     if two && text.len() <= MAX_MEDIA_TYPE_BYTES {
-        return Ok(text.to_owned());
+        // Upper case means the same (RFC 6838 §4.2), so it leads round no rule of a type that is known here.
+        let known = [IMAGE, INDEX, DOCKER_IMAGE, DOCKER_LIST].into_iter();
+        let known = known.into_iter().find(|known| known.eq_ignore_ascii_case(text));
+        return Ok(known.unwrap_or(text).to_owned());
     }
     refused(format!(
         "Content-Type must be the manifest's media type, such as {IMAGE} (RFC 6838 §4.2)"

@@ -97,7 +97,7 @@ async fn dispatch(
                 Method::GET => uploads::status(call, &name, &id).await,
                 Method::PATCH => uploads::append(call, &name, &id, body).await,
                 Method::PUT => uploads::finish(call, name, &id, body).await,
-                Method::DELETE => uploads::cancel(call, &id).await,
+                Method::DELETE => uploads::cancel(call, &name, &id).await,
                 _ => Err(not_allowed("GET, HEAD, PATCH, PUT, DELETE")),
             }
         }

@@ -83,6 +83,9 @@ pub enum StoreError {
     /// The name is in use.
     #[error("the token {0:?} exists already; revoke it first or choose another name")]
     TokenExists(String),
+    /// Whoever makes the token has none any more.
+    #[error("the token {0:?} has ended, so it makes no other")]
+    TokenEnded(String),
     /// There is no token of that name.
     #[error("there is no token {0:?}")]
     TokenUnknown(String),
@@ -150,7 +153,7 @@ impl Store {
     /// The same, with an actor and optionally an expiry.
     ///
     /// # Errors
-    /// [`StoreError::TokenName`], [`StoreError::TokenExists`], [`StoreError::Refused`].
+    /// [`StoreError::TokenName`], [`StoreError::TokenExists`], [`StoreError::TokenEnded`], [`StoreError::Refused`].
     pub async fn create_token_by(
         &self,
         actor: &str,
@@ -171,12 +174,20 @@ impl Store {
         let name = name.as_str();
         let made = self
             .commit(actor, |view| {
-                let taken = view.tokens().contains(name);
-                let changes = if taken { Vec::new() } else { vec![create.clone()] };
-                Ok(Decision { changes, present: Vec::new(), value: !taken })
+                let tokens = view.tokens();
+                // Whoever ended the maker's token ended all that it made by then; none comes after that.
+                let maker = access::is_token_name(actor);
+                let ended = maker && !tokens.named(actor).is_some_and(|it| it.holds(self.now_ms()));
+                let refused = if ended {
+                    Some(StoreError::TokenEnded(actor.to_owned()))
+                } else {
+                    tokens.contains(name).then(|| StoreError::TokenExists(name.to_owned()))
+                };
+                let changes = if refused.is_none() { vec![create.clone()] } else { Vec::new() };
+                Ok(Decision { changes, present: Vec::new(), value: refused })
             })
             .await?;
-        if made { Ok(()) } else { Err(StoreError::TokenExists(name.to_owned())) }
+        made.map_or(Ok(()), Err)
     }
 
     /// Revokes a token, on every replica as soon as it reads the entry.
@@ -187,7 +198,8 @@ impl Store {
         self.revoke_token_by(OPERATOR, name).await
     }
 
-    /// The same, with an actor.
+    /// The same, by somebody. It takes the tokens along that were made by its bearer, and those made by theirs: none outlives
+    /// the one that it goes back to.
     ///
     /// # Errors
     /// [`StoreError::TokenUnknown`], [`StoreError::Refused`].
@@ -195,8 +207,8 @@ impl Store {
         let known = self
             .commit(actor, |view| {
                 let known = view.tokens().contains(name);
-                let revoke = Change::TokenRevoked { name: name.to_owned() };
-                let changes = if known { vec![revoke] } else { Vec::new() };
+                let all = if known { view.tokens().made_by(name) } else { Vec::new() };
+                let changes = all.into_iter().map(|name| Change::TokenRevoked { name }).collect();
                 Ok(Decision { changes, present: Vec::new(), value: known })
             })
             .await?;
@@ -304,8 +316,11 @@ impl Store {
         Ok(())
     }
 
-    /// Applies every journal entry written so far.
-    pub(crate) async fn catch_up(&self) -> Result<(), JournalError> {
+    /// Applies every journal entry written so far, also by other replicas.
+    ///
+    /// # Errors
+    /// [`JournalError`] when the journal cannot be read.
+    pub async fn catch_up(&self) -> Result<(), JournalError> {
         self.folded.catch_up().await
     }
 

@@ -135,22 +135,32 @@ impl View {
 
     /// The manifests of one type that refer to another, in any repository, oldest first.
     pub(crate) fn referrers_of(&self, subject: &BlobDigest, artifact_type: &str) -> Vec<Referrer> {
-        let mut found: BTreeMap<&BlobDigest, u64> = BTreeMap::new();
-        for contents in self.repositories.values() {
+        let mut found: BTreeMap<&BlobDigest, (u64, &str)> = BTreeMap::new();
+        for (repository, contents) in &self.repositories {
+            let namespace = repository.as_str().split('/').next().unwrap_or_default();
             for digest in contents.referrers.get(subject).into_iter().flatten() {
                 let kept = contents.manifests.get(digest);
                 let kept = kept.filter(|one| one.artifact_type.as_deref() == Some(artifact_type));
                 if let Some(kept) = kept {
-                    let revision = found.entry(digest).or_insert(kept.revision);
-                    *revision = kept.revision.min(*revision);
+                    let first = found.entry(digest).or_insert((kept.revision, namespace));
+                    *first = (kept.revision, namespace).min(*first);
                 }
             }
         }
-        let found = found.into_iter();
-        let mut found: Vec<Referrer> =
-            found.map(|(digest, revision)| Referrer { digest: digest.clone(), revision }).collect();
-        found.sort_by_key(|one| one.revision);
-        found
+        // In turn of each namespace its oldest: whoever may push to one of them crowds nobody out who pushes to another.
+        let mut turns: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut found: Vec<(&BlobDigest, (u64, &str))> = found.into_iter().collect();
+        found.sort_by_key(|(_, (revision, _))| *revision);
+        let mut found: Vec<(u64, Referrer)> = found
+            .into_iter()
+            .map(|(digest, (revision, namespace))| {
+                let turn = turns.entry(namespace).or_default();
+                *turn += 1;
+                (*turn, Referrer { digest: digest.clone(), revision })
+            })
+            .collect();
+        found.sort_by_key(|(turn, one)| (*turn, one.revision));
+        found.into_iter().map(|(_, one)| one).collect()
     }
 
     /// The last revision that added or removed a manifest with a subject.

@@ -23,7 +23,6 @@ mod rights;
 mod sources;
 mod start;
 mod view;
-mod wanted;
 
 pub use control::{Control, Rules};
 pub use examine::Examine;

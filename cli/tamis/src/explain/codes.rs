@@ -140,6 +140,8 @@ pub(crate) const CODES: &[Code] = &[
     row("grant.conflict", "two Grants name one filter", "the rules of grants", "keep one"),
     row("trust.conflict", "two places name trusted keys for one pattern", "the rules of trust policies", "keep one; until then no key is trusted for it"),
     row("grant.threshold", "a Grant requires more signatures than it names keys", "the rules of grants", "name more keys, or require fewer signatures"),
+    row("grant.narrows", "a Grant outside the security namespaces adds nothing, or requires keys that the Grant of security does not name", "the rule that others only narrow what security allows", "have security write a Grant, or name keys of its Grant"),
+    row("trust.beyond", "a TrustPolicy outside the security namespaces names filters of another namespace", "the rule that others only narrow what security allows", "name filters of its own namespace, or have security write the policy"),
     row("grant.format", "the engine cannot read a Grant", "the rules of grants", "correct what the message names"),
     row("grant.import", "a filter imports a capability that its Grant does not give", "its Grant", "grant the capability, or pin a version that imports less"),
     row("grant.limit", "a Grant gives a filter more than this host allows any filter", "its Grant", "lower the value; the detail states the maximum"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use super::grants::Granted;
+use super::grants::Grants;
 use super::listeners::Socket;
 use super::routes::Route;
 use super::{ACCEPTED, Claim, Fold, Place, RESOLVED, longest};
@@ -264,7 +264,7 @@ impl<'a> Fold<'a> {
         &mut self,
         document: &Document,
         spec: &FilterAttachmentSpec,
-        grants: &BTreeMap<String, Granted>,
+        grants: &Grants<'_>,
         here: bool,
         plan: &mut FilterPlan,
     ) -> Vec<Refusal> {
@@ -283,9 +283,9 @@ impl<'a> Fold<'a> {
                 refusals.push((RESOLVED, "PinMissing", problem));
             }
         }
-        if let Some((grant, signed_by)) = grants.get(&spec.filter) {
-            plan.grant = grant.clone();
-            plan.signed_by.clone_from(signed_by);
+        if let Some((grant, signed_by)) = grants.of(&document.metadata.namespace, &spec.filter) {
+            plan.grant = grant;
+            plan.signed_by = signed_by;
         } else {
             let message = format!("no Grant exists for {}", spec.filter);
             let problem = document.problem("grant.missing", "/spec/filter", message);

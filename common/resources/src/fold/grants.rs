@@ -6,18 +6,58 @@ use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
 use super::{ACCEPTED, Claim, Fold};
-use crate::kinds::{BodyAccess, GrantSpec, GrantedImports, GrantedView};
+use crate::document::Document;
+use crate::kinds::{BodyAccess, GrantSpec, GrantedImports, GrantedView, SignedBy};
+use crate::narrow::narrowed;
 use crate::plan::{GrantPlan, LimitsPlan, SignedByPlan};
 
 /// A grant and the keys that must have signed.
 pub(super) type Granted = (GrantPlan, Option<SignedByPlan>);
 
+/// What filters may do.
+#[derive(Default)]
+pub(super) struct Grants<'a> {
+    /// Security's grants, by filter.
+    decided: BTreeMap<&'a str, &'a GrantSpec>,
+    /// Grants of other namespaces, by their namespace and the filter: they hold for what is attached there.
+    narrowing: BTreeMap<(&'a str, &'a str), Vec<&'a GrantSpec>>,
+}
+
+impl Grants<'_> {
+    /// What a filter may do where somebody of that namespace attaches it: what security's grant allows, and every grant of
+    /// the namespace too. `None` when security granted nothing.
+    pub(super) fn of(&self, namespace: &str, filter: &str) -> Option<Granted> {
+        let decided = *self.decided.get(filter)?;
+        let Some(narrowing) = self.narrowing.get(&(namespace, filter)) else {
+            return Some(granted(decided));
+        };
+        let (first, rest) = narrowing.split_first()?;
+        let whole = narrowed(decided, first);
+        Some(granted(&rest.iter().fold(whole, |whole, one| narrowed(&whole, one))))
+    }
+}
+
+fn granted(spec: &GrantSpec) -> Granted {
+    let signed_by = spec
+        .signed_by
+        .as_ref()
+        .map(|by| SignedByPlan { keys: by.keys.clone(), threshold: by.threshold.unwrap_or(1) });
+    (grant_plan(spec), signed_by)
+}
+
+/// Whether more keys must have signed than there are.
+fn asks_too_many(spec: &GrantSpec) -> bool {
+    let asks = |by: &SignedBy| by.threshold.unwrap_or(1) as usize > by.keys.len();
+    spec.signed_by.as_ref().is_some_and(asks)
+}
+
 impl<'a> Fold<'a> {
-    /// Grants by filter.
-    pub(super) fn grants(&mut self) -> BTreeMap<String, Granted> {
-        let mut grants = BTreeMap::new();
+    pub(super) fn grants(&mut self) -> Grants<'a> {
+        let mut grants = Grants::default();
         let all = self.all::<GrantSpec>();
-        let claims: Vec<_> = all
+        let (deciding, narrowing): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|(document, _)| self.decides(document));
+        let claims: Vec<_> = deciding
             .iter()
             .map(|(document, spec)| {
                 (spec.filter.clone(), Claim { document, pointer: "/spec/filter".to_owned() })
@@ -26,22 +66,54 @@ impl<'a> Fold<'a> {
         let lost = self.contradictions(&claims, "grant.conflict", |filter| {
             format!("{filter} has more than one Grant")
         });
-        for ((document, spec), _) in all.into_iter().zip(lost).filter(|(_, lost)| !lost) {
-            let signed_by = spec.signed_by.as_ref().map(|by| SignedByPlan {
-                keys: by.keys.clone(),
-                threshold: by.threshold.unwrap_or(1),
-            });
-            let wanted = signed_by.as_ref().map(|by| (by.threshold as usize, by.keys.len()));
-            if wanted.is_some_and(|(threshold, keys)| threshold > keys) {
-                let message = "the threshold is higher than the number of keys";
-                let problem =
-                    document.problem("grant.threshold", "/spec/signedBy/threshold", message);
-                self.fail(document, ACCEPTED, "Invalid", problem);
+        for ((document, spec), _) in deciding.into_iter().zip(lost).filter(|(_, lost)| !lost) {
+            if asks_too_many(spec) {
+                self.too_many(document);
                 continue;
             }
-            grants.insert(spec.filter.clone(), (grant_plan(spec), signed_by));
+            grants.decided.insert(&spec.filter, spec);
+        }
+        // All of them hold, also two of one name: each only takes away.
+        let doubled = self.doubled_of::<GrantSpec>();
+        let doubled = doubled.into_iter().filter(|(document, _)| !self.decides(document));
+        let doubled: Vec<_> = doubled.collect();
+        for (document, spec) in narrowing.into_iter().chain(doubled) {
+            self.check_narrowing(document, spec, grants.decided.get(spec.filter.as_str()).copied());
+            let place = (document.metadata.namespace.as_str(), spec.filter.as_str());
+            grants.narrowing.entry(place).or_default().push(spec);
         }
         grants
+    }
+
+    fn too_many(&mut self, document: &Document) {
+        let message = "the threshold is higher than the number of keys";
+        let problem = document.problem("grant.threshold", "/spec/signedBy/threshold", message);
+        self.fail(document, ACCEPTED, "Invalid", problem);
+    }
+
+    /// Says of a grant outside the namespaces of security what it does not do.
+    fn check_narrowing(&mut self, document: &Document, spec: &GrantSpec, of: Option<&GrantSpec>) {
+        let Some(of) = of else {
+            let message = format!(
+                "no Grant of security allows {} anything, and this one only takes away",
+                spec.filter
+            );
+            let problem = document.problem("grant.narrows", "/spec/filter", message);
+            let problem = problem.help("ask whoever writes the documents of security for a Grant");
+            return self.fail(document, ACCEPTED, "Invalid", problem);
+        };
+        if asks_too_many(spec) {
+            return self.too_many(document);
+        }
+        if asks_too_many(&narrowed(of, spec)) {
+            let message = format!(
+                "security's Grant for {} asks for other keys, so that no signature satisfies both",
+                spec.filter
+            );
+            let problem = document.problem("grant.narrows", "/spec/signedBy/keys", message);
+            let problem = problem.help("name keys that security's Grant names too");
+            self.fail(document, ACCEPTED, "Invalid", problem);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Routes of several namespaces on one listener: decides which of them gets what both claim.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value as Json, json};
@@ -7,6 +8,7 @@ use serde_json::{Value as Json, json};
 use super::routes::{Route, object};
 use super::{ACCEPTED, Fold, longest};
 use crate::document::{Document, NEW};
+use crate::kinds::PathMatchType;
 
 /// A match of a rule of a route: three indices.
 type At = (usize, usize, usize);
@@ -45,6 +47,18 @@ impl Fold<'_> {
             }
             if winner.is_none() {
                 nobodys.extend(closed(&host, &wanted));
+            }
+        }
+        let same = lost.clone();
+        let overtaken = overtaken(gateway, &here).into_iter();
+        for Overtaken { place, by, winner, host, wanted } in
+            overtaken.filter(|one| !same.contains(&one.place))
+        {
+            if winner.is_none() {
+                nobodys.extend(closed(&host, &wanted));
+            }
+            if lost.insert(place) {
+                self.contradicts(&here, place, &[place, by], winner.as_deref(), &host);
             }
         }
         let routes = here.into_iter().enumerate().map(|(at, (route, hosts))| {
@@ -96,6 +110,124 @@ impl Fold<'_> {
 
 fn namespace_of<'a>(route: &Route<'a>) -> &'a str {
     &route.document.metadata.namespace
+}
+
+/// A regular expression that would take requests of another namespace.
+struct Overtaken {
+    place: At,
+    by: At,
+    /// Whose namespace has the requests; `None`: nobody.
+    winner: Option<String>,
+    host: String,
+    wanted: String,
+}
+
+/// A path that a match asks for.
+struct Asked<'a> {
+    place: At,
+    namespace: &'a str,
+    since: u64,
+    kind: PathMatchType,
+    value: String,
+    host: String,
+    wanted: String,
+}
+
+/// Regular expressions that lose against what another namespace asks for on the same host. Which requests two of them share
+/// nobody can tell from their texts, and the longer one would have them: so one counts beside the expressions and prefixes of
+/// others only where their beginnings differ, or where it is longer in force.
+fn overtaken(gateway: &Document, here: &[(&Route<'_>, Vec<String>)]) -> Vec<Overtaken> {
+    let asked = asked(here);
+    let own = |one: &Asked<'_>| one.namespace == gateway.metadata.namespace;
+    let is_expression = |one: &&Asked<'_>| one.kind == PathMatchType::RegularExpression;
+    let mut found = Vec::new();
+    for one in asked.iter().filter(is_expression) {
+        let winner = |other: &&Asked<'_>| {
+            let meets = other.namespace != one.namespace
+                && other.host == one.host
+                && may_meet(&one.value, is_expression(other), &other.value);
+            match (one.since.cmp(&other.since), is_expression(other)) {
+                _ if !meets => None,
+                (Ordering::Less, _) => None,
+                (Ordering::Greater, _) => Some(Some(other.namespace.to_owned())),
+                // Nobody knows who was first: a prefix comes behind expressions, and that is all.
+                (Ordering::Equal, false) => None,
+                (Ordering::Equal, true) if own(one) => None,
+                (Ordering::Equal, true) => Some(own(other).then(|| other.namespace.to_owned())),
+            }
+        };
+        let mut lost = asked.iter().filter_map(|other| Some((other, winner(&other)?)));
+        if let Some((other, winner)) = lost.next() {
+            let (host, wanted) = (one.host.clone(), one.wanted.clone());
+            found.push(Overtaken { place: one.place, by: other.place, winner, host, wanted });
+        }
+    }
+    found
+}
+
+/// The prefixes and expressions that routes of several namespaces ask for.
+fn asked<'a>(here: &'a [(&Route<'_>, Vec<String>)]) -> Vec<Asked<'a>> {
+    let mut asked = Vec::new();
+    let spaces: BTreeSet<&str> = here.iter().map(|(route, _)| namespace_of(route)).collect();
+    // The usual case costs nothing.
+    if spaces.len() < 2 {
+        return asked;
+    }
+    for (at, (route, hosts)) in here.iter().enumerate().filter(|(_, (route, _))| !route.left_out) {
+        let any = [String::new()];
+        let hosts = if hosts.is_empty() { &any[..] } else { hosts };
+        for (rule, json) in route.rules.iter().enumerate() {
+            for (wanted, one) in matches(json).iter().enumerate() {
+                let text = |pointer: &str| one.pointer(pointer).and_then(Json::as_str);
+                let kind = match text("/path/type") {
+                    Some("RegularExpression") => PathMatchType::RegularExpression,
+                    Some("PathPrefix") | None => PathMatchType::PathPrefix,
+                    // Exact paths come before expressions.
+                    Some(_) => continue,
+                };
+                let value = text("/path/value").unwrap_or("/").to_owned();
+                let since = route.document.path_since(kind, &value);
+                asked.extend(hosts.iter().map(|host| Asked {
+                    place: (at, rule, wanted),
+                    namespace: namespace_of(route),
+                    since,
+                    kind,
+                    value: value.clone(),
+                    host: host.to_ascii_lowercase(),
+                    wanted: canonical(one),
+                }));
+            }
+        }
+    }
+    asked
+}
+
+/// Whether a request may match an expression and something else: not when they begin with different words.
+fn may_meet(expression: &str, is_expression: bool, other: &str) -> bool {
+    let one = beginning(expression);
+    let other = if is_expression { beginning(other) } else { other.trim_end_matches('/') };
+    one.starts_with(other) || other.starts_with(one)
+}
+
+/// What every text begins with that an expression matches: what stands before the first character that means something.
+fn beginning(expression: &str) -> &str {
+    let special = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '~'));
+    if expression.contains('|') {
+        return "";
+    }
+    match expression.find(special) {
+        None => expression,
+        Some(end) => {
+            let (before, rest) = expression.split_at(end);
+            // `a*`, `a?` and `a{0,2}` may have none of it.
+            let repeats = rest.starts_with(['*', '?', '{']);
+            if repeats {
+                before.get(..before.len().saturating_sub(1)).unwrap_or("")
+            } else {
+                before
+            }
+        }
+    }
 }
 
 /// What more than one namespace claims: host (empty: any) and match, with the places.

@@ -1,6 +1,7 @@
 //! The example folds without a problem; a fault is reported and affects nothing else.
 
 mod closed;
+mod narrow;
 
 use serde_json::json;
 
@@ -8,7 +9,7 @@ use crate::plan::{
     AddressPlan, AmbiguousPaths, DirectionPlan, EmptySegments, ListenerReasons, ListenerRulesPlan,
     NodePlan, PathEscapes, ProtocolPlan,
 };
-use crate::{Document, Folded, Problem, fold, parse};
+use crate::{Document, Folded, Problem, Security, fold, parse};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/shop");
 
@@ -62,11 +63,11 @@ fn codes(problems: &[Problem]) -> Vec<&str> {
 #[test]
 fn trust_policies_are_those_of_every_plan_and_need_no_proxy() {
     let all = documents(&example());
-    let alone = crate::trust_policies(&all, &files);
+    let alone = crate::trust_policies(&all, &files, Security::Everybody);
     assert_eq!(alone, plan("gateway:shop/edge").trust);
     let policies: Vec<Document> =
         all.into_iter().filter(|one| one.kind() == "TrustPolicy").collect();
-    assert_eq!(crate::trust_policies(&policies, &files), alone);
+    assert_eq!(crate::trust_policies(&policies, &files, Security::Everybody), alone);
     assert!(!alone.is_empty());
 }
 

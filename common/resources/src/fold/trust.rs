@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value as Json, json};
 
-use super::{Claim, Fold, RESOLVED};
+use super::{ACCEPTED, Claim, Fold, RESOLVED};
 use crate::document::Document;
-use crate::kinds::{Spec as _, TrustKey, TrustPolicySpec};
+use crate::format::accepts;
+use crate::kinds::{TrustKey, TrustPolicySpec};
+use crate::problem::Problem;
 
 impl<'a> Fold<'a> {
     /// A policy is kept even if one of its keys cannot be read: without it, a wider policy would decide. A
@@ -14,6 +16,8 @@ impl<'a> Fold<'a> {
     pub(super) fn trust(&mut self) -> Vec<Json> {
         let mut policies = Vec::new();
         let all = self.all::<TrustPolicySpec>();
+        let (all, narrowing): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|(document, _)| self.decides(document));
         let claims: Vec<_> = all
             .iter()
             .flat_map(|(document, spec)| {
@@ -42,31 +46,14 @@ impl<'a> Fold<'a> {
             if kept.is_empty() {
                 continue;
             }
-            let keys: Vec<Json> = spec
-                .keys
-                .iter()
-                .enumerate()
-                .filter_map(|(at, key)| self.trust_key(document, at, key))
-                .collect();
-            let mut policy = json!({
-                "name": document.key(),
-                "namespaces": kept,
-                "keys": keys,
-                "threshold": spec.threshold,
-                "floorVersions": spec.floor_versions,
-                "revokedDigests": spec.revoked_digests,
-                "revokedKeys": spec.revoked_keys,
-            });
-            if let (Some(bound), Some(map)) = (spec.staleness_bound, policy.as_object_mut()) {
-                map.insert("stalenessBound".to_owned(), json!(bound));
-            }
-            policies.push(policy);
+            policies.push(self.policy(document, spec, kept));
         }
-        for document in &self.doubles {
-            if let Some(spec) = TrustPolicySpec::of(&document.resource) {
+        for (document, spec) in self.doubled_of::<TrustPolicySpec>() {
+            if self.decides(document) {
                 nobodys.extend(spec.namespaces.iter().cloned());
             }
         }
+        policies.extend(self.narrowing(narrowing));
         // Without a replacement, a wider policy would decide about contested filters. No key is trusted for
         // them.
         let nobodys: Vec<String> = nobodys.difference(&somebodys).cloned().collect();
@@ -76,6 +63,53 @@ impl<'a> Fold<'a> {
             }));
         }
         policies
+    }
+
+    /// Policies outside the namespaces of security: each asks for more, and only about filters of its own namespace. All of
+    /// them hold, also two of one name.
+    fn narrowing(&mut self, all: Vec<(&'a Document, &'a TrustPolicySpec)>) -> Vec<Json> {
+        let doubled = self.doubled_of::<TrustPolicySpec>();
+        let doubled = doubled.into_iter().filter(|(document, _)| !self.decides(document));
+        let all: Vec<_> = all.into_iter().chain(doubled).collect();
+        let mut policies = Vec::new();
+        for (document, spec) in all {
+            for problem in beyond(document, spec) {
+                self.fail(document, ACCEPTED, "Invalid", problem);
+            }
+            let own = |pattern: &&String| is_own(document, pattern);
+            let kept: Vec<String> = spec.namespaces.iter().filter(own).cloned().collect();
+            if kept.is_empty() {
+                continue;
+            }
+            let mut policy = self.policy(document, spec, kept);
+            if let Some(map) = policy.as_object_mut() {
+                map.insert("narrows".to_owned(), json!(true));
+            }
+            policies.push(policy);
+        }
+        policies
+    }
+
+    fn policy(&mut self, document: &Document, spec: &TrustPolicySpec, kept: Vec<String>) -> Json {
+        let keys: Vec<Json> = spec
+            .keys
+            .iter()
+            .enumerate()
+            .filter_map(|(at, key)| self.trust_key(document, at, key))
+            .collect();
+        let mut policy = json!({
+            "name": document.key(),
+            "namespaces": kept,
+            "keys": keys,
+            "threshold": spec.threshold,
+            "floorVersions": spec.floor_versions,
+            "revokedDigests": spec.revoked_digests,
+            "revokedKeys": spec.revoked_keys,
+        });
+        if let (Some(bound), Some(map)) = (spec.staleness_bound, policy.as_object_mut()) {
+            map.insert("stalenessBound".to_owned(), json!(bound));
+        }
+        policy
     }
 
     fn trust_key(&mut self, document: &Document, at: usize, key: &TrustKey) -> Option<Json> {
@@ -104,4 +138,35 @@ impl<'a> Fold<'a> {
             }
         }
     }
+}
+
+/// Whether a pattern speaks of filters of the document's own namespace alone.
+fn is_own(document: &Document, pattern: &str) -> bool {
+    let space = pattern.split_once('/').map(|(space, _)| space);
+    space == Some(document.metadata.namespace.as_str())
+        && (pattern.ends_with("/*") && pattern.matches('/').count() == 1
+            || accepts("filter-name", pattern))
+}
+
+/// What a trust policy outside the namespaces of security says about filters of others, which it may not: each pattern and
+/// each floor.
+#[must_use]
+pub fn beyond(document: &Document, spec: &TrustPolicySpec) -> Vec<Problem> {
+    let namespace = &document.metadata.namespace;
+    let patterns = spec.namespaces.iter().enumerate();
+    let patterns = patterns.map(|(at, pattern)| (format!("/spec/namespaces/{at}"), pattern));
+    let floors = spec.floor_versions.keys();
+    let floors = floors.map(|name| (format!("/spec/floorVersions/{name}"), name));
+    let strange = patterns.chain(floors).filter(|(_, pattern)| !is_own(document, pattern));
+    let problems = strange.map(|(pointer, pattern)| {
+        let message = format!(
+            "`{pattern}` is not of {namespace}: outside the namespaces of security a TrustPolicy only asks for more about \
+             filters of its own"
+        );
+        let problem = document.problem("trust.beyond", &pointer, message);
+        problem.help(format!(
+            "write `{namespace}/*` or `{namespace}/NAME`, or have security write the policy"
+        ))
+    });
+    problems.collect()
 }

@@ -18,7 +18,8 @@ words! {
 }
 
 shapes! {
-    /// The rights of a filter.
+    /// The rights of a filter. In a registry, a Grant outside the security namespaces (`tamis registry --security`) only narrows: where its own namespace attaches the filter, the filter has the rights that
+    /// both the Grant of security and this one give.
     pub struct GrantSpec {
         /// `namespace/name` of the filter.
         #[schemars(extend("format" = "filter-name"))]

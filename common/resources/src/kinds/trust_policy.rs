@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use crate::format::Millis;
 
 shapes! {
-    /// Keys that are trusted for filters.
+    /// Keys that are trusted for filters. In a registry, a TrustPolicy outside the security namespaces (`tamis registry --security`)
+    /// only adds requirements for filters of its own namespace: a filter runs when the policy of security and
+    /// this one are both satisfied.
     pub struct TrustPolicySpec {
         /// `*`, `NAMESPACE/*` or `NAMESPACE/NAME` of filters.
         #[schemars(length(min = 1))]

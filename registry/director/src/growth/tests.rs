@@ -23,7 +23,7 @@ fn a_grant_that_allows_more_grows_and_one_that_allows_less_does_not() {
         "imports": { "http-client": { "hosts": ["x"], "timeout": "1s" }, "log": {} },
         "limits": { "time": "5ms", "memory": "8MiB" },
     });
-    let mut world = World::empty();
+    let mut world = World::guarded();
     assert!(grown(&world, grant(&before)).is_empty(), "the first is no growth");
     world.append("ada", applied([grant(&before)]));
     for (pointer, value, wanted) in [
@@ -75,7 +75,7 @@ fn a_grant_that_allows_more_grows_and_one_that_allows_less_does_not() {
 
 #[test]
 fn a_grant_taken_out_and_put_back_wider_has_grown() {
-    let mut world = World::empty();
+    let mut world = World::guarded();
     world.append("ada", applied([grant(&json!({ "imports": { "log": {} } }))]));
     world.append("ada", removed("Grant/security/x"));
     assert_eq!(grown(&world, grant(&json!({ "imports": { "crypto": {} } }))), ["imports.crypto"]);
@@ -98,7 +98,7 @@ fn a_trust_policy_that_believes_more_grows_and_one_that_believes_less_does_not()
     });
     let policy =
         |name: &str, spec: &Value| document("TrustPolicy", &format!("security/{name}"), spec);
-    let mut world = World::empty();
+    let mut world = World::guarded();
     assert!(grown(&world, policy("x", &spec)).is_empty(), "the first is no growth");
     world.append("ada", applied([policy("x", &spec)]));
     for (member, value, grows) in [
@@ -131,4 +131,63 @@ fn a_trust_policy_that_believes_more_grows_and_one_that_believes_less_does_not()
     assert!(world.state.growth(&removed("TrustPolicy/security/x")).unwrap().is_empty());
     world.append("ada", removed("TrustPolicy/security/x"));
     assert!(!grown(&world, policy("x", &spec)).is_empty());
+}
+
+#[test]
+fn a_grant_of_a_tenant_decides_nothing_and_asks_for_agreement_when_it_takes_away_less() {
+    let mut world = World::guarded();
+    let whole = json!({ "filter": "acme/x", "imports": { "log": {}, "crypto": {} } });
+    let (less, none) = (
+        json!({ "filter": "acme/x", "imports": { "log": {} } }),
+        json!({ "filter": "acme/x", "imports": {} }),
+    );
+    let own = |spec: &Value| document("Grant", "shop/x", spec);
+    // One that says everything, in force before and after: it adds nothing, and security's is compared with security's.
+    let all = json!({ "filter": "acme/x", "imports": { "log": {}, "crypto": {}, "kv": {} }, "limits": { "time": "9s" } });
+    assert!(grown(&world, own(&all)).is_empty());
+    world.append("ada", applied([document("Grant", "security/x", &less)]));
+    world.append("ben", applied([own(&all)]));
+    assert_eq!(grown(&world, document("Grant", "security/x", &whole)), ["imports.crypto"]);
+    world.append("ben", removed("Grant/shop/x"));
+    world.append("ada", removed("Grant/security/x"));
+    assert_eq!(grown(&world, document("Grant", "security/x", &whole)), ["imports.crypto"]);
+    world.append("ada", applied([document("Grant", "security/x", &whole)]));
+    // To take away is nobody else's business; to give back what was taken away is.
+    assert!(grown(&world, own(&less)).is_empty());
+    world.append("ben", applied([own(&less)]));
+    assert!(grown(&world, own(&none)).is_empty());
+    assert_eq!(grown(&world, own(&whole)), ["imports.crypto, where shop attaches it"]);
+    let gone = world.state.growth(&removed("Grant/shop/x")).unwrap();
+    assert_eq!(gone.len(), 1, "{gone:?}");
+}
+
+#[test]
+fn a_trust_policy_of_a_tenant_decides_nothing_and_asks_for_agreement_when_it_asks_for_less() {
+    let pem = || PrivateKey::generate().unwrap().public_key().to_pem();
+    let (one, two) = (pem(), pem());
+    let spec = |patterns: &[&str], keys: &[&String], threshold: u32| {
+        let keys: Vec<Value> = keys
+            .iter()
+            .enumerate()
+            .map(|(at, key)| json!({ "name": format!("k{at}"), "publicKey": key }))
+            .collect();
+        json!({ "namespaces": patterns, "keys": keys, "threshold": threshold })
+    };
+    let mut world = World::guarded();
+    world
+        .append("ada", applied([document("TrustPolicy", "security/x", &spec(&["*"], &[&one], 1))]));
+    let own = |spec: &Value| document("TrustPolicy", "acme/x", spec);
+    let strict = spec(&["acme/*"], &[&one, &two], 2);
+    // Closer than security's, and it decides nothing.
+    assert!(grown(&world, own(&spec(&["acme/x"], &[&two], 1))).is_empty());
+    world.append("ben", applied([own(&strict)]));
+    for (after, grows) in [
+        (spec(&["acme/*"], &[&one, &two], 2), false),
+        (spec(&["acme/*"], &[&one, &two], 1), true),
+        (spec(&["acme/*"], &[&one], 1), true),
+        (spec(&["acme/y"], &[&one, &two], 2), true),
+    ] {
+        assert_eq!(!grown(&world, own(&after)).is_empty(), grows, "{after}");
+    }
+    assert!(!world.state.growth(&removed("TrustPolicy/acme/x")).unwrap().is_empty());
 }

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use tamis_resources::{Document, ReferenceGrantSpec, Resource, RouteNamespaces, Touched};
+use tamis_resources::{Document, ReferenceGrantSpec, Resource, RouteNamespaces, Security, Touched};
 
 use super::claim::{Claim, overlap};
 use super::{Need, Needs};
@@ -121,32 +121,26 @@ impl<'a> Documents<'a> {
         self.index().files.get(path).cloned().unwrap_or_default().into_iter()
     }
 
-    pub(super) fn spoken(&self, document: &Document, security: &[String]) -> Needs {
+    pub(super) fn spoken(&self, document: &Document, security: Security<'_>) -> Needs {
         let mut needs = Needs::default();
         self.speaks(document, security, &mut needs);
         needs
     }
 
     /// What a document needs by itself: its place, and what it touches.
-    pub(super) fn speaks(&self, document: &Document, security: &[String], needs: &mut Needs) {
+    pub(super) fn speaks(&self, document: &Document, security: Security<'_>, needs: &mut Needs) {
         let me = format!("{}/{}", document.kind(), document.key());
         let namespace = &document.metadata.namespace;
         let authority = matches!(document.resource, Resource::Grant(_) | Resource::TrustPolicy(_));
-        if authority && security.contains(namespace) {
+        if authority {
+            // Elsewhere they only take away, and only from what is of the namespace.
+            let what = if security.is_in(namespace) { "decides" } else { "narrows" };
             needs.add(Need::Namespace(namespace.clone()), || {
-                format!("{me} decides what filters may do, which requires {namespace}/*")
+                format!("{me} {what} what filters may do, which is for whoever holds {namespace}/*")
             });
             return;
         }
         needs.add(Need::Place(document.key()), || format!("it changes {me}"));
-        if authority {
-            needs.add(Need::Everything, || {
-                format!(
-                    "{me} decides what filters may do, and is outside the security namespaces ({})",
-                    security.join(", ")
-                )
-            });
-        }
         for touch in document.touches() {
             let why = |what: &str| format!("{me} names {what} ({})", touch.pointer);
             match &touch.what {

@@ -6,8 +6,7 @@ use crate::record::{AppliedDocument, AppliedFile};
 
 /// The needs of an apply, in short: places as they are, `NAMESPACE/*`, `Mesh` and `*`.
 fn needs(world: &World, applied: Applied) -> Vec<String> {
-    let security = ["security".to_owned()];
-    let needs = world.state.needs(&Change::Apply(applied), &security).unwrap();
+    let needs = world.state.needs(&Change::Apply(applied)).unwrap();
     needs
         .iter()
         .map(|(need, why)| {
@@ -66,9 +65,51 @@ fn trust(key: &str, file: &str) -> AppliedDocument {
     document("TrustPolicy", key, &json!({ "namespaces": ["*"], "keys": keys, "threshold": 1 }))
 }
 
+fn own_trust(key: &str, patterns: &[&str]) -> AppliedDocument {
+    let keys = json!([{ "name": "k", "publicKey": "PEM" }]);
+    document("TrustPolicy", key, &json!({ "namespaces": patterns, "keys": keys, "threshold": 1 }))
+}
+
+#[test]
+fn a_trust_policy_outside_the_namespaces_of_security_speaks_of_its_own_filters_alone() {
+    let world = World::guarded();
+    for pattern in [
+        "*",
+        "b/f",
+        "b/*",
+        "aa/*",
+        "a/b/*",
+        "*/*",
+        "a*",
+        "A/*",
+        "а/*",
+        "a/**",
+        "a",
+        "",
+        "security/*",
+    ] {
+        for patterns in [vec![pattern], vec!["a/*", pattern]] {
+            let change = Change::Apply(applied([own_trust("a/x", &patterns)]));
+            let Err(PlanError::Documents(problems)) = world.state.needs(&change) else {
+                panic!("{pattern} was taken");
+            };
+            let problem = &problems[0];
+            assert_eq!((problem.code.as_str(), problems.len()), ("trust.beyond", 1), "{pattern}");
+            assert!(problem.help.as_ref().is_some_and(|help| help.contains("a/*")), "{pattern}");
+        }
+        // Security speaks of whatever it likes.
+        let change = Change::Apply(applied([own_trust("security/x", &[pattern])]));
+        assert!(world.state.needs(&change).is_ok(), "{pattern}");
+    }
+    let mut floor = json!({ "namespaces": ["a/*"], "keys": [{ "name": "k", "publicKey": "PEM" }], "threshold": 1 });
+    floor["floorVersions"] = json!({ "b/f": "1.0.0" });
+    let change = Change::Apply(applied([document("TrustPolicy", "a/x", &floor)]));
+    assert!(world.state.needs(&change).is_err());
+}
+
 #[test]
 fn a_document_needs_its_place_and_everything_it_speaks_of() {
-    let world = World::empty();
+    let world = World::guarded();
     let own = json!({ "name": "s" });
     let far = json!({ "name": "s", "namespace": "b" });
     let rows: Vec<(AppliedDocument, &[&str])> = vec![
@@ -86,9 +127,10 @@ fn a_document_needs_its_place_and_everything_it_speaks_of() {
             &["a/f", "b/f"],
         ),
         (grant("security/x"), &["security/*"]),
-        (grant("a/x"), &["a/x", "*"]),
+        // It narrows what runs for its own namespace.
+        (grant("a/x"), &["a/*"]),
         (trust("security/x", "k.pub"), &["security/*"]),
-        (trust("a/x", "k.pub"), &["a/x", "*"]),
+        (own_trust("a/x", &["a/*", "a/f"]), &["a/*"]),
         (
             document(
                 "UpstreamPolicy",
@@ -103,7 +145,7 @@ fn a_document_needs_its_place_and_everything_it_speaks_of() {
         let key = document.key.clone();
         assert_eq!(needs(&world, applied([document.clone()])), wanted, "{key}");
         // Removing it needs what it touched.
-        let mut there = World::empty();
+        let mut there = World::guarded();
         there.append("ada", applied([document]));
         assert_eq!(needs(&there, removed(&key)), wanted, "{key}");
     }
@@ -111,7 +153,7 @@ fn a_document_needs_its_place_and_everything_it_speaks_of() {
 
 #[test]
 fn the_old_form_of_a_document_counts_as_much_as_the_new_one() {
-    let mut world = World::empty();
+    let mut world = World::guarded();
     world.append("ada", applied([attachment("a/x", json!([{ "kind": "Mesh" }]), json!({}))]));
     let own = attachment("a/x", json!([{ "kind": "Service", "name": "s" }]), json!({}));
     assert_eq!(needs(&world, applied([own])), ["a/s", "a/x", "Mesh"]);
@@ -121,7 +163,7 @@ fn the_old_form_of_a_document_counts_as_much_as_the_new_one() {
 
 #[test]
 fn what_is_attached_to_a_document_is_touched_when_the_document_is() {
-    let mut world = World::empty();
+    let mut world = World::guarded();
     let guard = attachment("a/guard", json!([{ "kind": "HTTPRoute", "name": "r" }]), json!({}));
     let way = route("a/r", json!({ "name": "g" }), &[], json!({ "name": "s" }));
     world.append("ada", applied([way, guard]));
@@ -140,11 +182,11 @@ fn the_owner_permits_references_by_a_grant_or_an_open_listener() {
         (reference_grant("c/x", "a", "Service", None), &["a/g", "a/r", "b/s"]),
         (reference_grant("b/x", "a", "Gateway", None), &["a/g", "a/r", "b/s"]),
     ] {
-        let mut world = World::empty();
+        let mut world = World::guarded();
         world.append("ada", applied([granted]));
         assert_eq!(needs(&world, applied([asks()])), wanted);
     }
-    let mut world = World::empty();
+    let mut world = World::guarded();
     world.append("ada", applied([open_gateway("b/open"), gateway("b/shut")]));
     for (gateway, wanted) in [("open", &["a/r", "a/s"][..]), ("shut", &["a/r", "a/s", "b/shut"])] {
         let parent = json!({ "name": gateway, "namespace": "b" });
@@ -155,7 +197,7 @@ fn the_owner_permits_references_by_a_grant_or_an_open_listener() {
 
 #[test]
 fn hosts_of_a_shared_gateway_identities_and_sidecars_belong_to_whoever_came_first() {
-    let mut world = World::empty();
+    let mut world = World::guarded();
     let shared = || json!({ "name": "g", "namespace": "infra" });
     let taken = route("b/r", shared(), &["x.example", "*.y.example"], json!({ "name": "s" }));
     let far = document(
@@ -197,7 +239,7 @@ fn hosts_of_a_shared_gateway_identities_and_sidecars_belong_to_whoever_came_firs
 
 #[test]
 fn a_file_belongs_to_the_documents_that_name_it() {
-    let mut world = World::empty();
+    let mut world = World::guarded();
     let keys = |path: &str| json!({ "issuers": [{ "jwks": { "file": path } }] });
     let mesh = json!([{ "kind": "Mesh" }]);
     let own = json!([{ "kind": "Service", "name": "s" }]);
@@ -245,7 +287,7 @@ fn pins_of_all_need_the_mesh() {
     let world = World::mesh();
     for (service, wanted) in [("*", Need::Mesh), ("shop/a", Need::Place("shop/a".to_owned()))] {
         let change = Change::Unpin(unpinned(service, "acme/jwt"));
-        let needs = world.state.needs(&change, &[]).unwrap();
+        let needs = world.state.needs(&change).unwrap();
         assert_eq!(needs.kept(), [wanted]);
     }
 }

@@ -7,7 +7,7 @@ use tamis_trust::{MAX_EPOCH, epoch};
 use super::*;
 use crate::documents::DocumentVersion;
 use crate::needs::Need;
-use crate::record::{Reassigned, RolloutStarted, short};
+use crate::record::{Proposed, Reassigned, RolloutStarted, short};
 use crate::refused::{Refused, code};
 use crate::rollout::{Cohort, Event, Judgement, judge};
 
@@ -98,7 +98,23 @@ impl State {
     /// proposal.
     #[must_use]
     pub fn proposed(&self, subject: &Digest) -> Option<&[Need]> {
-        self.proposals.get(subject).map(Vec::as_slice)
+        self.proposals.get(subject).map(|proposal| proposal.needs.as_slice())
+    }
+
+    /// Who asked for a change that waits for others to agree; nobody: nobody is known to have.
+    pub fn askers(&self, subject: &Digest) -> impl Iterator<Item = &str> {
+        let known = self.proposals.get(subject).into_iter().flat_map(|one| &one.askers);
+        known.map(String::as_str)
+    }
+
+    /// Whether it is written already that somebody asked for a change that needs this; also when so many asked that no
+    /// more are remembered.
+    #[must_use]
+    pub fn is_proposed(&self, proposed: &Proposed, actor: &str) -> bool {
+        self.proposals.get(&proposed.subject).is_some_and(|known| {
+            known.needs == proposed.needs
+                && (known.askers.contains(actor) || known.askers.len() >= MAX_ASKERS)
+        })
     }
 
     /// The digest that was pinned last for a service, even if that pin was removed.

@@ -40,6 +40,40 @@ fn a_mesh_folds_without_a_fault() {
 }
 
 #[test]
+fn an_edit_keeps_the_age_of_what_a_route_asked_for_and_of_nothing_else() {
+    let route = |host: &str, paths: &[&str], more: Value| {
+        let matches: Vec<_> = paths
+            .iter()
+            .map(|path| json!({ "path": { "type": "RegularExpression", "value": path } }))
+            .collect();
+        let mut rule = json!({ "matches": matches });
+        rule.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let parent = json!({ "name": "edge", "namespace": "infra" });
+        let spec = json!({ "parentRefs": [parent], "hostnames": [host], "rules": [rule] });
+        applied([document("HTTPRoute", "shop/r", &spec)])
+    };
+    let mut world = World::empty();
+    let ages = |world: &World| -> Vec<u64> {
+        let held = &world.state.desired.documents.by_key["HTTPRoute/shop/r"].document;
+        assert_eq!((held.since, held.paths().len()), (1, held.paths_since.len()));
+        held.paths().iter().map(|path| held.paths_since[path]).collect()
+    };
+    world.append("ada", route("a.example", &["/a"], json!({})));
+    assert_eq!(ages(&world), [1]);
+    world.append("ada", route("a.example", &["/a", "/.*"], json!({})));
+    assert_eq!(ages(&world), [1, 2]);
+    world.append("ada", route("a.example", &["/a", "/.*"], json!({ "name": "x" })));
+    assert_eq!(ages(&world), [1, 2]);
+    // Taken out and put back it is new, and so is all of it at another host.
+    world.append("ada", route("a.example", &["/.*"], json!({})));
+    world.append("ada", route("a.example", &["/.*", "/a"], json!({})));
+    assert_eq!(ages(&world), [2, 5]);
+    world.append("ada", route("b.example", &["/.*", "/a"], json!({})));
+    assert_eq!(ages(&world), [6, 6]);
+    world.is_well();
+}
+
+#[test]
 fn kinds_of_others_move_the_head_and_nothing_else() {
     let mut world = World::mesh();
     let before = world.state.clone();

@@ -65,8 +65,8 @@ impl Objects {
         Ok(Self { store: Arc::new(store), prefix: prefix.to_owned() })
     }
 
-    pub(super) async fn begin(&self) -> Result<UploadId, BlobError> {
-        let upload = UploadId::random()?;
+    pub(super) async fn begin(&self, owner: &str) -> Result<UploadId, BlobError> {
+        let upload = UploadId::random(owner)?;
         let marker = self.upload(&upload).join(BEGUN);
         let put = self.store.put(&marker, Bytes::new().into()).await;
         put.map_err(BlobError::storage("begin an upload"))?;

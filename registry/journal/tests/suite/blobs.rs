@@ -43,7 +43,7 @@ async fn a_blob_put_is_read_back(store: Store) {
 
 async fn an_empty_blob_is_a_blob(store: Store) {
     let digest = BlobDigest::of(b"");
-    let upload = store.blobs.begin().await.unwrap();
+    let upload = store.blobs.begin("ada").await.unwrap();
     assert_eq!(store.blobs.append(&upload, 0, Bytes::new()).await.unwrap(), 0);
     assert_eq!(store.blobs.finish(&upload, &digest).await.unwrap(), 0);
     assert_eq!(store.blobs.stat(&digest).await.unwrap(), Some(0));
@@ -54,7 +54,7 @@ async fn an_empty_blob_is_a_blob(store: Store) {
 async fn chunks_become_one_blob_at_finish(store: Store) {
     let (blobs, bytes) = (store.blobs, pattern(10_000));
     let digest = BlobDigest::of(&bytes);
-    let upload = blobs.begin().await.unwrap();
+    let upload = blobs.begin("ada").await.unwrap();
     assert_eq!(blobs.size(&upload).await.unwrap(), 0);
     for chunk in [0..1, 1..5_000, 5_000..10_000] {
         let (start, end) = (chunk.start as u64, chunk.end as u64);
@@ -72,7 +72,7 @@ async fn a_large_upload_of_sha512_comes_back_in_ranges(store: Store) {
     let mut hasher = Hasher::new(Algorithm::Sha512);
     hasher.update(&bytes);
     let digest = hasher.finish();
-    let upload = blobs.begin().await.unwrap();
+    let upload = blobs.begin("ada").await.unwrap();
     let mut size = 0;
     for start in (0..bytes.len()).step_by(4_000_000) {
         let chunk = bytes.slice(start..bytes.len().min(start + 4_000_000));
@@ -85,7 +85,7 @@ async fn a_large_upload_of_sha512_comes_back_in_ranges(store: Store) {
 }
 
 async fn a_chunk_out_of_order_is_refused_with_the_right_place(store: Store) {
-    let upload = store.blobs.begin().await.unwrap();
+    let upload = store.blobs.begin("ada").await.unwrap();
     store.blobs.append(&upload, 0, "abc".into()).await.unwrap();
     for offset in [0, 2, 4, u64::MAX] {
         let refused = store.blobs.append(&upload, offset, "x".into()).await;
@@ -96,7 +96,7 @@ async fn a_chunk_out_of_order_is_refused_with_the_right_place(store: Store) {
 }
 
 async fn of_concurrent_chunks_at_one_place_one_is_kept(store: Store) {
-    let upload = store.blobs.begin().await.unwrap();
+    let upload = store.blobs.begin("ada").await.unwrap();
     let mut writers = JoinSet::new();
     for writer in 0_u8..8 {
         let (blobs, upload) = (store.blobs.clone(), upload.clone());
@@ -117,7 +117,7 @@ async fn wrong_bytes_never_become_a_blob(store: Store) {
     let (blobs, wanted) = (store.blobs, BlobDigest::of(b"right"));
     let refused = blobs.put(&wanted, "wrong".into()).await;
     assert!(matches!(refused, Err(BlobError::DigestMismatch { .. })), "{refused:?}");
-    let upload = blobs.begin().await.unwrap();
+    let upload = blobs.begin("ada").await.unwrap();
     blobs.append(&upload, 0, "wrong".into()).await.unwrap();
     let refused = blobs.finish(&upload, &wanted).await;
     assert!(matches!(refused, Err(BlobError::DigestMismatch { .. })), "{refused:?}");
@@ -129,10 +129,10 @@ async fn wrong_bytes_never_become_a_blob(store: Store) {
 
 async fn an_upload_is_gone_once_finished_or_cancelled(store: Store) {
     let (blobs, digest) = (store.blobs, BlobDigest::of(b"x"));
-    let finished = blobs.begin().await.unwrap();
+    let finished = blobs.begin("ada").await.unwrap();
     blobs.append(&finished, 0, "x".into()).await.unwrap();
     blobs.finish(&finished, &digest).await.unwrap();
-    let cancelled = blobs.begin().await.unwrap();
+    let cancelled = blobs.begin("ada").await.unwrap();
     blobs.append(&cancelled, 0, "x".into()).await.unwrap();
     blobs.cancel(&cancelled).await.unwrap();
     let never = UploadId::parse(&"0f".repeat(32)).unwrap();
@@ -190,7 +190,7 @@ async fn old_blobs_and_stale_uploads_are_listed_and_young_ones_are_not(store: St
     for (digest, text) in digests.iter().zip(["1", "2", "3"]) {
         blobs.put(digest, text.into()).await.unwrap();
     }
-    let (empty, begun) = (blobs.begin().await.unwrap(), blobs.begin().await.unwrap());
+    let (empty, begun) = (blobs.begin("ada").await.unwrap(), blobs.begin("ada").await.unwrap());
     blobs.append(&begun, 0, "part".into()).await.unwrap();
     digests.sort();
     let old = blobs.older_than(u64::MAX).await.unwrap();

@@ -31,7 +31,7 @@ async fn what_a_crash_left_of_an_upload_is_no_blob_and_can_be_swept() {
 async fn a_large_upload_of_the_wrong_digest_makes_no_object() {
     let objects = Objects::start();
     let blobs = bucket(&objects).await;
-    let upload = blobs.begin().await.unwrap();
+    let upload = blobs.begin("ada").await.unwrap();
     let chunk = vec![7; 9_000_000];
     blobs.append(&upload, 0, chunk.clone().into()).await.unwrap();
     blobs.append(&upload, 9_000_000, chunk.clone().into()).await.unwrap();

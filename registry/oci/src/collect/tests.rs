@@ -103,7 +103,7 @@ async fn assert_whole(store: &Store) {
 async fn what_a_manifest_needs_stays_and_the_rest_goes_after_its_grace() {
     let (_folder, store) = store().await;
     // Created before the blob that is waited for: when that is old, so is this.
-    let upload = store.blobs.begin().await.unwrap();
+    let upload = store.blobs.begin("ada").await.unwrap();
     push(&store, 0, 1).await.unwrap();
     push(&store, 0, 2).await.unwrap();
     put(&store, 0, 9, 1).await.unwrap();

@@ -145,6 +145,13 @@ fn bytes_that_are_an_image_and_an_index_at_once_are_refused_under_every_type() {
         (INDEX, with(image(), "config", layer.clone())),
         ("application/example", with(index(), "layers", json!([layer]))),
         ("application/example", with(index(), "config", layer.clone())),
+        // The same in upper case, which others read as the same.
+        ("Application/vnd.oci.IMAGE.manifest.v1+json", index()),
+        ("APPLICATION/VND.OCI.IMAGE.INDEX.V1+JSON", with(image(), "layers", json!([]))),
+        (INDEX, with(index(), "Layers", json!([layer]))),
+        (IMAGE, with(image(), "MANIFESTS", json!([]))),
+        (IMAGE, with(image(), "mediatype", json!(INDEX))),
+        ("application/example", with(index(), "cONFIG", layer.clone())),
     ] {
         assert!(parse(kind, &document).is_err(), "{kind} {document}");
     }

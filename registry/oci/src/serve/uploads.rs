@@ -38,7 +38,7 @@ pub(super) async fn begin(
         }
     }
     let digest = call.query.first("digest").map(str::parse::<BlobDigest>).transpose()?;
-    let upload = call.store.blobs.begin().await?;
+    let upload = call.store.blobs.begin(&owner(call, &repository)).await?;
     let Some(digest) = digest else {
         return Ok(going_on(StatusCode::ACCEPTED, &repository, &upload, 0));
     };
@@ -73,13 +73,27 @@ async fn mount(call: &Call, to: &Repository, digest: &BlobDigest) -> Result<bool
         .await
 }
 
+/// Whose an upload to a repository is: whoever began it goes on with it, and in that repository alone.
+fn owner(call: &Call, repository: &Repository) -> String {
+    format!("{repository} {}", call.caller.actor())
+}
+
+/// The upload of that id; one of somebody else is not there.
+fn own(call: &Call, repository: &Repository, id: &str) -> Result<UploadId, Refusal> {
+    let upload: UploadId = id.parse()?;
+    if upload.is_of(&owner(call, repository)) {
+        return Ok(upload);
+    }
+    Err(BlobError::UnknownUpload(upload).into())
+}
+
 /// `GET`: the progress of an upload.
 pub(super) async fn status(
     call: &Call,
     repository: &Repository,
     id: &str,
 ) -> Result<Response, Refusal> {
-    let upload = id.parse()?;
+    let upload = own(call, repository, id)?;
     let size = call.store.blobs.size(&upload).await?;
     Ok(going_on(StatusCode::NO_CONTENT, repository, &upload, size))
 }
@@ -91,7 +105,7 @@ pub(super) async fn append(
     id: &str,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let upload = id.parse()?;
+    let upload = own(call, repository, id)?;
     let chunk = chunk(call, repository, &upload).await?;
     let size = receive(&call.store, &upload, chunk, body).await?;
     Ok(going_on(StatusCode::ACCEPTED, repository, &upload, size))
@@ -104,7 +118,7 @@ pub(super) async fn finish(
     id: &str,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let upload = id.parse()?;
+    let upload = own(call, &repository, id)?;
     let Some(digest) = call.query.first("digest") else {
         let message = "the digest is missing; add ?digest=ALGORITHM:HEX of the whole content";
         return Err(Refusal::new(Code::DigestInvalid, message));
@@ -116,8 +130,12 @@ pub(super) async fn finish(
 }
 
 /// `DELETE`: cancels it.
-pub(super) async fn cancel(call: &Call, id: &str) -> Result<Response, Refusal> {
-    call.store.blobs.cancel(&id.parse()?).await?;
+pub(super) async fn cancel(
+    call: &Call,
+    repository: &Repository,
+    id: &str,
+) -> Result<Response, Refusal> {
+    call.store.blobs.cancel(&own(call, repository, id)?).await?;
     Ok(empty(StatusCode::NO_CONTENT, &[]))
 }
 

@@ -160,3 +160,31 @@ proptest! {
         prop_assert_eq!(&view.manifest_holders, &manifests);
     }
 }
+
+#[test]
+fn no_namespace_crowds_out_what_another_says_about_an_artifact() {
+    let about = |repository: &str, number: u16| Change::ManifestPut {
+        repository: repository.parse().unwrap(),
+        digest: BlobDigest::of(&number.to_be_bytes()),
+        media_type: "a/b".to_owned(),
+        size: 1,
+        tags: Vec::new(),
+        subject: Some(digest(1)),
+        artifact_type: Some("bundle".to_owned()),
+        blobs: Vec::new(),
+        manifests: Vec::new(),
+    };
+    // Before the one who signs does, and in as many repositories of its own as it likes.
+    let mut all: Vec<Change> = (0..1_000).map(|at| about(&format!("acme/r{at}"), at)).collect();
+    all.extend([about("tamis/jwt", 2_000), about("tamis/jwt", 2_001), about("acme/copy", 2_000)]);
+    let view = folded(&all);
+    let found = view.referrers_of(&digest(1), "bundle");
+    assert_eq!(found.len(), 1_002);
+    let at = |number: u16| {
+        let digest = BlobDigest::of(&number.to_be_bytes());
+        found.iter().position(|one| one.digest == digest).unwrap()
+    };
+    assert_eq!((at(0), at(2_000), at(1), at(2_001)), (0, 1, 2, 3));
+    // Its place in the journal is where it came first, whoever copied it.
+    assert_eq!(found[1].revision, 1_001);
+}

@@ -107,3 +107,34 @@ async fn two_tokens_of_one_name_are_not_made() {
     assert!(bad.unwrap_err().to_string().contains("cannot be a token's name"));
     assert!(registry.store.revoke_token("nobody").await.is_err());
 }
+
+#[tokio::test]
+async fn an_upload_is_gone_on_with_by_whoever_began_it_where_it_was_begun() {
+    let registry = Registry::new().await;
+    let verbs = [Verb::Pull, Verb::Push];
+    let one = token(&registry, "one", "acme/*", &verbs).await;
+    let two = token(&registry, "two", "acme/*", &verbs).await;
+    let registry = registry.called_by(Some(&one));
+    let begun = registry.send(Method::POST, "/v2/acme/a/blobs/uploads/", &[], Body::empty()).await;
+    assert_eq!(begun.status, StatusCode::ACCEPTED);
+    let location = begun.header("location").to_owned();
+    let elsewhere = location.replace("/acme/a/", "/acme/b/");
+    let digest = BlobDigest::of(b"mine");
+    let mut registry = registry;
+    for (caller, path) in [(&two, &location), (&two, &elsewhere), (&one, &elsewhere)] {
+        registry = registry.called_by(Some(caller));
+        for (method, path) in [
+            (Method::GET, path.clone()),
+            (Method::PATCH, path.clone()),
+            (Method::PUT, format!("{path}?digest={digest}")),
+            (Method::DELETE, path.clone()),
+        ] {
+            let reply = registry.send(method.clone(), &path, &[], "mine").await;
+            assert_eq!(reply.status, StatusCode::NOT_FOUND, "{method} {path}");
+        }
+    }
+    let registry = registry.called_by(Some(&one));
+    let done =
+        registry.send(Method::PUT, &format!("{location}?digest={digest}"), &[], "mine").await;
+    assert_eq!(done.status, StatusCode::CREATED, "what others tried left nothing behind");
+}

@@ -81,10 +81,13 @@ impl Control {
         }
         let mut trusted = None;
         if found.len() > MAX_BUNDLES {
-            // Anybody who may push anywhere may attach bundles, even before the author signs: bundles of
-            // trusted keys come first, then the oldest.
-            let policies = self.policies(&self.state());
+            // Whoever may push anywhere may attach to anything, also before the one who signs does: those that a key signed
+            // which is trusted about this filter come first, then the oldest.
+            let mut policies = self.policies(&self.state());
             trusted = Some(key_ids(&policies));
+            if let Ok(manifest) = Manifest::parse(manifest.as_bytes()) {
+                policies.retain(|policy| policy.covers(manifest.name()).is_some());
+            }
             found.sort_by_cached_key(|(bundle, _)| !is_by(bundle.as_bytes(), &policies));
             found.truncate(MAX_BUNDLES);
         }

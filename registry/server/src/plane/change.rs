@@ -15,8 +15,8 @@ use tamis_trust::{Digest, Name, Refused, Version};
 use crate::plane::artifact::Judged;
 
 use crate::plane::control::Control;
-use crate::plane::problem::{bad, body, documents, missing, problem, refusal, refused};
-use crate::plane::rights::{Holder, may_agree};
+use crate::plane::problem::{bad, body, documents, journal, missing, problem, refusal, refused};
+use crate::plane::rights::{Holder, asked_alone, may_agree};
 use crate::plane::sources;
 use crate::plane::view;
 
@@ -51,15 +51,14 @@ impl Control {
         };
         let judged = self.judged(&weighed.diff.fresh).await?;
         let mut wrong = wrong(&self.state(), &change, &weighed.diff, judged);
-        keep_own(&mut wrong, holder, request);
+        wrong.retain(|one| view::diff::is_for(holder, one));
         if !request.confirm {
             weighed.refused.extend(wrong.iter().map(refuses));
         }
         let asks = weighed.refused.iter().any(|one| one.code == director::code::APPROVALS);
         let may = holder.holds_all(Verb::Operate, needs.iter().map(|(need, _)| need));
         let proposal = (asks && may).then(|| proposed(&change, &needs));
-        let mut diff = view::diff::diff(weighed.diff, keys);
-        view::diff::seen(&mut diff, holder, &request.sources);
+        let diff = view::diff::diff(weighed.diff, keys, holder);
         let refusals = weighed.refused.into_iter().map(|one| refusal(grew_one(one, &grown)));
         let subject = change.subject().to_string();
         let planned = Planned { subject, diff, refusals: refusals.collect() };
@@ -75,8 +74,7 @@ impl Control {
         request: &ApplyRequest,
         state: &State,
     ) -> Result<(director::Applied, Needs), Problem> {
-        let security = &self.0.rules.security;
-        let removals = state.removals(security);
+        let removals = state.removals();
         let may = |key: &str| {
             let needs = removals.needs(key);
             holder.holds_all(Verb::Operate, needs.iter().map(|(need, _)| need))
@@ -105,7 +103,7 @@ impl Control {
             let removed_files = applied.removed_files.clone();
             director::Applied { removed_files, ..asked }
         };
-        let needs = state.needs(&Change::Apply(asked), security).map_err(|error| plan(&error))?;
+        let needs = state.needs(&Change::Apply(asked)).map_err(|error| plan(&error))?;
         Ok((applied, needs))
     }
 
@@ -135,7 +133,7 @@ impl Control {
         let Some(proposal) = proposal else { return Ok(()) };
         let body = Body::from(proposal.clone());
         self.commit(actor, |state| {
-            let known = state.proposed(&proposal.subject) == Some(&proposal.needs[..]);
+            let known = state.is_proposed(&proposal, actor);
             Ok((if known { Vec::new() } else { vec![body.clone()] }, ()))
         })
         .await?;
@@ -179,8 +177,7 @@ impl Control {
                 let by = By { holder, needs: &needs, guards: &guards, confirm: request.confirm };
                 let diff =
                     self.permitted(state, &change, &by).map_err(|problem| grew(problem, &grown))?;
-                let mut diff = view::diff::diff(diff, keys);
-                view::diff::seen(&mut diff, holder, &request.sources);
+                let diff = view::diff::diff(diff, keys, holder);
                 let bodies = if empty { Vec::new() } else { bodies(change)? };
                 Ok((bodies, diff))
             })
@@ -286,9 +283,7 @@ impl Control {
                 .pins()
                 .any(|pin| pin.service == service && pin.filter == filter && pin.digest == digest);
             let bodies = if dry_run || there { Vec::new() } else { bodies(change.clone())? };
-            let mut diff = view::diff::diff(diff, Default::default());
-            view::diff::seen(&mut diff, holder, &[]);
-            Ok((bodies, diff))
+            Ok((bodies, view::diff::diff(diff, Default::default(), holder)))
         };
         let done = self.commit(holder.actor(), decide).await;
         let (revision, diff) =
@@ -324,11 +319,7 @@ impl Control {
             revision,
             subject: change.subject().to_string(),
             pin: None,
-            diff: {
-                let mut diff = view::diff::diff(diff, Default::default());
-                view::diff::seen(&mut diff, holder, &[]);
-                diff
-            },
+            diff: view::diff::diff(diff, Default::default(), holder),
             grown: Vec::new(),
             signers: Vec::new(),
         })
@@ -381,14 +372,8 @@ impl Control {
         request: &ApproveRequest,
     ) -> Result<Approved, Problem> {
         let (subject, actor) = (digest(&request.subject)?, holder.actor());
-        if self.0.wanted.asked_by_nobody_but(&subject, actor) {
-            return Err(refused(vec![Refused {
-                code: director::code::APPROVAL_OWN,
-                rule: format!("{actor} asked for this change, and cannot approve it too"),
-                set_by: "the policy about approvals".to_owned(),
-                remedy: format!("let another person run `tamis approve {subject}`"),
-            }]));
-        }
+        // Who made which token is known here as it is written by now, also by other replicas.
+        self.0.store.catch_up().await.map_err(|error| journal(&error))?;
         let body = Body::from(director::Approved { subject });
         let (revision, ()) = self
             .commit(actor, |state| {
@@ -402,6 +387,16 @@ impl Control {
                     let title = format!("{actor} may not approve {subject}: it touches more than {actor} may approve");
                     let remedy = "let somebody approve it who has `approve` for everything that the change touches";
                     return Err(Problem { remedy: Some(remedy.to_owned()), ..problem(403, "denied", title) });
+                }
+                if asked_alone(&self.0.store, state, &subject, actor) {
+                    return Err(refused(vec![Refused {
+                        code: director::code::APPROVAL_OWN,
+                        rule: format!(
+                            "{actor}, or whoever {actor} gave a token, asked for this change, and whoever asks does not count"
+                        ),
+                        set_by: "the policy about approvals".to_owned(),
+                        remedy: format!("let somebody else run `tamis approve {subject}`"),
+                    }]));
                 }
                 Ok((vec![body.clone()], ()))
             })
@@ -455,7 +450,7 @@ impl Control {
         let Ok(diff) = planned else { return Ok(()) };
         let judged = self.judged(&diff.fresh).await?;
         let mut wrong = wrong(&self.state(), &change, &diff, judged);
-        keep_own(&mut wrong, holder, request);
+        wrong.retain(|one| view::diff::is_for(holder, one));
         if wrong.is_empty() {
             return Ok(());
         }
@@ -466,8 +461,8 @@ impl Control {
     fn weigh(&self, state: &State, change: &Change, by: &By<'_>) -> Result<Weighed, Problem> {
         let diff = self.plans().plan(state, change).map_err(|error| plan(&error))?;
         let consent = if by.confirm { Consent::Given } else { Consent::NotGiven };
-        let agree = may_agree(&self.0.store, state, &change.subject(), &by.needs.kept());
         let actor = by.holder.actor();
+        let agree = may_agree(&self.0.store, state, &change.subject(), &by.needs.kept(), actor);
         let asked = Asked { actor, now_ms: self.now_ms(), consent, may_agree: &agree };
         let refused =
             director::guard(state, change, &diff, by.guards, &asked).err().unwrap_or_default();
@@ -485,9 +480,8 @@ impl Control {
         if weighed.refused.is_empty() {
             return Ok(weighed.diff);
         }
-        let subject = change.subject();
-        self.0.wanted.note(subject, by.holder.actor());
-        Err(Problem { subject: Some(subject.to_string()), ..refused(weighed.refused) })
+        let subject = change.subject().to_string();
+        Err(Problem { subject: Some(subject), ..refused(weighed.refused) })
     }
 }
 
@@ -536,15 +530,6 @@ fn wrong(
         }
     }
     wrong
-}
-
-/// Drops problems of documents that the caller did not write; a caller who may see everything sees all of
-/// them.
-fn keep_own(wrong: &mut Vec<tamis_resources::Problem>, holder: &Holder, request: &ApplyRequest) {
-    if !holder.may_at(Verb::Observe, "*") && !holder.may_at(Verb::Operate, "*") {
-        let own = |source: &str| request.sources.iter().any(|one| one.source == source);
-        wrong.retain(|one| own(&one.place.source));
-    }
 }
 
 /// A problem at its place in a document of the change, or in force.

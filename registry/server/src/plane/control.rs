@@ -17,7 +17,6 @@ use crate::plane::fleet::Fleet;
 use crate::plane::keys::Keys;
 use crate::plane::policy::PolicyFolder;
 use crate::plane::problem;
-use crate::plane::wanted::WantedChanges;
 
 /// The settings of a control plane.
 #[derive(Debug, Clone)]
@@ -28,8 +27,8 @@ pub struct Rules {
     pub growth_approvals: usize,
     /// How long assignments are valid.
     pub terms: Terms,
-    /// The namespaces of grants and trust policies; `operate` on all of one includes deciding what filters
-    /// may do. Default: `security`.
+    /// The namespaces whose grants and trust policies decide: whoever may operate all of one decides what filters may do.
+    /// Those of other namespaces only narrow them; `security`. Replicas of one journal have the same.
     pub security: Vec<String>,
 }
 
@@ -61,7 +60,6 @@ pub(crate) struct Inner {
     pub(crate) examine: Arc<dyn Examine>,
     pub(crate) policy: Option<PolicyFolder>,
     pub(crate) fleet: Fleet,
-    pub(crate) wanted: WantedChanges,
     pub(crate) artifacts: Artifacts,
     plans: Mutex<Plans>,
     upstreams: Mutex<Upstreams>,
@@ -83,8 +81,9 @@ impl Control {
     ) -> Result<Self, LogError> {
         let (journal, blobs) = (store.journal().clone(), store.blobs().clone());
         let log = Log::open(journal.clone()).await?;
+        let state = ControlState(State::under(&rules.security));
         let clock = store.clock();
-        let folded = Folded::open(journal.clone(), clock).await?;
+        let folded = Folded::open_from(journal.clone(), clock, state).await?;
         let inner = Inner {
             store,
             journal,
@@ -95,7 +94,6 @@ impl Control {
             examine,
             policy,
             fleet: Fleet::new(clock.unix_ms()),
-            wanted: WantedChanges::default(),
             artifacts: Artifacts::default(),
             plans: Mutex::default(),
             upstreams: Mutex::default(),

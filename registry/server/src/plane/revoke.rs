@@ -139,8 +139,7 @@ impl Control {
                 keys.into_iter().for_each(|keys| keys.push(entry.clone()));
             }
         }
-        let read = |policy: &Value| Policy::from_json(policy.to_string().as_bytes());
-        policies.iter().filter_map(|policy| read(policy).ok()).collect()
+        policies.iter().map(|policy| Policy::read_or_nobody(policy).0).collect()
     }
 
     /// Whether an artifact is valid under these policies.

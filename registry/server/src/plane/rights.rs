@@ -106,17 +106,28 @@ impl Holder {
     }
 }
 
-/// Those who approved a change and still have `approve` for everything that it needs.
+/// Those who agreed to a change and may: they hold `approve` for everything it needs, now, and are another person than
+/// whoever asks, and than each other. The tokens that somebody made of his own are himself.
 pub(crate) fn may_agree(
     store: &Store,
     state: &State,
     subject: &Digest,
     needs: &[Need],
+    asker: &str,
 ) -> BTreeSet<String> {
+    let mut persons = BTreeSet::from([store.person(asker)]);
     let agreed = state.approved(subject).map(|(actor, _)| actor);
     let may = agreed.filter(|actor| {
         let holder = store.named(actor).map(Holder::new);
         holder.is_some_and(|holder| holder.holds_all(Verb::Approve, needs))
+            && persons.insert(store.person(actor))
     });
     may.map(str::to_owned).collect()
+}
+
+/// Whether everybody who is known to have asked for a change is this person, by one token or another.
+pub(crate) fn asked_alone(store: &Store, state: &State, subject: &Digest, actor: &str) -> bool {
+    let person = store.person(actor);
+    let mut askers = state.askers(subject).peekable();
+    askers.peek().is_some() && askers.all(|asker| store.person(asker) == person)
 }

@@ -134,14 +134,22 @@ fn files(request: &ApplyRequest) -> Result<Vec<AppliedFile>, Problem> {
         if file.path.is_empty() || file.path.chars().any(char::is_control) {
             return Err(bad("a file has no usable path", "use the path that documents name"));
         }
-        if secret_of(&file.text) == Some(Secret::PrivateKey) {
-            return Err(bad(
-                format!(
-                    "file {} contains a private key, and many can read applied files",
-                    file.path
-                ),
-                "apply the public key; keep the private one where it signs",
-            ));
+        if let Some(secret) = secret_of(&file.text) {
+            let title = format!(
+                "file {} holds {}, and what is applied stays in the journal for ever, where others read it",
+                file.path,
+                secret.name()
+            );
+            let way = match secret {
+                Secret::SymmetricKey => {
+                    "sign with ES256 or EdDSA and apply the public keys; or serve the folder itself with \
+                     `tamis proxy --documents`, which leaves its files where they are"
+                }
+                Secret::PrivateKey | Secret::Word => {
+                    "apply the public key; keep the private one where it signs"
+                }
+            };
+            return Err(bad(title, way));
         }
         if !named.insert(file.path.as_str()) {
             return Err(bad(format!("file {} is listed twice", file.path), "keep one of them"));

@@ -88,7 +88,7 @@ pub(super) async fn who_ran(
     Asked(moment): Asked<Moment>,
 ) -> Answer<WhoRan> {
     caller.must_at(Verb::Observe, &moment.service)?;
-    Ok(Json(api.control.who_ran(&moment.service, moment.at_ms, moment.to_ms).await?))
+    Ok(Json(api.control.who_ran(&caller.0, &moment.service, moment.at_ms, moment.to_ms).await?))
 }
 
 /// The newest checkpoint of the transparency log, signed.

@@ -164,5 +164,5 @@ pub(super) async fn history(
     Asked(asked): Asked<OfFilter>,
 ) -> Answer<Vec<HistoryItem>> {
     caller.must_with(Verb::Observe, &asked.service)?;
-    Ok(Json(api.control.history(&asked.service, asked.filter.as_deref())?))
+    Ok(Json(api.control.history(&caller.0, &asked.service, asked.filter.as_deref())?))
 }

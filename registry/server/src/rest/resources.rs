@@ -64,7 +64,6 @@ pub(super) async fn one(
 ) -> Answer<Resource> {
     caller.must_at(Verb::Observe, &format!("{namespace}/{name}"))?;
     let mut resource = api.control.resource(&kind, &namespace, &name)?;
-    api.control.keep_own_problems(&caller.0, &mut resource);
     resource.programmed.retain(|one| sees(&caller, &one.node));
     Ok(Json(resource))
 }

@@ -210,6 +210,9 @@ fn refused(error: &StoreError) -> Refused {
         StoreError::TokenName(_) | StoreError::TokenExists(_) => {
             problem(400, "bad-request", error.to_string(), "choose another name")
         }
+        StoreError::TokenEnded(_) => {
+            problem(401, "unauthorized", error.to_string(), "send a token that holds")
+        }
         StoreError::TokenUnknown(_) => {
             problem(404, "not-found", error.to_string(), "`tamis registry token list` lists them")
         }

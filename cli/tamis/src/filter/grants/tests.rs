@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use tamis_engine::{GrantField, Imports, Inspection, check_imports};
-use tamis_resources::schemas;
+use tamis_resources::{narrowed, schemas};
 use tempfile::TempDir;
 
 const TWO: &str = "kind: Grant\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: a }\n\
@@ -97,6 +97,85 @@ fn every_setting_of_the_engine_can_be_written_in_a_grant() {
             let path = format!("imports.{import}.{}", named(setting));
             assert!(fields.contains(&path), "the engine has {path}, a Grant does not");
         }
+    }
+}
+
+#[test]
+fn settings_that_a_grant_leaves_out_narrow_as_the_defaults_of_the_engine() {
+    let engine = |spec: &GrantSpec| -> Grant {
+        serde_json::from_value(serde_json::to_value(grant_plan(spec)).unwrap()).unwrap()
+    };
+    // Every capability without a setting, and with the highest that can be written.
+    let (_, schema) = schemas().into_iter().find(|one| one.0 == "Grant").unwrap();
+    let imports = schema.pointer("/properties/spec/properties/imports/properties").unwrap();
+    let (mut empty, mut most) = (serde_json::Map::new(), serde_json::Map::new());
+    for (name, settings) in imports.as_object().unwrap() {
+        let settings = settings["anyOf"].as_array().map_or(settings, |all| &all[0]);
+        let (mut least, mut high) = (serde_json::Map::new(), serde_json::Map::new());
+        for (field, form) in settings["properties"].as_object().into_iter().flatten() {
+            let words = form.to_string();
+            let value = match field.as_str() {
+                "hosts" | "names" => serde_json::json!(["a"]),
+                "classes" => serde_json::json!({ "a": { "rate": "1/s", "burst": 1 } }),
+                _ if words.contains("gateway-duration") => serde_json::json!("9999h"),
+                _ if words.contains("boolean") => serde_json::json!(true),
+                _ => serde_json::json!(u32::MAX),
+            };
+            if matches!(field.as_str(), "hosts" | "names" | "classes") {
+                least.insert(field.clone(), value.clone());
+            }
+            high.insert(field.clone(), value);
+        }
+        empty.insert(name.clone(), least.into());
+        most.insert(name.clone(), high.into());
+    }
+    let spec = |imports: serde_json::Map<String, Value>, limits: Value| -> GrantSpec {
+        let spec = serde_json::json!({ "filter": "acme/x", "imports": imports, "limits": limits });
+        serde_json::from_value(spec).unwrap()
+    };
+    let high = serde_json::json!({ "time": "9999h", "configure": "9999h", "memory": u64::MAX, "body": u64::MAX });
+    let (empty, most) = (spec(empty, serde_json::json!({})), spec(most, high));
+    assert_ne!(engine(&most), engine(&empty));
+    assert_eq!(engine(&narrowed(&empty, &most)), engine(&empty));
+    assert_eq!(engine(&narrowed(&most, &empty)), engine(&empty));
+}
+
+#[test]
+fn a_star_that_is_narrowed_covers_no_header_of_the_host() {
+    let grant = |names: &[&str]| -> GrantSpec {
+        let spec = serde_json::json!({ "filter": "acme/x", "request": { "writeHeaders": names } });
+        serde_json::from_value(spec).unwrap()
+    };
+    for name in [
+        "connection",
+        "content-length",
+        "expect",
+        "forwarded",
+        "host",
+        "http2-settings",
+        "keep-alive",
+        "max-forwards",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "traceparent",
+        "tracestate",
+        "transfer-encoding",
+        "upgrade",
+        "via",
+        "x-original-url",
+        "x-request-id",
+        "x-rewrite-url",
+        "x-forwarded-for",
+        "x-tamis-reason",
+        "X_Forwarded_Host",
+        "x-user",
+        "authorization",
+        "x-forwardedx",
+    ] {
+        let plan = grant_plan(&narrowed(&grant(&["*"]), &grant(&[name])));
+        let of_the_host = tamis_exchange::is_host_field(&name.to_ascii_lowercase());
+        assert_eq!(plan.writes.is_empty(), of_the_host, "{name}: {:?}", plan.writes);
     }
 }
 

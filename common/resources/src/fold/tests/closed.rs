@@ -540,6 +540,58 @@ fn no_date_that_an_author_writes_decides_between_namespaces() {
 }
 
 #[test]
+fn no_expression_takes_what_another_namespace_asked_for_before() {
+    let route = |space: &str, kind: &str, value: &str| {
+        format!(
+            "\n---\nkind: HTTPRoute\napiVersion: gateway.networking.k8s.io/v1\n\
+             metadata: {{ name: r, namespace: {space} }}\nspec:\n  parentRefs: [{{ name: edge, namespace: f }}]\n\
+             \x20 hostnames: [a.example]\n  rules: [{{ matches: [{{ path: {{ type: {kind}, value: '{value}' }} }}], \
+             filters: [{{ type: RequestRedirect, requestRedirect: {{ port: 1 }} }}] }}]\n"
+        )
+    };
+    let served = |one: (&str, &str), other: (&str, &str), since: [u64; 2]| {
+        let text = [MESH, &route("one", one.0, one.1), &route("two", other.0, other.1)].concat();
+        let mut documents = read("mesh.yaml", &text).documents;
+        for (space, since) in ["one", "two"].into_iter().zip(since) {
+            let of = documents.iter_mut().filter(|document| document.metadata.namespace == space);
+            of.for_each(|document| document.since = since);
+        }
+        let plan = folded(&documents).plan.unwrap();
+        let router = plan.filters.iter().find(|one| one.filter == "tamis/route").unwrap();
+        let routes = router.config["routes"].as_array().unwrap().clone();
+        let rules = routes.iter().filter(|route| !route["rules"].as_array().unwrap().is_empty());
+        let mut names: Vec<String> =
+            rules.map(|route| route["name"].as_str().unwrap().replace("/r", "")).collect();
+        names.sort();
+        names.join(" ")
+    };
+    let (expression, prefix, exact) = ("RegularExpression", "PathPrefix", "Exact");
+    for (one, other, first, unknown) in [
+        // The longer one would have them, and neither has.
+        (
+            (expression, "/a/.*"),
+            (expression, "(/.*|/aaaaaaaaaaaaaaaaaaaaa)"),
+            "one",
+            "contested: contested:",
+        ),
+        ((expression, "/a/.*"), (expression, "/a/[0-9]+"), "one", "contested: contested:"),
+        ((expression, "/ab*c"), (expression, "/ac+"), "one", "contested: contested:"),
+        ((expression, "/(?i)x"), (expression, "/y"), "one", "contested: contested:"),
+        ((prefix, "/a"), (expression, "/.*"), "one", "one two"),
+        ((prefix, "/"), (expression, "/b/.*"), "one", "one two"),
+        ((prefix, "/a/"), (expression, "/a"), "one", "one two"),
+        // An expression that is there already comes before a prefix, as it does within a namespace.
+        ((expression, "/.*"), (prefix, "/a"), "one two", "one two"),
+        ((exact, "/a"), (expression, "/.*"), "one two", "one two"),
+        ((expression, "/a/.*"), (expression, "/b/.*"), "one two", "one two"),
+        ((prefix, "/a"), (expression, "/b/.*"), "one two", "one two"),
+    ] {
+        assert_eq!(served(one, other, [3, 9]), first, "{one:?} {other:?}");
+        assert_eq!(served(one, other, [crate::NEW; 2]), unknown, "{one:?} {other:?}");
+    }
+}
+
+#[test]
 fn rules_across_fields_of_a_route_are_refused_and_its_other_rules_serve() {
     let rows: &[(&str, &str)] = &[
         // Faults in matches: the whole route responds 500.

@@ -59,10 +59,11 @@ impl Control {
     /// in the log.
     ///
     /// # Errors
-    /// [`Problem`] when there never was such a service, the range ends before it begins, or the journal
-    /// cannot be read.
+    /// [`Problem`] when there never was such a service, the range ends before it begins, or the journal cannot be read. It
+    /// names services that were perhaps meant, of those that whoever asks may see.
     pub async fn who_ran(
         &self,
+        holder: &Holder,
         service: &str,
         at_ms: u64,
         to_ms: Option<u64>,
@@ -73,7 +74,8 @@ impl Control {
         }
         let runs: Vec<Ran> = {
             let state = self.state();
-            let known = state.known_services();
+            let mut known = state.known_services();
+            known.retain(|one| holder.may_at(Verb::Observe, one));
             if !known.contains(service) {
                 return Err(missing(
                     format!("no proxy belongs or belonged to {service}"),

@@ -1,6 +1,6 @@
 //! The effect of a change in the form of the API.
 
-use tamis_api::{Diff, DocumentDiff, Emptied, FieldChange, Side, SlotChange, SlotDiff, SourceText};
+use tamis_api::{Diff, DocumentDiff, Emptied, FieldChange, Side, SlotChange, SlotDiff};
 use tamis_director as director;
 use tamis_oci::Verb;
 use tamis_resources::NodeName;
@@ -22,8 +22,10 @@ pub(crate) fn documents(applied: &director::Applied) -> Keys {
     Keys { changed: documents.chain(files).collect(), removed: gone.collect() }
 }
 
-pub(crate) fn diff(diff: director::Diff, keys: Keys) -> Diff {
-    Diff {
+/// A diff, without what is not for whoever asks to see.
+pub(crate) fn diff(mut diff: director::Diff, keys: Keys, holder: &Holder) -> Diff {
+    diff.problems.retain(|one| is_for(holder, one));
+    let mut diff = Diff {
         slots: diff.slots.into_iter().map(slot).collect(),
         others: diff.others,
         documents: diff
@@ -43,7 +45,17 @@ pub(crate) fn diff(diff: director::Diff, keys: Keys) -> Diff {
         problems: diff.problems.iter().map(document).collect(),
         services: diff.services,
         touched: diff.touched,
-    }
+    };
+    seen(&mut diff, holder);
+    diff
+}
+
+/// Whether a problem is for somebody to see: it is of a document that he may change or see, whatever its source is called.
+pub(crate) fn is_for(holder: &Holder, problem: &tamis_resources::Problem) -> bool {
+    let place = problem.of.as_deref().and_then(|key| Some(key.split_once('/')?.1)).unwrap_or("*");
+    [Verb::Observe, Verb::Operate]
+        .iter()
+        .any(|verb| holder.may_at(*verb, "*") || (place != "*" && holder.may_at(*verb, place)))
 }
 
 pub(crate) fn fields(fields: Vec<director::FieldChange>) -> Vec<FieldChange> {
@@ -55,9 +67,8 @@ pub(crate) fn fields(fields: Vec<director::FieldChange>) -> Vec<FieldChange> {
     fields.into_iter().map(field).collect()
 }
 
-/// Drops what the caller may not see: services of others, and problems of documents that the caller did not
-/// write.
-pub(crate) fn seen(diff: &mut Diff, holder: &Holder, sources: &[SourceText]) {
+/// Leaves out services of others.
+fn seen(diff: &mut Diff, holder: &Holder) {
     if holder.may_at(Verb::Observe, "*") || holder.may_at(Verb::Operate, "*") {
         return;
     }
@@ -71,7 +82,6 @@ pub(crate) fn seen(diff: &mut Diff, holder: &Holder, sources: &[SourceText]) {
     diff.nodes_removed.retain(|one| node(one));
     diff.emptied.retain(|one| node(&one.node));
     diff.touched.retain(|service| sees(service));
-    diff.problems.retain(|one| sources.iter().any(|source| source.source == one.source));
 }
 
 fn slot(slot: director::SlotDiff) -> SlotDiff {

@@ -56,12 +56,14 @@ impl Control {
         found.collect()
     }
 
-    /// The events of the filters of a service, or of one of them; oldest first.
+    /// What happened to the filters of a service, or to one of them; oldest first. Of what concerns services of others too,
+    /// whoever asks sees what it was, not where else and not why: that speaks of them.
     ///
     /// # Errors
     /// [`Problem`] when the filter's name is invalid.
     pub fn history(
         &self,
+        holder: &Holder,
         service: &str,
         filter: Option<&str>,
     ) -> Result<Vec<HistoryItem>, Problem> {
@@ -73,7 +75,7 @@ impl Control {
         let mut items: Vec<HistoryItem> = Vec::new();
         for filter in filters {
             let happened = state.history(service, &filter).into_iter();
-            items.extend(happened.map(|one| item(&filter, one)));
+            items.extend(happened.map(|one| item(holder, &filter, one)));
         }
         if filter.is_none() {
             let documents = state.documents_of(service).into_iter();
@@ -168,7 +170,11 @@ fn document(service: &str, key: &str, one: &director::DocumentVersion) -> Histor
     }
 }
 
-fn item(filter: &Name, happening: &Happening) -> HistoryItem {
+fn item(holder: &Holder, filter: &Name, happening: &Happening) -> HistoryItem {
+    let sees = |service: &&String| holder.may_with(Verb::Observe, service);
+    let services: Vec<String> = happening.services.iter().filter(sees).cloned().collect();
+    let all = services.len() == happening.services.len();
+    let because = |why: &str| if all { format!(": {why}") } else { String::new() };
     let what = match &happening.what {
         What::Pinned { version, digest, rollout: None, back: false } => {
             format!("pinned {version} {digest}")
@@ -182,10 +188,10 @@ fn item(filter: &Name, happening: &Happening) -> HistoryItem {
         What::Unpinned => "unpinned".to_owned(),
         What::RolloutStarted { rollout, to } => format!("rollout {rollout} to {to} began"),
         What::RolloutMoved { rollout, stage, why } => {
-            format!("rollout {rollout} is {stage}: {why}")
+            format!("rollout {rollout} is {stage}{}", because(why))
         }
         What::RolloutEnded { rollout, outcome, why } => {
-            format!("rollout {rollout} is {outcome}: {why}")
+            format!("rollout {rollout} is {outcome}{}", because(why))
         }
     };
     HistoryItem {
@@ -194,7 +200,7 @@ fn item(filter: &Name, happening: &Happening) -> HistoryItem {
         actor: happening.stamp.actor.clone(),
         filter: filter.to_string(),
         document: None,
-        services: happening.services.clone(),
+        services,
         what: what.trim_end_matches([':', ' ']).to_owned(),
     }
 }

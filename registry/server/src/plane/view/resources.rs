@@ -5,13 +5,11 @@ use tamis_api::{
     SlotState, SlotStatus,
 };
 use tamis_director::DocumentInForce;
-use tamis_oci::Verb;
 use tamis_resources::{Folded, ResourceStatus};
 
 use crate::plane::change::unknown;
 use crate::plane::control::Control;
 use crate::plane::problem::{count, document};
-use crate::plane::rights::Holder;
 
 impl Control {
     /// The codes of everything that is wrong with the documents in force, one for each fault.
@@ -58,8 +56,7 @@ impl Control {
             let folded = self.plans().everything(&state);
             let conditions = conditions(&folded, kind, namespace, name);
             let ok = conditions.iter().all(|one| one.status);
-            let source = held.source();
-            let problems = folded.problems.iter().filter(|one| one.place.source == source);
+            let problems = folded.problems.iter().filter(|one| one.of.as_ref() == Some(&key));
             Resource {
                 summary: summary((kind, namespace, name), held, ok),
                 text: held.text.to_string(),
@@ -143,25 +140,6 @@ fn condition(all: &[Programmed]) -> Option<Condition> {
         worst.message
     );
     Some(Condition { kind, status: false, reason: worst.reason.clone(), message })
-}
-
-impl Control {
-    /// Drops from a document's problems those of other owners' documents whose source has the same name.
-    pub(crate) fn keep_own_problems(&self, holder: &Holder, resource: &mut Resource) {
-        let summary = &resource.summary;
-        let key = format!("{}/{}/{}", summary.kind, summary.namespace, summary.name);
-        let state = self.state();
-        let Some(source) = state.documents().get(&key).map(DocumentInForce::source) else { return };
-        let shared = state.documents().iter().any(|(other, held)| {
-            let place = other.split_once('/').map_or("", |(_, place)| place);
-            held.source() == source && !holder.may_at(Verb::Observe, place)
-        });
-        if shared {
-            let own: Vec<&str> =
-                resource.conditions.iter().map(|one| one.message.as_str()).collect();
-            resource.problems.retain(|one| own.contains(&one.message.as_str()));
-        }
-    }
 }
 
 /// Whether a slot belongs to that attachment.

@@ -85,7 +85,8 @@ impl Control {
         let actor = holder.actor();
         let done = self.commit(actor, |state| {
             holder.must_hold(Verb::Operate, &needs)?;
-            let agree = may_agree(&self.0.store, state, &rollout.subject(), &proposal.needs);
+            let (store, subject) = (&self.0.store, rollout.subject());
+            let agree = may_agree(store, state, &subject, &proposal.needs, actor);
             let (now_ms, consent) = (self.now_ms(), Consent::Given);
             let asked = Asked { actor, now_ms, consent, may_agree: &agree };
             let guarded = director::guard_rollout(state, &rollout, &guards, &asked);

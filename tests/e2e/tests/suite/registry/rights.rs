@@ -118,6 +118,8 @@ struct Case {
     what: String,
     document: Value,
     needs: Option<Vec<&'static str>>,
+    /// Nobody may write it: it would decide about what is not its own to decide about.
+    beyond: bool,
 }
 
 /// What a field names in the namespace `far`, in a document of the namespace `own`.
@@ -129,8 +131,8 @@ fn case(
     far: &'static str,
 ) -> Option<Case> {
     let mut document = example(kind, own)?;
-    let authority = matches!(kind, "Grant" | "TrustPolicy");
-    let mut needs = if authority && own != "security" { None } else { Some(vec![own]) };
+    let mut needs = Some(vec![own]);
+    let beyond = rule == Names::Filters && kind == "TrustPolicy" && own != "security" && far != own;
     let mut also = |space: &'static str| needs.as_mut().into_iter().for_each(|all| all.push(space));
     match rule {
         Names::Nothing | Names::Itself | Names::OfReference => return None,
@@ -161,7 +163,7 @@ fn case(
         }
         Names::Service => return None,
         Names::Filters => {
-            // The security team decides about all of them.
+            // Security decides about all of them; a grant of others narrows what they attach themselves.
             if pattern.ends_with("{}") {
                 *place(&mut document, pattern) = json!({ format!("{far}/x"): "1.0.0" });
             } else {
@@ -195,7 +197,7 @@ fn case(
             also(far);
         }
     }
-    Some(Case { what: format!("{kind} {pattern} of {own} names {far}"), document, needs })
+    Some(Case { what: format!("{kind} {pattern} of {own} names {far}"), document, needs, beyond })
 }
 
 fn socket(namespace: &str) -> String {
@@ -262,6 +264,7 @@ fn a_document_is_written_by_whoever_holds_a_right_to_everything_it_speaks_of_and
                     let may = case.needs.as_ref().is_some_and(|needs| needs.iter().all(holds));
                     let wanted = match who {
                         Who::Nobody => 401,
+                        Who::Space(_) if case.beyond => 422,
                         Who::Space(_) if may => 200,
                         Who::Space(_) => 403,
                     };
@@ -312,18 +315,18 @@ fn a_token_of_one_namespace_changes_nothing_that_holds_for_others() {
         "x",
         json!({ "targetRefs": [{ "kind": "Mesh" }], "filter": "acme/x", "phase": "authn", "order": 5 }),
     );
-    let grant = |filter: &str| document("Grant", "acme", "x", json!({ "filter": filter }));
+    let grant =
+        |space: &str, filter: &str| document("Grant", space, "x", json!({ "filter": filter }));
     for (what, reply) in [
         ("a file of others", acme.apply_with(&[], &[("shop.json", "{\"keys\":[]}")], &[])),
         ("a file of security", acme.apply_with(&[], &[("security.json", "{}")], &[])),
         ("the same file of others", acme.apply_with(&[], &[("shop.json", "{}")], &[])),
         ("the same document of others", acme.apply(&seeds()[4..5])),
         ("a file of nobody", acme.apply_with(&[], &[("new.json", "{}")], &[])),
-        ("trust", acme.apply(&[trust("acme")])),
         ("trust in the place of security", acme.apply(&[trust("security")])),
         ("the mesh", acme.apply(std::slice::from_ref(&everywhere))),
-        ("a grant for others", acme.apply(&[grant("tamis/jwt")])),
-        ("a grant for itself", acme.apply(&[grant("acme/x")])),
+        ("a grant in the place of security", acme.apply(&[grant("security", "acme/x")])),
+        ("a grant of others", acme.apply(&[grant("shop", "acme/x")])),
         ("what is there", acme.apply_with(&[], &[], &["Service/shop/seed"])),
         ("what is not there", acme.apply_with(&[], &[], &["Service/shop/nothing"])),
         (
@@ -347,6 +350,19 @@ fn a_token_of_one_namespace_changes_nothing_that_holds_for_others() {
         let said = reply.json();
         assert!(said["remedy"].as_str().is_some_and(|remedy| !remedy.is_empty()), "{what}: {said}");
     }
+    // About others it says nothing at all, whoever asks; about its own it takes away.
+    for caller in [acme, admin] {
+        let beyond = caller.apply(&[trust("acme")]);
+        assert_eq!(beyond.status, 422, "{}", beyond.body);
+        assert_eq!(beyond.json()["problems"][0]["code"], "trust.beyond");
+    }
+    for filter in ["tamis/jwt", "acme/x"] {
+        assert_eq!(acme.apply(&[grant("acme", filter)]).status, 200, "{filter}");
+        let there = acme.get("/v1/resources/Grant/acme/x").json();
+        assert_eq!(there["problems"][0]["code"], "grant.narrows", "{there}");
+    }
+    assert_eq!(acme.apply_with(&[], &[], &["Grant/acme/x"]).status, 409, "it asked for less");
+    assert_eq!(admin.apply_with(&[], &[], &["Grant/acme/x"]).status, 409);
     // An existing and a missing name are refused with the same response.
     let gone =
         |key: &str| acme.apply_with(&[], &[], &[key]).json()["title"].as_str().unwrap().to_owned();
@@ -421,9 +437,15 @@ fn whoever_may_observe_one_namespace_sees_nothing_of_another() {
     for path in ["/log/tile/entries/000.p/1", "/log/tile/0/000.p/1", "/v1/history?service=*"] {
         assert_eq!(acme.get(path).status, 403, "{path}");
     }
-    // Secrets in files are never shown.
+    // Secrets in files are taken from nobody, and the way out is said.
     let set = "{\"keys\":[{\"kty\":\"oct\",\"k\":\"aHVudGVyMg\"}]}";
-    assert_eq!(admin.apply_with(&[], &[("shop.json", set)], &[]).status, 200);
+    let nested = json!({ "issuers": { "x": set } }).to_string();
+    let private = "{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"aHVudGVyMg\",\"d\":\"aHVudGVyMg\"}";
+    for text in [set, &nested, private] {
+        let refused = admin.apply_with(&[], &[("shop.json", text)], &[]);
+        assert_eq!(refused.status, 400, "{text}: {}", refused.body);
+        assert!(refused.json()["remedy"].as_str().unwrap().contains("public key"), "{text}");
+    }
     assert!(!admin.get("/v1/log").body.contains("aHVudGVyMg"));
     assert_eq!(acme.get("/v1/openapi.json").status, 200);
 }
@@ -624,4 +646,276 @@ fn tokens_are_made_listed_renewed_and_ended_from_afar_by_those_who_hold_as_much(
     assert_eq!(acme.send("DELETE", "/v1/tokens/root", &[], b"").status, 404);
     assert_eq!(acme.send("DELETE", "/v1/tokens/ci", &[], b"").status, 200);
     assert_eq!(registry.caller(&second).get("/v1/pins").status, 401);
+}
+
+/// Bodies and addresses by which somebody of `acme` would reach what is not his: each is refused, and changes nothing.
+#[test]
+fn no_way_to_write_a_name_leads_to_what_belongs_to_others() {
+    let folder = TempDir::new().unwrap();
+    let acme = token(folder.path(), &[], "acme", "acme/*", &ALL);
+    let one = token(folder.path(), &[], "one", "acme/one", &ALL);
+    let admin = token(folder.path(), &[], "root", "*", &ALL);
+    let registry = Registry::start(folder.path(), &["--growth-approvals", "0"]);
+    let (acme, one, admin) =
+        (registry.caller(&acme), registry.caller(&one), registry.caller(&admin));
+    let files = [("shop.json", "{\"keys\":[]}"), ("acme.json", "{}"), ("security.json", "{}")];
+    assert_eq!(admin.apply_with(&seeds(), &files, &[]).status, 200);
+    let list = || {
+        let all = admin.get("/v1/resources").json();
+        let keys = all["items"].as_array().unwrap().iter();
+        keys.map(|one| format!("{} {}", key(one), one["digest"])).collect::<Vec<_>>()
+    };
+    let before = list();
+    let send = |caller: Caller<'_>, text: &str| {
+        let sources = json!([{ "source": "test.yaml", "text": text }]);
+        caller.post("/v1/apply", &json!({ "sources": sources, "confirm": true }))
+    };
+    let service = |metadata: &str| {
+        format!(
+            "kind: Service\napiVersion: {TAMIS_API}\nmetadata: {metadata}\nspec: {{ ports: [{{ port: 81, protocol: http }}] }}\n"
+        )
+    };
+    let own = service("{ name: own, namespace: acme }");
+    let far = service("{ name: seed, namespace: shop }");
+    let texts = [
+        ("no namespace", service("{ name: seed }")),
+        ("an empty namespace", service("{ name: seed, namespace: '' }")),
+        ("no text", service("{ name: seed, namespace: ~ }")),
+        ("a number", service("{ name: seed, namespace: 1 }")),
+        ("a list", service("{ name: seed, namespace: [acme, shop] }")),
+        ("upper case", service("{ name: seed, namespace: ACME }")),
+        ("mixed case", service("{ name: seed, namespace: Shop }")),
+        ("a letter that looks like another", service("{ name: seed, namespace: \u{430}cme }")),
+        ("a letter that folds", service("{ name: seed, namespace: \u{17f}hop }")),
+        ("a space", service("{ name: seed, namespace: 'acme ' }")),
+        ("a mark of no width", service("{ name: seed, namespace: \"acme\\u200b\" }")),
+        ("a NUL", service("{ name: seed, namespace: \"acme\\0\" }")),
+        ("a line", service("{ name: seed, namespace: \"acme\\nshop\" }")),
+        ("a path", service("{ name: seed, namespace: acme/../shop }")),
+        ("a path in the name", service("{ name: ../shop/seed, namespace: acme }")),
+        ("everything", service("{ name: seed, namespace: '*' }")),
+        ("a key twice", service("{ name: seed, namespace: acme, namespace: shop }")),
+        ("a key twice, the other way round", service("{ name: seed, namespace: shop, namespace: acme }")),
+        ("a key in two spellings", service("{ name: seed, namespace: acme, Namespace: shop }")),
+        ("a merge", service("{ <<: { namespace: shop }, name: seed, namespace: acme }")),
+        (
+            "a merge of an anchor",
+            format!("kind: Service\napiVersion: {TAMIS_API}\nx: &far {{ namespace: shop }}\nmetadata: {{ <<: *far, name: seed }}\nspec: {{ ports: [] }}\n"),
+        ),
+        (
+            "an alias for the namespace",
+            format!("kind: Service\napiVersion: {TAMIS_API}\nmetadata: {{ labels: {{ a: &far shop }}, name: seed, namespace: *far }}\nspec: {{ ports: [] }}\n"),
+        ),
+        ("two of which one is of others", format!("{own}---\n{far}")),
+        ("two, the other way round", format!("{far}---\n{own}")),
+        ("one behind the end of another", format!("{own}...\n{far}")),
+        ("one behind a directive", format!("{own}...\n%YAML 1.2\n---\n{far}")),
+        ("one in a text of another", format!("{own}  x: |\n---\n{far}")),
+        ("carriage returns", format!("{own}---\r{far}")),
+        ("JSON with a key twice", "{\"kind\":\"Service\",\"apiVersion\":\"tamis.dev/v1alpha1\",\"metadata\":{\"name\":\"seed\",\"namespace\":\"acme\",\"namespace\":\"shop\"},\"spec\":{\"ports\":[]}}".to_owned()),
+        ("a list of documents", format!("[{}, {}]", document("Service", "acme", "own", json!({ "ports": [] })), document("Service", "shop", "seed", json!({ "ports": [] })))),
+        ("a List of documents", "kind: List\napiVersion: v1\nitems: []\n".to_owned()),
+    ];
+    for (what, text) in texts {
+        let reply = send(acme, &text);
+        assert!((400..500).contains(&reply.status), "{what}: {} {}", reply.status, reply.body);
+        assert_eq!(list(), before, "{what}");
+    }
+    for removed in [
+        "Service/shop/seed",
+        "service/shop/seed",
+        "Service//shop/seed",
+        "Service/acme/../shop/seed",
+        "Service/acme/own/../../shop/seed",
+        "/Service/shop/seed",
+        "Service/shop",
+        "Service/*/seed",
+        "*",
+        "",
+    ] {
+        let reply = acme.apply_with(&[], &[], &[removed]);
+        assert!(reply.status == 403 || reply.status == 400, "{removed}: {}", reply.body);
+        assert_eq!(list(), before, "{removed}");
+    }
+    for path in [
+        "shop.json",
+        "./shop.json",
+        "x/../shop.json",
+        "SHOP.json",
+        "shop.json ",
+        "shop.json/",
+        "/shop.json",
+        "shop\u{2024}json",
+        "shop.json\u{0}",
+        "\u{ff53}hop.json",
+        "",
+    ] {
+        let reply = acme.apply_with(&[], &[(path, "{\"keys\":[1]}")], &[]);
+        assert!(reply.status == 403 || reply.status == 400, "{path:?}: {}", reply.body);
+        // To name it as one's own is no way to it either.
+        let config = json!({ "issuers": [{ "jwks": { "file": path } }] });
+        let spec = json!({
+            "targetRefs": [{ "kind": "Service", "name": "seed" }], "filter": "acme/x", "phase": "authn",
+            "order": 3, "config": config,
+        });
+        let names = document("FilterAttachment", "acme", "names", spec);
+        drop(acme.apply_with(&[names], &[(path, "{\"keys\":[1]}")], &[]));
+        drop(acme.apply_with(&[], &[], &["FilterAttachment/acme/names"]));
+    }
+    // The file of the others is what it was: the same again changes nothing.
+    let same = admin.apply_with(&[], &[("shop.json", files[0].1)], &[]).json();
+    assert_eq!(same["diff"]["documentsChanged"], json!([]), "{same}");
+    for service in [
+        "*",
+        " *",
+        "* ",
+        "**",
+        "acme/*",
+        "shop/*",
+        "shop/seed",
+        "SHOP/seed",
+        "acme/../shop/seed",
+        "mesh",
+        "acme",
+        "",
+    ] {
+        for (method, path, body) in [
+            (
+                "POST",
+                "/v1/pins",
+                json!({ "service": service, "filter": "acme/x", "version": "1.0.0" }),
+            ),
+            ("DELETE", "/v1/pins", json!({ "service": service, "filter": "acme/x" })),
+            ("POST", "/v1/rollback", json!({ "service": service, "filter": "acme/x" })),
+            ("POST", "/v1/reassign", json!({ "service": service, "reason": "so" })),
+            (
+                "POST",
+                "/v1/rollouts",
+                json!({ "name": "r", "filter": "acme/x", "version": "1.0.0", "services": ["acme/seed", service], "waves": [{ "percent": 100 }] }),
+            ),
+        ] {
+            let reply = acme.send(method, path, JSON, body.to_string().as_bytes());
+            assert!(
+                (400..500).contains(&reply.status),
+                "{method} {path} {service:?}: {}",
+                reply.body
+            );
+        }
+    }
+    // Whoever holds one document of a namespace decides nothing for the others in it.
+    for kind in ["Grant", "TrustPolicy"] {
+        let mut narrow = example(kind, "acme").unwrap();
+        narrow["metadata"]["name"] = json!("one");
+        assert_eq!(one.apply(&[narrow]).status, 403, "{kind}");
+    }
+    assert_eq!(list(), before);
+}
+
+#[test]
+fn nobody_agrees_with_himself_by_another_token_or_after_a_restart() {
+    let folder = TempDir::new().unwrap();
+    let shop = token(folder.path(), &[], "shop", "shop/*", &ALL);
+    let other = token(folder.path(), &[], "shop-too", "shop/*", &["approve", "operate"]);
+    let arguments = ["--approvals", "1"];
+    let own = document(
+        "Service",
+        "shop",
+        "own",
+        json!({ "ports": [{ "port": 80, "protocol": "http" }] }),
+    );
+    let registry = Registry::start(folder.path(), &arguments);
+    let made = registry.caller(&shop).post(
+        "/v1/tokens",
+        &json!({ "name": "shop-ci", "repositories": ["shop/*"], "verbs": ["operate"] }),
+    );
+    assert_eq!(made.status, 200, "{}", made.body);
+    let child = made.json()["token"].as_str().unwrap().to_owned();
+    // Asked for by what one made oneself.
+    let asked = registry.caller(&child).apply(std::slice::from_ref(&own));
+    assert_eq!(asked.status, 409, "{}", asked.body);
+    let subject = json!({ "subject": asked.json()["subject"] });
+    let agreed = registry.caller(&shop).post("/v1/approvals", &subject);
+    assert_eq!(agreed.status, 409, "{}", agreed.body);
+    assert_eq!(agreed.json()["refusals"][0]["code"], "approval.own");
+    registry.stop();
+    // Who asked is in the journal: another process knows it too.
+    let registry = Registry::start(folder.path(), &arguments);
+    let (shop, other, child) =
+        (registry.caller(&shop), registry.caller(&other), registry.caller(&child));
+    assert_eq!(shop.post("/v1/approvals", &subject).status, 409);
+    assert_eq!(shop.apply(std::slice::from_ref(&own)).status, 409);
+    assert_eq!(shop.post("/v1/approvals", &subject).status, 409, "both tokens are one person");
+    // Somebody else asks too, so that it may be agreed to; for the same person it still does not count.
+    assert_eq!(other.apply(std::slice::from_ref(&own)).status, 409);
+    assert_eq!(shop.post("/v1/approvals", &subject).status, 200);
+    for caller in [shop, child] {
+        let refused = caller.apply(std::slice::from_ref(&own));
+        assert_eq!(refused.status, 409, "{}", refused.body);
+    }
+    let applied = other.apply(&[own]);
+    assert_eq!(applied.status, 200, "{}", applied.body);
+    // An agreement is used up: the same change again asks again.
+    assert_eq!(other.apply_with(&[], &[], &["Service/shop/own"]).status, 409);
+}
+
+#[test]
+fn no_token_outlives_the_one_that_made_it() {
+    let folder = TempDir::new().unwrap();
+    let admin = token(folder.path(), &[], "root", "*", &ALL);
+    let acme = token(folder.path(), &[], "acme", "acme/*", &["operate", "observe"]);
+    let registry = Registry::start(folder.path(), &[]);
+    let admin = registry.caller(&admin);
+    let make = |by: &str, name: &str| -> String {
+        let asks =
+            json!({ "name": name, "repositories": ["acme/*"], "verbs": ["operate", "observe"] });
+        let made = registry.caller(by).post("/v1/tokens", &asks);
+        assert_eq!(made.status, 200, "{}", made.body);
+        made.json()["token"].as_str().unwrap().to_owned()
+    };
+    let child = make(&acme, "child");
+    let grandchild = make(&child, "grandchild");
+    let renewed =
+        registry.caller(&grandchild).post("/v1/tokens/grandchild/rotate", &json!({})).json();
+    let renewed = renewed["token"].as_str().unwrap().to_owned();
+    let opens = |token: &str| registry.caller(token).get("/v1/pins").status;
+    assert_eq!([&acme, &child, &renewed].map(|it| opens(it)), [200; 3]);
+    assert_eq!(admin.send("DELETE", "/v1/tokens/acme", &[], b"").status, 200);
+    assert_eq!([&acme, &child, &grandchild, &renewed].map(|it| opens(it)), [401; 4]);
+    // The name given again is somebody new, to whom nothing goes back.
+    let again = make(admin.token.unwrap(), "acme");
+    assert_eq!((opens(&again), opens(&child)), (200, 401));
+}
+
+#[test]
+fn whoever_observes_one_namespace_learns_nothing_of_others_by_asking_for_what_is_not_there() {
+    let folder = TempDir::new().unwrap();
+    let acme = token(folder.path(), &[], "acme", "acme/*", &["observe", "operate"]);
+    let admin = token(folder.path(), &[], "root", "*", &ALL);
+    let registry = Registry::start(folder.path(), &[]);
+    let (acme, admin) = (registry.caller(&acme), registry.caller(&admin));
+    let files = [("shop.json", "{}"), ("acme.json", "{}"), ("security.json", "{}")];
+    assert_eq!(admin.apply_with(&seeds(), &files, &[]).status, 200);
+    // A wrong document of others, in a source that is called as one's own is.
+    let spec = json!({
+        "targetRefs": [{ "kind": "Service", "name": "hidden" }], "filter": "shop/hidden", "phase": "authn", "order": 1,
+    });
+    assert_eq!(admin.apply(&[document("FilterAttachment", "shop", "hidden", spec)]).status, 200);
+    let ports = json!({ "ports": [{ "port": 80, "protocol": "http" }] });
+    let mut replies = vec![
+        acme.get("/v1/who-ran?service=acme/none&atMs=1"),
+        acme.get("/v1/history?service=acme/none"),
+        acme.get("/v1/rollouts/none"),
+        acme.get("/v1/resources/Service/acme/none"),
+        acme.get("/v1/resources/FilterAttachment/acme/seed"),
+    ];
+    for path in ["/v1/plan", "/v1/apply"] {
+        let text = document("Service", "acme", "fresh", ports.clone()).to_string();
+        let body = json!({ "sources": [{ "source": "test.yaml", "text": text }] });
+        replies.push(acme.post(path, &body));
+    }
+    for reply in replies {
+        for word in ["shop", "security", "hidden"] {
+            assert!(!reply.body.contains(word), "{word}: {}", reply.body);
+        }
+    }
 }

@@ -1,0 +1,298 @@
+//! What two Grants allow together: the one of security, and one that may only take away from it.
+//!
+//! This is the one place that computes it. Every field of a Grant is taken apart by name here, so that a field that is added
+//! later does not compile without a rule, and a test makes Grants from the schema and fails for one whose rule lets more
+//! through than either Grant allows.
+
+use std::collections::BTreeMap;
+
+use crate::format::{Bytes, Millis};
+use crate::kinds::{
+    BodyAccess, CountersSettings, ExportSettings, GrantSpec, GrantedImports, GrantedLimits,
+    GrantedView, HttpClientSettings, KvSettings, LogSettings, MetricsSettings, NoSettings,
+    QuotaClassSettings, QuotaSettings, SecretsSettings, SignedBy,
+};
+
+const MIB: u64 = 1 << 20;
+
+/// What is left of security's grant for a filter when another grant for the same filter narrows it: nothing that not both
+/// allow. A setting that one of them leaves out counts as its default.
+#[must_use]
+pub fn narrowed(security: &GrantSpec, own: &GrantSpec) -> GrantSpec {
+    let GrantSpec { filter, signed_by, request, response, imports, limits } = security;
+    GrantSpec {
+        filter: filter.clone(),
+        signed_by: signers(signed_by.as_ref(), own.signed_by.as_ref()),
+        request: both(request.as_ref(), own.request.as_ref(), view),
+        response: both(response.as_ref(), own.response.as_ref(), view),
+        imports: capabilities(imports, &own.imports),
+        limits: resources(limits.as_ref(), own.limits.as_ref()),
+    }
+}
+
+/// What is there when both have it.
+fn both<T>(one: Option<&T>, other: Option<&T>, meet: fn(&T, &T) -> T) -> Option<T> {
+    one.zip(other).map(|(one, other)| meet(one, other))
+}
+
+/// The lower of two amounts; one that is not written is the default. `None` when neither is.
+fn least<T: PartialOrd + Copy>(one: Option<T>, other: Option<T>, default: T) -> Option<T> {
+    let lower = |one: T, other: T| if other < one { other } else { one };
+    match (one, other) {
+        (None, None) => None,
+        (one, other) => Some(lower(one.unwrap_or(default), other.unwrap_or(default))),
+    }
+}
+
+/// What is allowed when both say so; what is not written is not allowed. `None` when neither is written.
+fn allowed(one: Option<bool>, other: Option<bool>) -> Option<bool> {
+    match (one, other) {
+        (None, None) => None,
+        (one, other) => Some(one.unwrap_or(false) && other.unwrap_or(false)),
+    }
+}
+
+/// Words that are in both, each once.
+fn common(one: &[String], other: &[String]) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for word in one.iter().filter(|word| other.contains(word)) {
+        if !found.contains(word) {
+            found.push(word.clone());
+        }
+    }
+    found
+}
+
+/// Keys that are in both, and the higher number of them: whatever satisfies that satisfies each. With too few keys in both
+/// nothing does.
+fn signers(one: Option<&SignedBy>, other: Option<&SignedBy>) -> Option<SignedBy> {
+    let (one, other) = match (one, other) {
+        (None, found) | (found, None) => return found.cloned(),
+        (Some(one), Some(other)) => (one, other),
+    };
+    let SignedBy { keys, threshold } = one;
+    let threshold = match (threshold, other.threshold) {
+        (None, None) => None,
+        (one, other) => Some(one.unwrap_or(1).max(other.unwrap_or(1))),
+    };
+    Some(SignedBy { keys: common(keys, &other.keys), threshold })
+}
+
+fn view(one: &GrantedView, other: &GrantedView) -> GrantedView {
+    let GrantedView { read_headers, write_headers, attributes, write_attributes, body } = one;
+    let body = match (body, other.body) {
+        (BodyAccess::Replace, BodyAccess::Replace) => BodyAccess::Replace,
+        (BodyAccess::None | BodyAccess::Replace, _) => BodyAccess::None,
+    };
+    let pseudo = |name: &str| name.starts_with(':');
+    let named = |name: &str| pseudo(name) || is_of_the_host(name);
+    GrantedView {
+        read_headers: names(read_headers, &other.read_headers, lower, pseudo),
+        write_headers: names(write_headers, &other.write_headers, lower, named),
+        attributes: names(attributes, &other.attributes, attribute, |_| false),
+        write_attributes: names(write_attributes, &other.write_attributes, attribute, |_| false),
+        body,
+    }
+}
+
+/// Names that both cover. `*` covers all but those that have to be `named`.
+fn names(
+    one: &[String],
+    other: &[String],
+    form: fn(&str) -> String,
+    named: impl Fn(&str) -> bool,
+) -> Vec<String> {
+    let forms = |all: &[String]| -> Vec<String> { all.iter().map(|name| form(name)).collect() };
+    let (one, other) = (forms(one), forms(other));
+    let covers = |all: &[String], name: &String| {
+        all.contains(name) || (!named(name) && all.iter().any(|it| it == "*"))
+    };
+    let mut found: Vec<String> = Vec::new();
+    for name in one.iter().chain(&other) {
+        if !found.contains(name) && covers(&one, name) && covers(&other, name) {
+            found.push(name.clone());
+        }
+    }
+    found
+}
+
+fn lower(name: &str) -> String {
+    name.to_ascii_lowercase()
+}
+
+fn attribute(name: &str) -> String {
+    name.trim_start_matches('@').to_owned()
+}
+
+/// Headers that the host writes itself, in any spelling: `*` never covers one. The list is the host's; a test compares them.
+const OF_THE_HOST: [&str; 19] = [
+    "connection",
+    "content-length",
+    "expect",
+    "forwarded",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "max-forwards",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "traceparent",
+    "tracestate",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+    "x-original-url",
+    "x-request-id",
+    "x-rewrite-url",
+];
+const OF_THE_HOST_PREFIXES: [&str; 2] = ["x-forwarded-", "x-tamis-"];
+
+fn is_of_the_host(name: &str) -> bool {
+    let fold = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let plain: String = name.chars().map(fold).collect();
+    OF_THE_HOST.contains(&plain.as_str())
+        || OF_THE_HOST_PREFIXES.iter().any(|prefix| plain.starts_with(prefix))
+}
+
+fn capabilities(one: &GrantedImports, other: &GrantedImports) -> GrantedImports {
+    let GrantedImports {
+        http_client,
+        kv,
+        quota,
+        secrets,
+        log,
+        metrics,
+        clock,
+        random,
+        crypto,
+        counters,
+        spans,
+        records,
+    } = one;
+    GrantedImports {
+        http_client: both(http_client.as_ref(), other.http_client.as_ref(), calls),
+        kv: both(kv.as_ref(), other.kv.as_ref(), store),
+        quota: both(quota.as_ref(), other.quota.as_ref(), quotas),
+        secrets: both(secrets.as_ref(), other.secrets.as_ref(), opened),
+        log: both(log.as_ref(), other.log.as_ref(), lines),
+        metrics: both(metrics.as_ref(), other.metrics.as_ref(), series),
+        clock: both(clock.as_ref(), other.clock.as_ref(), plain),
+        random: both(random.as_ref(), other.random.as_ref(), plain),
+        crypto: both(crypto.as_ref(), other.crypto.as_ref(), plain),
+        counters: both(counters.as_ref(), other.counters.as_ref(), counted),
+        spans: both(spans.as_ref(), other.spans.as_ref(), exported),
+        records: both(records.as_ref(), other.records.as_ref(), exported),
+    }
+}
+
+fn plain(one: &NoSettings, _: &NoSettings) -> NoSettings {
+    let NoSettings {} = one;
+    NoSettings {}
+}
+
+// The defaults are the engine's, which reads settings that are not written; a test compares them.
+
+fn calls(one: &HttpClientSettings, other: &HttpClientSettings) -> HttpClientSettings {
+    let HttpClientSettings { hosts, timeout, per_minute, max_bytes, during_requests, clear_text } =
+        one;
+    HttpClientSettings {
+        hosts: common(hosts, &other.hosts),
+        timeout: least(*timeout, other.timeout, Millis(1_000)),
+        per_minute: least(*per_minute, other.per_minute, 60),
+        max_bytes: least(*max_bytes, other.max_bytes, Bytes(MIB)),
+        during_requests: allowed(*during_requests, other.during_requests),
+        clear_text: allowed(*clear_text, other.clear_text),
+    }
+}
+
+fn store(one: &KvSettings, other: &KvSettings) -> KvSettings {
+    let KvSettings { entries, key_bytes, value_bytes, total_bytes } = one;
+    KvSettings {
+        entries: least(*entries, other.entries, 10_000),
+        key_bytes: least(*key_bytes, other.key_bytes, Bytes(512)),
+        value_bytes: least(*value_bytes, other.value_bytes, Bytes(64 << 10)),
+        total_bytes: least(*total_bytes, other.total_bytes, Bytes(16 * MIB)),
+    }
+}
+
+fn quotas(one: &QuotaSettings, other: &QuotaSettings) -> QuotaSettings {
+    let QuotaSettings { classes, keys, key_bytes, total_bytes } = one;
+    let mut shared = BTreeMap::new();
+    for (name, class) in classes {
+        if let Some(its) = other.classes.get(name) {
+            shared.insert(name.clone(), bucket(class, its));
+        }
+    }
+    QuotaSettings {
+        classes: shared,
+        keys: least(*keys, other.keys, 100_000),
+        key_bytes: least(*key_bytes, other.key_bytes, Bytes(256)),
+        total_bytes: least(*total_bytes, other.total_bytes, Bytes(16 * MIB)),
+    }
+}
+
+fn bucket(one: &QuotaClassSettings, other: &QuotaClassSettings) -> QuotaClassSettings {
+    let QuotaClassSettings { rate, burst } = one;
+    let rate = if other.rate.0 < rate.0 { other.rate } else { *rate };
+    QuotaClassSettings { rate, burst: (*burst).min(other.burst) }
+}
+
+fn opened(one: &SecretsSettings, other: &SecretsSettings) -> SecretsSettings {
+    let SecretsSettings { names, reveal } = one;
+    SecretsSettings { names: common(names, &other.names), reveal: allowed(*reveal, other.reveal) }
+}
+
+fn lines(one: &LogSettings, other: &LogSettings) -> LogSettings {
+    let LogSettings { per_second, max_bytes } = one;
+    LogSettings {
+        per_second: least(*per_second, other.per_second, 100),
+        max_bytes: least(*max_bytes, other.max_bytes, Bytes(4 << 10)),
+    }
+}
+
+fn series(one: &MetricsSettings, other: &MetricsSettings) -> MetricsSettings {
+    let MetricsSettings { series, metrics } = one;
+    MetricsSettings {
+        series: least(*series, other.series, 1_000),
+        metrics: least(*metrics, other.metrics, 64),
+    }
+}
+
+fn counted(one: &CountersSettings, other: &CountersSettings) -> CountersSettings {
+    let CountersSettings { keys, key_bytes, total_bytes } = one;
+    CountersSettings {
+        keys: least(*keys, other.keys, 10_000),
+        key_bytes: least(*key_bytes, other.key_bytes, Bytes(256)),
+        total_bytes: least(*total_bytes, other.total_bytes, Bytes(8 * MIB)),
+    }
+}
+
+fn exported(one: &ExportSettings, other: &ExportSettings) -> ExportSettings {
+    let ExportSettings { per_second, max_bytes, bytes_per_second } = one;
+    ExportSettings {
+        per_second: least(*per_second, other.per_second, 10_000),
+        max_bytes: least(*max_bytes, other.max_bytes, Bytes(64 << 10)),
+        bytes_per_second: least(*bytes_per_second, other.bytes_per_second, Bytes(4 * MIB)),
+    }
+}
+
+/// Limits that neither writes are the defaults of both.
+fn resources(one: Option<&GrantedLimits>, other: Option<&GrantedLimits>) -> Option<GrantedLimits> {
+    const NONE: GrantedLimits =
+        GrantedLimits { time: None, configure: None, memory: None, body: None };
+    if one.is_none() && other.is_none() {
+        return None;
+    }
+    let other = other.unwrap_or(&NONE);
+    let GrantedLimits { time, configure, memory, body } = one.unwrap_or(&NONE);
+    Some(GrantedLimits {
+        time: least(*time, other.time, Millis(5)),
+        configure: least(*configure, other.configure, Millis(2_000)),
+        memory: least(*memory, other.memory, Bytes(16 * MIB)),
+        body: least(*body, other.body, Bytes(MIB)),
+    })
+}
+
+#[cfg(test)]
+mod tests;
