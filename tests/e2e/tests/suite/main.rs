@@ -7,6 +7,7 @@
     reason = "helpers of tests: what is wrong here fails the test"
 )]
 
+mod author;
 mod bad_input;
 mod connections;
 mod control;
@@ -18,6 +19,7 @@ mod hostile;
 mod http;
 mod lifecycle;
 mod messages;
+mod planted;
 mod registry;
 mod retries;
 mod shop;

@@ -245,3 +245,47 @@ fn a_document_has_a_history_and_a_way_back_and_an_end() {
         said(&unknown)
     );
 }
+
+/// A version and a configuration are taken as a pair, whichever of the two changes: what was never asked about together
+/// could only be found out by a restart.
+#[test]
+fn no_version_is_taken_back_to_that_refuses_the_configuration_in_force() {
+    let (plane, registry, gateway, first) = Plane::running(|_| ());
+    let refused = |arguments: &[&str], what: &str| {
+        let done = registry.ask(arguments);
+        assert!(!done.status.success(), "{what}: {}", said(&done));
+        assert!(said(&done).contains("/status"), "{what}: {}", said(&done));
+    };
+    // The first version knows no such setting.
+    plane.folder.edit("guest.yaml", "do: edit", "do: edit, status: 429");
+    refused(&["apply", "-f", ".", "--confirm"], "a configuration for the version that runs");
+    registry.serves(EDGE, SLOT, &first);
+
+    // The second takes it, and then the way back is closed.
+    plane.folder.edit("guest.yaml", "do: edit, status: 429", "do: edit");
+    let second = registry.release_of(
+        &crate::guests::brittle().display().to_string(),
+        "test/guest",
+        2,
+        "local-dev",
+    );
+    registry.pin(2);
+    registry.serves(EDGE, SLOT, &second);
+    plane.folder.edit("guest.yaml", "do: edit", "do: edit, status: 429");
+    registry.did(&["apply", "-f", ".", "--confirm"]);
+    registry.serves(EDGE, SLOT, &second);
+    refused(&["rollback", "*", "test/guest", "--confirm"], "a rollback");
+    registry.serves(EDGE, SLOT, &second);
+
+    // What runs is what starts again.
+    gateway.end("-KILL");
+    let _gateway = plane.again();
+    registry.serves(EDGE, SLOT, &second);
+    eventually("it serves after a restart", || plane.edited("/again").then_some(()));
+
+    // The setting taken out again, the way is open.
+    plane.folder.edit("guest.yaml", "do: edit, status: 429", "do: edit");
+    registry.did(&["apply", "-f", ".", "--confirm"]);
+    registry.did(&["rollback", "*", "test/guest", "--confirm"]);
+    registry.serves(EDGE, SLOT, &first);
+}

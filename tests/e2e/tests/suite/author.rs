@@ -1,0 +1,148 @@
+//! What an author of filters does wrong is found where they look first.
+
+use std::fs;
+
+use crate::guests::{self, GRANT};
+use tamis_e2e::{Backend, Folder, tamis};
+
+/// Something that is done to a folder whose filter was sound.
+type Spoil = fn(&Folder);
+
+fn sign(folder: &Folder, component: &str, version: &str, key: &str) {
+    let done = tamis(
+        folder.path(),
+        &[
+            "filter",
+            "sign",
+            component,
+            "--name",
+            "test/guest",
+            "--version",
+            version,
+            "--key",
+            key,
+            "--store",
+            ".tamis/store",
+            "--pin",
+            ".tamis/filters.lock.yaml",
+        ],
+    );
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+fn component() -> String {
+    guests::behaviour().display().to_string()
+}
+
+#[test]
+fn a_check_of_the_folder_finds_whatever_would_keep_a_filter_from_serving() {
+    let backend = Backend::start();
+    let folder = Folder::documents(&[backend.address]);
+    let config = "{ do: edit, reads: [\":path\"], writes: [x-path] }";
+    folder.attach("guest", "test/guest", config, GRANT, "");
+    folder.prepare();
+    sign(&folder, &component(), "1.0.0", ".tamis/keys/local-dev.key");
+    let check = || {
+        let done = tamis(folder.path(), &["check", "."]);
+        let said = String::from_utf8_lossy(&done.stdout).into_owned()
+            + &String::from_utf8_lossy(&done.stderr);
+        (done.status.success(), said)
+    };
+    let (passed, said) = check();
+    assert!(passed, "{said}");
+
+    let rows: [(&str, Spoil, &[&str]); 10] = [
+        ("an import", |f| f.edit("guest.yaml", "kv: {}, ", ""), &["imports `kv`", "kv: {}"]),
+        (
+            "every import",
+            |f| f.edit("guest.yaml", "clock: {}, counters: {}", ""),
+            &["`clock`", "`counters`"],
+        ),
+        (
+            "a field it writes",
+            |f| f.edit("guest.yaml", "writeHeaders: [\"*\"]", "writeHeaders: [x-b]"),
+            &["writes `x-path`", "writeHeaders"],
+        ),
+        (
+            "a field it reads",
+            |f| f.edit("guest.yaml", "reads: [\":path\"]", "reads: [\"@peer.spiffe-id\"]"),
+            &[],
+        ),
+        (
+            "a setting that there is none of",
+            |f| f.edit("guest.yaml", "do: edit", "do: edit, dont: 1"),
+            &["dont"],
+        ),
+        (
+            "a value it refuses",
+            |f| f.edit("guest.yaml", "do: edit", "do: refuse"),
+            &["never", "/do"],
+        ),
+        (
+            "a stranger's signature",
+            |f| {
+                let made = tamis(f.path(), &["keys", "generate", "stranger"]);
+                assert!(made.status.success());
+                sign(f, &component(), "1.0.1", "stranger.key");
+            },
+            &["trust.unknown-key"],
+        ),
+        (
+            "a component that was altered",
+            |f| {
+                let path = f.file(".tamis/store/test-guest-1.0.0.wasm");
+                let mut octets = fs::read(&path).unwrap();
+                octets.push(0);
+                fs::write(path, octets).unwrap();
+            },
+            &["guest"],
+        ),
+        (
+            "an artifact that is not there",
+            |f| {
+                for entry in fs::read_dir(f.file(".tamis/store")).unwrap() {
+                    let path = entry.unwrap().path();
+                    if path.file_name().unwrap().to_str().unwrap().starts_with("test-guest-") {
+                        fs::remove_file(path).unwrap();
+                    }
+                }
+            },
+            &["artifact.missing"],
+        ),
+        (
+            "another world",
+            |f| f.edit("guest.yaml", "world: everything", "world: retry-policy"),
+            &["RetryPolicy"],
+        ),
+    ];
+    for (what, spoil, says) in rows {
+        let kept = ["guest.yaml", ".tamis/filters.lock.yaml"].map(|name| (name, folder.read(name)));
+        let store = folder.file(".tamis/store");
+        let backup = folder.file("backup");
+        let copy = |from: &std::path::Path, to: &std::path::Path| {
+            fs::create_dir_all(to).unwrap();
+            for entry in fs::read_dir(from).unwrap() {
+                let entry = entry.unwrap();
+                fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+            }
+        };
+        copy(&store, &backup);
+        spoil(&folder);
+        let (passed, said) = check();
+        if says.is_empty() {
+            assert!(passed, "{what} is granted: {said}");
+        } else {
+            assert!(!passed, "{what}: {said}");
+            for part in says {
+                assert!(said.contains(part), "{what}: `{part}` is missing in {said}");
+            }
+        }
+        for (name, text) in kept {
+            folder.write(name, &text);
+        }
+        fs::remove_dir_all(&store).unwrap();
+        copy(&backup, &store);
+        let (passed, said) = check();
+        assert!(passed, "{what} is mended: {said}");
+    }
+}
