@@ -5,7 +5,7 @@ use tamis_director::{Change, Plans, State};
 /// Parsing ends; a refused body has a place; an accepted one states the rights it needs and its effects,
 /// and fits into records.
 pub fn apply(data: &[u8]) {
-    let state = State::default();
+    let state = State::under(&["security".to_owned()]);
     let applied = match tamis_server::read_apply(data, &state) {
         Ok(applied) => applied,
         Err(problem) => {
@@ -19,8 +19,7 @@ pub fn apply(data: &[u8]) {
     };
     let named = applied.documents.len() + applied.files.len();
     let change = Change::Apply(applied.clone());
-    let security = ["security".to_owned()];
-    if let Ok(needs) = state.needs(&change, &security) {
+    if let Ok(needs) = state.needs(&change) {
         assert_eq!(needs.iter().next().is_none(), named == 0, "what is written is somebody's");
         // Whatever can be asked about it has an answer.
         let _ = state.growth(&applied);

@@ -101,7 +101,8 @@ shapes! {
         /// alter; default: no.
         pub clear_text: Option<bool>,
         /// Certificates, in PEM, of the authorities that sign the certificates of these hosts; no other
-        /// authority is then trusted. Default: the authorities of the machine.
+        /// authority is then trusted. Default: the authorities of the machine. A grant that only narrows
+        /// has the same `ca` as the grant that it narrows, or leaves no host.
         pub ca: Option<String>,
     }
     /// `kv`.

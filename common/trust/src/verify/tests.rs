@@ -622,7 +622,7 @@ fn a_policy_that_is_wrong_trusts_nobody_about_what_it_speaks_of() {
         let (wide, none) = Policy::read_or_nobody(&wide);
         assert!(none.is_none());
         let bundle = scene.sign(0);
-        assert!(scene.verify_under(&[bundle.as_bytes()], &[wide.clone()]).is_ok());
+        assert!(scene.verify_under(&[bundle.as_bytes()], std::slice::from_ref(&wide)).is_ok());
         assert!(scene.verify_under(&[bundle.as_bytes()], &[wide, policy]).is_err());
     }
 }
