@@ -21,10 +21,10 @@ const MAX_SECRETS: usize = 1_000;
 pub(crate) struct SecretArguments {
     /// Folder whose files are secrets for filters, each named like its file (such as a mounted Kubernetes
     /// Secret); changes take effect within seconds.
-    #[arg(long = "secrets", value_name = "FOLDER")]
+    #[arg(id = "secrets", long = "secrets", value_name = "FOLDER")]
     folder: Option<PathBuf>,
     /// One secret: NAME=file:PATH or NAME=env:VARIABLE.
-    #[arg(long = "secret", value_name = "NAME=SOURCE", value_parser = parse)]
+    #[arg(id = "secret", long = "secret", value_name = "NAME=SOURCE", value_parser = parse)]
     single: Vec<(String, Source)>,
 }
 

@@ -114,10 +114,14 @@ fn settings_that_a_grant_leaves_out_narrow_as_the_defaults_of_the_engine() {
         let (mut least, mut high) = (serde_json::Map::new(), serde_json::Map::new());
         for (field, form) in settings["properties"].as_object().into_iter().flatten() {
             let words = form.to_string();
+            // Authorities are the same in both grants, or there is no host.
+            if field == "ca" {
+                continue;
+            }
             let value = match field.as_str() {
                 "hosts" | "names" => serde_json::json!(["a"]),
                 "classes" => serde_json::json!({ "a": { "rate": "1/s", "burst": 1 } }),
-                _ if words.contains("gateway-duration") => serde_json::json!("9999h"),
+                _ if words.contains("gateway-duration") => serde_json::json!("999h"),
                 _ if words.contains("boolean") => serde_json::json!(true),
                 _ => serde_json::json!(u32::MAX),
             };
@@ -133,7 +137,7 @@ fn settings_that_a_grant_leaves_out_narrow_as_the_defaults_of_the_engine() {
         let spec = serde_json::json!({ "filter": "acme/x", "imports": imports, "limits": limits });
         serde_json::from_value(spec).unwrap()
     };
-    let high = serde_json::json!({ "time": "9999h", "configure": "9999h", "memory": u64::MAX, "body": u64::MAX });
+    let high = serde_json::json!({ "time": "999h", "configure": "999h", "memory": u64::MAX, "body": u64::MAX });
     let (empty, most) = (spec(empty, serde_json::json!({})), spec(most, high));
     assert_ne!(engine(&most), engine(&empty));
     assert_eq!(engine(&narrowed(&empty, &most)), engine(&empty));
