@@ -205,10 +205,11 @@ fn calls(one: &HttpClientSettings, other: &HttpClientSettings) -> HttpClientSett
     } = one;
     // Two sets of authorities have none in common, as far as this can know: then no host is left.
     let same = ca.as_deref().map(str::trim) == other.ca.as_deref().map(str::trim);
-    let hosts = if same { common(hosts, &other.hosts) } else { Vec::new() };
+    let (hosts, ca) =
+        if same { (common(hosts, &other.hosts), ca.clone()) } else { (Vec::new(), None) };
     HttpClientSettings {
         hosts,
-        ca: ca.clone(),
+        ca,
         timeout: least(*timeout, other.timeout, Millis(1_000)),
         per_minute: least(*per_minute, other.per_minute, 60),
         max_bytes: least(*max_bytes, other.max_bytes, Bytes(MIB)),

@@ -157,7 +157,7 @@ impl Source {
 }
 
 /// A path without `.` and `..`, as far as its text says: two spellings of a file are one.
-fn plain(path: &Path) -> PathBuf {
+pub(crate) fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {
         match part {

@@ -2,7 +2,7 @@
 
 use crate::NodeError;
 use crate::build::{Builder, Built, Code, Rules};
-use crate::documents::Source;
+use crate::documents::{Source, plain};
 use crate::fetch::Fetcher;
 use crate::follow::{Followed, NowRuns};
 use crate::good::Good;
@@ -367,8 +367,13 @@ impl Node {
     /// Whether a change of a path in one of its folders can change what it runs.
     pub(crate) fn concerns(&self) -> impl Fn(&Path) -> bool + Send + 'static {
         let staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
-        let (source, store) = (self.source.clone(), staging.builder.store.folders().to_vec());
-        move |path| source.concerns(path) || store.iter().any(|folder| path.starts_with(folder))
+        let folders = staging.builder.store.folders().iter();
+        let (source, store) =
+            (self.source.clone(), folders.map(|one| plain(one)).collect::<Vec<_>>());
+        move |path| {
+            let path = plain(path);
+            source.concerns(&path) || store.iter().any(|folder| path.starts_with(folder))
+        }
     }
 
     /// Finishes what is in progress and stops.

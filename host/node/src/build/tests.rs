@@ -247,7 +247,11 @@ fn a_manifest_that_claims_what_its_component_is_not_is_refused_though_it_is_sign
     let less = signed.add_claiming("retry", "1.0.0", |claims| claims.imports.clear());
     let built = only(signed.builder().build(&[plan("retry", &less)], &policies));
     assert_eq!(refused(&built), "trust.claims");
-    assert!(detail(&built).contains("`random`, which is not claimed"), "{}", detail(&built));
+    assert!(
+        detail(&built).contains("`random`, which the manifest does not claim"),
+        "{}",
+        detail(&built)
+    );
     let more = signed.add_claiming("retry", "1.0.1", |claims| {
         claims.exports.push("tamis:filter/request@0.1.0".to_owned());
     });

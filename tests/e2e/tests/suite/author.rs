@@ -55,7 +55,7 @@ fn a_check_of_the_folder_finds_whatever_would_keep_a_filter_from_serving() {
         ("an import", |f| f.edit("guest.yaml", "kv: {}, ", ""), &["imports `kv`", "kv: {}"]),
         (
             "every import",
-            |f| f.edit("guest.yaml", "clock: {}, counters: {}", ""),
+            |f| f.edit("guest.yaml", "clock: {}, counters: {}, ", ""),
             &["`clock`", "`counters`"],
         ),
         (

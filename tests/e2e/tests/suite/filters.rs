@@ -110,7 +110,7 @@ fn a_failing_case_says_what_was_expected_and_what_came() {
     let said = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(!done.status.success());
     assert!(said.contains("✗ a blocked agent is refused"), "{said}");
-    assert!(said.contains("expected the answer 418, came 403"), "{said}");
+    assert!(said.contains("expected the answer 418, got 403"), "{said}");
 }
 
 #[test]

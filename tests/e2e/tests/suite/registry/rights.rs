@@ -272,7 +272,10 @@ fn a_document_is_written_by_whoever_holds_a_right_to_everything_it_speaks_of_and
                         Who::Space(space) => space,
                         Who::Nobody => "nobody",
                     };
-                    assert_eq!(reply.status, wanted, "{} by {token}: {}", case.what, reply.body);
+                    // What is wrong with it is no business of those who have no right to it.
+                    let hidden = case.beyond && !may && reply.status == 403;
+                    let fits = reply.status == wanted || hidden;
+                    assert!(fits, "{} by {token}: {wanted}, {}", case.what, reply.body);
                     count += 1;
                     if wanted == 200 {
                         passed += 1;
@@ -361,8 +364,8 @@ fn a_token_of_one_namespace_changes_nothing_that_holds_for_others() {
         let there = acme.get("/v1/resources/Grant/acme/x").json();
         assert_eq!(there["problems"][0]["code"], "grant.narrows", "{there}");
     }
-    assert_eq!(acme.apply_with(&[], &[], &["Grant/acme/x"]).status, 409, "it asked for less");
-    assert_eq!(admin.apply_with(&[], &[], &["Grant/acme/x"]).status, 409);
+    let gone = acme.apply_with(&[], &[], &["Grant/acme/x"]);
+    assert_eq!(gone.status, 200, "security grants it nothing, so nothing grows: {}", gone.body);
     // An existing and a missing name are refused with the same response.
     let gone =
         |key: &str| acme.apply_with(&[], &[], &[key]).json()["title"].as_str().unwrap().to_owned();
