@@ -156,8 +156,11 @@ impl Source {
     }
 }
 
-/// A path without `.` and `..`, as far as its text says: two spellings of a file are one.
+/// A whole path without `.` and `..`, as far as its text says: two spellings of a file are one.
 pub(crate) fn plain(path: &Path) -> PathBuf {
+    // Changes are reported by whole paths, whatever the folder that is watched was called. Without a current folder all
+    // paths stay as they are.
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut plain = PathBuf::new();
     for part in path.components() {
         match part {

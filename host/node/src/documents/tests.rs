@@ -125,6 +125,10 @@ fn a_change_concerns_what_is_read_and_nothing_else() {
     ] {
         assert_eq!(source.concerns(&root.join(path)), concerns, "{path}");
     }
+    // A folder that is named from the current one is watched by its whole path.
+    let near = Source::new(Path::new("."), Vec::new());
+    assert!(near.file("more/key.pub").is_err());
+    assert!(near.concerns(&std::env::current_dir().unwrap().join("./more/key.pub")));
     std::fs::remove_dir_all(root.join("more")).unwrap();
     assert!(source.concerns(&root.join("more")), "a folder that is gone");
     source.read().unwrap();

@@ -76,7 +76,7 @@ fn a_check_of_the_folder_finds_whatever_would_keep_a_filter_from_serving() {
         (
             "a value it refuses",
             |f| f.edit("guest.yaml", "do: edit", "do: refuse"),
-            &["never", "/do"],
+            &["never", "do: refuse"],
         ),
         (
             "a stranger's signature",
