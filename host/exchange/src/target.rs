@@ -107,7 +107,7 @@ pub enum TargetError {
     /// `..;` or `..%2F`, which some servers read as `..`.
     #[error("the path contains a disguised dot segment, such as `..;`")]
     DotSegment,
-    /// More than [`MAX_TARGET_OCTETS`] once normalised.
+    /// More than 65,534 octets once normalised.
     #[error("path and query must have at most 65,534 octets with all escapes")]
     TooLong,
     /// Not HOST or HOST:PORT.
