@@ -23,12 +23,6 @@ pub(crate) fn brittle() -> &'static PathBuf {
     FILE.get_or_init(|| component("brittle"))
 }
 
-/// The guest that does one bad thing in one place.
-pub(crate) fn rogue() -> &'static PathBuf {
-    static FILE: OnceLock<PathBuf> = OnceLock::new();
-    FILE.get_or_init(|| component("rogue"))
-}
-
 /// Builds a guest of `tests/guests/rust`.
 fn component(name: &str) -> PathBuf {
     let target = root().join("target/guests");

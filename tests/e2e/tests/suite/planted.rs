@@ -5,9 +5,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
-use crate::guests;
 use crate::shop::{Shop, shop};
-use tamis_e2e::{Running, eventually, get, tamis};
+use tamis_e2e::{Running, tamis};
 use tempfile::TempDir;
 
 /// Runs the shop as the user whose state is there, and waits until it is up.
