@@ -3,7 +3,7 @@
 //! The plain search alters entries of the corpus in the test binary that is there already. The guided one is libFuzzer's:
 //! the stable compiler instruments the code as `cargo fuzz` does with a nightly one, without the address sanitizer; there
 //! is hardly any unsafe code for it to watch. What three of the targets need is built in a minute, for the others an
-//! optimised engine and control plane are built anew.
+//! optimised engine and control plane are built again.
 
 use std::fs;
 use std::path::Path;

@@ -87,7 +87,7 @@ impl Listening {
     }
 }
 
-/// Runs a worker until it is told to stop. For a thread of its own.
+/// Runs a worker until it receives `Stop`. Needs a thread of its own.
 pub(crate) fn run(
     index: u64,
     shared: Arc<Shared>,

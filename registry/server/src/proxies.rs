@@ -30,7 +30,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// Proxies that may catch up with their plan at the same time; others queue. After a restart of the
 /// registry, every proxy queues.
 const SETTLING: usize = 64;
-/// How long a proxy queues before it is told to come back later.
+/// How long a proxy queues before the registry sends it away with a time to return.
 const TURN: Duration = Duration::from_secs(5);
 /// Most milliseconds until it should come back.
 const LATER_MS: u64 = 2_000;

@@ -41,7 +41,7 @@ fn component(name: &str) -> Vec<u8> {
         .unwrap()
 }
 
-/// The guest that does what it is told to.
+/// The guest whose configuration states what it does.
 pub(crate) fn behaviour_bytes() -> &'static [u8] {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
     BYTES.get_or_init(|| component("behaviour"))

@@ -71,7 +71,7 @@ struct Row {
     rate: Option<f64>,
 }
 
-/// What changed from one page to the next. A counter that fell belongs to a process that began anew: it has no rate.
+/// What changed from one page to the next. A counter that fell is of a new process: it has no rate.
 fn rows(before: &[Series], after: Vec<Series>, seconds: f64, arguments: &Arguments) -> Vec<Row> {
     let before: BTreeMap<&str, f64> =
         before.iter().map(|one| (one.name.as_str(), one.value)).collect();
@@ -150,7 +150,7 @@ mod tests {
         assert!(text(&all).starts_with("METRIC "), "{}", text(&all));
         let some = rows(&series(PAGE), series(&after), 2.0, &arguments(&["--name", "g", "--all"]));
         assert_eq!(some, [row("g", 3.0, None)]);
-        // A process that began anew.
+        // A counter of a new process.
         let fell = rows(&series(PAGE), series(&PAGE.replace("} 10", "} 1")), 2.0, &arguments(&[]));
         assert_eq!(fell[0].rate, None);
         assert!(text(&[]).contains("--all"));

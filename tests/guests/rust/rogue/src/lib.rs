@@ -46,7 +46,7 @@ impl Drop for Mine {
 }
 
 impl Rogue {
-    /// Does what it is told to do here, unless this is the self-test.
+    /// Does what the configuration states for this place, unless this is the self-test.
     fn at(&mut self, place: &str, tested: bool) {
         if self.at != place || tested {
             return;
