@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Result;
+use tamis_harness::shell;
 
 /// A way to misbehave.
 pub(super) struct Rogue {
@@ -131,6 +132,9 @@ pub(super) fn serve(
     let stop = Arc::new(AtomicBool::new(false));
     let ended = Arc::clone(&stop);
     let thread = std::thread::spawn(move || {
+        if !endless.is_empty() {
+            yield_to_innocents();
+        }
         let mut connections: Vec<JoinHandle<()>> = Vec::new();
         while !ended.load(Ordering::Relaxed) {
             match listener.accept() {
@@ -191,6 +195,15 @@ fn flood(stream: &mut TcpStream, many: &[u8], stop: &AtomicBool) -> std::io::Res
     Ok(())
 }
 
+/// Gives this thread, and those that it starts, the lowest priority: rogues share a core with the load of the
+/// innocents and with their upstream, and what is measured is the proxy, not that core.
+fn yield_to_innocents() {
+    let thread = std::fs::read_link("/proc/thread-self").unwrap_or_default();
+    let Some(thread) = thread.file_name() else { return };
+    // A machine without `renice` measures rogues that take the core of the innocents as well.
+    drop(shell::command("renice").args(["-n", "19", "-p"]).arg(thread).output());
+}
+
 fn is_patience(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
 }
@@ -201,6 +214,7 @@ pub(super) fn ask(address: SocketAddr, rogue: &'static Rogue, clients: usize) ->
     let threads = (0..clients).map(|_| {
         let stop = Arc::clone(&stop);
         std::thread::spawn(move || {
+            yield_to_innocents();
             while !stop.load(Ordering::Relaxed) {
                 // A broken connection was cut by the proxy; the next one is opened after a short pause.
                 drop(ask_once(address, rogue, &stop));
