@@ -33,6 +33,7 @@ mod access;
 mod ask;
 mod change;
 mod collect;
+mod condition;
 mod manifest;
 mod name;
 mod path;

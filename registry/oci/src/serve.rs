@@ -5,8 +5,10 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use tamis_journal::BlobDigest;
 
 use crate::access::{Caller, Verb};
+use crate::condition::{NoneMatch, none_match};
 use crate::name::{Reference, Repository};
 use crate::path::{PathError, Route};
 use crate::refusal::{Code, Refusal};
@@ -178,6 +180,12 @@ impl Call {
         self.headers.get(name)?.to_str().ok()
     }
 
+    /// What `If-None-Match` says of the representation with that entity tag; `None`: there is none.
+    fn none_match(&self, current: Option<&str>) -> NoneMatch {
+        let lines = self.headers.get_all(header::IF_NONE_MATCH).iter();
+        none_match(lines.map(HeaderValue::as_bytes), current)
+    }
+
     /// The stated number of bytes of the body.
     fn content_length(&self) -> Option<u64> {
         self.header(&header::CONTENT_LENGTH)?.parse().ok()
@@ -207,6 +215,11 @@ fn reference(text: &str) -> Result<Reference, Refusal> {
         return Ok(Reference::Digest(text.parse()?));
     }
     Ok(Reference::Tag(text.parse()?))
+}
+
+/// The entity tag of what has that digest: it is its content, so the tag is a strong one.
+fn entity_tag(digest: &BlobDigest) -> String {
+    format!("\"{digest}\"")
 }
 
 /// A response without a body, with these headers; an invalid value is left out.

@@ -5,12 +5,16 @@ use axum::response::Response;
 use http::{StatusCode, header};
 use tamis_journal::BlobDigest;
 
-use super::{CONTENT_DIGEST, Call, empty};
+use super::{CONTENT_DIGEST, Call, empty, entity_tag};
 use crate::change::Change;
+use crate::condition::NoneMatch;
 use crate::name::Repository;
 use crate::range::{Asked, asked};
 use crate::refusal::{Code, Refusal};
 use crate::store::Decision;
+
+/// The content of a digest never changes.
+const FOR_EVER: &str = "private, max-age=31536000, immutable";
 
 pub(super) async fn get(
     call: &Call,
@@ -20,7 +24,11 @@ pub(super) async fn get(
     let digest: BlobDigest = digest.parse()?;
     let link = call.store.seek(|view| view.link(repository, &digest)).await?;
     let size = link.ok_or_else(|| unknown(&digest))?.size;
-    let tag = format!("\"{digest}\"");
+    let tag = entity_tag(&digest);
+    // Before any range: nothing is sent of what the client has (RFC 9110 §13.2.2).
+    if call.none_match(Some(&tag)) == NoneMatch::Fails {
+        return Ok(not_modified(&digest));
+    }
     // The client would append a range of another representation to what it has (RFC 9110 §13.1.5).
     let same = call.header(&header::IF_RANGE).is_none_or(|wanted| wanted == tag);
     let range = call.header(&header::RANGE).filter(|_| same);
@@ -43,8 +51,7 @@ pub(super) async fn get(
         (header::CONTENT_LENGTH, length.as_str()),
         (header::ACCEPT_RANGES, "bytes"),
         (header::ETAG, tag.as_str()),
-        // The content of a digest never changes.
-        (header::CACHE_CONTROL, "private, max-age=31536000, immutable"),
+        (header::CACHE_CONTROL, FOR_EVER),
         // Anybody may push blobs: a browser must not render them.
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
@@ -56,6 +63,19 @@ pub(super) async fn get(
     // For HEAD the stream is dropped before it is read.
     *response.body_mut() = Body::from_stream(call.store.blobs.get(&digest, wanted).await?);
     Ok(response)
+}
+
+/// The client has the blob already. The fields are those that a 200 would have, as far as they help a cache
+/// (RFC 9110 §15.4.5), and the digest.
+fn not_modified(digest: &BlobDigest) -> Response {
+    let headers = [
+        (CONTENT_DIGEST, digest.to_string()),
+        (header::ETAG, entity_tag(digest)),
+        (header::CACHE_CONTROL, FOR_EVER.to_owned()),
+    ];
+    let headers: Vec<_> =
+        headers.iter().map(|(name, value)| (name.clone(), value.as_str())).collect();
+    empty(StatusCode::NOT_MODIFIED, &headers)
 }
 
 /// Removes the blob from the repository. Its bytes stay until nothing refers to them.

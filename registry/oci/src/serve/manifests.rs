@@ -7,8 +7,9 @@ use futures_util::TryStreamExt as _;
 use http::{HeaderName, StatusCode, header};
 use tamis_journal::{BlobDigest, Hasher};
 
-use super::{CONTENT_DIGEST, Call, empty, reference};
+use super::{CONTENT_DIGEST, Call, empty, entity_tag, reference};
 use crate::change::Change;
+use crate::condition::NoneMatch;
 use crate::manifest::{Manifest, Target};
 use crate::name::{Reference, Repository, Tag};
 use crate::refusal::{Code, Refusal};
@@ -33,14 +34,20 @@ pub(super) async fn get(
     };
     let found = call.store.seek(look).await?;
     let (digest, kept) = found.ok_or_else(|| unknown(text))?;
+    let (text, tag) = (digest.to_string(), entity_tag(&digest));
+    let known = [(CONTENT_DIGEST, text.as_str()), (header::ETAG, tag.as_str())];
+    if call.none_match(Some(&tag)) == NoneMatch::Fails {
+        return Ok(empty(StatusCode::NOT_MODIFIED, &known));
+    }
     // Limited by its own size: a manifest that was accepted is served even if the limit is lower now.
     let bytes = call.store.blobs.read(&digest, kept.size).await?;
-    let text = digest.to_string();
+    let length = bytes.len().to_string();
+    let [digest, tag] = known;
     let headers = [
+        digest,
+        tag,
         (header::CONTENT_TYPE, kept.media_type.as_str()),
-        (header::CONTENT_LENGTH, &bytes.len().to_string()),
-        (CONTENT_DIGEST, text.as_str()),
-        (header::ETAG, &format!("\"{text}\"")),
+        (header::CONTENT_LENGTH, length.as_str()),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
     let mut response = empty(StatusCode::OK, &headers);
@@ -87,9 +94,9 @@ pub(super) async fn put(
     let (wanted, store) = (reference(text)?, &call.store);
     let tags = tags(call, &wanted)?;
     let bytes = whole(body, call.content_length(), store.limits.max_manifest_bytes).await?;
-    let digest = match wanted {
+    let digest = match &wanted {
         Reference::Tag(_) => BlobDigest::of(&bytes),
-        Reference::Digest(digest) => verified(digest, &bytes)?,
+        Reference::Digest(digest) => verified(digest.clone(), &bytes)?,
     };
     let media_type = call.header(&header::CONTENT_TYPE).unwrap_or_default();
     let manifest = Manifest::parse(media_type, &bytes)?;
@@ -97,15 +104,34 @@ pub(super) async fn put(
     let push = Push { repository, digest, size, tags, manifest };
     // Checked before anything is stored: a refused push leaves nothing behind.
     store.catch_up().await?;
+    condition(call, &store.view(), &push, &wanted)?;
     push.changes(&store.view(), &store.limits)?;
     store.blobs.put(&push.digest, bytes).await?;
     store
         .commit(call.caller.actor(), |view| {
+            condition(call, view, &push, &wanted)?;
             let changes = push.changes(view, &store.limits)?;
             Ok(Decision { changes, present: vec![push.digest.clone()], value: () })
         })
         .await?;
     Ok(push.created(text))
+}
+
+/// Refuses a push whose sender wanted to write over nothing, or not over that (`If-None-Match`).
+fn condition(call: &Call, view: &View, push: &Push, wanted: &Reference) -> Result<(), Refusal> {
+    let current = find(view, &push.repository, wanted).map(|(digest, _)| entity_tag(digest));
+    match call.none_match(current.as_deref()) {
+        NoneMatch::Holds => Ok(()),
+        NoneMatch::Fails => {
+            let current = current.unwrap_or_default();
+            let message = format!("the repository has {current} there, which If-None-Match excludes");
+            Err(Refusal::new(Code::Denied, message).status(StatusCode::PRECONDITION_FAILED))
+        }
+        NoneMatch::Unreadable => {
+            let message = "If-None-Match is neither * nor a list of entity tags in quotes";
+            Err(Refusal::new(Code::ManifestInvalid, message))
+        }
+    }
 }
 
 /// The tags that a push sets: its reference, or `?tag=` with a digest.

@@ -8,6 +8,7 @@
 
 mod access;
 mod client;
+mod conditions;
 mod limits;
 mod manifests;
 mod replicas;
