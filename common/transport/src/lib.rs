@@ -17,6 +17,7 @@
 //! ```
 
 pub mod address;
+mod causes;
 pub mod connect;
 pub mod frames;
 pub mod gate;
@@ -28,6 +29,7 @@ pub mod serve;
 pub mod tls;
 
 pub use address::{Address, AddressError};
+pub use causes::causes;
 pub use connect::{ConnectError, Plain, Stream, connect};
 pub use frames::{IDLE_FRAMES_MAX, Metered};
 pub use gate::{ConnectMethod, GateLimits, GateReasons, GateRefusal, RefusedRequest};

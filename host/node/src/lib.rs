@@ -31,7 +31,7 @@ pub use error::NodeError;
 pub use examine::{Examiner, Finding};
 pub use follow::{Follow, Following};
 pub use node::{Node, NodeOptions, Reload, Shared};
-pub use sockets::causes;
 pub use store::{Artifact, Store};
 pub use tamis_engine::{CacheFolders, Secrets};
+pub use tamis_transport::causes;
 pub use watch::Watch;

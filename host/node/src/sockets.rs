@@ -22,6 +22,8 @@ use tamis_transport::{
 };
 use tamis_upstream::{EndpointConfig, Policy, Protocol, ServiceConfig, Target};
 
+pub(crate) use tamis_transport::causes;
+
 /// The rules of a listener in the proxy's form.
 fn rules(plan: &ListenerRulesPlan) -> ListenerRules {
     let ambiguous = |plan: AmbiguousPaths| match plan {
@@ -337,25 +339,6 @@ impl Sockets {
             },
         }
     }
-}
-
-/// An error with all its causes, on one line; a cause that its error already quotes is not repeated, and
-/// links to a library's manual are removed.
-pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let said = |error: &dyn std::error::Error| {
-        let text = error.to_string();
-        text.split(": https://docs.rs/").next().unwrap_or_default().to_owned()
-    };
-    let mut text = said(error);
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let said = said(cause);
-        if !text.ends_with(&said) {
-            text = format!("{text}: {said}");
-        }
-        next = cause.source();
-    }
-    text
 }
 
 /// The state of a file: its identity, its length, and its times of change.

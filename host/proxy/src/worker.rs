@@ -260,7 +260,8 @@ impl Worker {
                 }
                 Err(error) => {
                     self.shared.handshakes_failed.fetch_add(1, Ordering::Relaxed);
-                    tracing::debug!(listener = name, ?peer, %error, "a handshake failed");
+                    let error = tamis_transport::causes(&error);
+                    tracing::debug!(listener = name, ?peer, error, "a handshake failed");
                 }
             },
         }
@@ -317,8 +318,8 @@ impl Worker {
         };
         let served = serve_and_note(io, Rc::new(info), &limits, handler, refused, stop).await;
         if let Err(error) = served {
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::debug!(listener = name, %error, cause, "a connection ended badly");
+            let error = tamis_transport::causes(&error);
+            tracing::debug!(listener = name, error, "a connection ended badly");
         }
     }
 
