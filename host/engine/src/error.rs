@@ -168,6 +168,9 @@ pub enum CallFault {
     /// Its last instance failed and the next one is not ready yet; it is not called until then.
     #[error("its last instance failed and the next one is not ready yet")]
     Remaking,
+    /// The instance that knew the beginning of a body failed; a fresh one is not shown the rest, which could pass unseen.
+    #[error("the instance that was shown the beginning failed")]
+    Lost,
     /// A fresh instance could not be made.
     #[error("no instance could be made: {0}")]
     Instantiate(String),
@@ -203,6 +206,7 @@ impl CallFault {
             Self::Lift(_) => "lift",
             Self::BreakerOpen => "breaker-open",
             Self::Remaking => "remaking",
+            Self::Lost => "lost",
             Self::Instantiate(_) => "instantiate",
             Self::NoHook(_) => "no-hook",
             Self::ViewTruncated => "view-truncated",

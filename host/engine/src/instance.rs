@@ -191,6 +191,8 @@ pub struct Instance {
     tally: Arc<Tally>,
     /// Largest memory that was reported.
     memory_told: u64,
+    /// See [`Self::failures`].
+    failures: u64,
     /// It lost its instance and none was ready.
     lacks: bool,
     /// Start of the call that may suspend.
@@ -244,6 +246,7 @@ impl Instance {
             spans,
             tally,
             memory_told: 0,
+            failures: 0,
             lacks: false,
             began: Instant::now(),
         }
@@ -493,6 +496,12 @@ impl Instance {
         self.ready()
     }
 
+    /// How many of the instances behind this one have failed. When the number has changed, what the filter kept of an
+    /// exchange is gone: it is not to be asked about the rest of a body whose beginning it no longer knows.
+    pub fn failures(&self) -> u64 {
+        self.failures
+    }
+
     /// The longest body that the grant lets the filter buffer, replace another by, or answer with.
     fn body_bytes(&self) -> u64 {
         self.filter.0.settings.grant.limits.body_bytes
@@ -588,6 +597,7 @@ impl Instance {
                     None => CallFault::Trap(error.to_string()),
                 };
                 self.direct = None;
+                self.failures = self.failures.saturating_add(1);
                 maker::refill(&self.filter.0);
                 Err(self.filter.failed(hook, fault))
             }

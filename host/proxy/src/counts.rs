@@ -82,7 +82,8 @@ impl Cells {
     /// A call gave no verdict.
     pub(crate) fn faulted(&self, fault: &CallFault) {
         match fault {
-            CallFault::NoHook(_) | CallFault::ViewTruncated => {}
+            // A body that lost its instance is no failure of the next one.
+            CallFault::NoHook(_) | CallFault::ViewTruncated | CallFault::Lost => {}
             CallFault::Trap(_)
             | CallFault::Deadline { .. }
             | CallFault::Memory { .. }

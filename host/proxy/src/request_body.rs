@@ -4,7 +4,7 @@
 use crate::body::{ChannelBody, buffered_body};
 use crate::exchange::ExchangeState;
 use crate::replay::Replay;
-use crate::slot::{Slot, WholeRequestBody, body_slots};
+use crate::slot::{Life, Slot, WholeRequestBody, body_slots};
 use crate::stop::{FilterAnswer, Stop};
 use bytes::{Bytes, BytesMut};
 use http::header;
@@ -145,6 +145,7 @@ pub(crate) fn show_chunks(
     let end = ChunkEnd::default();
     let (send, receive) = mpsc::channel(1);
     let (noted, exchange) = (end.clone(), state.exchange.id);
+    let slots: Vec<_> = slots.into_iter().map(|slot| (slot.life(), slot)).collect();
     drop(tokio::task::spawn_local(async move {
         let mut trailers = None;
         while let Some(frame) = body.frame().await {
@@ -175,14 +176,14 @@ pub(crate) fn show_chunks(
 
 /// Passes one chunk through all filters, each receiving the result of the one before.
 fn show_chunk(
-    slots: &[Rc<Slot>],
+    slots: &[(Life, Rc<Slot>)],
     exchange: u64,
     mut octets: Bytes,
     last: bool,
     end: &ChunkEnd,
 ) -> Result<Bytes, BodyError> {
-    for slot in slots {
-        let answer = slot.ask_chunk(HeadSide::Request, exchange, &octets, last);
+    for (life, slot) in slots {
+        let answer = slot.ask_chunk(*life, HeadSide::Request, exchange, &octets, last);
         let decision = answer.map_err(|fault| {
             end.note(ChunkStop::Failed(Rc::clone(slot), fault));
             BodyError::Ended("a filter failed")

@@ -3,7 +3,7 @@
 
 use crate::body::buffered_body;
 use crate::exchange::ExchangeState;
-use crate::slot::{Slot, WholeResponseBody};
+use crate::slot::{Life, Slot, WholeResponseBody};
 use crate::stop::Stop;
 use bytes::{Bytes, BytesMut};
 use http::header;
@@ -31,7 +31,7 @@ pub(crate) struct ResponseBody {
 /// Response body hooks that see chunks.
 struct ChunkHooks {
     exchange: u64,
-    slots: Vec<Rc<Slot>>,
+    slots: Vec<(Life, Rc<Slot>)>,
     /// The last call, with no bytes, was made.
     closed: bool,
     trailers: Option<Frame<Bytes>>,
@@ -61,6 +61,7 @@ impl ResponseBody {
     pub(crate) fn filtered(mut self, exchange: u64, slots: Vec<Rc<Slot>>) -> Self {
         if !slots.is_empty() {
             let (closed, trailers, end) = (false, None, None);
+            let slots = slots.into_iter().map(|slot| (slot.life(), slot)).collect();
             self.hooks = Some(ChunkHooks { exchange, slots, closed, trailers, end });
         }
         self
@@ -107,17 +108,11 @@ impl ResponseBody {
     }
 }
 
-/// An error with its causes.
-fn with_causes(error: &BodyError) -> String {
-    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
 impl ChunkHooks {
     /// Passes bytes through the filters, each receiving the result of the one before.
     fn show(&mut self, mut octets: Bytes, last: bool) -> Result<Bytes, BodyError> {
-        for slot in &self.slots {
-            let answer = slot.ask_chunk(HeadSide::Response, self.exchange, &octets, last);
+        for (life, slot) in &self.slots {
+            let answer = slot.ask_chunk(*life, HeadSide::Response, self.exchange, &octets, last);
             let decision = answer.map_err(|fault| {
                 let why = format!("in a chunk of the response: {fault}");
                 self.end = Some((Rc::clone(slot), why));
@@ -198,7 +193,7 @@ impl HttpBody for ResponseBody {
                     if tamis_upstream::is_broken_by(&error)
                         && let Some(state) = this.state.as_mut()
                     {
-                        state.broke_protocol(with_causes(&error));
+                        state.broke_protocol(tamis_transport::causes(&error));
                     }
                     this.broken();
                     return Poll::Ready(Some(Err(error)));

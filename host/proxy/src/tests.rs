@@ -9,6 +9,7 @@ mod limits;
 mod live;
 mod outgoing;
 mod shadows;
+mod uploads;
 
 use crate::chain::Chain;
 use crate::counts::Ledger;

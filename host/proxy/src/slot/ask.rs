@@ -3,7 +3,7 @@
 //! This is the only place that times and counts the calls of exchanges, passes them to the shadow of a
 //! slot, checks the answers, and decides what a failed call means.
 
-use super::Slot;
+use super::{Life, Slot};
 use super::question::{Absence, Question, RequestHead, ResponseHead};
 use crate::exchange::ExchangeState;
 use crate::stop::{FilterAnswer, Stop};
@@ -80,22 +80,27 @@ impl Slot {
         self.verdict(decision)
     }
 
-    /// Passes a chunk of a body, or its end as an empty chunk. `None`: the call failed, and the body
-    /// continues unchanged.
+    /// Passes a chunk of a body, or its end as an empty chunk, to the instance that was shown its beginning. `None`: the
+    /// call failed, and the body continues unchanged.
     ///
     /// # Errors
-    /// The call failed and the failure mode refuses the exchange.
+    /// The call failed, or that instance did, and the failure mode refuses the exchange.
     pub(crate) fn ask_chunk(
         &self,
+        life: Life,
         side: HeadSide,
         exchange: u64,
         octets: &[u8],
         last: bool,
     ) -> Result<Option<Decision>, CallFault> {
-        let answer = self.call(|instance| match side {
-            HeadSide::Request => instance.on_request_body(exchange, octets, last),
-            HeadSide::Response => instance.on_response_body(exchange, octets, last),
-        });
+        let answer = if life == self.life() {
+            self.call(|instance| match side {
+                HeadSide::Request => instance.on_request_body(exchange, octets, last),
+                HeadSide::Response => instance.on_response_body(exchange, octets, last),
+            })
+        } else {
+            Err(CallFault::Lost)
+        };
         let absent = |fault| self.without_answer(Absence::FailureMode, exchange, fault);
         answer.map_or_else(|fault| absent(fault).map(|()| None), |decision| Ok(Some(decision)))
     }

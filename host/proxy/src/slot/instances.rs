@@ -31,6 +31,11 @@ impl Instances {
         hook(&mut self.direct.borrow_mut())
     }
 
+    /// How many instances failed that had been called without waiting.
+    pub(super) fn failures(&self) -> u64 {
+        self.direct.borrow().failures()
+    }
+
     /// Calls a request hook that may wait for the requests it sends.
     pub(super) async fn request_waiting(&self, view: &View) -> Result<Decision, CallFault> {
         let _place = self.filter.wait()?;

@@ -61,8 +61,18 @@ pub(super) struct Live {
 impl Live {
     /// Two workers that serve `filters`, the last of which routes.
     pub(super) fn start(filters: Vec<Attachment>, options: ProxyOptions) -> Self {
+        let workers = NonZeroUsize::new(2);
+        Self::before(upstream(), filters, ProxyOptions { workers, ..options })
+    }
+
+    /// A proxy that sends everything to `upstream`.
+    pub(super) fn before(
+        upstream: SocketAddr,
+        filters: Vec<Attachment>,
+        options: ProxyOptions,
+    ) -> Self {
         let endpoint = EndpointConfig {
-            target: Target::Address(Address::Tcp(upstream())),
+            target: Target::Address(Address::Tcp(upstream)),
             weight: 1,
             tls: None,
             tls_key: String::new(),
@@ -74,9 +84,8 @@ impl Live {
             policy: Policy::default(),
         };
         let services = vec![service];
-        let workers = NonZeroUsize::new(2);
         let first = generation(1, filters, &services);
-        let proxy = Proxy::start(ProxyOptions { workers, ..options }, first).unwrap();
+        let proxy = Proxy::start(options, first).unwrap();
         let Some(Address::Tcp(address)) = proxy.address("in") else { panic!("it listens nowhere") };
         Self { proxy, address, services, numbers: 1 }
     }
@@ -85,6 +94,10 @@ impl Live {
     pub(super) fn swap(&mut self, filters: Vec<Attachment>) {
         self.numbers += 1;
         self.proxy.swap(generation(self.numbers, filters, &self.services)).unwrap();
+    }
+
+    pub(super) fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).unwrap()
     }
 
     pub(super) fn client(&self) -> Client {

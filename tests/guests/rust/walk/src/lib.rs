@@ -29,6 +29,8 @@ struct Walk {
     trap_with: Option<String>,
     /// Fail on requests and bodies, but in the host's self-test.
     trap: bool,
+    /// Fail on chunks of request bodies that contain this.
+    trap_on_chunk: Option<String>,
     /// Judge bodies whole, up to so many bytes.
     whole_up_to: Option<u32>,
     /// `capitals`, `swallow`, `answer` or nothing.
@@ -95,6 +97,8 @@ impl RequestBody for Walk {
         last: bool,
     ) -> request_body::Decision {
         self.fail(exchange);
+        let has = |part: &String| octets.windows(part.len()).any(|some| some == part.as_bytes());
+        assert!(!self.trap_on_chunk.as_ref().is_some_and(has), "told to");
         match self.body.as_str() {
             "capitals" if last && self.whole_up_to.is_none() => {
                 request_body::Decision::replace("!")

@@ -1,0 +1,149 @@
+//! Uploads that pass through one instance of a filter at the same time.
+
+use super::live::Live;
+use super::*;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::num::NonZeroUsize;
+use std::sync::mpsc;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Reads uploads to their end and answers then; reports every piece of a body with the path that it is sent to.
+fn upstream() -> (SocketAddr, mpsc::Receiver<(String, String)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, (send, received)) = (listener.local_addr().unwrap(), mpsc::channel());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let send = send.clone();
+            std::thread::spawn(move || one(stream, &send));
+        }
+    });
+    (address, received)
+}
+
+fn one(mut stream: TcpStream, send: &mpsc::Sender<(String, String)>) {
+    let (mut text, mut octets, mut told) = (String::new(), [0; 1024], 0);
+    while let Ok(length @ 1..) = stream.read(&mut octets) {
+        text.push_str(std::str::from_utf8(&octets[..length]).unwrap());
+        let Some(start) = text.find("\r\n\r\n").map(|at| at + 4) else { continue };
+        let path = text.split(' ').nth(1).unwrap().to_owned();
+        if send.send((path, text[start.max(told)..].to_owned())).is_err() {
+            return;
+        }
+        told = text.len();
+        if text.ends_with("0\r\n\r\n") {
+            let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            // The proxy may be gone by then.
+            let _ = stream.write_all(answer.as_bytes());
+            return;
+        }
+    }
+}
+
+/// An upload in progress.
+struct Upload<'a> {
+    stream: TcpStream,
+    path: &'static str,
+    arrived: &'a mpsc::Receiver<(String, String)>,
+}
+
+impl<'a> Upload<'a> {
+    fn begin(
+        live: &Live,
+        path: &'static str,
+        arrived: &'a mpsc::Receiver<(String, String)>,
+    ) -> Self {
+        let mut stream = live.connect();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let head = "host: a\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n";
+        stream.write_all(format!("POST {path} HTTP/1.1\r\n{head}").as_bytes()).unwrap();
+        Self { stream, path, arrived }
+    }
+
+    fn send(&mut self, octets: &str) {
+        let chunk = format!("{:x}\r\n{octets}\r\n", octets.len());
+        self.stream.write_all(chunk.as_bytes()).unwrap();
+    }
+
+    /// Sends a chunk and waits until the upstream has it.
+    fn passes(&mut self, octets: &str) {
+        self.send(octets);
+        loop {
+            let (path, some) = self.arrived.recv_timeout(PATIENCE).unwrap();
+            if path == self.path && some.contains(octets) {
+                return;
+            }
+        }
+    }
+
+    /// Status and reason of the response.
+    fn response(&mut self) -> (u16, String) {
+        let mut octets = Vec::new();
+        // It may end in a reset: the upload was not read to its end.
+        let _ = self.stream.read_to_end(&mut octets);
+        let text = String::from_utf8_lossy(&octets).into_owned();
+        let status = text.split(' ').nth(1).unwrap_or_default().parse().unwrap_or(0);
+        let reason = text.lines().find_map(|line| line.strip_prefix("x-tamis-reason: "));
+        (status, reason.unwrap_or_default().to_owned())
+    }
+}
+
+fn live(failure: FailureMode, upstream: SocketAddr) -> Live {
+    let judge = attached(&json!({ "trap_on_chunk": "bad" }), None, failure);
+    let router = Attachment { name: "test/router".into(), ..router(&[("/", "ns/all/0")]) };
+    // One worker, so that all uploads pass through one instance.
+    let options = ProxyOptions { workers: NonZeroUsize::new(1), ..ProxyOptions::default() };
+    Live::before(upstream, vec![judge, router], options)
+}
+
+#[test]
+fn a_fault_on_one_upload_is_no_fault_of_the_client_of_another() {
+    // What others do next, after the fault of the first: one more piece, or the end.
+    for next in ["more", ""] {
+        let (upstream, arrived) = upstream();
+        let live = live(FailureMode::Closed, upstream);
+        let mut guilty = Upload::begin(&live, "/guilty", &arrived);
+        let mut others = ["/one", "/two"].map(|path| Upload::begin(&live, path, &arrived));
+        guilty.passes("good");
+        others.iter_mut().for_each(|other| other.passes("good"));
+        guilty.send("bad");
+        assert_eq!(guilty.response(), (503, "filter.failed".to_owned()), "{next:?}");
+        for other in &mut others {
+            match next {
+                "" => other.stream.write_all(b"0\r\n\r\n").unwrap(),
+                next => other.send(next),
+            }
+            let (status, reason) = other.response();
+            // Passed, if the filter judges each piece by itself; never blamed on the client.
+            assert_eq!((status, reason.as_str()), (503, "filter.failed"), "{next:?}");
+        }
+        // Those that begin afterwards pass, once there is an instance again.
+        let until = std::time::Instant::now() + PATIENCE;
+        loop {
+            let mut later = Upload::begin(&live, "/later", &arrived);
+            later.send("good");
+            later.stream.write_all(b"0\r\n\r\n").unwrap();
+            match later.response() {
+                (200, _) => break,
+                (503, reason) if reason == "filter.failed" => {}
+                other => panic!("{other:?}"),
+            }
+            assert!(std::time::Instant::now() < until);
+        }
+    }
+}
+
+#[test]
+fn what_fails_open_ends_no_upload() {
+    let (upstream, arrived) = upstream();
+    let live = live(FailureMode::Open, upstream);
+    let mut uploads = ["/one", "/two"].map(|path| Upload::begin(&live, path, &arrived));
+    uploads.iter_mut().for_each(|upload| upload.passes("good"));
+    uploads[0].passes("bad");
+    for upload in &mut uploads {
+        upload.stream.write_all(b"0\r\n\r\n").unwrap();
+        assert_eq!(upload.response().0, 200, "{}", upload.path);
+    }
+}
