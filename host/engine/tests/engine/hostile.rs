@@ -140,8 +140,18 @@ fn a_filter_that_would_state_facts_of_the_host_never_serves() {
 #[test]
 fn a_panic_that_is_logged_says_what_and_where() {
     assert!(!fault("trap").to_string().contains("told to"), "without `log_panics` nobody knows");
-    let said = fault("trap-said").to_string();
-    assert!(said.contains("told to") && said.contains("lib.rs:"), "{said}");
+    for (what, words) in [
+        ("trap-said", "told to"),
+        ("unwrap-said", "called `Option::unwrap()` on a `None` value"),
+        ("expect-said", "a number: ParseIntError"),
+        ("index-said", "index out of bounds: the len is 0"),
+        ("overflow-said", "called `Option::unwrap()` on a `None` value"),
+        // The target has no clock of its own: a filter asks for the import `clock`.
+        ("clock-said", "time not implemented on this platform"),
+    ] {
+        let said = fault(what).to_string();
+        assert!(said.contains(words) && said.contains(".rs:"), "{what}: {said}");
+    }
 }
 
 #[test]

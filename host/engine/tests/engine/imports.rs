@@ -167,6 +167,31 @@ async fn hooks_call_out_only_when_the_grant_says_so() {
 }
 
 #[tokio::test]
+async fn clear_text_is_sent_where_the_grant_allows_it_and_nowhere_else() {
+    for (clear_text, hosts, what, sent) in [
+        (false, "idp.example", "fetch", true),
+        (true, "idp.example", "fetch", true),
+        (true, "idp.example", "fetch-clear", true),
+        (false, "idp.example", "fetch-clear", false),
+        (true, "other.example", "fetch-clear", false),
+    ] {
+        let (mut given, slow) = fetching(true);
+        let client = given.grant.imports.http_client.as_mut().unwrap();
+        (client.clear_text, client.hosts) = (clear_text, vec![hosts.into()]);
+        let filter = given.does(what).unwrap();
+        let mut instance = filter.instantiate().unwrap();
+        let answer = instance.on_request_async(&view(filter.reads(), 1, "/")).await.unwrap();
+        let answer = String::from_utf8(body(answer)).unwrap();
+        let row = format!("{what}, clear text {clear_text}, {hosts}: {answer}");
+        assert_eq!(answer == "200 keys", sent, "{row}");
+        assert_eq!(slow.0.lock().unwrap().len(), usize::from(sent), "{row}");
+        if !sent && !clear_text {
+            assert!(answer.contains("imports.http-client.clearText: true"), "{row}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_call_dropped_while_it_waits_costs_that_instance_alone() {
     let (given, slow) = fetching(true);
     let filter = given.does("fetch").unwrap();

@@ -3,7 +3,7 @@
 use crate::guests::{Given, given, rogue, view};
 use std::time::{Duration, Instant};
 use tamis_engine::{
-    CallFault, EndpointState, EngineError, Filter, Instance, Latencies, MAX_WAITING,
+    CallFault, EndpointState, EngineError, Filter, HttpClientGrant, Instance, Latencies, MAX_WAITING,
 };
 use tamis_exchange::{
     Cause, Circuit, Exchange, Failure, HeadSide, NameKind, Verdict, Window, apply, check,
@@ -120,6 +120,57 @@ fn every_hook_is_ended_in_every_way_that_a_filter_ends_badly() {
             // Each has a breaker of its own.
             let fault = fault(&patient(), hook, does).unwrap_err();
             assert_eq!(fault.kind(), kind, "{hook} {does}: {fault}");
+        }
+    }
+}
+
+#[test]
+fn no_hook_waits_for_configure_after_a_fault_of_any_hook() {
+    for hook in HOOKS {
+        let mut given = patient();
+        given.grant.limits.configure_us = 60_000_000;
+        let config = format!(
+            r#"{{"at":"{hook}","do":"trap","reads":[":path"],"writes":[],"slowly":true}}"#
+        );
+        let began = Instant::now();
+        let filter = given.filter(rogue(), &config).unwrap();
+        // It was configured at least twice meanwhile, once for its self-test.
+        let dear = began.elapsed() / 4;
+        let mut instance = filter.instance();
+        asked(&mut instance, hook, 0).unwrap();
+        assert_eq!(asked(&mut instance, hook, 1).unwrap_err().kind(), "trap", "{hook}");
+        let began = Instant::now();
+        // Whichever hook comes next: it is refused at once while the next instance is made elsewhere.
+        let kinds: Vec<_> = HOOKS
+            .iter()
+            .filter(|next| **next != "on-tick")
+            .map(|next| ask(&mut instance, next, 0).err().map(|fault| fault.kind()))
+            .collect();
+        assert!(began.elapsed() < dear, "{hook}: {:?} of {dear:?}", began.elapsed());
+        assert_eq!(kinds[0], Some("remaking"), "{hook}: {kinds:?}");
+        let quiet = kinds.iter().all(|kind| matches!(kind, None | Some("remaking")));
+        assert!(quiet, "{hook}: {kinds:?}");
+    }
+}
+
+#[test]
+fn a_hook_that_may_not_call_out_is_told_which_hooks_may() {
+    for during_requests in [false, true] {
+        for hook in HOOKS {
+            // A tick may, and a request hook where the grant allows it.
+            if hook == "on-tick" || (hook == "on-request" && during_requests) {
+                continue;
+            }
+            let mut given = patient();
+            given.grant.imports.http_client = Some(HttpClientGrant {
+                hosts: vec!["idp.example".into()],
+                during_requests,
+                ..HttpClientGrant::default()
+            });
+            let said = fault(&given, hook, "send-said").unwrap_err().to_string();
+            for part in ["only `tick`", "`on-request`", "duringRequests: true", "no other hook may"] {
+                assert!(said.contains(part), "{hook}, {during_requests}: {part}: {said}");
+            }
         }
     }
 }
@@ -318,7 +369,7 @@ impl tamis_engine::HttpFetch for Nobody {
 async fn a_request_reaches_the_host_that_was_granted_and_by_no_spelling_another() {
     let mut given = patient();
     given.fetch = Some(std::sync::Arc::new(Nobody));
-    given.grant.imports.http_client = Some(tamis_engine::HttpClientGrant {
+    given.grant.imports.http_client = Some(HttpClientGrant {
         hosts: vec!["idp.example".into()],
         during_requests: true,
         per_minute: 1_000,

@@ -43,7 +43,7 @@ impl Filter for Behaviour {
         match settings.r#do.as_str() {
             "configure-loop" => spin(),
             "configure-slowly" => drop(std::hint::black_box(count(SLOWLY))),
-            "trap-said" => tamis_sdk::log_panics(),
+            does if does.ends_with("-said") => tamis_sdk::log_panics(),
             _ => {}
         }
         if settings.r#do == "slow-trap" {
@@ -71,7 +71,7 @@ impl Filter for Behaviour {
 
 impl Request for Behaviour {
     fn on_request(&mut self, seen: View<'_>) -> request::Decision {
-        let testing = seen.exchange() == 0 && self.does != "trap-always";
+        let testing = seen.exchange() == 0 && !self.does.ends_with("-always");
         self.calls += 1;
         match self.does.as_str() {
             _ if testing => request::Decision::pass(),
@@ -85,6 +85,26 @@ impl Request for Behaviour {
                 self.memory.push(vec![1; 1 << 20]);
             },
             "trap" | "trap-always" | "trap-said" | "configure-slowly" | "slow-trap" => panic!("told to"),
+            "unwrap-said" => {
+                let none: Option<u32> = std::hint::black_box(None);
+                request::Decision::pass().because(none.unwrap().to_string())
+            }
+            "expect-said" => {
+                let bad = std::hint::black_box("x").parse::<u32>();
+                request::Decision::pass().because(bad.expect("a number").to_string())
+            }
+            "index-said" => {
+                let none: &[u32] = std::hint::black_box(&[]);
+                request::Decision::pass().because(none[self.calls as usize].to_string())
+            }
+            "overflow-said" => {
+                let most = std::hint::black_box(u32::MAX);
+                request::Decision::pass().because(most.checked_add(self.calls).unwrap().to_string())
+            }
+            "clock-said" => {
+                let now = std::time::Instant::now();
+                request::Decision::pass().because(format!("{now:?}"))
+            }
             "log-flood" => {
                 (0..200).for_each(|_| log::write(log::Level::Warn, &"x".repeat(4_000)));
                 request::Decision::pass()
@@ -102,6 +122,10 @@ impl Request for Behaviour {
                 let key = "k".repeat(1 << 20) + &self.calls.to_string();
                 counters::add("n", &key, 1, 3_600_000);
                 let taken = quota::take("c", &key, 1).is_ok();
+                request::Decision::answer(reply(200).text(taken.to_string()))
+            }
+            "quota-always" => {
+                let taken = quota::take("per-key", "k", 1).is_ok();
                 request::Decision::answer(reply(200).text(taken.to_string()))
             }
             "records" => {
@@ -122,7 +146,8 @@ impl Request for Behaviour {
                 let _ = kv::write("n", &[seen + 1], 0);
                 request::Decision::answer(reply(200).body(vec![seen + 1, self.calls as u8]))
             }
-            "fetch" => request::Decision::answer(reply(200).text(fetch())),
+            "fetch" => request::Decision::answer(reply(200).text(fetch("https"))),
+            "fetch-clear" => request::Decision::answer(reply(200).text(fetch("http"))),
             "bad-handle" => {
                 metrics::add(99, 1.0);
                 request::Decision::pass()
@@ -135,16 +160,16 @@ impl Request for Behaviour {
 impl Tick for Behaviour {
     fn on_tick(&mut self) -> Option<u32> {
         if self.does == "fetch" {
-            let _ = kv::write("fetched", fetch().as_bytes(), 0);
+            let _ = kv::write("fetched", fetch("https").as_bytes(), 0);
         }
         Some(5)
     }
 }
 
-fn fetch() -> String {
+fn fetch(scheme: &str) -> String {
     let outgoing = http_client::Outgoing {
         method: "GET".into(),
-        url: "https://idp.example/keys".into(),
+        url: format!("{scheme}://idp.example/keys"),
         headers: Vec::new(),
         body: Vec::new(),
         timeout_ms: 0,

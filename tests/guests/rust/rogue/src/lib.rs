@@ -22,6 +22,9 @@ struct Settings {
     reads: Vec<String>,
     #[serde(default)]
     writes: Vec<String>,
+    /// Whether `configure` takes some time of a processor.
+    #[serde(default)]
+    slowly: bool,
 }
 
 struct Rogue {
@@ -59,6 +62,7 @@ impl Rogue {
             "grow" => loop {
                 self.waste.push(vec![1; 1 << 20]);
             },
+            "send-said" => panic!("{:?}", send("GET", "https://idp.example/keys").err()),
             "hash-flood" => loop {
                 std::hint::black_box(crypto::hash(crypto::Digest::Sha512, &vec![7; 12 << 20]));
             },
@@ -235,6 +239,12 @@ impl Filter for Rogue {
     }
 
     fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
+        if settings.slowly {
+            std::hint::black_box((0..SLOWLY).fold(0, |sum, n| std::hint::black_box(sum ^ n)));
+        }
+        if settings.r#do.ends_with("-said") {
+            tamis_sdk::log_panics();
+        }
         match (settings.at.as_str(), settings.r#do.as_str()) {
             ("configure", "loop") => spin(),
             ("configure", "trap") => panic!("told to"),
@@ -474,6 +484,9 @@ impl Tick for Rogue {
         Some(0)
     }
 }
+
+/// Some tens of milliseconds of a processor.
+const SLOWLY: u64 = 100_000_000;
 
 fn spin() -> ! {
     let mut n = 0_u64;
