@@ -11,9 +11,6 @@ use rustix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 use wasmtime::{Store, UpdateDeadline};
 
-/// Length of an epoch: time limits are rounded up to it.
-pub(crate) const EPOCH: Duration = Duration::from_millis(1);
-
 /// The limit of a call, and the processor time of its thread when its epochs first ran out.
 #[derive(Debug, Default)]
 pub(crate) struct Deadline {

@@ -1,5 +1,6 @@
 //! The engine: how components are compiled, where their memories live, and the clock that stops them.
 
+use crate::epoch::Epochs;
 use crate::{EngineError, Host};
 use std::sync::Arc;
 use wasmtime::{
@@ -24,6 +25,7 @@ pub enum Allocation {
 pub struct Engine {
     inner: wasmtime::Engine,
     allocation: Allocation,
+    epochs: Arc<Epochs>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -51,13 +53,29 @@ impl Engine {
                 (engine, Allocation::OnDemand)
             }
         };
-        start_ticker(&inner)?;
-        Ok(Self { inner, allocation })
+        let epochs = epochs(&inner)?;
+        Ok(Self { inner, allocation, epochs })
     }
 
     /// The allocator in use.
     pub fn allocation(&self) -> Allocation {
         self.allocation
+    }
+
+    /// Whether its epoch thread sleeps: no call has run for some milliseconds, so nothing of this engine wakes
+    /// the processor until the next call.
+    pub fn rests(&self) -> bool {
+        self.epochs.rest()
+    }
+
+    /// Epochs, of a millisecond each, that passed while calls ran; none passes while [`Self::rests`].
+    pub fn epochs(&self) -> u64 {
+        self.epochs.passed()
+    }
+
+    /// The mark of a new store.
+    pub(crate) fn mark(&self) -> crate::epoch::CallMark {
+        self.epochs.mark()
     }
 
     pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
@@ -110,20 +128,14 @@ fn pool() -> PoolingAllocationConfig {
     pool
 }
 
-/// One thread per engine advances its epoch; it holds the engine weakly and ends when that is gone.
-fn start_ticker(engine: &wasmtime::Engine) -> Result<(), EngineError> {
+/// One thread per engine advances its epoch; it refers to the engine weakly.
+fn epochs(engine: &wasmtime::Engine) -> Result<Arc<Epochs>, EngineError> {
     let weak = engine.weak();
-    std::thread::Builder::new()
-        .name("tamis-epoch".to_owned())
-        .spawn(move || {
-            loop {
-                std::thread::sleep(crate::deadline::EPOCH);
-                let Some(engine) = weak.upgrade() else { return };
-                engine.increment_epoch();
-            }
-        })
-        .map_err(|e| EngineError::Start(format!("the epoch thread cannot start: {e}")))?;
-    Ok(())
+    Epochs::start(move || {
+        if let Some(engine) = weak.upgrade() {
+            engine.increment_epoch();
+        }
+    })
 }
 
 /// A compiled component; shared by all its filters.

@@ -1,6 +1,7 @@
 //! The data of an instance's store, which the imports use.
 
 use crate::deadline::Deadline;
+use crate::epoch::CallMark;
 use crate::imports::crypto::Key;
 use crate::imports::http_client::HttpFetch;
 use crate::limiter::MemoryLimiter;
@@ -53,10 +54,12 @@ pub(crate) struct Host {
     pub(crate) last_words: Option<String>,
     /// Time limit of the current call.
     pub(crate) deadline: Deadline,
+    /// Whether a call runs; keeps the epoch advancing while one does.
+    pub(crate) mark: CallMark,
 }
 
 impl Host {
-    pub(crate) fn new(settings: Arc<Settings>, state: Arc<FilterState>) -> Self {
+    pub(crate) fn new(settings: Arc<Settings>, state: Arc<FilterState>, mark: CallMark) -> Self {
         let limit = settings.grant.limits.memory_bytes.min(crate::MAX_MEMORY_BYTES);
         Self {
             settings,
@@ -72,6 +75,7 @@ impl Host {
             waited: Duration::ZERO,
             last_words: None,
             deadline: Deadline::default(),
+            mark,
         }
     }
 }

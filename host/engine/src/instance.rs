@@ -16,7 +16,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tamis_exchange as x;
 use wasmtime::Store;
-use wasmtime::component::InstancePre;
+use wasmtime::component::{Instance as Started, InstancePre};
 
 /// Bytes that a guest may pass out in one call of an import or one answer, whatever its grant says …
 const HOSTCALL_BYTES: u64 = 4 * 1024 * 1024;
@@ -33,6 +33,14 @@ fn hostcall_bytes(grant: &Grant) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
+/// Runs the start functions of a component.
+fn instantiate(pre: &InstancePre<Host>, store: &mut Store<Host>) -> wasmtime::Result<Started> {
+    store.data().mark.begin();
+    let instance = pre.instantiate(&mut *store);
+    store.data().mark.end();
+    instance
+}
+
 /// A store and the functions in it.
 pub(crate) struct Running {
     pub(crate) store: Store<Host>,
@@ -43,7 +51,8 @@ pub(crate) struct Running {
 
 impl Running {
     fn store(plan: &Plan, state: &Arc<FilterState>) -> Store<Host> {
-        let host = Host::new(Arc::clone(&plan.settings), Arc::clone(state));
+        let host =
+            Host::new(Arc::clone(&plan.settings), Arc::clone(state), plan.compiled.engine.mark());
         let mut store = Store::new(plan.compiled.engine.wasmtime(), host);
         store.limiter(|host| &mut host.limiter);
         store.set_hostcall_fuel(hostcall_bytes(&plan.settings.grant));
@@ -55,7 +64,7 @@ impl Running {
     fn found(
         plan: &Plan,
         mut store: Store<Host>,
-        instance: wasmtime::Result<wasmtime::component::Instance>,
+        instance: wasmtime::Result<Started>,
     ) -> Result<Self, EngineError> {
         let compiled = &plan.compiled;
         instance
@@ -73,7 +82,7 @@ impl Running {
     pub(crate) fn configured_within(plan: &Plan, limit_us: u64) -> Result<Self, EngineError> {
         let mut store = Self::store(plan, &plan.state);
         deadline::arm(&mut store, limit_us);
-        let instance = plan.direct.instantiate(&mut store);
+        let instance = instantiate(&plan.direct, &mut store);
         let mut running = Self::found(plan, store, instance)?;
         let answer = running.exports.configure.call(&mut running.store, (&plan.config,));
         let (answer,) = answer.map_err(|e| running.failed(plan, "configure", &e))?;
@@ -87,7 +96,7 @@ impl Running {
         state: &Arc<FilterState>,
     ) -> Result<Self, EngineError> {
         let mut store = Self::store(plan, state);
-        let instance = pre.instantiate(&mut store);
+        let instance = instantiate(pre, &mut store);
         Self::found(plan, store, instance)
     }
 
@@ -123,7 +132,9 @@ impl Running {
             return Err(EngineError::Instantiate { filter, cause });
         };
         let mut store = Self::store(plan, &plan.state);
+        let running = store.data().mark.running();
         let instance = pre.instantiate_async(&mut store).await;
+        drop(running);
         let mut running = Self::found(plan, store, instance)?;
         let answer =
             running.exports.configure.call_async(&mut running.store, (&plan.config,)).await;

@@ -14,6 +14,7 @@ mod claims;
 mod compile;
 mod deadline;
 mod engine;
+mod epoch;
 mod error;
 mod exports;
 mod field;

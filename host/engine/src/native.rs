@@ -4,10 +4,11 @@
     reason = "loading our own compiled code; skipping a type check already made"
 )]
 
+use crate::Host;
 use crate::cache::Sealed;
 use std::marker::PhantomData;
 use wasmtime::component::{Component, ComponentNamedList, Func, Lift, Lower, TypedFunc};
-use wasmtime::{AsContext, AsContextMut};
+use wasmtime::{AsContext, Store};
 
 /// Loads code that this host compiled itself. `sealed` is the proof: only the cache makes one, after it has
 /// checked the MAC.
@@ -47,18 +48,22 @@ impl<S: Signature> Slot<S> {
     /// Calls it.
     pub(crate) fn call(
         &self,
-        store: impl AsContextMut,
+        store: &mut Store<Host>,
         params: S::Params<'_>,
     ) -> wasmtime::Result<S::Return> {
-        self.typed().call(store, params)
+        store.data().mark.begin();
+        let answer = self.typed().call(&mut *store, params);
+        store.data().mark.end();
+        answer
     }
 
     /// Calls it on a fiber, so that imports may suspend.
     pub(crate) async fn call_async(
         &self,
-        store: impl AsContextMut<Data: Send>,
+        store: &mut Store<Host>,
         params: S::Params<'_>,
     ) -> wasmtime::Result<S::Return> {
+        let _running = store.data().mark.running();
         self.typed().call_async(store, params).await
     }
 }

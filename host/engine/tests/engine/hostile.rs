@@ -3,7 +3,7 @@
 use crate::guests::{behaviour, behaviour_bytes, given, view};
 use proptest::prelude::*;
 use std::time::{Duration, Instant};
-use tamis_engine::{BreakerStatus, CallFault, Grant, Limits, inspect};
+use tamis_engine::{BreakerStatus, CallFault, Engine, Grant, Limits, inspect};
 
 fn fault(what: &str) -> CallFault {
     let mut given = given();
@@ -24,6 +24,32 @@ fn an_endless_loop_ends_at_its_deadline() {
     let fault = instance.on_request(&view(filter.reads(), 1, "/a")).unwrap_err();
     assert_eq!(fault, CallFault::Deadline { limit_us: 5_000 });
     assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+}
+
+/// Nothing ticks while no call runs; a call that begins then has its deadline all the same.
+#[test]
+fn an_endless_loop_in_an_engine_that_rests_ends_at_its_deadline() {
+    let engine = Engine::new().unwrap();
+    let compiled = engine.compile(behaviour_bytes(), None).unwrap();
+    let config = r#"{"do":"loop","reads":[":path"],"writes":["x-path"]}"#;
+    let filter = given().filter(&compiled, config).unwrap();
+    let mut instance = filter.instantiate().unwrap();
+    for _ in 0..3 {
+        while !engine.rests() {
+            std::thread::yield_now();
+        }
+        let resting = engine.epochs();
+        let seen = view(filter.reads(), 1, "/a");
+        let fault = loop {
+            match instance.on_request(&seen).unwrap_err() {
+                // The next instance is not ready yet.
+                CallFault::Remaking => std::thread::yield_now(),
+                fault => break fault,
+            }
+        };
+        assert_eq!(fault, CallFault::Deadline { limit_us: 5_000 });
+        assert!(engine.epochs() > resting);
+    }
 }
 
 #[test]
