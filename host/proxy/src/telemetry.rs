@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use tamis_engine::CallFault;
 use tamis_exchange::{NONE, NameKind, Summary};
+use tokio::sync::Notify;
 
 /// Summaries sent in one call (contract: 64 or 100 ms, whichever comes first).
 const BATCH: usize = 64;
@@ -18,6 +19,8 @@ pub(crate) struct Telemetry {
     /// One numbering for all generations of a worker: a telemetry filter may live through several.
     names: Rc<RefCell<Names>>,
     batch: RefCell<Vec<Summary>>,
+    /// Notified by the first summary of a batch.
+    pending: Rc<Notify>,
 }
 
 impl Telemetry {
@@ -26,7 +29,13 @@ impl Telemetry {
         all: Rc<[Rc<Slot>]>,
         names: Rc<RefCell<Names>>,
     ) -> Self {
-        Self { slots, all, names, batch: RefCell::default() }
+        Self { slots, all, names, batch: RefCell::default(), pending: Rc::default() }
+    }
+
+    /// The same, notifying `pending` when a batch begins, so that it is flushed in time.
+    pub(crate) fn notifying(mut self, pending: Rc<Notify>) -> Self {
+        self.pending = pending;
+        self
     }
 
     /// The slots that receive summaries of this chain.
@@ -44,6 +53,9 @@ impl Telemetry {
         let full = {
             let mut batch = self.batch.borrow_mut();
             batch.push(summary);
+            if batch.len() == 1 {
+                self.pending.notify_one();
+            }
             batch.len() >= BATCH
         };
         if full {
@@ -77,5 +89,12 @@ impl Telemetry {
             let (attachment, kind) = (slot.name(), fault.kind());
             tracing::warn!(attachment, kind, "a telemetry filter failed: {fault}");
         }
+    }
+}
+
+/// The last exchanges of a generation end after its worker has left it.
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        self.flush();
     }
 }

@@ -1,5 +1,6 @@
 //! One thread per core: its listeners, its connections, its view of the generation.
 
+mod rounds;
 pub(crate) mod state;
 
 use crate::balance;
@@ -15,6 +16,7 @@ use crate::tunnel;
 use crate::unseen;
 use http::Request;
 use hyper::body::Incoming;
+use rounds::{Due, Rounds};
 use state::{WorkerPlace, WorkerState};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -22,7 +24,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 use tamis_exchange::{Attributes, ConnectionVerdict, Exchange, Fault, Refusal, Scheme};
 use tamis_transport::{
     BoundListener, ConnInfo, GateReasons, Listener, Plain, RefusedRequest, Shutdown, Stage,
@@ -50,11 +51,6 @@ pub(crate) enum Command {
     /// End now.
     Stop,
 }
-
-/// How long a batch of summaries may wait (contract).
-const FLUSH: Duration = Duration::from_millis(100);
-/// Filters that decide on statistics are called every this many flushes: each second.
-const LOOK_EVERY: u32 = 10;
 
 struct Worker {
     index: u64,
@@ -112,17 +108,15 @@ pub(crate) fn run(
             // 0 is the exchange of self-tests.
             next_id: Cell::new((index << ID_BITS) | 1),
         });
-        let mut flush = tokio::time::interval(FLUSH);
-        let mut flushes = 0_u32;
+        let mut rounds = Rounds::new(worker.state().pending());
         loop {
+            let looks = worker.state().looks();
             let command = tokio::select! {
                 command = commands.recv() => command,
-                _ = flush.tick() => {
-                    let state = worker.state();
-                    state.flush();
-                    flushes = flushes.wrapping_add(1);
-                    if flushes.is_multiple_of(LOOK_EVERY) {
-                        state.look();
+                due = rounds.next(looks) => {
+                    match due {
+                        Due::Flush => worker.state().flush(),
+                        Due::Look => worker.state().look(),
                     }
                     continue;
                 }

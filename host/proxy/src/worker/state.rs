@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use tamis_upstream::Upstream;
+use tokio::sync::Notify;
 
 /// The worker, and where it counts.
 #[derive(Clone, Copy)]
@@ -35,6 +36,8 @@ pub(crate) struct WorkerState {
     listeners: HashMap<String, usize>,
     slots: Slots,
     names: Rc<RefCell<Names>>,
+    /// One for all generations of a worker, as the worker waits for it.
+    pending: Rc<Notify>,
 }
 
 impl WorkerState {
@@ -58,6 +61,8 @@ impl WorkerState {
             attachments.map(|(number, one)| Rc::new(maker.slot(number, one))).collect();
         let names: Rc<RefCell<Names>> =
             before.map(|before| Rc::clone(&before.names)).unwrap_or_default();
+        let pending: Rc<Notify> =
+            before.map(|before| Rc::clone(&before.pending)).unwrap_or_default();
         // A telemetry filter that is new here received no name yet.
         names.borrow_mut().forget_sent();
         let receivers = telemetry_slots(&generation.chains, &slots);
@@ -67,7 +72,8 @@ impl WorkerState {
             let telemetry =
                 layout.telemetry.iter().filter_map(|number| slots.get(*number).cloned());
             let telemetry =
-                Telemetry::new(telemetry.collect(), Rc::clone(&receivers), Rc::clone(&names));
+                Telemetry::new(telemetry.collect(), Rc::clone(&receivers), Rc::clone(&names))
+                    .notifying(Rc::clone(&pending));
             let before = before.and_then(|before| before.chains.get(number));
             let hedges = hedges(layout, &slots, before);
             let generation = generation.number;
@@ -84,7 +90,7 @@ impl WorkerState {
         let balanced = balanced.collect();
         let listeners = generation.listeners.iter().enumerate();
         let listeners = listeners.map(|(at, one)| (one.name.clone(), at)).collect();
-        Self { generation, chains, balanced, listeners, slots, names }
+        Self { generation, chains, balanced, listeners, slots, names, pending }
     }
 
     /// The listener of that name and its chain.
@@ -109,6 +115,16 @@ impl WorkerState {
         for balancing in &self.balanced {
             balancing.weigh();
         }
+    }
+
+    /// Whether any filter decides on statistics.
+    pub(crate) fn looks(&self) -> bool {
+        !self.balanced.is_empty() || self.chains.iter().any(|chain| chain.hedges.is_some())
+    }
+
+    /// Notified when the first summary of a batch waits.
+    pub(crate) fn pending(&self) -> Rc<Notify> {
+        Rc::clone(&self.pending)
     }
 
     /// Sends pending summaries to the telemetry filters of every chain.
