@@ -259,7 +259,7 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
         Some((documents, certificates(&node, output)?))
     };
     let start = start.serves(&node, output)?;
-    start.until_closed(&ending, &node);
+    start.until_closed(&ending, &node)?;
     drop(watch);
     start.end(&node);
     Ok(ExitCode::SUCCESS)
@@ -295,7 +295,7 @@ impl Start<'_> {
         told(&reload, output);
         let certificates = certificates(&node, output)?;
         let start = self.serves(&node, output)?;
-        start.until_closed(&ending, &node);
+        start.until_closed(&ending, &node)?;
         drop((following, certificates));
         start.end(&node);
         Ok(ExitCode::SUCCESS)
@@ -321,15 +321,20 @@ impl Start<'_> {
 
     /// Waits until the listeners are closed: after a signal, after a drain, or because a successor took
     /// them.
-    fn until_closed(&self, ending: &Ending, node: &Node) {
+    fn until_closed(&self, ending: &Ending, node: &Node) -> Result<()> {
         let proxy = node.proxy();
-        while !proxy.has_closed() && !ending.within(STEP) {}
+        let bell = ending.bell().context("cannot wait for the end")?;
+        proxy.on_close(move || bell.ring());
+        while !proxy.has_closed() && !ending.asked() {
+            ending.wait();
+        }
         if ending.gently() {
             proxy.leave(Duration::from_secs(self.arguments.lame_duck_seconds));
             while !proxy.has_closed() {
                 std::thread::sleep(STEP);
             }
         }
+        Ok(())
     }
 
     /// Lets connections end; those that wait on handed-over sockets go to the successor first.

@@ -380,6 +380,17 @@ impl Proxy {
         lock(&self.inner.drain).closed
     }
 
+    /// Calls `closed` once, as soon as it accepts no more connections; at once if that is so already. It is
+    /// called with a lock held: it may not call the proxy.
+    pub fn on_close(&self, closed: impl FnOnce() + Send + 'static) {
+        let mut drain = lock(&self.inner.drain);
+        if drain.closed {
+            drop(drain);
+            return closed();
+        }
+        drain.on_close = Some(Box::new(closed));
+    }
+
     /// Whether it sends clients elsewhere while still serving them.
     pub fn is_leaving(&self) -> bool {
         lock(&self.inner.drain).stage == Stage::Leave

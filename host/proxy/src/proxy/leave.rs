@@ -18,6 +18,17 @@ pub(crate) struct Drain {
     pub(super) closed: bool,
     /// The drain can no longer be cancelled.
     pub(super) last: bool,
+    /// Called when listeners are closed.
+    pub(super) on_close: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Drain {
+    fn close(&mut self) {
+        self.closed = true;
+        if let Some(closed) = self.on_close.take() {
+            closed();
+        }
+    }
 }
 
 /// The listeners are closed, or the process ends.
@@ -55,7 +66,8 @@ impl Inner {
         // Copies keep a socket open as well.
         lock(&self.bound).values_mut().for_each(|bound| bound.copies.clear());
         self.tell(|done| Command::Drain { done });
-        (drain.stage, drain.closed) = (Stage::End, true);
+        drain.stage = Stage::End;
+        drain.close();
     }
 
     /// Sends clients elsewhere for that time, then drains. Calling it again restarts the time.
@@ -104,7 +116,8 @@ impl Inner {
             let mut drain = lock(&self.drain);
             self.shared.draining.store(true, Ordering::Relaxed);
             self.tell(|done| Command::Leave { accept: false, done });
-            (drain.closed, drain.last) = (true, true);
+            drain.last = true;
+            drain.close();
         }
         self.leave(self.lame_duck);
     }
