@@ -7,7 +7,8 @@ use regex_lite::Regex;
 use tamis_sdk::{ConfigError, View};
 
 use crate::config::{GrpcMethod, Kind, Match, MethodMatch, PathKind, ValueKind, ValueMatch};
-use crate::pattern::{Pattern, expression, query_value};
+use crate::literal::Affixes;
+use crate::pattern::{Pattern, affixes, expression, query_value};
 
 /// The parts of a request that conditions look at.
 #[derive(Clone, Copy)]
@@ -84,6 +85,20 @@ impl Condition {
             Reverse(self.headers.len()),
             Reverse(self.query.len()),
         )
+    }
+
+    /// How every path begins and ends for which its expressions hold.
+    pub(crate) fn affixes(&self) -> Affixes {
+        let of =
+            |pattern: &Option<Pattern>| pattern.as_ref().map(Pattern::affixes).unwrap_or_default();
+        match &self.place {
+            Place::Exact(path) => Affixes { prefix: path.clone(), suffix: path.clone() },
+            Place::Prefix(prefix) => Affixes { prefix: prefix.clone(), ..Affixes::default() },
+            Place::Path(expression) => affixes(expression),
+            Place::Call(service, method) => {
+                Affixes { prefix: format!("/{}", of(service).prefix), suffix: of(method).suffix }
+            }
+        }
     }
 
     /// Names of the fields it reads in addition to `:path`.

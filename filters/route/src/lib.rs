@@ -7,8 +7,10 @@ use tamis_sdk::{ConfigError, Filter, Interest, Router, View, router};
 pub mod action;
 pub mod condition;
 pub mod config;
+mod literal;
 pub mod pattern;
 pub mod table;
+mod trie;
 
 use action::{Action, Services, Target};
 use condition::{Asked, Condition};

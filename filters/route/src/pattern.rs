@@ -6,6 +6,7 @@ use regex_lite::Regex;
 use tamis_sdk::ConfigError;
 
 use crate::config::ValueKind;
+use crate::literal::Affixes;
 
 /// A value to be equal to, or an expression the whole value must match.
 #[derive(Clone, Debug)]
@@ -43,6 +44,15 @@ impl Pattern {
 }
 
 impl Pattern {
+    /// How every value begins and ends that satisfies the condition.
+    #[must_use]
+    pub(crate) fn affixes(&self) -> Affixes {
+        match self {
+            Self::Exact(wanted) => Affixes { prefix: wanted.clone(), suffix: wanted.clone() },
+            Self::Expression(expression) => affixes(expression),
+        }
+    }
+
     /// Whether a list satisfies the condition, with any white space around its commas (RFC 9110 §5.6.1).
     #[must_use]
     pub fn matches_as_list(&self, value: &[u8]) -> bool {
@@ -58,6 +68,10 @@ impl Pattern {
     }
 }
 
+/// What makes an expression match a complete text.
+const OPEN: &str = "^(?:";
+const CLOSE: &str = ")$";
+
 /// An expression that must match a complete text.
 ///
 /// # Errors
@@ -65,8 +79,15 @@ impl Pattern {
 pub fn expression(text: &str, pointer: &str) -> Result<Regex, ConfigError> {
     // Checked without anchors first: `a)(b` is an error although its anchored form would parse.
     Regex::new(text)
-        .and_then(|_| Regex::new(&format!("^(?:{text})$")))
+        .and_then(|_| Regex::new(&format!("{OPEN}{text}{CLOSE}")))
         .map_err(|error| ConfigError::at(pointer, format!("not a regular expression: {error}")))
+}
+
+/// How every text begins and ends that matches an expression made by [`expression`].
+pub(crate) fn affixes(expression: &Regex) -> Affixes {
+    let anchored = expression.as_str();
+    let text = anchored.strip_prefix(OPEN).and_then(|text| text.strip_suffix(CLOSE));
+    text.map(Affixes::of).unwrap_or_default()
 }
 
 /// Host of an authority: no port, lower case.

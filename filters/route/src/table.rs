@@ -1,13 +1,14 @@
-//! Finds the rule that a request matches, by index: hosts and paths are hashed, so 10,000 routes cost as
-//! much as 10.
+//! Finds the rule that a request matches, by index: hosts are hashed and paths are in a tree, so 10,000 routes
+//! cost as much as 10.
 //!
-//! Only conditions that have to be evaluated (expressions, and several rules of one host and path) are
-//! tried in turn, in the order of precedence of the Gateway API.
+//! Only conditions that have to be evaluated are tried in turn, in the order of precedence of the Gateway API:
+//! several rules of one host and path, and those expressions whose literal beginning and end fit the path.
 
 use std::collections::HashMap;
 
 use crate::condition::{Asked, Condition, Place};
 use crate::pattern::host_of;
+use crate::trie::Trie;
 
 /// Conditions by host, then path.
 #[derive(Debug, Default)]
@@ -57,7 +58,7 @@ impl Table {
         let conditions = &self.conditions;
         let hosts = self.exact_hosts.values_mut().chain(self.wildcard_hosts.values_mut());
         for paths in hosts.chain([&mut self.any_host]) {
-            paths.sort(conditions);
+            paths.finish(conditions);
         }
     }
 
@@ -89,38 +90,73 @@ impl Table {
 /// Conditions of one host by path. The lists hold ids, in the order in which they are tried.
 #[derive(Debug, Default)]
 struct Paths {
-    exact: HashMap<String, Vec<usize>>,
-    /// Expressions over the path or the gRPC service: after equal paths, before prefixes.
-    patterns: Vec<usize>,
-    /// Key without trailing slash, never empty.
-    prefixes: HashMap<String, Vec<usize>>,
+    tree: Trie<Here>,
+    /// Conditions with expressions over the path or the gRPC service: after equal paths, before prefixes.
+    patterns: Vec<Tried>,
     /// gRPC methods of any service.
     methods: Vec<usize>,
     everything: Vec<usize>,
-    longest_prefix: usize,
+}
+
+/// A condition with an expression.
+#[derive(Debug)]
+struct Tried {
+    id: usize,
+    /// With which every path ends for which it holds.
+    suffix: String,
+}
+
+/// What a path leads to when it reaches, or passes, a place in the tree.
+#[derive(Debug, Default)]
+struct Here {
+    /// Of the path that ends here.
+    exact: Vec<usize>,
+    /// Of paths that end here or continue with a slash.
+    prefix: Vec<usize>,
+    /// Positions in `patterns`, of those that match no path without this beginning.
+    patterns: Vec<usize>,
+}
+
+/// The conditions that a path can fulfil.
+#[derive(Default)]
+struct Ways<'t> {
+    exact: &'t [usize],
+    /// Positions in `patterns`.
+    patterns: Vec<usize>,
+    /// Of the longest prefix that covers the path element by element …
+    longest: &'t [usize],
+    /// … and of the others, shortest first.
+    shorter: Vec<&'t [usize]>,
 }
 
 impl Paths {
     fn insert(&mut self, condition: &Condition, id: usize) {
         match &condition.place {
-            Place::Exact(path) => self.exact.entry(path.clone()).or_default(),
-            Place::Prefix(prefix) if prefix.is_empty() => &mut self.everything,
-            Place::Prefix(prefix) => {
-                self.longest_prefix = self.longest_prefix.max(prefix.len());
-                self.prefixes.entry(prefix.clone()).or_default()
+            Place::Exact(path) => self.tree.entry(path).exact.push(id),
+            Place::Prefix(prefix) if prefix.is_empty() => self.everything.push(id),
+            Place::Prefix(prefix) => self.tree.entry(prefix).prefix.push(id),
+            Place::Path(_) | Place::Call(Some(_), _) => {
+                self.patterns.push(Tried { id, suffix: condition.affixes().suffix });
             }
-            Place::Path(_) | Place::Call(Some(_), _) => &mut self.patterns,
-            Place::Call(None, _) => &mut self.methods,
+            Place::Call(None, _) => self.methods.push(id),
         }
-        .push(id);
     }
 
-    fn sort(&mut self, conditions: &[(Condition, usize)]) {
-        let maps = self.exact.values_mut().chain(self.prefixes.values_mut());
-        for list in maps.chain([&mut self.patterns, &mut self.methods, &mut self.everything]) {
-            // Stable: equal conditions keep the order of insertion.
-            list.sort_by_key(|id| conditions.get(*id).map(|(condition, _)| condition.rank()));
+    /// Sorts by precedence; then positions are final, and the tree can refer to them.
+    fn finish(&mut self, conditions: &[(Condition, usize)]) {
+        // Stable: equal conditions keep the order of insertion.
+        let rank = |id: usize| conditions.get(id).map(|(condition, _)| condition.rank());
+        let in_tree = self.tree.values_mut().flat_map(|here| [&mut here.exact, &mut here.prefix]);
+        for list in in_tree.chain([&mut self.methods, &mut self.everything]) {
+            list.sort_by_key(|id| rank(*id));
             list.dedup();
+        }
+        self.patterns.sort_by_key(|tried| rank(tried.id));
+        self.patterns.dedup_by_key(|tried| tried.id);
+        for (position, tried) in self.patterns.iter().enumerate() {
+            if let Some((condition, _)) = conditions.get(tried.id) {
+                self.tree.entry(&condition.affixes().prefix).patterns.push(position);
+            }
         }
     }
 
@@ -129,36 +165,50 @@ impl Paths {
         conditions: &'t [(Condition, usize)],
         asked: &Asked<'_>,
     ) -> Option<Found<'t>> {
-        let first = |list: &Vec<usize>| {
-            list.iter().filter_map(|id| conditions.get(*id)).find_map(|(condition, rule)| {
-                let prefix = match &condition.place {
-                    Place::Prefix(prefix) => Some(prefix.as_str()),
-                    Place::Exact(_) | Place::Path(_) | Place::Call(..) => None,
-                };
-                condition.holds(asked).then_some(Found { rule: *rule, prefix })
+        let one = |id: &usize| conditions.get(*id).and_then(|(it, rule)| found(it, *rule, asked));
+        let first = |list: &[usize]| list.iter().find_map(one);
+        let ways = self.ways(asked.path);
+        let patterns = || ways.patterns.iter().filter_map(|position| self.patterns.get(*position));
+        first(ways.exact)
+            .or_else(|| {
+                let mut fitting = patterns().filter(|tried| asked.path.ends_with(&tried.suffix));
+                fitting.find_map(|tried| one(&tried.id))
             })
-        };
-        let exact = self.exact.get(asked.path).and_then(first);
-        exact
-            .or_else(|| first(&self.patterns))
-            .or_else(|| self.covering(asked.path).find_map(first))
+            .or_else(|| first(ways.longest))
+            .or_else(|| ways.shorter.iter().rev().find_map(|list| first(list)))
             .or_else(|| first(&self.methods))
             .or_else(|| first(&self.everything))
     }
 
-    /// Lists of the prefixes that cover the path element by element, longest first.
-    fn covering<'t>(&'t self, path: &str) -> impl Iterator<Item = &'t Vec<usize>> {
-        // Never longer than the longest prefix: a hostile path of slashes costs no more hashes than the
-        // longest prefix.
-        let end = path.len().min(self.longest_prefix);
-        let whole = (path.len() <= self.longest_prefix).then_some(path);
-        let bytes = path.as_bytes();
-        let parts = (1..=end)
-            .rev()
-            .filter(|at| bytes.get(*at) == Some(&b'/'))
-            .filter_map(|at| path.get(..at));
-        whole.into_iter().chain(parts).filter_map(|prefix| self.prefixes.get(prefix))
+    /// One walk along the path.
+    fn ways(&self, path: &str) -> Ways<'_> {
+        let mut ways = Ways::default();
+        self.tree.walk(path, |length, here| {
+            let next = path.as_bytes().get(length);
+            if next.is_none() {
+                ways.exact = &here.exact;
+            }
+            if matches!(next, None | Some(b'/')) && !here.prefix.is_empty() {
+                if !ways.longest.is_empty() {
+                    ways.shorter.push(ways.longest);
+                }
+                ways.longest = &here.prefix;
+            }
+            ways.patterns.extend_from_slice(&here.patterns);
+        });
+        // Positions are in the order of precedence, whatever the beginnings are.
+        ways.patterns.sort_unstable();
+        ways
     }
+}
+
+/// What a condition leads to if it holds, except for an exact path or a prefix, which the index has checked.
+fn found<'t>(condition: &'t Condition, rule: usize, asked: &Asked<'_>) -> Option<Found<'t>> {
+    let prefix = match &condition.place {
+        Place::Prefix(prefix) => Some(prefix.as_str()),
+        Place::Exact(_) | Place::Path(_) | Place::Call(..) => None,
+    };
+    condition.holds(asked).then_some(Found { rule, prefix })
 }
 
 #[cfg(test)]
