@@ -1,14 +1,17 @@
 //! Builds running filters from a plan: verified, compiled, granted, configured, self-tested.
 
+mod ahead;
+
 use crate::claims::check_claims;
 use crate::node::Shared;
 use crate::store::{Artifact, Store};
 use crate::ticks::{Ticking, Ticks};
+use ahead::Compiler;
 use serde_json::Value as Json;
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 use tamis_ambient::Clock;
 use tamis_engine::{
@@ -27,9 +30,6 @@ use tamis_trust::{
 /// Machine code by digest of the component, shared by the nodes of a process.
 #[derive(Clone, Default)]
 pub(crate) struct Code(Arc<Mutex<HashMap<String, Compiled>>>);
-
-/// Components kept compiled in memory; the cache on disk has no such limit.
-const CODE_MAX: usize = 256;
 
 /// Builds filters and keeps the last good ones.
 pub(crate) struct Builder {
@@ -396,6 +396,7 @@ impl Builder {
     /// Builds the desired slots. A failure affects only its own slot.
     pub(crate) fn build_wanted(&mut self, wanted: &[Wanted<'_>], rules: Rules<'_>) -> Vec<Built> {
         let index = self.store.index();
+        self.compile_ahead(wanted, rules, &index);
         // Routers first: a guard of a route that its router refuses no longer guards anything specific.
         let mut made: HashMap<usize, Built> = HashMap::new();
         let scopes: Vec<&[String]> =
@@ -657,23 +658,42 @@ impl Builder {
         Ok(Proven { artifact, verified, config, grant, key })
     }
 
-    /// Its machine code, after checking that all its imports are granted and that its manifest describes
-    /// it.
+    /// Its machine code. What may not run is not compiled: compiling may take a minute, and missing grants are
+    /// known before.
     fn compiled(&self, plan: &FilterPlan, proven: &Proven) -> Result<Compiled, Refusal> {
+        let component = &proven.artifact.component;
+        let key = Digest::of(component).to_string();
+        if let Some(compiled) = self.compiler().known(&key) {
+            self.allowed(plan, proven, compiled.inspection())?;
+            return Ok(compiled);
+        }
+        self.allowed(plan, proven, &inspect(component)?)?;
+        self.compiler().compile(key, component)
+    }
+
+    fn compiler(&self) -> Compiler<'_> {
+        Compiler { engine: &self.engine, cache: self.cache.as_deref(), code: &self.code }
+    }
+
+    /// Checks that all imports of a component are granted and that its manifest describes it.
+    fn allowed(
+        &self,
+        plan: &FilterPlan,
+        proven: &Proven,
+        inspection: &Inspection,
+    ) -> Result<(), Refusal> {
         let grant = granted(proven)?;
         let manifest = Manifest::parse(&proven.artifact.manifest).map_err(|error| {
             let remedy = "sign and push it again with `tamis filter sign`";
             Refusal::new("trust.format", error.to_string(), remedy)
         })?;
-        self.compile(&proven.artifact, |inspection| {
-            check_claims(&manifest, inspection)?;
-            check_imports(&plan.filter, inspection, &grant).map_err(EngineError::from)?;
-            check_ceilings(&plan.filter, &grant).map_err(EngineError::from)?;
-            match plan.world {
-                Some(world) => fulfils(&plan.filter, world, inspection),
-                None => Ok(()),
-            }
-        })
+        check_claims(&manifest, inspection)?;
+        check_imports(&plan.filter, inspection, &grant).map_err(EngineError::from)?;
+        check_ceilings(&plan.filter, &grant).map_err(EngineError::from)?;
+        match plan.world {
+            Some(world) => fulfils(&plan.filter, world, inspection),
+            None => Ok(()),
+        }
     }
 
     /// What a filter of a slot is made with.
@@ -703,31 +723,6 @@ impl Builder {
                 plan::Isolation::Request => Isolation::Request,
             },
         })
-    }
-
-    /// What `allowed` refuses is not compiled: compiling may take a minute, and missing grants are known
-    /// before.
-    fn compile(
-        &self,
-        artifact: &Artifact,
-        allowed: impl Fn(&Inspection) -> Result<(), Refusal>,
-    ) -> Result<Compiled, Refusal> {
-        let key = Digest::of(&artifact.component).to_string();
-        let code = self.code.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        if let Some(compiled) = code {
-            allowed(compiled.inspection())?;
-            return Ok(compiled);
-        }
-        allowed(&inspect(&artifact.component)?)?;
-        let compiled = self.engine.compile(&artifact.component, self.cache.as_deref())?;
-        let mut code = self.code.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if code.len() >= CODE_MAX {
-            // Any may be dropped: the cache on disk still has it.
-            let some = code.keys().next().cloned();
-            some.and_then(|key| code.remove(&key));
-        }
-        code.insert(key, compiled.clone());
-        Ok(compiled)
     }
 
     /// What the filter before left in the slot, if it is this one's; else nothing yet.

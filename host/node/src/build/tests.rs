@@ -71,6 +71,43 @@ fn the_same_digest_and_configuration_is_one_filter_and_one_compilation() {
 }
 
 #[test]
+fn only_what_may_run_is_compiled_ahead_and_each_component_once() {
+    let signed = Signed::new();
+    let policies = [signed.policy(&json!({}))];
+    let retry = plan("retry", &signed.add("retry", "1.0.0"));
+    let breaker = plan("circuit-breaker", &signed.add("circuit-breaker", "1.0.0"));
+    // It imports what its grant does not name.
+    let denied = plan("telemetry", &signed.add("telemetry", "1.0.0"));
+    let again = FilterPlan { attachment: "test/again".to_owned(), ..retry.clone() };
+    let plans = [breaker, retry, denied, again];
+    let wanted: Vec<Wanted<'_>> = (plans.iter())
+        .map(|plan| Wanted { slot: slot_of(plan), plan, refused: None, logged: &[], shadow: None })
+        .collect();
+    let mut builder = signed.builder();
+    builder.code = Code::default();
+    let missing = |builder: &Builder, policies: &[Policy]| -> Vec<String> {
+        let rules = Rules { policies, age: Duration::ZERO };
+        let missing = builder.missing(&wanted, rules, &builder.store.index());
+        missing.into_iter().map(|(digest, _)| digest).collect()
+    };
+    let digest = |name: &str| Digest::of(&crate::testing::component(name)).to_string();
+    let (retry, breaker) = (digest("retry"), digest("circuit-breaker"));
+    assert_eq!(missing(&builder, &policies), [retry.clone(), breaker.clone()], "largest first");
+    let strangers = [Signed::new().policy(&json!({}))];
+    assert_eq!(missing(&builder, &strangers), [""; 0], "nothing is compiled before it is verified");
+
+    builder.build_wanted(&wanted, Rules { policies: &policies, age: Duration::ZERO });
+    let code = builder.code.0.lock().unwrap();
+    let mut compiled: Vec<&String> = code.keys().collect();
+    compiled.sort();
+    let mut expected = [&retry, &breaker];
+    expected.sort();
+    assert_eq!(compiled, expected);
+    drop(code);
+    assert_eq!(missing(&builder, &policies), [""; 0]);
+}
+
+#[test]
 fn what_a_slot_keeps_is_shown_to_no_other_authors_filter() {
     let kept = |signers: &[&str]| Kept {
         filter: "acme/limit".to_owned(),
