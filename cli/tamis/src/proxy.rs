@@ -195,8 +195,9 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
     let records = RecordFile::open(access_log, arguments.access_log_mode)?;
     let state = arguments.cache.as_ref().map(|_| user_state::folder()).transpose()?;
     let folders = arguments.cache.as_deref().zip(state.as_deref());
+    let also = user_state::code();
     let shared = Shared::new(
-        folders.map(|(code, state)| CacheFolders { code, state }),
+        folders.map(|(code, state)| CacheFolders { code, state, also: also.as_deref() }),
         Clock::system(),
         Random::system(),
     )?;

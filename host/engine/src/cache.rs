@@ -38,11 +38,17 @@ pub struct CacheFolders<'a> {
     /// The folder of the key: the user's own, such as `~/.local/state/tamis`; never a folder that is copied
     /// or shared.
     pub state: &'a Path,
+    /// A second folder of code, which is only read: that of the user's commands, for a proxy. Its files are trusted
+    /// because of their MACs, as those of the first.
+    pub also: Option<&'a Path>,
 }
 
 /// A folder of compiled code that only this user on this machine trusts.
 pub struct Cache {
     directory: PathBuf,
+    /// Where code is looked for that is not in `directory`.
+    also: Option<PathBuf>,
+    max_bytes: u64,
     key: hmac::Key,
     user: u32,
 }
@@ -66,12 +72,29 @@ impl Cache {
         let secret = secret(&state, user)?;
         // A key in the folder of the code is no longer used, and should not be copied with it.
         drop(fs::remove_file(directory.join(OLD_KEY_FILE)));
-        Ok(Self { directory, key: bound_to_this_machine(&secret, user), user })
+        let key = bound_to_this_machine(&secret, user);
+        let also = folders.also.and_then(|folder| {
+            let warn = |error: &io::Error| tracing::warn!(target: "tamis::engine", "compiled code is not looked for there: {error}");
+            own_folder(folder, user).inspect_err(warn).ok()
+        });
+        Ok(Self { directory, also, max_bytes: u64::MAX, key, user })
+    }
+
+    /// Keeps at most so many bytes of code: the oldest files are deleted when another is written.
+    #[must_use]
+    pub fn at_most(mut self, max_bytes: u64) -> Self {
+        self.max_bytes = max_bytes;
+        self
     }
 
     /// The cached code under a name; `None` unless this user wrote it on this machine.
     pub(crate) fn read(&self, name: &str) -> Option<Sealed> {
-        let path = self.directory.join(name);
+        let folders = [Some(&self.directory), self.also.as_ref()];
+        folders.into_iter().flatten().find_map(|folder| self.read_in(folder, name))
+    }
+
+    fn read_in(&self, folder: &Path, name: &str) -> Option<Sealed> {
+        let path = folder.join(name);
         let mut file = open_nofollow(&path).ok()?;
         let found = file.metadata().ok()?;
         if let Err(why) = is_ours(&found, self.user, OTHERS_WRITE) {
@@ -105,6 +128,33 @@ impl Cache {
         if let Err(error) = written {
             tracing::warn!(target: "tamis::engine", %error, "compiled code could not be written to the cache");
             drop(fs::remove_file(&temporary));
+        }
+        if self.max_bytes < u64::MAX {
+            self.prune(name);
+        }
+    }
+
+    /// Deletes the oldest files beyond the limit, and `name` never.
+    fn prune(&self, name: &str) {
+        let Ok(entries) = fs::read_dir(&self.directory) else { return };
+        let mut files: Vec<_> = (entries.flatten())
+            .filter(|entry| entry.file_name() != name)
+            .filter_map(|entry| {
+                let about = entry.metadata().ok().filter(fs::Metadata::is_file)?;
+                Some((about.modified().ok()?, about.len(), entry.path()))
+            })
+            .collect();
+        files.sort();
+        let this = fs::metadata(self.directory.join(name)).map_or(0, |about| about.len());
+        let mut total =
+            files.iter().fold(this, |total, (_, bytes, _)| total.saturating_add(*bytes));
+        for (_, bytes, path) in files {
+            if total <= self.max_bytes {
+                return;
+            }
+            // Another process may have deleted it.
+            drop(fs::remove_file(path));
+            total = total.saturating_sub(bytes);
         }
     }
 }

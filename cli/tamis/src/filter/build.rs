@@ -2,6 +2,7 @@
 
 use crate::builtin::Description;
 use crate::output::{self, Output};
+use crate::user_state;
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -41,6 +42,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         let (file, size) = (made.file.display(), made.component.len().div_ceil(1024));
         format!("{file}  {size} KiB")
     });
+    user_state::keep_compiled(&made.component);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -3,6 +3,7 @@
 use super::artifact::{beside, file_name, is_new, put};
 use crate::output::{self, Output};
 use crate::remote::Where;
+use crate::user_state;
 use anyhow::{Context as _, Result};
 use serde_json::json;
 use std::path::PathBuf;
@@ -62,6 +63,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     output::result(output, &value, || {
         format!("{name} {version} with {signatures} signature(s)\n{digest}\n{}", file.display())
     });
+    user_state::keep_compiled(&pulled.artifact.component);
     Ok(ExitCode::SUCCESS)
 }
 

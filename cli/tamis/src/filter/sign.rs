@@ -3,6 +3,7 @@
 use super::{artifact, lock};
 use crate::keys;
 use crate::output::{self, Output};
+use crate::user_state;
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use std::path::PathBuf;
@@ -78,6 +79,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         let pinned = pin.as_ref().map(|path| format!("\npinned in {}", path.display()));
         format!("{name} {version}\n{digest}\n{}{}", file.display(), pinned.unwrap_or_default())
     });
+    user_state::keep_compiled(&octets);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -182,7 +182,8 @@ impl Setup {
 fn shared(folder: &Path) -> Result<Shared> {
     let code = folder.join(".tamis/cache");
     let cached = user_state::folder().and_then(|state| {
-        let folders = CacheFolders { code: &code, state: &state };
+        let also = user_state::code();
+        let folders = CacheFolders { code: &code, state: &state, also: also.as_deref() };
         Ok(Shared::new(Some(folders), Clock::system(), Random::system())?)
     });
     match cached {

@@ -26,7 +26,7 @@ impl Place {
     }
 
     fn open(&self) -> std::io::Result<Cache> {
-        Cache::open(CacheFolders { code: &self.code, state: &self.state })
+        Cache::open(CacheFolders { code: &self.code, state: &self.state, also: None })
     }
 
     fn key(&self) -> PathBuf {
@@ -38,6 +38,12 @@ impl Place {
     fn file(&self) -> PathBuf {
         let files = fs::read_dir(&self.code).unwrap().map(|entry| entry.unwrap().path());
         files.into_iter().find(|path| path.extension().is_some_and(|e| e == "code")).unwrap()
+    }
+
+    /// The only file of code besides `other`.
+    fn file_besides(&self, other: &Path) -> PathBuf {
+        let files = fs::read_dir(&self.code).unwrap().map(|entry| entry.unwrap().path());
+        files.into_iter().find(|path| path != other).unwrap()
     }
 
     fn filled() -> Self {
@@ -178,8 +184,12 @@ fn a_key_others_could_know_is_refused_with_the_way_out() {
 #[test]
 fn opens_the_cache_it_is_told_of() {
     let Some(root) = std::env::var_os("TAMIS_TEST_CACHE").map(PathBuf::from) else { return };
-    Cache::open(CacheFolders { code: &root.join("code"), state: &root.join("home/state") })
-        .unwrap();
+    Cache::open(CacheFolders {
+        code: &root.join("code"),
+        state: &root.join("home/state"),
+        also: None,
+    })
+    .unwrap();
 }
 
 #[test]
@@ -298,4 +308,50 @@ fn nothing_of_another_user_is_believed() {
     assert!(!was_cached(&cache), "a file of a stranger in a folder of ours");
     assert!(was_cached(&cache), "written once more, as ours");
     assert_eq!(fs::metadata(place.file()).unwrap().uid(), 0);
+}
+
+#[test]
+fn code_that_a_command_of_this_user_compiled_is_found_and_planted_code_is_not_believed() {
+    let commands = Place::filled();
+    let proxy = |name: &str, also: &Path| {
+        let (code, also) = (commands.code.with_file_name(name), Some(also));
+        let cache = Cache::open(CacheFolders { code: &code, state: &commands.state, also });
+        (code, cache.unwrap())
+    };
+    let (folder, cache) = proxy("one", &commands.code);
+    assert!(was_cached(&cache));
+    assert!(!cache_has(&folder), "what is in the other folder is not written again");
+
+    let mut octets = fs::read(commands.file()).unwrap();
+    *octets.last_mut().unwrap() ^= 1;
+    fs::write(commands.file(), octets).unwrap();
+    assert!(!was_cached(&cache), "its MAC is wrong");
+    assert!(was_cached(&cache) && cache_has(&folder));
+
+    let stranger = Place::filled();
+    assert!(!was_cached(&proxy("two", &stranger.code).1), "made with another key");
+    set_mode(stranger.code.parent().unwrap(), 0o777);
+    let cache = proxy("three", &stranger.code).1;
+    assert!(!was_cached(&cache) && was_cached(&cache), "a folder that is not trusted is left out");
+}
+
+fn cache_has(folder: &Path) -> bool {
+    fs::read_dir(folder).unwrap().count() > 0
+}
+
+#[test]
+fn the_oldest_code_is_deleted_beyond_the_limit() {
+    let place = Place::filled();
+    let bytes = fs::metadata(place.file()).unwrap().len();
+    let old = place.code.join("old.code");
+    fs::copy(place.file(), &old).unwrap();
+    fs::remove_file(place.file_besides(&old)).unwrap();
+    assert!(!was_cached(&place.open().unwrap().at_most(2 * bytes)));
+    assert!(old.exists(), "both fit");
+    fs::remove_file(place.file_besides(&old)).unwrap();
+    assert!(!was_cached(&place.open().unwrap().at_most(2 * bytes - 1)));
+    assert!(!old.exists() && was_cached(&place.open().unwrap()));
+    fs::remove_file(place.file()).unwrap();
+    assert!(!was_cached(&place.open().unwrap().at_most(1)));
+    assert!(was_cached(&place.open().unwrap()), "what was written last stays");
 }

@@ -185,7 +185,7 @@ fn a_cache_that_is_no_folder_is_an_error_that_says_what_it_is_for() {
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
     let said = {
-        let folders = CacheFolders { code: &file, state: folder.path() };
+        let folders = CacheFolders { code: &file, state: folder.path(), also: None };
         let shared = Shared::new(Some(folders), Clock::system(), Random::system());
         says(&shared.err().unwrap())
     };
