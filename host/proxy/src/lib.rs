@@ -1,10 +1,37 @@
 //! The path of a request through the proxy.
 //!
 //! [`Proxy`] runs one worker per core. A worker accepts connections on its own listeners, and each request
-//! passes through [`pipeline`](crate): decode, decide (request hooks), route, attempt (with the retry
+//! passes through the pipeline: decode, decide (request hooks), route, attempt (with the retry
 //! filter on failure only), respond (response hooks), settle (telemetry). Everything a worker needs is one
 //! [`Generation`]; it switches to a new one between two requests, and exchanges in progress end with
 //! theirs.
+//!
+//! # The rooms of a request, in order
+//!
+//! 1. `worker` accepts the connection, does the handshake and asks the connection hooks; `worker/state` holds this
+//!    worker's part of the generation: chains, slots, services. A connection that a hook sends to a service as it is goes
+//!    through `tunnel` and meets nothing of what follows. A request that the gate of `tamis-transport` refused is
+//!    only recorded, by `unseen`.
+//! 2. `pipeline` is the order of all stages; every stage below returns to it.
+//! 3. `content`: waits for the end of a request that must have no content.
+//! 4. `receive` begins the exchange: `request_id`, then `decode` (with `fields` and `trace`) normalises the head. From here
+//!    on `exchange` is the one value that travels, and its end is counted whatever happens.
+//! 5. `decide` asks the request hooks and the router (`route`). Every call of a filter is made by `slot/ask`, which times,
+//!    counts, checks and shadows it (`slot/question`, `slot/instances`, `shadow/queue`) and alone applies the
+//!    failure mode.
+//! 6. `route` resolves the service that the router chose.
+//! 7. `request_body` shows the body to its hooks, whole or chunk by chunk; `replay` keeps what an attempt may send again.
+//! 8. `attempt` sends: `circuit` picks an endpoint, `outgoing` writes the request, `attempt/race` sends a second one to be
+//!    faster. After a failure it asks the retry filter.
+//! 9. `mirror` sends copies.
+//! 10. `respond` asks the response hooks; `response_body` shows them the body. Where the endpoint agreed to another
+//!     protocol, `switch` connects both sides instead.
+//! 11. `reply` passes the response to the connection. A stage that stops the exchange (`stop`) gets here at once:
+//!     with the answer of a filter, or with a refusal, which `refuse` alone turns into a response.
+//! 12. `exchange/settle` runs when the last byte is sent or the client is gone: `telemetry` filters, `counts` and
+//!     `traffic`, the access record.
+//!
+//! Outside of requests: `proxy` (the handle), `admin`, `balance`, `hedges`, `names`, `shadow`, `worker/rounds`.
 //!
 //! This crate contains no policy: without a router filter it answers 404, without a retry filter a failure
 //! is final, without a breaker filter circuits stay closed, without a hedge filter nothing is sent twice in
