@@ -11,7 +11,7 @@ use super::{Bench, median, wrk};
 
 /// A proxy that takes its turns.
 struct Contender {
-    name: &'static str,
+    name: String,
     running: Running,
     turns: Vec<Turn>,
 }
@@ -26,6 +26,8 @@ struct Turn {
 }
 
 const TAMIS: &str = "tamis, five policies";
+const OTHER: &str = "the other tamis, five policies";
+const FLOOR: &str = "the floor, bare sockets";
 const ROUTE: &str = "tamis, route alone";
 const ENVOY: &str = "envoy, no filter";
 const ENVOY_WASM: &str = "envoy, five proxy-wasm filters";
@@ -40,15 +42,27 @@ pub(super) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
     let route = Mesh::new(bench, &backend.address, Policies::Route)?;
     route.write(".tamis/token", &five.read(".tamis/token")?)?;
     let headers = five.headers()?;
-    let contender = |name, running| Contender { name, running, turns: Vec::new() };
-    let mut contenders = [
+    let contender =
+        |name: &str, running| Contender { name: name.to_owned(), running, turns: Vec::new() };
+    let mut contenders = vec![
         contender(TAMIS, five.gateway(bench, false)?),
         contender(ROUTE, route.gateway(bench, false)?),
+        contender(FLOOR, peers.floor(bench, &backend.address)?),
         contender(ENVOY, peers.envoy(bench, &backend.address, 0)?),
         contender(ENVOY_WASM, peers.envoy(bench, &backend.address, 5)?),
         contender(NGINX, peers.nginx(bench, &backend.address)?),
         contender(HAPROXY, peers.haproxy(bench, &backend.address)?),
     ];
+    let other = bench.other.as_ref().map(|binary| {
+        let mesh = Mesh::of(binary, &backend.address, Policies::Five)?;
+        mesh.write(".tamis/token", &five.read(".tamis/token")?)?;
+        mesh.write(".tamis/jwks.json", &five.read(".tamis/jwks.json")?)?;
+        anyhow::Ok(mesh)
+    });
+    let other = other.transpose()?;
+    if let Some(other) = &other {
+        contenders.push(contender(OTHER, other.gateway(bench, false)?));
+    }
     for contender in &mut contenders {
         // Connections, caches and the branch predictor: the first turn is not representative.
         wrk::run(bench, &contender.running.address, &headers, 1)?;
@@ -96,8 +110,12 @@ pub(super) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
         ("P2", ENVOY_WASM, "the same ÷ Envoy with five proxy-wasm filters", 0.25),
         ("P3", NGINX, "the same ÷ nginx", 1.5),
         ("", HAPROXY, "the same ÷ HAProxy", f64::INFINITY),
+        ("P0", FLOOR, "the same ÷ the floor: bare sockets and a parser", f64::INFINITY),
         ("P4", ROUTE, "the same ÷ Tamis with the route policy alone", 1.15),
     ];
+    if other.is_some() {
+        report.ratio("", "the same ÷ the other binary", &ratio(OTHER), Bar::at_most(f64::INFINITY));
+    }
     for (id, name, what, bar) in bars {
         report.ratio(id, what, &ratio(name), Bar::at_most(bar));
     }

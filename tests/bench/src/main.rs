@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 use tamis_harness::{Workspace, shell};
 
+mod allocations;
 mod calls;
 mod cores;
 mod cpu;
@@ -46,6 +47,9 @@ struct Arguments {
     /// Seconds of one turn.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=60))]
     seconds: u32,
+    /// Another tamis program that takes its turns in `cpu`, for a comparison in one run.
+    #[arg(long, value_name = "PATH")]
+    other: Option<PathBuf>,
     /// Print what can be measured, and measure nothing.
     #[arg(long)]
     list: bool,
@@ -56,6 +60,8 @@ struct Arguments {
 enum Name {
     /// P1–P4: processor time per request, compared with Envoy, nginx and HAProxy.
     Cpu,
+    /// A1: what an exchange with five policies allocates.
+    Allocations,
     /// P5: one call into a filter, and into the same filter in five languages.
     Calls,
     /// P6: a thousand swaps under a constant load.
@@ -70,14 +76,24 @@ enum Name {
     Fleet,
 }
 
-const ALL: [Name; 7] =
-    [Name::Cpu, Name::Calls, Name::Swap, Name::Memory, Name::Start, Name::Innocents, Name::Fleet];
+const ALL: [Name; 8] = [
+    Name::Cpu,
+    Name::Allocations,
+    Name::Calls,
+    Name::Swap,
+    Name::Memory,
+    Name::Start,
+    Name::Innocents,
+    Name::Fleet,
+];
 
 /// What every measurement needs.
 struct Bench {
     rounds: u32,
     seconds: u32,
     binary: PathBuf,
+    /// Another program that is compared with it.
+    other: Option<PathBuf>,
     cores: cores::Cores,
 }
 
@@ -103,13 +119,22 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     let names = if arguments.names.is_empty() { &ALL[..] } else { &arguments.names };
     shell::step("optimised build", || {
-        shell::run(shell::cargo().args(["xtask", "build", "--release"]))
+        shell::run(shell::cargo().args(["xtask", "build", "--release"]))?;
+        shell::run(shell::cargo().args([
+            "build",
+            "--release",
+            "--package",
+            "tamis-floor",
+            "--package",
+            "tamis-allocations",
+        ]))
     })?;
     let target = Workspace::load()?.target_directory;
     let bench = Bench {
         rounds: arguments.rounds,
         seconds: arguments.seconds,
         binary: target.join("release/tamis"),
+        other: arguments.other.as_deref().map(fs::canonicalize).transpose()?,
         cores: cores::Cores::take()?,
     };
     let folder = target.join("bench");
@@ -118,6 +143,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     for name in names {
         match name {
             Name::Cpu => shell::step("cpu", || cpu::measure(&bench, &mut report))?,
+            Name::Allocations => {
+                shell::step("allocations", || allocations::measure(&bench, &mut report))?
+            }
             Name::Calls => {
                 shell::step("guests", || shell::run(shell::cargo().args(["xtask", "guests"])))?;
                 shell::step("calls", || calls::measure(&bench, &mut report))?

@@ -1,7 +1,7 @@
 //! Tamis with the documents of `tests/bench`.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -24,6 +24,7 @@ pub(super) enum Policies {
 /// A folder of documents, keys, certificates and signed filters.
 pub(super) struct Mesh {
     folder: TempDir,
+    binary: PathBuf,
     http: String,
     outbound: String,
     pub(super) admin: String,
@@ -33,6 +34,11 @@ pub(super) struct Mesh {
 impl Mesh {
     /// Makes one in front of `backend`.
     pub(super) fn new(bench: &Bench, backend: &str, policies: Policies) -> Result<Self> {
+        Self::of(&bench.binary, backend, policies)
+    }
+
+    /// The same with this program.
+    pub(super) fn of(binary: &Path, backend: &str, policies: Policies) -> Result<Self> {
         let mut ports = [0; 5];
         for port in &mut ports {
             *port = tamis_harness::ports::free();
@@ -41,6 +47,7 @@ impl Mesh {
         let address = |port: u16| format!("127.0.0.1:{port}");
         let mesh = Self {
             folder: TempDir::new()?,
+            binary: binary.to_owned(),
             http: address(http),
             outbound: address(outbound),
             admin: address(admin),
@@ -58,7 +65,7 @@ impl Mesh {
         if policies == Policies::Five {
             mesh.write("policies.yaml", &template("policies.yaml")?)?;
         }
-        let mut prepare = shell::command(&bench.binary);
+        let mut prepare = shell::command(binary);
         shell::read(prepare.args(["up", ".", "--prepare"]).current_dir(mesh.folder.path()))?;
         Ok(mesh)
     }
@@ -103,6 +110,14 @@ impl Mesh {
         Running::start(command, &self.http, &lines(&self.headers()?))
     }
 
+    /// Its gateway, with a library that counts what it allocates into a file.
+    pub(super) fn counted(&self, bench: &Bench, library: &Path, counts: &Path) -> Result<Running> {
+        let mut command = self.proxy(bench, "gateway:bench/edge", 1);
+        command.arg("--no-watch");
+        command.env("LD_PRELOAD", library).env("TAMIS_ALLOCATIONS", counts);
+        Running::start(command, &self.http, &lines(&self.headers()?))
+    }
+
     /// Its sidecar, once it has served requests of its application.
     pub(super) fn sidecar(&self, bench: &Bench, workers: u32) -> Result<Running> {
         let mut command = self.proxy(bench, "sidecar:bench/caller/0", workers);
@@ -124,7 +139,7 @@ impl Mesh {
     }
 
     fn proxy(&self, bench: &Bench, node: &str, workers: u32) -> Command {
-        let mut command = bench.cores.proxy(&bench.binary.to_string_lossy());
+        let mut command = bench.cores.proxy(&self.binary.to_string_lossy());
         command
             .args(["proxy", "--node", node, "--documents", ".", "--store", ".tamis/store"])
             .args(["--cache", ".tamis/cache", "--access-log", "off"])

@@ -68,6 +68,15 @@ impl Peers {
         Running::start(command, &address, "")
     }
 
+    /// The least that a proxy in Rust costs.
+    pub(super) fn floor(&self, bench: &Bench, backend: &str) -> Result<Running> {
+        let address = format!("127.0.0.1:{}", tamis_harness::ports::free());
+        let program = bench.binary.with_file_name("tamis-floor");
+        let mut command = bench.cores.proxy(&program.to_string_lossy());
+        command.args([&address, backend]);
+        Running::start(command, &address, "")
+    }
+
     /// nginx as a proxy.
     pub(super) fn nginx(&self, bench: &Bench, backend: &str) -> Result<Running> {
         let address = format!("127.0.0.1:{}", tamis_harness::ports::free());
