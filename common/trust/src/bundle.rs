@@ -86,15 +86,19 @@ pub(crate) fn hint(bundle: &[u8]) -> Option<KeyId> {
     document.verification_material.public_key.hint.parse().ok()
 }
 
-/// Whether a bundle is signed by the key that it names, if a policy has that key. Its content does not
-/// matter.
+/// Whether a bundle is signed by the key that it names, if a policy has that key, and is about this manifest.
+/// What else it says does not matter.
 #[must_use]
-pub fn is_by(bundle: &[u8], policies: &[Policy]) -> bool {
+pub fn is_by(bundle: &[u8], manifest: &Digest, policies: &[Policy]) -> bool {
     let Ok(envelope) = Envelope::parse(bundle) else { return false };
     let keys = policies.iter().flat_map(Policy::keys);
     let mut named = keys.filter(|key| envelope.hint == Some(key.id));
     let signed = envelope.signed_bytes();
+    // Bundles of the same key about other manifests are public, so anybody may bring them here.
     named.any(|key| key.key.verifies(&signed, &envelope.signature))
+        && envelope
+            .statement()
+            .is_ok_and(|statement| statement.subject.iter().any(|one| one.is(manifest)))
 }
 
 impl Envelope {

@@ -7,9 +7,12 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::name::is_component;
+use crate::policy::salvage::Withdrawals;
 use crate::revoke::{Revocation, RevokedKey};
 use crate::time::Span;
 use crate::{Digest, Error, KeyId, Name, PublicKey, Timestamp, Version, json};
+
+mod salvage;
 
 pub(crate) const MAX_POLICY_BYTES: usize = 1024 * 1024;
 /// Most keys of a policy. Bounds the work of a refusal: keys × bundles signature checks.
@@ -31,6 +34,8 @@ pub struct Policy {
     revoked_keys: BTreeMap<KeyId, Revocation>,
     staleness_bound: Option<Duration>,
     narrows: bool,
+    /// It withdraws something that cannot be read.
+    unread: bool,
 }
 
 /// A key a policy trusts.
@@ -120,13 +125,14 @@ impl TryFrom<Document> for Policy {
             revoked_keys,
             staleness_bound: document.staleness_bound.map(|span| span.0),
             narrows: document.narrows,
+            unread: false,
         })
     }
 }
 
 impl Policy {
     /// Reads a policy; one that is wrong trusts nobody about what it speaks of, and why it is wrong is told. Left out, a
-    /// wider policy would count in its place.
+    /// wider policy would count in its place. What it withdraws stays withdrawn, also where a closer one decides.
     #[must_use]
     pub fn read_or_nobody(document: &serde_json::Value) -> (Self, Option<Error>) {
         let error = match Self::from_json(document.to_string().as_bytes()) {
@@ -137,7 +143,8 @@ impl Policy {
         let patterns = document.get("namespaces").cloned().unwrap_or_default();
         let patterns: Vec<String> = serde_json::from_value(patterns).unwrap_or_default();
         let narrows = document.get("narrows") == Some(&serde_json::Value::Bool(true));
-        (Self { narrows, ..Self::trusting_nobody(name, &patterns) }, Some(error))
+        let nobody = Self { narrows, ..Self::trusting_nobody(name, &patterns) };
+        (Withdrawals::of(document).of_policy(nobody), Some(error))
     }
 
     /// A policy that trusts no key for these filters. It replaces an invalid policy: if that were simply
@@ -160,6 +167,7 @@ impl Policy {
             revoked_keys: BTreeMap::new(),
             staleness_bound: None,
             narrows: false,
+            unread: false,
         }
     }
 }
@@ -205,6 +213,10 @@ pub(crate) fn trusted_keys(documents: &[KeyDocument]) -> Result<Vec<TrustedKey>,
         let id = key.id();
         if name.is_empty() || keys.iter().any(|other| other.name == name) {
             return Err(format!("key {name:?}: names must be present and distinct"));
+        }
+        // It is shown to people, in refusals.
+        if name.len() > 253 || name.chars().any(char::is_control) {
+            return Err("a key's name must be one line of 1 to 253 bytes".to_owned());
         }
         if let Some(other) = keys.iter().find(|other| other.id == id) {
             return Err(format!("key {name:?} is the same key as {:?}; remove one", other.name));
@@ -295,6 +307,11 @@ impl Policy {
     #[must_use]
     pub fn narrows(&self) -> bool {
         self.narrows
+    }
+
+    /// Whether it withdraws something that cannot be read, so that nothing that it speaks of is known not to be.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.unread
     }
 
     /// Greatest age of the policies at which something new may be activated; `None`: any age.

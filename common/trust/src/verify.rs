@@ -54,6 +54,29 @@ pub struct Verified {
     pub signers: Vec<SignerName>,
 }
 
+impl Verified {
+    /// Checks that at least `threshold` of the keys of these names signed: what a grant may ask for beyond
+    /// the policy.
+    ///
+    /// # Errors
+    /// [`Refused`] with `trust.threshold`.
+    pub fn enough(&self, keys: &[String], threshold: u32) -> Result<(), Refused> {
+        let by = self.signers.iter().filter(|signer| keys.contains(&signer.0)).count();
+        if u32::try_from(by).is_ok_and(|by| by >= threshold) {
+            return Ok(());
+        }
+        let keys = keys.join(", ");
+        Err(Refused {
+            code: code::THRESHOLD,
+            rule: format!(
+                "its grant asks for {threshold} of the keys {keys} to have signed, {by} did"
+            ),
+            set_by: "its grant".to_owned(),
+            remedy: "sign it with them".to_owned(),
+        })
+    }
+}
+
 /// The policy's name for a key that signed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SignerName(pub String);

@@ -173,8 +173,14 @@ fn however_many_bundles_are_beside_an_artifact_the_good_one_counts() {
         }
     }
     let policies = [scene.policy()];
-    assert!(crate::is_by(one.as_bytes(), &policies));
-    assert!(!crate::is_by(forged.as_bytes(), &policies), "a name proves nothing");
+    let manifest = Digest::of(&scene.manifest);
+    assert!(crate::is_by(one.as_bytes(), &manifest, &policies));
+    assert!(!crate::is_by(forged.as_bytes(), &manifest, &policies), "a name proves nothing");
+    let other = scene.signed_after(|statement| {
+        statement["subject"][0]["digest"]["sha256"] = json!("0".repeat(64));
+    });
+    let about_another = "a good signature of something else is anybody's to bring";
+    assert!(!crate::is_by(other.as_bytes(), &manifest, &policies), "{about_another}");
     assert!(scene.verify(&vec![one; 200]).is_err(), "one key is one key");
 }
 
@@ -624,5 +630,47 @@ fn a_policy_that_is_wrong_trusts_nobody_about_what_it_speaks_of() {
         let bundle = scene.sign(0);
         assert!(scene.verify_under(&[bundle.as_bytes()], std::slice::from_ref(&wide)).is_ok());
         assert!(scene.verify_under(&[bundle.as_bytes()], &[wide, policy]).is_err());
+    }
+}
+
+#[test]
+fn what_a_wrong_policy_withdraws_stays_withdrawn_where_another_decides() {
+    let scene = scene(1);
+    let bundle = scene.sign(0);
+    let key = scene.keys[0].public_key();
+    let digest = Digest::of(&scene.manifest).to_string();
+    let wide = |more: Value| {
+        let mut policy = json!({ "name": "all", "namespaces": ["*"], "threshold": 1,
+            "keys": [{ "name": "author", "publicKey": key.to_pem() }, { "name": "k", "publicKey": "none" }] });
+        policy.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let (policy, error) = Policy::read_or_nobody(&policy);
+        assert!(error.is_some(), "{policy:?}");
+        let policies = [scene.policy(), policy];
+        let verified =
+            scene.verify_logged(&[bundle.as_bytes()], &[], &policies, Duration::from_secs(60));
+        verified.map_err(|refused| refused.code)
+    };
+    assert!(wide(json!({})).is_ok(), "the closer one decides");
+    assert!(wide(json!({ "revokedDigests": [format!("sha256:{}", "0".repeat(64))] })).is_ok());
+    for (more, code) in [
+        (json!({ "revokedDigests": [digest] }), code::REVOKED_DIGEST),
+        (json!({ "floorVersions": { "acme/retry": "9.0.0" } }), code::REVOKED_DIGEST),
+        (json!({ "revokedKeys": [key.id().to_string()] }), code::REVOKED_KEY),
+        (json!({ "revokedKeys": ["author"] }), code::REVOKED_KEY),
+        (json!({ "revokedKeys": [{ "key": "author", "fromIndex": 4 }] }), code::REVOKED_KEY),
+        (json!({ "stalenessBound": "10s" }), code::STALE),
+        // What cannot be read may be this.
+        (json!({ "revokedDigests": ["sha256:1"] }), code::REVOKED_DIGEST),
+        (json!({ "revokedDigests": "sha256:1" }), code::REVOKED_DIGEST),
+        (json!({ "revokedKeys": ["k"] }), code::REVOKED_DIGEST),
+        (json!({ "revokedKeys": ["somebody"] }), code::REVOKED_DIGEST),
+        (json!({ "revokedKeys": [{ "key": "author", "from": 4 }] }), code::REVOKED_DIGEST),
+        (json!({ "floorVersions": { "acme/retry": "9" } }), code::REVOKED_DIGEST),
+        (json!({ "floorVersions": ["acme/retry"] }), code::REVOKED_DIGEST),
+        (json!({ "stalenessBound": 10 }), code::REVOKED_DIGEST),
+        (json!({ "revoked": [digest] }), code::REVOKED_DIGEST),
+        (json!({ "keys": 7, "revokedKeys": ["author"] }), code::REVOKED_DIGEST),
+    ] {
+        assert_eq!(wide(more.clone()).map(drop), Err(code), "{more}");
     }
 }

@@ -17,6 +17,12 @@ pub(super) fn withdrawn(manifest: &Manifest, policies: &[Policy]) -> Result<(), 
             set_by: set_by(policy),
             remedy,
         };
+        if policy.is_unread() {
+            return Err(refusal(
+                "what it revokes must be known, and a part of it cannot be read".to_owned(),
+                format!("mend {}", set_by(policy)),
+            ));
+        }
         if policy.revokes_digest(&digest) {
             return Err(refusal(
                 format!("revokedDigests lists {digest}"),

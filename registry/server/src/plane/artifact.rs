@@ -88,7 +88,7 @@ impl Control {
             if let Ok(manifest) = Manifest::parse(manifest.as_bytes()) {
                 policies.retain(|policy| policy.covers(manifest.name()).is_some());
             }
-            found.sort_by_cached_key(|(bundle, _)| !is_by(bundle.as_bytes(), &policies));
+            found.sort_by_cached_key(|(bundle, _)| !is_by(bundle.as_bytes(), digest, &policies));
             found.truncate(MAX_BUNDLES);
         }
         let (bundles, logged) = found.into_iter().unzip();
