@@ -1,4 +1,7 @@
 //! `counters`: sums over fixed windows that begin with the first change.
+//!
+//! Without room for another counter, what has none of its own is counted together. Who fills the store (a
+//! client that chooses keys, perhaps) must not be let through by a limit because it is not counted.
 
 use super::{Sweep, within};
 use crate::{CountersGrant, Host};
@@ -51,7 +54,13 @@ struct Sums {
     sums: HashMap<Id, Sum>,
     octets: usize,
     sweep: Sweep,
+    /// By name and window, what was added to counters that are not in `sums`, since there was no room. As long
+    /// as its window lasts, every counter of that name and window that is not in `sums` is in here.
+    crowds: HashMap<(String, u32), Sum>,
 }
+
+/// Most sums of counters without room: one for each name and window, which the filter's author chooses.
+const CROWDS_MAX: usize = 64;
 
 /// Memory of a counter, without its name and key.
 const COUNTER_BYTES: usize = 64;
@@ -74,7 +83,8 @@ impl Sum {
 }
 
 impl Counters {
-    /// The sum of the window after adding. Without room for another counter nothing is stored.
+    /// The sum of the window after adding. Without room for another counter: the sum of all counters of that
+    /// name and window that have none of their own, which only rises.
     fn add(&self, id: Id, delta: i64, grant: &CountersGrant, now: Instant) -> i64 {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sum) = inner.sums.get_mut(&id) {
@@ -84,14 +94,18 @@ impl Counters {
             sum.value = sum.value.saturating_add(delta);
             return sum.value;
         }
+        if inner.crowd(&id, now).is_some() {
+            return inner.crowded(id, delta, now);
+        }
         let entries = inner.sums.len();
         if !inner.has_room(&id, grant) && inner.sweep.is_due(entries, now) {
             inner.forget(now);
         }
-        if inner.has_room(&id, grant) {
-            inner.octets += size(&id);
-            inner.sums.insert(id, Sum { begun: now, value: delta });
+        if !inner.has_room(&id, grant) {
+            return inner.crowded(id, delta, now);
         }
+        inner.octets += size(&id);
+        inner.sums.insert(id, Sum { begun: now, value: delta });
         delta
     }
 
@@ -99,7 +113,8 @@ impl Counters {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match inner.sums.get(id) {
             Some(sum) if !sum.is_over(id.2, now) => sum.value,
-            _ => 0,
+            Some(_) => 0,
+            None => inner.crowd(id, now).unwrap_or(0),
         }
     }
 }
@@ -107,6 +122,34 @@ impl Counters {
 impl Sums {
     fn has_room(&self, id: &Id, grant: &CountersGrant) -> bool {
         self.sums.len() < grant.keys && self.octets.saturating_add(size(id)) <= grant.total_bytes
+    }
+
+    /// The sum in which a counter without room is, while its window lasts.
+    fn crowd(&self, (name, _, window_ms): &Id, now: Instant) -> Option<i64> {
+        // The usual case costs nothing.
+        if self.crowds.is_empty() {
+            return None;
+        }
+        let sum = self.crowds.get(&(name.clone(), *window_ms))?;
+        (!sum.is_over(*window_ms, now)).then_some(sum.value)
+    }
+
+    /// Adds to the sum of counters without room. What is taken away stays in it: whose it was is unknown.
+    fn crowded(&mut self, (name, _, window_ms): Id, delta: i64, now: Instant) -> i64 {
+        let key = (name, window_ms);
+        if !self.crowds.contains_key(&key) && self.crowds.len() >= CROWDS_MAX {
+            self.crowds.retain(|(_, window_ms), sum| !sum.is_over(*window_ms, now));
+            if self.crowds.len() >= CROWDS_MAX {
+                return i64::MAX;
+            }
+        }
+        let fresh = Sum { begun: now, value: 0 };
+        let sum = self.crowds.entry(key).or_insert(fresh);
+        if sum.is_over(window_ms, now) {
+            *sum = fresh;
+        }
+        sum.value = sum.value.saturating_add(delta.max(0));
+        sum.value
     }
 
     /// Forgets counters whose window is over.
@@ -152,11 +195,47 @@ mod tests {
         let (counters, now) = (Counters::default(), Instant::now());
         let grant = CountersGrant { total_bytes: 1_000, ..CountersGrant::default() };
         let add = |n: usize, at| counters.add((n.to_string(), "k".into(), 100), 1, &grant, at);
-        (0..1_000).for_each(|n| assert_eq!(add(n, now), 1));
+        assert!((0..1_000).all(|n| add(n, now) >= 1));
         assert!(counters.0.lock().unwrap().octets <= 1_000);
-        assert_eq!(add(999, now), 1, "not kept");
         let later = now + Duration::from_millis(100);
         add(2_000, later);
         assert_eq!(add(2_000, later), 2);
+    }
+
+    #[test]
+    fn no_flood_of_keys_makes_a_limit_forget_to_count() {
+        let now = Instant::now();
+        let two = CountersGrant { keys: 2, ..CountersGrant::default() };
+        let octets = 2 * ("nk1".len() + COUNTER_BYTES);
+        let octets = CountersGrant { total_bytes: octets, ..CountersGrant::default() };
+        for grant in [two, octets] {
+            let counters = Counters::default();
+            let id = |key: &str| ("n".to_owned(), key.to_owned(), 100);
+            let add = |key, delta, at| counters.add(id(key), delta, &grant, at);
+            let read = |key, at| counters.read(&id(key), at);
+            assert_eq!((add("k1", 1, now), add("k2", 1, now)), (1, 1));
+            // Whoever has no counter is counted with all others that have none.
+            assert_eq!((add("k3", 1, now), add("k3", 1, now), add("k4", 1, now)), (1, 2, 3));
+            assert_eq!((read("k3", now), read("k4", now), read("new", now)), (3, 3, 3));
+            // Nobody makes room for themselves by taking away, and whoever has a counter keeps it.
+            assert_eq!((add("k5", -9, now), add("k3", i64::MIN, now)), (3, 3));
+            assert_eq!((add("k1", 1, now), read("k1", now)), (2, 2));
+            assert_eq!(add("k3", i64::MAX, now), i64::MAX);
+            // Another name and another window are not touched.
+            assert_eq!(counters.read(&("m".to_owned(), "k3".to_owned(), 100), now), 0);
+            assert_eq!(counters.read(&("n".to_owned(), "k3".to_owned(), 101), now), 0);
+            let later = now + Duration::from_millis(100);
+            assert_eq!((read("k3", later), add("k3", 1, later)), (0, 1), "over with the window");
+        }
+    }
+
+    #[test]
+    fn names_and_windows_without_end_are_bounded_and_count_as_the_most_there_is() {
+        let (counters, now) = (Counters::default(), Instant::now());
+        let none = CountersGrant { keys: 0, ..CountersGrant::default() };
+        let add = |n: usize| counters.add((n.to_string(), "k".into(), 1_000), 1, &none, now);
+        assert!((0..CROWDS_MAX).all(|n| add(n) == 1));
+        assert_eq!((add(CROWDS_MAX), add(0)), (i64::MAX, 2));
+        assert_eq!(counters.0.lock().unwrap().crowds.len(), CROWDS_MAX);
     }
 }
