@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// Why a body ended early.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +17,12 @@ pub enum BodyError {
     TooLarge {
         /// The limit in force.
         limit_bytes: u64,
+    },
+    /// Nothing came for longer than the host waits.
+    #[error("nothing of the body came for {} s", limit.as_secs())]
+    Stalled {
+        /// The limit in force.
+        limit: Duration,
     },
     /// A filter or the host ended the exchange.
     #[error("the exchange was ended: {0}")]

@@ -58,6 +58,7 @@ mod latencies;
 mod mirror;
 mod names;
 mod outgoing;
+mod patience;
 mod pipeline;
 mod proxy;
 mod receive;

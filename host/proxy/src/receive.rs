@@ -5,6 +5,7 @@ use crate::connection::Connection;
 use crate::decode::{self, DecodedRequest, Entrance};
 use crate::exchange::{ExchangeState, Retries};
 use crate::generation::{Direction, ListenerRules};
+use crate::patience;
 use crate::refuse;
 use crate::replay::{Replay, too_large};
 use crate::request_id;
@@ -63,7 +64,12 @@ pub(crate) fn receive(
         }
     };
     let DecodedRequest { mut exchange, upgrade, trailers, retried, length } = decoded;
-    let body = if upgrade.is_some() { Body::Empty } else { Body::from(request.into_body()) };
+    let pause = shared.limits.gate.body_timeout;
+    let (version, body) = (request.version(), request.into_body());
+    let body = match upgrade {
+        Some(_) => Body::Empty,
+        None => patience::bounded(Body::from(body), version, &exchange.headers, pause),
+    };
     let last_hop = last_hop(&mut exchange);
     let mut state = ExchangeState::new(exchange, chain, shared);
     state.request_id = Some(request_id);

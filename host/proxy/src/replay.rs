@@ -96,6 +96,10 @@ impl Replay {
                 Refusal::new("request.broken", 400, Fault::Client, "the client broke off its body")
             }
             BodyBreak::TooLarge => too_large(shared.limit_bytes),
+            BodyBreak::Stalled => {
+                let detail = "the body stalled for too long";
+                Refusal::new("http.body-timeout", 408, Fault::Client, detail)
+            }
             BodyBreak::Ended(why) => Refusal::new("request.ended", 400, Fault::Client, why),
         })
     }
@@ -123,6 +127,7 @@ pub(crate) fn too_large(limit_bytes: u64) -> Refusal {
 enum BodyBreak {
     Peer,
     TooLarge,
+    Stalled,
     Ended(&'static str),
 }
 
@@ -164,6 +169,7 @@ impl HttpBody for AttemptBody {
             Some(Err(error)) => {
                 shared.broken = Some(match error {
                     BodyError::TooLarge { .. } => BodyBreak::TooLarge,
+                    BodyError::Stalled { .. } => BodyBreak::Stalled,
                     BodyError::Ended(why) => BodyBreak::Ended(why),
                     BodyError::Peer(_) | BodyError::Source(_) => BodyBreak::Peer,
                 });

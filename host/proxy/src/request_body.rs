@@ -72,7 +72,9 @@ pub(crate) async fn show_whole(
     let mut trailers = None;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
-            Refusal::new("request.broken", 400, Fault::Client, error.to_string())
+            // The body knows best: it was too long, say, or stalled.
+            let broken = || Refusal::new("request.broken", 400, Fault::Client, error.to_string());
+            state.body.refusal().unwrap_or_else(broken)
         })?;
         match frame.into_data() {
             Ok(data) if octets.len() + data.len() > limit => {
