@@ -8,9 +8,11 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 const MAX_EDITS: usize = 1_024;
 /// Fields of a head after edits, and of a reply.
 pub const MAX_FIELDS: usize = 512;
-/// Bytes of a head after edits, and of a reply's head: names, values and 32 for each field (RFC 9113
-/// §6.5.2).
+/// Bytes of a head after edits: names, values and 32 for each field (RFC 9113 §6.5.2).
 pub const MAX_HEAD_OCTETS: usize = 128 * 1024;
+/// Bytes of a response's head as a client receives it, whoever wrote it: an upstream, an upstream and filters,
+/// or a filter alone, in its reply.
+pub const MAX_RESPONSE_HEAD_OCTETS: usize = 64 * 1024;
 /// Bytes of a header's name in an edit or a reply.
 const MAX_NAME_OCTETS: usize = 256;
 /// Bytes of a path that a filter sets.
@@ -320,8 +322,10 @@ pub fn check_reply(reply: &Reply) -> Result<(), String> {
         }
         octets = octets.saturating_add(field_octets(field));
     }
-    if octets > MAX_HEAD_OCTETS {
-        return Err(format!("the headers of a reply may have at most {MAX_HEAD_OCTETS} bytes"));
+    if octets > MAX_RESPONSE_HEAD_OCTETS {
+        return Err(format!(
+            "the headers of a reply may have at most {MAX_RESPONSE_HEAD_OCTETS} bytes"
+        ));
     }
     Ok(())
 }

@@ -16,7 +16,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tamis_engine::{BodyMode, Filter};
-use tamis_exchange::{Body, Fault, HeadSide, Refusal, Selection, is_host_look_alike};
+use tamis_exchange::{
+    Body, Fault, HeadSide, MAX_RESPONSE_HEAD_OCTETS, Refusal, Selection, is_host_look_alike,
+};
 
 /// Runs response hooks over an upstream's response and builds the response to the client.
 pub(crate) async fn respond(
@@ -129,17 +131,14 @@ fn deadline(state: &ExchangeState, selection: &Selection) -> Option<tokio::time:
     })
 }
 
-/// The longest head sent to a client, in bytes, unless the service's policy allows its upstream a longer one.
-const HEAD_MAX_BYTES: usize = 64 * 1024;
-
-/// Refuses a head that filters made too long.
+/// Refuses a head that filters made too long, unless the service's policy allows its upstream a longer one.
 fn check_size(state: &ExchangeState) -> Result<(), Refusal> {
     let upstream = state.service.as_ref();
     let allowed = upstream.map_or(0, |upstream| upstream.response_limits().max_head_bytes);
     let fields = state.exchange.response_headers.iter();
     // As HTTP/1.1 writes them: a colon, a space and the end of the line with each.
     let bytes: usize = fields.map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    if bytes <= HEAD_MAX_BYTES.max(allowed) {
+    if bytes <= MAX_RESPONSE_HEAD_OCTETS.max(allowed) {
         return Ok(());
     }
     let detail = format!("the head of the response has {bytes} bytes after its filters");

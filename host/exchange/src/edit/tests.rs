@@ -204,7 +204,8 @@ fn a_reply_that_could_not_be_sent_says_why() {
         ("a pseudo-header", reply(200, ":path", b"/"), "pseudo-header"),
         ("the host's reason", reply(200, "x-tamis-reason", b"a"), "x-tamis-"),
         ("a long name", reply(200, &"a".repeat(300), b""), "256 bytes"),
-        ("a long value", reply(200, "a", &vec![b'a'; 200_000]), "131072 bytes"),
+        ("a long value", reply(200, "a", &vec![b'a'; 200_000]), "65536 bytes"),
+        ("a value too long by one", reply(200, "a", &vec![b'a'; 65_536 - 32]), "65536 bytes"),
     ] {
         let said = check_reply(&reply).unwrap_err();
         assert!(said.contains(part), "{what}: {said}");
