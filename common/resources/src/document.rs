@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::check::{Checker, suggestion};
-use crate::kinds::{self, HttpRouteSpec, KindSchema, LOCK, PathMatchType, Resource};
+use crate::kinds::{self, KindSchema, LOCK, PathMatchType, Resource, call_path};
 use crate::problem::{Place, Problem};
 use crate::recover::{self, Recovered};
 use crate::secrets;
@@ -183,25 +183,47 @@ impl Document {
     /// The paths that a route asks for, each with the parents and hosts that it asks there for.
     #[must_use]
     pub fn paths(&self) -> Vec<String> {
-        let Resource::HTTPRoute(spec) = &self.resource else { return Vec::new() };
-        let mut paths: Vec<String> = Vec::new();
-        for rule in &spec.rules {
-            let everything = rule.matches.is_empty().then_some(None);
-            let matches = rule.matches.iter().map(|one| one.path.as_ref());
-            for path in matches.chain(everything) {
-                let kind = path.and_then(|it| it.kind).unwrap_or(PathMatchType::PathPrefix);
-                let value = path.and_then(|it| it.value.as_deref()).unwrap_or("/");
-                paths.push(path_key(spec, kind, value));
+        let mut asked: Vec<(PathMatchType, String)> = Vec::new();
+        match &self.resource {
+            Resource::HTTPRoute(spec) => {
+                for rule in &spec.rules {
+                    let everything = rule.matches.is_empty().then_some(None);
+                    let matches = rule.matches.iter().map(|one| one.path.as_ref());
+                    for path in matches.chain(everything) {
+                        let kind = path.and_then(|it| it.kind).unwrap_or(PathMatchType::PathPrefix);
+                        let value = path.and_then(|it| it.value.as_deref()).unwrap_or("/");
+                        asked.push((kind, value.to_owned()));
+                    }
+                }
             }
+            Resource::GRPCRoute(spec) => {
+                for rule in &spec.rules {
+                    let everything = rule.matches.is_empty().then_some(None);
+                    let matches = rule.matches.iter().map(|one| one.method.as_ref());
+                    asked.extend(matches.chain(everything).map(call_path));
+                }
+            }
+            _ => {}
         }
-        paths
+        asked.iter().filter_map(|(kind, value)| self.path_key(*kind, value)).collect()
     }
 
     /// Since when it asks for this path.
     pub(crate) fn path_since(&self, kind: PathMatchType, value: &str) -> u64 {
-        let Resource::HTTPRoute(spec) = &self.resource else { return self.since };
-        let since = self.paths_since.get(&path_key(spec, kind, value));
+        let key = self.path_key(kind, value);
+        let since = key.and_then(|key| self.paths_since.get(&key));
         since.copied().unwrap_or(self.since)
+    }
+
+    /// One text for a path that a route asks its parents for at its hosts; `None`: it is no route. With other
+    /// parents or hosts it asks for something else.
+    fn path_key(&self, kind: PathMatchType, value: &str) -> Option<String> {
+        let (parents, hosts) = match &self.resource {
+            Resource::HTTPRoute(spec) => (&spec.parent_refs, &spec.hostnames),
+            Resource::GRPCRoute(spec) => (&spec.parent_refs, &spec.hostnames),
+            _ => return None,
+        };
+        Some(serde_json::json!([parents, hosts, kind, value]).to_string())
     }
 
     /// The document's content, without places.
@@ -218,11 +240,6 @@ impl Document {
         problem.of = Some(format!("{}/{}", self.kind(), self.key()));
         problem
     }
-}
-
-/// One text for a path that a route asks its parents for at its hosts. With other parents or hosts it asks for something else.
-fn path_key(spec: &HttpRouteSpec, kind: PathMatchType, value: &str) -> String {
-    serde_json::json!([spec.parent_refs, spec.hostnames, kind, value]).to_string()
 }
 
 /// Reads all documents of a text. `source_name` is its name in problems.

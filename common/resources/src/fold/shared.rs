@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use super::routes::{Route, object};
 use super::{ACCEPTED, Fold, longest};
 use crate::document::{Document, NEW};
-use crate::kinds::PathMatchType;
+use crate::kinds::{GrpcMethodMatch, PathMatchType, call_path};
 
 /// A match of a rule of a route: three indices.
 type At = (usize, usize, usize);
@@ -129,6 +129,8 @@ struct Asked<'a> {
     since: u64,
     kind: PathMatchType,
     value: String,
+    /// Methods of any service: the router tries them behind all prefixes but the one of everything.
+    behind: bool,
     host: String,
     wanted: String,
 }
@@ -143,8 +145,10 @@ fn overtaken(gateway: &Document, here: &[(&Route<'_>, Vec<String>)]) -> Vec<Over
     let mut found = Vec::new();
     for one in asked.iter().filter(is_expression) {
         let winner = |other: &&Asked<'_>| {
+            let is_tried_after = is_expression(other) && !other.behind || other.is_a_prefix();
             let meets = other.namespace != one.namespace
                 && other.host == one.host
+                && !(one.behind && is_tried_after)
                 && may_meet(&one.value, is_expression(other), &other.value);
             match (one.since.cmp(&other.since), is_expression(other)) {
                 _ if !meets => None,
@@ -178,21 +182,20 @@ fn asked<'a>(here: &'a [(&Route<'_>, Vec<String>)]) -> Vec<Asked<'a>> {
         let hosts = if hosts.is_empty() { &any[..] } else { hosts };
         for (rule, json) in route.rules.iter().enumerate() {
             for (wanted, one) in matches(json).iter().enumerate() {
-                let text = |pointer: &str| one.pointer(pointer).and_then(Json::as_str);
-                let kind = match text("/path/type") {
-                    Some("RegularExpression") => PathMatchType::RegularExpression,
-                    Some("PathPrefix") | None => PathMatchType::PathPrefix,
-                    // Exact paths come before expressions.
-                    Some(_) => continue,
-                };
-                let value = text("/path/value").unwrap_or("/").to_owned();
+                let (kind, value) = path_of(one);
+                // Exact paths come before expressions.
+                if kind == PathMatchType::Exact {
+                    continue;
+                }
                 let since = route.document.path_since(kind, &value);
+                let behind = is_of_any_service(one);
                 asked.extend(hosts.iter().map(|host| Asked {
                     place: (at, rule, wanted),
                     namespace: namespace_of(route),
                     since,
                     kind,
                     value: value.clone(),
+                    behind,
                     host: host.to_ascii_lowercase(),
                     wanted: canonical(one),
                 }));
@@ -200,6 +203,42 @@ fn asked<'a>(here: &'a [(&Route<'_>, Vec<String>)]) -> Vec<Asked<'a>> {
         }
     }
     asked
+}
+
+impl Asked<'_> {
+    /// Whether it is a prefix of some paths, not of all.
+    fn is_a_prefix(&self) -> bool {
+        self.kind == PathMatchType::PathPrefix && !self.value.trim_end_matches('/').is_empty()
+    }
+}
+
+/// The condition of a match on calls, if it has one.
+fn call(wanted: &Json) -> Option<GrpcMethodMatch> {
+    let method = wanted.get("method").filter(|method| method.is_object())?;
+    serde_json::from_value(method.clone()).ok()
+}
+
+/// Whether it matches methods, whatever their service is.
+fn is_of_any_service(wanted: &Json) -> bool {
+    let named = |part: &Option<String>| part.as_ref().is_some_and(|name| !name.is_empty());
+    call(wanted).is_some_and(|call| !named(&call.service) && named(&call.method))
+}
+
+/// What the text of such a match begins with.
+const CALL: &str = "Call";
+
+/// The path that a match asks for, whether it matches requests or calls.
+fn path_of(wanted: &Json) -> (PathMatchType, String) {
+    if let Some(call) = call(wanted) {
+        return call_path(Some(&call));
+    }
+    let text = |pointer: &str| wanted.pointer(pointer).and_then(Json::as_str);
+    let kind = match text("/path/type") {
+        Some("RegularExpression") => PathMatchType::RegularExpression,
+        Some("Exact") => PathMatchType::Exact,
+        Some(_) | None => PathMatchType::PathPrefix,
+    };
+    (kind, text("/path/value").unwrap_or("/").to_owned())
 }
 
 /// Whether a request may match an expression and something else: not when they begin with different words.
@@ -275,21 +314,18 @@ fn matches(rule: &Json) -> Vec<Json> {
 
 /// One text for all ways to write a match.
 fn canonical(wanted: &Json) -> String {
-    let text = |pointer: &str| wanted.pointer(pointer).and_then(Json::as_str);
-    let grpc = wanted.pointer("/method/service").or(wanted.pointer("/method/method"));
-    let exact = text("/method/type").unwrap_or("Exact") == "Exact";
-    let path = match (grpc, text("/method/service"), text("/method/method")) {
-        // A gRPC call is an exact path (gRPC over HTTP/2, "Requests").
-        (Some(_), Some(service), Some(method)) if exact => format!("Exact /{service}/{method}"),
-        (Some(_), ..) => wanted.get("method").map(Json::to_string).unwrap_or_default(),
-        (None, ..) => {
-            let kind = text("/path/type").unwrap_or("PathPrefix");
-            let value = text("/path/value").unwrap_or("/");
-            // `/a` and `/a/` are one prefix.
-            let prefix = kind == "PathPrefix";
-            let value = if prefix { value.trim_end_matches('/') } else { value };
-            format!("{kind} {value}")
+    let (kind, value) = path_of(wanted);
+    let path = match kind {
+        _ if is_of_any_service(wanted) => {
+            let exact = wanted.pointer("/method/type").is_none_or(|kind| kind == "Exact");
+            let kind = if exact { "Exact" } else { "RegularExpression" };
+            let method = wanted.pointer("/method/method");
+            format!("{CALL} {}", json!({ "type": kind, "method": method }))
         }
+        PathMatchType::Exact => format!("Exact {value}"),
+        // `/a` and `/a/` are one prefix.
+        PathMatchType::PathPrefix => format!("PathPrefix {}", value.trim_end_matches('/')),
+        PathMatchType::RegularExpression => format!("RegularExpression {value}"),
     };
     let values = |name: &str, lower: bool| -> BTreeSet<String> {
         let all = wanted.get(name).and_then(Json::as_array).into_iter().flatten();
@@ -312,11 +348,18 @@ fn closed(host: &str, wanted: &str) -> Option<Json> {
     let path = parts.pointer("/0").and_then(Json::as_str).unwrap_or_default();
     let mut condition = serde_json::Map::new();
     let (kind, value) = path.split_once(' ')?;
-    if !matches!(kind, "Exact" | "PathPrefix" | "RegularExpression") {
-        return None;
-    }
-    let value = if value.is_empty() { "/" } else { value };
-    condition.insert("path".to_owned(), json!({ "type": kind, "value": value }));
+    let of = match kind {
+        CALL => {
+            condition.insert("method".to_owned(), serde_json::from_str(value).ok()?);
+            "GRPCRoute"
+        }
+        "Exact" | "PathPrefix" | "RegularExpression" => {
+            let value = if value.is_empty() { "/" } else { value };
+            condition.insert("path".to_owned(), json!({ "type": kind, "value": value }));
+            "HTTPRoute"
+        }
+        _ => return None,
+    };
     if let Some(method) = parts.pointer("/1").filter(|method| !method.is_null()) {
         condition.insert("method".to_owned(), method.clone());
     }
@@ -337,7 +380,7 @@ fn closed(host: &str, wanted: &str) -> Option<Json> {
     Some(object([
         // No route can have this name: names have no colon.
         ("name", "contested:".into()),
-        ("kind", "HTTPRoute".into()),
+        ("kind", of.into()),
         ("hostnames", json!(hosts)),
         ("rules", Json::Array(vec![rule])),
     ]))

@@ -314,3 +314,45 @@ shapes! {
         pub replace_prefix_match: Option<String>,
     }
 }
+
+/// The path of the calls that a match asks for: a call is a request for `/SERVICE/METHOD` (gRPC over HTTP/2,
+/// "Requests"), so two routes may ask for the same requests in two ways. `None`: all calls.
+pub(crate) fn call_path(wanted: Option<&GrpcMethodMatch>) -> (PathMatchType, String) {
+    let named = |part: Option<&String>| part.filter(|name| !name.is_empty()).cloned();
+    let is_exact = |one: &GrpcMethodMatch| one.kind != Some(ValueMatchType::RegularExpression);
+    let exact = wanted.is_none_or(is_exact);
+    let service = named(wanted.and_then(|one| one.service.as_ref()));
+    let method = named(wanted.and_then(|one| one.method.as_ref()));
+    let expression = |part: String| match (exact, part.contains('|')) {
+        (true, _) => literal(&part),
+        (false, true) => format!("(?:{part})"),
+        (false, false) => part,
+    };
+    match (service, method) {
+        (None, None) => (PathMatchType::PathPrefix, "/".to_owned()),
+        (Some(service), Some(method)) if exact => {
+            (PathMatchType::Exact, format!("/{service}/{method}"))
+        }
+        (Some(service), None) if exact => (PathMatchType::PathPrefix, format!("/{service}")),
+        (service, method) => {
+            let service = service.map_or_else(|| ANY_SERVICE.to_owned(), &expression);
+            let method = method.map_or_else(|| "[^/]*".to_owned(), &expression);
+            (PathMatchType::RegularExpression, format!("/{service}/{method}"))
+        }
+    }
+}
+
+/// The expression for a service that nobody names.
+const ANY_SERVICE: &str = "[^/]+";
+
+/// An expression for exactly this text.
+fn literal(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || !c.is_ascii();
+    text.chars().fold(String::new(), |mut escaped, c| {
+        if !plain(c) {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+        escaped
+    })
+}
