@@ -8,11 +8,11 @@ use tamis_engine::{
     Authority, Compiled, Declaration, Declared, EngineError, FailureMode, FilterOptions,
     FilterState, Grant, Growth, Isolation,
 };
-use tamis_node::check_claims;
+use tamis_node::{Secrets, check_allowed, check_claims, refusal, stand_ins};
 use tamis_observe::Metrics;
 use tamis_resources::Verdict;
 use tamis_resources::plan::FilterPlan;
-use tamis_server::Examine;
+use tamis_server::{Examine, Faults};
 use tamis_trust::{Digest, Manifest, Refused, code as rule};
 
 /// The engine of this binary.
@@ -29,15 +29,31 @@ impl Examine for Engine {
         check_claims(manifest, &inspection)
     }
 
-    fn validate(&self, component: &[u8], plan: &FilterPlan) -> Verdict {
-        match tried(component, plan) {
-            Err(EngineError::Configure { errors, .. }) if !errors.is_empty() => errors,
-            // A component that cannot run at all was refused when it was pushed, or the proxy that runs it
-            // reports so.
-            Err(error @ (EngineError::Field { .. } | EngineError::Interest { .. })) => {
-                vec![(String::new(), error.to_string())]
+    fn validate(&self, component: &[u8], plan: &FilterPlan) -> Result<(), Box<Faults>> {
+        // Before it is compiled, which may take a minute.
+        if let Err(refused) = check_allowed(component, plan) {
+            return Err(Box::new(Faults { refused, places: Verdict::new() }));
+        }
+        let Err(error) = tried(component, plan) else { return Ok(()) };
+        let refused = refusal(&error);
+        match error {
+            EngineError::Configure { errors: places, .. } if !places.is_empty() => {
+                Err(Box::new(Faults { refused, places }))
             }
-            Ok(_) | Err(_) => Verdict::new(),
+            EngineError::Grant(_)
+            | EngineError::Ceiling(_)
+            | EngineError::Field { .. }
+            | EngineError::Interest { .. } => {
+                Err(Box::new(Faults { refused, places: Verdict::new() }))
+            }
+            // A component that cannot run at all was refused when it was pushed; what else fails may depend
+            // on the machine, and the proxy that runs it reports so.
+            EngineError::Start(_)
+            | EngineError::Invalid { .. }
+            | EngineError::Compile(_)
+            | EngineError::Configure { .. }
+            | EngineError::Instantiate { .. }
+            | EngineError::SelfTest { .. } => Ok(()),
         }
     }
 
@@ -97,13 +113,14 @@ fn tried(component: &[u8], plan: &FilterPlan) -> Result<(), EngineError> {
     let Some(code) = code() else { return Ok(()) };
     let compiled = code.compile(component)?;
     let grant = serde_json::to_value(&plan.grant).and_then(serde_json::from_value::<Grant>);
+    let state = FilterState::new(Arc::new(Metrics::new()));
     let options = FilterOptions {
         name: plan.filter.clone(),
         digest: plan.digest.clone(),
         version: plan.version.clone(),
         config_json: plan.config.to_string(),
         grant: grant.unwrap_or_default(),
-        state: Arc::new(FilterState::new(Arc::new(Metrics::new()))),
+        state: Arc::new(state.with_secrets(Secrets::new(stand_ins([plan])))),
         fetch: None,
         failure: FailureMode::Closed,
         isolation: Isolation::Worker,

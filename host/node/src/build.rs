@@ -2,6 +2,7 @@
 
 mod ahead;
 
+use crate::allowed::{allowed, granted, refusal};
 use crate::claims::check_claims;
 use crate::node::Shared;
 use crate::store::{Artifact, Store};
@@ -16,12 +17,11 @@ use std::time::{Duration, UNIX_EPOCH};
 use tamis_ambient::Clock;
 use tamis_engine::{
     Cache, Compiled, Engine, EngineError, Exporter, FailureMode, Filter, FilterOptions,
-    FilterState, Grant, Hook, HttpFetch, Inspection, Isolation, Secrets, check_ceilings,
-    check_imports, inspect,
+    FilterState, Hook, HttpFetch, Inspection, Isolation, Secrets, inspect,
 };
 use tamis_observe::Metrics;
 use tamis_proxy::{Attachment, Occupant, Phase, Shadow, SlotRefusal, SlotState, SlotStatus};
-use tamis_resources::plan::{self, FilterPlan, OnFailure, RefusedPlan, SignedByPlan, World};
+use tamis_resources::plan::{self, FilterPlan, OnFailure, RefusedPlan, World};
 use tamis_resources::{LeftOut, sound_routes};
 use tamis_trust::{
     Digest, Manifest, Policy, Request, Verified, Version, bundle_lines, verify, verify_manifest,
@@ -140,26 +140,7 @@ impl From<tamis_trust::Refused> for Refusal {
 
 impl From<EngineError> for Refusal {
     fn from(error: EngineError) -> Self {
-        let (set_by, remedy) = match &error {
-            EngineError::Start(_) => ("the engine", "run the proxy where memory can be reserved"),
-            EngineError::Invalid { .. }
-            | EngineError::Compile(_)
-            | EngineError::Instantiate { .. } => {
-                ("the engine", "build the filter for this host, or pin another version")
-            }
-            EngineError::Grant(_) | EngineError::Field { .. } => {
-                ("its grant", "grant it, or pin a version that needs less")
-            }
-            EngineError::Ceiling(_) => ("the proxy", "lower the value in its grant"),
-            EngineError::Interest { .. } | EngineError::Configure { .. } => (
-                "the filter",
-                "correct `config` of the attachment, or pin a version that accepts it",
-            ),
-            EngineError::SelfTest { .. } => {
-                ("the self-test", "raise the limits of its grant, or pin another version")
-            }
-        };
-        Self::by(set_by, error.code(), error.to_string(), remedy)
+        refusal(&error).into()
     }
 }
 
@@ -184,20 +165,6 @@ impl From<EngineError> for Faulty {
         };
         Self { refusal: error.into(), places }
     }
-}
-
-/// The grant of a filter.
-fn granted(proven: &Proven) -> Result<Grant, Refusal> {
-    let grant: Grant = serde_json::from_str(&proven.grant).map_err(|error| {
-        let remedy = "correct its Grant; `tamis check` shows where";
-        Refusal::new("grant.format", error.to_string(), remedy)
-    })?;
-    let ca = grant.imports.http_client.as_ref().and_then(|client| client.ca.as_deref());
-    if let Some(Err(why)) = ca.map(crate::fetch::check_authorities) {
-        let remedy = "write the authorities' certificates there, as they stand in their file";
-        return Err(Refusal::new("grant.format", why, remedy));
-    }
-    Ok(grant)
 }
 
 /// Whether its configuration consists of routes.
@@ -291,37 +258,6 @@ fn unguarded(plan: &FilterPlan, routers: &[(&FilterPlan, &[LeftOut])]) -> Option
     Some(FilterPlan { scope: Some(wider), refused: Some(refused), ..plan.clone() })
 }
 
-/// Checks that a component implements the world that its Filter document names: it has the characteristic
-/// hook, and no hook beyond the world (`wit/worlds.wit`).
-fn fulfils(filter: &str, world: World, inspection: &Inspection) -> Result<(), Refusal> {
-    let (needs, may): (&[Hook], &[Hook]) = match world {
-        World::Authorizer => (&[Hook::Request], &[]),
-        World::RefreshingAuthorizer => (&[Hook::Request], &[Hook::Tick]),
-        World::HeadPolicy => (&[], &[Hook::Request, Hook::Response]),
-        World::Transformer => {
-            (&[], &[Hook::Request, Hook::RequestBody, Hook::Response, Hook::ResponseBody])
-        }
-        World::RoutePolicy => (&[Hook::Router], &[]),
-        World::RetryPolicy => (&[Hook::Retry], &[]),
-        World::HedgePolicy => (&[Hook::Hedge], &[]),
-        World::BreakerPolicy => (&[Hook::CircuitBreaker], &[]),
-        World::BalancePolicy => (&[Hook::Balancer], &[]),
-        World::TelemetryPolicy => (&[Hook::Telemetry], &[]),
-        World::ConnectionPolicy => (&[Hook::Connection], &[]),
-        World::Everything => return Ok(()),
-    };
-    let lacks = needs.iter().find(|hook| !inspection.has(**hook));
-    let beyond = inspection.hooks.iter().find(|hook| !needs.contains(hook) && !may.contains(hook));
-    let why = match (lacks, beyond) {
-        (Some(hook), _) => format!("it does not export `{}`", hook.as_str()),
-        (None, Some(hook)) => format!("it also exports `{}`", hook.as_str()),
-        (None, None) => return Ok(()),
-    };
-    let rule = format!("the component of {filter} is not a {world:?}: {why}");
-    let remedy = "correct `world` of its Filter, or pin the intended component";
-    Err(Refusal::new("filter.world", rule, remedy))
-}
-
 /// The result for one attachment in a generation, and its report.
 pub(crate) struct Built {
     /// `None` when it fails open and cannot run.
@@ -340,7 +276,6 @@ struct Proven {
     artifact: Artifact,
     verified: Verified,
     config: String,
-    grant: String,
     /// Identifies everything that the filter is made from.
     key: String,
 }
@@ -647,7 +582,7 @@ impl Builder {
         let request = request(&pinned, signed, rules, Some(&plan.filter), self.clock)?;
         let verified = verify(&request, &artifact.component)?;
         if let Some(signed_by) = &plan.signed_by {
-            enough(signed_by, &verified)?;
+            verified.enough(&signed_by.keys, signed_by.threshold)?;
         }
         let config = serde_json::to_string(&plan.config).unwrap_or_default();
         let grant = serde_json::to_string(&plan.grant).unwrap_or_default();
@@ -655,7 +590,7 @@ impl Builder {
             "{pinned} {:?} {:?} {} {config} {grant}",
             plan.isolation, plan.on_failure, plan.filter
         );
-        Ok(Proven { artifact, verified, config, grant, key })
+        Ok(Proven { artifact, verified, config, key })
     }
 
     /// Its machine code. What may not run is not compiled: compiling may take a minute, and missing grants are
@@ -682,18 +617,13 @@ impl Builder {
         proven: &Proven,
         inspection: &Inspection,
     ) -> Result<(), Refusal> {
-        let grant = granted(proven)?;
+        let grant = granted(plan)?;
         let manifest = Manifest::parse(&proven.artifact.manifest).map_err(|error| {
             let remedy = "sign and push it again with `tamis filter sign`";
             Refusal::new("trust.format", error.to_string(), remedy)
         })?;
         check_claims(&manifest, inspection)?;
-        check_imports(&plan.filter, inspection, &grant).map_err(EngineError::from)?;
-        check_ceilings(&plan.filter, &grant).map_err(EngineError::from)?;
-        match plan.world {
-            Some(world) => fulfils(&plan.filter, world, inspection),
-            None => Ok(()),
-        }
+        Ok(allowed(plan, inspection, &grant)?)
     }
 
     /// What a filter of a slot is made with.
@@ -704,7 +634,7 @@ impl Builder {
         proven: &Proven,
         config: Option<&Json>,
     ) -> Result<FilterOptions, Refusal> {
-        let grant = granted(proven)?;
+        let grant = granted(plan)?;
         Ok(FilterOptions {
             name: plan.filter.clone(),
             digest: proven.verified.digest.to_string(),
@@ -771,17 +701,6 @@ fn request<'a>(
         policy_age: rules.age,
         now: now.as_secs(),
     })
-}
-
-/// Whether enough of the keys a grant names signed.
-fn enough(wanted: &SignedByPlan, verified: &Verified) -> Result<(), Refusal> {
-    let by = verified.signers.iter().filter(|signer| wanted.keys.contains(&signer.0)).count();
-    if by >= wanted.threshold as usize {
-        return Ok(());
-    }
-    let (keys, need) = (wanted.keys.join(", "), wanted.threshold);
-    let rule = format!("its grant asks for {need} of the keys {keys} to have signed, {by} did");
-    Err(Refusal::by("its grant", "trust.threshold", rule, "sign it with them"))
 }
 
 fn phase(phase: plan::Phase) -> Phase {

@@ -1,6 +1,7 @@
 //! Finds what a proxy would refuse, without running one: the same verifier, compiler and `validate`, but
 //! nothing that serves.
 
+use crate::allowed::stand_ins;
 use crate::build::{Builder, Faulty};
 use crate::fetch::Fetcher;
 use crate::node::{Shared, policies, refused_route};
@@ -38,6 +39,8 @@ pub struct Examiner {
     builder: Builder,
     source: Source,
     clock: Clock,
+    /// What stands in for the secrets of the proxies.
+    secrets: Secrets,
     /// What was examined already: other proxies have the same.
     seen: HashSet<String>,
 }
@@ -48,16 +51,18 @@ impl Examiner {
     /// # Errors
     /// No thread can be started.
     pub fn new(shared: &Shared, source: Source, store: Store) -> Result<Self, NodeError> {
+        let secrets = Secrets::default();
         let builder = Builder::new(
             shared,
             store,
             Arc::new(Metrics::new()),
             Arc::new(Nowhere),
             Arc::new(Fetcher),
-            Secrets::default(),
+            secrets.clone(),
             Ticks::new()?,
         );
-        Ok(Self { builder, source, clock: shared.clock, seen: HashSet::new() })
+        let (clock, seen) = (shared.clock, HashSet::new());
+        Ok(Self { builder, source, clock, secrets, seen })
     }
 
     /// What the proxy of that name would refuse of these documents, beyond problems found when combining
@@ -70,6 +75,7 @@ impl Examiner {
         let mut notes = Vec::new();
         let policies = policies(&plan, &mut notes);
         let mut findings = Vec::new();
+        self.secrets.replace(stand_ins(plan.filters.iter().map(AsRef::as_ref)));
         for filter in &plan.filters {
             // What documents do not allow to run was reported when they were combined.
             if filter.refused.is_some() || !self.seen.insert(stamp(filter, &plan)) {

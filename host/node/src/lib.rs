@@ -5,6 +5,7 @@
 //! grant, configured and self-tested before it handles an exchange. A failure is reported in its slot with
 //! the broken rule, and what ran there before keeps running; other slots are not affected.
 
+mod allowed;
 mod build;
 mod certificates;
 mod chains;
@@ -24,6 +25,7 @@ mod testing;
 mod ticks;
 mod watch;
 
+pub use allowed::{check_allowed, refusal, stand_ins};
 pub use certificates::CertificateWatch;
 pub use claims::check_claims;
 pub use documents::{Documents, Source, Unreadable};

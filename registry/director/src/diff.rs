@@ -33,7 +33,7 @@ pub struct Diff {
     pub emptied: Vec<(String, String)>,
     /// Problems that the change introduces.
     pub problems: Vec<Problem>,
-    /// What would start to run: pairs of a digest and a configuration, each once.
+    /// What would start to run: each digest with its configuration, grant and world once.
     #[serde(skip)]
     pub fresh: Vec<Arc<FilterPlan>>,
     /// Number of services that have proxies now.
@@ -122,6 +122,8 @@ pub enum Part {
     Placement,
     /// The effect of its faults, or how long instances live.
     Faults,
+    /// The world that its component must implement.
+    World,
     /// Whether it may run, or why not.
     Refused,
 }
@@ -216,8 +218,7 @@ impl Diff {
         for name in names {
             if let Some(change) = compare(old.get(name).copied(), new.get(name).copied()) {
                 if let Some(fresh) = new.get(name).filter(|one| one.refused.is_none()) {
-                    let pair = |one: &FilterPlan| (one.digest.clone(), Arc::clone(&one.config));
-                    let known = self.fresh.iter().any(|one| pair(one) == pair(fresh));
+                    let known = self.fresh.iter().any(|one| is_same(one, fresh));
                     self.fresh.extend((!known).then(|| Arc::clone(fresh)));
                 }
                 self.slot(node, name, change);
@@ -335,6 +336,7 @@ fn parts(before: &FilterPlan, after: &FilterPlan) -> Vec<Part> {
             Part::Faults,
             (before.on_failure, before.isolation) != (after.on_failure, after.isolation),
         ),
+        (Part::World, before.world != after.world),
         (Part::Refused, code(before) != code(after)),
     ];
     rows.into_iter().filter(|(_, differs)| *differs).map(|(part, _)| part).collect()
@@ -348,6 +350,13 @@ fn side(filter: &FilterPlan) -> Side {
         config: config(filter),
         refused: filter.refused.as_ref().map(|refused| refused.code.clone()),
     }
+}
+
+/// Whether a filter would run as one that is known: whether it may run does not depend on its place.
+fn is_same(one: &FilterPlan, other: &FilterPlan) -> bool {
+    (&one.digest, &one.filter, one.world) == (&other.digest, &other.filter, other.world)
+        && (&one.grant, &one.signed_by) == (&other.grant, &other.signed_by)
+        && one.config == other.config
 }
 
 /// The pinned digest; `None` when nothing may run.

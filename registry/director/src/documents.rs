@@ -34,6 +34,12 @@ impl DocumentInForce {
         &self.document.resource
     }
 
+    /// Whether it stands in for a document that cannot be used: what that was to guard stays closed.
+    #[must_use]
+    pub fn stands_in(&self) -> bool {
+        self.document.is_stub()
+    }
+
     /// Line of its source at which it begins, from 1.
     #[must_use]
     pub fn line(&self) -> usize {

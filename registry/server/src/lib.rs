@@ -54,8 +54,8 @@ pub use certificates::TlsFiles;
 pub use error::ServerError;
 pub use health::METRICS;
 pub use plane::{
-    Control, Examine, Guards, Holder, Keys, KeysError, Membership, PolicyFolder, Rules, Terms,
-    Wanted, read_apply,
+    Control, Examine, Faults, Guards, Holder, Keys, KeysError, Membership, PolicyFolder, Rules,
+    Terms, Wanted, read_apply,
 };
 pub use registry::{LostKeys, Options, Registry};
 pub use rest::document as openapi;

@@ -25,7 +25,7 @@ mod start;
 mod view;
 
 pub use control::{Control, Rules};
-pub use examine::Examine;
+pub use examine::{Examine, Faults};
 pub use fleet::{Membership, Wanted};
 pub(crate) use keys::Missing;
 pub use keys::{Keys, KeysError};

@@ -184,7 +184,7 @@ fn what_ran_before_goes_on_when_its_successor_may_not_run() {
     });
     case("trust.wrong-name", &|plan| plan.filter = "tamis/route".to_owned());
     case("trust.threshold", &|plan| {
-        plan.signed_by = Some(SignedByPlan { keys: vec!["security".into()], threshold: 1 });
+        plan.signed_by = Some(plan::SignedByPlan { keys: vec!["security".into()], threshold: 1 });
     });
     for (code, plan) in cases {
         let wrong_name = code == "trust.wrong-name";

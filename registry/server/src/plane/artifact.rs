@@ -13,7 +13,7 @@ use tamis_resources::plan::FilterPlan;
 use tamis_resources::{LeftOut, Resource, Verdict, sound_routes};
 use tamis_trust::{
     Digest, MAX_BUNDLE_BYTES, MAX_BUNDLES, MAX_MANIFEST_BYTES, Manifest, Name, Policy, Refused,
-    Request, Verified, Version, code::REVOKED_KEY, is_by, verify,
+    Request, Verified, Version, code::REVOKED_KEY, is_by, verify, verify_manifest,
 };
 
 use crate::plane::control::Control;
@@ -211,8 +211,9 @@ impl Control {
         self.0.blobs.read(&digest, MAX_COMPONENT_BYTES).await.map_err(|error| blob(&error))
     }
 
-    /// The results of filters' `validate` for the configurations that they would run with, each with its
-    /// plan. A component that is not here is skipped: a proxy that runs it reports the result.
+    /// What proxies would refuse of filters that would start to run, each with its plan: signatures that its
+    /// grant asks for, imports, world, and the filter's own `validate` of the configuration. A component that
+    /// is not here is skipped: a proxy that runs it reports the result.
     pub(crate) async fn judged(
         &self,
         fresh: &[Arc<FilterPlan>],
@@ -222,6 +223,10 @@ impl Control {
             let Ok(digest) = plan.digest.parse::<Digest>() else { continue };
             let Some(artifact) = self.artifact(&digest).await? else { continue };
             let component = self.component(&artifact).await?;
+            if let Some(refused) = self.unsigned(plan, &digest, &artifact) {
+                all.push((Arc::clone(plan), Judged::refused(refused)));
+                continue;
+            }
             let (examine, asked) = (Arc::clone(&self.0.examine), Arc::clone(plan));
             let judged = tokio::task::spawn_blocking(move || judge(&*examine, &component, &asked));
             let judged = judged
@@ -232,6 +237,25 @@ impl Control {
             }
         }
         Ok(all)
+    }
+
+    /// Why an artifact lacks signatures that its grant asks for. What the policies themselves refuse is
+    /// refused when it is pinned.
+    fn unsigned(&self, plan: &FilterPlan, digest: &Digest, artifact: &Artifact) -> Option<Refused> {
+        let signed_by = plan.signed_by.as_ref()?;
+        let lines: Vec<&[u8]> = artifact.bundles.iter().map(String::as_bytes).collect();
+        let request = Request {
+            pinned: digest,
+            name: Some(&plan.filter),
+            manifest: artifact.manifest.as_bytes(),
+            bundles: &lines,
+            logged: &artifact.logged,
+            policies: &self.policies(&self.state()),
+            policy_age: Duration::ZERO,
+            now: self.now_secs(),
+        };
+        let verified = verify_manifest(&request).ok()?;
+        verified.enough(&signed_by.keys, signed_by.threshold).err()
     }
 
     /// What a digest may do and the previous one could not; empty when there was no previous one.
@@ -254,8 +278,11 @@ impl Control {
     }
 }
 
-/// The result of a filter's `validate`.
+/// What proxies would refuse of a filter that would start to run.
+#[derive(Default)]
 pub(crate) struct Judged {
+    /// What is refused as a whole, unless it is the configuration.
+    pub(crate) refused: Option<Refused>,
     /// Faults of the configuration.
     pub(crate) faults: Verdict,
     /// Faults of routes in it; the filter accepts the others.
@@ -264,23 +291,30 @@ pub(crate) struct Judged {
 
 impl Judged {
     fn is_nothing(&self) -> bool {
-        self.faults.is_empty() && self.left_out.is_empty()
+        self.refused.is_none() && self.faults.is_empty() && self.left_out.is_empty()
+    }
+
+    fn refused(refused: Refused) -> Self {
+        Self { refused: Some(refused), ..Self::default() }
     }
 }
 
 fn judge(examine: &dyn Examine, component: &[u8], plan: &FilterPlan) -> Judged {
-    let faults = examine.validate(component, plan);
-    let routed = plan.config.get("routes").is_some_and(serde_json::Value::is_array);
-    if faults.is_empty() || !routed {
-        return Judged { faults, left_out: Vec::new() };
+    let faults = match examine.validate(component, plan) {
+        Ok(()) => return Judged::default(),
+        Err(faults) if faults.places.is_empty() => return Judged::refused(faults.refused),
+        Err(faults) => faults.places,
+    };
+    if !plan.config.get("routes").is_some_and(serde_json::Value::is_array) {
+        return Judged { faults, ..Judged::default() };
     }
     let mut ask = |config: &serde_json::Value| {
         let plan = FilterPlan { config: Arc::new(config.clone()), ..plan.clone() };
-        examine.validate(component, &plan)
+        examine.validate(component, &plan).err().map_or_else(Verdict::new, |faults| faults.places())
     };
     let (sound, left_out) = sound_routes(&plan.config, &mut ask);
     let faults = if left_out.is_empty() { faults } else { ask(&sound) };
-    Judged { faults, left_out }
+    Judged { faults, left_out, ..Judged::default() }
 }
 
 /// The ids of the policies' keys, in order.

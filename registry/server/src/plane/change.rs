@@ -305,6 +305,9 @@ impl Control {
         let change = Change::Unpin(unpinned);
         let guards = self.0.rules.guards;
         let needs = Needs::of_services([request.service.as_str()]);
+        holder.must_hold(Verb::Operate, &needs)?;
+        // Without a pin of its own, a service runs what is pinned for all.
+        self.takes(&change).await?;
         let done = self
             .commit(holder.actor(), |state| {
                 holder.must_hold(Verb::Operate, &needs)?;
@@ -404,7 +407,8 @@ impl Control {
         Ok(Approved { revision, subject: subject.to_string(), actor: actor.to_owned() })
     }
 
-    /// Whether the filter to be pinned accepts every configuration with which it would run.
+    /// Whether the filter to be pinned would run in every place: with the grant there, and with the
+    /// configuration.
     pub(crate) async fn takes(&self, change: &Change) -> Result<(), Problem> {
         let planned = {
             let state = self.state();
@@ -415,6 +419,10 @@ impl Control {
         let mut refusals = Vec::new();
         for (plan, judged) in self.judged(&diff.fresh).await? {
             let (at, version) = (&plan.attachment, &plan.version);
+            refusals.extend(judged.refused.map(|one| Refused {
+                rule: format!("{} {version} would not run in {at}: {}", plan.filter, one.rule),
+                ..one
+            }));
             let routes = judged.left_out.iter().map(|one| {
                 (format!("{} {} {}", one.kind, one.route, one.pointer), one.message.clone())
             });
@@ -517,9 +525,13 @@ fn wrong(
     let folded = diff.problems.iter().filter(|one| !later(&one.code)).cloned();
     let mut wrong: Vec<tamis_resources::Problem> = folded.collect();
     for (plan, judged) in judged {
+        let key = format!("FilterAttachment/{}", plan.attachment);
+        if let Some(one) = judged.refused {
+            let message = format!("{}; {}", one.rule, one.remedy);
+            wrong.extend(placed(state, change, &key, one.code, "/spec/filter", message));
+        }
         for (pointer, message) in judged.faults {
             let message = format!("{} refuses this: {message}", plan.filter);
-            let key = format!("FilterAttachment/{}", plan.attachment);
             let pointer = format!("/spec/config{pointer}");
             wrong.extend(placed(state, change, &key, "filter.configure", &pointer, message));
         }

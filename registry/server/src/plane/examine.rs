@@ -5,6 +5,25 @@ use tamis_resources::Verdict;
 use tamis_resources::plan::FilterPlan;
 use tamis_trust::{Manifest, Refused};
 
+/// Why a filter would not run as planned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Faults {
+    /// The refusal of a proxy.
+    pub refused: Refused,
+    /// The faults of the configuration, each with its place in it; empty when something else is at fault.
+    pub places: Verdict,
+}
+
+impl Faults {
+    /// The faults, each with a place: without one, it is the whole configuration.
+    pub(crate) fn places(self) -> Verdict {
+        if self.places.is_empty() {
+            return vec![(String::new(), self.refused.rule)];
+        }
+        self.places
+    }
+}
+
 /// Inspects components. It is called on a thread that may block.
 pub trait Examine: Send + Sync + 'static {
     /// Whether the manifest describes the component.
@@ -13,10 +32,14 @@ pub trait Examine: Send + Sync + 'static {
     /// The broken rule.
     fn claims(&self, manifest: &Manifest, component: &[u8]) -> Result<(), Refused>;
 
-    /// The result of the filter's own `validate` for its configuration, within its grant. Empty when it
-    /// accepts it, or cannot be called.
-    fn validate(&self, _component: &[u8], _plan: &FilterPlan) -> Verdict {
-        Verdict::new()
+    /// Whether a filter would run as planned: with its grant, in its world, with its configuration according
+    /// to its own `validate`. What depends on the machine of a proxy (time, memory, secrets, hosts that can be
+    /// reached) is left to the proxies. Accepts everything unless implemented.
+    ///
+    /// # Errors
+    /// [`Faults`], in the words of a proxy.
+    fn validate(&self, _component: &[u8], _plan: &FilterPlan) -> Result<(), Box<Faults>> {
+        Ok(())
     }
 
     /// What `after` may do and `before` could not, under each of these configurations.

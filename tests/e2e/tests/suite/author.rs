@@ -51,7 +51,7 @@ fn a_check_of_the_folder_finds_whatever_would_keep_a_filter_from_serving() {
     let (passed, said) = check();
     assert!(passed, "{said}");
 
-    let rows: [(&str, Spoil, &[&str]); 10] = [
+    let rows: [(&str, Spoil, &[&str]); 11] = [
         ("an import", |f| f.edit("guest.yaml", "kv: {}, ", ""), &["imports `kv`", "kv: {}"]),
         (
             "every import",
@@ -77,6 +77,15 @@ fn a_check_of_the_folder_finds_whatever_would_keep_a_filter_from_serving() {
             "a value it refuses",
             |f| f.edit("guest.yaml", "do: edit", "do: refuse"),
             &["never", "do: refuse"],
+        ),
+        (
+            "a signature that its grant asks for",
+            |f| {
+                let limits = "  limits: { time: 20ms }";
+                let signed_by = "signedBy: { keys: [somebody], threshold: 1 }";
+                f.edit("guest.yaml", limits, &format!("{limits}\n  {signed_by}"));
+            },
+            &["trust.threshold", "somebody"],
         ),
         (
             "a stranger's signature",

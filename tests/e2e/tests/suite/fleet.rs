@@ -6,6 +6,7 @@
 mod absence;
 mod hostile;
 mod load;
+mod pairs;
 mod plane;
 mod refuses;
 mod replicas;

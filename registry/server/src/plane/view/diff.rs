@@ -123,6 +123,7 @@ fn word(part: director::Part) -> &'static str {
         director::Part::Grant => "grant",
         director::Part::Placement => "placement",
         director::Part::Faults => "faults",
+        director::Part::World => "world",
         director::Part::Refused => "refused",
     }
 }

@@ -11,12 +11,19 @@ use crate::plane::change::unknown;
 use crate::plane::control::Control;
 use crate::plane::problem::{count, document};
 
+/// The code of a document that cannot be used, and for which another stands in.
+const STANDS_IN: &str = "document.invalid";
+
 impl Control {
-    /// The codes of everything that is wrong with the documents in force, one for each fault.
+    /// The codes of everything that is wrong with the documents in force, one for each fault, and one for each
+    /// document that stands in for another, which cannot be used.
     pub(crate) fn problems(&self) -> Vec<String> {
         let state = self.state();
         let folded = self.plans().everything(&state);
-        folded.problems.iter().map(|problem| problem.code.clone()).collect()
+        let stand_ins = state.documents().values().filter(|held| held.stands_in());
+        let stand_ins = stand_ins.map(|_| STANDS_IN.to_owned());
+        let problems = folded.problems.iter().map(|problem| problem.code.clone());
+        problems.chain(stand_ins).collect()
     }
 
     /// Documents in force, optionally only of one kind or one namespace.

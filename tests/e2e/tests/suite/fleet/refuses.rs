@@ -89,9 +89,12 @@ fn check_plan_and_apply_name_the_place_of_what_the_router_refuses_in_its_own_doc
         // The line of the culprit, or that of its rule.
         let line = text.lines().position(|line| line == culprit.trim_end()).unwrap() + 1;
         let checked = tamis(plane.folder.path(), &["check", ".", "--output", "json"]);
+        let live = registry.ask(&["check", ".", "--live"]);
         let planned = registry.ask(&["plan", "-f", "."]);
         let applied = registry.ask(&["apply", "-f", "."]);
-        for (command, done) in [("check", checked), ("plan", planned), ("apply", applied)] {
+        for (command, done) in
+            [("check", checked), ("check --live", live), ("plan", planned), ("apply", applied)]
+        {
             assert!(!done.status.success(), "{name}, {command}: {}", said(&done));
             let value = json(&done);
             let there = [line, line - 1].iter().any(|line| names(&value, "more.yaml", *line));
@@ -104,6 +107,16 @@ fn check_plan_and_apply_name_the_place_of_what_the_router_refuses_in_its_own_doc
     plane.folder.write("more.yaml", &format!("{MORE}{backend}"));
     let checked = said(&tamis(plane.folder.path(), &["check", "."]));
     assert!(!checked.contains("more.yaml"), "{checked}");
+    registry.did(&["check", ".", "--live"]);
+    // Beside what is in force a folder may hold a part of the mesh; alone it would lack its backend.
+    let part = plane.folder.file("part");
+    std::fs::create_dir(&part).unwrap();
+    let route = MORE.split_once("---\n").unwrap().1.to_owned() + backend;
+    std::fs::write(part.join("more.yaml"), route).unwrap();
+    registry.did(&["check", "part", "--live"]);
+    std::fs::remove_dir_all(&part).unwrap();
+    let there = registry.ask(&["get", "httproute", "mine", "-n", "test"]);
+    assert_eq!(there.status.code(), Some(4), "a check changes nothing");
     registry.did(&["plan", "-f", "."]);
     registry.did(&["apply", "-f", ".", "--confirm"]);
 }
