@@ -111,6 +111,20 @@ impl Client {
         Ok(Pushed { digest, tag: tag.to_string(), signatures })
     }
 
+    /// Attaches one more signature to a filter that is in a repository; tags stay as they are. Returns the digest
+    /// of the signature's manifest.
+    ///
+    /// # Errors
+    /// [`ClientError::Oci`] when the registry refuses.
+    pub async fn attach(
+        &self,
+        repository: &str,
+        manifest: &[u8],
+        bundle: &[u8],
+    ) -> Result<Digest, ClientError> {
+        self.sign(checked(repository)?, manifest, bundle).await
+    }
+
     /// The digest of the manifest that a version names in a repository; `None` when the version is not
     /// there.
     ///

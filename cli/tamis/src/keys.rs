@@ -13,6 +13,8 @@ use std::process::ExitCode;
 use tamis_transport::{CertificateFacts, SpiffeId};
 use tamis_trust::{PrivateKey, PublicKey};
 
+mod replace;
+
 /// Arguments of `keys`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -33,6 +35,13 @@ enum Command {
         after_help = "Example:\n  tamis keys certificate registry --authority ca.crt --id spiffe://shop.example/registry --host 127.0.0.1"
     )]
     Certificate(Certificate),
+    /// Put a new signing key in the place of one that was lost or stolen: signs everything pinned again, checks
+    /// that nothing depends on the old key, and revokes it. What is done already is left alone: after a step
+    /// that needs you, run it again.
+    #[command(
+        after_help = "Example:\n  tamis keys replace release --with release-2.key --reason 'laptop stolen'"
+    )]
+    Replace(replace::Arguments),
 }
 
 /// Arguments of `certificate`.
@@ -61,6 +70,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let name = match &arguments.command {
         Command::Generate { name } => name,
         Command::Certificate(arguments) => return certificate(arguments, output),
+        Command::Replace(arguments) => return replace::run(arguments, output),
     };
     let pair = generate(name)?;
     let value = json!({ "key": pair.key, "public": pair.public, "id": pair.id });

@@ -96,15 +96,24 @@ impl Remote {
         what: &str,
         question: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
     ) -> Result<T> {
-        let busy = output::busy(what);
-        let answer = self.runtime.block_on(question(&self.client));
-        drop(busy);
-        answer.map_err(|error| match error.problem().map(|problem| problem.status) {
+        self.attempt(what, question).map_err(|error| match error.problem().map(|problem| problem.status) {
             Some(401) => anyhow::Error::new(error).context(
                 "the registry requires a token: give --token-file, or set TAMIS_TOKEN (the first token is in admin.token of its folder)",
             ),
             _ => error.into(),
         })
+    }
+
+    /// The same, for a caller who continues after some errors.
+    pub(crate) fn attempt<T>(
+        &self,
+        what: &str,
+        question: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        let busy = output::busy(what);
+        let answer = self.runtime.block_on(question(&self.client));
+        drop(busy);
+        answer
     }
 
     /// Where it is.

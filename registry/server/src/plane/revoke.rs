@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tamis_api::{Problem, RevokeRequest, Revoked, Stop};
 use tamis_director::{self as director, Body, State, Withdrawn};
+use tamis_sync::placed;
 use tamis_trust::{Digest, Policy, Refused, Request, verify_manifest};
 
 use crate::plane::change::digest;
@@ -96,6 +97,12 @@ impl Control {
                 for (slot, one) in &wants.assigned {
                     let row = (one.service.clone(), slot.clone(), one.filter.to_string());
                     slots.entry(one.digest).or_default().insert(row);
+                }
+                // What was pinned a moment ago is assigned in a moment.
+                for (slot, one) in wants.plan.iter().flat_map(|plan| placed(plan)) {
+                    let Ok(digest) = one.digest.parse() else { continue };
+                    let row = (node.key().to_owned(), slot, one.filter.clone());
+                    slots.entry(digest).or_default().insert(row);
                 }
             }
             (slots, self.policies(&state), self.policies_without(&state, what))
