@@ -7,6 +7,7 @@
     reason = "helpers of tests: what is wrong here fails the test"
 )]
 
+mod admin;
 mod author;
 mod bad_input;
 mod connections;
@@ -18,6 +19,7 @@ mod guests;
 mod hostile;
 mod http;
 mod lifecycle;
+mod lost_key;
 mod messages;
 mod planted;
 mod registry;
@@ -26,3 +28,4 @@ mod shop;
 mod swap;
 mod tokens;
 mod traffic;
+mod tunnels;

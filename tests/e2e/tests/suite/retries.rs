@@ -173,7 +173,7 @@ fn a_request_that_never_left_is_sent_elsewhere_whatever_its_method() {
 }
 
 /// A gateway and a sidecar in front of the backend, both with every attachment of the folder.
-fn mesh(backend: SocketAddr) -> Folder {
+pub(crate) fn mesh(backend: SocketAddr) -> Folder {
     let folder = Folder::documents(&[backend]);
     let ports = [free_port(), free_port(), free_port()];
     folder.edit(
