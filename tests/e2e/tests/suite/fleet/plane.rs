@@ -6,7 +6,7 @@ use std::process::Output;
 
 use serde_json::Value;
 use tamis_e2e::{
-    Backend, Folder, Relay, Running, eventually, eventually_or, free_port, get, tamis,
+    Backend, Folder, Relay, Running, eventually, eventually_or, free_port, get, request, tamis,
 };
 
 use crate::guests::{self, GRANT};
@@ -330,6 +330,17 @@ impl Registry {
         });
         let why = &kept["refusal"]["code"];
         assert_eq!((&kept["running"]["digest"], why), (&good.into(), &code.into()));
+    }
+
+    /// Its lines of a metric, as its admin reads them.
+    pub(super) fn metric(&self, name: &str) -> Vec<String> {
+        let address = self.asker.url.strip_prefix("http://").unwrap();
+        let token = fs::read_to_string(self.folder.join(&self.asker.token)).unwrap();
+        let bearer = format!("Bearer {}", token.trim());
+        let reply = request(address, "GET", "/metrics", &[("authorization", &bearer)], b"");
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        let lines = reply.body.lines().filter(|line| line.starts_with(name));
+        lines.map(str::to_owned).collect()
     }
 
     /// The file of a blob.

@@ -120,3 +120,37 @@ fn check_plan_and_apply_name_the_place_of_what_the_router_refuses_in_its_own_doc
     registry.did(&["plan", "-f", "."]);
     registry.did(&["apply", "-f", ".", "--confirm"]);
 }
+
+/// An attachment that stands in for one that cannot be used, as `tamis up` sends it.
+const STAND_IN: &str = "\
+kind: FilterAttachment
+apiVersion: tamis.dev/v1alpha1
+metadata: { name: broken, namespace: test, annotations: { tamis.dev/stands-in: 'its phase cannot be read' } }
+spec: { targetRefs: [{ kind: Gateway, name: edge }], filter: test/guest, phase: authn, order: 1 }
+";
+
+#[test]
+fn what_is_wrong_with_documents_in_force_is_counted_by_its_code_and_so_is_what_stands_in() {
+    let plane = Plane::new(|_| ());
+    let registry = plane.registry("data", &[]);
+    registry.ready();
+    let counted = || registry.metric("tamis_registry_problems{of=\"documents\"");
+    assert_eq!(counted(), Vec::<String>::new(), "nothing is wrong");
+    let line = |code: &str, count: usize| {
+        format!("tamis_registry_problems{{of=\"documents\",code=\"{code}\"}} {count}")
+    };
+    plane.folder.write("broken.yaml", STAND_IN);
+    registry.did(&["apply", "-f", ".", "--confirm"]);
+    assert_eq!(counted(), [line("document.invalid", 1)]);
+    let another = STAND_IN.replace("name: broken", "name: another");
+    plane.folder.write("another.yaml", &another);
+    plane.folder.edit("mesh.yaml", "[{ name: app, port: 80 }]", "[{ name: nobody, port: 80 }]");
+    registry.did(&["apply", "-f", ".", "--confirm"]);
+    assert_eq!(counted(), [line("document.invalid", 2), line("route.backend", 1)]);
+    for file in ["broken.yaml", "another.yaml"] {
+        std::fs::remove_file(plane.folder.file(file)).unwrap();
+    }
+    plane.folder.edit("mesh.yaml", "[{ name: nobody, port: 80 }]", "[{ name: app, port: 80 }]");
+    registry.did(&["apply", "-f", ".", "--prune", "--confirm"]);
+    assert_eq!(counted(), Vec::<String>::new());
+}
