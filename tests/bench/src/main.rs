@@ -16,20 +16,28 @@ use clap::Parser;
 use tamis_harness::{Workspace, shell};
 
 mod allocations;
+mod bodies;
 mod calls;
 mod cores;
 mod cpu;
 mod fleet;
+mod hop;
+mod http2;
+mod idle;
 mod innocents;
+mod latency;
 mod memory;
 mod mesh;
 mod peers;
 mod picture;
 mod report;
+mod routes;
 mod running;
+mod secured;
 mod start;
 mod steady;
 mod swap;
+mod turns;
 mod wrk;
 
 use report::Report;
@@ -70,13 +78,27 @@ enum Name {
     Memory,
     /// P8: from the start of the program to the first response, with and without compiled code.
     Start,
+    /// P12–P14: wake-ups of an idle proxy, and the memory of its idle connections.
+    Idle,
+    /// P15: latency at a constant rate.
+    Latency,
+    /// P16–P17: tables of ten thousand routes.
+    Routes,
+    /// P18–P19: TLS at the gateway, over kept and over new connections.
+    Secured,
+    /// P20–P21: HTTP/2 to upstreams of HTTP/1 and HTTP/2.
+    Http2,
+    /// P23: a hop between two sidecars.
+    Hop,
+    /// P22: bodies of 1 and 16 MiB in both directions.
+    Bodies,
     /// I1–I2: an innocent service while one upstream, one client or one filter misbehaves, in each known way.
     Innocents,
     /// F1–F3: a registry under a thousand simulated proxies: commit to serving, bytes pushed, a restart.
     Fleet,
 }
 
-const ALL: [Name; 8] = [
+const ALL: [Name; 15] = [
     Name::Cpu,
     Name::Allocations,
     Name::Calls,
@@ -85,6 +107,13 @@ const ALL: [Name; 8] = [
     Name::Start,
     Name::Innocents,
     Name::Fleet,
+    Name::Idle,
+    Name::Latency,
+    Name::Routes,
+    Name::Secured,
+    Name::Http2,
+    Name::Hop,
+    Name::Bodies,
 ];
 
 /// What every measurement needs.
@@ -153,6 +182,13 @@ fn run(arguments: &Arguments) -> Result<()> {
             Name::Swap => shell::step("swap", || swap::measure(&bench, &mut report))?,
             Name::Memory => shell::step("memory", || memory::measure(&bench, &mut report))?,
             Name::Start => shell::step("start", || start::measure(&bench, &mut report))?,
+            Name::Idle => shell::step("idle", || idle::measure(&bench, &mut report))?,
+            Name::Latency => shell::step("latency", || latency::measure(&bench, &mut report))?,
+            Name::Routes => shell::step("routes", || routes::measure(&bench, &mut report))?,
+            Name::Secured => shell::step("secured", || secured::measure(&bench, &mut report))?,
+            Name::Http2 => shell::step("http2", || http2::measure(&bench, &mut report))?,
+            Name::Hop => shell::step("hop", || hop::measure(&bench, &mut report))?,
+            Name::Bodies => shell::step("bodies", || bodies::measure(&bench, &mut report))?,
             Name::Innocents => {
                 shell::step("innocents", || innocents::measure(&bench, &mut report))?
             }

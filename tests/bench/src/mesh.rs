@@ -21,14 +21,22 @@ pub(super) enum Policies {
     Five,
 }
 
+/// Files of a certificate for servers, in PEM.
+pub(super) struct Certificate {
+    pub(super) chain: PathBuf,
+    pub(super) key: PathBuf,
+}
+
 /// A folder of documents, keys, certificates and signed filters.
 pub(super) struct Mesh {
     folder: TempDir,
     binary: PathBuf,
     http: String,
+    https: String,
     outbound: String,
     pub(super) admin: String,
     sidecar_admin: String,
+    app_admin: String,
 }
 
 impl Mesh {
@@ -39,22 +47,42 @@ impl Mesh {
 
     /// The same with this program.
     pub(super) fn of(binary: &Path, backend: &str, policies: Policies) -> Result<Self> {
-        let mut ports = [0; 5];
+        Self::made(binary, backend, policies, &template("mesh.yaml")?)
+    }
+
+    /// The same, with a sidecar before `backend` as well.
+    pub(super) fn with_both_sidecars(bench: &Bench, backend: &str) -> Result<Self> {
+        let [sidecar, outbound, admin] = [(); 3].map(|()| tamis_harness::ports::free());
+        let sidecar = format!(
+            "  identity: spiffe://bench.example/app\n  tls: {{ certificate: .tamis/certs/app.crt, key: .tamis/certs/app.key, ca: .tamis/certs/ca.crt }}\n  endpoints:\n    - {{ address: \"@BACKEND@\", sidecar: \"127.0.0.1:{sidecar}\", outbound: \"127.0.0.1:{outbound}\", admin: \"127.0.0.1:{admin}\" }}\n"
+        );
+        let alone = "  endpoints: [{ address: \"@BACKEND@\" }]\n";
+        let documents = template("mesh.yaml")?.replacen(alone, &sidecar, 1);
+        let mut mesh = Self::made(&bench.binary, backend, Policies::Five, &documents)?;
+        mesh.app_admin = format!("127.0.0.1:{admin}");
+        Ok(mesh)
+    }
+
+    fn made(binary: &Path, backend: &str, policies: Policies, documents: &str) -> Result<Self> {
+        let mut ports = [0; 6];
         for port in &mut ports {
             *port = tamis_harness::ports::free();
         }
-        let [http, admin, sidecar, outbound, sidecar_admin] = ports;
+        let [http, https, admin, sidecar, outbound, sidecar_admin] = ports;
         let address = |port: u16| format!("127.0.0.1:{port}");
         let mesh = Self {
             folder: TempDir::new()?,
             binary: binary.to_owned(),
             http: address(http),
+            https: address(https),
             outbound: address(outbound),
             admin: address(admin),
             sidecar_admin: address(sidecar_admin),
+            app_admin: String::new(),
         };
-        let documents = template("mesh.yaml")?
+        let documents = documents
             .replace("@HTTP@", &http.to_string())
+            .replace("@HTTPS@", &https.to_string())
             .replace("@ADMIN@", &admin.to_string())
             .replace("@SIDECAR@", &sidecar.to_string())
             .replace("@OUTBOUND@", &outbound.to_string())
@@ -101,6 +129,26 @@ impl Mesh {
         Ok(headers)
     }
 
+    /// Its upstream speaks HTTP/2.
+    pub(super) fn speak_http2(&self) -> Result<()> {
+        let text = self.read("mesh.yaml")?;
+        // The first service is the upstream.
+        self.write("mesh.yaml", &text.replacen("protocol: http }", "protocol: http2 }", 1))
+    }
+
+    /// Where its gateway listens with TLS.
+    pub(super) fn https(&self) -> String {
+        self.https.clone()
+    }
+
+    /// The certificate that its gateway shows there.
+    pub(super) fn certificate(&self) -> Certificate {
+        Certificate {
+            chain: self.certificate_file("edge.crt"),
+            key: self.certificate_file("edge.key"),
+        }
+    }
+
     /// Its gateway, with one worker.
     pub(super) fn gateway(&self, bench: &Bench, watch: bool) -> Result<Running> {
         let mut command = self.proxy(bench, "gateway:bench/edge", 1);
@@ -129,6 +177,19 @@ impl Mesh {
             anyhow::ensure!(status == 200, "the sidecar answers {status}");
         }
         Ok(running)
+    }
+
+    /// The sidecars of the upstream and of its caller, and where the caller sends its requests.
+    pub(super) fn sidecars(&self, bench: &Bench) -> Result<(Running, Running, &str)> {
+        let mut command = self.proxy(bench, "sidecar:bench/app/0", 1);
+        command.arg("--no-watch");
+        let inbound = Running::start_at(command, &self.app_admin, "/readyz", "")?;
+        Ok((inbound, self.sidecar(bench, 1)?, &self.outbound))
+    }
+
+    /// A file of a certificate of it.
+    pub(super) fn certificate_file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(".tamis/certs").join(name)
     }
 
     /// The generation its gateway serves.

@@ -1,6 +1,7 @@
 //! A process that is measured.
 
 use std::fs;
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -63,6 +64,36 @@ impl Running {
             .with_context(|| format!("{path} is not readable"))
     }
 
+    /// How often its threads went to sleep by themselves since the start: for each there was, or will be, a wake-up.
+    pub(super) fn wakes(&self) -> Result<u64> {
+        let mut wakes = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.process.0.id()))? {
+            // A thread may have ended meanwhile.
+            let status = fs::read_to_string(task?.path().join("status")).unwrap_or_default();
+            wakes += voluntary(&status).unwrap_or(0);
+        }
+        Ok(wakes)
+    }
+
+    /// Starts it and waits until it accepts connections: it does not speak HTTP/1 without TLS.
+    pub(super) fn start_listening(mut command: Command, address: &str) -> Result<Self> {
+        let line = format!("{command:?}");
+        command.stdout(Stdio::null()).stderr(Stdio::null()).stdin(Stdio::null());
+        let child = command.spawn().with_context(|| format!("could not start {line}"))?;
+        let mut running = Self { process: Process(child), address: address.to_owned() };
+        let until = Instant::now() + Duration::from_secs(60);
+        while TcpStream::connect(address).is_err() {
+            if let Some(status) = running.process.0.try_wait()? {
+                bail!("it ended before it listened ({status}): {line}");
+            }
+            if Instant::now() > until {
+                bail!("it does not listen on {address}: {line}");
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(running)
+    }
+
     /// A figure of `/proc/PID/smaps_rollup` or `status`, in KiB.
     pub(super) fn memory_kib(&self, name: &str) -> Result<u64> {
         let process = self.process.0.id();
@@ -85,6 +116,12 @@ fn ticks(stat: &str) -> Option<u64> {
     Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
 }
 
+/// A line of proc_pid_status(5).
+fn voluntary(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+    line.trim().parse().ok()
+}
+
 /// The load of the machine over the last minute.
 pub(super) fn load_average() -> String {
     let text = shell::read(shell::command("cat").arg("/proc/loadavg")).unwrap_or_default();
@@ -93,6 +130,13 @@ pub(super) fn load_average() -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn sleeps_are_counted_without_those_that_were_forced() {
+        let status = "Name:\tx\nvoluntary_ctxt_switches:\t42\nnonvoluntary_ctxt_switches:\t7\n";
+        assert_eq!(super::voluntary(status), Some(42));
+        assert_eq!(super::voluntary("Name:\tx\n"), None);
+    }
+
     #[test]
     fn times_are_found_behind_any_name() {
         let stat = "42 (a b) c) S 1 2 3 4 5 6 7 8 9 10 70 30 0 0 20 0";

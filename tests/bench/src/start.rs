@@ -26,7 +26,7 @@ pub(super) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
         warm.push(start()?);
     }
     let what = "from start to the first proxied response, five policies";
-    report.figure("P8", &format!("{what}, compiled before"), "ms", &warm, Bar::at_most(150.0));
-    report.figure("P8", &format!("{what}, nothing compiled"), "ms", &cold, Bar::at_most(3_000.0));
+    report.figure("P8", &format!("{what}, compiled before"), "ms", &warm, Bar::at_most(100.0));
+    report.figure("P8", &format!("{what}, nothing compiled"), "ms", &cold, Bar::at_most(800.0));
     Ok(())
 }

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, bail};
 
 use super::Bench;
+use super::turns::Load;
 use tamis_harness::shell;
 
 /// Connections kept busy.
@@ -19,13 +20,28 @@ pub(super) struct Turn {
 
 /// Sends requests with these headers for so many seconds.
 pub(super) fn run(bench: &Bench, address: &str, headers: &[String], seconds: u32) -> Result<Turn> {
+    send(bench, &format!("http://{address}/catalog/items?page=2"), headers, seconds, &[])
+}
+
+/// The same to any address; `more` are further arguments of wrk.
+pub(super) fn run_at(
+    bench: &Bench,
+    url: &str,
+    headers: &[String],
+    seconds: u32,
+    more: &[&str],
+) -> Result<Load> {
+    let Turn { requests, p50_us, p99_us } = send(bench, url, headers, seconds, more)?;
+    Ok(Load { requests, p50_us, p99_us })
+}
+
+fn send(bench: &Bench, url: &str, headers: &[String], seconds: u32, more: &[&str]) -> Result<Turn> {
     let mut wrk = bench.cores.other("wrk");
-    wrk.args(["-t1", "-c", CONNECTIONS, "--latency", "-d", &format!("{seconds}s")]);
+    wrk.args(["-t1", "-c", CONNECTIONS, "--latency", "-d", &format!("{seconds}s")]).args(more);
     for header in headers {
         wrk.args(["-H", header]);
     }
-    wrk.arg(format!("http://{address}/catalog/items?page=2"));
-    let text = shell::read(&mut wrk)?;
+    let text = shell::read(wrk.arg(url))?;
     parse(&text).with_context(|| format!("what wrk said is not readable:\n{text}"))?
 }
 
