@@ -166,7 +166,7 @@ plans! {
         pub imports: BTreeMap<String, Json>,
         /// Header names, `@attributes`, `*`, `@*`.
         pub reads: Vec<String>,
-        /// Header names, `:path`, `:authority`, `@attributes`, `*`, `@*`.
+        /// Header names, `:path`, `:authority`, `:method`, `:status`, `@attributes`, `*`, `@*`.
         pub writes: Vec<String>,
         /// Whether it may read and replace request bodies.
         pub request_body: bool,

@@ -265,6 +265,8 @@ fn written(edit: &Edit) -> &str {
         Edit::SetPath(_) => ":path",
         Edit::SetAuthority(_) => ":authority",
         Edit::SetAttribute(attribute) => &attribute.name,
+        Edit::SetStatus(_) => ":status",
+        Edit::SetMethod(_) => ":method",
     }
 }
 

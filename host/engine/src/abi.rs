@@ -3,6 +3,8 @@
 //! This module decides nothing. Values that go in are borrowed (`&[u8]`, `&[…]`), so that no `String` is
 //! allocated per header; values that come out become `tamis_exchange` values at once. The derives write the
 //! unsafe trait implementations of the canonical ABI; this file contains no handwritten one.
+pub(crate) mod v0_1;
+
 use tamis_exchange as x;
 use wasmtime::component::{ComponentType, Lift, Lower, flags};
 
@@ -130,6 +132,10 @@ pub(crate) enum Edit {
     SetAuthority(String),
     #[component(name = "set-attribute")]
     SetAttribute(Attribute),
+    #[component(name = "set-status")]
+    SetStatus(u16),
+    #[component(name = "set-method")]
+    SetMethod(String),
 }
 
 impl From<Edit> for x::Edit {
@@ -140,16 +146,22 @@ impl From<Edit> for x::Edit {
             Edit::RemoveHeader(name) => Self::RemoveHeader(name),
             Edit::SetPath(path) => Self::SetPath(path),
             Edit::SetAuthority(authority) => Self::SetAuthority(authority),
-            Edit::SetAttribute(Attribute { name, value }) => {
-                // The contract writes `@name` in declarations and the bare or marked name in edits.
-                let bare = name.strip_prefix('@').map(str::to_owned);
-                Self::SetAttribute { name: bare.unwrap_or(name), value }
-            }
+            Edit::SetAttribute(attribute) => attribute.into(),
+            Edit::SetStatus(status) => Self::SetStatus(status),
+            Edit::SetMethod(method) => Self::SetMethod(method),
         }
     }
 }
 
-fn edits(list: Vec<Edit>) -> Vec<x::Edit> {
+impl From<Attribute> for x::Edit {
+    fn from(Attribute { name, value }: Attribute) -> Self {
+        // The contract writes `@name` in declarations and the bare or marked name in edits.
+        let bare = name.strip_prefix('@').map(str::to_owned);
+        Self::SetAttribute { name: bare.unwrap_or(name), value }
+    }
+}
+
+fn edits<E: Into<x::Edit>>(list: Vec<E>) -> Vec<x::Edit> {
     list.into_iter().map(Into::into).collect()
 }
 
@@ -170,23 +182,23 @@ impl From<Reply> for x::Reply {
 
 #[derive(ComponentType, Lift)]
 #[component(variant)]
-pub(crate) enum HeadVerdict {
+pub(crate) enum HeadVerdict<E> {
     #[component(name = "pass")]
     Pass,
     #[component(name = "change")]
-    Change(Vec<Edit>),
+    Change(Vec<E>),
     #[component(name = "answer")]
     Answer(Reply),
 }
 
 #[derive(ComponentType, Lift)]
 #[component(record)]
-pub(crate) struct HeadDecision {
-    verdict: HeadVerdict,
+pub(crate) struct HeadDecision<E> {
+    verdict: HeadVerdict<E>,
     reason: Option<String>,
 }
 
-impl HeadDecision {
+impl<E: Into<x::Edit>> HeadDecision<E> {
     /// The decision, or the rule of the contract that it breaks. `body_bytes` bounds the body of a reply.
     pub(crate) fn checked(self, body_bytes: u64) -> Result<x::Decision, String> {
         let verdict = match self.verdict {
@@ -278,7 +290,7 @@ pub(crate) struct Mirror {
 
 #[derive(ComponentType, Lift)]
 #[component(record)]
-pub(crate) struct Selection {
+pub(crate) struct Selection<E> {
     rule: u32,
     backend: u32,
     #[component(name = "request-timeout-ms")]
@@ -287,17 +299,17 @@ pub(crate) struct Selection {
     attempt_timeout_ms: u32,
     hash: Option<u64>,
     #[component(name = "request-edits")]
-    request_edits: Vec<Edit>,
+    request_edits: Vec<E>,
     #[component(name = "response-edits")]
-    response_edits: Vec<Edit>,
+    response_edits: Vec<E>,
     mirrors: Vec<Mirror>,
 }
 
 #[derive(ComponentType, Lift)]
 #[component(variant)]
-pub(crate) enum Choice {
+pub(crate) enum Choice<E> {
     #[component(name = "forward")]
-    Forward(Selection),
+    Forward(Selection<E>),
     #[component(name = "answer")]
     Answer(Reply),
     #[component(name = "unmatched")]
@@ -307,7 +319,7 @@ pub(crate) enum Choice {
 /// Mirrors that a router may ask for, per request.
 const MAX_MIRRORS: usize = 8;
 
-impl Choice {
+impl<E: Into<x::Edit>> Choice<E> {
     /// The choice, or the rule of the contract that it breaks.
     pub(crate) fn checked(self, body_bytes: u64) -> Result<x::Choice, String> {
         Ok(match self {
@@ -726,7 +738,30 @@ pub(crate) struct Interest {
     pub(crate) response_body: BodyMode,
     #[component(name = "body-limit-bytes")]
     pub(crate) body_limit_bytes: u32,
+    pub(crate) responses: Responses,
     pub(crate) extra: Vec<Attribute>,
+}
+
+#[derive(ComponentType, Lift, Clone, Copy)]
+#[component(enum)]
+#[repr(u8)]
+pub(crate) enum Responses {
+    #[component(name = "upstream")]
+    Upstream,
+    #[component(name = "local")]
+    Local,
+    #[component(name = "all")]
+    All,
+}
+
+impl From<Responses> for crate::Responses {
+    fn from(responses: Responses) -> Self {
+        match responses {
+            Responses::Upstream => Self::Upstream,
+            Responses::Local => Self::Local,
+            Responses::All => Self::All,
+        }
+    }
 }
 
 #[derive(ComponentType, Lift, Debug)]

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::{BodyMode, Filter, Hook, Inspection};
+use crate::{BodyMode, Filter, Hook, Inspection, Responses};
 
 /// What a component may do: derived from its bytes and from what it declares when it is configured, never
 /// from what somebody claims about it.
@@ -44,6 +44,8 @@ pub struct Declared {
     pub response_body: BodyMode,
     /// Longest buffered body it sees.
     pub body_limit_bytes: u32,
+    /// Which responses its hook on response heads sees.
+    pub responses: Responses,
     /// Services its router may choose.
     pub backends: BTreeSet<String>,
     /// Services its connection hook may tunnel to.
@@ -75,6 +77,8 @@ pub enum GrowthKind {
     RequestBody,
     /// It sees more of response bodies, or sees them in another way.
     ResponseBody,
+    /// Its hook on response heads sees more of them.
+    Responses,
     /// It may send a request to a service.
     Backend,
     /// It may tunnel a connection to a service.
@@ -93,6 +97,7 @@ impl GrowthKind {
             Self::Write => "write",
             Self::RequestBody => "request-body",
             Self::ResponseBody => "response-body",
+            Self::Responses => "responses",
             Self::Backend => "backend",
             Self::Tunnel => "tunnel",
             Self::Unknown => "unknown",
@@ -116,6 +121,11 @@ impl Declared {
             request_body: filter.request_body(),
             response_body: filter.response_body(),
             body_limit_bytes: filter.body_limit_bytes(),
+            responses: if filter.has(Hook::Response) {
+                filter.responses()
+            } else {
+                Responses::default()
+            },
             backends: names(filter.backends()),
             tunnels: names(filter.connection_backends()),
         }
@@ -179,6 +189,10 @@ fn declared(this: &Declared, that: &Declared, mut add: impl FnMut(GrowthKind, &s
             (BodyMode::Buffered | BodyMode::Chunks, _) => add(kind, mode.as_str()),
         }
     }
+    let (sees, saw) = (this.responses, that.responses);
+    if (sees.has_local() && !saw.has_local()) || (sees.has_upstream() && !saw.has_upstream()) {
+        add(GrowthKind::Responses, sees.as_str());
+    }
     for backend in this.backends.difference(&that.backends) {
         add(GrowthKind::Backend, backend);
     }
@@ -236,6 +250,7 @@ mod tests {
             it.writes = set(&["x-a", ":path"]);
             it.response_body = BodyMode::Chunks;
             it.body_limit_bytes = 1001;
+            it.responses = Responses::All;
             it.backends = set(&["shop/cart:80"]);
             it.tunnels = set(&["shop/db:5432"]);
         });
@@ -251,6 +266,7 @@ mod tests {
                 "write :path",
                 "request-body buffered up to 1001 bytes",
                 "response-body chunks",
+                "responses all",
                 "backend shop/cart:80",
                 "tunnel shop/db:5432",
             ]

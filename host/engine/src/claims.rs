@@ -13,7 +13,7 @@ impl Inspection {
     /// Names the first false claim, or the first import or export that is not claimed.
     pub fn check_claims(&self, imports: &[String], exports: &[String]) -> Result<(), String> {
         for claim in imports {
-            let true_claim = match ours(claim)? {
+            let true_claim = match self.claimed(claim)? {
                 Some(interface) => {
                     carries_types_alone(interface) || self.imports.iter().any(|it| it == interface)
                 }
@@ -26,7 +26,7 @@ impl Inspection {
             }
         }
         for claim in exports {
-            let true_claim = match ours(claim)? {
+            let true_claim = match self.claimed(claim)? {
                 Some(interface) => {
                     matches!(interface, "lifecycle")
                         || TYPES_ONLY.contains(&interface)
@@ -41,7 +41,7 @@ impl Inspection {
             }
         }
         let claims = |all: &[String], name: &str| {
-            all.iter().any(|claim| claim == name || ours(claim) == Ok(Some(name)))
+            all.iter().any(|claim| claim == name || self.claimed(claim) == Ok(Some(name)))
         };
         if let Some(import) =
             self.imports.iter().chain(&self.wasi).find(|import| !claims(imports, import))
@@ -58,6 +58,17 @@ impl Inspection {
         }
         Ok(())
     }
+
+    /// The interface that a claim names, if it is one of the contract.
+    fn claimed<'c>(&self, claim: &'c str) -> Result<Option<&'c str>, String> {
+        match ours(claim)? {
+            Some((_, contract)) if contract != self.contract => Err(format!(
+                "the manifest claims `{claim}`, but the component is of contract {}",
+                self.contract
+            )),
+            found => Ok(found.map(|(interface, _)| interface)),
+        }
+    }
 }
 
 /// A hook's own interface is imported for its types only.
@@ -71,6 +82,7 @@ mod tests {
 
     fn found() -> Inspection {
         Inspection {
+            contract: crate::Contract::V0_1,
             hooks: vec![Hook::Request],
             imports: vec!["log".into()],
             wasi: vec!["wasi:cli/environment@0.2.6".into()],
@@ -103,6 +115,8 @@ mod tests {
             (more("tamis:filter/kv@0.1.0"), &EXPORTS[..], "filter/kv"),
             (more("wasi:io/poll@0.2.6"), &EXPORTS, "wasi:io/poll"),
             (more("tamis:filter/log"), &EXPORTS, "has no version"),
+            (more("tamis:filter/log@0.2.0"), &EXPORTS, "of contract 0.1"),
+            (more("tamis:filter/log@0.3.0"), &EXPORTS, "this host serves 0.1 and 0.2"),
             (IMPORTS[..1].to_vec(), &EXPORTS, "imports `wasi:cli"),
             (IMPORTS[1..].to_vec(), &EXPORTS, "imports `log`"),
             (IMPORTS.to_vec(), &EXPORTS[..1], "exports `lifecycle`"),

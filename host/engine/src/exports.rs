@@ -1,9 +1,12 @@
 //! The functions of a component, looked up and type-checked once per instance.
 
 use crate::native::{Signature, Slot};
-use crate::{Hook, Host, Inspection, abi};
+use crate::{Contract, Hook, Host, Inspection, abi};
+use abi::v0_1;
+use std::marker::PhantomData;
 use wasmtime::Store;
-use wasmtime::component::{Component, ComponentExportIndex, Instance};
+use tamis_exchange::{Choice, Decision};
+use wasmtime::component::{Component, ComponentExportIndex, Instance, Lift};
 
 macro_rules! signatures {
     ($($(#[$doc:meta])* $name:ident ( $($param:ty),* ) -> $return:ty;)*) => {$(
@@ -19,18 +22,12 @@ macro_rules! signatures {
 signatures! {
     /// `validate`.
     Validate(&'a str) -> (Result<(), Vec<abi::ConfigError>>,);
-    /// `configure`.
-    Configure(&'a str) -> (Result<abi::Interest, Vec<abi::ConfigError>>,);
     /// `config-schema`.
     ConfigSchema() -> (String,);
-    /// `on-request`, `on-response`.
-    OnHead(abi::View<'a>) -> (abi::HeadDecision,);
     /// `on-request-body`, `on-response-body`.
     OnBody(u64, &'a [u8], bool) -> (abi::BodyDecision,);
     /// `backends`, `rules`.
     Names() -> (Vec<String>,);
-    /// `on-route`.
-    OnRoute(abi::View<'a>) -> (abi::Choice,);
     /// `failing-statuses`.
     FailingStatuses() -> ((Vec<u16>, Vec<u32>),);
     /// `on-failure`.
@@ -51,18 +48,157 @@ signatures! {
     OnTick() -> (Option<u32>,);
 }
 
+/// `configure`, with the declaration of a version.
+pub(crate) struct Configure<I>(PhantomData<fn() -> I>);
+
+impl<I: Lift + Send + Sync + 'static> Signature for Configure<I> {
+    type Params<'a> = (&'a str,);
+    type Return = (Result<I, Vec<abi::ConfigError>>,);
+}
+
+/// `on-request` and `on-response`, with the edits of a version.
+pub(crate) struct OnHead<E>(PhantomData<fn() -> E>);
+
+impl<E: Lift + Send + Sync + 'static> Signature for OnHead<E> {
+    type Params<'a> = (abi::View<'a>,);
+    type Return = (abi::HeadDecision<E>,);
+}
+
+/// `on-route`, with the edits of a version.
+pub(crate) struct OnRoute<E>(PhantomData<fn() -> E>);
+
+impl<E: Lift + Send + Sync + 'static> Signature for OnRoute<E> {
+    type Params<'a> = (abi::View<'a>,);
+    type Return = (abi::Choice<E>,);
+}
+
+/// A function whose type differs between versions of the contract.
+pub(crate) enum Versions<A, B> {
+    /// Contract 0.1.
+    V0_1(Slot<A>),
+    /// Contract 0.2.
+    V0_2(Slot<B>),
+}
+
+/// `on-request` or `on-response` of either version.
+pub(crate) type HeadHook = Versions<OnHead<v0_1::Edit>, OnHead<abi::Edit>>;
+/// `on-route` of either version.
+pub(crate) type RouteHook = Versions<OnRoute<v0_1::Edit>, OnRoute<abi::Edit>>;
+/// `configure` of either version.
+pub(crate) type ConfigureFunction = Versions<Configure<v0_1::Interest>, Configure<abi::Interest>>;
+
+type Declared = (Result<abi::Interest, Vec<abi::ConfigError>>,);
+
+/// The declaration of 0.1 as one of 0.2.
+fn declared((declared,): (Result<v0_1::Interest, Vec<abi::ConfigError>>,)) -> Declared {
+    (declared.map(Into::into),)
+}
+
+impl ConfigureFunction {
+    pub(crate) fn call(
+        &self,
+        store: &mut Store<Host>,
+        config: (&str,),
+    ) -> wasmtime::Result<Declared> {
+        match self {
+            Self::V0_1(slot) => slot.call(store, config).map(declared),
+            Self::V0_2(slot) => slot.call(store, config),
+        }
+    }
+
+    pub(crate) async fn call_async(
+        &self,
+        store: &mut Store<Host>,
+        config: (&str,),
+    ) -> wasmtime::Result<Declared> {
+        match self {
+            Self::V0_1(slot) => slot.call_async(store, config).await.map(declared),
+            Self::V0_2(slot) => slot.call_async(store, config).await,
+        }
+    }
+}
+
+impl HeadHook {
+    pub(crate) fn call(
+        &self,
+        store: &mut Store<Host>,
+        seen: (abi::View<'_>,),
+    ) -> wasmtime::Result<(HeadAnswer,)> {
+        Ok(match self {
+            Self::V0_1(slot) => (HeadAnswer::V0_1(slot.call(store, seen)?.0),),
+            Self::V0_2(slot) => (HeadAnswer::V0_2(slot.call(store, seen)?.0),),
+        })
+    }
+
+    pub(crate) async fn call_async(
+        &self,
+        store: &mut Store<Host>,
+        seen: (abi::View<'_>,),
+    ) -> wasmtime::Result<(HeadAnswer,)> {
+        Ok(match self {
+            Self::V0_1(slot) => (HeadAnswer::V0_1(slot.call_async(store, seen).await?.0),),
+            Self::V0_2(slot) => (HeadAnswer::V0_2(slot.call_async(store, seen).await?.0),),
+        })
+    }
+}
+
+/// The decision of a [`HeadHook`], unchecked.
+pub(crate) enum HeadAnswer {
+    V0_1(abi::HeadDecision<v0_1::Edit>),
+    V0_2(abi::HeadDecision<abi::Edit>),
+}
+
+impl HeadAnswer {
+    /// The decision, or the rule of the contract that it breaks.
+    pub(crate) fn checked(self, body_bytes: u64) -> Result<Decision, String> {
+        match self {
+            Self::V0_1(decision) => decision.checked(body_bytes),
+            Self::V0_2(decision) => decision.checked(body_bytes),
+        }
+    }
+}
+
+impl RouteHook {
+    pub(crate) fn call(
+        &self,
+        store: &mut Store<Host>,
+        seen: (abi::View<'_>,),
+    ) -> wasmtime::Result<(RouteAnswer,)> {
+        Ok(match self {
+            Self::V0_1(slot) => (RouteAnswer::V0_1(slot.call(store, seen)?.0),),
+            Self::V0_2(slot) => (RouteAnswer::V0_2(slot.call(store, seen)?.0),),
+        })
+    }
+}
+
+/// The choice of a [`RouteHook`], unchecked.
+pub(crate) enum RouteAnswer {
+    V0_1(abi::Choice<v0_1::Edit>),
+    V0_2(abi::Choice<abi::Edit>),
+}
+
+impl RouteAnswer {
+    /// The choice, or the rule of the contract that it breaks.
+    pub(crate) fn checked(self, body_bytes: u64) -> Result<Choice, String> {
+        match self {
+            Self::V0_1(choice) => choice.checked(body_bytes),
+            Self::V0_2(choice) => choice.checked(body_bytes),
+        }
+    }
+}
+
 /// Functions of one instance; a hook that is not exported is `None`.
 pub(crate) struct Exports {
     pub(crate) validate: Slot<Validate>,
-    pub(crate) configure: Slot<Configure>,
+    pub(crate) configure: ConfigureFunction,
     pub(crate) config_schema: Slot<ConfigSchema>,
-    pub(crate) on_request: Option<Slot<OnHead>>,
-    pub(crate) on_response: Option<Slot<OnHead>>,
+    pub(crate) on_request: Option<HeadHook>,
+    pub(crate) on_response: Option<HeadHook>,
     pub(crate) on_request_body: Option<Slot<OnBody>>,
     pub(crate) on_response_body: Option<Slot<OnBody>>,
     pub(crate) backends: Option<Slot<Names>>,
     pub(crate) rules: Option<Slot<Names>>,
-    pub(crate) on_route: Option<Slot<OnRoute>>,
+    pub(crate) on_route: Option<RouteHook>,
     pub(crate) failing_statuses: Option<Slot<FailingStatuses>>,
     pub(crate) on_failure: Option<Slot<OnFailure>>,
     pub(crate) plan: Option<Slot<Plan>>,
@@ -85,15 +221,15 @@ impl Exports {
         let mut finder = Finder { component, inspection, instance, store };
         Ok(Self {
             validate: finder.slot("lifecycle", "validate")?,
-            configure: finder.slot("lifecycle", "configure")?,
+            configure: finder.versions("lifecycle", "configure")?,
             config_schema: finder.slot("lifecycle", "config-schema")?,
-            on_request: finder.hook(Hook::Request, "on-request")?,
-            on_response: finder.hook(Hook::Response, "on-response")?,
+            on_request: finder.hooks(Hook::Request, "on-request")?,
+            on_response: finder.hooks(Hook::Response, "on-response")?,
             on_request_body: finder.hook(Hook::RequestBody, "on-request-body")?,
             on_response_body: finder.hook(Hook::ResponseBody, "on-response-body")?,
             backends: finder.hook(Hook::Router, "backends")?,
             rules: finder.hook(Hook::Router, "rules")?,
-            on_route: finder.hook(Hook::Router, "on-route")?,
+            on_route: finder.hooks(Hook::Router, "on-route")?,
             failing_statuses: finder.hook(Hook::Retry, "failing-statuses")?,
             on_failure: finder.hook(Hook::Retry, "on-failure")?,
             plan: finder.hook(Hook::Hedge, "plan")?,
@@ -127,6 +263,29 @@ impl Finder<'_> {
         self.slot(hook.as_str(), function).map(Some)
     }
 
+    fn hooks<A: Signature, B: Signature>(
+        &mut self,
+        hook: Hook,
+        function: &str,
+    ) -> wasmtime::Result<Option<Versions<A, B>>> {
+        if !self.inspection.has(hook) {
+            return Ok(None);
+        }
+        self.versions(hook.as_str(), function).map(Some)
+    }
+
+    /// A function in the version that the component is of.
+    fn versions<A: Signature, B: Signature>(
+        &mut self,
+        interface: &str,
+        function: &str,
+    ) -> wasmtime::Result<Versions<A, B>> {
+        Ok(match self.inspection.contract {
+            Contract::V0_1 => Versions::V0_1(self.slot(interface, function)?),
+            Contract::V0_2 => Versions::V0_2(self.slot(interface, function)?),
+        })
+    }
+
     fn slot<S: Signature>(&mut self, interface: &str, function: &str) -> wasmtime::Result<Slot<S>> {
         let missing = || {
             wasmtime::Error::msg(format!(
@@ -141,7 +300,7 @@ impl Finder<'_> {
     }
 
     fn index(&self, interface: &str, function: &str) -> Option<ComponentExportIndex> {
-        let name = format!("tamis:filter/{interface}@0.1.0");
+        let name = self.inspection.contract.interface(interface);
         let interface = self.component.get_export_index(None, &name)?;
         self.component.get_export_index(Some(&interface), function)
     }

@@ -8,8 +8,8 @@ use crate::imports::{self, http_client::HttpFetch};
 use crate::instance::Running;
 use crate::maker::Ready;
 use crate::{
-    BodyMode, CallFault, EngineError, FilterState, Grant, GrantField, Hook, Host, Instance, Lack,
-    abi, check_ceilings, check_imports, selftest,
+    BodyMode, CallFault, Contract, EngineError, FilterState, Grant, GrantField, Hook, Host, Instance,
+    Lack, Responses, abi, check_ceilings, check_imports, selftest,
 };
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -116,6 +116,7 @@ pub(crate) struct Interest {
     pub(crate) request_body: BodyMode,
     pub(crate) response_body: BodyMode,
     pub(crate) body_limit_bytes: u32,
+    pub(crate) responses: Responses,
 }
 
 impl Filter {
@@ -279,6 +280,16 @@ impl Filter {
     /// How it sees response bodies.
     pub fn response_body(&self) -> BodyMode {
         self.0.interest.response_body
+    }
+
+    /// Which responses its hook on response heads sees.
+    pub fn responses(&self) -> Responses {
+        self.0.interest.responses
+    }
+
+    /// The version of the contract that it was built for.
+    pub fn contract(&self) -> Contract {
+        self.0.compiled.inspection.contract
     }
 
     /// Longest body it sees when buffered.
@@ -549,6 +560,7 @@ impl Plan {
             request_body: body_mode(declared.request_body),
             response_body: body_mode(declared.response_body),
             body_limit_bytes: declared.body_limit_bytes,
+            responses: declared.responses.into(),
         })
     }
 }

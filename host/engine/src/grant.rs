@@ -30,7 +30,7 @@ pub struct Grant {
     /// Pseudo-headers are always readable.
     pub reads: Vec<String>,
     /// Fields that edits may write, as in `interest.writes`: header names, `:path`, `:authority`,
-    /// `@attributes`, `@*`, `*`.
+    /// `:method`, `:status`, `@attributes`, `@*`, `*`.
     pub writes: Vec<String>,
     /// It may read and replace request bodies.
     pub request_body: bool,
@@ -364,7 +364,9 @@ impl Grant {
         Self {
             imports: Imports::everything(),
             reads: vec!["*".into(), "@*".into()],
-            writes: vec!["*".into(), ":path".into(), ":authority".into(), "@*".into()],
+            writes: ["*", ":path", ":authority", ":method", ":status", "@*"]
+                .map(str::to_owned)
+                .into(),
             request_body: true,
             response_body: true,
             limits: Limits::default(),
@@ -451,6 +453,7 @@ mod tests {
     #[test]
     fn a_missing_import_names_the_grant_to_write() {
         let inspection = Inspection {
+            contract: crate::Contract::NEWEST,
             hooks: vec![],
             imports: vec!["log".into(), "http-client".into(), "kv".into()],
             wasi: vec![],

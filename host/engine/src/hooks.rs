@@ -93,6 +93,39 @@ impl BodyMode {
     }
 }
 
+/// Which responses a hook on response heads sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Responses {
+    /// Those of upstreams.
+    #[default]
+    Upstream,
+    /// Those that filters and the host write.
+    Local,
+    /// Every response that leaves.
+    All,
+}
+
+impl Responses {
+    /// The name in the WIT.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Upstream => "upstream",
+            Self::Local => "local",
+            Self::All => "all",
+        }
+    }
+
+    /// Whether responses of an upstream are among them.
+    pub fn has_upstream(self) -> bool {
+        matches!(self, Self::Upstream | Self::All)
+    }
+
+    /// Whether responses that are written in this proxy are among them.
+    pub fn has_local(self) -> bool {
+        matches!(self, Self::Local | Self::All)
+    }
+}
+
 /// An endpoint as a balancer sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EndpointState {

@@ -38,7 +38,7 @@ pub(crate) fn link(compiled: &Compiled, mode: Mode) -> wasmtime::Result<Instance
         return linker.instantiate_pre(&compiled.component);
     }
     for import in &compiled.inspection.imports {
-        let mut instance = linker.instance(&format!("tamis:filter/{import}@0.1.0"))?;
+        let mut instance = linker.instance(&compiled.inspection.contract.interface(import))?;
         add(&mut instance, import, mode)?;
     }
     linker.instantiate_pre(&compiled.component)

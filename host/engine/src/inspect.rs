@@ -1,12 +1,11 @@
 //! What a component imports and exports, read from its bytes: nothing is compiled, nothing runs.
 
 use crate::error::printable;
-use crate::{EngineError, Hook};
+use crate::{Contract, EngineError, Hook};
 use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload, Validator, WasmFeatures};
 
-/// Namespace and version track of the contract this host serves.
+/// Namespace and package of the contract.
 const PACKAGE: &str = "tamis:filter/";
-const TRACK: &str = "0.1.";
 /// Larger components are refused; a Python filter has about 18 MB.
 pub const MAX_COMPONENT_BYTES: usize = 64 * 1024 * 1024;
 /// Nested modules and components a file may contain.
@@ -19,6 +18,8 @@ const MAX_NAMES: usize = 256;
 /// Exports and imports of a component, for a person who audits it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspection {
+    /// The version of the contract that all its interfaces belong to.
+    pub contract: Contract,
     /// Hook interfaces it exports.
     pub hooks: Vec<Hook>,
     /// Capabilities of `tamis:filter` it imports, by interface name (`log`, `http-client` …).
@@ -74,20 +75,24 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, EngineError> {
         );
     }
     let mut found = Inspection {
+        contract: Contract::NEWEST,
         hooks: Vec::new(),
         imports: Vec::new(),
         wasi: Vec::new(),
         others: Vec::new(),
         size: bytes.len(),
     };
-    let mut lifecycle = false;
+    let (mut lifecycle, mut contract) = (false, None);
     read(bytes, |name, outward| -> Result<(), String> {
+        one_contract(name, &mut contract)?;
         if outward { export(name, &mut found, &mut lifecycle) } else { import(name, &mut found) }
     })
     .map_err(|rule| EngineError::Invalid { rule: printable(&rule, MAX_RULE) })?;
     if !lifecycle {
-        return invalid(format!("it does not export `{PACKAGE}lifecycle@{TRACK}0`"));
+        let name = contract.unwrap_or(Contract::NEWEST).interface("lifecycle");
+        return invalid(format!("it does not export `{name}`"));
     }
+    found.contract = contract.unwrap_or(Contract::NEWEST);
     if let Err(error) = Validator::new_with_features(features()).validate_all(bytes) {
         return invalid(printable(&error.to_string(), MAX_RULE));
     }
@@ -146,8 +151,19 @@ fn read(
     Ok(())
 }
 
+/// Refuses a component of two versions of the contract: nobody could say what its values mean.
+fn one_contract(name: &str, known: &mut Option<Contract>) -> Result<(), String> {
+    let Some((_, contract)) = ours(name)? else { return Ok(()) };
+    match known.replace(contract) {
+        Some(other) if other != contract => Err(format!(
+            "it mixes contract {other} and contract {contract} (`{name}`); build all of it for one"
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn export(name: &str, found: &mut Inspection, lifecycle: &mut bool) -> Result<(), String> {
-    let Some(interface) = ours(name)? else {
+    let Some((interface, _)) = ours(name)? else {
         found.others.push(name.to_owned());
         return Ok(());
     };
@@ -166,7 +182,7 @@ fn import(name: &str, found: &mut Inspection) -> Result<(), String> {
         found.wasi.push(name.to_owned());
         return Ok(());
     }
-    let Some(interface) = ours(name)? else {
+    let Some((interface, _)) = ours(name)? else {
         return Err(format!(
             "it imports `{name}`; a filter may import only `tamis:filter` and WASI"
         ));
@@ -183,16 +199,22 @@ fn import(name: &str, found: &mut Inspection) -> Result<(), String> {
     Ok(())
 }
 
-/// The interface of a name in our package and track, such as `lifecycle` of `tamis:filter/lifecycle@0.1.0`.
-pub(crate) fn ours(name: &str) -> Result<Option<&str>, String> {
+/// The interface of a name in our package and its version of the contract, such as `lifecycle` and 0.2 of
+/// `tamis:filter/lifecycle@0.2.0`; `None`: another package.
+pub(crate) fn ours(name: &str) -> Result<Option<(&str, Contract)>, String> {
     let Some(rest) = name.strip_prefix(PACKAGE) else { return Ok(None) };
     let Some((interface, version)) = rest.split_once('@') else {
-        return Err(format!("`{name}` has no version; expected `@{TRACK}0`"));
+        return Err(format!(
+            "`{name}` has no version; expected `@{}.0`",
+            Contract::NEWEST
+        ));
     };
-    if version.starts_with(TRACK) {
-        Ok(Some(interface))
-    } else {
-        Err(format!("`{name}` is of another version track; this host serves {TRACK}x"))
+    match Contract::of(version) {
+        Some(contract) => Ok(Some((interface, contract))),
+        None => {
+            let served = Contract::ALL.map(Contract::as_str).join(" and ");
+            Err(format!("`{name}` is of another version of the contract; this host serves {served}"))
+        }
     }
 }
 

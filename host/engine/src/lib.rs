@@ -12,6 +12,7 @@ mod breaker;
 mod cache;
 mod claims;
 mod compile;
+mod contract;
 mod deadline;
 mod engine;
 mod epoch;
@@ -36,6 +37,7 @@ mod trap;
 pub use authority::{Authority, Declaration, Declared, Growth, GrowthKind};
 pub use breaker::BreakerStatus;
 pub use cache::{Cache, CacheFolders};
+pub use contract::Contract;
 pub use engine::{Allocation, Compiled, Engine, MAX_MEMORY_BYTES};
 pub use error::{CallFault, EngineError};
 pub use field::{GrantField, Lack};
@@ -45,7 +47,7 @@ pub use grant::{
     MissingGrant, OverCeiling, Plain, QuotaClass, QuotaGrant, RateGrant, SecretsGrant,
     check_ceilings, check_imports,
 };
-pub use hooks::{BodyMode, EndpointState, Hook, Latencies};
+pub use hooks::{BodyMode, EndpointState, Hook, Latencies, Responses};
 pub(crate) use host::Host;
 pub use imports::http_client::{FetchFailure, Fetching, HttpFetch, Incoming, Outgoing};
 pub use inspect::{Inspection, MAX_COMPONENT_BYTES, inspect};

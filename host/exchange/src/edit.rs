@@ -2,7 +2,7 @@
 
 use crate::fields::{is_host_field, is_same_name, remove_other_spellings};
 use crate::{Exchange, PathRules, Reply, Scheme, normal_authority, normal_path};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 /// Edits of one verdict.
 const MAX_EDITS: usize = 1_024;
@@ -19,6 +19,8 @@ const MAX_NAME_OCTETS: usize = 256;
 const MAX_PATH_OCTETS: usize = 32 * 1024;
 /// Bytes of an authority that a filter sets: a host name (RFC 1035 §2.3.4) and a port.
 const MAX_AUTHORITY_OCTETS: usize = 260;
+/// Bytes of a method that a filter sets.
+const MAX_METHOD_OCTETS: usize = 32;
 /// Bytes of an attribute's name that a filter sets.
 const MAX_ATTRIBUTE_NAME_OCTETS: usize = 128;
 /// Bytes of all attributes of an exchange, names and values, once filters set some.
@@ -57,6 +59,10 @@ pub enum Edit {
         /// Any text.
         value: String,
     },
+    /// Of the response.
+    SetStatus(u16),
+    /// Of the request.
+    SetMethod(String),
 }
 
 /// The head that the edits are for.
@@ -87,8 +93,8 @@ pub struct Writes {
 }
 
 impl Writes {
-    /// From `interest.writes`: header names, `:path`, `:authority`, `@attributes`; `*` means any header
-    /// that is not the host's ([`crate::is_host_field`]), `@*` any attribute that is not the host's
+    /// From `interest.writes`: header names, `:path`, `:authority`, `:method`, `:status`, `@attributes`; `*` means any
+    /// header that is not the host's ([`crate::is_host_field`]), `@*` any attribute that is not the host's
     /// ([`is_host_attribute`]).
     pub fn new<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Self {
         Self { names: names.into_iter().map(Into::into).collect() }
@@ -96,7 +102,7 @@ impl Writes {
 
     /// Any header, path, authority and attribute: for the host's own modules and for tests.
     pub fn everything() -> Self {
-        Self::new(["*", ":path", ":authority", "@*"])
+        Self::new(["*", ":path", ":authority", ":method", ":status", "@*"])
     }
 
     /// The declared names.
@@ -233,6 +239,16 @@ pub fn check(edits: &[Edit], writes: &Writes, side: HeadSide) -> Result<(), Edit
                     );
                 }
             }
+            Edit::SetStatus(status) => {
+                if let Some(rule) = status_rule(*status, writes, side) {
+                    return refuse(":status", rule);
+                }
+            }
+            Edit::SetMethod(method) => {
+                if let Some(rule) = method_rule(method, writes, side) {
+                    return refuse(":method", rule);
+                }
+            }
             Edit::SetAttribute { name, .. } => {
                 if name.len() > MAX_ATTRIBUTE_NAME_OCTETS {
                     return refuse(name, "the name of an attribute may have at most 128 bytes");
@@ -259,6 +275,47 @@ pub fn check(edits: &[Edit], writes: &Writes, side: HeadSide) -> Result<(), Edit
     Ok(())
 }
 
+/// A response keeps its body when its status changes, so its new status must be one that has a body
+/// (RFC 9110 §6.4.1).
+fn status_rule(status: u16, writes: &Writes, side: HeadSide) -> Option<&'static str> {
+    if side == HeadSide::Request {
+        return Some("only responses have a status");
+    }
+    if !writes.covers(":status") {
+        return Some(
+            "declare `:status` in `interest.writes`, and let `writeHeaders` of the grant name it",
+        );
+    }
+    if !(200..=599).contains(&status) || matches!(status, 204 | 205 | 304) {
+        return Some("a status must be between 200 and 599, and not 204, 205 or 304");
+    }
+    None
+}
+
+/// Methods whose requests or responses end in another way than those of others (RFC 9110 §9.3.2, §9.3.6,
+/// §9.3.8).
+fn is_method_apart(method: &Method) -> bool {
+    matches!(*method, Method::CONNECT | Method::HEAD | Method::TRACE)
+}
+
+fn method_rule(method: &str, writes: &Writes, side: HeadSide) -> Option<&'static str> {
+    if side == HeadSide::Response {
+        return Some("only requests have a method");
+    }
+    if !writes.covers(":method") {
+        return Some(
+            "declare `:method` in `interest.writes`, and let `writeHeaders` of the grant name it",
+        );
+    }
+    if method.len() > MAX_METHOD_OCTETS {
+        return Some("a method may have at most 32 bytes");
+    }
+    match Method::from_bytes(method.as_bytes()) {
+        Ok(method) if !is_method_apart(&method) => None,
+        _ => Some("a method must be a token, and not CONNECT, HEAD or TRACE"),
+    }
+}
+
 /// At most as much of a name as a person reads.
 fn shown(what: &str) -> String {
     what.get(..what.floor_char_boundary(80)).unwrap_or(what).to_owned()
@@ -283,7 +340,9 @@ fn header_rule(name: &str, writes: &Writes) -> Option<&'static str> {
 
 fn name_rule(name: &str) -> Option<&'static str> {
     if name.starts_with(':') {
-        return Some("pseudo-headers cannot be set as headers; use set-path or set-authority");
+        return Some(
+            "pseudo-headers cannot be set as headers; use set-path, set-authority, set-method or set-status",
+        );
     }
     if name.len() > MAX_NAME_OCTETS {
         return Some("a header name may have at most 256 bytes");
@@ -370,6 +429,18 @@ pub fn apply(edits: &[Edit], exchange: &mut Exchange, side: HeadSide) -> Result<
             Edit::SetAttribute { name, value } => {
                 exchange.attributes.set(name.clone(), value.as_str());
             }
+            Edit::SetStatus(status) => {
+                if let Ok(status) = StatusCode::from_u16(*status) {
+                    exchange.status = Some(status);
+                }
+            }
+            Edit::SetMethod(method) => {
+                if let Ok(method) = Method::from_bytes(method.as_bytes())
+                    && !is_method_apart(&exchange.method)
+                {
+                    exchange.method = method;
+                }
+            }
         }
     }
     Ok(())
@@ -427,7 +498,11 @@ fn change(edits: &[Edit], headers: &mut HeaderMap) -> Result<(), EditError> {
                 headers.remove(name.as_str());
                 Ok(())
             }
-            Edit::SetPath(_) | Edit::SetAuthority(_) | Edit::SetAttribute { .. } => Ok(()),
+            Edit::SetPath(_)
+            | Edit::SetAuthority(_)
+            | Edit::SetAttribute { .. }
+            | Edit::SetStatus(_)
+            | Edit::SetMethod(_) => Ok(()),
         };
         if done.is_err() {
             return refuse("a header", "the head has no room for more fields");

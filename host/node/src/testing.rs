@@ -73,10 +73,10 @@ impl Signed {
     ) -> Digest {
         let component = component(name);
         let found = tamis_engine::inspect(&component).unwrap();
-        let interface = |name: &str| format!("tamis:filter/{name}@0.1.0");
+        let interface = |name: &str| found.contract.interface(name);
         let mut input = BuildInput::new(&format!("tamis/{name}"), version);
         input.imports = found.imports.iter().map(|import| interface(import)).collect();
-        input.imports.extend(found.wasi);
+        input.imports.extend(found.wasi.iter().cloned());
         input.exports = found.hooks.iter().map(|hook| interface(hook.as_str())).collect();
         input.exports.push(interface("lifecycle"));
         change(&mut input);

@@ -6,6 +6,7 @@ use crate::slot::{Slot, Slots};
 use crate::telemetry::Telemetry;
 use std::rc::Rc;
 use std::sync::Arc;
+use tamis_engine::Responses;
 use tamis_exchange::Owners;
 use tamis_upstream::Upstream;
 
@@ -22,8 +23,10 @@ pub(crate) struct Chain {
     pub(crate) request: Vec<Rc<Slot>>,
     /// Request body hooks, in order.
     pub(crate) request_body: Vec<Rc<Slot>>,
-    /// Response hooks, in their order.
+    /// Response hooks that see responses of upstreams, in their order.
     pub(crate) response: Vec<Rc<Slot>>,
+    /// Response hooks that see responses written in this proxy, in their order.
+    pub(crate) local_response: Vec<Rc<Slot>>,
     /// Response body hooks, in their order.
     pub(crate) response_body: Vec<Rc<Slot>>,
     /// Slots in which only the candidate has a request hook.
@@ -70,6 +73,11 @@ impl Chain {
     ) -> Self {
         let one = |number: usize| slots.get(number).cloned();
         let some = |numbers: &[usize]| numbers.iter().filter_map(|number| one(*number)).collect();
+        let seeing = |which: fn(Responses) -> bool| {
+            let mut slots: Vec<Rc<Slot>> = some(&layout.response);
+            slots.retain(|slot| slot.filter().is_some_and(|filter| which(filter.responses())));
+            slots
+        };
         let services = |places: &[Option<usize>]| -> Vec<_> {
             places.iter().map(|place| upstreams.get((*place)?).cloned()).collect()
         };
@@ -83,7 +91,8 @@ impl Chain {
             slots: Rc::clone(slots),
             request: some(&layout.request),
             request_body: some(&layout.request_body),
-            response: some(&layout.response),
+            response: seeing(Responses::has_upstream),
+            local_response: seeing(Responses::has_local),
             response_body: some(&layout.response_body),
             new_request: some(&layout.new_request),
             new_response: some(&layout.new_response),

@@ -55,6 +55,7 @@ mod fields;
 mod generation;
 mod hedges;
 mod latencies;
+mod local;
 mod mirror;
 mod names;
 mod outgoing;

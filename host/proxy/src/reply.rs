@@ -2,6 +2,7 @@
 
 use crate::exchange::ExchangeState;
 use crate::generation::Reasons;
+use crate::local::local;
 use crate::receive::{Arrival, RequestParts};
 use crate::refuse::REASON_HEADER;
 use crate::request_id::REQUEST_ID;
@@ -24,13 +25,13 @@ pub(crate) fn reply(
     let reasons = arrival.rules.reasons;
     let tunnel = parts.upgrade.take_if(|upgrade| upgrade.upstream.is_some());
     let mut response =
-        result.unwrap_or_else(|stop| stop.response(&mut state, reasons).map(ResponseBody::plain));
+        result.unwrap_or_else(|stop| local(stop, &mut state, reasons).map(ResponseBody::plain));
     let status = response.status();
     if parts.upgrade.is_some_and(|upgrade| upgrade.extended) && status.is_success() {
         // A 2xx would say that the tunnel is open (RFC 8441 §5).
         let detail = format!("it was answered {status} and no tunnel opened");
         let refusal = Refusal::new("request.protocol", 501, Fault::Host, detail);
-        response = Stop::from(refusal).response(&mut state, reasons).map(ResponseBody::plain);
+        response = local(refusal.into(), &mut state, reasons).map(ResponseBody::plain);
     }
     state.note_head(response.status().as_u16(), response.headers());
     let headers = response.headers_mut();

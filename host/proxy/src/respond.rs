@@ -1,6 +1,7 @@
 //! The response back to the client: response hooks, fields, body.
 
 use crate::exchange::ExchangeState;
+use crate::local::ANSWERED_BY;
 use crate::fields::{RETRIES, one_length, remove_hop_by_hop, via};
 use crate::receive::RequestParts;
 use crate::refuse;
@@ -88,6 +89,9 @@ fn remove_claims_of_upstream(headers: &mut HeaderMap, of_mesh: bool) {
 pub(crate) fn show_head(state: &mut ExchangeState, selection: &Selection) -> Result<(), Stop> {
     route::change(state, &selection.response_edits, HeadSide::Response)?;
     let chain = Rc::clone(&state.chain);
+    if !chain.local_response.is_empty() {
+        state.exchange.attributes.set(ANSWERED_BY, "upstream");
+    }
     for slot in &chain.response {
         if state.is_for(slot) {
             slot.decide(&ResponseHead, state)?;
@@ -132,7 +136,7 @@ fn deadline(state: &ExchangeState, selection: &Selection) -> Option<tokio::time:
 }
 
 /// Refuses a head that filters made too long, unless the service's policy allows its upstream a longer one.
-fn check_size(state: &ExchangeState) -> Result<(), Refusal> {
+pub(crate) fn check_size(state: &ExchangeState) -> Result<(), Refusal> {
     let upstream = state.service.as_ref();
     let allowed = upstream.map_or(0, |upstream| upstream.response_limits().max_head_bytes);
     let fields = state.exchange.response_headers.iter();

@@ -99,7 +99,8 @@ pub(crate) fn looks_at(chain: &Chain, edits: &[Edit]) -> bool {
             ) => true,
             (Edit::SetAttribute { name, .. }, Selector::Attribute(read)) => **read == **name,
             _ => false,
-        })
+            // The method is a part of every view.
+        }) || matches!(edit, Edit::SetMethod(_))
     })
 }
 

@@ -6,7 +6,9 @@ mod decide;
 mod hedges;
 mod leaving;
 mod limits;
+mod contracts;
 mod live;
+mod local;
 mod outgoing;
 mod shadows;
 mod uploads;
@@ -39,6 +41,12 @@ use tamis_observe::Metrics;
 fn walk() -> &'static Compiled {
     static COMPILED: OnceLock<Compiled> = OnceLock::new();
     COMPILED.get_or_init(|| guest("walk"))
+}
+
+/// The guest `tests/guests/rust/frozen`, of contract 0.1, compiled.
+fn frozen() -> &'static Compiled {
+    static COMPILED: OnceLock<Compiled> = OnceLock::new();
+    COMPILED.get_or_init(|| guest("frozen"))
 }
 
 /// The guest `tests/guests/rust/behaviour`, compiled.

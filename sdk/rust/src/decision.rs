@@ -62,6 +62,18 @@ impl Edit {
         Self::SetAuthority(authority.into())
     }
 
+    /// Sets the status of a response; its body stays.
+    #[must_use]
+    pub fn status(status: u16) -> Self {
+        Self::SetStatus(status)
+    }
+
+    /// Sets the method of a request.
+    #[must_use]
+    pub fn method(method: impl Into<String>) -> Self {
+        Self::SetMethod(method.into())
+    }
+
     /// Sets an attribute for later filters of this exchange; never sent.
     #[must_use]
     pub fn attribute(name: impl Into<String>, value: impl Into<String>) -> Self {

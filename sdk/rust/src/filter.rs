@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use crate::lifecycle::{BodyMode, ConfigError, Interest};
+use crate::lifecycle::{BodyMode, ConfigError, Interest, Responses};
 
 /// A filter: built once per instance from its configuration, then called by the host through the hooks it
 /// exports.
@@ -39,6 +39,7 @@ impl Interest {
             request_body: BodyMode::None,
             response_body: BodyMode::None,
             body_limit_bytes: 0,
+            responses: Responses::Upstream,
             extra: Vec::new(),
         }
     }
@@ -47,6 +48,13 @@ impl Interest {
     #[must_use]
     pub fn writing<'n>(mut self, names: impl IntoIterator<Item = &'n str>) -> Self {
         self.writes.extend(names.into_iter().map(str::to_owned));
+        self
+    }
+
+    /// Its hook on response heads sees these responses; without it, those of upstreams.
+    #[must_use]
+    pub fn seeing(mut self, responses: Responses) -> Self {
+        self.responses = responses;
         self
     }
 

@@ -88,6 +88,6 @@ pub use hooks::{
     Balancer, CircuitBreaker, Connection, Hedge, Request, RequestBody, Response, ResponseBody,
     Retry, Router, Telemetry, Tick,
 };
-pub use lifecycle::{BodyMode, ConfigError, Interest};
+pub use lifecycle::{BodyMode, ConfigError, Interest, Responses};
 pub use types::{Attribute, Edit, Field, Method, Reply};
 pub use view::View;

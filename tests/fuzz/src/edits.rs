@@ -58,12 +58,14 @@ impl<'a> Octets<'a> {
     }
 
     fn edit(&mut self) -> Edit {
-        match self.byte() % 6 {
+        match self.byte() % 8 {
             0 => Edit::SetHeader(FieldLine { name: self.text(), value: self.octets() }),
             1 => Edit::AddHeader(FieldLine { name: self.text(), value: self.octets() }),
             2 => Edit::RemoveHeader(self.text()),
             3 => Edit::SetPath(format!("/{}", self.text())),
             4 => Edit::SetAuthority(self.text()),
+            5 => Edit::SetStatus(u16::from(self.byte()) * 3),
+            6 => Edit::SetMethod(self.text()),
             _ => Edit::SetAttribute {
                 name: self.text(),
                 value: String::from_utf8_lossy(&self.octets()).into_owned(),

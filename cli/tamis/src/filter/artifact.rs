@@ -15,7 +15,7 @@ pub(crate) fn file_name(name: &str, version: &str) -> String {
 pub(crate) fn manifest(component: &[u8], name: &str, version: &str) -> Result<Vec<u8>> {
     let inspection = tamis_engine::inspect(component)?;
     let mut input = BuildInput::new(name, version);
-    let interface = |kind: &str| format!("tamis:filter/{kind}@0.1.0");
+    let interface = |kind: &str| inspection.contract.interface(kind);
     input.imports = inspection.imports.iter().map(|import| interface(import)).collect();
     input.imports.extend(inspection.wasi.iter().cloned());
     input.exports = inspection.hooks.iter().map(|hook| interface(hook.as_str())).collect();

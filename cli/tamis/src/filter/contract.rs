@@ -83,7 +83,14 @@ mod tests {
 
     fn found(hooks: &[Hook], imports: &[&str]) -> Inspection {
         let imports = imports.iter().map(ToString::to_string).collect();
-        Inspection { hooks: hooks.to_vec(), imports, wasi: vec![], others: vec![], size: 0 }
+        Inspection {
+            contract: tamis_engine::Contract::NEWEST,
+            hooks: hooks.to_vec(),
+            imports,
+            wasi: vec![],
+            others: vec![],
+            size: 0,
+        }
     }
 
     #[test]

@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use tamis_engine::{Authority, Declaration, Declared, Grant, Growth, GrowthKind, Inspection};
+use tamis_engine::{
+    Authority, Contract, Declaration, Declared, Grant, Growth, GrowthKind, Inspection,
+};
 use tamis_node::{Artifact, check_claims};
 use tamis_trust::{Digest, Manifest};
 
@@ -120,6 +122,7 @@ impl Side {
             "version": called(|it| &it.1),
             "componentDigest": self.digest.to_string(),
             "size": self.inspection.size,
+            "contract": self.inspection.contract.as_str(),
             "declares": match &self.authority.declaration {
                 Declaration::Known(_) => json!({ "known": true }),
                 Declaration::Unknown(why) => json!({ "known": false, "error": why }),
@@ -142,10 +145,16 @@ impl Compared {
             "grows": !self.gained.is_empty(),
             "gained": self.gained,
             "lost": self.lost,
+            "moving": self.moving(),
             "wasi": { "gained": only(b, a), "lost": only(a, b) },
             "a": self.a.json(),
             "b": self.b.json(),
         })
+    }
+
+    /// What the author of the second has to change to move it to the newest contract.
+    fn moving(&self) -> Vec<&'static str> {
+        self.b.inspection.contract.moving(&self.b.inspection.hooks)
     }
 
     fn text(&self) -> String {
@@ -162,7 +171,18 @@ impl Compared {
                 let _ = writeln!(text, "{sign} {import} (inert: linked to an empty world)");
             }
         }
+        if a.contract != b.contract {
+            let _ = writeln!(text, "contract {} -> {}", a.contract, b.contract);
+        }
         let _ = writeln!(text, "size {} -> {} bytes", a.size, b.size);
+        let steps = self.moving();
+        if !steps.is_empty() {
+            let newest = Contract::NEWEST;
+            let _ = writeln!(text, "it is of contract {}; to move it to {newest}:", b.contract);
+            for step in steps {
+                let _ = writeln!(text, "  {step}");
+            }
+        }
         if self.gained.iter().any(|growth| growth.kind == GrowthKind::Unknown) {
             text.push_str("its declared fields cannot be compared; give its configuration with --config, and its rights with --grant\n");
         }

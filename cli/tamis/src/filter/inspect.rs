@@ -60,6 +60,7 @@ fn inspect(arguments: &Arguments) -> Result<(Value, Inspection)> {
         "file": path,
         "size": octets.len(),
         "componentDigest": Digest::of(&octets).to_string(),
+        "contract": inspection.contract.as_str(),
         "hooks": inspection.hooks.iter().map(|hook| hook.as_str()).collect::<Vec<_>>(),
         "imports": inspection.imports,
         "wasi": inspection.wasi,
@@ -109,6 +110,7 @@ pub(crate) fn declared_of(filter: &Filter) -> Value {
         "writes": filter.writes().names(),
         "requestBody": filter.request_body().as_str(),
         "responseBody": filter.response_body().as_str(),
+        "responses": filter.responses().as_str(),
         "configSchema": serde_json::from_str::<Value>(filter.config_schema()).ok(),
     })
 }
@@ -140,6 +142,7 @@ fn text(value: &Value, inspection: &Inspection) -> String {
     let mut row = |name: &str, what: String| {
         let _ = writeln!(text, "{name:<11}{what}");
     };
+    row("contract", word("/contract"));
     row("hooks", list("/hooks"));
     row("imports", list("/imports"));
     if !inspection.wasi.is_empty() {

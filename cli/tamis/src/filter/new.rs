@@ -60,7 +60,8 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     for (path, text) in SDK.iter().filter(|(path, _)| *path != "Cargo.toml") {
         write(&folder.join("vendor/tamis/sdk/rust").join(path), text)?;
     }
-    for (path, text) in WIT {
+    // Earlier versions of the contract are in folders of their own; a new filter is of the newest.
+    for (path, text) in WIT.iter().filter(|(path, _)| !path.contains('/')) {
         write(&folder.join("vendor/tamis/wit").join(path), text)?;
     }
     let shown = folder.display();

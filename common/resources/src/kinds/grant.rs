@@ -51,8 +51,8 @@ shapes! {
         #[serde(default)]
         pub read_headers: Vec<String>,
         /// Headers it may change; `*` means all except those in which the host states the sender
-        /// (`x-forwarded-*`, `forwarded`, `via`), which must be named; `:path` and `:authority` must be
-        /// named too.
+        /// (`x-forwarded-*`, `forwarded`, `via`), which must be named; `:path`, `:authority` and
+        /// `:method` of a request and `:status` of a response must be named too.
         #[serde(default)]
         pub write_headers: Vec<String>,
         /// Attributes it may read; `*` for all.

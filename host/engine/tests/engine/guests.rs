@@ -47,6 +47,12 @@ pub(crate) fn behaviour_bytes() -> &'static [u8] {
     BYTES.get_or_init(|| component("behaviour"))
 }
 
+/// The guest of contract 0.1, compiled.
+pub(crate) fn frozen() -> &'static Compiled {
+    static COMPILED: OnceLock<Compiled> = OnceLock::new();
+    COMPILED.get_or_init(|| engine().compile(&component("frozen"), None).unwrap())
+}
+
 /// The guest that does one bad thing in one place, compiled.
 pub(crate) fn rogue() -> &'static Compiled {
     static COMPILED: OnceLock<Compiled> = OnceLock::new();

@@ -270,6 +270,9 @@ proptest! {
         bytes[at] = to;
         let _ = inspect(&bytes);
         bytes.truncate(at);
-        prop_assert!(inspect(&bytes).is_err());
+        // Cut off between two exports it may still be one, of fewer hooks.
+        if let Ok(found) = inspect(&bytes) {
+            prop_assert!(found.hooks.len() <= behaviour().inspection().hooks.len());
+        }
     }
 }

@@ -6,6 +6,7 @@
 )]
 
 mod cache;
+mod contracts;
 mod guests;
 mod hostile;
 mod imports;

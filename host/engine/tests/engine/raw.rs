@@ -38,14 +38,14 @@ impl Core {
             r#"(module {extra}
             (memory (export "memory") {memory})
             (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) {realloc})
-            (func (export "tamis:filter/lifecycle@0.1.0#config-schema") (result i32) (i32.const 512))
-            (func (export "tamis:filter/lifecycle@0.1.0#validate") (param i32 i32) (result i32)
+            (func (export "tamis:filter/lifecycle@0.2.0#config-schema") (result i32) (i32.const 512))
+            (func (export "tamis:filter/lifecycle@0.2.0#validate") (param i32 i32) (result i32)
                 (i32.const 512))
-            (func (export "tamis:filter/lifecycle@0.1.0#configure") (param i32 i32) (result i32)
+            (func (export "tamis:filter/lifecycle@0.2.0#configure") (param i32 i32) (result i32)
                 {configure})
-            (func (export "tamis:filter/request@0.1.0#on-request")
+            (func (export "tamis:filter/request@0.2.0#on-request")
                 (param i64 i32 i32 i32 i32 i32 i32) (result i32) {on_request})
-            (func (export "cabi_post_tamis:filter/request@0.1.0#on-request") (param i32) {post})
+            (func (export "cabi_post_tamis:filter/request@0.2.0#on-request") (param i32) {post})
             )"#
         );
         let mut module = wat::parse_str(text).unwrap();

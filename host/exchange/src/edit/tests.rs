@@ -75,6 +75,52 @@ fn a_target_that_a_filter_writes_takes_its_one_form() {
     }
 }
 
+#[test]
+fn a_status_is_one_that_has_a_body_and_a_method_one_that_ends_as_others_do() {
+    let any = Writes::everything();
+    for (edit, side, fine) in [
+        (Edit::SetStatus(200), HeadSide::Response, true),
+        (Edit::SetStatus(599), HeadSide::Response, true),
+        (Edit::SetStatus(101), HeadSide::Response, false),
+        (Edit::SetStatus(600), HeadSide::Response, false),
+        (Edit::SetStatus(204), HeadSide::Response, false),
+        (Edit::SetStatus(205), HeadSide::Response, false),
+        (Edit::SetStatus(304), HeadSide::Response, false),
+        (Edit::SetStatus(200), HeadSide::Request, false),
+        (Edit::SetMethod("PUT".into()), HeadSide::Request, true),
+        (Edit::SetMethod("PURGE".into()), HeadSide::Request, true),
+        (Edit::SetMethod("PUT".into()), HeadSide::Response, false),
+        (Edit::SetMethod("HEAD".into()), HeadSide::Request, false),
+        (Edit::SetMethod("CONNECT".into()), HeadSide::Request, false),
+        (Edit::SetMethod("TRACE".into()), HeadSide::Request, false),
+        (Edit::SetMethod("A B".into()), HeadSide::Request, false),
+        (Edit::SetMethod("A\r\nB".into()), HeadSide::Request, false),
+        (Edit::SetMethod(String::new()), HeadSide::Request, false),
+        (Edit::SetMethod("A".repeat(33)), HeadSide::Request, false),
+    ] {
+        let edit = [edit];
+        assert_eq!(check(&edit, &any, side).is_ok(), fine, "{edit:?}");
+        for few in [Writes::new(["*", "@*"]), Writes::default()] {
+            assert!(check(&edit, &few, side).is_err(), "undeclared: {edit:?}");
+        }
+    }
+}
+
+#[test]
+fn a_request_that_ends_in_its_own_way_keeps_its_method() {
+    for (method, then) in [
+        (Method::GET, "PUT"),
+        (Method::POST, "PUT"),
+        (Method::HEAD, "HEAD"),
+        (Method::CONNECT, "CONNECT"),
+        (Method::TRACE, "TRACE"),
+    ] {
+        let mut exchange = Exchange { method, ..exchange(0, 0) };
+        apply(&[Edit::SetMethod("PUT".into())], &mut exchange, HeadSide::Request).unwrap();
+        assert_eq!(exchange.method.as_str(), then);
+    }
+}
+
 fn exchange(fields: usize, octets: usize) -> Exchange {
     let mut headers = HeaderMap::new();
     for n in 0..fields {
@@ -83,7 +129,7 @@ fn exchange(fields: usize, octets: usize) -> Exchange {
     }
     Exchange {
         id: 1,
-        method: http::Method::GET,
+        method: Method::GET,
         scheme: Scheme::Http,
         authority: "a.example".into(),
         path: "/".into(),

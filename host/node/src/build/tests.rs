@@ -290,7 +290,7 @@ fn a_manifest_that_claims_what_its_component_is_not_is_refused_though_it_is_sign
         detail(&built)
     );
     let more = signed.add_claiming("retry", "1.0.1", |claims| {
-        claims.exports.push("tamis:filter/request@0.1.0".to_owned());
+        claims.exports.push("tamis:filter/request@0.2.0".to_owned());
     });
     let built = only(signed.builder().build(&[plan("retry", &more)], &policies));
     assert_eq!(refused(&built), "trust.claims");

@@ -114,6 +114,7 @@ impl ComparableAnswer {
 
     fn edits(&mut self, what: &str, edits: &[Edit]) {
         for edit in edits {
+            let status;
             // Values begin with the act, so that set, add and remove are distinguished.
             let (name, act, value) = match edit {
                 Edit::SetHeader(line) => (line.name.clone(), b's', line.value.as_slice()),
@@ -122,6 +123,11 @@ impl ComparableAnswer {
                 Edit::SetPath(path) => (":path".to_owned(), b's', path.as_bytes()),
                 Edit::SetAuthority(to) => (":authority".to_owned(), b's', to.as_bytes()),
                 Edit::SetAttribute { name, value } => (format!("@{name}"), b's', value.as_bytes()),
+                Edit::SetMethod(to) => (":method".to_owned(), b's', to.as_bytes()),
+                Edit::SetStatus(to) => {
+                    status = to.to_be_bytes();
+                    (":status".to_owned(), b's', &status[..])
+                }
             };
             let value = [&[act], value].concat();
             self.part(format!("{what}: {name}"), value);

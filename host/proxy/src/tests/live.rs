@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use tamis_transport::Address;
 use tamis_upstream::{EndpointConfig, Policy, Protocol, ServiceConfig, Target};
 
-/// Answers every request with its head, and with the status that `x-status` asks for.
+/// Answers every request with its head, and with the status that `x-status` asks for; those with `x-hang`
+/// never.
 fn upstream() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -18,9 +19,19 @@ fn upstream() -> SocketAddr {
         for stream in listener.incoming().map_while(Result::ok) {
             std::thread::spawn(move || {
                 let mut stream = BufReader::new(stream);
-                while let Some((head, _)) = head(&mut stream) {
+                while let Some((head, length)) = head(&mut stream) {
+                    if std::io::copy(&mut (&mut stream).take(length as u64), &mut std::io::sink())
+                        .is_err()
+                    {
+                        return;
+                    }
+                    if field(&head, "x-hang").is_some() {
+                        continue;
+                    }
                     let status = field(&head, "x-status").unwrap_or("200").to_owned();
                     let length = head.len();
+                    let bare = field(&head, "x-bare").is_some();
+                    let (head, length) = if bare { ("", 0) } else { (&*head, length) };
                     let answer =
                         format!("HTTP/1.1 {status} x\r\ncontent-length: {length}\r\n\r\n{head}");
                     if stream.get_mut().write_all(answer.as_bytes()).is_err() {
@@ -151,9 +162,31 @@ pub(super) struct Client(BufReader<TcpStream>);
 impl Client {
     /// Requests a path with additional header lines; returns status, head and body of the response.
     pub(super) fn ask(&mut self, path: &str, lines: &[(&str, &str)]) -> (u16, String, String) {
+        self.send("GET", path, lines, "")
+    }
+
+    /// The same with a method and a body of that length.
+    pub(super) fn post(
+        &mut self,
+        path: &str,
+        lines: &[(&str, &str)],
+        body: &str,
+    ) -> (u16, String, String) {
+        let length = body.len().to_string();
+        self.send("POST", path, &[lines, &[("content-length", &length)]].concat(), body)
+    }
+
+    fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        lines: &[(&str, &str)],
+        body: &str,
+    ) -> (u16, String, String) {
         let lines: String =
             lines.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: shop.example\r\n{lines}\r\n");
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nhost: shop.example\r\n{lines}\r\n{body}");
         self.0.get_mut().write_all(request.as_bytes()).unwrap();
         let (head, length) = head(&mut self.0).expect("an answer");
         let mut body = Vec::new();

@@ -31,6 +31,7 @@ export const lifecycle = {
       requestBody: "none",
       responseBody: "none",
       bodyLimitBytes: 0,
+      responses: "upstream",
       extra: [],
     };
   },

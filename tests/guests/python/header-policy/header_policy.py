@@ -68,7 +68,7 @@ class Lifecycle(exports.Lifecycle):
         )
         writes = list(dict.fromkeys([*settings.remove, *settings.set, "x-policy-version"]))
         none = lifecycle.BodyMode.NONE
-        return lifecycle.Interest(reads, writes, none, none, 0, [])
+        return lifecycle.Interest(reads, writes, none, none, 0, lifecycle.Responses.UPSTREAM, [])
 
 
 class Request(exports.Request):

@@ -77,6 +77,34 @@ fn what_cannot_be_configured_may_do_more_for_all_anybody_knows() {
 }
 
 #[test]
+fn a_filter_of_an_older_contract_is_told_what_moving_needs() {
+    let folder = folder();
+    let of = |contract| Inspection {
+        contract,
+        hooks: vec![tamis_engine::Hook::Response],
+        imports: vec![],
+        wasi: vec![],
+        others: vec![],
+        size: 1,
+    };
+    let (old, new) = (Contract::V0_1, Contract::NEWEST);
+    for (a, b, changes, moves) in [
+        (old, new, true, false),
+        (new, old, true, true),
+        (old, old, false, true),
+        (new, new, false, false),
+    ] {
+        let mut compared = compare(&arguments(&folder, "retry", "retry")).unwrap();
+        (compared.a.inspection, compared.b.inspection) = (of(a), of(b));
+        let text = compared.text();
+        assert_eq!(text.contains(&format!("contract {a} -> {b}\n")), changes, "{text}");
+        assert_eq!(text.contains("to move it to 0.2:\n  build it with the SDK"), moves, "{text}");
+        assert_eq!(text.contains("declare `responses: all`"), moves, "{text}");
+        assert_eq!(compared.json()["moving"].as_array().unwrap().is_empty(), !moves);
+    }
+}
+
+#[test]
 fn a_manifest_that_is_not_the_components_is_an_error() {
     let folder = folder();
     let said = |folder: &TempDir| {

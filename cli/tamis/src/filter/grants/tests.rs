@@ -188,6 +188,7 @@ fn the_grant_that_a_refusal_prints_can_be_written_as_it_stands() {
     let imports = serde_json::to_value(Imports::everything()).unwrap();
     for import in imports.as_object().unwrap().keys() {
         let inspection = Inspection {
+            contract: tamis_engine::Contract::NEWEST,
             hooks: vec![],
             imports: vec![import.clone()],
             wasi: vec![],

@@ -75,6 +75,7 @@ fn a_folder_is_whole_with_every_blank_filled_and_is_made_once() {
         assert!(!blank(&text), "{file} has a blank: {text}");
     }
     assert!(folder.join("vendor/tamis/wit/worlds.wit").exists());
+    assert!(!folder.join("vendor/tamis/wit/0.1").exists(), "it is of the newest contract");
     let said = format!("{:#}", make(folder, "acme").unwrap_err());
     assert!(said.contains("exists already"), "{said}");
 }

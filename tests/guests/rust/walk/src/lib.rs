@@ -3,7 +3,7 @@
 use tamis_sdk::types::Edit;
 use tamis_sdk::{
     BodyMode, ConfigError, Filter, Hedge, Interest, Request, RequestBody, Response, ResponseBody,
-    Router, View, hedge, reply, request, request_body, response, response_body, router,
+    Responses, Router, View, hedge, reply, request, request_body, response, response_body, router,
 };
 
 #[derive(serde::Deserialize, Default)]
@@ -15,6 +15,16 @@ struct Walk {
     set: Vec<(String, String)>,
     /// Header of responses to set, to what.
     response_set: Vec<(String, String)>,
+    /// Which responses its hook sees: `local`, `all`, or those of upstreams.
+    responses: String,
+    /// Replace responses with this status by a page.
+    page_for: Option<u16>,
+    /// Status to set in responses.
+    response_status: Option<u16>,
+    /// Method to set in requests.
+    method: Option<String>,
+    /// Fail on responses, but in the host's self-test.
+    response_trap: bool,
     /// Headers to add to requests, each of a name of its own.
     add: usize,
     /// The same for responses.
@@ -37,6 +47,8 @@ struct Walk {
     body: String,
     /// Hedge after so many microseconds for each exchange that was seen, and one more.
     hedge_us: Option<u32>,
+    /// Time for a request that it routes; 0: any.
+    timeout_ms: u32,
     /// Prefixes of paths and the names of their rules.
     rules: Vec<(String, String)>,
 }
@@ -48,6 +60,11 @@ impl Filter for Walk {
     fn configure(settings: Self) -> Result<(Self, Interest), Vec<ConfigError>> {
         let interest = Interest::reading(settings.reads.iter().map(String::as_str))
             .writing(settings.writes.iter().map(String::as_str));
+        let interest = interest.seeing(match settings.responses.as_str() {
+            "local" => Responses::Local,
+            "all" => Responses::All,
+            _ => Responses::Upstream,
+        });
         let interest = match settings.whole_up_to {
             Some(limit) => interest.buffering(BodyMode::Buffered, BodyMode::Buffered, limit),
             None => interest.buffering(BodyMode::Chunks, BodyMode::Chunks, 0),
@@ -77,15 +94,23 @@ impl Request for Walk {
         let set = self.set.iter().map(|(name, value)| Edit::set(name, value.as_str()));
         let path = self.path.iter().map(|path| Edit::path(path));
         let add = (0..self.add).map(|n| Edit::add(format!("x-added-{n}"), "a"));
-        request::Decision::change(set.chain(path).chain(add).collect())
+        let method = self.method.iter().map(Edit::method);
+        request::Decision::change(set.chain(path).chain(add).chain(method).collect())
     }
 }
 
 impl Response for Walk {
-    fn on_response(&mut self, _: View<'_>) -> response::Decision {
+    fn on_response(&mut self, seen: View<'_>) -> response::Decision {
+        assert!(!self.response_trap || seen.exchange() == 0, "told to");
+        if self.page_for == Some(seen.status()) {
+            return response::Decision::answer(reply(seen.status()).text("a page"))
+                .because("walk.page");
+        }
         let set = self.response_set.iter().map(|(name, value)| Edit::set(name, value.as_str()));
         let add = (0..self.response_add).map(|n| Edit::add(format!("x-added-{n}"), "a"));
-        response::Decision::change(set.chain(add).collect())
+        let by = seen.attribute("@tamis.answered-by").map(|by| Edit::set("x-by", by));
+        let status = self.response_status.map(Edit::status);
+        response::Decision::change(set.chain(add).chain(by).chain(status).collect())
     }
 }
 
@@ -147,7 +172,7 @@ impl Router for Walk {
         router::Choice::Forward(router::Selection {
             rule: rule as u32,
             backend: 0,
-            request_timeout_ms: 0,
+            request_timeout_ms: self.timeout_ms,
             attempt_timeout_ms: 0,
             hash: None,
             request_edits: Vec::new(),

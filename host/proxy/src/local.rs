@@ -1,0 +1,60 @@
+//! Responses that are written in this proxy: a filter's reply, or the host's refusal. The filters that
+//! declared to see them may change their heads and replace them: security headers, CORS, error pages.
+
+use crate::exchange::ExchangeState;
+use crate::generation::Reasons;
+use crate::refuse;
+use crate::respond::check_size;
+use crate::slot::ResponseHead;
+use crate::stop::{FilterAnswer, Stop};
+use http::{Response, StatusCode};
+use std::rc::Rc;
+use tamis_exchange::{Body, Verdict};
+
+/// The attribute that says who wrote a response: `upstream`, `filter` or `host`. Set where a filter of the
+/// chain sees more than the responses of upstreams.
+pub(crate) const ANSWERED_BY: &str = "tamis.answered-by";
+
+/// The response to an exchange that stopped here.
+///
+/// Each filter sees it once, and never its own reply. A filter that replaces it does not change why the
+/// exchange stopped: its record keeps the reason. A filter that fails ends the exchange as its failure mode
+/// says, and nobody sees that refusal: what failed would fail again.
+pub(crate) fn local(stop: Stop, state: &mut ExchangeState, reasons: Reasons) -> Response<Body> {
+    let (by, author) = match &stop {
+        Stop::Answered(answer) => ("filter", Some(answer.slot.number)),
+        Stop::Refused(_) | Stop::LastHop(_) => ("host", None),
+    };
+    let mut response = stop.response(state, reasons);
+    let chain = Rc::clone(&state.chain);
+    if chain.local_response.is_empty() {
+        return response;
+    }
+    state.exchange.attributes.set(ANSWERED_BY, by);
+    let (reason, detail) = (state.reason.clone(), state.detail.clone());
+    let answered_by = state.answered_by.clone();
+    for slot in &chain.local_response {
+        if author == Some(slot.number) || !state.is_for(slot) {
+            continue;
+        }
+        state.exchange.status = Some(response.status());
+        state.exchange.response_headers = std::mem::take(response.headers_mut());
+        let shown = slot.decide(&ResponseHead, state).and_then(|verdict| {
+            check_size(state)?;
+            Ok(verdict)
+        });
+        match shown {
+            Ok(Verdict::Pass | Verdict::Change(_) | Verdict::Replace(_) | Verdict::Answer(_)) => {
+                *response.status_mut() =
+                    state.exchange.status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                *response.headers_mut() = std::mem::take(&mut state.exchange.response_headers);
+            }
+            Err(Stop::Answered(FilterAnswer { reply, .. })) => {
+                response = refuse::answer(reply, reason.as_deref(), &state.exchange, reasons);
+            }
+            Err(stop) => return stop.response(state, reasons),
+        }
+    }
+    (state.reason, state.detail, state.answered_by) = (reason, detail, answered_by);
+    response
+}
