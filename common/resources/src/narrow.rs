@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use crate::format::{Bytes, Millis};
 use crate::kinds::{
-    BodyAccess, CountersSettings, ExportSettings, GrantSpec, GrantedImports, GrantedLimits,
-    GrantedView, HttpClientSettings, KvSettings, LogSettings, MetricsSettings, NoSettings,
-    QuotaClassSettings, QuotaSettings, SecretsSettings, SignedBy,
+    BodyAccess, CountersSettings, ExchangeStateSettings, ExportSettings, GrantSpec, GrantedImports,
+    GrantedLimits, GrantedView, HttpClientSettings, KvSettings, LogSettings, MetricsSettings,
+    NoSettings, QuotaClassSettings, QuotaSettings, SecretsSettings, SignedBy,
 };
 
 const MIB: u64 = 1 << 20;
@@ -159,6 +159,7 @@ fn capabilities(one: &GrantedImports, other: &GrantedImports) -> GrantedImports 
     let GrantedImports {
         http_client,
         kv,
+        exchange_state,
         quota,
         secrets,
         log,
@@ -173,6 +174,7 @@ fn capabilities(one: &GrantedImports, other: &GrantedImports) -> GrantedImports 
     GrantedImports {
         http_client: both(http_client.as_ref(), other.http_client.as_ref(), calls),
         kv: both(kv.as_ref(), other.kv.as_ref(), store),
+        exchange_state: both(exchange_state.as_ref(), other.exchange_state.as_ref(), kept),
         quota: both(quota.as_ref(), other.quota.as_ref(), quotas),
         secrets: both(secrets.as_ref(), other.secrets.as_ref(), opened),
         log: both(log.as_ref(), other.log.as_ref(), lines),
@@ -224,6 +226,15 @@ fn store(one: &KvSettings, other: &KvSettings) -> KvSettings {
         entries: least(*entries, other.entries, 10_000),
         key_bytes: least(*key_bytes, other.key_bytes, Bytes(512)),
         value_bytes: least(*value_bytes, other.value_bytes, Bytes(64 << 10)),
+        total_bytes: least(*total_bytes, other.total_bytes, Bytes(16 * MIB)),
+    }
+}
+
+fn kept(one: &ExchangeStateSettings, other: &ExchangeStateSettings) -> ExchangeStateSettings {
+    let ExchangeStateSettings { entries, bytes, total_bytes } = one;
+    ExchangeStateSettings {
+        entries: least(*entries, other.entries, 16),
+        bytes: least(*bytes, other.bytes, Bytes(16 << 10)),
         total_bytes: least(*total_bytes, other.total_bytes, Bytes(16 * MIB)),
     }
 }

@@ -638,6 +638,51 @@ impl From<x::Outcome> for Outcome {
 
 #[derive(ComponentType, Lower, Clone, Copy)]
 #[component(record)]
+pub(crate) struct Ending<'a> {
+    outcome: Outcome,
+    status: u16,
+    #[component(name = "grpc-status")]
+    grpc_status: Option<u16>,
+    #[component(name = "duration-us")]
+    duration_us: u64,
+    #[component(name = "upstream-us")]
+    upstream_us: u64,
+    attempts: u32,
+    #[component(name = "bytes-in")]
+    bytes_in: u64,
+    #[component(name = "bytes-out")]
+    bytes_out: u64,
+    reason: Option<&'a str>,
+}
+
+impl<'a> From<&'a x::Ending> for Ending<'a> {
+    fn from(ending: &'a x::Ending) -> Self {
+        Self {
+            outcome: ending.outcome.into(),
+            status: ending.status,
+            grpc_status: ending.grpc_status,
+            duration_us: ending.duration_us,
+            upstream_us: ending.upstream_us,
+            attempts: ending.attempts,
+            bytes_in: ending.bytes_in,
+            bytes_out: ending.bytes_out,
+            reason: ending.reason.as_deref(),
+        }
+    }
+}
+
+#[derive(ComponentType, Lift, Clone, Copy)]
+#[component(enum)]
+#[repr(u8)]
+pub(crate) enum Scope {
+    #[component(name = "exchange")]
+    Exchange,
+    #[component(name = "connection")]
+    Connection,
+}
+
+#[derive(ComponentType, Lower, Clone, Copy)]
+#[component(record)]
 pub(crate) struct Summary {
     exchange: u64,
     #[component(name = "start-unix-us")]

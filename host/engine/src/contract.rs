@@ -28,6 +28,11 @@ impl Contract {
         format!("tamis:filter/{name}@{}.0", self.as_str())
     }
 
+    /// Whether one of its interfaces may have that name; what it has is decided elsewhere.
+    pub(crate) fn may_have(self, interface: &str) -> bool {
+        self != Self::V0_1 || !matches!(interface, "finished" | "exchange-state")
+    }
+
     /// The one that a semantic version belongs to: versions of a track differ in their documentation only.
     pub(crate) fn of(version: &str) -> Option<Self> {
         let of = |one: &Self| {

@@ -38,6 +38,8 @@ signatures! {
     Evaluate(u32, Option<u32>, abi::Window, abi::Circuit) -> (abi::Circuit,);
     /// `weigh`.
     Weigh(u32, &'a [abi::EndpointState]) -> (Vec<u32>,);
+    /// `on-finished`.
+    OnFinished(abi::View<'a>, abi::Ending<'a>) -> ();
     /// `on-names`.
     OnNames(abi::NameKind, u32, &'a [&'a str]) -> ();
     /// `on-exchanges`.
@@ -204,6 +206,7 @@ pub(crate) struct Exports {
     pub(crate) plan: Option<Slot<Plan>>,
     pub(crate) evaluate: Option<Slot<Evaluate>>,
     pub(crate) weigh: Option<Slot<Weigh>>,
+    pub(crate) on_finished: Option<Slot<OnFinished>>,
     pub(crate) on_names: Option<Slot<OnNames>>,
     pub(crate) on_exchanges: Option<Slot<OnExchanges>>,
     pub(crate) connection_backends: Option<Slot<Names>>,
@@ -235,6 +238,7 @@ impl Exports {
             plan: finder.hook(Hook::Hedge, "plan")?,
             evaluate: finder.hook(Hook::CircuitBreaker, "evaluate")?,
             weigh: finder.hook(Hook::Balancer, "weigh")?,
+            on_finished: finder.hook(Hook::Finished, "on-finished")?,
             on_names: finder.hook(Hook::Telemetry, "on-names")?,
             on_exchanges: finder.hook(Hook::Telemetry, "on-exchanges")?,
             connection_backends: finder.hook(Hook::Connection, "backends")?,

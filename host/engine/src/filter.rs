@@ -287,6 +287,11 @@ impl Filter {
         self.0.interest.responses
     }
 
+    /// Whether it can keep values of exchanges: see [`FilterState::begin`].
+    pub fn keeps(&self) -> bool {
+        self.0.compiled.inspection.imports("exchange-state")
+    }
+
     /// The version of the contract that it was built for.
     pub fn contract(&self) -> Contract {
         self.0.compiled.inspection.contract

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Capabilities this host offers, by interface name.
-pub(crate) const CAPABILITIES: [&str; 12] = [
+pub(crate) const CAPABILITIES: [&str; 13] = [
     "log",
     "metrics",
     "clock",
@@ -15,6 +15,7 @@ pub(crate) const CAPABILITIES: [&str; 12] = [
     "quota",
     "counters",
     "kv",
+    "exchange-state",
     "http-client",
     "spans",
     "records",
@@ -54,6 +55,7 @@ pub struct Imports {
     pub quota: Option<QuotaGrant>,
     pub counters: Option<CountersGrant>,
     pub kv: Option<KvGrant>,
+    pub exchange_state: Option<ExchangeStateGrant>,
     pub http_client: Option<HttpClientGrant>,
     pub spans: Option<RateGrant>,
     pub records: Option<RateGrant>,
@@ -149,6 +151,17 @@ settings! {
         key_bytes: usize = 512,
         /// Bytes of a value. Default 64 KiB.
         value_bytes: usize = 64 * 1024,
+        /// Bytes of all keys and values. Default 16 MiB.
+        total_bytes: usize = 16 * 1024 * 1024,
+    }
+}
+settings! {
+    /// `exchange-state`.
+    ExchangeStateGrant {
+        /// Values of an exchange, and of a connection. Default 16.
+        entries: usize = 16,
+        /// Bytes of the keys and values of an exchange, and of a connection. Default 16 KiB.
+        bytes: usize = 16 * 1024,
         /// Bytes of all keys and values. Default 16 MiB.
         total_bytes: usize = 16 * 1024 * 1024,
     }
@@ -251,6 +264,11 @@ pub fn check_ceilings(filter: &str, grant: &Grant) -> Result<(), OverCeiling> {
         asked.push(("kv.valueBytes", size(it.value_bytes), 16 * MIB));
         asked.push(("kv.totalBytes", size(it.total_bytes), 256 * MIB));
     }
+    if let Some(it) = &imports.exchange_state {
+        asked.push(("exchange-state.entries", size(it.entries), 64));
+        asked.push(("exchange-state.bytes", size(it.bytes), MIB));
+        asked.push(("exchange-state.totalBytes", size(it.total_bytes), 256 * MIB));
+    }
     if let Some(it) = &imports.http_client {
         asked.push(("http-client.timeout", it.timeout_ms.into(), 60_000));
         asked.push(("http-client.perMinute", it.per_minute.into(), 60_000));
@@ -331,6 +349,7 @@ impl Imports {
             "quota" => self.quota.is_some(),
             "counters" => self.counters.is_some(),
             "kv" => self.kv.is_some(),
+            "exchange-state" => self.exchange_state.is_some(),
             "http-client" => self.http_client.is_some(),
             "spans" => self.spans.is_some(),
             "records" => self.records.is_some(),
@@ -351,6 +370,7 @@ impl Imports {
             quota: Some(QuotaGrant { endless: true, ..QuotaGrant::default() }),
             counters: Some(CountersGrant::default()),
             kv: Some(KvGrant::default()),
+            exchange_state: Some(ExchangeStateGrant::default()),
             http_client: Some(HttpClientGrant::default()),
             spans: Some(RateGrant::default()),
             records: Some(RateGrant::default()),

@@ -21,6 +21,8 @@ pub enum Hook {
     CircuitBreaker,
     /// Weighs endpoints.
     Balancer,
+    /// Sees the end of an exchange.
+    Finished,
     /// Receives finished exchanges.
     Telemetry,
     /// Decides about a new connection (layer 4).
@@ -31,7 +33,7 @@ pub enum Hook {
 
 impl Hook {
     /// In the order of the contract.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Request,
         Self::RequestBody,
         Self::Response,
@@ -41,6 +43,7 @@ impl Hook {
         Self::Hedge,
         Self::CircuitBreaker,
         Self::Balancer,
+        Self::Finished,
         Self::Telemetry,
         Self::Connection,
         Self::Tick,
@@ -58,6 +61,7 @@ impl Hook {
             Self::Hedge => "hedge",
             Self::CircuitBreaker => "circuit-breaker",
             Self::Balancer => "balancer",
+            Self::Finished => "finished",
             Self::Telemetry => "telemetry",
             Self::Connection => "connection",
             Self::Tick => "tick",

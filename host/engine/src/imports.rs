@@ -2,6 +2,7 @@
 
 pub(crate) mod counters;
 pub(crate) mod crypto;
+pub(crate) mod exchange_state;
 pub(crate) mod http_client;
 pub(crate) mod kv;
 pub(crate) mod quota;
@@ -55,6 +56,7 @@ fn add(linker: &mut LinkerInstance<'_, Host>, import: &str, mode: Mode) -> wasmt
         "quota" => quota::add(linker),
         "counters" => counters::add(linker),
         "kv" => kv::add(linker),
+        "exchange-state" => exchange_state::add(linker),
         "http-client" => http_client::add(linker, mode),
         "spans" => telemetry::spans(linker),
         "records" => telemetry::records(linker),

@@ -163,13 +163,13 @@ fn one_contract(name: &str, known: &mut Option<Contract>) -> Result<(), String> 
 }
 
 fn export(name: &str, found: &mut Inspection, lifecycle: &mut bool) -> Result<(), String> {
-    let Some((interface, _)) = ours(name)? else {
+    let Some((interface, contract)) = ours(name)? else {
         found.others.push(name.to_owned());
         return Ok(());
     };
     if interface == "lifecycle" {
         *lifecycle = true;
-    } else if let Some(hook) = Hook::from_name(interface) {
+    } else if let Some(hook) = Hook::from_name(interface).filter(|_| contract.may_have(interface)) {
         found.hooks.push(hook);
     } else if !TYPES_ONLY.contains(&interface) {
         return Err(format!("it exports `{name}`, which is not a hook of this host"));
@@ -182,7 +182,7 @@ fn import(name: &str, found: &mut Inspection) -> Result<(), String> {
         found.wasi.push(name.to_owned());
         return Ok(());
     }
-    let Some((interface, _)) = ours(name)? else {
+    let Some((interface, contract)) = ours(name)? else {
         return Err(format!(
             "it imports `{name}`; a filter may import only `tamis:filter` and WASI"
         ));
@@ -192,7 +192,7 @@ fn import(name: &str, found: &mut Inspection) -> Result<(), String> {
     if TYPES_ONLY.contains(&interface) || Hook::from_name(interface).is_some() {
         return Ok(());
     }
-    if !crate::grant::CAPABILITIES.contains(&interface) {
+    if !crate::grant::CAPABILITIES.contains(&interface) || !contract.may_have(interface) {
         return Err(format!("it imports `{name}`, which this host does not offer"));
     }
     found.imports.push(interface.to_owned());
@@ -204,16 +204,15 @@ fn import(name: &str, found: &mut Inspection) -> Result<(), String> {
 pub(crate) fn ours(name: &str) -> Result<Option<(&str, Contract)>, String> {
     let Some(rest) = name.strip_prefix(PACKAGE) else { return Ok(None) };
     let Some((interface, version)) = rest.split_once('@') else {
-        return Err(format!(
-            "`{name}` has no version; expected `@{}.0`",
-            Contract::NEWEST
-        ));
+        return Err(format!("`{name}` has no version; expected `@{}.0`", Contract::NEWEST));
     };
     match Contract::of(version) {
         Some(contract) => Ok(Some((interface, contract))),
         None => {
             let served = Contract::ALL.map(Contract::as_str).join(" and ");
-            Err(format!("`{name}` is of another version of the contract; this host serves {served}"))
+            Err(format!(
+                "`{name}` is of another version of the contract; this host serves {served}"
+            ))
         }
     }
 }

@@ -410,6 +410,17 @@ impl Instance {
         call!(self, Hook::Hedge, 0, plan(latencies)).map(|(delay,)| delay)
     }
 
+    /// Calls `on-finished` with the end of an exchange.
+    ///
+    /// # Errors
+    /// Any fault; the exchange has ended whatever it is.
+    pub fn on_finished(&mut self, view: &x::View, ending: &x::Ending) -> Result<(), CallFault> {
+        let ending = abi::Ending::from(ending);
+        self.viewed(view, |this, seen| {
+            call!(this, Hook::Finished, view.exchange, on_finished(seen, ending))
+        })
+    }
+
     /// Calls `on-names` with interned names, before a batch uses them.
     ///
     /// # Errors

@@ -43,9 +43,9 @@ pub use error::{CallFault, EngineError};
 pub use field::{GrantField, Lack};
 pub use filter::{FailureMode, Filter, FilterOptions, Isolation, MAX_WAITING, Place};
 pub use grant::{
-    CountersGrant, Grant, HttpClientGrant, Imports, KvGrant, Limits, LogGrant, MetricsGrant,
-    MissingGrant, OverCeiling, Plain, QuotaClass, QuotaGrant, RateGrant, SecretsGrant,
-    check_ceilings, check_imports,
+    CountersGrant, ExchangeStateGrant, Grant, HttpClientGrant, Imports, KvGrant, Limits, LogGrant,
+    MetricsGrant, MissingGrant, OverCeiling, Plain, QuotaClass, QuotaGrant, RateGrant,
+    SecretsGrant, check_ceilings, check_imports,
 };
 pub use hooks::{BodyMode, EndpointState, Hook, Latencies, Responses};
 pub(crate) use host::Host;

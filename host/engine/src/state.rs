@@ -1,7 +1,7 @@
 //! The state of one attachment that outlives its instances and generations.
 
 use crate::breaker::Breaker;
-use crate::imports::{counters::Counters, kv::Store, quota::Buckets};
+use crate::imports::{counters::Counters, exchange_state::Kept, kv::Store, quota::Buckets};
 use crate::limiter::RateLimiter;
 use crate::{Hook, Secrets};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,6 +38,7 @@ pub struct FilterState {
     pub(crate) kv: Store,
     pub(crate) counters: Counters,
     pub(crate) quotas: Buckets,
+    pub(crate) kept: Kept,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) exporter: Option<Arc<dyn Exporter>>,
     pub(crate) secrets: Secrets,
@@ -171,6 +172,7 @@ impl FilterState {
             kv: Store::default(),
             counters: Counters::default(),
             quotas: Buckets::default(),
+            kept: Kept::default(),
             metrics,
             exporter: None,
             secrets: Secrets::default(),
@@ -205,9 +207,28 @@ impl FilterState {
 
     /// Empty state with the same secrets, for a self-test: its effects are discarded.
     pub(crate) fn scratch(&self) -> Self {
-        Self::new(Arc::new(Metrics::new()))
+        let scratch = Self::new(Arc::new(Metrics::new()))
             .with_secrets(self.secrets.clone())
-            .with_exporter(Arc::new(Nowhere))
+            .with_exporter(Arc::new(Nowhere));
+        // The exchange of a self-test.
+        scratch.begin(0, Some(0));
+        scratch
+    }
+
+    /// An exchange begins in which the filter may keep values ([`crate::Filter::keeps`]), on that
+    /// connection. Call [`Self::end`] when it ended: its values are dropped then.
+    pub fn begin(&self, exchange: u64, connection: Option<u64>) {
+        self.kept.begin(exchange, connection);
+    }
+
+    /// An exchange ended.
+    pub fn end(&self, exchange: u64) {
+        self.kept.end(exchange);
+    }
+
+    /// A connection ended on which an exchange began.
+    pub fn leave(&self, connection: u64) {
+        self.kept.leave(connection);
     }
 
     /// State for a candidate in the shadow of the filter with this state: the same secrets, the `kv` values

@@ -238,6 +238,29 @@ impl Outcome {
     }
 }
 
+/// How one exchange ended, for the filters that see its end.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ending {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// As sent to the client; 0: no response was sent.
+    pub status: u16,
+    /// As sent; `None` when it is no gRPC.
+    pub grpc_status: Option<u16>,
+    /// From the complete head to the last byte sent.
+    pub duration_us: u64,
+    /// The part of it that was spent in attempts.
+    pub upstream_us: u64,
+    /// Attempts made.
+    pub attempts: u32,
+    /// Request body bytes.
+    pub bytes_in: u64,
+    /// Response body bytes.
+    pub bytes_out: u64,
+    /// The rule id behind it.
+    pub reason: Option<String>,
+}
+
 /// A finished exchange: scalars and interned names only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {

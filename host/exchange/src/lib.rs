@@ -26,8 +26,9 @@ pub use edit::{
 pub use exchange::{Attributes, Exchange, Scheme};
 pub use fields::{Owners, is_host_field, is_host_look_alike, is_same_name};
 pub use hooks::{
-    Cause, Choice, Circuit, ConnectionDecision, ConnectionVerdict, Decision, Failure, Mirror, NONE,
-    NameKind, Outcome, Reply, RetryDecision, RetryVerdict, Selection, Summary, Verdict, Window,
+    Cause, Choice, Circuit, ConnectionDecision, ConnectionVerdict, Decision, Ending, Failure,
+    Mirror, NONE, NameKind, Outcome, Reply, RetryDecision, RetryVerdict, Selection, Summary,
+    Verdict, Window,
 };
 pub use refusal::{Fault, Refusal};
 pub use target::{

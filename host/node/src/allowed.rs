@@ -71,6 +71,7 @@ fn fulfils(filter: &str, world: World, inspection: &Inspection) -> Result<(), Re
         World::BalancePolicy => (&[Hook::Balancer], &[]),
         World::TelemetryPolicy => (&[Hook::Telemetry], &[]),
         World::ConnectionPolicy => (&[Hook::Connection], &[]),
+        World::MeteringPolicy => (&[Hook::Finished], &[Hook::Request]),
         World::Everything => return Ok(()),
     };
     let lacks = needs.iter().find(|hook| !inspection.has(**hook));

@@ -6,7 +6,7 @@ use crate::slot::{Slot, Slots};
 use crate::telemetry::Telemetry;
 use std::rc::Rc;
 use std::sync::Arc;
-use tamis_engine::Responses;
+use tamis_engine::{FilterState, Responses};
 use tamis_exchange::Owners;
 use tamis_upstream::Upstream;
 
@@ -47,6 +47,10 @@ pub(crate) struct Chain {
     pub(crate) connection: Vec<ConnectionSlot>,
     /// The services that the router chooses from; `None`: unknown to this proxy.
     pub(crate) backends: Vec<Option<Rc<Upstream>>>,
+    /// See the end of each exchange.
+    pub(crate) finished: Vec<Rc<Slot>>,
+    /// What the filters that keep values of exchanges have.
+    pub(crate) keepers: Vec<Arc<FilterState>>,
     /// Receives exchanges that ended.
     pub(crate) telemetry: Telemetry,
     /// The owners of the fields that its filters write.
@@ -78,6 +82,9 @@ impl Chain {
             slots.retain(|slot| slot.filter().is_some_and(|filter| which(filter.responses())));
             slots
         };
+        let keepers: Vec<Rc<Slot>> = some(&layout.keepers);
+        let states = keepers.iter().filter_map(|slot| Some(Arc::clone(slot.filter()?.state())));
+        let states: Vec<Arc<FilterState>> = states.collect();
         let services = |places: &[Option<usize>]| -> Vec<_> {
             places.iter().map(|place| upstreams.get((*place)?).cloned()).collect()
         };
@@ -103,6 +110,8 @@ impl Chain {
             hedges,
             connection: connection.collect(),
             backends: services(&layout.backends),
+            finished: some(&layout.finished),
+            keepers: states,
             telemetry,
             owners: Arc::clone(&layout.owners),
         }

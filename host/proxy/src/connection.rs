@@ -2,12 +2,18 @@
 
 use bytes::Bytes;
 use http::HeaderValue;
+use std::cell::RefCell;
 use std::sync::Arc;
+use tamis_engine::FilterState;
 use tamis_exchange::Scheme;
 use tamis_transport::ConnInfo;
 
 /// Properties of the peer in the forms that its exchanges need.
 pub(crate) struct Connection {
+    /// Its number, of the count of its worker's exchanges.
+    id: u64,
+    /// What filters keep of it.
+    kept_by: RefCell<Vec<Arc<FilterState>>>,
     /// Name of the listener it came through.
     pub(crate) listener: Arc<str>,
     /// Address of the peer; `unix` on a unix socket.
@@ -29,7 +35,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(listener: &str, info: &ConnInfo) -> Self {
+    pub(crate) fn new(id: u64, listener: &str, info: &ConnInfo) -> Self {
         let peer_address =
             info.peer.map_or_else(|| "unix".to_owned(), |peer| peer.ip().to_string());
         let forwarded_for = match info.peer {
@@ -42,6 +48,8 @@ impl Connection {
         let forwarded = format!("for={forwarded_for};proto={}", scheme.as_str());
         let shared = |text: &str| shared_value(text).unwrap_or(HeaderValue::from_static("unknown"));
         Self {
+            id,
+            kept_by: RefCell::default(),
             listener: listener.into(),
             peer_value: shared(&peer_address),
             peer_address: peer_address.into(),
@@ -53,6 +61,25 @@ impl Connection {
             scheme,
             tls_version: identity.map(|identity| identity.tls_version),
             server_name: identity.and_then(|identity| identity.sni.as_deref().map(Into::into)),
+        }
+    }
+}
+
+impl Connection {
+    /// The number under which a filter keeps values of it, until it is dropped.
+    pub(crate) fn keep(&self, state: &Arc<FilterState>) -> u64 {
+        let mut kept_by = self.kept_by.borrow_mut();
+        if !kept_by.iter().any(|known| Arc::ptr_eq(known, state)) {
+            kept_by.push(Arc::clone(state));
+        }
+        self.id
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        for state in self.kept_by.take() {
+            state.leave(self.id);
         }
     }
 }

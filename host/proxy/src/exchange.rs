@@ -4,6 +4,7 @@ mod settle;
 
 use crate::calls::HookCalls;
 use crate::chain::Chain;
+use crate::connection::Connection;
 use crate::replay::Replay;
 use crate::shared::Shared;
 use crate::slot::Slot;
@@ -84,7 +85,18 @@ const GRPC_UNKNOWN: u16 = 2;
 
 impl ExchangeState {
     /// A new exchange. Boxed, because it is large and moves through several functions with the response.
-    pub(crate) fn new(exchange: Exchange, chain: &Rc<Chain>, shared: &Arc<Shared>) -> Box<Self> {
+    ///
+    /// The filters that keep values of exchanges do so from here until it is dropped, and values of its
+    /// connection until that is dropped.
+    pub(crate) fn new(
+        exchange: Exchange,
+        chain: &Rc<Chain>,
+        shared: &Arc<Shared>,
+        connection: Option<&Connection>,
+    ) -> Box<Self> {
+        for state in &chain.keepers {
+            state.begin(exchange.id, connection.map(|connection| connection.keep(state)));
+        }
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Box::new(Self {
             calls: HookCalls::new(exchange.id),

@@ -309,7 +309,7 @@ mod tests {
             tls_version: "TLSv1.3",
         };
         let identity = Some(identity);
-        Connection::new("in", &tamis_transport::ConnInfo { peer, local, identity })
+        Connection::new(1, "in", &tamis_transport::ConnInfo { peer, local, identity })
     }
 
     fn forward(map: &mut HeaderMap, peer: &str, direction: Direction) {

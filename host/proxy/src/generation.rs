@@ -135,7 +135,11 @@ pub struct ChainLayout {
     pub hedge: Option<usize>,
     /// Weighs endpoints.
     pub balancer: Option<usize>,
-    /// See finished exchanges.
+    /// See the end of each exchange.
+    pub finished: Vec<usize>,
+    /// Keep values of exchanges.
+    pub keepers: Vec<usize>,
+    /// See finished exchanges in batches.
     pub telemetry: Vec<usize>,
     /// Decide about connections.
     pub connection: Vec<usize>,
@@ -222,6 +226,9 @@ impl ChainLayout {
                     chain.new_response.insert(0, index);
                 }
             }
+            if filter.keeps() {
+                chain.keepers.push(index);
+            }
             for hook in filter.hooks() {
                 match hook {
                     Hook::Request => chain.request.push(index),
@@ -231,6 +238,7 @@ impl ChainLayout {
                     Hook::Router => chain.router = Some(index),
                     Hook::Retry => chain.retry = Some(index),
                     Hook::CircuitBreaker => chain.breaker = Some(index),
+                    Hook::Finished => chain.finished.push(index),
                     Hook::Telemetry => chain.telemetry.push(index),
                     Hook::Connection => {
                         chain.connection.push(index);

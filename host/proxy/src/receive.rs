@@ -58,7 +58,7 @@ pub(crate) fn receive(
                 let kind = HeaderValue::from_static("application/grpc");
                 exchange.headers.insert(header::CONTENT_TYPE, kind);
             }
-            let mut state = ExchangeState::new(exchange, chain, shared);
+            let mut state = ExchangeState::new(exchange, chain, shared, Some(connection));
             state.request_id = Some(request_id);
             return (state, RequestParts::default(), Err(refusal.into()));
         }
@@ -71,7 +71,7 @@ pub(crate) fn receive(
         None => patience::bounded(Body::from(body), version, &exchange.headers, pause),
     };
     let last_hop = last_hop(&mut exchange);
-    let mut state = ExchangeState::new(exchange, chain, shared);
+    let mut state = ExchangeState::new(exchange, chain, shared, Some(connection));
     state.request_id = Some(request_id);
     state.retries = match (retried, direction) {
         (true, _) => Retries::Callers,

@@ -3,6 +3,7 @@
 mod bodies;
 mod counting;
 mod decide;
+mod finished;
 mod hedges;
 mod leaving;
 mod limits;
@@ -47,6 +48,12 @@ fn walk() -> &'static Compiled {
 fn frozen() -> &'static Compiled {
     static COMPILED: OnceLock<Compiled> = OnceLock::new();
     COMPILED.get_or_init(|| guest("frozen"))
+}
+
+/// The guest `tests/guests/rust/ledger`, compiled.
+fn ledger() -> &'static Compiled {
+    static COMPILED: OnceLock<Compiled> = OnceLock::new();
+    COMPILED.get_or_init(|| guest("ledger"))
 }
 
 /// The guest `tests/guests/rust/behaviour`, compiled.
@@ -147,7 +154,7 @@ impl TestWorker {
 
     /// An exchange that begins here.
     fn exchange(&self, path: &str) -> Box<ExchangeState> {
-        ExchangeState::new(exchange(path), self.chain(), &self.shared)
+        ExchangeState::new(exchange(path), self.chain(), &self.shared, None)
     }
 }
 

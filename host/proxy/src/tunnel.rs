@@ -54,7 +54,7 @@ pub(crate) async fn forward<IO: AsyncRead + AsyncWrite + Unpin>(
 ) {
     let Forward { facts, chain, service, reason } = forward;
     // From here on the end is counted and recorded whatever happens.
-    let mut state = ExchangeState::new(facts, &chain, shared);
+    let mut state = ExchangeState::new(facts, &chain, shared, None);
     state.service = Some(Rc::clone(&service));
     state.reason = reason.map(Into::into);
     let connected = connect(&mut state, &service).await;

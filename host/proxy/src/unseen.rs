@@ -40,7 +40,7 @@ pub(crate) fn record(entrance: &Entrance<'_>, refused: &RefusedRequest) -> Optio
         attributes: attributes(connection),
     };
     let request_id = request_id::ensure(&mut HeaderMap::new());
-    let mut state = ExchangeState::new(exchange, chain, shared);
+    let mut state = ExchangeState::new(exchange, chain, shared, Some(connection));
     state.request_id = Some(request_id.clone());
     state.reason = Some(refused.refusal.code().into());
     state.detail = Some("refused at the gate".to_owned());

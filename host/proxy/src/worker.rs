@@ -265,7 +265,7 @@ impl Worker {
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let connection = Connection::new(name, &info);
+        let connection = Connection::new(self.id(), name, &info);
         match self.admit(name, &connection, &info) {
             Admission::Serve => {}
             Admission::Close => return,

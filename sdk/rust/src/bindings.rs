@@ -21,6 +21,7 @@ pub mod capabilities {
                 import tamis:filter/quota@0.2.0;
                 import tamis:filter/counters@0.2.0;
                 import tamis:filter/kv@0.2.0;
+                import tamis:filter/exchange-state@0.2.0;
                 import tamis:filter/http-client@0.2.0;
                 import tamis:filter/spans@0.2.0;
                 import tamis:filter/records@0.2.0;
@@ -122,7 +123,13 @@ hook!(
     telemetry,
     "package tamis:sdk; world telemetry-hook { export tamis:filter/telemetry@0.2.0; }",
     "tamis_sdk::bindings::telemetry",
-    plain
+    types
+);
+hook!(
+    finished,
+    "package tamis:sdk; world finished-hook { export tamis:filter/finished@0.2.0; }",
+    "tamis_sdk::bindings::finished",
+    types
 );
 hook!(
     connection,

@@ -154,6 +154,15 @@ macro_rules! __hook {
             }
         });
     };
+    (finished, $exports:ident, $slot:ident) => {
+        $crate::__hook!(@ finished, $exports, {
+            fn on_finished(seen: $crate::types::View, how: $crate::finished::Ending) {
+                $slot.with(|slot| slot.call(|filter, reads| {
+                    $crate::Finished::on_finished(filter, $crate::View::new(&seen, reads), how)
+                }))
+            }
+        });
+    };
     (telemetry, $exports:ident, $slot:ident) => {
         $crate::__hook!(@ telemetry, $exports, {
             fn on_names(
@@ -214,6 +223,9 @@ roles! {
     export_head_policy: request, response;
     /// Exports a filter that changes heads and bodies in both directions.
     export_transformer: request, request_body, response, response_body;
+    /// Exports a filter that keeps account of exchanges ([`Request`](crate::Request),
+    /// [`Finished`](crate::Finished)).
+    export_metering_policy: request, finished;
     /// Exports a [`Router`](crate::Router).
     export_router: router;
     /// Exports a [`Retry`](crate::Retry) policy.

@@ -3,7 +3,7 @@
 
 use crate::view::View;
 use crate::{
-    Filter, balancer, circuit_breaker, connection, hedge, request, request_body, response,
+    Filter, balancer, circuit_breaker, connection, finished, hedge, request, request_body, response,
     response_body, retry, router, telemetry,
 };
 
@@ -81,6 +81,12 @@ pub trait CircuitBreaker: Filter {
 pub trait Balancer: Filter {
     /// One weight per endpoint, in order; 0 takes it out.
     fn weigh(&mut self, upstream: u32, endpoints: &[balancer::EndpointState]) -> Vec<u32>;
+}
+
+/// Sees the end of each exchange.
+pub trait Finished: Filter {
+    /// The request, with the status that was sent, and how the exchange ended.
+    fn on_finished(&mut self, seen: View<'_>, how: finished::Ending);
 }
 
 /// Sees finished exchanges in batches.

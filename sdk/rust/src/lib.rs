@@ -67,15 +67,16 @@ mod hooks;
 pub mod view;
 
 pub use bindings::capabilities::tamis::filter::{
-    clock, counters, crypto, http_client, kv, log, metrics, quota, random, records, secrets, spans,
-    types,
+    clock, counters, crypto, exchange_state, http_client, kv, log, metrics, quota, random, records,
+    secrets, spans, types,
 };
 pub use bindings::{
     balancer::exports::tamis::filter::balancer,
     circuit_breaker::exports::tamis::filter::circuit_breaker,
-    connection::exports::tamis::filter::connection, hedge::exports::tamis::filter::hedge,
-    lifecycle::exports::tamis::filter::lifecycle, request::exports::tamis::filter::request,
-    request_body::exports::tamis::filter::request_body, response::exports::tamis::filter::response,
+    connection::exports::tamis::filter::connection, finished::exports::tamis::filter::finished,
+    hedge::exports::tamis::filter::hedge, lifecycle::exports::tamis::filter::lifecycle,
+    request::exports::tamis::filter::request, request_body::exports::tamis::filter::request_body,
+    response::exports::tamis::filter::response,
     response_body::exports::tamis::filter::response_body, retry::exports::tamis::filter::retry,
     router::exports::tamis::filter::router, telemetry::exports::tamis::filter::telemetry,
     tick::exports::tamis::filter::tick,
@@ -85,8 +86,8 @@ pub use decision::reply;
 pub use duration::GatewayDuration;
 pub use filter::{Filter, Slot, log_panics};
 pub use hooks::{
-    Balancer, CircuitBreaker, Connection, Hedge, Request, RequestBody, Response, ResponseBody,
-    Retry, Router, Telemetry, Tick,
+    Balancer, CircuitBreaker, Connection, Finished, Hedge, Request, RequestBody, Response,
+    ResponseBody, Retry, Router, Telemetry, Tick,
 };
 pub use lifecycle::{BodyMode, ConfigError, Interest, Responses};
 pub use types::{Attribute, Edit, Field, Method, Reply};

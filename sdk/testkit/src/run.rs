@@ -112,6 +112,9 @@ fn walk(
     seen: &mut Seen,
 ) -> Result<(), Stopped> {
     let mut instance = filter.instantiate()?;
+    if filter.keeps() {
+        filter.state().begin(exchange.id, Some(1));
+    }
     let mut view = View::default();
     if filter.has(Hook::Request) {
         view.fill_request(filter.reads(), exchange);

@@ -28,6 +28,8 @@ pub(super) enum World {
     TelemetryPolicy,
     /// Decides about connections.
     ConnectionPolicy,
+    /// Keeps account of exchanges, to their ends.
+    MeteringPolicy,
 }
 
 /// A filter to start from.
@@ -112,6 +114,11 @@ impl World {
                 "connection_policy",
                 "Closes connections from addresses on a list.",
                 r#"{"denied":[]}"#
+            ),
+            Self::MeteringPolicy => template!(
+                "metering_policy",
+                "Limits the bytes of each client in a minute.",
+                r#"{"bytesPerMinute":1000000}"#
             ),
         }
     }

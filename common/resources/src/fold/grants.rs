@@ -217,6 +217,7 @@ fn imports(spec: &GrantedImports) -> BTreeMap<String, Json> {
     put("clock", spec.clock.as_ref().map(plain));
     put("random", spec.random.as_ref().map(plain));
     put("crypto", spec.crypto.as_ref().map(plain));
+    put("exchange-state", spec.exchange_state.as_ref().map(plain));
     put("counters", spec.counters.as_ref().map(plain));
     put("spans", spec.spans.as_ref().map(plain));
     put("records", spec.records.as_ref().map(plain));

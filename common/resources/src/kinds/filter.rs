@@ -8,7 +8,7 @@ words! {
     #[expect(missing_docs, reason = "named like the worlds of the contract")]
     pub enum World {
         Authorizer, RefreshingAuthorizer, HeadPolicy, Transformer, RoutePolicy, RetryPolicy, HedgePolicy, BreakerPolicy,
-        BalancePolicy, TelemetryPolicy, ConnectionPolicy, Everything,
+        BalancePolicy, TelemetryPolicy, ConnectionPolicy, MeteringPolicy, Everything,
     }
     /// Position of a filter in the chain.
     #[serde(rename_all = "kebab-case")]

@@ -73,6 +73,8 @@ shapes! {
         #[serde(rename = "http-client")]
         pub http_client: Option<HttpClientSettings>,
         pub kv: Option<KvSettings>,
+        #[serde(rename = "exchange-state")]
+        pub exchange_state: Option<ExchangeStateSettings>,
         pub quota: Option<QuotaSettings>,
         pub secrets: Option<SecretsSettings>,
         pub log: Option<LogSettings>,
@@ -113,6 +115,15 @@ shapes! {
         pub key_bytes: Option<Bytes>,
         /// Largest value in bytes; default: 64KiB.
         pub value_bytes: Option<Bytes>,
+        /// Total bytes of all keys and values; default: 16MiB.
+        pub total_bytes: Option<Bytes>,
+    }
+    /// `exchange-state`.
+    pub struct ExchangeStateSettings {
+        /// Values of an exchange, and of a connection; default: 16.
+        pub entries: Option<u32>,
+        /// Total bytes of the keys and values of an exchange, and of a connection; default: 16KiB.
+        pub bytes: Option<Bytes>,
         /// Total bytes of all keys and values; default: 16MiB.
         pub total_bytes: Option<Bytes>,
     }

@@ -531,6 +531,7 @@ fn a_component_of_another_world_than_its_catalogue_says_is_refused() {
         (World::BalancePolicy, false),
         (World::TelemetryPolicy, false),
         (World::ConnectionPolicy, false),
+        (World::MeteringPolicy, false),
     ];
     for (world, fits) in rows {
         let mut plan = plan("retry", &digest);

@@ -1,8 +1,9 @@
 //! The end of an exchange: the counts, the summary for telemetry filters, the access record for people.
 
 use super::ExchangeState;
+use std::rc::Rc;
 use std::time::Duration;
-use tamis_exchange::{NameKind, Outcome, Summary};
+use tamis_exchange::{Ending, NameKind, Outcome, Summary};
 use tamis_observe::AccessRecord;
 
 /// The gRPC status in summaries of a response without one.
@@ -15,6 +16,7 @@ impl Drop for ExchangeState {
         }
         let duration = self.started.elapsed();
         self.bytes_in = self.bytes_in.saturating_add(self.body.bytes_in());
+        self.finish(duration);
         self.summarise(duration);
         self.calls.settle(&self.chain.slots, self.status);
         let refused = self.outcome.contains(Outcome::REFUSED_BY_FILTER) || self.detail.is_some();
@@ -26,6 +28,38 @@ impl Drop for ExchangeState {
 }
 
 impl ExchangeState {
+    /// Shows the end to the filters that want it, and drops what filters kept for the exchange.
+    fn finish(&mut self, duration: Duration) {
+        let chain = Rc::clone(&self.chain);
+        if !chain.finished.is_empty() {
+            let ending = self.ending(duration);
+            for slot in &chain.finished {
+                if self.is_for(slot) {
+                    self.calls.note(slot.number);
+                    slot.finished(&self.exchange, &ending);
+                }
+            }
+        }
+        for state in &chain.keepers {
+            state.end(self.exchange.id);
+        }
+    }
+
+    fn ending(&self, duration: Duration) -> Ending {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        Ending {
+            outcome: self.outcome,
+            status: self.status,
+            grpc_status: self.grpc_status,
+            duration_us: micros(duration),
+            upstream_us: micros(self.upstream_time),
+            attempts: self.attempts,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            reason: self.reason.as_deref().map(str::to_owned),
+        }
+    }
+
     fn summarise(&mut self, duration: Duration) {
         let telemetry = &self.chain.telemetry;
         if telemetry.slots().is_empty() {

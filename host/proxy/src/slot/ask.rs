@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::Instant;
 use tamis_engine::{CallFault, FailureMode, Hook, Instance};
 use tamis_exchange::{
-    ConnectionDecision, ConnectionVerdict, Decision, Edit, Exchange, Fault, HeadSide, Reads,
+    ConnectionDecision, ConnectionVerdict, Decision, Edit, Ending, Exchange, Fault, HeadSide, Reads,
     Refusal, Verdict, View, apply,
 };
 
@@ -128,6 +128,21 @@ impl Slot {
         }
         let absent = |fault| self.without_answer(Absence::FailureMode, facts.id, fault);
         answer.map_or_else(|fault| absent(fault).map(|()| None), |decision| Ok(Some(decision)))
+    }
+
+    /// Shows the end of an exchange. A call that fails is counted and logged; the exchange has ended.
+    pub(crate) fn finished(&self, exchange: &Exchange, ending: &Ending) {
+        let shown = self.call_viewing(
+            |view, reads| {
+                view.fill_request(reads, exchange);
+                view.status = ending.status;
+            },
+            |instance, view| instance.on_finished(view, ending),
+        );
+        if let Err(fault) = shown {
+            let attachment = self.name();
+            tracing::debug!(attachment, exchange = exchange.id, %fault, "a filter failed at an end");
+        }
     }
 
     /// Applies edits of the router, which were checked when it chose.

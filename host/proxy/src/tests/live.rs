@@ -199,6 +199,14 @@ impl Client {
         (status, head, String::from_utf8(body).unwrap())
     }
 
+    /// Sends a request and waits for nothing.
+    pub(super) fn begin(&mut self, path: &str, lines: &[(&str, &str)]) {
+        let lines: String =
+            lines.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: shop.example\r\n{lines}\r\n");
+        self.0.get_mut().write_all(request.as_bytes()).unwrap();
+    }
+
     /// Whether the other side closes it without sending anything.
     pub(super) fn is_closed(&mut self) -> bool {
         self.0.read_to_end(&mut Vec::new()).is_ok_and(|octets| octets == 0)

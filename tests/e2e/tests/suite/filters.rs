@@ -82,6 +82,7 @@ fn a_new_filter_of_every_world_builds_and_passes_its_cases() {
         "balance-policy",
         "telemetry-policy",
         "connection-policy",
+        "metering-policy",
     ];
     for world in worlds {
         assert!(help.contains(world), "{world}: {help}");

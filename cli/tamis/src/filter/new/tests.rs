@@ -135,6 +135,8 @@ mod connection_policy;
 mod head_policy;
 #[path = "worlds/hedge_policy.rs.in"]
 mod hedge_policy;
+#[path = "worlds/metering_policy.rs.in"]
+mod metering_policy;
 #[path = "worlds/refreshing_authorizer.rs.in"]
 mod refreshing_authorizer;
 #[path = "worlds/retry_policy.rs.in"]
@@ -175,4 +177,5 @@ fn every_filter_to_begin_with_takes_its_configuration_and_has_the_schema_of_it()
     takes::<balance_policy::Weights>(World::BalancePolicy);
     takes::<telemetry_policy::Slow>(World::TelemetryPolicy);
     takes::<connection_policy::Addresses>(World::ConnectionPolicy);
+    takes::<metering_policy::Meter>(World::MeteringPolicy);
 }

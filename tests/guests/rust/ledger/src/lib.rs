@@ -1,0 +1,80 @@
+//! A filter that counts in its exchange and its connection, and writes each end of an exchange into `kv`,
+//! where the header `x-ask` reads it.
+
+use tamis_sdk::exchange_state::{self, Scope};
+use tamis_sdk::{
+    ConfigError, Edit, Filter, Finished, Interest, Request, Response, View, finished, kv, reply,
+    request, response,
+};
+
+#[derive(serde::Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Ledger {
+    /// Length of a value to keep with each exchange.
+    keep: usize,
+    /// Fail at the end, but in the host's self-test.
+    trap: bool,
+}
+
+impl Filter for Ledger {
+    type Settings = Self;
+    const SCHEMA: &'static str = r#"{"type":"object"}"#;
+
+    fn configure(settings: Self) -> Result<(Self, Interest), Vec<ConfigError>> {
+        let interest = Interest::reading([":path", "x-ask"]);
+        Ok((settings, interest.writing(["x-count", "x-kept", "x-started"])))
+    }
+}
+
+/// The count under `n` after this call.
+fn count(scope: Scope) -> String {
+    let before = exchange_state::read(scope, "n").and_then(|octets| octets.first().copied());
+    let now = before.unwrap_or(0) + 1;
+    match exchange_state::write(scope, "n", &[now]) {
+        Ok(()) => now.to_string(),
+        Err(why) => why,
+    }
+}
+
+impl Request for Ledger {
+    fn on_request(&mut self, seen: View<'_>) -> request::Decision {
+        if let Some(about) = seen.text("x-ask") {
+            let line = kv::read(about).map(|entry| entry.value).unwrap_or_default();
+            return request::Decision::answer(reply(200).body(line));
+        }
+        let path = seen.path().unwrap_or_default();
+        let _ = exchange_state::write(Scope::Exchange, "path", path.as_bytes());
+        let kept = exchange_state::write(Scope::Exchange, "kept", &vec![7; self.keep]);
+        let kept = kept.err().unwrap_or_else(|| "yes".to_owned());
+        let count = format!("{} {}", count(Scope::Exchange), count(Scope::Connection));
+        request::Decision::change(vec![Edit::set("x-count", count), Edit::set("x-kept", kept)])
+    }
+}
+
+impl Response for Ledger {
+    fn on_response(&mut self, _: View<'_>) -> response::Decision {
+        let path = exchange_state::read(Scope::Exchange, "path").unwrap_or_default();
+        response::Decision::change(vec![Edit::set("x-started", path)])
+    }
+}
+
+impl Finished for Ledger {
+    fn on_finished(&mut self, seen: View<'_>, how: finished::Ending) {
+        assert!(!self.trap || seen.exchange() == 0, "told to");
+        let path = exchange_state::read(Scope::Exchange, "path").unwrap_or_default();
+        let line = format!(
+            "{} {} {} in {} out {} attempts {} {:?} {}",
+            seen.path().unwrap_or_default(),
+            String::from_utf8_lossy(&path),
+            how.status,
+            how.bytes_in,
+            how.bytes_out,
+            how.attempts,
+            how.outcome,
+            how.reason.unwrap_or_default(),
+        );
+        let _ = kv::write(seen.path().unwrap_or_default(), line.as_bytes(), 0);
+    }
+}
+
+tamis_sdk::export!(Ledger: request, response, finished);
