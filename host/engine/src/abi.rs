@@ -211,14 +211,25 @@ impl<E: Into<x::Edit>> HeadDecision<E> {
 }
 
 #[derive(ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct BodyChange {
+    octets: Option<Vec<u8>>,
+    edits: Vec<Edit>,
+}
+
+#[derive(ComponentType, Lift)]
 #[component(variant)]
 pub(crate) enum BodyVerdict {
     #[component(name = "pass")]
     Pass,
     #[component(name = "replace")]
     Replace(Vec<u8>),
+    #[component(name = "change")]
+    Change(BodyChange),
     #[component(name = "answer")]
     Answer(Reply),
+    #[component(name = "hold")]
+    Hold,
 }
 
 #[derive(ComponentType, Lift)]
@@ -235,17 +246,24 @@ impl BodyDecision {
         let verdict = match self.verdict {
             BodyVerdict::Pass => x::Verdict::Pass,
             BodyVerdict::Replace(octets) => {
-                within(
-                    "the replacement of a body",
-                    octets.len().saturating_sub(shown),
-                    body_bytes,
-                )?;
-                x::Verdict::Replace(octets)
+                x::Verdict::Replace(replacement(octets, shown, body_bytes)?)
+            }
+            BodyVerdict::Change(BodyChange { octets, edits: list }) => {
+                let octets = octets.map(|octets| replacement(octets, shown, body_bytes));
+                x::Verdict::Rewrite { octets: octets.transpose()?, edits: edits(list) }
             }
             BodyVerdict::Answer(it) => x::Verdict::Answer(reply(it, body_bytes)?),
+            BodyVerdict::Hold => x::Verdict::Hold,
         };
         Ok(x::Decision { verdict, reason: reason(self.reason)? })
     }
+}
+
+/// Bytes that replace a body of `shown` bytes, or a chunk.
+fn replacement(octets: Vec<u8>, shown: usize, body_bytes: u64) -> Result<Vec<u8>, String> {
+    let more = octets.len().saturating_sub(shown);
+    within("the replacement of a body", more, body_bytes)?;
+    Ok(octets)
 }
 
 /// A reply that can be sent as it is.
@@ -671,6 +689,7 @@ impl<'a> From<&'a x::Ending> for Ending<'a> {
     }
 }
 
+#[cfg_attr(not(test), expect(dead_code, reason = "lifted only"))]
 #[derive(ComponentType, Lift, Clone, Copy)]
 #[component(enum)]
 #[repr(u8)]
@@ -787,6 +806,7 @@ pub(crate) struct Interest {
     pub(crate) extra: Vec<Attribute>,
 }
 
+#[expect(dead_code, reason = "lifted only")]
 #[derive(ComponentType, Lift, Clone, Copy)]
 #[component(enum)]
 #[repr(u8)]

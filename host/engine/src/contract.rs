@@ -51,6 +51,12 @@ impl Contract {
                 steps.push(
                     "without the SDK: give `interest` its new field `responses` (`upstream` is what 0.1 did)",
                 );
+                let bodies = [crate::Hook::RequestBody, crate::Hook::ResponseBody];
+                if bodies.iter().any(|hook| hooks.contains(hook)) {
+                    steps.push(
+                        "its hooks on bodies receive the declared fields (`seen`) in place of the number of the exchange, which is `seen.exchange`",
+                    );
+                }
                 if hooks.contains(&crate::Hook::Response) {
                     steps.push(
                         "its hook on responses may now see the answers of filters and of the proxy: declare `responses: all`",

@@ -4,8 +4,8 @@ use crate::native::{Signature, Slot};
 use crate::{Contract, Hook, Host, Inspection, abi};
 use abi::v0_1;
 use std::marker::PhantomData;
-use wasmtime::Store;
 use tamis_exchange::{Choice, Decision};
+use wasmtime::Store;
 use wasmtime::component::{Component, ComponentExportIndex, Instance, Lift};
 
 macro_rules! signatures {
@@ -24,8 +24,10 @@ signatures! {
     Validate(&'a str) -> (Result<(), Vec<abi::ConfigError>>,);
     /// `config-schema`.
     ConfigSchema() -> (String,);
+    /// `on-request-body`, `on-response-body` of contract 0.1.
+    OnBodyV0_1(u64, &'a [u8], bool) -> (v0_1::BodyDecision,);
     /// `on-request-body`, `on-response-body`.
-    OnBody(u64, &'a [u8], bool) -> (abi::BodyDecision,);
+    OnBody(abi::View<'a>, &'a [u8], bool) -> (abi::BodyDecision,);
     /// `backends`, `rules`.
     Names() -> (Vec<String>,);
     /// `failing-statuses`.
@@ -160,6 +162,42 @@ impl HeadAnswer {
     }
 }
 
+/// `on-request-body` or `on-response-body` of either version.
+pub(crate) type BodyHook = Versions<OnBodyV0_1, OnBody>;
+
+impl BodyHook {
+    /// Contract 0.1 shows no fields with a body.
+    pub(crate) fn call(
+        &self,
+        store: &mut Store<Host>,
+        exchange: u64,
+        seen: abi::View<'_>,
+        octets: &[u8],
+        last: bool,
+    ) -> wasmtime::Result<(BodyAnswer,)> {
+        Ok(match self {
+            Self::V0_1(slot) => (BodyAnswer::V0_1(slot.call(store, (exchange, octets, last))?.0),),
+            Self::V0_2(slot) => (BodyAnswer::V0_2(slot.call(store, (seen, octets, last))?.0),),
+        })
+    }
+}
+
+/// The decision of a [`BodyHook`], unchecked.
+pub(crate) enum BodyAnswer {
+    V0_1(v0_1::BodyDecision),
+    V0_2(abi::BodyDecision),
+}
+
+impl BodyAnswer {
+    /// The decision, or the rule of the contract that it breaks.
+    pub(crate) fn checked(self, shown: usize, body_bytes: u64) -> Result<Decision, String> {
+        match self {
+            Self::V0_1(decision) => decision.checked(shown, body_bytes),
+            Self::V0_2(decision) => decision.checked(shown, body_bytes),
+        }
+    }
+}
+
 impl RouteHook {
     pub(crate) fn call(
         &self,
@@ -196,8 +234,8 @@ pub(crate) struct Exports {
     pub(crate) config_schema: Slot<ConfigSchema>,
     pub(crate) on_request: Option<HeadHook>,
     pub(crate) on_response: Option<HeadHook>,
-    pub(crate) on_request_body: Option<Slot<OnBody>>,
-    pub(crate) on_response_body: Option<Slot<OnBody>>,
+    pub(crate) on_request_body: Option<BodyHook>,
+    pub(crate) on_response_body: Option<BodyHook>,
     pub(crate) backends: Option<Slot<Names>>,
     pub(crate) rules: Option<Slot<Names>>,
     pub(crate) on_route: Option<RouteHook>,
@@ -228,8 +266,8 @@ impl Exports {
             config_schema: finder.slot("lifecycle", "config-schema")?,
             on_request: finder.hooks(Hook::Request, "on-request")?,
             on_response: finder.hooks(Hook::Response, "on-response")?,
-            on_request_body: finder.hook(Hook::RequestBody, "on-request-body")?,
-            on_response_body: finder.hook(Hook::ResponseBody, "on-response-body")?,
+            on_request_body: finder.hooks(Hook::RequestBody, "on-request-body")?,
+            on_response_body: finder.hooks(Hook::ResponseBody, "on-response-body")?,
             backends: finder.hook(Hook::Router, "backends")?,
             rules: finder.hook(Hook::Router, "rules")?,
             on_route: finder.hooks(Hook::Router, "on-route")?,

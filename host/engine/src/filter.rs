@@ -8,8 +8,8 @@ use crate::imports::{self, http_client::HttpFetch};
 use crate::instance::Running;
 use crate::maker::Ready;
 use crate::{
-    BodyMode, CallFault, Contract, EngineError, FilterState, Grant, GrantField, Hook, Host, Instance,
-    Lack, Responses, abi, check_ceilings, check_imports, selftest,
+    BodyMode, CallFault, Contract, EngineError, FilterState, Grant, GrantField, Hook, Host,
+    Instance, Lack, Responses, abi, check_ceilings, check_imports, selftest,
 };
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -515,8 +515,8 @@ impl Plan {
             |act, field: &str, grant| Lack { act, field: printable(field, LACK_OCTETS), grant };
         self.few_and_short("reads", &declared.reads)?;
         self.few_and_short("writes", &declared.writes)?;
-        let buffers =
-            [declared.request_body, declared.response_body].contains(&abi::BodyMode::Buffered);
+        let modes = [declared.request_body, declared.response_body];
+        let buffers = modes.iter().any(|mode| *mode != abi::BodyMode::None);
         let (asked, most) = (u64::from(declared.body_limit_bytes), grant.limits.body_bytes);
         if buffers && asked > most {
             let rule = format!(

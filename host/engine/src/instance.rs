@@ -2,13 +2,14 @@
 
 use crate::deadline;
 use crate::error::{places, printable};
-use crate::exports::Exports;
+use crate::exports::{BodyHook, Exports};
 use crate::filter::{Filter, Isolation, MAX_CAUSE, Plan};
 use crate::host::Host;
 use crate::state::Tally;
 use crate::trap::classify;
 use crate::{
-    CallFault, EndpointState, EngineError, FilterState, Grant, Hook, Latencies, abi, maker,
+    CallFault, Contract, EndpointState, EngineError, FilterState, Grant, Hook, Latencies, abi,
+    maker,
 };
 use std::pin::pin;
 use std::sync::Arc;
@@ -299,34 +300,68 @@ impl Instance {
         self.right(Hook::Response, decision.checked(self.body_bytes()))
     }
 
-    /// Calls `on-request-body` with a chunk, or with the whole body when it is buffered.
+    /// Calls `on-request-body` with a chunk, or with the whole body when it is buffered, and with the declared
+    /// fields of the head.
     ///
     /// # Errors
     /// Any fault; apply the attachment's failure mode.
     pub fn on_request_body(
         &mut self,
-        exchange: u64,
+        view: &x::View,
         octets: &[u8],
         last: bool,
     ) -> Result<x::Decision, CallFault> {
-        let (decision,) =
-            call!(self, Hook::RequestBody, exchange, on_request_body(exchange, octets, last))?;
-        self.right(Hook::RequestBody, decision.checked(octets.len(), self.body_bytes()))
+        self.on_body(
+            Hook::RequestBody,
+            |exports| exports.on_request_body.as_ref(),
+            view,
+            octets,
+            last,
+        )
     }
 
-    /// Calls `on-response-body` with a chunk, or with the whole body when it is buffered.
+    /// Calls `on-response-body` with a chunk, or with the whole body when it is buffered, and with the declared
+    /// fields of the head.
     ///
     /// # Errors
     /// Any fault; apply the attachment's failure mode.
     pub fn on_response_body(
         &mut self,
-        exchange: u64,
+        view: &x::View,
         octets: &[u8],
         last: bool,
     ) -> Result<x::Decision, CallFault> {
-        let (decision,) =
-            call!(self, Hook::ResponseBody, exchange, on_response_body(exchange, octets, last))?;
-        self.right(Hook::ResponseBody, decision.checked(octets.len(), self.body_bytes()))
+        self.on_body(
+            Hook::ResponseBody,
+            |exports| exports.on_response_body.as_ref(),
+            view,
+            octets,
+            last,
+        )
+    }
+
+    fn on_body(
+        &mut self,
+        hook: Hook,
+        slot: fn(&Exports) -> Option<&BodyHook>,
+        view: &x::View,
+        octets: &[u8],
+        last: bool,
+    ) -> Result<x::Decision, CallFault> {
+        // A filter that is shown no fields lacks none.
+        if view.truncated && self.filter.contract() != Contract::V0_1 {
+            return Err(CallFault::ViewTruncated);
+        }
+        let mut spans = std::mem::take(&mut self.spans);
+        let seen = abi::View::of(view, &mut spans);
+        let answer = self.call(hook, view.exchange, |exports, store| {
+            slot(exports)
+                .map(|slot| slot.call(store, view.exchange, seen, octets, last))
+                .transpose()
+        });
+        self.spans = spans;
+        let (decision,) = answer?;
+        self.right(hook, decision.checked(octets.len(), self.body_bytes()))
     }
 
     /// Calls `on-route`: the route of a request. Indices in the answer are within `backends` and `rules`.

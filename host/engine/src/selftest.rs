@@ -1,6 +1,6 @@
 //! Calls each hook once with a sample request before a filter may serve, against throw-away state.
 
-use crate::exports::Exports;
+use crate::exports::{BodyHook, Exports};
 use crate::filter::Plan;
 use crate::instance::Running;
 use crate::{EngineError, Hook, Host, abi};
@@ -42,8 +42,8 @@ fn call(
     match hook {
         Hook::Request => once!(on_request(seen)),
         Hook::Response => once!(on_response(replied)),
-        Hook::RequestBody => once!(on_request_body(0, b"", true)),
-        Hook::ResponseBody => once!(on_response_body(0, b"", true)),
+        Hook::RequestBody => body(exports.on_request_body.as_ref(), store, seen)?,
+        Hook::ResponseBody => body(exports.on_response_body.as_ref(), store, replied)?,
         Hook::Router => once!(on_route(seen)),
         Hook::Retry => once!(on_failure(abi::Failure::from(&failure()), seen)),
         Hook::Hedge => once!(plan(abi::Latencies::from(&crate::Latencies::default()))),
@@ -58,6 +58,18 @@ fn call(
         Hook::Tick => once!(on_tick()),
     }
     Ok(())
+}
+
+/// Calls a hook on bodies with an empty one.
+fn body(
+    hook: Option<&BodyHook>,
+    store: &mut Store<Host>,
+    seen: abi::View<'_>,
+) -> wasmtime::Result<()> {
+    match hook {
+        Some(hook) => hook.call(store, 0, seen, b"", true).map(drop),
+        None => Ok(()),
+    }
 }
 
 /// `GET /` of `localhost`, answered with 200.

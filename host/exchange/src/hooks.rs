@@ -25,6 +25,15 @@ pub enum Verdict {
     Change(Vec<Edit>),
     /// Replace the bytes of the body just shown (body hooks only).
     Replace(Vec<u8>),
+    /// Other bytes, other fields of the head, or both (hooks of whole bodies only).
+    Rewrite {
+        /// In place of the body; `None`: it stays.
+        octets: Option<Vec<u8>>,
+        /// Changes of the head.
+        edits: Vec<Edit>,
+    },
+    /// Keep the chunk just shown, and show it again in front of the next one (hooks of chunks only).
+    Hold,
     /// Answer now with this reply.
     Answer(Reply),
 }

@@ -6,23 +6,42 @@
 
 use crate::chain::Chain;
 use crate::exchange::ExchangeState;
+use crate::request_body::HeldBody;
 use crate::route::{self, Destination};
 use crate::slot::Slot;
 use crate::stop::Stop;
 use std::rc::Rc;
-use tamis_exchange::{Fault, Refusal, Verdict};
+use tamis_exchange::{Fault, Refusal, Selection, Verdict};
+use tamis_upstream::Upstream;
 
 /// Rounds of routing and scoped filters before an exchange counts as unstable.
 const ROUNDS_MAX: usize = 4;
 
-/// Runs the request hooks and finds the route of the exchange.
-pub(crate) async fn decide(state: &mut ExchangeState) -> Result<Destination, Stop> {
+/// Runs the request hooks, finds the route of the exchange, and shows a complete body to the filters that
+/// want one. If one of them changes what the router reads, the router chooses again, and filters of the new
+/// route that have not run yet do.
+pub(crate) async fn decide(
+    state: &mut ExchangeState,
+) -> Result<(Box<Selection>, Rc<Upstream>, HeldBody), Stop> {
+    let mut ran = vec![false; state.chain.request.len()];
+    let mut body = HeldBody::of(state);
+    for _ in 0..ROUNDS_MAX {
+        let destination = head(state, &mut ran).await?;
+        let (selection, upstream) = route::service(state, destination)?;
+        if !body.show(state).await? {
+            return Ok((selection, upstream, body));
+        }
+    }
+    Err(unstable().into())
+}
+
+/// Runs the request hooks that have not run yet, and finds the route of the exchange.
+pub(crate) async fn head(state: &mut ExchangeState, ran: &mut [bool]) -> Result<Destination, Stop> {
     let chain = Rc::clone(&state.chain);
     let mut destination = None;
-    let mut ran = vec![false; chain.request.len()];
     for _ in 0..ROUNDS_MAX {
         let mut ran_one = false;
-        for (slot, ran) in chain.request.iter().zip(&mut ran) {
+        for (slot, ran) in chain.request.iter().zip(ran.iter_mut()) {
             if *ran {
                 continue;
             }
@@ -46,20 +65,29 @@ pub(crate) async fn decide(state: &mut ExchangeState) -> Result<Destination, Sto
             Some(found) if !ran_one => return Ok(found),
             Some(found) => destination = Some(found),
         }
-        let waits = chain.request.iter().zip(&ran).any(|(slot, ran)| !ran && state.is_for(slot));
+        let waits =
+            chain.request.iter().zip(ran.iter()).any(|(slot, ran)| !ran && state.is_for(slot));
         if let (false, Some(found)) = (waits, destination.take()) {
             return Ok(found);
         }
         destination = None;
     }
+    Err(unstable().into())
+}
+
+fn unstable() -> Refusal {
     let detail = "filters and routes keep changing each other; let no filter of a route change what routes match on";
-    Err(Refusal::new("route.unstable", 500, Fault::Host, detail).into())
+    Refusal::new("route.unstable", 500, Fault::Host, detail)
 }
 
 /// Calls one filter. Returns true if it changed something that the router reads.
 async fn ask(state: &mut ExchangeState, chain: &Chain, slot: &Rc<Slot>) -> Result<bool, Stop> {
     match slot.decide_request(state).await? {
         Verdict::Change(edits) => Ok(route::looks_at(chain, &edits)),
-        Verdict::Pass | Verdict::Replace(_) | Verdict::Answer(_) => Ok(false),
+        Verdict::Pass
+        | Verdict::Replace(_)
+        | Verdict::Rewrite { .. }
+        | Verdict::Hold
+        | Verdict::Answer(_) => Ok(false),
     }
 }

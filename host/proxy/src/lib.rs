@@ -43,6 +43,7 @@ mod balance;
 mod body;
 mod calls;
 mod chain;
+mod chunks;
 mod circuit;
 mod connection;
 mod content;

@@ -9,7 +9,7 @@ use crate::slot::ResponseHead;
 use crate::stop::{FilterAnswer, Stop};
 use http::{Response, StatusCode};
 use std::rc::Rc;
-use tamis_exchange::{Body, Verdict};
+use tamis_exchange::Body;
 
 /// The attribute that says who wrote a response: `upstream`, `filter` or `host`. Set where a filter of the
 /// chain sees more than the responses of upstreams.
@@ -39,12 +39,10 @@ pub(crate) fn local(stop: Stop, state: &mut ExchangeState, reasons: Reasons) -> 
         }
         state.exchange.status = Some(response.status());
         state.exchange.response_headers = std::mem::take(response.headers_mut());
-        let shown = slot.decide(&ResponseHead, state).and_then(|verdict| {
-            check_size(state)?;
-            Ok(verdict)
-        });
+        let shown = slot.decide(&ResponseHead, state).map(drop);
+        let shown = shown.and_then(|()| check_size(state).map_err(Stop::from));
         match shown {
-            Ok(Verdict::Pass | Verdict::Change(_) | Verdict::Replace(_) | Verdict::Answer(_)) => {
+            Ok(()) => {
                 *response.status_mut() =
                     state.exchange.status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
                 *response.headers_mut() = std::mem::take(&mut state.exchange.response_headers);

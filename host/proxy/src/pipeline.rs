@@ -7,7 +7,6 @@ use crate::exchange::ExchangeState;
 use crate::mirror;
 use crate::receive::{Arrival, RequestParts, receive};
 use crate::reply::reply;
-use crate::request_body;
 use crate::respond::respond;
 use crate::response_body::ResponseBody;
 use crate::route;
@@ -37,9 +36,8 @@ async fn forward(
     state: &mut ExchangeState,
     parts: &mut RequestParts,
 ) -> Result<Response<ResponseBody>, Stop> {
-    let destination = decide(state).await?;
-    let (selection, upstream) = route::service(state, destination)?;
-    let body = request_body::show(state).await?;
+    let (selection, upstream, body) = decide(state).await?;
+    let body = body.release(state);
     route::change(state, &selection.request_edits, HeadSide::Request)?;
     let sent = attempt::send(state, &selection, &upstream, parts, &body.replay).await;
     // Checked before what was sent: a body that a filter ended is not the client's fault.

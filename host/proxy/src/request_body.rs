@@ -2,9 +2,11 @@
 //! while it is sent.
 
 use crate::body::{ChannelBody, buffered_body};
+use crate::chunks::{ChunkSlot, Shown};
 use crate::exchange::ExchangeState;
 use crate::replay::Replay;
-use crate::slot::{Life, Slot, WholeRequestBody, body_slots};
+use crate::route;
+use crate::slot::{Slot, WholeRequestBody, body_slots};
 use crate::stop::{FilterAnswer, Stop};
 use bytes::{Bytes, BytesMut};
 use http::header;
@@ -13,7 +15,7 @@ use http_body_util::BodyExt as _;
 use std::cell::RefCell;
 use std::rc::Rc;
 use tamis_engine::{BodyMode, CallFault, Filter};
-use tamis_exchange::{Body, BodyError, Decision, Fault, HeadSide, Refusal, Verdict};
+use tamis_exchange::{Body, BodyError, Fault, HeadSide, Refusal, Verdict};
 use tokio::sync::mpsc;
 
 /// The body of a request, as its filters let it pass.
@@ -34,37 +36,71 @@ impl OutgoingBody {
     }
 }
 
-/// Passes the request body to the filters that want it.
-///
-/// # Errors
-/// A filter that buffers ends the exchange, or the complete body cannot be read.
-pub(crate) async fn show(state: &mut ExchangeState) -> Result<OutgoingBody, Stop> {
-    let mut replay = state.body.clone();
-    let chain = Rc::clone(&state.chain);
-    let slots = chain.request_body.as_slice();
-    if slots.is_empty() || (replay.has_ended() && replay.bytes_in() == 0) {
-        return Ok(OutgoingBody { replay, end: None });
-    }
-    let rule = state.rule_name();
-    let whole = body_slots(slots, rule, Filter::request_body, BodyMode::Buffered);
-    let chunks = body_slots(slots, rule, Filter::request_body, BodyMode::Chunks);
-    let limit = state.max_body_bytes();
-    if !whole.is_empty() {
-        let body = show_whole(state, &whole, replay.body()).await?;
-        replay = Replay::new(body, limit);
-    }
-    if chunks.is_empty() {
-        return Ok(OutgoingBody { replay, end: None });
-    }
-    let (body, end) = show_chunks(state, chunks, replay.body());
-    Ok(OutgoingBody { replay: Replay::new(body, limit), end: Some(end) })
+/// The body of a request while its head is held: which filters have seen it whole.
+pub(crate) struct HeldBody {
+    replay: Replay,
+    /// There is a body, and a filter that may want it.
+    is_shown: bool,
+    /// By the number of their slots.
+    seen: Vec<usize>,
 }
 
-/// Reads the complete body and passes it to the filters that buffer; the head is held meanwhile.
+impl HeldBody {
+    /// The body as it arrives.
+    pub(crate) fn of(state: &ExchangeState) -> Self {
+        let replay = state.body.clone();
+        let is_empty = replay.has_ended() && replay.bytes_in() == 0;
+        let is_shown = !state.chain.request_body.is_empty() && !is_empty;
+        Self { replay, is_shown, seen: Vec::new() }
+    }
+
+    /// Passes the complete body to those filters of the exchange that want it so and have not seen it yet.
+    /// Returns true if one of them changed something that the router reads.
+    ///
+    /// # Errors
+    /// A filter ends the exchange, or the complete body cannot be read.
+    pub(crate) async fn show(&mut self, state: &mut ExchangeState) -> Result<bool, Stop> {
+        if !self.is_shown {
+            return Ok(false);
+        }
+        let chain = Rc::clone(&state.chain);
+        let slots = chain.request_body.as_slice();
+        let mut whole =
+            body_slots(slots, state.rule_name(), Filter::request_body, BodyMode::Buffered);
+        whole.retain(|slot| !self.seen.contains(&slot.number));
+        if whole.is_empty() {
+            return Ok(false);
+        }
+        self.seen.extend(whole.iter().map(|slot| slot.number));
+        let mut moved = false;
+        let body = show_whole(state, &whole, self.replay.body(), &mut moved).await?;
+        self.replay = Replay::new(body, state.max_body_bytes());
+        Ok(moved)
+    }
+
+    /// Lets the head go; the filters that want chunks see them from now on.
+    pub(crate) fn release(self, state: &mut ExchangeState) -> OutgoingBody {
+        if !self.is_shown {
+            return OutgoingBody { replay: self.replay, end: None };
+        }
+        let chain = Rc::clone(&state.chain);
+        let slots = chain.request_body.as_slice();
+        let chunks = body_slots(slots, state.rule_name(), Filter::request_body, BodyMode::Chunks);
+        if chunks.is_empty() {
+            return OutgoingBody { replay: self.replay, end: None };
+        }
+        let (body, end) = show_chunks(state, chunks, self.replay.body());
+        OutgoingBody { replay: Replay::new(body, state.max_body_bytes()), end: Some(end) }
+    }
+}
+
+/// Reads the complete body and passes it to the filters that buffer; the head is held meanwhile. `moved`
+/// becomes true if one of them changed something that the router reads.
 pub(crate) async fn show_whole(
     state: &mut ExchangeState,
     slots: &[Rc<Slot>],
     mut body: Body,
+    moved: &mut bool,
 ) -> Result<Body, Stop> {
     let limit = slots.iter().filter_map(|slot| slot.filter());
     let limit = limit.map(|filter| filter.body_limit_bytes() as usize).min().unwrap_or(0);
@@ -88,7 +124,11 @@ pub(crate) async fn show_whole(
     let mut octets = octets.freeze();
     let mut replaced = false;
     for slot in slots {
-        if let Verdict::Replace(by) = slot.decide(&WholeRequestBody(&octets), state)? {
+        let verdict = slot.decide(&WholeRequestBody(&octets), state)?;
+        if let Verdict::Rewrite { edits, .. } = &verdict {
+            *moved |= route::looks_at(&state.chain, edits);
+        }
+        if let Verdict::Replace(by) | Verdict::Rewrite { octets: Some(by), .. } = verdict {
             octets = Bytes::from(by);
             replaced = true;
         }
@@ -144,15 +184,15 @@ pub(crate) fn show_chunks(
 ) -> (Body, ChunkEnd) {
     state.exchange.headers.remove(header::CONTENT_LENGTH);
     slots.iter().for_each(|slot| state.calls.note(slot.number));
+    let mut slots = ChunkSlot::of(slots, HeadSide::Request, &state.exchange);
     let end = ChunkEnd::default();
     let (send, receive) = mpsc::channel(1);
-    let (noted, exchange) = (end.clone(), state.exchange.id);
-    let slots: Vec<_> = slots.into_iter().map(|slot| (slot.life(), slot)).collect();
+    let noted = end.clone();
     drop(tokio::task::spawn_local(async move {
         let mut trailers = None;
         while let Some(frame) = body.frame().await {
             let next = match frame.map(Frame::into_data) {
-                Ok(Ok(data)) => show_chunk(&slots, exchange, data, false, &noted),
+                Ok(Ok(data)) => show_chunk(&mut slots, data, false, &noted),
                 Ok(Err(frame)) => {
                     trailers = Some(frame);
                     break;
@@ -165,7 +205,7 @@ pub(crate) fn show_chunks(
                 return;
             }
         }
-        let last = show_chunk(&slots, exchange, Bytes::new(), true, &noted);
+        let last = show_chunk(&mut slots, Bytes::new(), true, &noted);
         if !last.as_ref().is_ok_and(Bytes::is_empty) {
             drop(send.send(last.map(Frame::data)).await);
         }
@@ -178,29 +218,22 @@ pub(crate) fn show_chunks(
 
 /// Passes one chunk through all filters, each receiving the result of the one before.
 fn show_chunk(
-    slots: &[(Life, Rc<Slot>)],
-    exchange: u64,
+    slots: &mut [ChunkSlot],
     mut octets: Bytes,
     last: bool,
     end: &ChunkEnd,
 ) -> Result<Bytes, BodyError> {
-    for (life, slot) in slots {
-        let answer = slot.ask_chunk(*life, HeadSide::Request, exchange, &octets, last);
-        let decision = answer.map_err(|fault| {
-            end.note(ChunkStop::Failed(Rc::clone(slot), fault));
-            BodyError::Ended("a filter failed")
-        })?;
-        let Some(Decision { verdict, reason }) = decision else { continue };
-        match verdict {
-            Verdict::Pass => {}
-            Verdict::Replace(by) => octets = Bytes::from(by),
-            Verdict::Answer(reply) => {
-                let answer = FilterAnswer { slot: Rc::clone(slot), reply, reason };
-                end.note(ChunkStop::Answered(answer));
+    for filter in slots {
+        match filter.show(octets, last) {
+            Ok(Shown::Pass(by)) => octets = by,
+            Ok(Shown::Answer(reply, reason)) => {
+                let slot = Rc::clone(&filter.slot);
+                end.note(ChunkStop::Answered(FilterAnswer { slot, reply, reason }));
                 return Err(BodyError::Ended("a filter answered"));
             }
-            Verdict::Change(_) => {
-                return Err(BodyError::Ended("a filter changed a head that was sent before"));
+            Err(fault) => {
+                end.note(ChunkStop::Failed(Rc::clone(&filter.slot), fault));
+                return Err(BodyError::Ended("a filter failed"));
             }
         }
     }

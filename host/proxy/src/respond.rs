@@ -1,8 +1,9 @@
 //! The response back to the client: response hooks, fields, body.
 
+use crate::chunks::ChunkSlot;
 use crate::exchange::ExchangeState;
-use crate::local::ANSWERED_BY;
 use crate::fields::{RETRIES, one_length, remove_hop_by_hop, via};
+use crate::local::ANSWERED_BY;
 use crate::receive::RequestParts;
 use crate::refuse;
 use crate::response_body::{self, ResponseBody};
@@ -123,7 +124,8 @@ async fn show_body(state: &mut ExchangeState, body: Body) -> Result<ResponseBody
     }
     chunks.iter().for_each(|slot| state.calls.note(slot.number));
     check_size(state)?;
-    let body = ResponseBody::plain(body).filtered(state.exchange.id, chunks);
+    let chunks = ChunkSlot::of(chunks, HeadSide::Response, &state.exchange);
+    let body = ResponseBody::plain(body).filtered(chunks);
     Ok(body.owned(Some(Arc::clone(&chain.owners))))
 }
 

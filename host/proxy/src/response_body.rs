@@ -2,6 +2,7 @@
 //! the end of the exchange.
 
 use crate::body::buffered_body;
+use crate::chunks::{ChunkSlot, Shown};
 use crate::exchange::ExchangeState;
 use crate::slot::{Life, Slot, WholeResponseBody};
 use crate::stop::Stop;
@@ -13,9 +14,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use tamis_exchange::{
-    Body, BodyError, Decision, Fault, HeadSide, Outcome, Owners, Refusal, Verdict,
-};
+use tamis_exchange::{Body, BodyError, Fault, Outcome, Owners, Refusal, Verdict};
 use tokio::time::Sleep;
 
 /// The response body that a connection sends.
@@ -30,8 +29,7 @@ pub(crate) struct ResponseBody {
 
 /// Response body hooks that see chunks.
 struct ChunkHooks {
-    exchange: u64,
-    slots: Vec<(Life, Rc<Slot>)>,
+    slots: Vec<ChunkSlot>,
     /// The last call, with no bytes, was made.
     closed: bool,
     trailers: Option<Frame<Bytes>>,
@@ -58,11 +56,10 @@ impl ResponseBody {
     }
 
     /// Passes every chunk through the filters of those slots.
-    pub(crate) fn filtered(mut self, exchange: u64, slots: Vec<Rc<Slot>>) -> Self {
+    pub(crate) fn filtered(mut self, slots: Vec<ChunkSlot>) -> Self {
         if !slots.is_empty() {
             let (closed, trailers, end) = (false, None, None);
-            let slots = slots.into_iter().map(|slot| (slot.life(), slot)).collect();
-            self.hooks = Some(ChunkHooks { exchange, slots, closed, trailers, end });
+            self.hooks = Some(ChunkHooks { slots, closed, trailers, end });
         }
         self
     }
@@ -111,24 +108,21 @@ impl ResponseBody {
 impl ChunkHooks {
     /// Passes bytes through the filters, each receiving the result of the one before.
     fn show(&mut self, mut octets: Bytes, last: bool) -> Result<Bytes, BodyError> {
-        for (life, slot) in &self.slots {
-            let answer = slot.ask_chunk(*life, HeadSide::Response, self.exchange, &octets, last);
-            let decision = answer.map_err(|fault| {
-                let why = format!("in a chunk of the response: {fault}");
-                self.end = Some((Rc::clone(slot), why));
-                BodyError::Ended("a filter failed")
-            })?;
-            let Some(Decision { verdict, .. }) = decision else { continue };
-            match verdict {
-                Verdict::Pass => {}
-                Verdict::Replace(by) => octets = Bytes::from(by),
-                // The head was sent: neither is possible any more, and continuing would send what was
+        for filter in &mut self.slots {
+            match filter.show(octets, last) {
+                Ok(Shown::Pass(by)) => octets = by,
+                // The head was sent: no answer is possible any more, and continuing would send what was
                 // refused.
-                Verdict::Answer(_) | Verdict::Change(_) => {
-                    slot.cells().inspect(|cells| cells.denied());
+                Ok(Shown::Answer(..)) => {
+                    filter.slot.cells().inspect(|cells| cells.denied());
                     let why = "it refused the rest of the response".to_owned();
-                    self.end = Some((Rc::clone(slot), why));
+                    self.end = Some((Rc::clone(&filter.slot), why));
                     return Err(BodyError::Ended("a filter refused the rest of the response"));
+                }
+                Err(fault) => {
+                    let why = format!("in a chunk of the response: {fault}");
+                    self.end = Some((Rc::clone(&filter.slot), why));
+                    return Err(BodyError::Ended("a filter failed"));
                 }
             }
         }
@@ -246,7 +240,8 @@ pub(crate) async fn show_whole(
     }
     let mut octets = octets.freeze();
     for slot in slots {
-        if let Verdict::Replace(by) = slot.decide(&WholeResponseBody(&octets), state)? {
+        let verdict = slot.decide(&WholeResponseBody(&octets), state)?;
+        if let Verdict::Replace(by) | Verdict::Rewrite { octets: Some(by), .. } = verdict {
             octets = Bytes::from(by);
             state.exchange.response_headers.remove(header::CONTENT_LENGTH);
         }

@@ -1,13 +1,13 @@
 //! The parts of the pipeline with filters that run: a guest built once, and chains of it.
 
 mod bodies;
+mod contracts;
 mod counting;
 mod decide;
 mod finished;
 mod hedges;
 mod leaving;
 mod limits;
-mod contracts;
 mod live;
 mod local;
 mod outgoing;
@@ -197,6 +197,12 @@ fn exchange(path: &str) -> Exchange {
         response_headers: HeaderMap::new(),
         attributes: Attributes::default(),
     }
+}
+
+/// The route of an exchange after its request hooks.
+async fn decided(state: &mut ExchangeState) -> Result<Destination, Stop> {
+    let mut ran = vec![false; state.chain.request.len()];
+    crate::decide::head(state, &mut ran).await
 }
 
 fn refused<T>(result: Result<T, Stop>) -> Refusal {

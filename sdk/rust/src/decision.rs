@@ -133,6 +133,22 @@ macro_rules! bodies {
             pub fn pass() -> Self {
                 $module::Verdict::Pass.into()
             }
+            /// Continue with these changes of the head, which is held (whole bodies only).
+            #[must_use]
+            pub fn change(edits: Vec<Edit>) -> Self {
+                $module::Verdict::Change($module::Change { octets: None, edits }).into()
+            }
+            /// Continue with other bytes and with these changes of the head (whole bodies only).
+            #[must_use]
+            pub fn rewrite(octets: impl Into<Vec<u8>>, edits: Vec<Edit>) -> Self {
+                let octets = Some(octets.into());
+                $module::Verdict::Change($module::Change { octets, edits }).into()
+            }
+            /// See these bytes again in front of the next ones (chunks only).
+            #[must_use]
+            pub fn hold() -> Self {
+                $module::Verdict::Hold.into()
+            }
             /// Continue with other bytes.
             #[must_use]
             pub fn replace(octets: impl Into<Vec<u8>>) -> Self {

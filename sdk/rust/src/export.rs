@@ -65,10 +65,11 @@ macro_rules! __hook {
     (request_body, $exports:ident, $slot:ident) => {
         $crate::__hook!(@ request_body, $exports, {
             fn on_request_body(
-                exchange: u64, octets: ::std::vec::Vec<u8>, last: bool,
+                seen: $crate::types::View, octets: ::std::vec::Vec<u8>, last: bool,
             ) -> $crate::request_body::Decision {
-                $slot.with(|slot| slot.call(|filter, _| {
-                    $crate::RequestBody::on_request_body(filter, exchange, &octets, last)
+                $slot.with(|slot| slot.call(|filter, reads| {
+                    let seen = $crate::View::new(&seen, reads);
+                    $crate::RequestBody::on_request_body(filter, seen, &octets, last)
                 }))
             }
         });
@@ -85,10 +86,11 @@ macro_rules! __hook {
     (response_body, $exports:ident, $slot:ident) => {
         $crate::__hook!(@ response_body, $exports, {
             fn on_response_body(
-                exchange: u64, octets: ::std::vec::Vec<u8>, last: bool,
+                seen: $crate::types::View, octets: ::std::vec::Vec<u8>, last: bool,
             ) -> $crate::response_body::Decision {
-                $slot.with(|slot| slot.call(|filter, _| {
-                    $crate::ResponseBody::on_response_body(filter, exchange, &octets, last)
+                $slot.with(|slot| slot.call(|filter, reads| {
+                    let seen = $crate::View::new(&seen, reads);
+                    $crate::ResponseBody::on_response_body(filter, seen, &octets, last)
                 }))
             }
         });

@@ -3,8 +3,8 @@
 
 use crate::view::View;
 use crate::{
-    Filter, balancer, circuit_breaker, connection, finished, hedge, request, request_body, response,
-    response_body, retry, router, telemetry,
+    Filter, balancer, circuit_breaker, connection, finished, hedge, request, request_body,
+    response, response_body, retry, router, telemetry,
 };
 
 /// Decides about a request when its head is complete.
@@ -18,7 +18,7 @@ pub trait RequestBody: Filter {
     /// Receives a chunk, `last` with the last one; a buffered body comes in one call.
     fn on_request_body(
         &mut self,
-        exchange: u64,
+        seen: View<'_>,
         octets: &[u8],
         last: bool,
     ) -> request_body::Decision;
@@ -35,7 +35,7 @@ pub trait ResponseBody: Filter {
     /// Receives a chunk, `last` with the last one; a buffered body comes in one call.
     fn on_response_body(
         &mut self,
-        exchange: u64,
+        seen: View<'_>,
         octets: &[u8],
         last: bool,
     ) -> response_body::Decision;

@@ -174,20 +174,47 @@ fn body(
     let chunks = if mode == BodyMode::Chunks { chunks } else { vec![chunks.concat()] };
     let count = chunks.len();
     let mut kept = Vec::with_capacity(count);
+    let mut view = View::default();
+    match side {
+        HeadSide::Request => view.fill_request(filter.reads(), exchange),
+        HeadSide::Response => view.fill_response(filter.reads(), exchange),
+    }
+    let mut held = Vec::new();
     for (index, octets) in chunks.into_iter().enumerate() {
         let last = index + 1 == count;
+        let octets = [std::mem::take(&mut held), octets].concat();
         let decision = match side {
-            HeadSide::Request => instance.on_request_body(exchange.id, &octets, last)?,
-            HeadSide::Response => instance.on_response_body(exchange.id, &octets, last)?,
+            HeadSide::Request => instance.on_request_body(&view, &octets, last)?,
+            HeadSide::Response => instance.on_response_body(&view, &octets, last)?,
         };
-        if let Verdict::Replace(by) = decision.verdict {
-            seen.changed = true;
-            seen.reason = decision.reason.or(seen.reason.take());
-            kept.push(by);
-            continue;
+        let whole = mode == BodyMode::Buffered;
+        match decision.verdict {
+            Verdict::Replace(by) => {
+                seen.changed = true;
+                seen.reason = decision.reason.or(seen.reason.take());
+                kept.push(by);
+            }
+            Verdict::Rewrite { octets: by, edits } => {
+                if !whole && !edits.is_empty() {
+                    return Err(Stopped::Fault("lift", "edits of a head that was sent".to_owned()));
+                }
+                seen.changed |= by.is_some() || !edits.is_empty();
+                seen.reason = decision.reason.or(seen.reason.take());
+                change(filter, &edits, exchange, side)?;
+                kept.push(by.unwrap_or(octets));
+            }
+            Verdict::Hold if last || whole => {
+                return Err(Stopped::Fault("lift", "`hold` of the last bytes".to_owned()));
+            }
+            Verdict::Hold if octets.len() > filter.body_limit_bytes() as usize => {
+                return Err(Stopped::Fault("lift", "`hold` beyond `body-limit-bytes`".to_owned()));
+            }
+            Verdict::Hold => held = octets,
+            Verdict::Pass | Verdict::Change(_) | Verdict::Answer(_) => {
+                take(filter, decision, exchange, side, seen)?;
+                kept.push(octets);
+            }
         }
-        take(filter, decision, exchange, side, seen)?;
-        kept.push(octets);
     }
     match side {
         HeadSide::Request => seen.request_body = Some(kept),
@@ -226,7 +253,9 @@ fn take(
             seen.changed |= !edits.is_empty();
             change(filter, &edits, exchange, side)
         }
-        Verdict::Replace(_) => Err(Stopped::Fault("lift", "`replace` without a body".to_owned())),
+        Verdict::Replace(_) | Verdict::Rewrite { .. } | Verdict::Hold => {
+            Err(Stopped::Fault("lift", "`replace` without a body".to_owned()))
+        }
         Verdict::Answer(reply) => Err(Stopped::Answer(reply)),
     }
 }

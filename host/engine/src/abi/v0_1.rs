@@ -1,6 +1,6 @@
 //! The types of contract 0.1 that 0.2 defines in another way. Both become the same values of this host.
 
-use super::{Attribute, BodyMode, Field};
+use super::{Attribute, BodyMode, Field, Reply, replacement};
 use tamis_exchange as x;
 use wasmtime::component::{ComponentType, Lift};
 
@@ -59,5 +59,37 @@ impl From<Interest> for super::Interest {
             responses: super::Responses::Upstream,
             extra: interest.extra,
         }
+    }
+}
+
+#[derive(ComponentType, Lift)]
+#[component(variant)]
+pub(crate) enum BodyVerdict {
+    #[component(name = "pass")]
+    Pass,
+    #[component(name = "replace")]
+    Replace(Vec<u8>),
+    #[component(name = "answer")]
+    Answer(Reply),
+}
+
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct BodyDecision {
+    verdict: BodyVerdict,
+    reason: Option<String>,
+}
+
+impl BodyDecision {
+    /// As [`super::BodyDecision::checked`].
+    pub(crate) fn checked(self, shown: usize, body_bytes: u64) -> Result<x::Decision, String> {
+        let verdict = match self.verdict {
+            BodyVerdict::Pass => x::Verdict::Pass,
+            BodyVerdict::Replace(octets) => {
+                x::Verdict::Replace(replacement(octets, shown, body_bytes)?)
+            }
+            BodyVerdict::Answer(it) => x::Verdict::Answer(super::reply(it, body_bytes)?),
+        };
+        Ok(x::Decision { verdict, reason: super::reason(self.reason)? })
     }
 }

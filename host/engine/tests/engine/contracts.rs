@@ -21,14 +21,16 @@ fn a_filter_of_the_first_contract_serves_in_every_hook_as_it_did() {
     let decision = instance.on_request(&seen).unwrap();
     assert_eq!(decision.verdict, Verdict::Change(marked("/a")));
     assert_eq!(decision.reason.as_deref(), Some("frozen.seen"));
-    let body = instance.on_request_body(1, b"hello", true).unwrap();
+    let body = instance.on_request_body(&seen, b"hello", true).unwrap();
     assert_eq!(body.verdict, Verdict::Replace(b"HELLO".to_vec()));
-    let Choice::Forward(selection) = instance.on_route(&seen).unwrap() else { panic!("not routed") };
+    let Choice::Forward(selection) = instance.on_route(&seen).unwrap() else {
+        panic!("not routed")
+    };
     assert_eq!(selection.request_edits, marked("routed"));
     seen.status = 201;
     let decision = instance.on_response(&seen).unwrap();
     assert_eq!(decision.verdict, Verdict::Change(marked("201")));
-    let body = instance.on_response_body(1, b"hello", true).unwrap();
+    let body = instance.on_response_body(&seen, b"hello", true).unwrap();
     assert_eq!(body.verdict, Verdict::Replace(b"HELLO".to_vec()));
 }
 

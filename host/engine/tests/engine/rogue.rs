@@ -47,9 +47,9 @@ fn ask(instance: &mut Instance, hook: &str, exchange: u64) -> Result<(), CallFau
     let seen = view(filter.reads(), exchange, "/a");
     match hook {
         "on-request" => instance.on_request(&seen).map(drop),
-        "on-request-body" => instance.on_request_body(exchange, b"body", true).map(drop),
+        "on-request-body" => instance.on_request_body(&seen, b"body", true).map(drop),
         "on-response" => instance.on_response(&seen).map(drop),
-        "on-response-body" => instance.on_response_body(exchange, b"body", true).map(drop),
+        "on-response-body" => instance.on_response_body(&seen, b"body", true).map(drop),
         "on-route" => instance.on_route(&seen).map(drop),
         "on-failure" => {
             let failure = Failure {

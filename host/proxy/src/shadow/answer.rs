@@ -35,7 +35,10 @@ impl ComparableAnswer {
     /// A request or response hook; `None` if the lack of a verdict is nobody's fault.
     pub(crate) fn decision(said: Result<&Decision, &CallFault>) -> Option<Self> {
         match said.map(|decision| &decision.verdict) {
-            Ok(Verdict::Pass | Verdict::Replace(_)) => Some(Self::plain("allow")),
+            // Bodies are not compared, so no verdict on one comes here.
+            Ok(Verdict::Pass | Verdict::Replace(_) | Verdict::Rewrite { .. } | Verdict::Hold) => {
+                Some(Self::plain("allow"))
+            }
             Ok(Verdict::Change(edits)) => {
                 let mut said = Self::plain("allow");
                 said.edits("edit", edits);
@@ -173,7 +176,7 @@ pub(super) fn checked(
         Verdict::Change(edits) => {
             check(edits, filter.writes(), side).map_err(|error| broken(&error))?;
         }
-        Verdict::Replace(_) => {
+        Verdict::Replace(_) | Verdict::Rewrite { .. } | Verdict::Hold => {
             return Err(CallFault::Lift("`replace` without a body".to_owned()));
         }
         Verdict::Pass | Verdict::Answer(_) => {}

@@ -12,8 +12,8 @@ use std::rc::Rc;
 use std::time::Instant;
 use tamis_engine::{CallFault, FailureMode, Hook, Instance};
 use tamis_exchange::{
-    ConnectionDecision, ConnectionVerdict, Decision, Edit, Ending, Exchange, Fault, HeadSide, Reads,
-    Refusal, Verdict, View, apply,
+    ConnectionDecision, ConnectionVerdict, Decision, Edit, Ending, Exchange, Fault, HeadSide,
+    Reads, Refusal, Verdict, View, apply,
 };
 
 impl Slot {
@@ -80,29 +80,48 @@ impl Slot {
         self.verdict(decision)
     }
 
-    /// Passes a chunk of a body, or its end as an empty chunk, to the instance that was shown its beginning. `None`: the
-    /// call failed, and the body continues unchanged.
+    /// Passes a chunk of a body, or its end as an empty chunk, to the instance that was shown its beginning.
     ///
     /// # Errors
-    /// The call failed, or that instance did, and the failure mode refuses the exchange.
+    /// The call failed, or that instance did.
     pub(crate) fn ask_chunk(
         &self,
         life: Life,
         side: HeadSide,
-        exchange: u64,
+        view: &View,
         octets: &[u8],
         last: bool,
+    ) -> Result<Decision, CallFault> {
+        if life != self.life() {
+            return Err(CallFault::Lost);
+        }
+        self.call(|instance| match side {
+            HeadSide::Request => instance.on_request_body(view, octets, last),
+            HeadSide::Response => instance.on_response_body(view, octets, last),
+        })
+    }
+
+    /// Checks the answer to a chunk. `None`: there is none, and the body continues unchanged.
+    ///
+    /// # Errors
+    /// The call failed, or the answer breaks `rule`, and the failure mode refuses the exchange.
+    pub(crate) fn chunk_answer(
+        &self,
+        side: HeadSide,
+        exchange: u64,
+        answer: Result<Decision, CallFault>,
+        rule: impl FnOnce(&Verdict) -> Option<String>,
     ) -> Result<Option<Decision>, CallFault> {
-        let answer = if life == self.life() {
-            self.call(|instance| match side {
-                HeadSide::Request => instance.on_request_body(exchange, octets, last),
-                HeadSide::Response => instance.on_response_body(exchange, octets, last),
-            })
-        } else {
-            Err(CallFault::Lost)
+        let hook = match side {
+            HeadSide::Request => Hook::RequestBody,
+            HeadSide::Response => Hook::ResponseBody,
         };
+        let checked = answer.and_then(|decision| match rule(&decision.verdict) {
+            Some(rule) => Err(self.broke(hook, rule)),
+            None => Ok(decision),
+        });
         let absent = |fault| self.without_answer(Absence::FailureMode, exchange, fault);
-        answer.map_or_else(|fault| absent(fault).map(|()| None), |decision| Ok(Some(decision)))
+        checked.map_or_else(|fault| absent(fault).map(|()| None), |decision| Ok(Some(decision)))
     }
 
     /// Calls the hook for a connection, which is counted like an exchange. `None`: the call failed, and the

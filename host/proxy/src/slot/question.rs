@@ -72,7 +72,27 @@ fn accept_head(
         Verdict::Change(edits) => check(edits, filter.writes(), side)
             .and_then(|()| apply(edits, exchange, side))
             .map_err(|error| error.to_string()),
-        Verdict::Replace(_) => Err("`replace` without a body".to_owned()),
+        Verdict::Replace(_) | Verdict::Rewrite { .. } | Verdict::Hold => {
+            Err("`replace` without a body".to_owned())
+        }
+    }
+}
+
+/// Checks the decision of a hook that sees a whole body, and applies its edits to the head, which is held.
+fn accept_body(
+    decision: &Decision,
+    filter: &Filter,
+    exchange: &mut Exchange,
+    side: HeadSide,
+) -> Result<(), String> {
+    match &decision.verdict {
+        Verdict::Pass | Verdict::Answer(_) | Verdict::Replace(_) => Ok(()),
+        Verdict::Rewrite { edits, .. } | Verdict::Change(edits) => {
+            check(edits, filter.writes(), side)
+                .and_then(|()| apply(edits, exchange, side))
+                .map_err(|error| error.to_string())
+        }
+        Verdict::Hold => Err("it holds a whole body, after which nothing comes".to_owned()),
     }
 }
 
@@ -154,13 +174,12 @@ impl Question for WholeRequestBody<'_> {
     const HOOK: Hook = Hook::RequestBody;
     const ABSENCE: Absence = Absence::FailureMode;
 
-    fn show(&self, view: &mut View, _reads: &Reads, exchange: &Exchange) {
-        // It sees bytes and no fields.
-        view.exchange = exchange.id;
+    fn show(&self, view: &mut View, reads: &Reads, exchange: &Exchange) {
+        view.fill_request(reads, exchange);
     }
 
     fn put(&self, instance: &mut Instance, view: &View) -> Result<Decision, CallFault> {
-        instance.on_request_body(view.exchange, self.0, true)
+        instance.on_request_body(view, self.0, true)
     }
 
     fn reason(answer: &Decision) -> Option<&str> {
@@ -168,10 +187,7 @@ impl Question for WholeRequestBody<'_> {
     }
 
     fn accept(&self, answer: &Decision, by: &Filter, to: &mut Exchange) -> Result<(), String> {
-        match answer.verdict {
-            Verdict::Replace(_) => Ok(()),
-            _ => accept_head(answer, by, to, HeadSide::Request),
-        }
+        accept_body(answer, by, to, HeadSide::Request)
     }
 }
 
@@ -183,13 +199,12 @@ impl Question for WholeResponseBody<'_> {
     const HOOK: Hook = Hook::ResponseBody;
     const ABSENCE: Absence = Absence::FailureMode;
 
-    fn show(&self, view: &mut View, _reads: &Reads, exchange: &Exchange) {
-        // It sees bytes and no fields.
-        view.exchange = exchange.id;
+    fn show(&self, view: &mut View, reads: &Reads, exchange: &Exchange) {
+        view.fill_response(reads, exchange);
     }
 
     fn put(&self, instance: &mut Instance, view: &View) -> Result<Decision, CallFault> {
-        instance.on_response_body(view.exchange, self.0, true)
+        instance.on_response_body(view, self.0, true)
     }
 
     fn reason(answer: &Decision) -> Option<&str> {
@@ -197,10 +212,7 @@ impl Question for WholeResponseBody<'_> {
     }
 
     fn accept(&self, answer: &Decision, by: &Filter, to: &mut Exchange) -> Result<(), String> {
-        match answer.verdict {
-            Verdict::Replace(_) => Ok(()),
-            _ => accept_head(answer, by, to, HeadSide::Response),
-        }
+        accept_body(answer, by, to, HeadSide::Response)
     }
 }
 

@@ -1,13 +1,14 @@
 //! Body hooks, complete and chunk by chunk, in both directions.
 
 use super::*;
+use crate::chunks::ChunkSlot;
 use crate::request_body::{ChunkStop, show_chunks, show_whole};
 use crate::response_body::ResponseBody;
 use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use proptest::prelude::*;
-use tamis_exchange::{Body, BodyError};
+use tamis_exchange::{Body, BodyError, HeadSide};
 use tokio::task::LocalSet;
 
 fn one(config: &Value, failure: FailureMode) -> TestWorker {
@@ -47,7 +48,9 @@ fn a_whole_body_is_replaced_before_the_head_goes_on() {
         let worker = one(&whole("capitals", 100), CLOSED);
         let mut state = worker.exchange("/");
         state.exchange.headers.insert("content-length", "5".parse().unwrap());
-        let body = show_whole(&mut state, &worker.slots(&[0]), pieces(&[b"he", b"", b"llo"])).await;
+        let body =
+            show_whole(&mut state, &worker.slots(&[0]), pieces(&[b"he", b"", b"llo"]), &mut false)
+                .await;
         assert_eq!(read(body.ok().unwrap()).await, ("HELLO".to_owned(), true));
         assert!(!state.exchange.headers.contains_key("content-length"), "it no longer holds");
         assert_eq!(state.exchange.headers["trailer"], "x-sum", "HTTP/1.1 sends what is named");
@@ -60,7 +63,8 @@ fn a_body_that_passes_stays_as_it_was() {
         let worker = one(&whole("", 5), CLOSED);
         let mut state = worker.exchange("/");
         state.exchange.headers.insert("content-length", "5".parse().unwrap());
-        let body = show_whole(&mut state, &worker.slots(&[0]), pieces(&[b"hello"])).await;
+        let body =
+            show_whole(&mut state, &worker.slots(&[0]), pieces(&[b"hello"]), &mut false).await;
         assert_eq!(read(body.ok().unwrap()).await, ("hello".to_owned(), true));
         assert!(state.exchange.headers.contains_key("content-length"));
     });
@@ -70,9 +74,13 @@ fn a_body_that_passes_stays_as_it_was() {
 fn a_body_longer_than_a_filter_judges_is_refused() {
     run(async {
         let worker = one(&whole("", 4), CLOSED);
-        let body =
-            show_whole(&mut worker.exchange("/"), &worker.slots(&[0]), pieces(&[b"hel", b"lo"]))
-                .await;
+        let body = show_whole(
+            &mut worker.exchange("/"),
+            &worker.slots(&[0]),
+            pieces(&[b"hel", b"lo"]),
+            &mut false,
+        )
+        .await;
         let refusal = refused(body);
         assert_eq!((refusal.code, refusal.status), ("request.too-large", 413));
     });
@@ -86,12 +94,21 @@ fn the_tightest_limit_of_several_filters_counts() {
             attached(&whole("", 4), None, CLOSED),
         ];
         let worker = worker(filters, ChainLayout::default());
-        let body =
-            show_whole(&mut worker.exchange("/"), &worker.slots(&[0, 1]), pieces(&[b"hello"]))
-                .await;
+        let body = show_whole(
+            &mut worker.exchange("/"),
+            &worker.slots(&[0, 1]),
+            pieces(&[b"hello"]),
+            &mut false,
+        )
+        .await;
         assert_eq!(refused(body).code, "request.too-large");
-        let body =
-            show_whole(&mut worker.exchange("/"), &worker.slots(&[0, 1]), pieces(&[b"hell"])).await;
+        let body = show_whole(
+            &mut worker.exchange("/"),
+            &worker.slots(&[0, 1]),
+            pieces(&[b"hell"]),
+            &mut false,
+        )
+        .await;
         assert_eq!(read(body.ok().unwrap()).await.0, "HELL");
     });
 }
@@ -101,15 +118,21 @@ fn answers_and_faults_of_whole_bodies() {
     run(async {
         let worker = one(&whole("answer", 100), CLOSED);
         let mut state = worker.exchange("/");
-        let body = show_whole(&mut state, &worker.slots(&[0]), pieces(&[b"hello"])).await;
+        let body =
+            show_whole(&mut state, &worker.slots(&[0]), pieces(&[b"hello"]), &mut false).await;
         assert_eq!(answered(body), (418, Some("walk.body".to_owned())));
         assert_eq!(state.reason.as_deref(), Some("walk.body"));
         let trap = json!({ "trap": true, "whole_up_to": 100 });
-        let body =
-            show_whole(&mut state, &one(&trap, CLOSED).slots(&[0]), pieces(&[b"hello"])).await;
+        let body = show_whole(
+            &mut state,
+            &one(&trap, CLOSED).slots(&[0]),
+            pieces(&[b"hello"]),
+            &mut false,
+        )
+        .await;
         assert_eq!(refused(body).code, "filter.failed");
         let open = one(&trap, FailureMode::Open);
-        let body = show_whole(&mut state, &open.slots(&[0]), pieces(&[b"hello"])).await;
+        let body = show_whole(&mut state, &open.slots(&[0]), pieces(&[b"hello"]), &mut false).await;
         assert_eq!(read(body.ok().unwrap()).await.0, "hello");
     });
 }
@@ -178,7 +201,10 @@ fn response_chunks_are_shown_too_and_an_answer_comes_too_late() {
     run(async {
         let out = |config: &Value, failure| {
             let slots = one(config, failure).slots(&[0]);
-            ResponseBody::plain(pieces(&[b"he", b"llo"])).filtered(1, slots)
+            let mut exchange = exchange("/a");
+            exchange.status = Some(http::StatusCode::CREATED);
+            let slots = ChunkSlot::of(slots, HeadSide::Response, &exchange);
+            ResponseBody::plain(pieces(&[b"he", b"llo"])).filtered(slots)
         };
         let capitals = out(&json!({ "body": "capitals" }), CLOSED);
         assert_eq!(read(capitals).await, ("HELLO!".to_owned(), true));
@@ -201,6 +227,78 @@ fn a_response_that_takes_longer_than_its_exchange_is_broken_off() {
     });
 }
 
+#[test]
+fn a_chunk_that_a_filter_holds_is_shown_again_in_front_of_the_next() {
+    run(async {
+        let holds = json!({ "body": "hold", "hold_up_to": 5 });
+        for pieces in [&[&b"he"[..], b"llo"][..], &[b"h", b"e", b"l", b"l", b"o"], &[b"hello"], &[]]
+        {
+            let worker = one(&holds, CLOSED);
+            let slots = worker.slots(&[0]);
+            let (body, _) = show_chunks(&mut worker.exchange("/"), slots, self::pieces(pieces));
+            let all = format!("[{}]", String::from_utf8(pieces.concat()).unwrap());
+            assert_eq!(read(body).await, (all.clone(), true));
+            let slots = ChunkSlot::of(worker.slots(&[0]), HeadSide::Response, &exchange("/"));
+            let body = ResponseBody::plain(self::pieces(pieces)).filtered(slots);
+            assert_eq!(read(body).await, (all, true));
+        }
+    });
+}
+
+#[test]
+fn what_a_filter_may_not_do_with_a_chunk_is_a_fault() {
+    run(async {
+        let holds = |most: u32| json!({ "body": "hold", "hold_up_to": most });
+        let rows = [
+            // Its end comes after the fault, and is shown as ever.
+            ("hold too much", holds(4), "holds 5 bytes, and declared at most 4", "hello[]"),
+            (
+                "hold the last",
+                json!({ "body": "hold-all", "hold_up_to": 100 }),
+                "holds the last",
+                "hello",
+            ),
+            (
+                "edit the head",
+                json!({ "body": "rewrite" }),
+                "edits of a head that was sent",
+                "hello",
+            ),
+        ];
+        for (what, config, rule, passes) in rows {
+            let worker = one(&config, CLOSED);
+            let mut state = worker.exchange("/");
+            let (body, end) = show_chunks(&mut state, worker.slots(&[0]), pieces(&[b"he", b"llo"]));
+            assert!(body.collect().await.is_err(), "{what}");
+            let Stop::Refused(refusal) = end.take().unwrap().stop(&mut state) else {
+                panic!("answered")
+            };
+            assert_eq!(refusal.code, "filter.failed", "{what}");
+            assert!(refusal.detail.contains(rule), "{what}: {}", refusal.detail);
+            let open = one(&config, FailureMode::Open);
+            let (body, _) = show_chunks(&mut state, open.slots(&[0]), pieces(&[b"he", b"llo"]));
+            assert_eq!(read(body).await, (passes.to_owned(), true), "{what}: fails open");
+        }
+    });
+}
+
+#[test]
+fn a_body_hook_sees_the_declared_fields() {
+    run(async {
+        let seen = |limit: Option<u32>| json!({ "body": "seen", "reads": [":path"], "whole_up_to": limit });
+        let worker = one(&seen(Some(100)), CLOSED);
+        let mut state = worker.exchange("/a?b");
+        let body =
+            show_whole(&mut state, &worker.slots(&[0]), pieces(&[b"hello"]), &mut false).await;
+        assert_eq!(read(body.ok().unwrap()).await.0, "/a?b");
+        let worker = one(&seen(None), CLOSED);
+        let mut state = worker.exchange("/a?b");
+        let (body, _) = show_chunks(&mut state, worker.slots(&[0]), pieces(&[b"hello"]));
+        // Once for the chunk and once for the end.
+        assert_eq!(read(body).await.0, "/a?b/a?b");
+    });
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
@@ -214,7 +312,7 @@ proptest! {
             let (body, _) = show_chunks(&mut worker.exchange("/"), worker.slots(&[0]), pieces(&parts));
             prop_assert_eq!(read(body).await, (format!("{joined}!"), true));
             let worker = one(&whole("capitals", 200), CLOSED);
-            let body = show_whole(&mut worker.exchange("/"), &worker.slots(&[0]), pieces(&parts)).await;
+            let body = show_whole(&mut worker.exchange("/"), &worker.slots(&[0]), pieces(&parts), &mut false).await;
             prop_assert_eq!(read(body.ok().unwrap()).await, (joined.clone(), true));
             Ok(())
         })?;

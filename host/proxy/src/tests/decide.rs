@@ -1,7 +1,6 @@
 //! Request hooks in their order, scopes, failure modes, and the fields that the router reads.
 
 use super::*;
-use crate::decide::decide;
 use crate::generation::Reasons;
 use crate::route::{self, looks_at};
 use crate::slot_refusal::SlotRefusal;
@@ -44,7 +43,7 @@ async fn filters_of_a_route_have_their_say_only_there() {
     ];
     let world = world(filters);
     let mut state = world.exchange("/a/1");
-    assert_eq!(forwarded(decide(&mut state).await), 0);
+    assert_eq!(forwarded(decided(&mut state).await), 0);
     assert_eq!(set_by(&state), ["x-a", "x-all"]);
     assert_eq!(state.exchange.attributes.find("route.name"), Some("ns/a/0"));
 }
@@ -58,7 +57,7 @@ async fn an_edit_that_moves_the_exchange_brings_the_filters_of_its_new_route_in(
     ];
     let world = world(filters);
     let mut state = world.exchange("/a/1");
-    assert_eq!(forwarded(decide(&mut state).await), 1);
+    assert_eq!(forwarded(decided(&mut state).await), 1);
     assert_eq!(set_by(&state), ["x-a", "x-b"]);
     assert_eq!(state.exchange.path, "/b/2");
 }
@@ -79,8 +78,8 @@ async fn what_never_settles_is_refused() {
         .collect();
     filters.push(router(&rules));
     let world = world(filters);
-    assert_eq!(refused(decide(&mut world.exchange("/0")).await).code, "route.unstable");
-    assert_eq!(forwarded(decide(&mut world.exchange("/3")).await), 6);
+    assert_eq!(refused(decided(&mut world.exchange("/0")).await).code, "route.unstable");
+    assert_eq!(forwarded(decided(&mut world.exchange("/3")).await), 6);
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -93,7 +92,7 @@ async fn an_answer_ends_the_way_and_names_its_rule() {
     ];
     let world = world(filters);
     let mut state = world.exchange("/a");
-    let said = answered(decide(&mut state).await);
+    let said = answered(decided(&mut state).await);
     assert_eq!(said, (403, Some("walk.answer".to_owned())));
     assert_eq!(set_by(&state), ["x-first"]);
 }
@@ -106,7 +105,7 @@ async fn a_fault_is_treated_as_its_attachment_says() {
             let filters = vec![attached(&broken, None, mode), router(&RULES)];
             let world = world(filters);
             let mut state = world.exchange("/a");
-            let decided = decide(&mut state).await;
+            let decided = decided(&mut state).await;
             if mode == CLOSED {
                 let refusal = refused(decided);
                 assert_eq!((refusal.code, refusal.status), ("filter.failed", 503));
@@ -131,8 +130,8 @@ async fn a_filter_that_may_not_run_lets_nothing_pass_in_its_scope() {
         ..attached(&json!({}), scope, CLOSED)
     };
     let world = world(vec![refused_slot(Some("ns/b/")), router(&RULES)]);
-    assert_eq!(forwarded(decide(&mut world.exchange("/a")).await), 0);
-    let refusal = refused(decide(&mut world.exchange("/b")).await);
+    assert_eq!(forwarded(decided(&mut world.exchange("/a")).await), 0);
+    let refusal = refused(decided(&mut world.exchange("/b")).await);
     assert_eq!(refusal.code, "filter.refused");
     assert!(refusal.detail.starts_with("trust.altered: "), "{}", refusal.detail);
 }
@@ -140,12 +139,12 @@ async fn a_filter_that_may_not_run_lets_nothing_pass_in_its_scope() {
 #[tokio::test(flavor = "current_thread")]
 async fn without_a_router_or_a_rule_nothing_is_matched() {
     let nowhere = worker(vec![router(&RULES)], ChainLayout::default());
-    let decided = decide(&mut nowhere.exchange("/a")).await;
-    assert!(matches!(decided, Ok(Destination::Unmatched)));
+    let found = decided(&mut nowhere.exchange("/a")).await;
+    assert!(matches!(found, Ok(Destination::Unmatched)));
     assert_eq!(route::unmatched(nowhere.chain()).code, "route.none");
     let world = world(vec![router(&RULES)]);
-    let decided = decide(&mut world.exchange("/c")).await;
-    assert!(matches!(decided, Ok(Destination::Unmatched)));
+    let found = decided(&mut world.exchange("/c")).await;
+    assert!(matches!(found, Ok(Destination::Unmatched)));
     assert_eq!(route::unmatched(world.chain()).code, "route.unmatched");
 }
 

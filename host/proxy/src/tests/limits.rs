@@ -4,7 +4,6 @@
 use super::live::Live;
 use super::*;
 use crate::ProxyOptions;
-use crate::decide::decide;
 use std::io::Write;
 use std::sync::Mutex;
 use tamis_observe::{AccessLog, Recorder};
@@ -117,7 +116,7 @@ async fn what_fails_open_is_passed_over_and_changes_nothing() {
         let chain = ChainLayout { request: vec![0], router: Some(1), ..ChainLayout::default() };
         let worker = worker(filters, chain);
         let mut state = worker.exchange("/a");
-        assert_eq!(forwarded(decide(&mut state).await), 0);
+        assert_eq!(forwarded(decided(&mut state).await), 0);
         assert_eq!(state.exchange.headers.len(), 0, "none of them");
     }
 }
@@ -130,7 +129,7 @@ async fn filters_together_stay_within_the_bound_of_a_head() {
         ChainLayout { request: (0..8).collect(), router: Some(8), ..ChainLayout::default() };
     let worker = worker(filters, chain);
     let mut state = worker.exchange("/a");
-    assert_eq!(forwarded(decide(&mut state).await), 0);
+    assert_eq!(forwarded(decided(&mut state).await), 0);
     assert!(state.exchange.headers.len() <= tamis_exchange::MAX_FIELDS);
 }
 

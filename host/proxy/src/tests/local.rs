@@ -58,7 +58,13 @@ fn rows() -> Vec<Row> {
         },
         Row {
             body: "hello",
-            ..row("the hook of chunks answers", vec![json!({ "body": "answer" })], "/a", 418, "filter")
+            ..row(
+                "the hook of chunks answers",
+                vec![json!({ "body": "answer" })],
+                "/a",
+                418,
+                "filter",
+            )
         },
         row("the response hook answers", vec![json!({ "page_for": 200 })], "/a", 200, "filter"),
         row("no rule matches", vec![], "/b", 404, "host"),
@@ -102,20 +108,16 @@ fn a_filter_sees_the_responses_that_it_declared_whoever_wrote_them() {
 
 #[test]
 fn a_filter_of_a_route_sees_what_happens_once_the_route_is_known() {
-    let scoped = Attachment {
-        scope: Some(vec!["ns/a/".to_owned()]),
-        ..named("observer", &observer("all"))
-    };
+    let scoped =
+        Attachment { scope: Some(vec!["ns/a/".to_owned()]), ..named("observer", &observer("all")) };
     let failing = Attachment {
         scope: Some(vec!["ns/a/".to_owned()]),
         ..named("failing", &json!({ "deny_with": "x-deny", "reads": ["x-deny"] }))
     };
     let live = Live::start(vec![scoped, failing, routes(0)], ProxyOptions::default());
-    for (path, lines, status, sees) in [
-        ("/a", &[][..], 200, true),
-        ("/a", &[("x-deny", "1")], 403, true),
-        ("/b", &[], 404, false),
-    ] {
+    for (path, lines, status, sees) in
+        [("/a", &[][..], 200, true), ("/a", &[("x-deny", "1")], 403, true), ("/b", &[], 404, false)]
+    {
         let (found, head, _) = live.client().ask(path, lines);
         assert_eq!((found, head.contains("x-seen: 1\r\n")), (status, sees), "{path}: {head}");
     }
@@ -157,6 +159,49 @@ fn a_filter_that_fails_on_a_local_response_is_treated_as_its_attachment_says_and
         assert_eq!(found, status, "{head}");
         let reason = if status == 503 { "filter.failed" } else { "route.unmatched" };
         assert!(head.contains(&format!("x-tamis-reason: {reason}\r\n")), "{head}");
+    }
+}
+
+#[test]
+fn a_hook_on_whole_bodies_changes_the_head_that_is_held() {
+    let config = json!({
+        "body": "rewrite", "whole_up_to": 1000, "writes": ["x-length", ":status"],
+    });
+    let live = Live::start(vec![named("rewrites", &config), routes(0)], ProxyOptions::default());
+    let (status, head, body) = live.client().post("/a", &[], "hello");
+    assert_eq!((status, body.as_str()), (418, "other"), "{head}");
+    // The length of what the upstream answered, which echoes the head of what it received.
+    let length: usize =
+        head.split("x-length: ").nth(1).unwrap().lines().next().unwrap().parse().unwrap();
+    assert!(length > 20, "{head}");
+}
+
+#[test]
+fn a_body_decides_about_the_route_and_the_filters_of_that_route_run() {
+    let moves = json!({ "body": "path", "whole_up_to": 1000, "writes": [":path"] });
+    let guard = |rule: &str| Attachment {
+        scope: Some(vec![rule.to_owned()]),
+        ..named(rule, &json!({ "set": [[format!("x-{}", &rule[3..4]), "1"]], "writes": ["*"] }))
+    };
+    let denies = Attachment {
+        scope: Some(vec!["ns/c/".to_owned()]),
+        ..named("denies", &json!({ "answer": 403 }))
+    };
+    let rules = json!([["/a", "ns/a/0"], ["/b", "ns/b/0"], ["/c", "ns/c/0"]]);
+    let router = named("router", &json!({ "reads": [":path"], "rules": rules }));
+    let filters = vec![named("moves", &moves), guard("ns/a/"), guard("ns/b/"), denies, router];
+    let live = Live::start(filters, ProxyOptions::default());
+    for (body, status, marks) in [
+        ("/a/2", 200, [true, false]),
+        ("/b", 200, [true, true]),
+        ("/c", 403, [false, false]),
+        ("/nowhere", 404, [false, false]),
+    ] {
+        let (found, _, echo) = live.client().post("/a", &[], body);
+        assert_eq!(found, status, "{body}: {echo}");
+        let seen = ["x-a: 1\r\n", "x-b: 1\r\n"].map(|mark| echo.contains(mark));
+        assert_eq!(seen, marks, "{body}: {echo}");
+        assert_eq!(echo.starts_with(&format!("POST {body} ")), status == 200, "{echo}");
     }
 }
 

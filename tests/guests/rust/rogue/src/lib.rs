@@ -313,12 +313,12 @@ impl Response for Rogue {
 }
 
 impl RequestBody for Rogue {
-    fn on_request_body(&mut self, exchange: u64, octets: &[u8], _last: bool) -> request_body::Decision {
-        self.at("on-request-body", exchange == 0);
-        match self.does_at("on-request-body", exchange == 0) {
+    fn on_request_body(&mut self, seen: View<'_>, octets: &[u8], _last: bool) -> request_body::Decision {
+        self.at("on-request-body", seen.exchange() == 0);
+        match self.does_at("on-request-body", seen.exchange() == 0) {
             Some("replace-beyond") => request_body::Decision::replace(beyond()),
             Some("replace-huge") => request_body::Decision::replace(vec![0; octets.len() + (1 << 20) + 1]),
-            _ => match self.reply("on-request-body", exchange == 0) {
+            _ => match self.reply("on-request-body", seen.exchange() == 0) {
                 Some(reply) => request_body::Decision::answer(reply),
                 None => request_body::Decision::pass(),
             },
@@ -327,12 +327,12 @@ impl RequestBody for Rogue {
 }
 
 impl ResponseBody for Rogue {
-    fn on_response_body(&mut self, exchange: u64, octets: &[u8], _last: bool) -> response_body::Decision {
-        self.at("on-response-body", exchange == 0);
-        match self.does_at("on-response-body", exchange == 0) {
+    fn on_response_body(&mut self, seen: View<'_>, octets: &[u8], _last: bool) -> response_body::Decision {
+        self.at("on-response-body", seen.exchange() == 0);
+        match self.does_at("on-response-body", seen.exchange() == 0) {
             Some("replace-beyond") => response_body::Decision::replace(beyond()),
             Some("replace-huge") => response_body::Decision::replace(vec![0; octets.len() + (1 << 20) + 1]),
-            _ => match self.reply("on-response-body", exchange == 0) {
+            _ => match self.reply("on-response-body", seen.exchange() == 0) {
                 Some(reply) => response_body::Decision::answer(reply),
                 None => response_body::Decision::pass(),
             },

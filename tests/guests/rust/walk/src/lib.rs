@@ -43,8 +43,10 @@ struct Walk {
     trap_on_chunk: Option<String>,
     /// Judge bodies whole, up to so many bytes.
     whole_up_to: Option<u32>,
-    /// `capitals`, `swallow`, `answer` or nothing.
+    /// `capitals`, `swallow`, `answer`, `hold`, `hold-all`, `path`, `seen`, `rewrite` or nothing.
     body: String,
+    /// Hold up to so many bytes of chunks.
+    hold_up_to: u32,
     /// Hedge after so many microseconds for each exchange that was seen, and one more.
     hedge_us: Option<u32>,
     /// Time for a request that it routes; 0: any.
@@ -67,7 +69,7 @@ impl Filter for Walk {
         });
         let interest = match settings.whole_up_to {
             Some(limit) => interest.buffering(BodyMode::Buffered, BodyMode::Buffered, limit),
-            None => interest.buffering(BodyMode::Chunks, BodyMode::Chunks, 0),
+            None => interest.buffering(BodyMode::Chunks, BodyMode::Chunks, settings.hold_up_to),
         };
         Ok((settings, interest))
     }
@@ -117,11 +119,11 @@ impl Response for Walk {
 impl RequestBody for Walk {
     fn on_request_body(
         &mut self,
-        exchange: u64,
+        seen: View<'_>,
         octets: &[u8],
         last: bool,
     ) -> request_body::Decision {
-        self.fail(exchange);
+        self.fail(seen.exchange());
         let has = |part: &String| octets.windows(part.len()).any(|some| some == part.as_bytes());
         assert!(!self.trap_on_chunk.as_ref().is_some_and(has), "told to");
         match self.body.as_str() {
@@ -130,6 +132,21 @@ impl RequestBody for Walk {
             }
             "capitals" => request_body::Decision::replace(octets.to_ascii_uppercase()),
             "swallow" => request_body::Decision::replace(""),
+            "hold" if !last => request_body::Decision::hold(),
+            "hold" => request_body::Decision::replace([b"[", octets, b"]"].concat()),
+            "hold-all" => request_body::Decision::hold(),
+            "path" => {
+                let path = String::from_utf8_lossy(octets).into_owned();
+                request_body::Decision::change(vec![Edit::path(path)]).because("walk.moved")
+            }
+            "seen" => {
+                let by = seen.path().unwrap_or_default().to_owned();
+                request_body::Decision::replace(by)
+            }
+            "rewrite" => {
+                let edits = vec![Edit::set("x-length", octets.len().to_string())];
+                request_body::Decision::rewrite("other", edits)
+            }
             "answer" => request_body::Decision::answer(reply(418).text("no")).because("walk.body"),
             _ => request_body::Decision::pass(),
         }
@@ -139,17 +156,26 @@ impl RequestBody for Walk {
 impl ResponseBody for Walk {
     fn on_response_body(
         &mut self,
-        exchange: u64,
+        seen: View<'_>,
         octets: &[u8],
         last: bool,
     ) -> response_body::Decision {
-        self.fail(exchange);
+        self.fail(seen.exchange());
         match self.body.as_str() {
             "capitals" if last && self.whole_up_to.is_none() => {
                 response_body::Decision::replace("!")
             }
             "capitals" => response_body::Decision::replace(octets.to_ascii_uppercase()),
             "swallow" => response_body::Decision::replace(""),
+            "hold" if !last => response_body::Decision::hold(),
+            "hold" => response_body::Decision::replace([b"[", octets, b"]"].concat()),
+            "hold-all" => response_body::Decision::hold(),
+            "seen" => response_body::Decision::replace(seen.status().to_string()),
+            "rewrite" => {
+                let edits =
+                    vec![Edit::set("x-length", octets.len().to_string()), Edit::status(418)];
+                response_body::Decision::rewrite("other", edits)
+            }
             "answer" => response_body::Decision::answer(reply(418).text("no")),
             _ => response_body::Decision::pass(),
         }

@@ -1,0 +1,99 @@
+//! A filter that sees a body chunk by chunk.
+
+use crate::slot::{Life, Slot};
+use bytes::{Bytes, BytesMut};
+use std::rc::Rc;
+use tamis_engine::CallFault;
+use tamis_exchange::{Decision, Exchange, HeadSide, Reply, Verdict, View};
+
+/// A filter and what it has seen of one body.
+pub(crate) struct ChunkSlot {
+    pub(crate) slot: Rc<Slot>,
+    /// The instance that is shown all of it.
+    life: Life,
+    side: HeadSide,
+    /// The fields that it declared, as they were when the body began.
+    view: View,
+    /// What it asked to see again.
+    held: BytesMut,
+}
+
+/// What becomes of a chunk.
+pub(crate) enum Shown {
+    /// These bytes go on; none if the filter holds or drops them.
+    Pass(Bytes),
+    /// The filter answers, with the rule behind it.
+    Answer(Reply, Option<String>),
+}
+
+impl ChunkSlot {
+    /// The filter of a slot, before the first chunk of the body of a request or response.
+    pub(crate) fn new(slot: Rc<Slot>, side: HeadSide, exchange: &Exchange) -> Self {
+        let mut view = View::default();
+        if let Some(filter) = slot.filter() {
+            match side {
+                HeadSide::Request => view.fill_request(filter.reads(), exchange),
+                HeadSide::Response => view.fill_response(filter.reads(), exchange),
+            }
+        }
+        Self { life: slot.life(), slot, side, view, held: BytesMut::new() }
+    }
+
+    /// Those of `slots`, in their order.
+    pub(crate) fn of(slots: Vec<Rc<Slot>>, side: HeadSide, exchange: &Exchange) -> Vec<Self> {
+        slots.into_iter().map(|slot| Self::new(slot, side, exchange)).collect()
+    }
+
+    /// Shows a chunk, or the end as an empty one.
+    ///
+    /// # Errors
+    /// The call failed, or its answer breaks the contract, and the failure mode refuses the exchange.
+    pub(crate) fn show(&mut self, octets: Bytes, last: bool) -> Result<Shown, CallFault> {
+        let octets = match self.held.is_empty() {
+            true => octets,
+            false => {
+                self.held.extend_from_slice(&octets);
+                self.held.split().freeze()
+            }
+        };
+        let answer = self.slot.ask_chunk(self.life, self.side, &self.view, &octets, last);
+        let limit = self.slot.filter().map_or(0, |filter| filter.body_limit_bytes() as usize);
+        let decision =
+            self.slot.chunk_answer(self.side, self.view.exchange, answer, |verdict| {
+                rule(verdict, octets.len(), limit, last)
+            })?;
+        let Some(Decision { verdict, reason }) = decision else { return Ok(Shown::Pass(octets)) };
+        Ok(match verdict {
+            Verdict::Pass | Verdict::Change(_) => Shown::Pass(octets),
+            Verdict::Replace(by) => Shown::Pass(by.into()),
+            Verdict::Rewrite { octets: by, .. } => Shown::Pass(by.map_or(octets, Into::into)),
+            Verdict::Answer(reply) => Shown::Answer(reply, reason),
+            Verdict::Hold => {
+                self.held.extend_from_slice(&octets);
+                Shown::Pass(Bytes::new())
+            }
+        })
+    }
+}
+
+/// The rule of the contract that a verdict on a chunk breaks.
+fn rule(verdict: &Verdict, shown: usize, limit: usize, last: bool) -> Option<String> {
+    match verdict {
+        Verdict::Change(_) => Some("`change` of a head that was sent before".to_owned()),
+        Verdict::Rewrite { edits, .. } if !edits.is_empty() => Some(
+            "edits of a head that was sent before; only a filter that buffers may edit it"
+                .to_owned(),
+        ),
+        Verdict::Hold if last => {
+            Some("it holds the last chunk, after which nothing comes".to_owned())
+        }
+        Verdict::Hold if shown > limit => Some(format!(
+            "it holds {shown} bytes, and declared at most {limit} (`body-limit-bytes`)"
+        )),
+        Verdict::Pass
+        | Verdict::Replace(_)
+        | Verdict::Rewrite { .. }
+        | Verdict::Hold
+        | Verdict::Answer(_) => None,
+    }
+}
