@@ -1,7 +1,7 @@
 //! `log`, `clock` and `random`.
 
 use super::cut;
-use crate::abi::LogLevel;
+use crate::abi::{Attribute, LogLevel};
 use crate::{Host, LogGrant};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -10,6 +10,8 @@ use wasmtime::component::LinkerInstance;
 
 /// Bytes that one `random.octets` call returns at most.
 const MAX_RANDOM: u32 = 64 * 1024;
+/// Fields of a log line.
+const MAX_LOG_FIELDS: usize = 32;
 /// Bytes of an error line that are kept for the report of a following fault.
 const MAX_LAST_WORDS: usize = 512;
 
@@ -17,30 +19,68 @@ pub(super) fn log(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()>
     linker.func_wrap(
         "write",
         |mut store: StoreContextMut<'_, Host>, (level, message): (LogLevel, String)| {
-            if matches!(level, LogLevel::Error) {
-                // The last log line before a failure is what the filter's author needs.
-                let words = cut(&message, MAX_LAST_WORDS).escape_debug().to_string();
-                store.data_mut().last_words = Some(words);
-            }
-            let host = store.data();
-            if host.state.is_shadow() {
-                return Ok(());
-            }
-            let default = LogGrant::default();
-            let grant = host.settings.grant.imports.log.as_ref().unwrap_or(&default);
-            if host.state.log.take(1, grant.per_second, Duration::from_secs(1)) {
-                write(host, level, cut(&message, grant.max_bytes));
-            }
+            line(store.data_mut(), level, &message, "");
+            Ok(())
+        },
+    )?;
+    linker.func_wrap(
+        "write-with",
+        |mut store: StoreContextMut<'_, Host>,
+         (level, message, fields): (LogLevel, String, Vec<Attribute>)| {
+            let fields = fields.iter().take(MAX_LOG_FIELDS);
+            let fields = fields.map(|field| {
+                format!("{}={}", field.name.escape_debug(), field.value.escape_debug())
+            });
+            let fields = fields.collect::<Vec<_>>().join(" ");
+            line(store.data_mut(), level, &message, &fields);
             Ok(())
         },
     )
 }
 
-fn write(host: &Host, level: LogLevel, message: &str) {
+/// Writes a line, unless there are too many. `fields` are escaped before.
+fn line(host: &mut Host, level: LogLevel, message: &str, fields: &str) {
+    if matches!(level, LogLevel::Error) {
+        // The last log line before a failure is what the filter's author needs.
+        host.last_words = Some(cut(message, MAX_LAST_WORDS).escape_debug().to_string());
+    }
+    if host.state.is_shadow() {
+        return;
+    }
+    let default = LogGrant::default();
+    let grant = host.settings.grant.imports.log.as_ref().unwrap_or(&default);
+    if host.state.log.take(1, grant.per_second, Duration::from_secs(1)) {
+        let message = cut(message, grant.max_bytes);
+        let room = grant.max_bytes.saturating_sub(message.len());
+        write(host, level, message, cut(fields, room));
+    }
+}
+
+/// What a component wrote to its standard output or error, perhaps a part of a line: a line of the log if
+/// the grant has a log, and in any case a part of the report if the call fails.
+pub(super) fn standard_output(host: &mut Host, octets: &[u8]) {
+    let text = String::from_utf8_lossy(octets).into_owned();
+    let text = text.trim_end();
+    if text.is_empty() {
+        return;
+    }
+    let words = host.last_words.get_or_insert_default();
+    let room = MAX_LAST_WORDS.saturating_sub(words.len());
+    let space = if words.is_empty() { "" } else { " " };
+    let more = format!("{space}{}", text.escape_debug());
+    words.push_str(cut(&more, room));
+    if host.settings.grant.imports.log.is_some() {
+        line(host, LogLevel::Info, text, "");
+    }
+}
+
+fn write(host: &Host, level: LogLevel, message: &str, fields: &str) {
     let (filter, digest, exchange) = (&host.settings.name, &host.settings.digest, host.exchange);
+    let space = if fields.is_empty() { "" } else { " " };
     macro_rules! event {
         ($level:ident) => {
-            tracing::$level!(target: "tamis::filter", filter, digest, exchange, "{}", message.escape_debug())
+            tracing::$level!(target: "tamis::filter", filter, digest, exchange,
+                "{}{space}{fields}", message.escape_debug())
         };
     }
     match level {
@@ -91,4 +131,49 @@ pub(super) fn octets(count: u32) -> wasmtime::Result<Vec<u8>> {
     let mut bytes = vec![0; count as usize];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| wasmtime::Error::msg("no randomness"))?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::Settings;
+    use crate::{FilterState, Grant};
+    use std::sync::Arc;
+
+    fn host() -> Host {
+        let settings = Settings {
+            name: "test/output".to_owned(),
+            digest: String::new(),
+            version: String::new(),
+            grant: Grant::everything(),
+            fetch: None,
+            buckets: OnceLock::new(),
+        };
+        let state = FilterState::new(Arc::new(tamis_observe::Metrics::new()));
+        Host::new(Arc::new(settings), Arc::new(state))
+    }
+
+    #[test]
+    fn what_a_component_writes_before_it_fails_is_in_the_report_and_bounded() {
+        for (written, words) in [
+            (&[&b"panic: no rows\n"[..], b"main.go:7\n"][..], Some("panic: no rows main.go:7")),
+            (&[b"\n", b""], None),
+            (&[b"a\nb\x1b[2J\xff"], Some("a\\nb\\u{1b}[2J\u{fffd}")),
+        ] {
+            let mut host = host();
+            written.iter().for_each(|octets| standard_output(&mut host, octets));
+            assert_eq!(host.last_words.as_deref(), words);
+        }
+        let mut host = host();
+        (0..100).for_each(|_| standard_output(&mut host, &[b'a'; 4096]));
+        assert_eq!(host.last_words.map(|words| words.len()), Some(MAX_LAST_WORDS));
+    }
+
+    #[test]
+    fn an_error_line_is_in_the_report_without_its_fields() {
+        let mut host = host();
+        line(&mut host, LogLevel::Error, "no key", "kid=7");
+        line(&mut host, LogLevel::Info, "still here", "");
+        assert_eq!(host.last_words.as_deref(), Some("no key"));
+    }
 }

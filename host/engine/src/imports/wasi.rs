@@ -1,5 +1,5 @@
-//! WASI 0.2 imports that some toolchains emit, linked to an empty world: no environment, files, sockets or
-//! output.
+//! WASI 0.2 imports that some toolchains emit, linked to an empty world: no environment, files or sockets.
+//! Output becomes lines of the log.
 //!
 //! The type of a function determines its result (an empty list, an empty option, zero), so that every 0.2.x
 //! starts; a few functions are answered by name, because a zero would make a runtime loop or fail. Nothing
@@ -14,6 +14,14 @@ use wasmtime::component::{Linker, Resource, ResourceType, Val};
 
 /// Values in one result; the largest of WASI has a dozen.
 const MAX_VALUES: u32 = 1_000;
+
+/// Functions that write bytes; no stream but standard output and error can be opened.
+const WRITES: [&str; 2] = [
+    "wasi:io/streams.[method]output-stream.write",
+    "wasi:io/streams.[method]output-stream.blocking-write-and-flush",
+];
+/// Bytes of a write that are looked at.
+const MAX_WRITE: usize = 4096;
 
 /// The representation of every WASI resource.
 struct Inert;
@@ -54,6 +62,15 @@ fn answer(
 ) -> wasmtime::Result<()> {
     if path.starts_with("wasi:cli/exit.") {
         return Err(wasmtime::Error::msg("the filter called exit"));
+    }
+    if WRITES.contains(&path)
+        && let Some(Val::List(octets)) = params.get(1)
+    {
+        let octets = octets.iter().take(MAX_WRITE).filter_map(|octet| match octet {
+            Val::U8(octet) => Some(*octet),
+            _ => None,
+        });
+        basic::standard_output(store.data_mut(), &octets.collect::<Vec<_>>());
     }
     let unreachable = path.starts_with("wasi:sockets/") || path.starts_with("wasi:filesystem/");
     for (slot, ty) in results.iter_mut().zip(ty.results()) {
