@@ -47,7 +47,10 @@ mod tests {
         };
         for (said, shown) in [
             (&["no peer certificate"][..], "no peer certificate"),
-            (&["closed: https://docs.rs/rustls/latest/rustls/manual/_03_howto/index.html"], "closed"),
+            (
+                &["closed: https://docs.rs/rustls/latest/rustls/manual/_03_howto/index.html"],
+                "closed",
+            ),
             (&["broken", "closed: https://docs.rs/rustls/#unexpected-eof"], "broken: closed"),
             (&["broken: closed", "closed"], "broken: closed"),
             (&["a", "b", "c"], "a: b: c"),

@@ -4,7 +4,7 @@
 use crate::body::buffered_body;
 use crate::chunks::{ChunkSlot, Shown};
 use crate::exchange::ExchangeState;
-use crate::slot::{Life, Slot, WholeResponseBody};
+use crate::slot::{Slot, WholeResponseBody};
 use crate::stop::Stop;
 use bytes::{Bytes, BytesMut};
 use http::header;

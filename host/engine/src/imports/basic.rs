@@ -150,7 +150,8 @@ mod tests {
             buckets: OnceLock::new(),
         };
         let state = FilterState::new(Arc::new(tamis_observe::Metrics::new()));
-        Host::new(Arc::new(settings), Arc::new(state))
+        let mark = crate::Engine::new().unwrap().mark();
+        Host::new(Arc::new(settings), Arc::new(state), mark)
     }
 
     #[test]

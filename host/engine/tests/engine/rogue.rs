@@ -3,7 +3,8 @@
 use crate::guests::{Given, given, rogue, view};
 use std::time::{Duration, Instant};
 use tamis_engine::{
-    CallFault, EndpointState, EngineError, Filter, HttpClientGrant, Instance, Latencies, MAX_WAITING,
+    CallFault, EndpointState, EngineError, Filter, HttpClientGrant, Instance, Latencies,
+    MAX_WAITING,
 };
 use tamis_exchange::{
     Cause, Circuit, Exchange, Failure, HeadSide, NameKind, Verdict, Window, apply, check,
@@ -129,9 +130,8 @@ fn no_hook_waits_for_configure_after_a_fault_of_any_hook() {
     for hook in HOOKS {
         let mut given = patient();
         given.grant.limits.configure_us = 60_000_000;
-        let config = format!(
-            r#"{{"at":"{hook}","do":"trap","reads":[":path"],"writes":[],"slowly":true}}"#
-        );
+        let config =
+            format!(r#"{{"at":"{hook}","do":"trap","reads":[":path"],"writes":[],"slowly":true}}"#);
         let began = Instant::now();
         let filter = given.filter(rogue(), &config).unwrap();
         // It was configured at least twice meanwhile, once for its self-test.
@@ -168,7 +168,8 @@ fn a_hook_that_may_not_call_out_is_told_which_hooks_may() {
                 ..HttpClientGrant::default()
             });
             let said = fault(&given, hook, "send-said").unwrap_err().to_string();
-            for part in ["only `tick`", "`on-request`", "duringRequests: true", "no other hook may"] {
+            for part in ["only `tick`", "`on-request`", "duringRequests: true", "no other hook may"]
+            {
                 assert!(said.contains(part), "{hook}, {during_requests}: {part}: {said}");
             }
         }

@@ -3,8 +3,8 @@
 //! This is the only place that times and counts the calls of exchanges, passes them to the shadow of a
 //! slot, checks the answers, and decides what a failed call means.
 
-use super::{Life, Slot};
 use super::question::{Absence, Question, RequestHead, ResponseHead};
+use super::{Life, Slot};
 use crate::exchange::ExchangeState;
 use crate::stop::{FilterAnswer, Stop};
 use std::borrow::Cow;

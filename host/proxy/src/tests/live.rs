@@ -20,9 +20,8 @@ fn upstream() -> SocketAddr {
             std::thread::spawn(move || {
                 let mut stream = BufReader::new(stream);
                 while let Some((head, length)) = head(&mut stream) {
-                    if std::io::copy(&mut (&mut stream).take(length as u64), &mut std::io::sink())
-                        .is_err()
-                    {
+                    let chunked = field(&head, "transfer-encoding").is_some();
+                    if discard(&mut stream, length, chunked).is_none() {
                         return;
                     }
                     if field(&head, "x-hang").is_some() {
@@ -42,6 +41,22 @@ fn upstream() -> SocketAddr {
         }
     });
     address
+}
+
+/// Reads a body to its end: of that length, or in chunks (RFC 9112 §7.1).
+fn discard(stream: &mut BufReader<TcpStream>, length: usize, chunked: bool) -> Option<()> {
+    if !chunked {
+        return stream.read_exact(&mut vec![0; length]).ok();
+    }
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).ok()?;
+        let length = usize::from_str_radix(line.trim_end(), 16).ok()?;
+        stream.read_exact(&mut vec![0; length + 2]).ok()?;
+        if length == 0 {
+            return Some(());
+        }
+    }
 }
 
 /// A head as text and the length of the body that follows; `None` when the other side is gone.

@@ -124,7 +124,8 @@ fn condition(call: &Call, view: &View, push: &Push, wanted: &Reference) -> Resul
         NoneMatch::Holds => Ok(()),
         NoneMatch::Fails => {
             let current = current.unwrap_or_default();
-            let message = format!("the repository has {current} there, which If-None-Match excludes");
+            let message =
+                format!("the repository has {current} there, which If-None-Match excludes");
             Err(Refusal::new(Code::Denied, message).status(StatusCode::PRECONDITION_FAILED))
         }
         NoneMatch::Unreadable => {
