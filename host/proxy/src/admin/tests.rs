@@ -1,7 +1,7 @@
 //! Tables of which requests are answered, and the effects of a drain.
 
 use super::*;
-use crate::generation::Generation;
+use crate::generation::{Direction, Generation};
 use crate::status::Status;
 use crate::{Proxy, ProxyOptions};
 use http_body_util::BodyExt as _;
@@ -216,6 +216,20 @@ fn every_metric_is_told_once_and_with_what_it_means() {
     let problem = |code: &str| serde_json::json!({ "code": code, "message": "x" });
     let problems = ["route.parent", "pin.missing", "route.parent"].map(problem).to_vec();
     proxy.report(Status { problems, ..Status::default() });
+    let traffic = &proxy.inner.shared.traffic;
+    for (direction, status, times) in [
+        (Direction::Gateway, 200, 3),
+        (Direction::Gateway, 503, 1),
+        (Direction::Inbound, 404, 2),
+        (Direction::Outbound, 0, 1),
+    ] {
+        (0..times).for_each(|_| traffic.ended(0, direction, status, Duration::from_millis(1)));
+    }
+    traffic.refused(Direction::Gateway, "upstream.connect");
+    traffic.refused(Direction::Gateway, "upstream.connect");
+    traffic.refused(Direction::Inbound, "jwt.missing");
+    // Filters choose reasons: no text of theirs ends a line or a label.
+    traffic.refused(Direction::Outbound, "a\"} 1\nforged 1\\");
     let (_, text, _) = ask(&proxy, &Door::Socket, "GET", "/metrics", &[]);
     for (name, kind, _) in METRICS {
         let line = format!("# TYPE {name} {kind}\n");
@@ -223,6 +237,13 @@ fn every_metric_is_told_once_and_with_what_it_means() {
     }
     for line in [
         "tamis_ready 1\n",
+        "tamis_responses_total{direction=\"gateway\",status_class=\"2xx\"} 3\n",
+        "tamis_responses_total{direction=\"gateway\",status_class=\"5xx\"} 1\n",
+        "tamis_responses_total{direction=\"inbound\",status_class=\"4xx\"} 2\n",
+        "tamis_responses_total{direction=\"outbound\",status_class=\"none\"} 1\n",
+        "tamis_refusals_total{direction=\"gateway\",reason=\"upstream.connect\"} 2\n",
+        "tamis_refusals_total{direction=\"inbound\",reason=\"jwt.missing\"} 1\n",
+        "tamis_refusals_total{direction=\"outbound\",reason=\"a\\\"} 1\\nforged 1\\\\\"} 1\n",
         "tamis_draining 0\n",
         "tamis_problems{code=\"pin.missing\"} 1\n",
         "tamis_problems{code=\"route.parent\"} 2\n",
