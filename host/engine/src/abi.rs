@@ -268,9 +268,26 @@ fn replacement(octets: Vec<u8>, shown: usize, body_bytes: u64) -> Result<Vec<u8>
 
 /// A reply that can be sent as it is.
 fn reply(reply: Reply, body_bytes: u64) -> Result<x::Reply, String> {
-    let reply = x::Reply::from(reply);
+    sendable(x::Reply::from(reply), body_bytes)
+}
+
+fn sendable(reply: x::Reply, body_bytes: u64) -> Result<x::Reply, String> {
     x::check_reply(&reply)?;
     within("the body of a reply", reply.body.len(), body_bytes)?;
+    Ok(reply)
+}
+
+/// A router's reply. The choice of a router has no place for a reason, so the reply states it in one header
+/// [`x::ROUTER_REASON`]. It is no header of the response: the host takes it out and decides whether clients see a reason.
+fn routed(reply: Reply, body_bytes: u64) -> Result<x::Reply, String> {
+    let mut reply = x::Reply::from(reply);
+    let stated = reply.headers.iter().position(|field| field.name == x::ROUTER_REASON);
+    let stated = stated.map(|at| reply.headers.swap_remove(at));
+    if let Some(stated) = &stated {
+        reason(Some(String::from_utf8_lossy(&stated.value).into_owned()))?;
+    }
+    let mut reply = sendable(reply, body_bytes)?;
+    reply.headers.extend(stated);
     Ok(reply)
 }
 
@@ -361,7 +378,7 @@ impl<E: Into<x::Edit>> Choice<E> {
                     .map(|m| x::Mirror { backend: m.backend, share_permille: m.share_permille })
                     .collect(),
             })),
-            Self::Answer(it) => x::Choice::Answer(reply(it, body_bytes)?),
+            Self::Answer(it) => x::Choice::Answer(routed(it, body_bytes)?),
             Self::Unmatched => x::Choice::Unmatched,
         })
     }

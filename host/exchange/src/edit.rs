@@ -125,6 +125,9 @@ impl Writes {
     }
 }
 
+/// The header of a router's reply that states its reason; the host takes it out of the reply.
+pub const ROUTER_REASON: &str = "x-tamis-reason";
+
 /// Headers in which the host reports its own decisions, `x-tamis-…`. No grant covers them.
 fn is_reason_header(name: &str) -> bool {
     const PREFIX: &str = "x-tamis-";

@@ -5,7 +5,9 @@ use crate::exchange::ExchangeState;
 use crate::slot::RouteQuestion;
 use crate::stop::{FilterAnswer, Stop};
 use std::rc::Rc;
-use tamis_exchange::{Choice, Edit, Fault, HeadSide, Refusal, Selection, Selector};
+use tamis_exchange::{
+    Choice, Edit, Fault, HeadSide, ROUTER_REASON, Refusal, Reply, Selection, Selector,
+};
 use tamis_upstream::Upstream;
 
 /// Where the router sends an exchange as it is now.
@@ -24,8 +26,9 @@ pub(crate) fn ask(state: &mut ExchangeState) -> Result<Destination, Stop> {
     let Some(router) = state.chain.router.clone() else { return Ok(Destination::Unmatched) };
     let selection = match router.ask(&RouteQuestion, state)? {
         Some(Choice::Forward(selection)) => selection,
-        Some(Choice::Answer(reply)) => {
-            return Ok(Destination::Answer(FilterAnswer { slot: router, reply, reason: None }));
+        Some(Choice::Answer(mut reply)) => {
+            let reason = stated(&mut reply);
+            return Ok(Destination::Answer(FilterAnswer { slot: router, reply, reason }));
         }
         Some(Choice::Unmatched) | None => return Ok(Destination::Unmatched),
     };
@@ -34,6 +37,12 @@ pub(crate) fn ask(state: &mut ExchangeState) -> Result<Destination, Stop> {
         state.exchange.attributes.set("route.name", name);
     }
     Ok(Destination::Service(selection))
+}
+
+/// The reason that a router states in its reply, which is no header of the response.
+fn stated(reply: &mut Reply) -> Option<String> {
+    let at = reply.headers.iter().position(|field| field.name == ROUTER_REASON)?;
+    String::from_utf8(reply.headers.swap_remove(at).value).ok()
 }
 
 /// The service of a destination. Candidates that are new to requests see the request as it is now.

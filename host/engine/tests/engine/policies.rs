@@ -3,7 +3,8 @@
 
 use crate::guests::{built_in, given, view};
 use tamis_exchange::{
-    Cause, Choice, Circuit, Failure, NONE, NameKind, Outcome, RetryVerdict, Summary, Window,
+    Cause, Choice, Circuit, Failure, NONE, NameKind, Outcome, ROUTER_REASON, RetryVerdict, Summary,
+    Window,
 };
 
 const ROUTES: &str = r#"{"routes":[{"name":"shop/pay","kind":"HTTPRoute","hostnames":["shop.example"],
@@ -19,6 +20,25 @@ fn route_chooses_a_backend_by_path_and_host() {
     let choice = instance.on_route(&view(filter.reads(), 1, "/pay/1")).unwrap();
     assert!(matches!(choice, Choice::Forward(selection) if selection.backend == 0));
     assert_eq!(instance.on_route(&view(filter.reads(), 1, "/x")).unwrap(), Choice::Unmatched);
+}
+
+#[test]
+fn a_rule_without_a_backend_is_an_answer_with_its_reason_and_no_fault_of_the_router() {
+    let compiled = built_in("route");
+    let given = given();
+    let config = ROUTES.replace(r#"{"service":"shop/pay:80","weight":1}"#, "");
+    let filter = given.filter(&compiled, &config).unwrap();
+    let mut instance = filter.instantiate().unwrap();
+    // More often than a breaker would stand for.
+    for id in 1..=20 {
+        let choice = instance.on_route(&view(filter.reads(), id, "/pay")).unwrap();
+        let Choice::Answer(reply) = choice else { panic!("{choice:?}") };
+        assert_eq!(reply.status, 500);
+        let reasons = reply.headers.iter().filter(|field| field.name == ROUTER_REASON);
+        let reasons: Vec<_> = reasons.map(|field| field.value.as_slice()).collect();
+        assert_eq!(reasons, [b"route.no-backend"]);
+    }
+    assert_eq!(given.state.statistics().hooks[0].faults, 0);
 }
 
 #[test]
