@@ -218,3 +218,30 @@ fn a_rollout_that_makes_no_sense_is_refused_at_its_place() {
         assert_eq!(problems[0].place.line, line, "{to}");
     }
 }
+
+#[test]
+fn a_number_without_its_unit_is_told_with_the_unit_and_a_name_with_quotes() {
+    let policy = |field: &str| {
+        format!(
+            "kind: UpstreamPolicy\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: a, namespace: shop }}\n\
+             spec: {{ targetRefs: [{{ kind: Service, name: a }}], {field} }}\n"
+        )
+    };
+    let grant = |limit: &str| {
+        format!(
+            "kind: Grant\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: a, namespace: shop }}\n\
+             spec: {{ filter: a/b, limits: {{ {limit} }} }}\n"
+        )
+    };
+    for (text, help) in [
+        (policy("connectTimeout: 250"), "write it with its unit, like 250ms"),
+        (policy("connectTimeout: 2.5"), "write it with its unit, like 2.5ms"),
+        (policy("keepAlive: 30"), "write it with its unit, like 30ms"),
+        (grant("time: 5"), "write it with its unit, like 5ms"),
+        (SERVICE.replace("name: a,", "name: 250,"), "put it in quotes"),
+    ] {
+        let found = problems(&text);
+        assert_eq!(found.len(), 1, "{text}: {found:?}");
+        assert_eq!((found[0].code.as_str(), found[0].help.as_deref()), ("field.type", Some(help)));
+    }
+}

@@ -182,7 +182,10 @@ impl Staged {
                 texts.extend([&mut refusal.rule, &mut refusal.remedy]);
             }
         }
-        texts.extend(problems.iter_mut().map(|problem| &mut problem.message));
+        for problem in problems {
+            texts.push(&mut problem.message);
+            texts.extend(&mut problem.help);
+        }
         for text in texts {
             *text = without(text, secrets);
         }

@@ -107,8 +107,13 @@ impl Signed {
     }
 
     pub(crate) fn builder(&self) -> Builder {
+        self.builder_with(code())
+    }
+
+    /// A builder with machine code of its own.
+    pub(crate) fn builder_with(&self, code: Code) -> Builder {
         Builder::new(
-            &shared(),
+            &Shared { code, ..shared() },
             Store::new(vec![self.folder.path().to_owned()]),
             Arc::new(Metrics::new()),
             Arc::new(Nowhere),

@@ -486,6 +486,39 @@ fn what_guards_a_part_of_a_route_that_is_left_out_guards_all_routes_of_its_names
 }
 
 #[test]
+fn what_is_refused_before_it_runs_is_never_compiled() {
+    /// What a row changes.
+    type Change = fn(&mut FilterPlan);
+    let signed = Signed::new();
+    let policies = [signed.policy(&json!({}))];
+    let digest = signed.add("retry", "1.0.0");
+    let rows: [(&str, Change, &str); 3] = [
+        ("grant.import", |plan| plan.grant.imports.clear(), "random"),
+        ("grant.limit", |plan| plan.grant.limits.time_us = 60_000_000, "limits.time"),
+        ("filter.world", |plan| plan.world = Some(World::Authorizer), "retry"),
+    ];
+    for (rule, change, part) in rows {
+        let mut plan = plan("retry", &digest);
+        change(&mut plan);
+        let code = Code::default();
+        let built = only(signed.builder_with(code.clone()).build(&[plan], &policies));
+        assert_eq!(refused(&built), rule);
+        assert!(detail(&built).contains(part), "{rule}: {}", detail(&built));
+        assert!(code.0.lock().unwrap().is_empty(), "{rule}: it was compiled");
+    }
+    // A manifest that claims other things than the component does.
+    let claims = signed.add_claiming("telemetry", "1.0.0", |input| input.exports.clear());
+    let code = Code::default();
+    let mut builder = signed.builder_with(code.clone());
+    let built = only(builder.build(&[plan("telemetry", &claims)], &policies));
+    assert_eq!(refused(&built), "trust.claims", "{}", detail(&built));
+    assert!(code.0.lock().unwrap().is_empty());
+    // What is not refused is compiled, here too.
+    assert!(only(builder.build(&[plan("retry", &digest)], &policies)).status.state.is_serving());
+    assert_eq!(code.0.lock().unwrap().len(), 1);
+}
+
+#[test]
 fn a_router_whose_rules_do_not_cover_what_is_attached_to_them_is_refused_and_the_one_before_stays()
 {
     let signed = Signed::new();
@@ -505,13 +538,25 @@ fn a_router_whose_rules_do_not_cover_what_is_attached_to_them_is_refused_and_the
         let scope: Vec<String> = scope.into_iter().map(str::to_owned).collect();
         assert_eq!(uncovered(filter, &router, &[&scope]).is_none(), covered, "{scope:?}");
     }
-    // The same filter under a configuration that names a rule which it has not.
-    let mut other = router.clone();
-    other.config = json!({ "routes": [route("f/r", json!([{ "name": "my-rule-0" }]))] }).into();
-    let scope = vec!["f/r/my-rule-0".to_owned()];
-    let refusal = uncovered(filter, &other, &[&scope]).unwrap();
-    assert_eq!(refusal.0.code, "router.rules");
-    assert!(refusal.0.rule.contains("f/r/my-rule-0"), "{:?}", refusal.0);
+    // The same filter under configurations with rules that it does not have.
+    for (name, rules, scope, missing) in [
+        ("f/r", json!([{ "name": "my-rule-0" }]), "f/r/my-rule-0", "named `f/r/my-rule-0`,"),
+        ("f/r", json!([{ "name": "Admin" }]), "f/r/Admin", "named `f/r/Admin`,"),
+        ("f/r", json!([{ "name": "admin" }, {}, {}]), "f/r/2", "named `f/r/2`,"),
+        ("f/r", json!([{ "name": "a" }, { "name": "b" }]), "f/r/", "named `f/r/a` and 1 more,"),
+        ("f/other", json!([{}]), "f/other/", "named `f/other/0`,"),
+        ("g/r", json!([{ "name": "admin" }]), "g/r/admin", "named `g/r/admin`,"),
+    ] {
+        let mut other = router.clone();
+        other.config = json!({ "routes": [route(name, rules)] }).into();
+        let scope = vec![scope.to_owned()];
+        let refusal = uncovered(filter, &other, &[&scope]).unwrap().0;
+        assert_eq!(refusal.code, "router.rules", "{scope:?}");
+        assert!(refusal.rule.contains(missing), "{scope:?}: {refusal:?}");
+        // Nothing is lost where nothing is attached, or only to what the router has.
+        assert!(uncovered(filter, &other, &[]).is_none(), "{scope:?}");
+        assert!(uncovered(filter, &other, &[&["f/elsewhere/".to_owned()]]).is_none(), "{scope:?}");
+    }
 }
 
 #[test]

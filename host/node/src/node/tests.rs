@@ -3,6 +3,7 @@
 use super::*;
 use crate::build::Code;
 use crate::testing::shared;
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -190,4 +191,136 @@ fn a_cache_that_is_no_folder_is_an_error_that_says_what_it_is_for() {
         says(&shared.err().unwrap())
     };
     assert!(said.contains("compiled code cannot be stored in"), "{said}");
+}
+
+/// A page of an admin listener.
+fn page(admin: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(admin).unwrap();
+    let head = format!("GET {path} HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 200 "), "{path}: {text}");
+    text
+}
+
+#[test]
+fn no_page_of_the_admin_listener_shows_a_secret_of_a_configuration() {
+    let secret = "aHVudGVyMi1odW50ZXIy";
+    let attachment = |config: &str| {
+        format!(
+            "kind: Filter\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: jwt, namespace: tamis }}\nspec: {{ world: refreshing-authorizer }}\n---\n\
+             kind: FilterAttachment\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: guard, namespace: test }}\n\
+             spec: {{ targetRefs: [{{ kind: Gateway, name: edge }}], filter: tamis/jwt, phase: authn, order: 10, config: {config} }}\n"
+        )
+    };
+    let named =
+        "{ issuers: [{ issuer: https://idp.example, jwks: { file: keys.json } }] }".to_owned();
+    let oct = json!({ "kty": "oct", "kid": "one", "alg": "HS256", "k": secret });
+    let written = |name: &str| format!("{{ issuers: [], {name} }}");
+    // A configuration, the file that it may name, and whether the document is taken at all.
+    let rows = [
+        ("a key set", named.clone(), json!({ "keys": [oct] }), true),
+        ("a key", named.clone(), oct.clone(), true),
+        (
+            "a private key",
+            named.clone(),
+            json!({ "keys": [{ "kty": "EC", "crv": "P-256", "x": "a", "y": "b", "d": secret }] }),
+            true,
+        ),
+        (
+            "a part of one",
+            named.clone(),
+            json!({ "keys": [{ "kty": "RSA", "n": "AQAB", "e": "AQAB", "qi": secret }] }),
+            true,
+        ),
+        (
+            "a field that is called so",
+            named.clone(),
+            json!({ "clientSecret": secret, "keys": [] }),
+            true,
+        ),
+        ("in a list", named.clone(), json!({ "apiKeys": [secret, secret] }), true),
+        (
+            "in an address",
+            named,
+            json!({ "from": format!("https://me:{secret}@idp.example/") }),
+            true,
+        ),
+        (
+            "beside its name",
+            written(&format!("set: [{{ name: authorization, value: {secret} }}]")),
+            json!({}),
+            true,
+        ),
+        ("a key in a document", written(&format!("keys: [{oct}]")), json!({}), false),
+        ("a password in a document", written(&format!("password: {secret}")), json!({}), false),
+    ];
+    let (folder, _) = folder();
+    let admin = tamis_harness::ports::address();
+    let path = folder.path().join("edge.yaml");
+    let edge = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{edge}  admin: {admin}\n")).unwrap();
+    let write = |config: &str| {
+        std::fs::write(folder.path().join("guard.yaml"), attachment(config)).unwrap();
+    };
+    write("{ issuers: [] }");
+    let (node, _) = start(folder.path()).unwrap();
+    for (what, config, file, taken) in rows {
+        std::fs::write(folder.path().join("keys.json"), file.to_string()).unwrap();
+        write(&config);
+        let reload = node.reload();
+        let refused = reload.problems.iter().any(|one| one.code == "document.secret");
+        assert_eq!(refused, !taken, "{what}: {:?}", reload.problems);
+        for path in ["/config", "/filters", "/upstreams", "/metrics", "/"] {
+            let text = page(admin, path);
+            assert!(!text.contains(secret), "{what}: {path}: {text}");
+        }
+        let config = page(admin, "/config");
+        assert!(config.contains("test/guard"), "{what}: {config}");
+        assert!(
+            !taken || config.contains("redacted"),
+            "{what}: that something is there is said: {config}"
+        );
+    }
+}
+
+#[test]
+fn whatever_quotes_a_secret_is_shown_without_it() {
+    let (secret, short) = ("hunter2-hunter2", "ab");
+    let quoting = || format!("it is {secret}, and {short} stays");
+    let (_, mut problems) = tamis_resources::parse("a.yaml", "kind: Gatway\n");
+    problems[0].message = quoting();
+    problems[0].help = Some(quoting());
+    let refusal = tamis_proxy::SlotRefusal {
+        code: "filter.configure".to_owned(),
+        rule: quoting(),
+        set_by: "the filter".to_owned(),
+        remedy: quoting(),
+    };
+    let slot = SlotStatus {
+        attachment: "test/guard".to_owned(),
+        filter: "tamis/jwt".to_owned(),
+        version: "1.0.0".to_owned(),
+        digest: "sha256:00".to_owned(),
+        signers: Vec::new(),
+        hooks: Vec::new(),
+        phase: tamis_proxy::Phase::Authn,
+        grant: serde_json::Value::Null,
+        state: SlotState::Refused(refusal),
+        detail: Some(quoting()),
+    };
+    let secrets = vec![secret.to_owned(), short.to_owned()];
+    let staged = Staged {
+        slots: vec![slot],
+        secrets,
+        ..Staged::nothing(problems, vec![quoting(), quoting()])
+    };
+    let Staged { problems, notes, slots, .. } = staged.redacted();
+    let refusal = slots[0].state.refusal().unwrap();
+    let texts = [&problems[0].message, problems[0].help.as_ref().unwrap(), &notes[0], &notes[1]];
+    let texts = texts.into_iter().chain([&refusal.rule, &refusal.remedy]);
+    for text in texts.chain(&slots[0].detail) {
+        assert_eq!(text, "it is (redacted), and ab stays");
+    }
 }

@@ -211,11 +211,12 @@ fn replace(source: &Source, names: &[&str], change: impl FnOnce(&mut Certificate
     std::fs::write(source.path("ca.crt"), both).unwrap();
 }
 
-#[test]
-fn a_certificate_that_does_not_work_never_replaces_one_that_does_in_a_listener_or_towards_upstreams()
- {
-    type Break = fn(&Source);
-    let rows: [(&str, Break); 6] = [
+/// What breaks the certificate of a source.
+type Break = fn(&Source);
+
+/// Ways in which a certificate does not work, with a part of what is said of each.
+fn breaks() -> [(&'static str, Break); 6] {
+    [
         ("expired at 2001", |source| {
             replace(source, &[PEER], |params| params.not_after = rcgen::date_time_ymd(2001, 1, 1));
         }),
@@ -236,8 +237,44 @@ fn a_certificate_that_does_not_work_never_replaces_one_that_does_in_a_listener_o
             std::fs::write(source.path("own.crt"), certificate).unwrap();
         }),
         ("cannot read", |source| std::fs::remove_file(source.path("own.key")).unwrap()),
-    ];
-    for (why, break_it) in rows {
+    ]
+}
+
+#[test]
+fn a_check_of_documents_tells_of_certificates_that_do_not_work() {
+    let text = format!(
+        "kind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: app, namespace: test }}\nspec:\n  \
+         ports: [{{ port: 80, protocol: http }}]\n  identity: {PEER}\n  \
+         tls: {{ certificate: own.crt, key: own.key, ca: ca.crt }}\n  endpoints: [{{ address: 127.0.0.1:1, sidecar: 127.0.0.1:2 }}]\n"
+    );
+    let (documents, problems) = tamis_resources::parse("app.yaml", &text);
+    assert!(problems.is_empty(), "{problems:?}");
+    let found = |source: &Source| -> Vec<String> {
+        let store = crate::store::Store::new(Vec::new());
+        let shared = crate::testing::shared();
+        let mut examiner = crate::Examiner::new(&shared, source.clone(), store).unwrap();
+        let node = "sidecar:test/app/0".parse().unwrap();
+        let findings = examiner.look(&documents, &node).into_iter();
+        findings
+            .map(|one| match one {
+                crate::Finding::Note(note) => note,
+                crate::Finding::Problem(problem) => problem.to_string(),
+            })
+            .collect()
+    };
+    for (why, break_it) in breaks() {
+        let (_folder, source) = certified();
+        assert_eq!(found(&source), Vec::<String>::new(), "{why}");
+        break_it(&source);
+        let notes = found(&source);
+        assert!(notes.iter().any(|note| note.contains(why)), "{why}: {notes:?}");
+    }
+}
+
+#[test]
+fn a_certificate_that_does_not_work_never_replaces_one_that_does_in_a_listener_or_towards_upstreams()
+ {
+    for (why, break_it) in breaks() {
         let (_folder, source) = certified();
         let mut inbound = listener("mesh", tcp("127.0.0.1:1"), true);
         inbound.direction = DirectionPlan::Inbound;

@@ -115,6 +115,13 @@ fn every_world_of_the_contract_has_a_filter_to_begin_with() {
         for file in ["filter.yaml", "src/lib.rs", "tests/cases.yaml", "README.md"] {
             assert!(!blank(&read(file)), "{file}: {}", read(file));
         }
+        // A panic says what and where, in the first version already.
+        let code = read("src/lib.rs");
+        let configure = code.split("fn configure(").nth(1).unwrap_or_default();
+        let mut lines = configure.lines().skip(1).map(str::trim);
+        let first = lines.find(|line| !line.starts_with("//"));
+        assert_eq!(first, Some("tamis_sdk::log_panics();"), "{}", world.name());
+        assert!(read("README.md").contains("log: {}"), "{}: its grant", world.name());
         let description = Description::parse(&read("filter.yaml")).unwrap();
         assert_eq!(description.world, Some(world.name()));
         let table = Table::parse("tests/cases.yaml", &read("tests/cases.yaml"));

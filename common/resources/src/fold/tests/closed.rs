@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::codes;
 use crate::plan::{FilterPlan, NodePlan};
-use crate::{Document, Folded, fold, read};
+use crate::{Document, Folded, Resource, fold, read};
 
 const NODE: &str = "gateway:f/edge";
 
@@ -799,11 +799,68 @@ fn rules_across_fields_of_a_route_are_refused_and_its_other_rules_serve() {
             || place.contains("queryParams");
         let neighbour = bad["rules"][1]["backendRefs"] != json!([]);
         assert_eq!(neighbour, !matches, "{rule}: what is not known to be matched closes the route");
-        let (text, at) = (text.as_str(), (problem.place.start, problem.place.end));
-        assert!(
-            text[..at.0].matches("name: bad,").count() >= 1,
-            "{rule}: {place} is at {}",
-            problem.place.line
-        );
+        let document = read("mesh.yaml", &text).documents;
+        let document = document.iter().find(|one| one.key() == "f/bad").unwrap();
+        let places: Vec<_> = pointers(document, place)
+            .iter()
+            .map(|pointer| document.problem("", pointer, "").place)
+            .map(|place| place.start..=place.end)
+            .collect();
+        let of_routes = folded.problems.iter().filter(|one| one.code == "route.invalid");
+        let at: Vec<usize> = of_routes.map(|one| one.place.start).collect();
+        let there = places.iter().any(|place| at.iter().any(|at| place.contains(at)));
+        assert!(there, "{rule}: {place} is at {at:?} and not in one of {places:?}");
+    }
+}
+
+/// Every pointer into the first rule of a route that ends with this.
+fn pointers(document: &Document, end: &str) -> Vec<String> {
+    fn walk(value: &serde_json::Value, pointer: &str, found: &mut Vec<String>) {
+        found.push(pointer.to_owned());
+        match value {
+            serde_json::Value::Array(items) => items
+                .iter()
+                .enumerate()
+                .for_each(|(at, item)| walk(item, &format!("{pointer}/{at}"), found)),
+            serde_json::Value::Object(map) => {
+                map.iter().for_each(|(name, item)| walk(item, &format!("{pointer}/{name}"), found));
+            }
+            _ => {}
+        }
+    }
+    let Resource::HTTPRoute(spec) = &document.resource else { panic!("{}", document.kind()) };
+    let mut found = Vec::new();
+    walk(&serde_json::to_value(&spec.rules[0]).unwrap(), "/spec/rules/0", &mut found);
+    found.retain(|pointer| pointer.ends_with(&format!("/{end}")));
+    assert!(!found.is_empty(), "{end} is in no rule");
+    found
+}
+
+#[test]
+fn how_an_attachment_is_misused_is_told_at_the_field_that_does_it() {
+    let route = |more: &str| {
+        format!(
+            "{MESH}{ROUTE}\n---\nkind: FilterAttachment\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: own, namespace: f }}\n\
+             spec: {{ targetRefs: [{{ kind: Gateway, name: edge }}], filter: tamis/route, phase: traffic, order: 40, {more} }}\n"
+        )
+    };
+    for (config, code) in [
+        ("config: { strict: true }", Some("attachment.config")),
+        ("config: { routes: [] }", Some("attachment.config")),
+        ("config: {}", None),
+        ("onFailure: closed", None),
+    ] {
+        let folded = cold(&route(config)).unwrap();
+        let found = folded.problems.iter().find(|one| one.code == "attachment.config");
+        assert_eq!(found.map(|one| one.code.as_str()), code, "{config}: {:#?}", folded.problems);
+        let Some(problem) = found else { continue };
+        assert_eq!(problem.message, "routers are configured by routes; remove config");
+        let text = route(config);
+        assert!(text[problem.place.start..].starts_with("config"), "{config}: {:?}", problem.place);
+        // The router that was there routes on.
+        let plan = folded.plan.unwrap();
+        let routers =
+            plan.filters.iter().filter(|one| one.filter == "tamis/route" && one.refused.is_none());
+        assert_eq!(routers.count(), 1, "{config}");
     }
 }
