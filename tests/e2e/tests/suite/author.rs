@@ -155,3 +155,36 @@ fn a_check_of_the_folder_finds_whatever_would_keep_a_filter_from_serving() {
         assert!(passed, "{what} is mended: {said}");
     }
 }
+
+#[test]
+fn a_fresh_folder_is_told_the_one_command_that_makes_what_is_missing() {
+    let backend = Backend::start();
+    let folder = Folder::documents(&[backend.address]);
+    let check = || {
+        let done = tamis(folder.path(), &["check", "."]);
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        (done.status.success(), said + &String::from_utf8_lossy(&done.stderr))
+    };
+    let (passed, said) = check();
+    assert!(!passed && said.contains("`tamis up . --prepare` makes them"), "{said}");
+    assert!(!said.contains("tamis pin"), "{said}");
+    // What that command does not make is told as ever.
+    folder.edit("mesh.yaml", "name: app, port: 80", "name: gone, port: 80");
+    let (_, said) = check();
+    assert!(said.contains("gone") && said.contains("--prepare"), "{said}");
+    folder.edit("mesh.yaml", "name: gone, port: 80", "name: app, port: 80");
+    folder.prepare();
+    let (passed, said) = check();
+    assert!(passed, "{said}");
+    // Certificates are part of it.
+    let key = folder.read(".tamis/certs/server.key");
+    for (text, part) in [("no key at all", "server.key"), ("", "server.key")] {
+        fs::write(folder.file(".tamis/certs/server.key"), text).unwrap();
+        let (passed, said) = check();
+        assert!(!passed && said.contains(part), "{said}");
+    }
+    fs::write(folder.file(".tamis/certs/server.key"), key).unwrap();
+    fs::remove_file(folder.file(".tamis/certs/server.crt")).unwrap();
+    let (passed, said) = check();
+    assert!(!passed && said.contains("server.crt"), "{said}");
+}

@@ -5,12 +5,13 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::convert::Infallible;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use tamis_e2e::{Backend, Folder, exchange};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 /// A handwritten backend: each connection's request head is passed to `serve` with the connection.
 pub(crate) fn raw(serve: impl Fn(TcpStream, String) + Clone + Send + 'static) -> SocketAddr {
@@ -40,10 +41,21 @@ pub(crate) fn over_http2<T>(
     address: &str,
     test: impl AsyncFnOnce(http2::SendRequest<Empty<Bytes>>) -> T,
 ) -> T {
+    over_http2_on(async || tokio::net::TcpStream::connect(address).await.unwrap(), test)
+}
+
+/// The same on a connection that `open` opens, with bodies of any kind.
+pub(crate) fn over_http2_on<B, IO, T>(
+    open: impl AsyncFnOnce() -> IO,
+    test: impl AsyncFnOnce(http2::SendRequest<B>) -> T,
+) -> T
+where
+    B: hyper::body::Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
+    IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
-        let io = TokioIo::new(stream);
+        let io = TokioIo::new(open().await);
         let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
         tokio::spawn(connection);
         tokio::time::timeout(Duration::from_secs(60), test(sender)).await.unwrap()
@@ -207,7 +219,7 @@ fn a_websocket_over_http2_is_a_tunnel_to_an_http1_upstream() {
 }
 
 /// Asks for a tunnel over HTTP/2; returns status and reason.
-async fn extended(
+pub(crate) async fn extended(
     sender: &mut http2::SendRequest<Empty<Bytes>>,
     protocol: &str,
     path: &str,

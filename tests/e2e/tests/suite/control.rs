@@ -219,9 +219,15 @@ pub(crate) fn json(done: &Output) -> Value {
     read.unwrap()
 }
 
-/// A token of another person.
+/// A token of another person, for everything.
 pub(crate) fn token(plane: &Plane, name: &str, verbs: &[&str]) -> String {
-    let mut all = vec!["registry", "token", "create", name, "--repository", "*", "--data", "data"];
+    token_for(plane, name, "*", verbs)
+}
+
+/// The same for some repositories.
+fn token_for(plane: &Plane, name: &str, repositories: &str, verbs: &[&str]) -> String {
+    let mut all =
+        vec!["registry", "token", "create", name, "--repository", repositories, "--data", "data"];
     verbs.iter().for_each(|verb| all.extend(["--verb", verb]));
     let made = tamis(plane.folder.path(), &all);
     assert!(made.status.success(), "{}", said(&made));
@@ -320,6 +326,27 @@ fn guards_ask_first_and_somebody_else_has_to_agree_where_the_rule_says_so() {
     let (code, error) = plane.failed(&["apply", "-f", ".", "--prune"]);
     assert!(code == 3 && error.contains("confirm"), "an emptied chain asks first: {code}: {error}");
     plane.did(&["apply", "-f", ".", "--prune", "--confirm"]);
+
+    // A pin asks for the same agreement, of somebody who may agree to it.
+    let elsewhere = token_for(&plane, "carol", "acme/*", &["observe", "approve"]);
+    let pulled = plane.did(&["filter", "pull", "tamis/retry@0.1.0", "--store", "back"]);
+    plane.release(pulled["file"].as_str().unwrap(), "tamis/retry", "9.0.0");
+    let before = plane.did(&["pins"]);
+    let pin = ["pin", "*", "tamis/retry@9.0.0", "--confirm"];
+    let done = plane.ask(&pin);
+    assert_eq!(done.status.code(), Some(3), "{}", said(&done));
+    let subject = json(&done)["problem"]["subject"].as_str().unwrap().to_owned();
+    let (_, error) = plane.failed(&["approve", &subject, "--token-file", &elsewhere]);
+    assert!(error.contains("carol may not approve"), "{error}");
+    let (_, error) = plane.failed(&["approve", &subject]);
+    assert!(error.contains("whoever asks does not count"), "{error}");
+    plane.failed(&pin);
+    assert_eq!(plane.did(&["pins"]), before, "nothing was pinned");
+    plane.did(&["approve", &subject, "--token-file", &bob]);
+    plane.did(&pin);
+    // The agreement was for that change: to go back is another.
+    let (code, error) = plane.failed(&["rollback", "*", "tamis/retry", "--confirm"]);
+    assert!(code == 3 && error.contains("approve"), "{code}: {error}");
 }
 
 #[test]
@@ -405,7 +432,9 @@ fn a_proxy_follows_pins_rollouts_rollbacks_and_revocations_and_what_ran_is_prove
     plane.serves("test/route", &first);
     plane.did(&["revoke", "digest", &second, "--reason", "a test"]);
     let (code, error) = plane.failed(&["pin", "*", "tamis/route@9.0.0", "--confirm"]);
-    assert!(code == 3 && error.contains("revoked"), "{code}: {error}");
+    // With the reason that was recorded, and by whom.
+    let words = ["revoked", "a test", "admin"];
+    assert!(code == 3 && words.iter().all(|word| error.contains(word)), "{code}: {error}");
 
     let key = plane.did(&["audit", "key"])["key"].as_str().unwrap().to_owned();
     let asked = ["audit", "who-ran", "test/edge", "--proof", "proof.json", "--log-key", &key];

@@ -172,3 +172,51 @@ fn the_exit_code_says_whether_a_component_may_do_more_than_the_one_before() {
     let failed = tamis(here, &["filter", "diff", &before, "nowhere.wasm"]);
     assert_eq!(failed.status.code(), Some(1));
 }
+
+#[test]
+fn a_filter_that_needs_a_grant_in_its_self_test_is_inspected_and_compared_under_one() {
+    let folder = TempDir::new().unwrap();
+    let here = folder.path();
+    let guest = crate::guests::behaviour().display().to_string();
+    let write = |name: &str, text: &str| std::fs::write(here.join(name), text).unwrap();
+    let config = r#"{"do":"quota-always","reads":[":path"]}"#;
+    write("config.json", config);
+    let grant = |classes: &str| {
+        format!(
+            "kind: Grant\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: guest, namespace: security }}\nspec:\n  filter: acme/guest\n{}\n  imports: {{ clock: {{}}, counters: {{}}, http-client: {{ hosts: [] }}, kv: {{}}, log: {{}}, metrics: {{}}, quota: {{ classes: {classes} }}, records: {{}} }}\n",
+            "  request: { readHeaders: [\":path\"], attributes: [\"*\"] }"
+        )
+    };
+    write("grant.yaml", &grant("{ per-key: { rate: 1/s, burst: 1 } }"));
+    write("without.yaml", &grant("{}"));
+    let declared = |arguments: &[&str]| {
+        let line = ["filter", "inspect", &guest, "--config", config, "--json"];
+        let text = run(here, &[&line[..], arguments].concat());
+        serde_json::from_str::<Value>(&text).unwrap()["declared"].clone()
+    };
+    for arguments in [&[][..], &["--grant", "grant.yaml"]] {
+        let found = declared(arguments);
+        assert_eq!(found["reads"], serde_json::json!([":path"]), "{arguments:?}: {found}");
+    }
+    let error =
+        declared(&["--grant", "without.yaml"])["error"].as_str().unwrap_or_default().to_owned();
+    assert!(error.contains("no quota class `per-key`"), "{error}");
+
+    // Another component that does the same: one byte more, in a section that says nothing.
+    let mut other = std::fs::read(&guest).unwrap();
+    other.extend([0, 3, 1, b'v', 2]);
+    std::fs::write(here.join("other.wasm"), other).unwrap();
+    let diff = |arguments: &[&str]| {
+        let line = ["filter", "diff", &guest, "other.wasm", "--config", "config.json"];
+        let done = tamis(here, &[&line[..], arguments].concat());
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        (done.status.code(), said + &String::from_utf8_lossy(&done.stderr))
+    };
+    for arguments in [&[][..], &["--grant", "grant.yaml"]] {
+        let (code, said) = diff(arguments);
+        assert_eq!(code, Some(0), "{arguments:?}: {said}");
+        assert!(said.contains("nothing more than before"), "{arguments:?}: {said}");
+    }
+    let (code, said) = diff(&["--grant", "without.yaml"]);
+    assert!(code == Some(3) && said.contains("--grant"), "{code:?}: {said}");
+}

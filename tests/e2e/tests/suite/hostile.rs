@@ -176,6 +176,25 @@ fn contained(what: &str) {
     });
 }
 
+#[test]
+fn a_write_that_was_not_declared_is_in_the_record_and_in_the_log() {
+    let (_backend, folder, gateway) = with_guest();
+    folder.edit("guest.yaml", "writes: [x-path]", "writes: []");
+    eventually("the new configuration serves", || {
+        (get(&folder.http, "/late").header("x-tamis-reason") == Some("filter.failed")).then_some(())
+    });
+    let record = folder.record("the refusal", |record| record["reason"] == "filter.failed");
+    let detail = record["detail"].as_str().unwrap();
+    assert!(detail.contains("x-path"), "{record}");
+    assert_eq!(record["filter"], "test/guest", "{record}");
+    // At the level that is logged when nobody asks for more.
+    eventually("the log has it", || {
+        let log = gateway.errors();
+        let mut lines = log.lines();
+        lines.any(|line| line.contains("test/guest") && line.contains("x-path")).then_some(())
+    });
+}
+
 const BAD_RULE: &str = "    - name: bad\n      matches: [{ path: { type: PathPrefix, value: /bad } }]\n      \
                         backendRefs: [{ name: app, port: 80 }]\n";
 

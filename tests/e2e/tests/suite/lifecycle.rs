@@ -121,8 +121,48 @@ fn a_renewed_certificate_is_taken_within_seconds_and_a_broken_one_never() {
         event["notes"].as_array().is_some_and(|notes| !notes.is_empty())
     });
     assert!(told["notes"][0].as_str().unwrap().contains("stays in use"), "{told}");
-    assert!(folder.metric(&["tamis_problems"]).unwrap() > 0.0);
+    assert!(folder.metric(&["tamis_problems{"]).unwrap() > 0.0);
     assert!(expiry().is_some());
+    // However it is broken: what works stays, and a renewal mends it.
+    let made = tamis(
+        folder.path(),
+        &[
+            "keys",
+            "certificate",
+            "other",
+            "--authority",
+            ".tamis/certs/ca.crt",
+            "--host",
+            "localhost",
+        ],
+    );
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let spoils: [(&str, fn(&Folder)); 4] = [
+        ("no key", |_| {}),
+        ("the key of another", |folder| {
+            fs::copy(folder.file("other.key"), folder.file(".tamis/certs/server.key")).unwrap();
+        }),
+        ("no key at all", |folder| {
+            fs::remove_file(folder.file(".tamis/certs/server.key")).unwrap()
+        }),
+        ("half of a certificate", |folder| {
+            let text = folder.read(".tamis/certs/server.crt");
+            fs::write(folder.file(".tamis/certs/server.crt"), &text[..text.len() / 2]).unwrap();
+        }),
+    ];
+    for (what, spoil) in spoils {
+        let (certificate, before) = (folder.read(".tamis/certs/server.crt"), expiry());
+        spoil(&folder);
+        eventually(&format!("{what} is told"), || folder.metric(&["tamis_problems{"]));
+        assert_eq!(expiry(), before, "{what}: the one before is in use");
+        assert!(TcpStream::connect(&folder.https).is_ok(), "{what}");
+        // A renewal is for the names of the certificate that is there.
+        folder.write(".tamis/certs/server.crt", &certificate);
+        keys(&["--authority", ".tamis/certs/ca.crt", "--renew"]);
+        eventually(&format!("{what} is mended"), || {
+            folder.metric(&["tamis_problems{"]).is_none().then_some(())
+        });
+    }
 }
 
 #[test]

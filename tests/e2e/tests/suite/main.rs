@@ -8,6 +8,7 @@
 )]
 
 mod admin;
+mod agreements;
 mod author;
 mod bad_input;
 mod connections;
@@ -21,6 +22,7 @@ mod http;
 mod lifecycle;
 mod lost_key;
 mod messages;
+mod paths;
 mod planted;
 mod registry;
 mod retries;
@@ -28,4 +30,5 @@ mod shop;
 mod swap;
 mod tokens;
 mod traffic;
+mod translation;
 mod tunnels;

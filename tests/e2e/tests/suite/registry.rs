@@ -12,6 +12,7 @@ use tamis_e2e::{Reply, Running, request, tamis};
 mod backup;
 mod crashes;
 mod guide;
+mod health;
 mod limits;
 mod replicas;
 mod rights;

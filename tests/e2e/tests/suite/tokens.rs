@@ -52,8 +52,9 @@ fn a_valid_token_passes_and_every_other_is_refused_with_its_reason() {
     ];
     for (path, token, status, reason) in cases {
         let bearer = token.map(|token| format!("Bearer {token}"));
-        let headers: Vec<(&str, &str)> =
-            bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+        // Whoever calls does not say who they are.
+        let mut headers = vec![("x-user", "root"), ("X_User", "root")];
+        headers.extend(bearer.iter().map(|bearer| ("authorization", bearer.as_str())));
         let reply = request(&shop.http, "GET", path, &headers, b"");
         assert_eq!(reply.status, status, "{path}: {reply:?}");
         assert_eq!(reply.header("x-tamis-reason"), reason, "{path}");
@@ -71,5 +72,34 @@ fn a_valid_token_passes_and_every_other_is_refused_with_its_reason() {
         if let Some(reason) = reason {
             assert_eq!(record["reason"], reason, "{record}");
         }
+    }
+    // The guard is of the path, however it is spelt: no spelling reaches what it guards.
+    let valid = format!("Bearer {}", token(&issuer, now() + 3600));
+    for path in [
+        "/pay",
+        "/%70ay",
+        "/p%61y",
+        "/%70%61%79",
+        "//pay",
+        "/./pay",
+        "/x/../pay",
+        "/%2e/pay",
+        "/pay/",
+        "/pay//",
+        "/pay/x",
+        "/pay?a=/",
+        "/%2e%2e/pay",
+    ] {
+        let reply = request(&shop.http, "GET", path, &[], b"");
+        assert_eq!(
+            (reply.status, reply.header("x-tamis-reason")),
+            (401, Some("jwt.missing")),
+            "{path}"
+        );
+        let reply = request(&shop.http, "GET", path, &[("authorization", &valid)], b"");
+        assert_eq!(reply.status, 200, "{path}");
+    }
+    for path in ["/pay;x", "/pay%2fx", "/x/..%2fpay", "/pay%00", "/..;/pay", "/pay%5c"] {
+        assert_eq!(request(&shop.http, "GET", path, &[], b"").status, 400, "{path}");
     }
 }

@@ -154,3 +154,136 @@ fn what_is_wrong_with_documents_in_force_is_counted_by_its_code_and_so_is_what_s
     registry.did(&["apply", "-f", ".", "--prune", "--confirm"]);
     assert_eq!(counted(), Vec::<String>::new());
 }
+
+/// A change of a document in force.
+struct Row {
+    what: &'static str,
+    file: &'static str,
+    from: &'static str,
+    to: String,
+    /// What the lines have of which one is named.
+    line: String,
+}
+
+/// Changes each of which leaves something out of what is served.
+fn rows(http_port: &str) -> Vec<Row> {
+    let backend = "backendRefs: [{ name: app, port: 80 }]";
+    let parent = "parentRefs: [{ kind: Gateway, name: edge }]";
+    let target = "kind: Gateway, name: edge";
+    let tls = "tls: { certificate: .tamis/certs/server.crt, key: .tamis/certs/server.key }\n";
+    let again = format!("{tls}    - {{ name: again, port: {http_port}, protocol: HTTP }}\n");
+    let port = format!("port: {http_port}");
+    [
+        (
+            "a missing backend",
+            "mesh.yaml",
+            backend,
+            "backendRefs: [{ name: gone, port: 80 }]",
+            "gone",
+        ),
+        (
+            "a port that its service does not have",
+            "mesh.yaml",
+            backend,
+            "backendRefs: [{ name: app, port: 81 }]",
+            "port: 81",
+        ),
+        (
+            "a service of others",
+            "mesh.yaml",
+            backend,
+            "backendRefs: [{ name: app, namespace: other, port: 80 }]",
+            "namespace: other",
+        ),
+        ("two listeners on one port", "mesh.yaml", tls, again.as_str(), port.as_str()),
+        (
+            "a missing parent",
+            "mesh.yaml",
+            parent,
+            "parentRefs: [{ kind: Gateway, name: egde }]",
+            "egde",
+        ),
+        (
+            "a missing listener",
+            "mesh.yaml",
+            parent,
+            "parentRefs: [{ kind: Gateway, name: edge, sectionName: htp }]",
+            "htp",
+        ),
+        ("an attachment's target", "guest.yaml", target, "kind: Gateway, name: egde", "egde"),
+        ("an attachment's route", "guest.yaml", target, "kind: HTTPRoute, name: al", "name: al"),
+        (
+            "an attachment's rule",
+            "guest.yaml",
+            target,
+            "kind: HTTPRoute, name: all, sectionName: al",
+            "sectionName: al",
+        ),
+        ("an order that is taken", "attachments.yaml", "order: 30", "order: 20", "order: 20"),
+        (
+            "a typo in a filter's configuration",
+            "attachments.yaml",
+            "attempts: 3",
+            "attemps: 3",
+            "attemps",
+        ),
+        (
+            "a value that a filter refuses",
+            "attachments.yaml",
+            "statuses: [502",
+            "statuses: [99",
+            "[99",
+        ),
+        ("a value that a guest refuses", "guest.yaml", "do: edit", "do: refuse", "do: refuse"),
+    ]
+    .map(|(what, file, from, to, line)| Row {
+        what,
+        file,
+        from,
+        to: to.to_owned(),
+        line: line.to_owned(),
+    })
+    .into()
+}
+
+#[test]
+fn a_change_that_leaves_something_out_is_refused_with_its_place_until_somebody_confirms_it() {
+    let plane = Plane::new(|_| ());
+    let registry = plane.registry("data", &[]);
+    registry.ready();
+    // Whether what is in force is what the folder says.
+    let taken = || registry.ask(&["diff", "-f", "."]).status.success();
+    for Row { what, file, from, to, line } in rows(plane.folder.http.rsplit(':').next().unwrap()) {
+        let before = plane.folder.read(file);
+        plane.folder.edit(file, from, &to);
+        let text = plane.folder.read(file);
+        let lines = text.lines().enumerate().filter(|(_, one)| one.contains(&line));
+        // The line itself, or the key above it.
+        let lines: Vec<usize> = lines.flat_map(|(at, _)| [at, at + 1]).collect();
+        for command in ["plan", "apply"] {
+            let done = registry.ask(&[command, "-f", "."]);
+            assert!(!done.status.success(), "{what}, {command}: {}", said(&done));
+            let value = json(&done);
+            let there = lines.iter().any(|line| names(&value, file, *line));
+            assert!(there, "{what}, {command}: none of {file}:{lines:?} is named: {}", said(&done));
+        }
+        assert!(!taken(), "{what}");
+        // Whoever says that it is meant gets it.
+        registry.did(&["apply", "-f", ".", "--confirm"]);
+        assert!(taken(), "{what}");
+        plane.folder.write(file, &before);
+        registry.did(&["apply", "-f", ".", "--confirm"]);
+        registry.did(&["plan", "-f", "."]);
+    }
+    // A grant that goes away with its document.
+    let guest = plane.folder.read("guest.yaml");
+    let (kept, _) = guest.rsplit_once("---\n").unwrap();
+    plane.folder.write("guest.yaml", kept);
+    for command in ["plan", "apply"] {
+        let done = registry.ask(&[command, "-f", ".", "--prune"]);
+        assert!(!done.status.success(), "{command}: {}", said(&done));
+        let words = said(&done);
+        assert!(words.contains("test/guest") && words.contains("grant"), "{command}: {words}");
+    }
+    registry.did(&["apply", "-f", ".", "--prune", "--confirm"]);
+}

@@ -53,6 +53,36 @@ fn a_refusal_comes_whole_from_the_proxy_to_status_and_describe() {
         programmed["message"].as_str().unwrap().contains("refuses its configuration"),
         "{programmed}"
     );
+    plane.folder.edit("guest.yaml", "do: refuse", "do: edit");
+    // Whoever refuses: the rule, who set it and the way out arrive.
+    for (from, to, code, rule, set_by, remedy) in [
+        ("do: edit", "do: trap-always", "filter.selftest", "self-test", "the self-test", "limits"),
+        (
+            "do: edit",
+            "do: configure-loop",
+            "filter.selftest",
+            "time limit",
+            "the self-test",
+            "limits",
+        ),
+    ] {
+        plane.folder.edit("guest.yaml", from, to);
+        registry.did(&["apply", "-f", ".", "--confirm"]);
+        let slot = registry
+            .slot(EDGE, SLOT, &format!("is refused: {code}"), |one| one["refusal"]["code"] == code);
+        let refusal = &slot["refusal"];
+        for (field, part) in [("rule", rule), ("setBy", set_by), ("remedy", remedy)] {
+            let text = refusal[field].as_str().unwrap();
+            assert!(!text.is_empty() && text.contains(part), "{code}: {field}: {refusal}");
+        }
+        assert_eq!(slot["running"]["digest"], first.as_str(), "{code}: what ran goes on");
+        let programmed = condition(&registry, "Programmed");
+        assert_eq!(programmed["reason"], code, "{programmed}");
+        assert!(programmed["message"].as_str().unwrap().contains(rule), "{code}: {programmed}");
+        plane.folder.edit("guest.yaml", to, from);
+        registry.did(&["apply", "-f", ".", "--confirm"]);
+        registry.serves(EDGE, SLOT, &first);
+    }
 }
 
 #[test]

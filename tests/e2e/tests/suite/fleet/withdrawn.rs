@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tamis_e2e::get;
 
-use super::plane::{EDGE, Plane, SLOT, alter};
+use super::plane::{EDGE, Plane, SLOT, alter, json, said};
 
 /// How soon a revoked filter must have ended on a connected proxy.
 const REVOKED: Duration = Duration::from_secs(5);
@@ -18,6 +18,23 @@ fn revoked(what: &[&str], code: &str) -> Duration {
     all.extend(["--reason", "a test"]);
     let mut all: Vec<&str> =
         all.iter().map(|&word| if word == "FIRST" { &*first } else { word }).collect();
+    // What would stop is shown first, and without a word of consent nothing does.
+    let state = || (registry.did(&["pins"]), registry.did(&["revoke", "list"]));
+    let before = state();
+    let shown = registry.did(&[&all[..], &["--now", "--dry-run"]].concat());
+    assert_eq!(shown["stops"][0]["service"], "test/edge", "{shown}");
+    let stops = shown["stops"].as_array().unwrap();
+    assert!(stops.iter().any(|stop| stop["slot"] == SLOT), "{shown}");
+    let refused = registry.ask(&[&all[..], &["--now"]].concat());
+    assert_eq!(refused.status.code(), Some(3), "{}", said(&refused));
+    let problem = json(&refused)["problem"].clone();
+    assert_eq!(problem["refusals"][0]["code"], "guard.revoke", "{problem}");
+    let words = problem.to_string();
+    for part in ["test/edge", "omit --now", "pin another version", "confirm"] {
+        assert!(words.contains(part), "{part}: {words}");
+    }
+    assert_eq!(state(), before, "nothing was revoked");
+    assert_eq!(get(&plane.folder.http, "/").status, 200);
     // By default the pin is removed, and what runs keeps running.
     let told = registry.did(&all);
     assert_eq!(told["stops"][0]["service"], "test/edge", "{told}");
