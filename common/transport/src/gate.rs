@@ -16,6 +16,7 @@ pub mod refusal;
 mod tests;
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -30,8 +31,14 @@ use tokio::time::{Instant, Sleep};
 pub(crate) use self::body::Body;
 use self::framer::Framer;
 pub use self::refusal::{GateRefusal, RefusedRequest};
+use crate::response::TURN_BYTES;
 
+/// Bytes of a read between two requests, into memory that is not the connection's: an idle one holds none.
+const READ_HEAD: usize = 4 * 1024;
+/// Bytes of the first read that continues a head or begins a chunked body.
 const READ_CHUNK: usize = 8 * 1024;
+/// Bytes of a read while chunks flow.
+const READ_MAX: usize = 256 * 1024;
 
 /// The bytes kept of the first line of a refused request.
 const REFUSED_LINE_MAX: usize = 1024;
@@ -181,6 +188,10 @@ pub struct Gate<IO> {
     io: IO,
     buffer: BytesMut,
     cleared: usize,
+    /// Bytes of the next read into `buffer`.
+    reading: usize,
+    /// Bytes of a body read since we last had to wait for the peer.
+    turn: usize,
     framer: Framer,
     limits: GateLimits,
     control: GateControl,
@@ -202,6 +213,8 @@ impl<IO> Gate<IO> {
             io,
             buffer: seen,
             cleared: 0,
+            reading: READ_CHUNK,
+            turn: 0,
             framer: Framer::default(),
             limits,
             control: GateControl::default(),
@@ -291,6 +304,10 @@ impl<IO> Gate<IO> {
                 }
             }
         }
+        self.note_phase();
+    }
+
+    fn note_phase(&self) {
         self.control.set(match (self.framer.is_held(), self.framer.in_body()) {
             (true, _) => Phase::Held,
             (false, true) => Phase::Open,
@@ -360,10 +377,79 @@ impl<IO: AsyncRead + Unpin> Gate<IO> {
         if self.peer_ended {
             return Poll::Ready(Ok(0));
         }
-        self.buffer.reserve(READ_CHUNK);
-        let read = ready!(std::pin::pin!(self.io.read_buf(&mut self.buffer)).poll(cx))?;
+        if self.buffer.is_empty() && !self.framer.in_body() {
+            return self.poll_first(cx);
+        }
+        ready!(self.poll_turn(cx));
+        self.buffer.reserve(self.reading);
+        let Poll::Ready(read) = std::pin::pin!(self.io.read_buf(&mut self.buffer)).poll(cx) else {
+            self.turn = 0;
+            return Poll::Pending;
+        };
+        let read = read?;
+        self.turn = self.turn.saturating_add(read);
+        if read >= self.reading && self.framer.in_body() {
+            self.reading = self.reading.saturating_mul(2).min(READ_MAX);
+        }
         self.peer_ended = read == 0;
         Poll::Ready(Ok(read))
+    }
+
+    /// Reads the first bytes of a head.
+    fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.reading > READ_CHUNK {
+            (self.buffer, self.reading) = (BytesMut::new(), READ_CHUNK);
+        }
+        let mut octets = [MaybeUninit::<u8>::uninit(); READ_HEAD];
+        let mut out = ReadBuf::uninit(&mut octets);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut out))?;
+        self.buffer.extend_from_slice(out.filled());
+        self.peer_ended = out.filled().is_empty();
+        Poll::Ready(Ok(out.filled().len()))
+    }
+
+    /// Pending once after so many bytes, so that the other exchanges of the worker get their turn.
+    fn poll_turn(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if self.turn < TURN_BYTES {
+            return Poll::Ready(());
+        }
+        self.turn = 0;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Reads content of a known length to where it is wanted. What follows it is kept for later.
+    fn poll_through(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+        left: u64,
+    ) -> Poll<io::Result<()>> {
+        if self.peer_ended {
+            self.ended = true;
+            return Poll::Ready(Ok(()));
+        }
+        ready!(self.poll_turn(cx));
+        let before = out.filled().len();
+        let Poll::Ready(read) = Pin::new(&mut self.io).poll_read(cx, out) else {
+            self.turn = 0;
+            let wait = self.wait();
+            return self.poll_deadline(cx, wait).map(Ok);
+        };
+        read?;
+        let new = out.filled().get(before..).unwrap_or_default();
+        if new.is_empty() {
+            (self.peer_ended, self.ended) = (true, true);
+            return Poll::Ready(Ok(()));
+        }
+        self.turn = self.turn.saturating_add(new.len());
+        let taken = usize::try_from(left).unwrap_or(usize::MAX).min(new.len());
+        self.buffer.extend_from_slice(new.get(taken..).unwrap_or_default());
+        out.set_filled(before.saturating_add(taken));
+        self.framer.passed(taken);
+        self.waiting = None;
+        self.note_phase();
+        Poll::Ready(Ok(()))
     }
 
     /// Whether a whole request was passed on and no response has begun.
@@ -439,6 +525,11 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Gate<IO> {
             if this.framer.is_held() {
                 ready!(this.poll_release(cx));
                 continue;
+            }
+            if let Some(left) = this.framer.length_left()
+                && this.buffer.is_empty()
+            {
+                return this.poll_through(cx, out, left);
             }
             this.judge();
             if this.cleared == 0 && !this.ended {

@@ -65,6 +65,23 @@ impl Framer {
         *self = Self::default();
     }
 
+    /// Bytes before the end of content of a known length.
+    pub(super) fn length_left(&self) -> Option<u64> {
+        match self {
+            Self::Body(Body::Length(left)) => Some(*left),
+            Self::Head { .. } | Self::Body(_) | Self::Held | Self::Passing => None,
+        }
+    }
+
+    /// So many bytes of it were passed on.
+    pub(super) fn passed(&mut self, bytes: usize) {
+        let Some(left) = self.length_left() else { return };
+        *self = match left.saturating_sub(bytes as u64) {
+            0 => Self::default(),
+            left => Self::Body(Body::Length(left)),
+        };
+    }
+
     /// Checks the next piece of `pending`, which begins where the last piece ended.
     pub(super) fn step(
         &mut self,
