@@ -6,8 +6,8 @@
 //!
 //! The way of a connection: [`listen::bind`] → [`listen::Listener::accept`] → [`tls::ServerTls::accept`]
 //! (when the listener has certificates) → [`serve::serve_connection`], which puts the [`gate::Gate`]
-//! between the socket and hyper's HTTP/1 server. The way out is [`connect::connect`], with the
-//! [`response::ResponseGate`] between an upstream's socket and hyper's HTTP/1 client.
+//! between the socket and hyper's HTTP/1 server. The way out is [`connect::connect`], then for HTTP/1 the
+//! [`client::ClientConnection`], which writes requests and reads responses in the task of its exchange.
 //!
 //! ```
 //! use tamis_transport::address::Address;
@@ -18,6 +18,7 @@
 
 pub mod address;
 mod causes;
+pub mod client;
 pub mod connect;
 pub mod frames;
 pub mod gate;
@@ -30,6 +31,9 @@ pub mod tls;
 
 pub use address::{Address, AddressError};
 pub use causes::causes;
+pub use client::{
+    ClientConnection, ClientError, ClientTunnel, OutgoingRequest, RequestLine, ResponseHead,
+};
 pub use connect::{ConnectError, Plain, Stream, connect};
 pub use frames::{IDLE_FRAMES_MAX, Metered};
 pub use gate::{ConnectMethod, GateLimits, GateReasons, GateRefusal, RefusedRequest};

@@ -11,10 +11,10 @@
 //! It also makes sure that a response that has already arrived is not lost when writing the rest of the
 //! request fails: the failure is reported once the response was read.
 
-mod head;
+pub(crate) mod head;
 mod refusal;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::io;
 use std::pin::Pin;
@@ -224,7 +224,7 @@ impl<IO> ResponseGate<IO> {
             }
         };
         let head = bytes.get(..end).unwrap_or_default();
-        self.state = match head::judge(head, self.expected, &self.limits)? {
+        self.state = match head::judge(head, self.expected, &self.limits, |_, _| Ok(()))?.framing {
             Framing::Interim => {
                 self.interim = self.interim.saturating_add(1);
                 self.interim_bytes = self.interim_bytes.saturating_add(end);

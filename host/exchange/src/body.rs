@@ -11,7 +11,7 @@ use std::time::Duration;
 pub enum BodyError {
     /// The peer's connection or stream failed.
     #[error("the peer ended the body early")]
-    Peer(#[source] hyper::Error),
+    Peer(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The body exceeds the limit.
     #[error("the body is longer than {limit_bytes} bytes")]
     TooLarge {
@@ -32,6 +32,13 @@ pub enum BodyError {
     Source(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+impl BodyError {
+    /// The peer's connection or stream failed for this reason.
+    pub fn peer(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Peer(source.into())
+    }
+}
+
 /// A streaming body. Polling is the back-pressure: nothing is read ahead.
 pub enum Body {
     /// No bytes, no trailers.
@@ -41,7 +48,7 @@ pub enum Body {
     /// What hyper reads from a connection.
     Incoming(hyper::body::Incoming),
     /// Anything else, for instance a limited, replayed or filtered body.
-    Stream(Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError> + Send>>),
+    Stream(Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError>>>),
 }
 
 impl Body {
@@ -52,7 +59,7 @@ impl Body {
     }
 
     /// Boxes any other body.
-    pub fn stream(inner: impl HttpBody<Data = Bytes, Error = BodyError> + Send + 'static) -> Self {
+    pub fn stream(inner: impl HttpBody<Data = Bytes, Error = BodyError> + 'static) -> Self {
         Self::Stream(Box::pin(inner))
     }
 }
@@ -86,7 +93,7 @@ impl HttpBody for Body {
             Self::Empty => Poll::Ready(None),
             Self::Full(octets) => Poll::Ready(octets.take().map(|o| Ok(Frame::data(o)))),
             Self::Incoming(incoming) => {
-                Pin::new(incoming).poll_frame(cx).map(|o| o.map(|r| r.map_err(BodyError::Peer)))
+                Pin::new(incoming).poll_frame(cx).map(|o| o.map(|r| r.map_err(BodyError::peer)))
             }
             Self::Stream(stream) => stream.as_mut().poll_frame(cx),
         }

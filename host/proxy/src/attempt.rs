@@ -12,13 +12,12 @@ use crate::receive::RequestParts;
 use crate::refuse::is_grpc;
 use crate::replay::Replay;
 use crate::slot::RetryQuestion;
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{HeaderMap, Response, StatusCode, header};
 use http_body::Body as _;
-use hyper::body::Incoming;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 use tamis_exchange::{Body, Cause, Failure, Fault, Outcome, Refusal, RetryVerdict, Selection};
-use tamis_upstream::{Attempt, AttemptOutcome, SendFailure, Upstream};
+use tamis_upstream::{Attempt, AttemptOutcome, SendFailure, Upstream, UpstreamRequest};
 use tokio::time::error::Elapsed;
 
 /// Bytes read from a failed response so that its connection can be used again.
@@ -43,12 +42,12 @@ struct AttemptPlan<'a> {
 }
 
 /// Result of sending: a head, a failure, or a timeout.
-type SendResult = Result<Result<Response<Incoming>, SendFailure>, Elapsed>;
+type SendResult = Result<Result<Response<Body>, SendFailure>, Elapsed>;
 
 /// An attempt with its request, not sent yet.
 struct PreparedAttempt {
     attempt: Attempt,
-    request: Request<Body>,
+    request: UpstreamRequest,
     limit: Duration,
 }
 
@@ -59,7 +58,7 @@ pub(crate) async fn send(
     upstream: &Rc<Upstream>,
     parts: &RequestParts,
     body: &Replay,
-) -> Result<Response<Incoming>, Refusal> {
+) -> Result<Response<Body>, Refusal> {
     upstream.note_request();
     let chain = Rc::clone(&state.chain);
     let template = RequestTemplate {
@@ -131,7 +130,7 @@ async fn once(
     plan: &AttemptPlan<'_>,
     state: &mut ExchangeState,
     tried: &[String],
-) -> Result<Response<Incoming>, AttemptFailure> {
+) -> Result<Response<Body>, AttemptFailure> {
     let attempt = pick(plan.chain, plan.upstream, tried, plan.hash).await?;
     let ready = prepare(plan, state, attempt)?;
     if let Some(delay) = race::delay(plan, state) {
@@ -149,7 +148,7 @@ fn again<'a>(
     plan: &AttemptPlan<'a>,
     state: &'a ExchangeState,
     attempt: &Attempt,
-) -> impl FnOnce() -> Option<Request<Body>> + use<'a> {
+) -> impl FnOnce() -> Option<UpstreamRequest> + use<'a> {
     let (template, wire) = (plan.template, Wire::of(attempt));
     move || {
         let endpoint = state.endpoint.as_deref()?;
@@ -184,7 +183,7 @@ fn judge(
     mut attempt: Attempt,
     limit: Duration,
     sent: SendResult,
-) -> Result<Response<Incoming>, AttemptFailure> {
+) -> Result<Response<Body>, AttemptFailure> {
     let AttemptPlan { chain, upstream, template, .. } = *plan;
     match sent {
         Err(_elapsed) => {
@@ -264,7 +263,7 @@ fn time_limit(attempt_ms: u32, deadline: Option<Instant>) -> Duration {
 
 /// Whether statistics count a response as failure: the status reports a server error (RFC 9110 §15.6), or
 /// the gRPC status does.
-fn is_failure(response: &Response<Incoming>) -> bool {
+fn is_failure(response: &Response<Body>) -> bool {
     match grpc_status(response.headers()) {
         // unknown, deadline exceeded, internal, unavailable, data loss
         Some(status) => matches!(status, 2 | 4 | 13 | 14 | 15),
@@ -285,7 +284,7 @@ fn grpc_status(headers: &HeaderMap) -> Option<u32> {
 }
 
 /// Whether the retry filter wants to be called for this response.
-fn asks_about(chain: &Chain, response: &Response<Incoming>) -> bool {
+fn asks_about(chain: &Chain, response: &Response<Body>) -> bool {
     let retry = chain.retry.as_ref().and_then(|slot| slot.filter());
     let Some(filter) = retry else { return false };
     let (statuses, grpc) = filter.failing_statuses();
@@ -365,7 +364,7 @@ fn wait_of(text: &str, now: &impl Fn() -> SystemTime) -> Option<u32> {
 }
 
 /// Reads the rest of a response that is not passed on, so that its connection can be used again.
-fn drain(response: Response<Incoming>) {
+fn drain(response: Response<Body>) {
     let mut body = response.into_body();
     if body.is_end_stream() {
         return;

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tamis_exchange::{Exchange, Outcome};
-use tamis_upstream::{Attempt, Upstream};
+use tamis_upstream::{Attempt, Tunnel, Upstream};
 
 /// One exchange, its chain, and everything that is reported at its end. Dropping it settles it: it is
 /// counted, recorded, summarised, and no longer in flight at its endpoint; exactly once, however it ended.
@@ -146,6 +146,11 @@ impl ExchangeState {
     /// Keeps the attempt whose response is being sent.
     pub(crate) fn hold(&mut self, attempt: Attempt) {
         self.held = Some(attempt);
+    }
+
+    /// The upstream's side of a tunnel, once its protocol changed.
+    pub(crate) fn take_tunnel(&mut self) -> Option<Tunnel> {
+        self.held.as_mut().and_then(Attempt::take_tunnel)
     }
 
     /// The upstream broke its protocol: the response ends here.

@@ -3,12 +3,13 @@
 use crate::fields::RETRIES;
 use crate::replay::Replay;
 use crate::upgrade::Upgrade;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Method, Request};
 use http_body::Body as _;
-use tamis_exchange::{Body, Exchange, Fault, Refusal};
-use tamis_upstream::Attempt;
+use tamis_exchange::{Exchange, Fault, Refusal};
+use tamis_transport::{OutgoingRequest, RequestLine};
+use tamis_upstream::{Attempt, UpstreamRequest};
 
 /// The parts that stay the same over the attempts of an exchange.
 pub(crate) struct RequestTemplate<'a> {
@@ -33,75 +34,83 @@ impl Wire {
     }
 }
 
-/// Puts the request together.
+/// Puts the request together, as the connection sends it.
 pub(crate) fn request(
     exchange: &Exchange,
     template: &RequestTemplate<'_>,
     wire: Wire,
     endpoint: &str,
-) -> Result<Request<Body>, Refusal> {
+) -> Result<UpstreamRequest, Refusal> {
     let body = template.body.body();
-    let no_body = body.is_end_stream();
-    let mut request = Request::new(body);
-    request.method_mut().clone_from(&exchange.method);
-    *request.uri_mut() = target(exchange, wire, endpoint)?;
-    let headers = request.headers_mut();
-    headers.clone_from(&exchange.headers);
-    if !exchange.authority.is_empty()
-        && let Ok(host) = HeaderValue::from_str(&exchange.authority)
-    {
-        headers.insert(header::HOST, host);
+    let added = added(exchange, template, wire, body.is_end_stream());
+    let added = || added.iter().flatten();
+    let replaced = |name: &HeaderName| *name == RETRIES || added().any(|(ours, _)| ours == name);
+    let received = exchange.headers.iter().filter(|(name, _)| !replaced(name));
+    if wire.http2 && template.upgrade.is_none() {
+        let mut request = Request::new(body);
+        request.method_mut().clone_from(&exchange.method);
+        *request.uri_mut() = target(exchange, wire, endpoint)?;
+        let headers = request.headers_mut();
+        headers.reserve(exchange.headers.len());
+        headers.extend(received.map(|(name, value)| (name.clone(), value.clone())));
+        headers.extend(added().map(|(name, value)| (name.clone(), value.clone())));
+        return Ok(UpstreamRequest::Parts(request));
     }
-    // A connection with TLS leads to a proxy of the mesh whose identity was checked. Nobody else receives
-    // the field, even if a filter set it.
-    if template.retries && wire.secure {
-        headers.insert(RETRIES, HeaderValue::from_static("1"));
-    } else {
-        headers.remove(RETRIES);
+    // A path that would end the request line has no other form.
+    if exchange.path.bytes().any(|octet| octet <= b' ' || octet == 0x7f) {
+        return Err(bad("the path"));
     }
-    // The method expects a body, so the length of an empty one is stated (RFC 9110 §8.6).
-    let expects = [Method::POST, Method::PUT, Method::PATCH].contains(&exchange.method);
-    if no_body && expects {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-    }
-    if template.trailers {
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
-    }
-    if let Some(upgrade) = template.upgrade {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(header::UPGRADE, upgrade.protocol.clone());
-        if upgrade.extended && !headers.contains_key(header::SEC_WEBSOCKET_KEY) {
-            // RFC 8441 §5 has no key; HTTP/1.1 (RFC 6455 §4.1) requires 16 bytes in base64. Only this proxy
-            // could check the answer to it, and need not: the connection is its own.
-            headers.insert(
-                header::SEC_WEBSOCKET_KEY,
-                HeaderValue::from_static("dGFtaXMgZ2F0ZXdheSBrZQ=="),
-            );
-        }
-    }
-    Ok(request)
+    let host = match exchange.authority.as_str() {
+        // A unix socket cannot be an authority.
+        "" if Authority::try_from(endpoint).is_ok() => endpoint,
+        "" => "localhost",
+        authority => authority,
+    };
+    let line =
+        RequestLine { method: &exchange.method, path: &exchange.path, host: host.as_bytes() };
+    let fields = received.chain(added().map(|(name, value)| (name, value)));
+    Ok(UpstreamRequest::Written(OutgoingRequest::write(line, fields, body)))
 }
 
-/// Absolute where the connection needs that: HTTP/2 carries scheme and authority in pseudo-headers,
-/// HTTP/1.1 only the path, with the host as a field.
-fn target(exchange: &Exchange, wire: Wire, endpoint: &str) -> Result<Uri, Refusal> {
-    let bad = |what: &str| {
-        let detail = format!("{what} cannot be sent");
-        Refusal::new("request.target", 400, Fault::Client, detail)
+/// The fields that this proxy sets. Each replaces those of its name.
+fn added(
+    exchange: &Exchange,
+    template: &RequestTemplate<'_>,
+    wire: Wire,
+    no_body: bool,
+) -> [Option<(HeaderName, HeaderValue)>; 6] {
+    let fixed = HeaderValue::from_static;
+    // A connection with TLS leads to a proxy of the mesh whose identity was checked. Nobody else receives
+    // the field, even if a filter set it.
+    let retries = (template.retries && wire.secure).then(|| (RETRIES, fixed("1")));
+    // The method expects a body, so the length of an empty one is stated (RFC 9110 §8.6).
+    let expects = [Method::POST, Method::PUT, Method::PATCH].contains(&exchange.method);
+    let length = (no_body && expects).then(|| (header::CONTENT_LENGTH, fixed("0")));
+    let trailers = template.trailers.then(|| (header::TE, fixed("trailers")));
+    let Some(upgrade) = template.upgrade else {
+        return [retries, length, trailers, None, None, None];
     };
+    // RFC 8441 §5 has no key; HTTP/1.1 (RFC 6455 §4.1) requires 16 bytes in base64. Only this proxy could
+    // check the answer to it, and need not: the connection is its own.
+    let needs_key = upgrade.extended && !exchange.headers.contains_key(header::SEC_WEBSOCKET_KEY);
+    let key = needs_key.then(|| (header::SEC_WEBSOCKET_KEY, fixed("dGFtaXMgZ2F0ZXdheSBrZQ==")));
+    let connection = Some((header::CONNECTION, fixed("upgrade")));
+    let protocol = Some((header::UPGRADE, upgrade.protocol.clone()));
+    [retries, length, trailers, connection, protocol, key]
+}
+
+fn bad(what: &str) -> Refusal {
+    Refusal::new("request.target", 400, Fault::Client, format!("{what} cannot be sent"))
+}
+
+/// The target of HTTP/2, which carries scheme and authority in pseudo-headers.
+fn target(exchange: &Exchange, wire: Wire, endpoint: &str) -> Result<Uri, Refusal> {
     let path = PathAndQuery::try_from(exchange.path.as_str()).map_err(|_| bad("the path"))?;
-    if !wire.http2 && !exchange.authority.is_empty() {
-        return Ok(Uri::from(path));
-    }
     let authority = if exchange.authority.is_empty() { endpoint } else { &exchange.authority };
     // A unix socket cannot be an authority.
     let authority =
         Authority::try_from(authority).unwrap_or_else(|_| Authority::from_static("localhost"));
     let scheme = if wire.secure { Scheme::HTTPS } else { Scheme::HTTP };
-    Uri::builder()
-        .scheme(scheme)
-        .authority(authority)
-        .path_and_query(path)
-        .build()
-        .map_err(|_| bad("the target"))
+    let target = Uri::builder().scheme(scheme).authority(authority).path_and_query(path);
+    target.build().map_err(|_| bad("the target"))
 }

@@ -3,8 +3,10 @@
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use std::cell::{RefCell, RefMut};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tamis_exchange::{Body, BodyError, Fault, Owners, Refusal};
 
@@ -22,7 +24,7 @@ const COPIED_BELOW_BYTES: usize = 4 * 1024;
 /// The body as it arrives from the client, shared by the attempts that send it; `None` if there is no body,
 /// as with nearly every request.
 #[derive(Clone)]
-pub(crate) struct Replay(Option<Arc<Mutex<ReplayState>>>);
+pub(crate) struct Replay(Option<Rc<RefCell<ReplayState>>>);
 
 struct ReplayState {
     source: Body,
@@ -60,7 +62,7 @@ impl Replay {
         if source.is_end_stream() {
             return Self(None);
         }
-        Self(Some(Arc::new(Mutex::new(ReplayState {
+        Self(Some(Rc::new(RefCell::new(ReplayState {
             source,
             kept: Vec::new(),
             kept_bytes: 0,
@@ -74,8 +76,8 @@ impl Replay {
         }))))
     }
 
-    fn shared(&self) -> Option<MutexGuard<'_, ReplayState>> {
-        Some(self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
+    fn shared(&self) -> Option<RefMut<'_, ReplayState>> {
+        Some(self.0.as_ref()?.borrow_mut())
     }
 
     /// Whether another attempt can send the body from its first byte.
@@ -112,7 +114,7 @@ impl Replay {
     /// A body for one attempt.
     pub(crate) fn body(&self) -> Body {
         let Some(shared) = &self.0 else { return Body::Empty };
-        Body::stream(AttemptBody { shared: Arc::clone(shared), next: 0, done: false })
+        Body::stream(AttemptBody { shared: Rc::clone(shared), next: 0, done: false })
     }
 }
 
@@ -132,7 +134,7 @@ enum BodyBreak {
 }
 
 struct AttemptBody {
-    shared: Arc<Mutex<ReplayState>>,
+    shared: Rc<RefCell<ReplayState>>,
     next: usize,
     done: bool,
 }
@@ -146,7 +148,7 @@ impl HttpBody for AttemptBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let mut shared = this.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shared = this.shared.borrow_mut();
         if let Some(chunk) = shared.kept.get(this.next) {
             this.next += 1;
             return Poll::Ready(Some(Ok(Frame::data(chunk.clone()))));
@@ -180,12 +182,12 @@ impl HttpBody for AttemptBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = self.shared.borrow();
         shared.ended && self.next >= shared.kept.len() && (self.done || shared.trailers.is_none())
     }
 
     fn size_hint(&self) -> SizeHint {
-        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = self.shared.borrow();
         let kept: u64 = shared.kept.iter().skip(self.next).map(|chunk| chunk.len() as u64).sum();
         if shared.ended {
             return SizeHint::with_exact(kept);

@@ -13,7 +13,6 @@ use crate::stop::Stop;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode, Version};
 use http_body::Body as _;
-use hyper::body::Incoming;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +26,7 @@ pub(crate) async fn respond(
     state: &mut ExchangeState,
     selection: &Selection,
     parts: &RequestParts,
-    response: Response<Incoming>,
+    response: Response<Body>,
 ) -> Result<Response<ResponseBody>, Stop> {
     let (head, body) = response.into_parts();
     let mut headers = head.headers;
@@ -39,7 +38,7 @@ pub(crate) async fn respond(
     }
     take_head(state, head.status, headers, head.version);
     show_head(state, selection)?;
-    let body = if has_no_content(head.status) { Body::Empty } else { Body::from(body) };
+    let body = if has_no_content(head.status) { Body::Empty } else { body };
     let body = show_body(state, body).await?;
     let mut response = Response::new(body.until(deadline(state, selection)));
     *response.status_mut() = state.exchange.status.unwrap_or(StatusCode::BAD_GATEWAY);

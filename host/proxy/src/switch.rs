@@ -6,7 +6,6 @@ use crate::respond::{show_head, take_head};
 use crate::response_body::ResponseBody;
 use crate::stop::Stop;
 use http::{HeaderValue, Response, StatusCode, header};
-use hyper::body::Incoming;
 use tamis_exchange::{Body, Fault, Refusal, Selection};
 
 /// Runs response hooks over the head, as for any other, and opens the upstream's side of the tunnel.
@@ -14,7 +13,7 @@ pub(crate) fn switch(
     state: &mut ExchangeState,
     selection: &Selection,
     parts: &mut RequestParts,
-    mut incoming: Response<Incoming>,
+    mut incoming: Response<Body>,
 ) -> Result<Response<ResponseBody>, Stop> {
     let Some(upgrade) = &mut parts.upgrade else {
         let detail = "nobody asked to upgrade";
@@ -23,7 +22,7 @@ pub(crate) fn switch(
     let headers = std::mem::take(incoming.headers_mut());
     take_head(state, incoming.status(), headers, incoming.version());
     show_head(state, selection)?;
-    upgrade.upstream = Some(hyper::upgrade::on(&mut incoming));
+    upgrade.upstream = state.take_tunnel();
     let mut headers = std::mem::take(&mut state.exchange.response_headers);
     headers.remove(header::CONTENT_LENGTH);
     let mut response = Response::new(ResponseBody::plain(Body::Empty));

@@ -21,14 +21,14 @@ const TRIES_MAX: u32 = 3;
 pub(crate) fn join(upgrade: Upgrade, state: Box<ExchangeState>, mut shutdown: Shutdown) {
     let Upgrade { client, upstream: Some(upstream), .. } = upgrade else { return };
     drop(tokio::task::spawn_local(async move {
-        let (client, upstream) = match tokio::try_join!(client, upstream) {
-            Ok(both) => both,
+        let client = match client.await {
+            Ok(client) => client,
             Err(error) => {
                 tracing::debug!(%error, "a tunnel did not come about");
                 return state.end(Outcome::RESET);
             }
         };
-        copy(TokioIo::new(client), TokioIo::new(upstream), state, &mut shutdown).await;
+        copy(TokioIo::new(client), upstream, state, &mut shutdown).await;
     }));
 }
 

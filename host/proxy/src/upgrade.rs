@@ -2,9 +2,9 @@
 
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use tamis_exchange::{Fault, Protocols, Refusal, is_agreed};
+use tamis_exchange::{Body, Fault, Protocols, Refusal, is_agreed};
+use tamis_upstream::Tunnel;
 
 /// The client wants to change the protocol (RFC 9110 §7.8) or opens a WebSocket over HTTP/2 (RFC 8441).
 pub(crate) struct Upgrade {
@@ -13,7 +13,7 @@ pub(crate) struct Upgrade {
     /// The client's side of the tunnel.
     pub(crate) client: OnUpgrade,
     /// The upstream's side, once it agreed.
-    pub(crate) upstream: Option<OnUpgrade>,
+    pub(crate) upstream: Option<Tunnel>,
     /// It is an extended CONNECT.
     pub(crate) extended: bool,
 }
@@ -67,10 +67,7 @@ fn is_bodiless(headers: &HeaderMap) -> bool {
 
 /// Whether the upstream's response opens the tunnel. A response that neither opens it nor can be passed to
 /// the client is an error of the upstream.
-pub(crate) fn opens(
-    upgrade: Option<&Upgrade>,
-    response: &Response<Incoming>,
-) -> Result<bool, Refusal> {
+pub(crate) fn opens(upgrade: Option<&Upgrade>, response: &Response<Body>) -> Result<bool, Refusal> {
     let status = response.status();
     let wrong = |detail: String| Refusal::new("upstream.protocol", 502, Fault::Upstream, detail);
     match upgrade {

@@ -4,17 +4,18 @@ use crate::ask::Ask;
 use crate::circuit::Ticket;
 use crate::config::Protocol;
 use crate::endpoints::Endpoint;
+use crate::http1::Tunnel;
 use crate::place::{Place, Placed};
 use crate::table::{EndpointState, ServiceState};
 use crate::window::Sample;
 use crate::{http1, http2};
 use http::{Request, Response};
-use hyper::body::Incoming;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tamis_exchange::{Body, Cause};
+use tamis_transport::OutgoingRequest;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Counted as in flight until dropped. Dropped without a record it was cancelled, which counts neither as
@@ -27,6 +28,7 @@ pub struct Attempt {
     began: Instant,
     slow_call: Duration,
     stream: Option<http2::Stream>,
+    tunnel: Option<Tunnel>,
 }
 
 /// How an attempt ended, for the statistics.
@@ -53,6 +55,30 @@ pub struct SendFailure {
     pub untouched: bool,
     /// The upstream sent something that is not a valid response. Another attempt would get the same.
     pub protocol: bool,
+}
+
+/// A request to an endpoint.
+#[derive(Debug)]
+pub enum UpstreamRequest {
+    /// Its target is absolute.
+    Parts(Request<Body>),
+    /// As HTTP/1.1 writes it.
+    Written(OutgoingRequest<Body>),
+}
+
+impl From<Request<Body>> for UpstreamRequest {
+    fn from(request: Request<Body>) -> Self {
+        Self::Parts(request)
+    }
+}
+
+impl UpstreamRequest {
+    pub(crate) fn written(self) -> OutgoingRequest<Body> {
+        match self {
+            Self::Parts(request) => OutgoingRequest::new(request),
+            Self::Written(request) => request,
+        }
+    }
 }
 
 impl SendFailure {
@@ -86,6 +112,7 @@ impl Attempt {
             began: service.clock.now(),
             slow_call,
             stream: None,
+            tunnel: None,
         }
     }
 
@@ -104,10 +131,10 @@ impl Attempt {
         self.pool.is_secure()
     }
 
-    /// Sends the request, whose target is absolute, and waits for the response head.
+    /// Sends the request and waits for the response head.
     ///
     /// With `upgrade` it uses an HTTP/1.1 connection, which after a 101 belongs to it; take it with
-    /// `hyper::upgrade::on`. Keep the attempt until the response body has ended.
+    /// [`Attempt::take_tunnel`]. Keep the attempt until the response body has ended.
     ///
     /// An idle connection may turn out to be closed when the request was already written to it. A request
     /// without a body and with an idempotent method is then sent once more, over another connection, if
@@ -117,20 +144,29 @@ impl Attempt {
     /// The reason, in the terms of the retry filter.
     pub async fn send(
         &mut self,
-        request: Request<Body>,
+        request: impl Into<UpstreamRequest>,
         upgrade: bool,
-        again: impl FnOnce() -> Option<Request<Body>>,
-    ) -> Result<Response<Incoming>, SendFailure> {
-        match self.pool.protocol {
-            Protocol::Http2 if !upgrade => {
+        again: impl FnOnce() -> Option<UpstreamRequest>,
+    ) -> Result<Response<Body>, SendFailure> {
+        match (self.pool.protocol, request.into()) {
+            (Protocol::Http2, UpstreamRequest::Parts(request)) if !upgrade => {
                 // Its future has another size than the other arm: boxed, so that HTTP/1 does not need the
                 // room for it.
                 let (response, stream) = Box::pin(http2::send(&self.pool, request)).await?;
                 self.stream = Some(stream);
+                Ok(response.map(Body::from))
+            }
+            (Protocol::Http1 | Protocol::Http2, request) => {
+                let (response, tunnel) = http1::send(&self.pool, request.written(), again).await?;
+                self.tunnel = tunnel;
                 Ok(response)
             }
-            Protocol::Http1 | Protocol::Http2 => http1::send(&self.pool, request, again).await,
         }
+    }
+
+    /// The connection, once its protocol changed.
+    pub fn take_tunnel(&mut self) -> Option<Tunnel> {
+        self.tunnel.take()
     }
 
     /// Opens a connection of its own for bytes that are not HTTP; it keeps its place among the endpoint's

@@ -1,28 +1,29 @@
 //! HTTP/1.1: a connection serves one request at a time and returns to the pool when the response was read.
+//!
+//! The task of the exchange writes the request and reads the response. Only a response that begins before its request is
+//! written whole gets a task, so that neither direction waits for a reader of the other.
 
-use crate::attempt::SendFailure;
+mod body;
+
+use crate::attempt::{SendFailure, UpstreamRequest};
 use crate::config::Protocol;
 use crate::place::{Place, Placed};
 use crate::pool::{Pool, with_causes};
 use crate::protocol;
-use http::header::{self, HeaderValue};
-use http::uri::PathAndQuery;
-use http::{Method, Request, Response, StatusCode, Uri, Version};
-use http_body::Body as _;
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use body::{ResponseBody, both_ways};
+use http::Response;
+use std::future::poll_fn;
 use std::io;
-use std::rc::Rc;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tamis_exchange::{Body, Cause};
-use tamis_transport::{Expectation, ResponseControl, ResponseGate};
+use tamis_transport::{ClientConnection, ClientError, ClientTunnel, OutgoingRequest, ResponseHead};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A connection and the gate for its responses.
-pub(crate) struct Connection {
-    sender: SendRequest<Body>,
-    gate: ResponseControl,
-}
+/// A connection; boxed, because it moves between pool and exchange.
+pub(crate) type Connection = Box<ClientConnection<Placed>>;
 
 /// An unused connection.
 pub(crate) struct Idle {
@@ -31,10 +32,10 @@ pub(crate) struct Idle {
 }
 
 impl Idle {
-    pub(crate) fn is_usable(&self, limit: Duration, now: Instant) -> bool {
-        let sender = &self.connection.sender;
+    /// Whether it is open and was not idle for too long. `cx` is woken when it ends.
+    fn is_usable(&mut self, limit: Duration, now: Instant, cx: &mut Context<'_>) -> bool {
         let idle = now.saturating_duration_since(self.since);
-        !sender.is_closed() && sender.is_ready() && idle < limit
+        idle < limit && self.connection.poll_ended(cx).is_pending()
     }
 }
 
@@ -46,130 +47,172 @@ pub(crate) enum Turn {
     Place(Place),
 }
 
-/// Fields in a head that hyper accepts by default.
-const HYPER_FIELDS_MAX: usize = 100;
+/// A connection in use. Dropped before it is given back, it is closed and its place is free.
+pub(crate) struct Lease {
+    connection: Option<Connection>,
+    pool: Rc<Pool>,
+    /// Whether it served a request before.
+    reused: bool,
+}
+
+impl Lease {
+    fn new(pool: &Rc<Pool>, connection: Connection, reused: bool) -> Self {
+        Self { connection: Some(connection), pool: Rc::clone(pool), reused }
+    }
+
+    /// The connection; `None` only once it was taken out.
+    fn connection(&mut self) -> Option<&mut Connection> {
+        self.connection.as_mut()
+    }
+
+    /// Returns it to the pool if another request may follow.
+    fn give_back(mut self) {
+        let Some(connection) = self.connection.take() else { return };
+        if connection.is_reusable() {
+            keep(&self.pool, connection);
+        } else {
+            drop(connection);
+            self.pool.offer();
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.connection.take().is_some() {
+            self.pool.offer();
+        }
+    }
+}
+
+/// An upstream's side of a tunnel. It keeps its place among the endpoint's connections.
+pub struct Tunnel(Box<ClientTunnel<Placed>>);
+
+impl AsyncRead for Tunnel {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.get_mut().0).poll_read(cx, out)
+    }
+}
+
+impl AsyncWrite for Tunnel {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.get_mut().0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.get_mut().0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.get_mut().0).poll_shutdown(cx)
+    }
+}
 
 /// Interval at which places released by other workers are looked for while a request waits.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Sends on an idle connection or a new one. An upgraded connection belongs to the caller. `again` makes
-/// the request once more; it is called only when a reused connection turned out to be broken.
+/// Sends on an idle connection or a new one; with the tunnel, if the protocol changed. `again` makes the
+/// request once more; it is called only when a reused connection turned out to be broken.
 pub(crate) async fn send(
     pool: &Rc<Pool>,
-    request: Request<Body>,
-    again: impl FnOnce() -> Option<Request<Body>>,
-) -> Result<Response<Incoming>, SendFailure> {
-    let mut request = on_the_wire(request);
-    let expectation = expectation(&request);
-    let connect = request.method() == Method::CONNECT;
-    let repeatable = is_repeatable(&request);
+    mut request: OutgoingRequest<Body>,
+    again: impl FnOnce() -> Option<UpstreamRequest>,
+) -> Result<(Response<Body>, Option<Tunnel>), SendFailure> {
+    let repeatable = request.is_repeatable();
     let mut again = Some(again);
     loop {
-        let (mut connection, reused) = take(pool).await?;
-        connection.gate.expect(expectation);
-        match connection.sender.try_send_request(request).await {
-            Ok(response) => {
-                let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS
-                    || (connect && response.status().is_success());
-                if !upgraded {
-                    give_back(pool, connection);
-                }
-                return Ok(response);
+        let mut lease = take(pool).await?;
+        let Some(connection) = lease.connection() else { continue };
+        let sent = poll_fn(|cx| connection.poll_exchange(cx, &mut request)).await;
+        let (written, source) = match sent {
+            Ok(head) => return Ok(receive(lease, request, head)),
+            Err(ClientError::Broken { written, source }) => (written, source),
+            Err(error) => return Err(failure(&error)),
+        };
+        let reused = lease.reused;
+        drop(lease);
+        match written {
+            // The other side had closed it meanwhile and nothing was sent: the caller need not know.
+            0 if reused => continue,
+            0 => return Err(SendFailure::untouched(Cause::Reset, with_causes(&source))),
+            _ if protocol::is_broken_by(&source) => {
+                return Err(SendFailure::protocol(with_causes(&source)));
             }
-            Err(mut error) => match error.take_message() {
-                // The other side had closed it meanwhile and nothing was sent: the caller need not know.
-                Some(unsent) if reused => request = unsent,
-                Some(_) => {
-                    return Err(SendFailure::untouched(Cause::Reset, with_causes(error.error())));
-                }
-                None => {
-                    if protocol::is_broken_by(error.error()) {
-                        return Err(SendFailure::protocol(with_causes(error.error())));
-                    }
-                    // It was closed while the request was on its way (RFC 9112 §9.3.1). Connections that
-                    // were idle for longer are no better.
-                    let stale = reused && repeatable && is_broken(error.error());
-                    let again = if stale { again.take().and_then(|again| again()) } else { None };
-                    let Some(again) = again else {
-                        return Err(SendFailure::new(Cause::Reset, with_causes(error.error())));
-                    };
-                    pool.idle.borrow_mut().clear();
-                    request = on_the_wire(again);
-                }
-            },
+            _ => {}
+        }
+        // It was closed while the request was on its way (RFC 9112 §9.3.1). Connections that were idle for
+        // longer are no better.
+        let again = if reused && repeatable { again.take() } else { None };
+        let Some(again) = again.and_then(|again| again()) else {
+            return Err(SendFailure::new(Cause::Reset, with_causes(&source)));
+        };
+        pool.idle.borrow_mut().clear();
+        request = again.written();
+    }
+}
+
+fn failure(error: &ClientError) -> SendFailure {
+    match error {
+        ClientError::Refused(_) => SendFailure::protocol(with_causes(error)),
+        ClientError::Request(_) | ClientError::Broken { .. } => {
+            SendFailure::new(Cause::Reset, with_causes(error))
         }
     }
 }
 
-/// The kind of response expected to it.
-fn expectation(request: &Request<Body>) -> Expectation {
-    match *request.method() {
-        Method::HEAD => Expectation::Head,
-        Method::CONNECT => Expectation::Connect,
-        _ if request.headers().contains_key(header::UPGRADE) => Expectation::Switch,
-        _ => Expectation::Content,
-    }
+/// The response whose head has arrived.
+fn receive(
+    mut lease: Lease,
+    request: OutgoingRequest<Body>,
+    head: ResponseHead,
+) -> (Response<Body>, Option<Tunnel>) {
+    let mut tunnel = None;
+    let written = request.is_written();
+    let whole = lease.connection().and_then(|connection| connection.take_whole());
+    let body = match whole {
+        _ if head.tunnel => {
+            tunnel = lease.connection.take().map(|it| Tunnel(Box::new(it.into_tunnel())));
+            Body::Empty
+        }
+        Some(octets) => {
+            // What is left of a request that was answered goes nowhere.
+            if written {
+                lease.give_back();
+            }
+            Body::full(octets)
+        }
+        None if written => Body::stream(ResponseBody::new(lease)),
+        None => both_ways(lease, request),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = head.status;
+    *response.version_mut() = head.version;
+    *response.headers_mut() = head.headers;
+    (response, tunnel)
 }
 
-/// Whether the request may be sent twice: it has no body and an idempotent method (RFC 9110 §9.2.2).
-fn is_repeatable(request: &Request<Body>) -> bool {
-    request.method().is_idempotent() && request.body().is_end_stream()
-}
-
-/// Whether the connection ended without a whole response head.
-fn is_broken(error: &hyper::Error) -> bool {
-    if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
-        return true;
-    }
-    let source = std::error::Error::source(error);
-    let kind = source.and_then(|source| source.downcast_ref()).map(io::Error::kind);
-    matches!(
-        kind,
-        Some(
-            io::ErrorKind::ConnectionReset
-                | io::ErrorKind::ConnectionAborted
-                | io::ErrorKind::BrokenPipe
-                | io::ErrorKind::NotConnected
-                | io::ErrorKind::UnexpectedEof
-        )
-    )
-}
-
-/// The form for HTTP/1.1: a path as target, the host as a field (RFC 9112 §3.2).
-fn on_the_wire(mut request: Request<Body>) -> Request<Body> {
-    let uri = std::mem::take(request.uri_mut());
-    let parts = uri.into_parts();
-    let headers = request.headers_mut();
-    if !headers.contains_key(header::HOST) {
-        let host = parts.authority.as_ref().map_or("", |authority| authority.as_str());
-        let host = HeaderValue::from_str(host);
-        headers.insert(header::HOST, host.unwrap_or_else(|_| HeaderValue::from_static("")));
-    }
-    if headers.contains_key(header::TE) && !headers.contains_key(header::CONNECTION) {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
-    }
-    let path = parts.path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
-    *request.uri_mut() = Uri::from(path);
-    *request.version_mut() = Version::HTTP_11;
-    request
-}
-
-/// A connection, and whether it was used before. Rare states are boxed: otherwise the state of every
-/// exchange would include their size, and it is moved more than once.
-async fn take(pool: &Rc<Pool>) -> Result<(Connection, bool), SendFailure> {
+/// A connection. Rare states are boxed: otherwise the state of every exchange would include their size, and
+/// it is moved more than once.
+async fn take(pool: &Rc<Pool>) -> Result<Lease, SendFailure> {
     if pool.nobody_waits() {
         if let Some(connection) = last_used(pool) {
-            return Ok((connection, true));
+            return Ok(Lease::new(pool, connection, true));
         }
         if let Some(place) = Place::take(pool) {
-            return Box::pin(open(pool, place)).await.map(|connection| (connection, false));
+            return Box::pin(open(pool, place)).await;
         }
     }
     match Box::pin(wait(pool)).await? {
-        Turn::Connection(connection) => Ok((connection, true)),
-        Turn::Place(place) => {
-            Box::pin(open(pool, place)).await.map(|connection| (connection, false))
-        }
+        Turn::Connection(connection) => Ok(Lease::new(pool, connection, true)),
+        Turn::Place(place) => Box::pin(open(pool, place)).await,
     }
 }
 
@@ -190,17 +233,16 @@ async fn wait(pool: &Pool) -> Result<Turn, SendFailure> {
 fn last_used(pool: &Pool) -> Option<Connection> {
     let limit = pool.policy.borrow().idle_timeout;
     let now = pool.state.clock.now();
-    let mut idle = pool.idle.borrow_mut();
-    while let Some(last) = idle.pop() {
-        if last.is_usable(limit, now) {
+    loop {
+        let mut last = pool.idle.borrow_mut().pop()?;
+        if pool.watched(|cx| last.is_usable(limit, now, cx)) {
             return Some(last.connection);
         }
     }
-    None
 }
 
-/// Opens a connection and runs it on a task of its own.
-async fn open(pool: &Rc<Pool>, place: Place) -> Result<Connection, SendFailure> {
+/// Opens a connection.
+async fn open(pool: &Rc<Pool>, place: Place) -> Result<Lease, SendFailure> {
     let stream = match pool.open(Protocol::Http1).await {
         Ok(stream) => stream,
         Err(failure) => {
@@ -209,45 +251,10 @@ async fn open(pool: &Rc<Pool>, place: Place) -> Result<Connection, SendFailure> 
             return Err(failure);
         }
     };
+    watch(pool);
     let limits = pool.policy.borrow().response;
-    let gated = ResponseGate::new(Placed::new(stream, place), limits);
-    let gate = gated.control();
-    let mut builder = http1::Builder::new();
-    if limits.max_fields > HYPER_FIELDS_MAX {
-        // With this setting hyper allocates for each head, so it is only set where necessary.
-        builder.max_headers(limits.max_fields);
-    }
-    let (sender, connection) = builder
-        .handshake(TokioIo::new(gated))
-        .await
-        .map_err(|error| SendFailure::untouched(Cause::ConnectFailure, with_causes(&error)))?;
-    let pool = Rc::downgrade(pool);
-    drop(tokio::task::spawn_local(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(error = with_causes(&error), "a connection to an endpoint broke");
-        }
-        // Its place is free by now, unless it was upgraded.
-        if let Some(pool) = pool.upgrade() {
-            pool.offer();
-        }
-    }));
-    Ok(Connection { sender, gate })
-}
-
-/// Returns the connection to the pool once the response was read to its end.
-fn give_back(pool: &Rc<Pool>, mut connection: Connection) {
-    if connection.sender.is_closed() {
-        return;
-    }
-    if connection.sender.is_ready() {
-        return keep(pool, connection);
-    }
-    let pool = Rc::clone(pool);
-    drop(tokio::task::spawn_local(async move {
-        if connection.sender.ready().await.is_ok() {
-            keep(&pool, connection);
-        }
-    }));
+    let connection = ClientConnection::new(Placed::new(stream, place), limits);
+    Ok(Lease::new(pool, Box::new(connection), false))
 }
 
 /// Gives the connection to the request that has waited longest, or stores it as idle.
@@ -258,8 +265,48 @@ fn keep(pool: &Pool, mut connection: Connection) {
             Ok(()) | Err(Turn::Place(_)) => return,
         }
     }
-    if !pool.closed.get() {
+    if !pool.closed.get() && pool.watched(|cx| connection.poll_ended(cx).is_pending()) {
         let since = pool.state.clock.now();
         pool.idle.borrow_mut().push(Idle { connection, since });
+        return;
     }
+    drop(connection);
+    pool.offer();
+}
+
+/// Notices the end of the pool's idle connections, all of them in one task.
+fn watch(pool: &Rc<Pool>) {
+    if pool.watcher.borrow().is_some() {
+        return;
+    }
+    // Until the task runs.
+    pool.watcher.replace(Some(Waker::noop().clone()));
+    let pool = Rc::downgrade(pool);
+    drop(tokio::task::spawn_local(poll_fn(move |cx| poll_watch(&pool, cx))));
+}
+
+fn poll_watch(pool: &Weak<Pool>, cx: &Context<'_>) -> Poll<()> {
+    let Some(pool) = pool.upgrade() else { return Poll::Ready(()) };
+    pool.watcher.replace(Some(cx.waker().clone()));
+    sweep(&pool);
+    Poll::Pending
+}
+
+/// Closes idle connections that ended, or were idle for too long.
+pub(crate) fn sweep(pool: &Pool) {
+    let limit = pool.policy.borrow().idle_timeout;
+    let now = pool.state.clock.now();
+    let before = pool.idle.borrow().len();
+    let mut idle = pool.idle.take();
+    pool.watched(|cx| idle.retain_mut(|one| one.is_usable(limit, now, cx)));
+    let ended = idle.len() < before;
+    pool.idle.replace(idle);
+    if ended {
+        pool.offer();
+    }
+}
+
+/// Frees the memory that idle connections hold for their next response.
+pub(crate) fn shrink(pool: &Pool) {
+    pool.idle.borrow_mut().iter_mut().for_each(|one| one.connection.shrink());
 }

@@ -25,8 +25,9 @@ mod weigh;
 mod window;
 
 pub use ask::Ask;
-pub use attempt::{Attempt, AttemptOutcome, SendFailure};
+pub use attempt::{Attempt, AttemptOutcome, SendFailure, UpstreamRequest};
 pub use config::{Algorithm, EndpointConfig, Policy, Protocol, ServiceConfig, Target};
+pub use http1::Tunnel;
 pub use pick::{Pick, PickFailure};
 pub use protocol::is_broken_by;
 pub use table::{EndpointSnapshot, ServiceSnapshot, ServiceTable};

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Instant;
 use tamis_exchange::Cause;
 use tamis_transport::{Address, ClientTls, ConnectError, Stream, connect};
@@ -31,6 +32,8 @@ pub(crate) struct Pool {
     pub(crate) policy: RefCell<Policy>,
     pub(crate) state: Arc<EndpointState>,
     pub(crate) idle: RefCell<Vec<http1::Idle>>,
+    /// Wakes the task that watches idle connections; `None` before the first connection.
+    pub(crate) watcher: RefCell<Option<Waker>>,
     /// Requests waiting for a connection, longest first.
     waiters: RefCell<VecDeque<oneshot::Sender<http1::Turn>>>,
     pub(crate) shared: RefCell<Vec<http2::Connection>>,
@@ -66,6 +69,7 @@ impl Pool {
             policy: RefCell::new(config.policy.clone()),
             state: Arc::clone(state),
             idle: RefCell::default(),
+            watcher: RefCell::default(),
             waiters: RefCell::default(),
             shared: RefCell::default(),
             connecting: tokio::sync::Mutex::new(()),
@@ -121,12 +125,19 @@ impl Pool {
         self.shared.borrow_mut().clear();
     }
 
-    /// Closes connections that were idle for too long.
+    /// Closes connections that were idle for too long, and frees memory that others do not need.
     pub(crate) fn sweep(&self) {
+        http1::sweep(self);
+        http1::shrink(self);
         let limit = self.policy.borrow().idle_timeout;
         let now = self.state.clock.now();
-        self.idle.borrow_mut().retain(|idle| idle.is_usable(limit, now));
         self.shared.borrow_mut().retain(|shared| shared.is_usable(limit, now));
+    }
+
+    /// Polls an idle connection for the task that watches them.
+    pub(crate) fn watched<T>(&self, poll: impl FnOnce(&mut Context<'_>) -> T) -> T {
+        let watcher = self.watcher.borrow();
+        poll(&mut Context::from_waker(watcher.as_ref().unwrap_or(Waker::noop())))
     }
 
     /// Whether a generation may use this pool or a connection is still open; its map holds one reference to
@@ -173,6 +184,13 @@ impl Pool {
             // If the receiver has given up meanwhile, the place is free again.
             drop(waiter.send(http1::Turn::Place(place)));
         }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        // The watching task ends once it finds the pool gone.
+        self.watcher.take().into_iter().for_each(Waker::wake);
     }
 }
 

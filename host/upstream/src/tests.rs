@@ -17,7 +17,6 @@ use crate::{
 };
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,7 +88,7 @@ fn get(path: &str) -> Request<Body> {
     request(Method::GET, path, Body::Empty)
 }
 
-async fn text(response: Response<Incoming>) -> String {
+async fn text(response: Response<Body>) -> String {
     let octets = response.into_body().collect().await.unwrap().to_bytes();
     String::from_utf8(octets.to_vec()).unwrap()
 }
@@ -101,7 +100,7 @@ async fn fetch(upstream: &Rc<Upstream>, request: Request<Body>) -> Result<String
     let again = || {
         let mut again = Request::new(Body::Empty);
         (*again.method_mut(), *again.uri_mut()) = (method, uri);
-        Some(again)
+        Some(again.into())
     };
     let sent = attempt.send(request, false, again).await;
     let outcome = if sent.is_ok() { AttemptOutcome::Success } else { AttemptOutcome::Failure };

@@ -9,7 +9,7 @@ use crate::gate::head::{is_look_alike, split_field};
 
 /// How the end of the message is found (RFC 9112 §6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(crate) enum Framing {
     /// Another head follows.
     Interim,
     /// No body.
@@ -25,7 +25,7 @@ pub(super) enum Framing {
 }
 
 /// Where a head ends.
-pub(super) enum End {
+pub(crate) enum End {
     /// After this many bytes, the empty line included.
     At(usize),
     /// Unknown yet; this many bytes are known not to end it.
@@ -37,7 +37,7 @@ const BEGINNING: &[u8] = b"HTTP/1.";
 
 /// Searches line by line for the empty one, so that a bare LF and bytes that are not HTTP are refused at
 /// once: a peer of another protocol may close before it ends a line, and that is not a broken connection.
-pub(super) fn find_end(
+pub(crate) fn find_end(
     scanned: usize,
     bytes: &[u8],
     max_bytes: usize,
@@ -65,12 +65,21 @@ pub(super) fn find_end(
     Ok(End::Unknown(start))
 }
 
-/// Checks a complete head, from the version to the empty line inclusive.
-pub(super) fn judge(
-    head: &[u8],
+/// A head that was checked.
+pub(crate) struct Judged {
+    /// 0 or 1.
+    pub(crate) minor: u8,
+    pub(crate) status: u16,
+    pub(crate) framing: Framing,
+}
+
+/// Checks a complete head, from the version to the empty line inclusive, and passes each field, as it was sent, to `take`.
+pub(crate) fn judge<'a>(
+    head: &'a [u8],
     expected: Expectation,
     limits: &ResponseLimits,
-) -> Result<Framing, ResponseRefusal> {
+    mut take: impl FnMut(&'a [u8], &'a [u8]) -> Result<(), ResponseRefusal>,
+) -> Result<Judged, ResponseRefusal> {
     let mut lines = head
         .split_inclusive(|byte| *byte == b'\n')
         .map(|line| line.strip_suffix(b"\r\n").ok_or(ResponseRefusal::LineEnd));
@@ -87,9 +96,15 @@ pub(super) fn judge(
         if count > limits.max_fields {
             return Err(ResponseRefusal::TooManyFields);
         }
-        fields.take(line, minor)?;
+        let (name, value) = split_field(line).map_err(|refusal| match refusal {
+            GateRefusal::FieldValue => ResponseRefusal::FieldValue,
+            _ => ResponseRefusal::FieldName,
+        })?;
+        fields.take(name, value, minor)?;
+        take(name, value)?;
     }
-    frame(status, &fields, expected)
+    let framing = frame(status, &fields, expected)?;
+    Ok(Judged { minor, status, framing })
 }
 
 /// The minor version and the status. The reason phrase has no meaning and may be missing (RFC 9112 §4).
@@ -117,11 +132,7 @@ struct Fields {
 }
 
 impl Fields {
-    fn take(&mut self, line: &[u8], minor: u8) -> Result<(), ResponseRefusal> {
-        let (name, value) = split_field(line).map_err(|refusal| match refusal {
-            GateRefusal::FieldValue => ResponseRefusal::FieldValue,
-            _ => ResponseRefusal::FieldName,
-        })?;
+    fn take(&mut self, name: &[u8], value: &[u8], minor: u8) -> Result<(), ResponseRefusal> {
         match name.len() {
             14 if name.eq_ignore_ascii_case(b"content-length") => self.take_length(value),
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.take_coding(value, minor),

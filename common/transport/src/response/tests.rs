@@ -46,11 +46,11 @@ async fn read(
     }
 }
 
-#[tokio::test]
-async fn what_can_be_read_in_one_way_passes_unchanged_however_it_is_cut() {
+/// Responses that can be read in one way.
+pub(crate) fn readable() -> Vec<(Expectation, String)> {
     use Expectation::{Connect, Content, Head, Switch};
     let long = format!("HTTP/1.1 200 OK\r\ncontent-length: 9000\r\n\r\n{}", "x".repeat(9000));
-    for (expectation, response) in [
+    let responses = [
         (Content, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"),
         (Content, "HTTP/1.0 200\r\n\r\nall to the end\r\n\r\nHTTP/1.1 x"),
         (Content, "HTTP/1.1 599 \r\nX: \té\r\n\r\n"),
@@ -69,8 +69,14 @@ async fn what_can_be_read_in_one_way_passes_unchanged_however_it_is_cut() {
         (Connect, "HTTP/1.1 200 OK\r\n\r\nanything\n\0"),
         (Switch, "HTTP/1.1 101 Go\r\nupgrade: echo\r\n\r\nanything\n\0"),
         (Switch, "HTTP/1.1 400 No\r\ncontent-length: 2\r\n\r\nno"),
-        (Content, long.as_str()),
-    ] {
+        (Content, &*long),
+    ];
+    responses.map(|(expectation, response)| (expectation, response.to_owned())).into()
+}
+
+#[tokio::test]
+async fn what_can_be_read_in_one_way_passes_unchanged_however_it_is_cut() {
+    for (expectation, response) in readable() {
         for piece in [1, 2, 7, 64, 5000, usize::MAX] {
             let (seen, refused) = read(expectation, response.as_bytes(), piece).await;
             assert_eq!(refused, None, "{response:?} in pieces of {piece}");
@@ -79,15 +85,15 @@ async fn what_can_be_read_in_one_way_passes_unchanged_however_it_is_cut() {
     }
 }
 
-#[tokio::test]
-async fn what_is_over_a_budget_or_read_in_two_ways_is_refused_however_it_is_cut() {
+/// Responses over a budget, or read in two ways, and the rule they break.
+pub(crate) fn refused() -> Vec<(String, ResponseRefusal)> {
     use ResponseRefusal as R;
     let fields = |count: usize| format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(count));
     let interim = |status: u16| format!("HTTP/1.1 {status} x\r\n\r\n").repeat(33);
     let chunked =
         |rest: &str| format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{rest}");
     let plain = |line: &str| format!("HTTP/1.1 200 OK\r\n{line}\r\n\r\n");
-    for (response, refusal) in [
+    vec![
         (interim(100), R::TooManyInterim),
         (interim(102), R::TooManyInterim),
         (interim(103), R::TooManyInterim),
@@ -142,7 +148,12 @@ async fn what_is_over_a_budget_or_read_in_two_ways_is_refused_however_it_is_cut(
         ("HTTP/1.1  200 OK\r\n\r\n".into(), R::StatusLine),
         ("HTTP/1.1 200 \0\r\n\r\n".into(), R::StatusLine),
         ("SSH-2.0-OpenSSH_9.9\r\n".into(), R::StatusLine),
-    ] {
+    ]
+}
+
+#[tokio::test]
+async fn what_is_over_a_budget_or_read_in_two_ways_is_refused_however_it_is_cut() {
+    for (response, refusal) in refused() {
         for piece in [1, 7, 5000, usize::MAX] {
             let (seen, refused) = read(Expectation::Content, response.as_bytes(), piece).await;
             let start: String = response.chars().take(80).collect();

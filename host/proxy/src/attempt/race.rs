@@ -7,10 +7,10 @@ use super::{AttemptPlan, PreparedAttempt, drain, is_good, judge, prepare};
 use crate::circuit::pick;
 use crate::exchange::{ExchangeState, Retries};
 use crate::failure::AttemptFailure;
-use http::{Request, Response};
-use hyper::body::Incoming;
+use http::Response;
 use std::time::Duration;
 use tamis_exchange::{Body, Outcome};
+use tamis_upstream::UpstreamRequest;
 
 /// The delay after which a second attempt of this exchange starts.
 pub(super) fn delay(plan: &AttemptPlan<'_>, state: &ExchangeState) -> Option<Duration> {
@@ -30,10 +30,10 @@ pub(super) async fn race(
     first: PreparedAttempt,
     delay: Duration,
     tried: &[String],
-) -> Result<Response<Incoming>, AttemptFailure> {
+) -> Result<Response<Body>, AttemptFailure> {
     let PreparedAttempt { attempt: mut one, request, limit } = first;
     let spare = copy(&request);
-    let again = || Some(spare);
+    let again = || spare;
     let mut sending = Box::pin(tokio::time::timeout(limit, one.send(request, false, again)));
     if let Ok(sent) = tokio::time::timeout(delay, sending.as_mut()).await {
         drop(sending);
@@ -51,7 +51,7 @@ pub(super) async fn race(
     let second_endpoint = state.endpoint.clone();
     let PreparedAttempt { attempt: mut other, request, limit: other_limit } = second;
     let spare = copy(&request);
-    let again = || Some(spare);
+    let again = || spare;
     let sending_beside = other.send(request, false, again);
     let mut beside = Box::pin(tokio::time::timeout(other_limit, sending_beside));
     let (sent, is_first) = tokio::select! {
@@ -105,12 +105,12 @@ pub(super) async fn race(
 }
 
 /// The same request without a body, in case its connection turns out to be closed.
-fn copy(request: &Request<Body>) -> Request<Body> {
-    let mut copy = Request::new(Body::Empty);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    copy
+fn copy(request: &UpstreamRequest) -> Option<UpstreamRequest> {
+    match request {
+        // Streams of a connection that closed are sent again by HTTP/2 itself.
+        UpstreamRequest::Parts(_) => None,
+        UpstreamRequest::Written(request) => request.copy().map(UpstreamRequest::Written),
+    }
 }
 
 /// A second attempt elsewhere, if one is allowed.

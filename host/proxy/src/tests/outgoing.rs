@@ -10,9 +10,31 @@ use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt as _, StreamBody};
 use proptest::prelude::*;
 use tamis_exchange::{Body, BodyError};
+use tamis_upstream::UpstreamRequest;
 
 const PLAIN: Wire = Wire { secure: false, http2: false };
 const TLS_HTTP2: Wire = Wire { secure: true, http2: true };
+
+/// The request that an upstream would read.
+fn sent(
+    exchange: &Exchange,
+    template: &RequestTemplate<'_>,
+    wire: Wire,
+    endpoint: &str,
+) -> http::Request<Body> {
+    let written = match request(exchange, template, wire, endpoint).unwrap() {
+        UpstreamRequest::Parts(request) => return request,
+        UpstreamRequest::Written(request) => String::from_utf8(request.waiting().to_vec()).unwrap(),
+    };
+    let (head, _) = written.split_once("\r\n\r\n").unwrap();
+    let mut lines = head.split("\r\n");
+    let line: Vec<_> = lines.next().unwrap().split(' ').collect();
+    assert_eq!(line[2], "HTTP/1.1");
+    let fields = lines.map(|line| line.split_once(": ").unwrap());
+    let request = http::Request::builder().method(line[0]).uri(line[1]);
+    let request = fields.fold(request, |request, (name, value)| request.header(name, value));
+    request.body(Body::Empty).unwrap()
+}
 
 fn outgoing(
     exchange: &Exchange,
@@ -22,7 +44,7 @@ fn outgoing(
 ) -> http::Request<Body> {
     let body = Replay::new(Body::Empty, 10);
     let template = RequestTemplate { upgrade: None, trailers, retries: false, body: &body };
-    request(exchange, &template, wire, endpoint).unwrap()
+    sent(exchange, &template, wire, endpoint)
 }
 
 #[test]
@@ -59,7 +81,7 @@ fn the_next_proxy_learns_that_this_one_retries_and_nobody_outside_the_mesh_does(
             if wrote {
                 exchange.headers.insert("x-tamis-retries", "filter".parse().unwrap());
             }
-            let sent = request(&exchange, &template, wire, "10.0.0.1:80").unwrap();
+            let sent = sent(&exchange, &template, wire, "10.0.0.1:80");
             let mark = sent.headers().get("x-tamis-retries");
             assert_eq!(mark.map(|mark| mark == "1"), marked.then_some(true), "{retries} {wrote}");
         }
@@ -72,11 +94,13 @@ fn without_an_authority_the_endpoint_stands_in() {
     exchange.authority.clear();
     exchange.method = http::Method::OPTIONS;
     let sent = outgoing(&exchange, false, PLAIN, "10.0.0.1:80");
-    assert_eq!(sent.uri().authority().unwrap(), "10.0.0.1:80");
-    assert_eq!(sent.uri().path(), "*");
-    assert!(!sent.headers().contains_key(header::HOST), "nobody asked for one");
+    assert_eq!(sent.uri(), "*");
+    assert_eq!(sent.headers()[header::HOST], "10.0.0.1:80");
     let sent = outgoing(&exchange, false, PLAIN, "unix:/run/app.sock");
-    assert_eq!(sent.uri().authority().unwrap(), "localhost");
+    assert_eq!(sent.headers()[header::HOST], "localhost");
+    let sent = outgoing(&exchange, false, TLS_HTTP2, "10.0.0.1:80");
+    assert_eq!(sent.uri().authority().unwrap(), "10.0.0.1:80");
+    assert!(!sent.headers().contains_key(header::HOST), "nobody asked for one");
 }
 
 #[test]
@@ -130,7 +154,7 @@ fn a_websocket_of_http2_gets_the_key_that_http1_asks_for() {
             retries: false,
             body: &body,
         };
-        let sent = request(&exchange, &template, PLAIN, "a:1").unwrap();
+        let sent = sent(&exchange, &template, PLAIN, "a:1");
         assert_eq!(sent.headers()[header::CONNECTION], "upgrade");
         assert_eq!(sent.headers()[header::UPGRADE], "websocket");
         sent.headers().get(header::SEC_WEBSOCKET_KEY).cloned()

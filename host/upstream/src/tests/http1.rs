@@ -2,7 +2,6 @@
 
 use super::server::{Seen, by_hand, http1, http1_at, read_head, serve_http1, write_ok};
 use super::*;
-use hyper_util::rt::TokioIo;
 use tamis_exchange::Cause;
 use tamis_transport::Address;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -180,10 +179,9 @@ async fn an_upgraded_connection_belongs_to_its_request_and_keeps_its_place() {
             for (name, value) in [("connection", "upgrade"), ("upgrade", "echo")] {
                 wanted.headers_mut().insert(name, value.parse().unwrap());
             }
-            let mut response = attempt.send(wanted, true, || None).await.unwrap();
+            let response = attempt.send(wanted, true, || None).await.unwrap();
             assert_eq!(response.status(), 101);
-            let upgraded = hyper::upgrade::on(&mut response).await.unwrap();
-            let mut io = TokioIo::new(upgraded);
+            let mut io = attempt.take_tunnel().unwrap();
             io.write_all(b"ping").await.unwrap();
             let mut octets = [0; 4];
             io.read_exact(&mut octets).await.unwrap();
